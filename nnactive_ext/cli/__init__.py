@@ -1,0 +1,1 @@
+"""One file per command: a parser and ``main(args=None)``, no logic."""

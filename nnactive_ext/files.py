@@ -1,0 +1,80 @@
+"""Files that are whole or absent: atomic writes, and JSON with errors that name the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` with the same ending; it replaces ``path`` when the block succeeds.
+
+    The temporary name starts with a dot, so nnU-Net's listings, which look for names and endings, pass it over only
+    when they ask for a prefix: do not use it in a folder nnU-Net lists by ending alone while it is listing.
+    """
+    path = Path(path)
+    endings = "".join(path.suffixes)
+    handle, name = tempfile.mkstemp(prefix=".tmp_", suffix=endings, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; give them what the user's umask gives ordinary files.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """Write ``content`` atomically; numpy scalars and arrays become numbers and lists."""
+    write_text(path, json.dumps(content, indent=1, default=_plain, ensure_ascii=False) + "\n")
+
+
+def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict:
+    content: dict = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"the key {key!r} appears twice")
+        content[key] = value
+    return content
+
+
+def read_json(path: Path | str, object_pairs_hook: Callable = _no_duplicate_keys) -> Any:
+    """Read JSON; a missing, broken or duplicate-keyed file is an error that names it."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file, object_pairs_hook=object_pairs_hook)
+    except FileNotFoundError:
+        raise NnActiveError(f"{path}: no such file.") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise NnActiveError(f"{path}: not valid JSON ({error}). Mend or restore the file.") from None

@@ -1,0 +1,42 @@
+"""Which experiment and cycle a trained member belongs to, as a small file beside its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json, write_json
+
+STATE = "nnactive_state.json"
+"""In the preprocessed dataset folder: the experiment and the cycle whose labels lie there, written when all of them do."""
+MEMBER = "nnactive_member.json"
+"""In a fold's results folder: the state its training started from, and whether the training finished."""
+
+
+def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued: bool) -> None:
+    """Mark the start of a training; one that continues another cycle's training is refused.
+
+    A dataset without an experiment (no state file) gets no mark. The previous ``checkpoint_final.pth`` of the fold is
+    removed when a new training starts, or a killed training would leave an old checkpoint under the new mark.
+    """
+    fold_folder, state_file = Path(fold_folder), Path(preprocessed_folder) / STATE
+    if not state_file.is_file():
+        return
+    state = read_json(state_file)
+    if continued:
+        mark = read_json(fold_folder / MEMBER) if (fold_folder / MEMBER).is_file() else {}
+        if any(mark.get(key) != state[key] for key in ("experiment", "cycle")):
+            raise NnActiveError(
+                f"{fold_folder}: this training belongs to cycle {mark.get('cycle', 'unknown')}, but the labels are those "
+                f"of cycle {state['cycle']}. Train it anew, without --c."
+            )
+        return
+    (fold_folder / "checkpoint_final.pth").unlink(missing_ok=True)
+    write_json(fold_folder / MEMBER, {**state, "finished": False})
+
+
+def finish(fold_folder: Path | str) -> None:
+    """Mark the training as finished, once ``checkpoint_final.pth`` is written."""
+    mark = Path(fold_folder) / MEMBER
+    if mark.is_file():
+        write_json(mark, {**read_json(mark), "finished": True})

@@ -1,0 +1,130 @@
+"""What a query method is given and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from nnactive_ext.patch import Patch, Triple
+from nnactive_ext.randomness import generator
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a method.
+
+    ``n`` patches; ``classes`` maps each foreground class (index of its channel in the probabilities; for region-based
+    training 0-based, otherwise the label value) to its name; ``cycle`` is the cycle whose members score (0 for the
+    first query); ``queries`` is the number of queries of the planned experiment (cycles - 1).
+    """
+
+    n: int
+    classes: Mapping[int, str]
+    seed: int = 0
+    cycle: int = 0
+    queries: int = 4
+
+    def rng(self, purpose: str, case: str = "") -> np.random.Generator:
+        return generator(self.seed, self.cycle, purpose, case)
+
+
+@dataclass(frozen=True)
+class PoolCase:
+    """A pool case on its image grid.
+
+    ``shape`` in voxels (z, y, x); ``patch_size`` already clipped to it; ``annotated`` are the patches annotated so far;
+    ``load_reference`` gives the reference labels (z, y, x), int, and is only called by methods with ``needs_reference``.
+    """
+
+    name: str
+    shape: Triple
+    patch_size: Triple
+    annotated: Sequence[Patch] = ()
+    load_reference: Callable[[], np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the ensemble says about one case, on the network's grid.
+
+    ``mean``: (channels, z, y, x) float32, the mean over members of the softmax (of the sigmoid where ``regions``);
+    ``expected_entropy``: (z, y, x) float32, the mean of the members' entropies in nat;
+    ``predicted``: the channels that at least one member predicts in at least one voxel.
+    """
+
+    mean: np.ndarray
+    expected_entropy: np.ndarray
+    predicted: frozenset[int]
+    regions: bool = False
+
+
+@dataclass(frozen=True)
+class ScoredCase:
+    """A pool case on the network's grid; ``patch_size`` is clipped to its shape, ``annotated`` in its voxels."""
+
+    name: str
+    statistics: Statistics
+    patch_size: Triple
+    annotated: Sequence[Patch] = ()
+
+    @property
+    def shape(self) -> Triple:
+        z, y, x = self.statistics.mean.shape[1:]
+        return z, y, x
+
+
+@dataclass(frozen=True)
+class ScoredPatch:
+    """A candidate or a choice: ``score`` is the patch score, ``key`` what it was ranked by, ``stratum`` where it ran.
+
+    ``stratum`` is a class name, or a word for the rest (``"all"``, ``"random"``, ``"foreground"``, ``"border"``).
+    """
+
+    patch: Patch
+    score: float
+    key: float
+    stratum: str
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The candidates of one case, best first within each stratum, and the classes predicted in it."""
+
+    candidates: tuple[ScoredPatch, ...]
+    predicted: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Query:
+    """The choice: at most ``n`` patches in the order they were chosen, how many are ``missing``, what to tell the user."""
+
+    patches: tuple[ScoredPatch, ...]
+    missing: int = 0
+    warnings: tuple[str, ...] = field(default=())
+
+
+@runtime_checkable
+class RankedMethod(Protocol):
+    """A method that scores each case on its own (in any order, on any machine) and then merges."""
+
+    name: str
+    needs_reference: bool
+
+    def rank(self, case: ScoredCase, request: Request) -> Ranking: ...
+
+    def merge(self, rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request: Request) -> Query:
+        """``rankings`` hold patches already mapped to the image grid of ``pool``."""
+        ...
+
+
+@runtime_checkable
+class DrawnMethod(Protocol):
+    """A method that needs no members: it draws patches from the pool."""
+
+    name: str
+    needs_reference: bool
+
+    def draw(self, pool: Mapping[str, PoolCase], request: Request) -> Query: ...
