@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,7 @@ from nnactive_ext.errors import NnActiveError
 def replacing(path: Path | str) -> Iterator[Path]:
     """Give a temporary name beside ``path`` with the same ending; it replaces ``path`` when the block succeeds.
 
-    The temporary name starts with a dot, so nnU-Net's listings, which look for names and endings, pass it over only
-    when they ask for a prefix: do not use it in a folder nnU-Net lists by ending alone while it is listing.
+    Not for nnU-Net's folders of preprocessed cases: nnU-Net takes every file there with the right ending for a case.
     """
     path = Path(path)
     endings = "".join(path.suffixes)
@@ -43,6 +43,11 @@ def write_text(path: Path | str, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def copy_file(source: Path | str, target: Path | str) -> None:
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _plain(value: Any) -> Any:

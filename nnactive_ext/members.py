@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
@@ -24,7 +25,7 @@ def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued
         return
     state = read_json(state_file)
     if continued:
-        mark = read_json(fold_folder / MEMBER) if (fold_folder / MEMBER).is_file() else {}
+        mark = read_mark(fold_folder)
         if any(mark.get(key) != state[key] for key in ("experiment", "cycle")):
             raise NnActiveError(
                 f"{fold_folder}: this training belongs to cycle {mark.get('cycle', 'unknown')}, but the labels are those "
@@ -32,7 +33,9 @@ def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued
             )
         return
     (fold_folder / "checkpoint_final.pth").unlink(missing_ok=True)
-    write_json(fold_folder / MEMBER, {**state, "finished": False})
+    # The number of the training lets results computed with a member be recognised as outdated by the next one.
+    mark = {"experiment": state["experiment"], "cycle": state["cycle"], "training": uuid.uuid4().hex}
+    write_json(fold_folder / MEMBER, {**mark, "finished": False})
 
 
 def finish(fold_folder: Path | str) -> None:
@@ -40,3 +43,16 @@ def finish(fold_folder: Path | str) -> None:
     mark = Path(fold_folder) / MEMBER
     if mark.is_file():
         write_json(mark, {**read_json(mark), "finished": True})
+
+
+def read_mark(fold_folder: Path | str) -> dict:
+    """The mark of a fold: experiment, cycle, training, finished; empty where there is none."""
+    file = Path(fold_folder) / MEMBER
+    return read_json(file) if file.is_file() else {}
+
+
+def is_trained(fold_folder: Path | str, experiment: str, cycle: int) -> bool:
+    """Whether the fold holds a finished member of this experiment and cycle."""
+    mark = read_mark(fold_folder)
+    belongs = mark.get("experiment") == experiment and mark.get("cycle") == cycle
+    return belongs and bool(mark.get("finished")) and (Path(fold_folder) / "checkpoint_final.pth").is_file()

@@ -18,7 +18,9 @@ class Request:
 
     ``n`` patches; ``classes`` maps each foreground class (index of its channel in the probabilities; for region-based
     training 0-based, otherwise the label value) to its name; ``cycle`` is the cycle whose members score (0 for the
-    first query); ``queries`` is the number of queries of the planned experiment (cycles - 1).
+    first query); ``queries`` is the number of queries of the planned experiment (cycles - 1). ``labels`` maps each
+    foreground value of the reference label maps (not ignore) to its name; None where these are the ``classes``, which
+    only region-based training separates.
     """
 
     n: int
@@ -26,6 +28,12 @@ class Request:
     seed: int = 0
     cycle: int = 0
     queries: int = 4
+    labels: Mapping[int, str] | None = None
+
+    @property
+    def foreground(self) -> Mapping[int, str]:
+        """The foreground values of the reference label maps and their names."""
+        return self.classes if self.labels is None else self.labels
 
     def rng(self, purpose: str, case: str = "") -> np.random.Generator:
         return generator(self.seed, self.cycle, purpose, case)
@@ -35,8 +43,9 @@ class Request:
 class PoolCase:
     """A pool case on its image grid.
 
-    ``shape`` in voxels (z, y, x); ``patch_size`` already clipped to it; ``annotated`` are the patches annotated so far;
-    ``load_reference`` gives the reference labels (z, y, x), int, and is only called by methods with ``needs_reference``.
+    ``shape`` in voxels (z, y, x); ``patch_size`` already clipped to it; ``annotated`` are the patches annotated so
+    far; ``load_reference`` gives the reference labels (z, y, x), int, and is only called by methods with
+    ``needs_reference``.
     """
 
     name: str
@@ -99,7 +108,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Query:
-    """The choice: at most ``n`` patches in the order they were chosen, how many are ``missing``, what to tell the user."""
+    """The choice: at most ``n`` patches in the order chosen, how many are ``missing``, what to tell the user."""
 
     patches: tuple[ScoredPatch, ...]
     missing: int = 0
@@ -110,8 +119,11 @@ class Query:
 class RankedMethod(Protocol):
     """A method that scores each case on its own (in any order, on any machine) and then merges."""
 
-    name: str
-    needs_reference: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs_reference(self) -> bool: ...
 
     def rank(self, case: ScoredCase, request: Request) -> Ranking: ...
 
@@ -124,7 +136,10 @@ class RankedMethod(Protocol):
 class DrawnMethod(Protocol):
     """A method that needs no members: it draws patches from the pool."""
 
-    name: str
-    needs_reference: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs_reference(self) -> bool: ...
 
     def draw(self, pool: Mapping[str, PoolCase], request: Request) -> Query: ...

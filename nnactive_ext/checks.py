@@ -1,0 +1,120 @@
+"""Reads every case of a dataset once, reports everything wrong with it, and measures what planning needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nnactive_ext.dataset import Case, Dataset, Labels
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.parallel import map_cases
+from nnactive_ext.patch import Triple, triple
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One case: shape in voxels and spacing in mm (z, y, x), voxels per label value, and per foreground label value the
+    bounding box of its largest connected component in mm."""
+
+    shape: Triple
+    spacing: tuple[float, float, float]
+    voxels: Mapping[int, int] = field(default_factory=dict)
+    extents: Mapping[int, tuple[float, float, float]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def measure(dataset: Dataset, processes: int = 1, progress: bool = True) -> dict[str, Measured]:
+    """Every case of ``dataset``; raises one :class:`NnActiveError` that lists all problems found."""
+    jobs = [(case, dataset.reader_writer, dataset.labels) for case in dataset.cases.values()]
+    results = map_cases(_measure_case, jobs, "Checking cases", processes, progress)
+    problems = [problem for result in results for problem in result.problems]
+    if problems:
+        shown = problems[:20] + ([f"... and {len(problems) - 20} more."] if len(problems) > 20 else [])
+        raise NnActiveError("\n".join([*shown, "Mend these files, or take their cases out of the dataset."]))
+    return dict(zip(dataset.cases, results, strict=True))
+
+
+def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
+    case, reader, labels = job
+    nothing = Measured((0, 0, 0), (1.0, 1.0, 1.0))
+    problems: list[str] = []
+    try:
+        image, properties = reader.read_images([str(file) for file in case.images])
+    except Exception as error:
+        files = ", ".join(map(str, case.images))
+        return Measured(nothing.shape, nothing.spacing, problems=(f"{files}: cannot be read as one image: {_brief(error)}",))
+    for channel, file in zip(image, case.images, strict=False):
+        bad = channel.size - int(np.isfinite(channel).sum())
+        if bad:
+            problems.append(f"{file}: {bad} voxels are NaN or infinite.")
+    if len(image) != len(case.images):
+        problems.append(f"{case.images[0]}: {len(image)} channels in {len(case.images)} file(s); one channel per file is needed.")
+    spacing = np.asarray(properties["spacing"], float)
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        problems.append(f"{case.images[0]}: the spacing {spacing.tolist()} is not usable.")
+    try:
+        label, label_properties = reader.read_seg(str(case.label))
+    except Exception as error:
+        problems.append(f"{case.label}: cannot be read: {_brief(error)}")
+        return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
+    difference = _geometry_difference(image.shape[1:], properties, label.shape[1:], label_properties)
+    if difference:
+        problems.append(f"{case.label}: its geometry differs from {case.images[0].name}: {difference}.")
+    label = label[0]
+    values, counts = np.unique(label, return_counts=True)
+    known = {*labels.values, labels.ignore} if "ignore" in labels.names else set(labels.values)
+    unknown = [float(v) for v in values if v not in known]
+    if unknown:
+        shown = ", ".join(f"{v:g}" for v in unknown[:5])
+        problems.append(f"{case.label}: label values not in dataset.json: {shown}.")
+    if problems:
+        return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
+    extents = {int(v): _largest_component_mm(label == v, spacing) for v in values if v in labels.foreground}
+    return Measured(
+        triple(image.shape[1:]),
+        tuple(float(s) for s in spacing),  # type: ignore[arg-type]
+        {int(v): int(n) for v, n in zip(values, counts, strict=True)},
+        extents,
+    )
+
+
+def _brief(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _geometry_difference(shape: tuple, properties: dict, label_shape: tuple, label_properties: dict) -> str:
+    if tuple(shape) != tuple(label_shape):
+        return f"{'x'.join(map(str, label_shape))} voxels instead of {'x'.join(map(str, shape))}"
+    for kind in ("sitk_stuff", "nibabel_stuff"):
+        for key, value in properties.get(kind, {}).items():
+            other = label_properties.get(kind, {}).get(key)
+            if other is None or not _is_numeric(value):
+                continue
+            # Headers hold single precision; a difference below a hundredth of a voxel is rounding.
+            if not np.allclose(np.asarray(value, float), np.asarray(other, float), rtol=1e-4, atol=1e-2):
+                return f"{key} {_numbers(other)} instead of {_numbers(value)}"
+    if not np.allclose(properties["spacing"], label_properties["spacing"], rtol=1e-3):
+        return f"spacing {_numbers(label_properties['spacing'])} instead of {_numbers(properties['spacing'])}"
+    return ""
+
+
+def _is_numeric(value: Any) -> bool:
+    return np.asarray(value).dtype.kind in "fiu"
+
+
+def _numbers(value: Any) -> str:
+    return "(" + ", ".join(f"{v:.4g}" for v in np.asarray(value, float).ravel()) + ")"
+
+
+def _largest_component_mm(mask: np.ndarray, spacing: np.ndarray) -> tuple[float, float, float]:
+    from scipy import ndimage
+
+    components, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    largest = int(np.argmax(np.bincount(components.ravel())[1:])) + 1
+    box = ndimage.find_objects(components)[largest - 1]
+    z, y, x = ((s.stop - s.start) * mm for s, mm in zip(box, spacing, strict=True))
+    return float(z), float(y), float(x)

@@ -1,0 +1,73 @@
+"""nnactive_query: choose the patches of the next cycle and have them annotated."""
+
+from __future__ import annotations
+
+import argparse
+
+from nnactive_ext.cli.failing import failing_clearly
+from nnactive_ext.cli.options import add_device, add_method, add_quiet, method_and_options
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="nnactive_query",
+        description="Scores the pool with the trained members of the current cycle, writes the chosen patches to "
+        "loop_NNN.json, and has the simulated annotator fill them in.",
+    )
+    made.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment")
+    made.add_argument("-f", nargs="+", type=int, metavar="FOLD", help="members to ask (default: all of the experiment)")
+    add_method(made, None)
+    made.add_argument("-query_size", type=int, metavar="N", help="patches to choose (default: the experiment's)")
+    made.add_argument("-num_parts", type=int, default=1, help="score the pool in so many parts; then call without parts")
+    made.add_argument("-part_id", type=int, default=0, help="the part this call scores, from 0")
+    add_device(made)
+    add_quiet(made)
+    return made
+
+
+def main(args: list[str] | None = None) -> None:
+    options = parser().parse_args(args)
+    with failing_clearly():
+        _run(options)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from nnactive_ext.cycles import finish_annotation, query_and_annotate
+    from nnactive_ext.ensemble import NnUNetEnsemble
+    from nnactive_ext.environment import require_nnunet_folders
+    from nnactive_ext.errors import NnActiveError
+    from nnactive_ext.experiment import Experiment
+    from nnactive_ext.query import query_cycle
+
+    require_nnunet_folders()
+    if not 0 <= options.part_id < options.num_parts:
+        raise NnActiveError(f"-part_id {options.part_id}: with -num_parts {options.num_parts} it must be from 0 to one less.")
+    experiment = Experiment.find(options.d)
+    progress = not options.disable_progress_bar
+    method, method_options = method_and_options(options.method)
+
+    def query(folds, parts=(0, 1)):
+        return query_cycle(
+            experiment,
+            lambda experiment, folds: NnUNetEnsemble(experiment, folds, options.device),
+            folds,
+            method,
+            method_options,
+            options.query_size,
+            parts,
+            progress,
+        )
+
+    if options.num_parts > 1:
+        query(options.f or experiment.folds(), (options.part_id, options.num_parts))
+        print(f"Part {options.part_id} of {options.num_parts} is scored. When all are: nnactive_query -d {options.d}")
+        return
+    with experiment.lock():
+        if finish_annotation(experiment, progress):
+            print(f"The annotation of cycle {experiment.state['cycle']}, which had been interrupted, is done.")
+            return
+        query_and_annotate(experiment, lambda: query(options.f or experiment.folds()), progress)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""nnactive_run: all cycles of an experiment, from wherever it stands."""
+
+from __future__ import annotations
+
+import argparse
+
+from nnactive_ext.cli.failing import failing_clearly
+from nnactive_ext.cli.options import add_device, add_quiet
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="nnactive_run",
+        description="Trains the ensemble, evaluates it on the test set, queries and annotates, cycle after cycle. Can be "
+        "stopped or killed at any moment; the same command goes on where it stopped.",
+    )
+    made.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment")
+    add_device(made)
+    add_quiet(made)
+    return made
+
+
+def main(args: list[str] | None = None) -> None:
+    options = parser().parse_args(args)
+    with failing_clearly():
+        _run(options)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from nnactive_ext.cycles import Tools, run_cycles
+    from nnactive_ext.ensemble import NnUNetEnsemble
+    from nnactive_ext.environment import check_torchvision, require_nnunet_folders
+    from nnactive_ext.experiment import Experiment
+    from nnactive_ext.report import final_report
+    from nnactive_ext.training import train_member
+
+    require_nnunet_folders()
+    check_torchvision()
+    experiment = Experiment.find(options.d)
+    tools = Tools(
+        train=lambda experiment, fold: train_member(experiment, fold, options.device),
+        open_ensemble=lambda experiment, folds: NnUNetEnsemble(experiment, folds, options.device),
+    )
+    with experiment.lock():
+        run_cycles(experiment, tools, progress=not options.disable_progress_bar)
+        print(f"\n{final_report(experiment)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Makes a planned experiment: the raw dataset, the starting budget, plans, preprocessed cases; all of it or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+from nnactive_ext.annotate import settle, write_labels
+from nnactive_ext.dataset import Dataset, existing_names, nnunet_folder
+from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.experiment import INCOMPLETE, Experiment
+from nnactive_ext.files import write_json
+from nnactive_ext.fingerprint import write_fingerprint
+from nnactive_ext.loops import entry, loop_file, read_loop, write_loop
+from nnactive_ext.patch import Patch
+from nnactive_ext.plan import Plan
+from nnactive_ext.pool import pool_cases, request_for
+from nnactive_ext.preprocessing import Preprocessed, preprocess
+from nnactive_ext.presets import shrink_for_cpu
+from nnactive_ext.query_methods.base import Query, ScoredPatch
+from nnactive_ext.query_methods.starting_budget import starting_budget
+
+
+def check_number(number: int) -> None:
+    """A dataset number in use is an error; what a killed ``nnactive_plan`` left behind is removed."""
+    for name in existing_names(number):
+        folders = [nnunet_folder(variable) / name for variable in ("nnUNet_raw", "nnUNet_preprocessed")]
+        if any((folder / INCOMPLETE).is_file() for folder in folders):
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+    names = existing_names(number)
+    if names:
+        raise NnActiveError(
+            f"The dataset number {number} is in use: {', '.join(names)} (in nnUNet_raw, nnUNet_preprocessed or "
+            "nnUNet_results). Choose another number with -o, or delete it."
+        )
+
+
+def create(
+    plan: Plan,
+    source: Dataset,
+    preset: str | None = None,
+    planner: str = "ExperimentPlanner",
+    start_from: Path | None = None,
+    progress: bool = True,
+) -> tuple[Experiment, tuple[str, ...]]:
+    """Make the experiment; returns it with warnings. Whatever goes wrong, nothing is left behind.
+
+    ``start_from``: a loop file whose patches are the starting budget, instead of drawing them.
+    """
+    experiment = Experiment(plan.dataset, plan)
+    ending = source.file_ending
+    with _new_folders(experiment):
+        _write_dataset_json(experiment, plan, source)
+        if start_from:
+            start = _start_from(start_from, plan, ending)
+        else:
+            start = starting_budget(pool_cases(experiment, references=True), request_for(experiment, plan.starting_budget, -1))
+            if start.missing:
+                raise PoolExhausted(
+                    f"Only {len(start.patches)} of the {plan.starting_budget} patches of the starting budget could be placed "
+                    "in the pool. Ask for fewer (-starting_budget) or smaller ones (-patch_size)."
+                )
+        write_loop(
+            loop_file(experiment.raw, 0),
+            [entry(p.patch, ending, stratum=p.stratum) for p in start.patches],
+            {"method": "starting_budget", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)},
+        )
+        counts = write_labels(experiment, 0, list(plan.pool), progress)
+        folder = experiment.preprocessed.folder
+        write_fingerprint(experiment.dataset, folder / "dataset_fingerprint.json", plan.processes, progress)
+        plan = replace(plan, plans_identifier=_nnunet_plans(experiment, planner, preset))
+        experiment = Experiment(plan.dataset, plan)
+        preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
+        warnings = settle(experiment, 0, counts)
+        plan.write(experiment.raw)
+    return Experiment(plan.dataset), (*start.warnings, *warnings)
+
+
+@contextmanager
+def _new_folders(experiment: Experiment) -> Iterator[None]:
+    folders = [experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name]
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True)
+            (folder / INCOMPLETE).touch()
+        yield
+    except BaseException:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    for folder in folders:
+        (folder / INCOMPLETE).unlink()
+
+
+def _write_dataset_json(experiment: Experiment, plan: Plan, source: Dataset) -> None:
+    def path(file: Path) -> str:
+        if Path(plan.source).is_absolute():
+            return file.as_posix()
+        return Path(os.path.relpath(file, experiment.raw)).as_posix()
+
+    ending = source.file_ending
+    cases = {
+        name: {"images": [path(f) for f in source.cases[name].images], "label": f"labelsTr/{name}{ending}"}
+        for name in plan.pool
+    }
+    content = {
+        **{key: value for key, value in source.json.items() if key != "dataset"},
+        "name": experiment.name,
+        "labels": {**source.json["labels"], "ignore": source.labels.ignore},
+        "numTraining": len(cases),
+        # Named, so that neither planning nor training guesses another one from a damaged file.
+        "overwrite_image_reader_writer": type(source.reader_writer).__name__,
+        "dataset": cases,
+    }
+    write_json(experiment.raw / "dataset.json", content)
+
+
+def _start_from(file: Path, plan: Plan, ending: str) -> Query:
+    patches: list[Patch] = []
+    for patch in read_loop(file, ending):
+        geometry = plan.pool.get(patch.case)
+        if geometry is None or not patch.inside(geometry.shape) or patch.overlaps_any(patches):
+            raise NnActiveError(f"{file}: {patch} is not in the pool, not inside its image, or overlaps an earlier one.")
+        patches.append(patch)
+    return Query(tuple(ScoredPatch(patch, 0.0, 0.0, "given") for patch in patches))
+
+
+def _nnunet_plans(experiment: Experiment, planner: str, preset: str | None) -> str:
+    """Let nnU-Net plan and return its plans' name; what it prints goes into a log file beside the plans."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiments
+
+    folder = nnunet_folder("nnUNet_preprocessed") / experiment.name
+    # With 0 loader processes the planner calls torch.set_num_threads(0) and dies.
+    loaders = os.environ.pop("nnUNet_n_proc_DA", None)
+    try:
+        with open(folder / "nnactive_planning.log", "w", encoding="utf-8") as log, redirect_stdout(log):
+            identifier = plan_experiments([int(experiment.name[7:10])], experiment_planner_class_name=planner)
+    finally:
+        if loaders is not None:
+            os.environ["nnUNet_n_proc_DA"] = loaders
+    planned = Preprocessed(folder, identifier, experiment.plan.configuration)
+    planned.manager()  # an unknown configuration is an error here, before anything is preprocessed
+    if preset == "cpu":
+        write_json(folder / f"{identifier}.json", shrink_for_cpu(planned.plans, planned.configuration))
+    return identifier

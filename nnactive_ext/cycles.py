@@ -1,0 +1,95 @@
+"""All cycles of an experiment: looks at the files, does what is missing, and can be killed anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nnactive_ext.annotate import annotate_cycle
+from nnactive_ext.ensemble import Ensemble, fold_folder
+from nnactive_ext.errors import PoolExhausted
+from nnactive_ext.evaluation import evaluate, result_file
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json
+from nnactive_ext.loops import loop_file
+from nnactive_ext.members import is_trained
+from nnactive_ext.progress import Progress
+from nnactive_ext.query import query_cycle
+from nnactive_ext.query_methods.base import Query
+from nnactive_ext.report import cycle_table
+from nnactive_ext.timing import Timing
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The two expensive things, which tests replace: training a fold, and opening the members of some folds."""
+
+    train: Callable[[Experiment, int], None]
+    open_ensemble: Callable[[Experiment, Sequence[int]], Ensemble]
+
+
+def run_cycles(experiment: Experiment, tools: Tools, progress: bool = True, say: Callable[[str], None] = print) -> None:
+    """Train, evaluate, query and annotate until the planned cycles are done.
+
+    Raises :class:`PoolExhausted` after the last cycle the pool could feed.
+    """
+    plan = experiment.plan
+    finish_annotation(experiment, progress, say)
+    steps = Progress(experiment, say)
+    while True:
+        cycle = experiment.state["cycle"]
+        folds = experiment.folds()
+        timing = Timing(experiment, cycle)
+        for fold in folds:
+            if not is_trained(fold_folder(experiment, fold), plan.experiment, cycle):
+                steps.next(cycle, f"training fold {fold}")
+                with timing.of("train"):
+                    tools.train(experiment, fold)
+        if not result_file(experiment, cycle).is_file():
+            steps.next(cycle, "evaluating the test set")
+            with timing.of("evaluate"):
+                evaluate(experiment, tools.open_ensemble(experiment, folds), progress)
+            say(cycle_table(experiment))
+        if cycle >= plan.cycles - 1:
+            return
+        missing = read_json(loop_file(experiment.raw, cycle)).get("missing", 0)
+        if missing:
+            raise PoolExhausted(
+                f"The pool of {experiment.name} is used up: the query of cycle {cycle} lacked {missing} patches. The "
+                f"experiment ends after cycle {cycle} of {plan.cycles - 1}."
+            )
+        steps.next(cycle, "querying the pool")
+        query_and_annotate(
+            experiment, lambda: query_cycle(experiment, tools.open_ensemble, folds, progress=progress), progress, say, True
+        )
+
+
+def query_and_annotate(
+    experiment: Experiment,
+    query: Callable[[], Query | None],
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+    go_on: bool = False,
+) -> None:
+    """Query, tell the user about it, annotate. A query that found nothing is an error that changed nothing; one that
+    found too little is carried out and then an error, unless the caller wants to ``go_on``."""
+    chosen = query()
+    assert chosen is not None, "a query in parts does not choose"
+    for warning in chosen.warnings:
+        say(f"WARNING: {warning}")
+    if not chosen.patches:
+        raise PoolExhausted(f"The pool of {experiment.name} is used up: not one more patch fits. Nothing was changed.")
+    finish_annotation(experiment, progress, say)
+    cycle = experiment.state["cycle"]
+    say(f"{len(chosen.patches)} patches chosen and annotated: {loop_file(experiment.raw, cycle)}")
+    if chosen.missing and not go_on:
+        raise PoolExhausted(f"The pool of {experiment.name} is used up: {chosen.missing} patches less than asked for.")
+
+
+def finish_annotation(experiment: Experiment, progress: bool = True, say: Callable[[str], None] = print) -> bool:
+    """Annotate the loops whose patches are chosen but whose labels are not in place; whether there were any."""
+    pending = range(experiment.state["cycle"] + 1, experiment.last_loop + 1)
+    for cycle in pending:
+        for warning in annotate_cycle(experiment, cycle, progress):
+            say(f"WARNING: {warning}")
+    return bool(pending)

@@ -1,0 +1,117 @@
+"""The trained members of the current cycle: what they say about a pool case, and their segmentation of a test case."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from nnactive_ext.dataset import Case
+from nnactive_ext.environment import check_torchvision, extend_environment
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.members import read_mark
+from nnactive_ext.query_methods.base import Statistics
+from nnactive_ext.statistics import RunningStatistics
+
+
+class Ensemble(Protocol):
+    def statistics(self, image: np.ndarray) -> Statistics:
+        """Of a preprocessed image (channel, z, y, x)."""
+        ...
+
+    def segment(self, case: Case) -> np.ndarray:
+        """The label map (z, y, x) of an image on its own grid."""
+        ...
+
+
+def fold_folder(experiment: Experiment, fold: int) -> Path:
+    return experiment.model_folder / f"fold_{fold}"
+
+
+def check_members(experiment: Experiment, folds: Sequence[int]) -> list[str]:
+    """The members' training numbers; anything but finished members of this experiment's current cycle is an error."""
+    plan, cycle, trainings, problems = experiment.plan, experiment.state["cycle"], [], []
+    for fold in folds:
+        folder = fold_folder(experiment, fold)
+        mark = read_mark(folder)
+        if not (folder / "checkpoint_final.pth").is_file():
+            problems.append(f"{folder}: no trained member (no checkpoint_final.pth).")
+        elif mark.get("experiment") != plan.experiment:
+            problems.append(f"{folder}: this member was not trained on the experiment in {experiment.raw}.")
+        elif mark.get("cycle") != cycle:
+            problems.append(f"{folder}: this member was trained in cycle {mark.get('cycle')}; the labels are of cycle {cycle}.")
+        elif not mark.get("finished"):
+            problems.append(f"{folder}: this member's training did not finish.")
+        trainings.append(mark.get("training", ""))
+    if problems:
+        number = int(experiment.name[7:10])
+        todo = f"nnactive_run -d {number}, or nnUNetv2_train {number} {plan.configuration} FOLD -tr {plan.trainer}"
+        raise NnActiveError("\n".join([*problems, f"Train the members of cycle {cycle} first: {todo}"]))
+    return trainings
+
+
+class NnUNetEnsemble:
+    """Members trained by nnU-Net, predicted with nnU-Net's sliding windows.
+
+    Queries: no mirroring, Gaussian weighting, tile step 0.75, each member's softmax apart. Segmentation: mirroring as
+    trained, tile step 0.5, nnU-Net's own mean over members (methods.md, Training).
+    """
+
+    def __init__(self, experiment: Experiment, folds: Sequence[int], device: str):
+        import torch
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        check_torchvision()
+        extend_environment()
+        check_members(experiment, folds)
+        self.device = torch.device(device)
+        on_device = self.device.type == "cuda"
+        with redirect_stdout(io.StringIO()):
+            self._predictor = nnUNetPredictor(
+                perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
+            )
+            self._predictor.initialize_from_trained_model_folder(str(experiment.model_folder), tuple(folds))
+        self._check_plans(experiment)
+
+    def _check_plans(self, experiment: Experiment) -> None:
+        name = experiment.plan.configuration
+        ours = experiment.preprocessed.plans["configurations"][name]
+        theirs = self._predictor.plans_manager.plans["configurations"].get(name)
+        if json.dumps(ours, sort_keys=True) != json.dumps(theirs, sort_keys=True):
+            raise NnActiveError(
+                f"{experiment.model_folder / 'plans.json'}: the members were trained with other plans than "
+                f"{experiment.preprocessed.folder / experiment.plan.plans_identifier}.json. Train them anew."
+            )
+
+    def statistics(self, image: np.ndarray) -> Statistics:
+        import torch
+
+        predictor = self._predictor
+        predictor.use_mirroring, predictor.tile_step_size = False, 0.75
+        running = RunningStatistics(predictor.label_manager.has_regions)
+        data = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+        for parameters in predictor.list_of_parameters:
+            getattr(predictor.network, "_orig_mod", predictor.network).load_state_dict(parameters)
+            running.add(predictor.predict_sliding_window_return_logits(data).cpu())
+        return running.result()
+
+    def segment(self, case: Case) -> np.ndarray:
+        import torch
+        from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+
+        predictor: Any = self._predictor
+        predictor.use_mirroring, predictor.tile_step_size = True, 0.5
+        plans, configuration = predictor.plans_manager, predictor.configuration_manager
+        preprocessor = configuration.preprocessor_class(verbose=False)
+        files = [str(file) for file in case.images]
+        data, _, properties = preprocessor.run_case(files, None, plans, configuration, predictor.dataset_json)
+        logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
+        return convert_predicted_logits_to_segmentation_with_correct_shape(
+            logits, plans, configuration, predictor.label_manager, properties
+        )

@@ -1,0 +1,89 @@
+"""The plan of an experiment: one frozen value and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.patch import Triple, clipped_size, triple
+
+PLAN_FILE = "nnactive_plan.json"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Shape in voxels and spacing in mm of a case's image, along (z, y, x)."""
+
+    shape: Triple
+    spacing: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that was decided before the first label was drawn; it never changes while the experiment runs.
+
+    ``source`` is the dataset with the images (and, in a simulation, the reference labels), relative to the
+    experiment's raw folder where possible. ``patch_size_mm`` is the query patch along (z, y, x); each case has it in
+    voxels of its own spacing. ``cycles`` counts cycle 0, so ``cycles - 1`` queries are planned.
+    """
+
+    experiment: str
+    dataset: str
+    source: str
+    pool: Mapping[str, Geometry]
+    test: tuple[str, ...]
+    patch_size_mm: tuple[float, float, float]
+    query_size: int
+    starting_budget: int
+    cycles: int
+    seed: int
+    method: str
+    method_options: Mapping[str, str] = field(default_factory=dict)
+    annotator: str = "simulated"
+    folds: int = 5
+    configuration: str = "3d_fullres"
+    trainer: str = "nnActiveTrainer"
+    plans_identifier: str = "nnUNetPlans"
+    processes: int = 1
+    pool_foreground_voxels: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    decisions: tuple[tuple[str, str, str], ...] = ()
+
+    def patch_size(self, case: str) -> Triple:
+        """The query patch in voxels (z, y, x) of ``case``, clipped to its image."""
+        geometry = self.pool[case]
+        voxels = [max(1, round(mm / s)) for mm, s in zip(self.patch_size_mm, geometry.spacing, strict=True)]
+        return clipped_size(voxels, geometry.shape)
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / PLAN_FILE, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        file = folder / PLAN_FILE
+        content = read_json(file)
+        known = {f.name for f in fields(cls)}
+        if not isinstance(content, dict) or set(content) - known:
+            unknown = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else "no object"
+            raise NnActiveError(f"{file}: not a plan of this version of nnactive_ext ({unknown}).")
+        try:
+            return cls(**{**content, **_typed(content)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise NnActiveError(f"{file}: damaged ({error}). Restore it, or plan the experiment anew.") from None
+
+
+def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
+    pool = {
+        name: Geometry(triple(entry["shape"]), tuple(float(s) for s in entry["spacing"]))  # type: ignore[arg-type]
+        for name, entry in content["pool"].items()
+    }
+    return {
+        "pool": pool,
+        "test": tuple(content["test"]),
+        "patch_size_mm": tuple(float(v) for v in content["patch_size_mm"]),
+        "decisions": tuple(tuple(row) for row in content["decisions"]),
+    }

@@ -1,0 +1,160 @@
+"""Decides what an experiment looks like, from a fully labelled dataset and the user's wishes."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from nnactive_ext.budget import (
+    PATCHES_PER_CLASS,
+    SHARE_OF_TEST_CASES,
+    capacity,
+    check_fits,
+    parse_patch_size,
+    patch_size_from_structures,
+)
+from nnactive_ext.checks import Measured
+from nnactive_ext.dataset import Dataset, nnunet_folder
+from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.parallel import default_processes
+from nnactive_ext.plan import Geometry, Plan
+from nnactive_ext.query_methods import methods
+from nnactive_ext.randomness import generator
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user may set; None means: decide for me."""
+
+    number: int
+    name: str | None = None
+    patch_size: Sequence[str] | None = None
+    query_size: int | None = None
+    starting_budget: int | None = None
+    cycles: int = 5
+    seed: int = 12345
+    method: str = "clasp_pe"
+    method_options: Mapping[str, str] = field(default_factory=dict)
+    folds: int = 5
+    configuration: str = "3d_fullres"
+    trainer: str | None = None
+    preset: str | None = None
+    processes: int | None = None
+
+
+def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) -> Plan:
+    """The plan, with each decision and its reason; nothing is written and no unannotated label shapes the training."""
+    if "cascade" in wishes.configuration:
+        raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
+    if wishes.cycles < 1 or wishes.folds < 2:
+        raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
+    methods.get(wishes.method, **wishes.method_options)
+    rows: list[tuple[str, str, str]] = []
+    pool, test = _split(list(measured))
+    rows.append(("pool / test cases", f"{len(pool)} / {len(test)}", "75 / 25 %, the same for every seed and method"))
+    cases = [measured[name] for name in pool]
+    absent = [name for label, name in source.labels.foreground.items() if not any(c.voxels.get(label) for c in cases)]
+    if absent:
+        raise NnActiveError(
+            f"{source.folder}: no pool case contains {', '.join(absent)}. Nothing could ever be learnt about it: remove "
+            "it from the labels in dataset.json, or add cases that show it."
+        )
+    spacing = np.median([c.spacing for c in cases], axis=0)
+    if wishes.patch_size:
+        size_mm, why = parse_patch_size(list(wishes.patch_size), spacing), "as asked for"
+    else:
+        size_mm = patch_size_from_structures(cases, source.labels.foreground)
+        why = "largest component per class: median over images, then over classes (D.5)"
+    check_fits(size_mm, cases)
+    voxels = [max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)]
+    # Kept as whole voxels of the median spacing, so equal spacings give exactly this size everywhere.
+    size_mm = tuple(float(n * s) for n, s in zip(voxels, spacing, strict=True))
+    rows.append(("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why))
+    rows.append(("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing"))
+
+    geometry = {name: Geometry(measured[name].shape, measured[name].spacing) for name in pool}
+    plan = Plan(
+        experiment=uuid.uuid4().hex[:12],
+        dataset=f"Dataset{wishes.number:03d}_{wishes.name or source.name.split('_', 1)[-1]}",
+        source="",
+        pool=geometry,
+        test=tuple(test),
+        patch_size_mm=size_mm,  # type: ignore[arg-type]
+        query_size=0,
+        starting_budget=0,
+        cycles=wishes.cycles,
+        seed=wishes.seed,
+        method=wishes.method,
+        method_options=dict(wishes.method_options),
+        folds=wishes.folds,
+        configuration=wishes.configuration,
+        trainer=wishes.trainer or ("nnActiveTrainer_20epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
+        processes=wishes.processes or default_processes(sum(float(np.prod(c.shape)) for c in cases)),
+        pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
+        versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
+    )
+    return _with_budget(plan, source, wishes, rows)
+
+
+def _split(names: list[str]) -> tuple[list[str], list[str]]:
+    """Pool and test set; drawn without the experiment's seed, so that all seeds and methods share them."""
+    if len(names) < 4:
+        raise NnActiveError(f"{len(names)} case(s) are too few: at least 4 are needed for a pool and a test set.")
+    names = sorted(names)
+    held_out = generator(0, 0, "pool and test").permutation(len(names))[: round(SHARE_OF_TEST_CASES * len(names))]
+    test = {names[i] for i in held_out}
+    return [name for name in names if name not in test], sorted(test)
+
+
+def _with_budget(plan: Plan, source: Dataset, wishes: Wishes, rows: list[tuple[str, str, str]]) -> Plan:
+    shapes = {name: geometry.shape for name, geometry in plan.pool.items()}
+    room = capacity(shapes, {name: plan.patch_size(name) for name in plan.pool})
+    classes = len(source.labels.foreground)
+    rows.append(("room in the pool", f"{room} patches", "the most disjoint patches it can hold"))
+    if wishes.query_size is not None:
+        query, why = wishes.query_size, "as asked for"
+    else:
+        query, why = PATCHES_PER_CLASS * classes, f"{PATCHES_PER_CLASS} for each of {classes} classes (D.5)"
+        if query * wishes.cycles > room // 2:
+            query = max(1, room // 2 // wishes.cycles)
+            why += f", lowered so that {wishes.cycles} cycles take at most half of the pool"
+    starting = wishes.starting_budget if wishes.starting_budget is not None else query
+    if query < 1 or starting < 1:
+        raise NnActiveError("The query size and the starting budget must be at least 1 patch.")
+    first = starting + (query if wishes.cycles > 1 else 0)
+    if first > room:
+        raise PoolExhausted(
+            f"The pool of {source.folder} can hold {room} disjoint patches, but the starting budget and the first query "
+            f"need {first}. Ask for fewer patches (-query_size, -starting_budget) or smaller ones (-patch_size)."
+        )
+    total = starting + (wishes.cycles - 1) * query
+    rows.append(("starting budget", f"{starting} patches", "as asked for" if wishes.starting_budget else "= query size"))
+    rows.append(("query size", f"{query} patches", why))
+    rows.append(("cycles", str(wishes.cycles), f"{wishes.cycles - 1} queries; {total} patches in all"))
+    if total > room:
+        rows.append(("WARNING", "pool too small", f"{total} patches are planned and at most {room} fit"))
+    if query < 2 * classes:
+        rows.append(("WARNING", "small queries", f"fewer than 2 patches per class and query ({classes} classes)"))
+    if total < 14 * classes:
+        rows.append(("WARNING", "small budget", f"fewer than 14 patches per class in all ({classes} classes)"))
+    options = "".join(f" {key}={value}" for key, value in wishes.method_options.items())
+    rows.append(("query method", plan.method + options, "default" if plan.method == "clasp_pe" else "as asked for"))
+    rows.append(("ensemble", f"{plan.folds} members", "one for each cross-validation fold"))
+    rows.append(("trainer", plan.trainer, "small plans for a CPU" if wishes.preset == "cpu" else "200 epochs unless named"))
+    rows.append(("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded"))
+    content = {**vars(plan), "query_size": query, "starting_budget": starting, "decisions": tuple(rows)}
+    return Plan(**{**content, "source": _relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset)})
+
+
+def _relative(folder: Path, start: Path) -> str:
+    """``folder`` as seen from ``start``, with forward slashes; absolute where it lies on another drive."""
+    try:
+        return Path(os.path.relpath(folder, start)).as_posix()
+    except ValueError:
+        return folder.as_posix()

@@ -1,0 +1,160 @@
+"""The query of one cycle: rank every pool case (each into a file of its own), merge, write the loop file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nnactive_ext.ensemble import Ensemble, check_members
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.loops import entry, loop_file, write_loop
+from nnactive_ext.patch import Patch, triple
+from nnactive_ext.pool import pool_cases, request_for
+from nnactive_ext.query_methods import methods
+from nnactive_ext.query_methods.base import PoolCase, Query, RankedMethod, Ranking, Request, ScoredCase, ScoredPatch
+from nnactive_ext.timing import Timing
+
+OpenEnsemble = Callable[[Experiment, Sequence[int]], Ensemble]
+"""Opens the members of these folds; called only when a case has to be predicted."""
+
+
+def query_cycle(
+    experiment: Experiment,
+    open_ensemble: OpenEnsemble,
+    folds: Sequence[int],
+    method: str | None = None,
+    options: Mapping[str, str] | None = None,
+    n: int | None = None,
+    parts: tuple[int, int] = (0, 1),
+    progress: bool = True,
+) -> Query | None:
+    """Choose the patches of the next cycle and write its loop file.
+
+    ``parts`` = (part id, number of parts): with more than one part only that share of the cases is ranked and None is
+    returned; a later call without parts finds their files and merges. Fewer patches than asked for are written as
+    they are, with ``missing`` saying how many; no patch at all is written nowhere.
+    """
+    cycle, plan = experiment.state["cycle"], experiment.plan
+    name = method or plan.method
+    options = dict(options or {}) if method else dict(plan.method_options)
+    chosen = methods.get(name, **options)
+    request = request_for(experiment, plan.query_size if n is None else n, cycle)
+    if request.n < 1:
+        raise NnActiveError(f"A query of {request.n} patches makes no sense; ask for at least 1.")
+    pool = pool_cases(experiment, references=chosen.needs_reference)
+    timing = Timing(experiment, cycle)
+    if isinstance(chosen, RankedMethod):
+        ranker = _Ranker(experiment, chosen, request, pool, open_ensemble, folds, timing)
+        part, number = parts
+        rankings = ranker.rank(list(pool)[part::number], progress)
+        if number > 1:
+            return None
+        with timing.of("score"):
+            query = chosen.merge(rankings, pool, request)
+    else:
+        with timing.of("score"):
+            query = chosen.draw(pool, request)
+    if query.patches:
+        _write(experiment, query, name, options, request)
+    return query
+
+
+class _Ranker:
+    """Ranks cases and keeps each ranking in a file that is good for exactly these members, this method and request."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        method: RankedMethod,
+        request: Request,
+        pool: Mapping[str, PoolCase],
+        open_ensemble: OpenEnsemble,
+        folds: Sequence[int],
+        timing: Timing,
+    ):
+        self.experiment, self.method, self.request, self.pool, self.timing = experiment, method, request, pool, timing
+        self.trainings = check_members(experiment, folds)
+        self._open, self._folds, self._ensemble = open_ensemble, folds, None
+        self.target = experiment.preprocessed
+        self.data_folder = self.target.data_folder
+        facts = {"method": repr(method), "request": repr(request), "trainings": self.trainings}
+        self.digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        self.folder = experiment.results / f"cycle_{request.cycle:03d}" / "candidates"
+
+    def rank(self, cases: Sequence[str], progress: bool) -> dict[str, Ranking]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        rankings = {}
+        for case in tqdm(cases, desc="Scoring the pool", disable=not progress):
+            file = self.folder / f"{case}.json"
+            ranking = self._stored(file, case)
+            if ranking is None:
+                ranking = self._rank(case)
+                write_json(file, _ranking_to_json(ranking, self.digest))
+            rankings[case] = ranking
+        return rankings
+
+    def _stored(self, file: Path, case: str) -> Ranking | None:
+        if not file.is_file():
+            return None
+        content = read_json(file)
+        return _ranking_from_json(content, case) if content.get("for") == self.digest else None
+
+    def _rank(self, case: str) -> Ranking:
+        if self._ensemble is None:
+            self._ensemble = self._open(self.experiment, self._folds)
+        pool_case = self.pool[case]
+        with self.timing.of("predict"):
+            image, grid = self.target.load(case, self.data_folder)
+            statistics = self._ensemble.statistics(image)
+        with self.timing.of("score"):
+            annotated = [patch for patch in map(grid.to_network, pool_case.annotated) if patch]
+            scored = ScoredCase(case, statistics, grid.network_size(pool_case.patch_size), annotated)
+            ranking = self.method.rank(scored, self.request)
+        moved = [replace(c, patch=grid.to_image(c.patch, pool_case.patch_size)) for c in ranking.candidates]
+        return Ranking(tuple(moved), ranking.predicted)
+
+
+def _ranking_to_json(ranking: Ranking, digest: str) -> dict[str, Any]:
+    rows = [[c.stratum, c.patch.start, c.patch.size, c.score, c.key] for c in ranking.candidates]
+    return {"for": digest, "predicted": sorted(ranking.predicted), "candidates": rows}
+
+
+def _ranking_from_json(content: Mapping[str, Any], case: str) -> Ranking:
+    candidates = tuple(
+        ScoredPatch(Patch(case, triple(start), triple(size)), float(score), float(key), stratum)
+        for stratum, start, size, score, key in content["candidates"]
+    )
+    return Ranking(candidates, frozenset(content["predicted"]))
+
+
+def _write(experiment: Experiment, query: Query, method: str, options: Mapping[str, str], request: Request) -> None:
+    ending = experiment.dataset.file_ending
+    patches = [
+        entry(
+            p.patch,
+            ending,
+            score=float(p.score),
+            key=float(p.key) if math.isfinite(p.key) else None,
+            stratum=p.stratum,
+        )
+        for p in query.patches
+    ]
+    facts = {
+        "method": method,
+        "options": dict(options),
+        "cycle": request.cycle + 1,
+        "seed": request.seed,
+        "missing": query.missing,
+        "warnings": list(query.warnings),
+        "versions": dict(experiment.plan.versions),
+    }
+    write_loop(loop_file(experiment.raw, request.cycle + 1), patches, facts)

@@ -1,0 +1,62 @@
+"""Cross-validation folds over the annotated cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError
+
+
+def make_splits(
+    voxels: Mapping[str, Mapping[int, int]], folds: int, rng: np.random.Generator
+) -> tuple[list[dict[str, list[str]]], tuple[str, ...]]:
+    """nnU-Net's ``splits_final.json`` and what to tell the user about it.
+
+    ``voxels``: annotated case -> annotated voxels per label value. Each case validates exactly one fold, and the cases
+    of each class are spread over the folds (rarest class first), so every class is trained on in as many folds as
+    possible. Fewer annotated cases than folds give fewer folds, never fewer than 2; fewer than 2 cases are an error.
+    """
+    cases = sorted(voxels)
+    if len(cases) < 2:
+        raise NnActiveError(
+            f"{len(cases)} annotated case(s): at least 2 are needed, one to train on and one to validate. "
+            "Annotate patches in more cases (a larger starting budget)."
+        )
+    used = min(folds, len(cases))
+    warnings = []
+    if used < folds:
+        warnings.append(f"Only {len(cases)} cases are annotated: {used} folds instead of {folds}.")
+    order = [cases[i] for i in rng.permutation(len(cases))]
+    classes = sorted({label for counts in voxels.values() for label in counts})
+    holders = {label: [case for case in order if voxels[case].get(label)] for label in classes}
+    fold_of: dict[str, int] = {}
+    for label in sorted(classes, key=lambda label: (len(holders[label]), label)):
+        for case in holders[label]:
+            if case not in fold_of:
+                sizes = np.bincount(list(fold_of.values()), minlength=used)
+                with_class = np.bincount([fold_of[c] for c in holders[label] if c in fold_of], minlength=used)
+                fold_of[case] = min(range(used), key=lambda fold: (with_class[fold], sizes[fold], fold))
+    # A class whose cases all validate the same fold would be missing from that fold's training, so say so.
+    splits = [
+        {"train": [c for c in cases if fold_of[c] != fold], "val": [c for c in cases if fold_of[c] == fold]}
+        for fold in range(used)
+    ]
+    splits = _without_empty(splits, cases)
+    for label in classes:
+        lacking = [fold for fold, split in enumerate(splits) if not any(voxels[c].get(label) for c in split["train"])]
+        if lacking:
+            warnings.append(f"Label {label} is not in the training cases of fold {', '.join(map(str, lacking))}.")
+    return splits, tuple(warnings)
+
+
+def _without_empty(splits: list[dict[str, list[str]]], cases: list[str]) -> list[dict[str, list[str]]]:
+    """Give an empty validation set a case of the largest one; nnU-Net cannot validate on nothing."""
+    for split in splits:
+        if not split["val"]:
+            largest = max(splits, key=lambda other: len(other["val"]))
+            moved = largest["val"].pop()
+            largest["train"] = sorted([*largest["train"], moved])
+            split["val"], split["train"] = [moved], [case for case in cases if case != moved]
+    return splits

@@ -1,0 +1,74 @@
+"""Selection: the rankings of all cases, stratum by stratum, become one query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, ScoredPatch
+from nnactive_ext.query_methods.occupancy import Occupancy
+from nnactive_ext.query_methods.stratification import class_shares
+
+REST = "all"
+"""The stratum of the unstratified part."""
+
+
+def merge(rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request: Request, alpha: float = 0.0) -> Query:
+    """Best first over all cases, skipping what overlaps something annotated or already chosen (thesis Algorithm 3).
+
+    The classes are filled in random order, each up to its share; then the unstratified part, which also makes up for
+    what the classes lack, and last, should that run dry, whatever candidates the classes still have. Equal keys go by
+    case name, then position. A class that is predicted in no ranking has no candidates; a warning names it. If fewer
+    than ``request.n`` patches are found, ``missing`` says how many and a warning why.
+
+    The result depends on the order of neither mapping. A ranking of a case that is not in the pool raises ValueError.
+    """
+    if strangers := sorted(set(rankings) - set(pool)):
+        raise ValueError(f"rankings of cases that are not in the pool: {', '.join(strangers)}")
+    strata = _by_stratum(rankings.values())
+    predicted = frozenset().union(*(ranking.predicted for ranking in rankings.values()))
+    shares = class_shares(request.n, alpha, request.classes, request.rng("shares"))
+    warnings = [
+        f"No member predicts class {request.classes[c]!r} anywhere in the pool, so its {share} patch(es) are chosen "
+        "without regard to class. Annotating some voxels of it by other means would help."
+        for c, share in shares.items()
+        if share and c not in predicted
+    ]
+    order = [c for c in request.rng("classes").permutation(sorted(shares)).tolist() if c in predicted]
+
+    occupied = Occupancy(pool)
+    chosen: list[ScoredPatch] = []
+    for c in order:
+        chosen += _fill(strata.get(request.classes[c], []), shares[c], occupied)
+    for stratum in [REST] + [request.classes[c] for c in order]:
+        chosen += _fill(strata.get(stratum, []), request.n - len(chosen), occupied)
+
+    missing = request.n - len(chosen)
+    if missing:
+        warnings.append(
+            f"{missing} of {request.n} patches are missing: every other candidate of the {len(rankings)} ranked "
+            "case(s) overlaps an annotated or a chosen patch."
+        )
+    return Query(tuple(chosen), missing, tuple(warnings))
+
+
+def _by_stratum(rankings: Iterable[Ranking]) -> dict[str, list[ScoredPatch]]:
+    """All candidates of each stratum, best first."""
+    strata: dict[str, list[ScoredPatch]] = {}
+    for ranking in rankings:
+        for candidate in ranking.candidates:
+            strata.setdefault(candidate.stratum, []).append(candidate)
+    for candidates in strata.values():
+        candidates.sort(key=lambda candidate: (-candidate.key, candidate.patch))
+    return strata
+
+
+def _fill(candidates: Iterable[ScoredPatch], count: int, occupied: Occupancy) -> list[ScoredPatch]:
+    """Take up to ``count`` candidates that are still free, in their order."""
+    taken: list[ScoredPatch] = []
+    for candidate in candidates:
+        if len(taken) >= count:
+            break
+        if not occupied.overlaps(candidate.patch):
+            occupied.take(candidate.patch)
+            taken.append(candidate)
+    return taken

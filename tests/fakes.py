@@ -1,0 +1,122 @@
+"""A pool of random blobs with what an ensemble would say about it; no files, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from nnactive_ext.patch import Patch, Triple, clipped_size, triple
+from nnactive_ext.query_methods.base import PoolCase, Query, RankedMethod, Request, ScoredCase, Statistics
+
+CLASSES = {1: "liver", 2: "tumour"}
+
+
+def statistics(shape, classes: int = 2, seed: int = 0, members: int = 3, regions: bool = False) -> Statistics:
+    """Smooth random members, so that entropy is spatially correlated as in real maps."""
+    rng = np.random.default_rng(seed)
+    channels = classes if regions else classes + 1
+    logits = rng.normal(size=(members, channels, *shape))
+    logits = np.stack([gaussian_filter(m, (0, 1, 1, 1)) for m in logits]) * 8
+    return from_members(_sigmoid(logits) if regions else _softmax(logits), regions)
+
+
+def from_members(p: np.ndarray, regions: bool = False) -> Statistics:
+    """Statistics of (members, channels, z, y, x) probabilities, the plain way."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = -np.where(p > 0, p * np.log(p), 0)
+        if regions:
+            terms -= np.where(p < 1, (1 - p) * np.log1p(-p), 0)
+    labels = np.where((p > 0.5).any(), 0, 0) if regions else p.argmax(axis=1)
+    predicted = {c for c in range(p.shape[1]) if ((p[:, c] > 0.5).any() if regions else (labels == c).any())}
+    return Statistics(
+        p.mean(axis=0).astype(np.float32),
+        terms.sum(axis=1).mean(axis=0).astype(np.float32),
+        frozenset(predicted),
+        regions,
+    )
+
+
+def blobs(shape, labels: Iterable[int] = (1, 2), seed: int = 0, share: float = 0.12) -> np.ndarray:
+    """A reference label map with a blob or several of each label."""
+    rng = np.random.default_rng(seed)
+    reference = np.zeros(shape, dtype=np.int16)
+    for label in labels:
+        smooth = gaussian_filter(rng.normal(size=shape), 1.5)
+        reference[smooth >= np.quantile(smooth, 1 - share)] = label
+    return reference
+
+
+@dataclass
+class World:
+    """Cases by name: reference, statistics and annotated patches, and the query patch size."""
+
+    size: Triple
+    references: dict[str, np.ndarray]
+    statistics: dict[str, Statistics]
+    annotated: dict[str, list[Patch]] = field(default_factory=dict)
+    loads: list[str] = field(default_factory=list)
+    """Every reference that was read, in order."""
+
+    def pool(self, order: Iterable[str] | None = None) -> dict[str, PoolCase]:
+        return {name: self._pool_case(name) for name in order or self.references}
+
+    def scored(self, name: str) -> ScoredCase:
+        case = self._pool_case(name)
+        return ScoredCase(name, self.statistics[name], case.patch_size, case.annotated)
+
+    def _pool_case(self, name: str) -> PoolCase:
+        reference = self.references[name]
+
+        def load() -> np.ndarray:
+            self.loads.append(name)
+            return reference
+
+        shape = triple(reference.shape)
+        return PoolCase(name, shape, clipped_size(self.size, shape), tuple(self.annotated.get(name, ())), load)
+
+
+def world(cases: int = 4, shape=(12, 16, 14), size=(4, 5, 6), seed: int = 0) -> World:
+    names = [f"case_{i}" for i in range(cases)]
+    return World(
+        triple(size),
+        {name: blobs(shape, seed=seed + i) for i, name in enumerate(names)},
+        {name: statistics(shape, seed=seed + i) for i, name in enumerate(names)},
+    )
+
+
+def run(method, world: World, request: Request, order: Iterable[str] | None = None) -> Query:
+    """The query of any method, ranking the cases in the given order."""
+    pool = world.pool(order)
+    if isinstance(method, RankedMethod):
+        return method.merge({name: method.rank(world.scored(name), request) for name in pool}, pool, request)
+    return method.draw(pool, request)
+
+
+def disjoint(patches: Iterable[Patch]) -> bool:
+    patches = list(patches)
+    return not any(patch.overlaps_any(patches[:i]) for i, patch in enumerate(patches))
+
+
+def patches_of(query: Query) -> list[Patch]:
+    return [choice.patch for choice in query.patches]
+
+
+def room(world: World, taken: Mapping[str, list[Patch]]) -> int:
+    """Free windows in the pool, by trying each one."""
+    free = 0
+    for name, case in world.pool().items():
+        for start in np.ndindex(*(n - s + 1 for n, s in zip(case.shape, case.patch_size, strict=True))):
+            free += not Patch(name, triple(start), case.patch_size).overlaps_any(taken.get(name, []))
+    return free
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))

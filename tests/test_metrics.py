@@ -1,0 +1,146 @@
+"""Dice and AUBC against values worked out by hand and against a slow, obvious version."""
+
+import doctest
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from nnactive_ext import metrics
+from nnactive_ext.metrics import aggregate, aubc, dice_per_case
+
+SHAPE = (2, 3, 2)
+CLASSES = {"one": 1, "two": 2, "both": (1, 2), "far": 7}
+
+
+def test_dice_by_hand():
+    reference = np.array([[0, 1, 1, 1], [0, 0, 2, 2]])
+    prediction = np.array([[0, 1, 1, 0], [1, 0, 2, 1]])
+    # one: TP 2, FP 2, FN 1; two: TP 1, FN 1; both: TP 4, FP 1, FN 1
+    expected = {"one": 4 / 7, "two": 2 / 3, "both": 8 / 10}
+    assert dice_per_case(prediction, reference, {"one": 1, "two": 2, "both": (1, 2)}) == pytest.approx(expected)
+
+
+def test_absent_in_one_is_zero_and_absent_in_both_is_nan():
+    empty, full = np.zeros(SHAPE, int), np.ones(SHAPE, int)
+    assert dice_per_case(full, empty, {"one": 1}) == {"one": 0}
+    assert dice_per_case(empty, full, {"one": 1}) == {"one": 0}
+    assert math.isnan(dice_per_case(empty, empty, {"one": 1})["one"])
+
+
+def test_ignored_voxels_count_nowhere():
+    reference = np.array([1, 1, 0, 9, 9])
+    prediction = np.array([1, 0, 0, 1, 0])
+    assert dice_per_case(prediction, reference, {"one": 1}, ignore=9)["one"] == pytest.approx(2 / 3)
+    assert dice_per_case(prediction, reference, {"one": 1})["one"] == pytest.approx(1 / 2)
+
+
+def test_all_ignored_is_nan():
+    scores = dice_per_case(np.ones(SHAPE, int), np.full(SHAPE, 9), CLASSES, ignore=9)
+    assert all(math.isnan(v) for v in scores.values())
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="shape"):
+        dice_per_case(np.zeros((2, 3)), np.zeros((3, 2)), {"one": 1})
+
+
+def slow_dice(prediction, reference, labels, ignore):
+    tp = fp = fn = 0
+    for p, r in zip(prediction.ravel(), reference.ravel(), strict=True):
+        if r == ignore:
+            continue
+        tp += p in labels and r in labels
+        fp += p in labels and r not in labels
+        fn += p not in labels and r in labels
+    return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else math.nan
+
+
+label_maps = arrays(np.int16, SHAPE, elements=st.integers(0, 3))
+
+
+@given(label_maps, label_maps, st.sampled_from([None, 3]))
+def test_dice_equals_the_slow_version(prediction, reference, ignore):
+    scores = dice_per_case(prediction, reference, CLASSES, ignore)
+    for name, labels in CLASSES.items():
+        labels = np.atleast_1d(labels)
+        assert scores[name] == pytest.approx(slow_dice(prediction, reference, labels, ignore), nan_ok=True)
+
+
+@given(label_maps)
+def test_a_perfect_prediction_scores_one_or_nan(labels):
+    assert all(v == 1 or math.isnan(v) for v in dice_per_case(labels, labels, CLASSES).values())
+
+
+def test_mean_over_cases_then_classes():
+    nan = math.nan
+    result = aggregate(
+        {
+            "a": {"organ": 0.9, "lesion": nan, "never": nan},
+            "b": {"organ": 0.8, "lesion": 0.2, "never": nan},
+            "c": {"organ": 0.7, "lesion": 0.0, "never": nan},
+        }
+    )
+    assert result.per_class == pytest.approx({"organ": 0.8, "lesion": 0.1, "never": nan}, nan_ok=True)
+    assert result.cases == {"organ": 3, "lesion": 2, "never": 0}
+    assert result.left_out == ("never",)
+    # The mean of the two classes' means, not of the five numbers, which would be 0.52.
+    assert result.mean == pytest.approx(0.45)
+
+
+def test_nothing_to_find_anywhere():
+    result = aggregate({"a": {"organ": math.nan}})
+    assert math.isnan(result.mean)
+    assert result.left_out == ("organ",)
+
+
+@pytest.mark.parametrize("per_case", [{}, {"a": {"organ": 1.0}, "b": {"lesion": 1.0}}])
+def test_aggregate_refuses(per_case):
+    with pytest.raises(ValueError, match=r"no case|case b"):
+        aggregate(per_case)
+
+
+def test_the_order_of_cases_does_not_matter():
+    cases = {f"case{i}": {"organ": v} for i, v in enumerate(np.random.default_rng(0).random(100).tolist())}
+    assert aggregate(cases) == aggregate(dict(reversed(cases.items())))
+
+
+def test_aubc_by_hand():
+    # Between 10 and 20 the mean is 0.5, between 20 and 40 it is 0.9: (10 * 0.5 + 20 * 0.9) / 30.
+    assert aubc([10, 20, 40], [0.2, 0.8, 1.0]) == pytest.approx(23 / 30)
+
+
+def test_aubc_of_one_cycle_is_its_value():
+    assert aubc([20], [0.3]) == 0.3
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=1, max_size=8, unique=True), st.floats(0, 1))
+def test_aubc_of_a_constant_is_the_constant(budgets, value):
+    assert aubc(sorted(budgets), [value] * len(budgets)) == pytest.approx(value)
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.floats(0, 1)), min_size=2, max_size=8))
+def test_aubc_equals_a_fine_sum(steps):
+    budgets = np.cumsum([s for s, _ in steps])
+    values = [v for _, v in steps]
+    fine = np.arange(budgets[0], budgets[-1], 0.5) + 0.25  # midpoints: exact on straight pieces
+    assert aubc(budgets, values) == pytest.approx(np.interp(fine, budgets, values).mean())
+
+
+def test_aubc_of_nan_is_nan():
+    assert math.isnan(aubc([1, 2, 3], [0.1, math.nan, 0.3]))
+
+
+@pytest.mark.parametrize(("budgets", "values"), [([], []), ([1, 2], [0.5]), ([1, 1], [0.5, 0.5]), ([2, 1], [0.5, 0.5])])
+def test_aubc_refuses(budgets, values):
+    with pytest.raises(ValueError, match="budget"):
+        aubc(budgets, values)
+
+
+def test_examples_in_docstrings():
+    results = doctest.testmod(metrics)
+    assert results.attempted > 0
+    assert results.failed == 0

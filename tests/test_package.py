@@ -1,0 +1,91 @@
+"""The built wheel holds what the folders hold, and works with the sources out of the way."""
+
+import configparser
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {
+    "nnactive_ext": "nnactive_ext",
+    "trainers": "nnactive_ext/trainers",
+    "query_methods": "nnactive_ext/query_methods",
+}
+"""Folder in the repository -> folder in the wheel."""
+
+
+def modules(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory) -> Path:
+    """The wheel, built from a copy of the sources, as a folder; a wheel of pure Python unpacked is installed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    # A copy, because setuptools reuses what an earlier build left in build/, deleted files included.
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+def run(unpacked: Path, code: str) -> str:
+    """Run ``code`` in a fresh process that sees the wheel and the dependencies, and the checkout in no way."""
+    # -I: no PYTHONPATH, no current folder. -S: no .pth files, and so no finder of an editable install.
+    # setuptools first: on Python 3.12 it provides the distutils that nnU-Net imports, otherwise through a .pth file.
+    folders = [str(unpacked), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    start = f"import sys; sys.path[:0] = {folders}; import setuptools, nnactive_ext\n"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", start + code], cwd=unpacked.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_module_is_in_the_wheel_and_no_other(unpacked):
+    expected = {f"{PACKAGES[folder]}/{module}" for folder in PACKAGES for module in modules(ROOT / folder)}
+    assert len(expected) > 20
+    assert modules(unpacked) == expected
+
+
+def test_every_command_has_a_main(unpacked):
+    (metadata,) = unpacked.glob("*.dist-info/entry_points.txt")
+    parser = configparser.ConfigParser()
+    parser.read(metadata)
+    commands = dict(parser["console_scripts"])
+    assert commands
+    code = "import importlib\n"
+    for command, target in commands.items():
+        assert command.startswith("nnactive_")
+        module, function = target.split(":")
+        code += f"assert callable(importlib.import_module({module!r}).{function}), {command!r}\n"
+    run(unpacked, code)
+
+
+def test_nnunet_finds_the_trainers_of_the_wheel(unpacked):
+    printed = run(
+        unpacked,
+        "import os\n"
+        "from nnactive_ext.environment import trainers_folder\n"
+        "os.environ['nnUNet_extTrainer'] = str(trainers_folder())\n"
+        "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name\n"
+        "import nnactive_ext.trainers\n"
+        "print(recursive_find_trainer_class_by_name('nnActiveTrainer_3epochs').__name__)\n"
+        "print(nnactive_ext.__file__, nnactive_ext.trainers.__file__, trainers_folder(), sep='\\n')\n",
+    )
+    name, *places = printed.splitlines()[-4:]  # nnU-Net prints lines of its own before
+    assert all(Path(place).resolve().is_relative_to(unpacked.resolve()) for place in places), places
+    assert name == "nnActiveTrainer_3epochs"

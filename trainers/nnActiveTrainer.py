@@ -1,0 +1,173 @@
+"""nnU-Net's trainer for partial labels: network patches around annotated voxels, partial loss, 200 epochs.
+
+``nnActiveTrainer_<N>epochs``, ``nnActiveTrainer_NoMirroring`` and ``nnActiveTrainer_<N>epochs_NoMirroring`` exist for
+any N > 0. nnU-Net loads this file as a module of its own, so imports are absolute and helpers live in nnactive_ext.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+
+import numpy as np
+import torch
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
+from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnactive_ext import members
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.partial_loss import without_smoothing
+from nnactive_ext.sampling import RegionDataLoader
+
+CUDA = torch.device("cuda")
+
+
+def _iterations(configuration: dict, key: str, default: int) -> int:
+    """Iterations per epoch: the environment variable ``nnactive_<key>``, else the plans' ``"nnactive": {key: ...}``."""
+    place, value = f"environment variable nnactive_{key}", os.environ.get(f"nnactive_{key}")
+    if value is None:
+        place = f'plans, the configuration\'s "nnactive": {{"{key}": ...}}'
+        value = (configuration.get("nnactive") or {}).get(key, default)
+    if not (str(value).isdecimal() and int(value) > 0):
+        raise NnActiveError(f"{place}: expected a whole number greater than 0, got {value!r}.")
+    return int(value)
+
+
+class nnActiveTrainer(nnUNetTrainer):
+    """Trains one member on a partly annotated dataset; whatever is not said here is nnU-Net's.
+
+    Environment variables: ``nnactive_iterations_per_epoch`` and ``nnactive_val_iterations_per_epoch`` (whole numbers,
+    they override the plans), ``nnactive_skip_validation=1`` (no prediction of the validation cases after training,
+    which costs time and means little on partial labels).
+    """
+
+    epochs = 200
+    mirroring = True
+
+    def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = CUDA):
+        # nnU-Net pops this key from the plans, which only its own command adds.
+        plans = {"continue_training": False, **plans}
+        if PlansManager(plans).get_configuration(configuration).previous_stage_name is not None:
+            raise NnActiveError(
+                f"{configuration} is the second stage of a cascade, which is not supported: it would need "
+                "the first stage's predictions of all cases in every cycle. Use 3d_fullres, 3d_lowres or 2d."
+            )
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = self.epochs
+        # nnU-Net's 50 would leave short trainings without anything to continue from.
+        self.save_every = min(50, max(1, self.num_epochs // 4))
+        if len(self.configuration_manager.pool_op_kernel_sizes) < 3:
+            # nnU-Net gives the coarsest output the weight 0; if it is the only one, the loss becomes 0 / 0.
+            self.enable_deep_supervision = False
+        settings = self.configuration_manager.configuration
+        self.num_iterations_per_epoch = _iterations(settings, "iterations_per_epoch", self.num_iterations_per_epoch)
+        self.num_val_iterations_per_epoch = _iterations(
+            settings, "val_iterations_per_epoch", self.num_val_iterations_per_epoch
+        )
+
+    def _build_loss(self):
+        return without_smoothing(super()._build_loss())
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):
+        *others, mirror_axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        if not self.mirroring:
+            mirror_axes = self.inference_allowed_mirroring_axes = None
+        return *others, mirror_axes
+
+    def get_dataloaders(self):
+        """nnU-Net's, with our loader."""
+        patch_size = self.configuration_manager.patch_size
+        scales = self._get_deep_supervision_scales()
+        rotation, dummy_2d, initial_patch_size, mirror_axes = (
+            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        labels = {
+            "is_cascaded": False,
+            "foreground_labels": self.label_manager.foreground_labels,
+            "regions": self.label_manager.foreground_regions if self.label_manager.has_regions else None,
+            "ignore_label": self.label_manager.ignore_label,
+        }
+        train_transforms = self.get_training_transforms(
+            patch_size,
+            rotation,
+            scales,
+            mirror_axes,
+            dummy_2d,
+            use_mask_for_norm=self.configuration_manager.use_mask_for_norm,
+            **labels,
+        )
+        validation_transforms = self.get_validation_transforms(scales, **labels)
+
+        def loader(dataset, size, transforms, part):
+            return RegionDataLoader(
+                dataset,
+                self.batch_size,
+                size,
+                patch_size,
+                self.label_manager,
+                oversample_foreground_percent=self.oversample_foreground_percent,
+                probabilistic_oversampling=self.probabilistic_oversampling,
+                transforms=transforms,
+                described=f"the {part} cases of fold {self.fold}",
+            )
+
+        training_set, validation_set = self.get_tr_and_val_datasets()
+        training = loader(training_set, initial_patch_size, train_transforms, "training")
+        validation = loader(validation_set, patch_size, validation_transforms, "validation")
+
+        processes = get_allowed_n_proc_DA()
+        if processes == 0:
+            augmenters = SingleThreadedAugmenter(training, None), SingleThreadedAugmenter(validation, None)
+        else:
+            shared = {"transform": None, "seeds": None, "pin_memory": self.device.type == "cuda", "wait_time": 0.002}
+            augmenters = (
+                NonDetMultiThreadedAugmenter(
+                    training, num_processes=processes, num_cached=max(6, processes // 2), **shared
+                ),
+                NonDetMultiThreadedAugmenter(
+                    validation, num_processes=max(1, processes // 2), num_cached=max(3, processes // 4), **shared
+                ),
+            )
+        for augmenter in augmenters:
+            next(augmenter)  # starts the workers
+        return augmenters
+
+    def on_train_start(self):
+        if self.local_rank == 0:
+            members.begin(self.output_folder, self.preprocessed_dataset_folder_base, continued=self.current_epoch > 0)
+        super().on_train_start()
+
+    def on_train_end(self):
+        super().on_train_end()
+        if self.local_rank == 0 and not self.disable_checkpointing:
+            members.finish(self.output_folder)
+
+    def on_validation_epoch_end(self, val_outputs: list[dict]):
+        """nnU-Net's, except that an epoch without any foreground (Dice NaN) leaves the moving average as it was."""
+        with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Mean of empty slice")
+            super().on_validation_epoch_end(val_outputs)
+        averages = self.logger.get_value("ema_fg_dice", step=None)
+        if np.isnan(averages[-1]):
+            averages[-1] = averages[-2] if len(averages) > 1 else 0.0
+
+    def perform_actual_validation(self, save_probabilities: bool = False):
+        if os.environ.get("nnactive_skip_validation", "").lower() in ("1", "true", "t"):
+            self.print_to_log_file("Validation skipped, because nnactive_skip_validation is set.")
+            return
+        super().perform_actual_validation(save_probabilities)
+
+
+def __getattr__(name: str) -> type[nnActiveTrainer]:
+    """Make the trainer a name asks for; the next look-up finds it in the module."""
+    match = re.fullmatch(r"nnActiveTrainer(?:_([1-9][0-9]*)epochs)?(_NoMirroring)?", name)
+    if match is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    epochs, no_mirroring = match.groups()
+    settings = {"epochs": int(epochs or nnActiveTrainer.epochs), "mirroring": no_mirroring is None}
+    trainer = type(name, (nnActiveTrainer,), {"__module__": __name__, "__doc__": nnActiveTrainer.__doc__, **settings})
+    return globals().setdefault(name, trainer)
