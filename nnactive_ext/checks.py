@@ -45,13 +45,17 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         image, properties = reader.read_images([str(file) for file in case.images])
     except Exception as error:
         files = ", ".join(map(str, case.images))
-        return Measured(nothing.shape, nothing.spacing, problems=(f"{files}: cannot be read as one image: {_brief(error)}",))
+        return Measured(
+            nothing.shape, nothing.spacing, problems=(f"{files}: cannot be read as one image: {_brief(error)}",)
+        )
     for channel, file in zip(image, case.images, strict=False):
         bad = channel.size - int(np.isfinite(channel).sum())
         if bad:
             problems.append(f"{file}: {bad} voxels are NaN or infinite.")
     if len(image) != len(case.images):
-        problems.append(f"{case.images[0]}: {len(image)} channels in {len(case.images)} file(s); one channel per file is needed.")
+        problems.append(
+            f"{case.images[0]}: {len(image)} channels in {len(case.images)} file(s); one channel per file is needed."
+        )
     spacing = np.asarray(properties["spacing"], float)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         problems.append(f"{case.images[0]}: the spacing {spacing.tolist()} is not usable.")

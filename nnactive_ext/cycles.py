@@ -60,7 +60,11 @@ def run_cycles(experiment: Experiment, tools: Tools, progress: bool = True, say:
             )
         steps.next(cycle, "querying the pool")
         query_and_annotate(
-            experiment, lambda: query_cycle(experiment, tools.open_ensemble, folds, progress=progress), progress, say, True
+            experiment,
+            lambda: query_cycle(experiment, tools.open_ensemble, folds, progress=progress),
+            progress,
+            say,
+            True,
         )
 
 

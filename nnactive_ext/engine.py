@@ -16,11 +16,11 @@ Box = tuple[Sequence[int], Sequence[int]]
 """Start and size of a box of voxels along (z, y, x)."""
 
 
-def box_means(score_map: np.ndarray, size: Sequence[int], nonnegative: bool | None = None) -> np.ndarray:
+def box_means(score_map: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Mean of the map over each window: (z, y, x) -> float32, one value per window start (thesis 7.3).
 
-    Three running sums, one per axis, so the cost is that of a few copies of the map whatever the size. Where the map is
-    ``nonnegative`` (by default: where its minimum is) a mean that rounding cannot tell from 0 is 0, never -1e-17.
+    Three running sums, one per axis, so the cost is that of a few copies of the map whatever the size. The means of a
+    map that is nowhere negative are not negative either, and exactly 0 over zeros, so their logarithm is no NaN.
 
     A size larger than the map along an axis, and a NaN or an infinity anywhere, raise ValueError.
 
@@ -36,10 +36,7 @@ def box_means(score_map: np.ndarray, size: Sequence[int], nonnegative: bool | No
     sums = score_map
     for axis, width in enumerate(size):
         sums = _window_sums(sums, width, axis)
-    means = sums / float(np.prod(size))
-    if low >= 0 if nonnegative is None else nonnegative:
-        means[means < np.finfo(np.float64).eps * sum(score_map.shape) * high] = 0
-    return means.astype(np.float32)
+    return (sums / float(np.prod(size))).astype(np.float32)
 
 
 def free_starts(shape: Sequence[int], size: Sequence[int], boxes: Iterable[Box]) -> np.ndarray:
@@ -89,6 +86,8 @@ def _window_shape(shape: Sequence[int], size: Triple) -> Triple:
 def _window_sums(values: np.ndarray, width: int, axis: int) -> np.ndarray:
     """Sums over ``width`` neighbours along one axis, in float64."""
     running = np.moveaxis(np.cumsum(values, axis=axis, dtype=np.float64), axis, 0)
+    # Differences of one running sum, not a sum that adds and subtracts as it moves: rounding cannot make the running
+    # sum of non-negative numbers fall, so no difference is negative.
     sums = running[width - 1 :].copy()
     sums[1:] -= running[:-width]
     return np.moveaxis(sums, 0, axis)

@@ -88,7 +88,9 @@ class Experiment:
             return {"experiment": self.plan.experiment, "cycle": -1, "annotated": {}}
         state = read_json(file)
         if state["experiment"] != self.plan.experiment:
-            raise NnActiveError(f"{file}: belongs to another experiment than {self.raw / PLAN_FILE}. Delete one of them.")
+            raise NnActiveError(
+                f"{file}: belongs to another experiment than {self.raw / PLAN_FILE}. Delete one of them."
+            )
         return state
 
     @property
@@ -106,7 +108,9 @@ class Experiment:
     def test_cases(self) -> list[Case]:
         missing = [name for name in self.plan.test if name not in self.source.cases]
         if missing:
-            raise NnActiveError(f"{self.source.folder}: the test cases {', '.join(missing[:5])} are gone. Restore them.")
+            raise NnActiveError(
+                f"{self.source.folder}: the test cases {', '.join(missing[:5])} are gone. Restore them."
+            )
         return [self.source.cases[name] for name in self.plan.test]
 
     @contextmanager
@@ -128,7 +132,9 @@ def locked(number: int) -> Iterator[None]:
         who = owner.read_text() if owner.is_file() else "another process"
         raise NnActiveError(f"{file}: {who} is working on dataset {number}. Wait for it to end, or stop it.") from None
     except OSError as error:
-        raise NnActiveError(f"{file}: cannot be locked ({error}). nnUNet_raw must be an existing, writable folder.") from None
+        raise NnActiveError(
+            f"{file}: cannot be locked ({error}). nnUNet_raw must be an existing, writable folder."
+        ) from None
     try:
         owner.write_text(f"process {os.getpid()} on {os.uname().nodename if hasattr(os, 'uname') else 'this machine'}")
         yield

@@ -13,12 +13,15 @@ STATE = "nnactive_state.json"
 MEMBER = "nnactive_member.json"
 """In a fold's results folder: the state its training started from, and whether the training finished."""
 
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+"""nnU-Net's, in the order in which it continues from them."""
+
 
 def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued: bool) -> None:
     """Mark the start of a training; one that continues another cycle's training is refused.
 
-    A dataset without an experiment (no state file) gets no mark. The previous ``checkpoint_final.pth`` of the fold is
-    removed when a new training starts, or a killed training would leave an old checkpoint under the new mark.
+    A dataset without an experiment (no state file) gets no mark. The fold's earlier checkpoints are removed when a new
+    training starts, or a killed training would leave old ones under the new mark.
     """
     fold_folder, state_file = Path(fold_folder), Path(preprocessed_folder) / STATE
     if not state_file.is_file():
@@ -32,7 +35,8 @@ def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued
                 f"of cycle {state['cycle']}. Train it anew, without --c."
             )
         return
-    (fold_folder / "checkpoint_final.pth").unlink(missing_ok=True)
+    for name in CHECKPOINTS:
+        (fold_folder / name).unlink(missing_ok=True)
     # The number of the training lets results computed with a member be recognised as outdated by the next one.
     mark = {"experiment": state["experiment"], "cycle": state["cycle"], "training": uuid.uuid4().hex}
     write_json(fold_folder / MEMBER, {**mark, "finished": False})

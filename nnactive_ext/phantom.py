@@ -149,7 +149,7 @@ def _other_organs(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator)
         canvas.paint(kidney, 150)
         canvas.paint(kidney - 3, 95)
     spleen = canvas.ellipsoid(_near(rng, (16, 5, 20), 2.5), (16, 10, 6), -0.4) - rough
-    canvas.paint(np.minimum(spleen, cavity), rng.uniform(95, 125))
+    canvas.paint(np.minimum(spleen, cavity), rng.uniform(85, 115))
     stomach = canvas.ellipsoid(_near(rng, (14, -7, 11), 3), (17, 9, 11), 0.5) + 1.5 * rough
     canvas.paint(np.minimum(stomach, cavity - 0.5), 75)
     canvas.paint(np.minimum(stomach, cavity - 0.5) - 2, 25)
@@ -157,7 +157,7 @@ def _other_organs(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator)
     canvas.paint(cyst, rng.uniform(45, 65))  # as dark as a lesion, but outside the organ
     for side, radius in ((5, 4.0), (-5, 4.4)):
         line = _centre_line([(-70, 5, side), (-20, 4, side), (20, 5, side), (70, 6, side)], 1.5, rng)
-        canvas.paint(canvas.tube(line, np.full(len(line), radius)), rng.uniform(150, 185))
+        canvas.paint(canvas.tube(line, np.full(len(line), radius)), rng.uniform(155, 190))
 
 
 def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> None:
@@ -172,7 +172,7 @@ def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> 
     pieces, _ = ndimage.label(organ > 0)
     largest = np.bincount(pieces[pieces > 0]).argmax()
     organ[(pieces > 0) & (pieces != largest)] = -1  # the rough surface may throw off crumbs
-    grey = rng.uniform(95, 115)
+    grey = rng.uniform(112, 128)
     canvas.paint(organ, grey + 4 * canvas.field(rng, 7), ORGAN)
 
     hilum, taper = centre + np.array((-8, 3, 8)), np.linspace(1, 0, 80)
@@ -187,14 +187,14 @@ def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> 
 
     # Lesions keep away from the vessel, and their number does not depend on whether there is room for them.
     for _ in range(rng.choice(3, p=(0.38, 0.38, 0.24))):
-        radius, spot = rng.uniform(3.2, 5.6), rng.random()
+        radius, spot = rng.uniform(3.5, 6), rng.random()
         room = np.flatnonzero((organ > 0.8 * radius) & (depth < -min(radius, 6)))
         if len(room):
             at = np.unravel_index(room[int(spot * len(room))], organ.shape)
             place = [p[at] for p in canvas.points]
             lesion = canvas.ellipsoid(place, radius * rng.uniform(0.8, 1.2, 3)) + 0.6 * canvas.field(rng, 5)
-            canvas.paint(np.minimum(lesion, organ - 0.5), grey - rng.uniform(40, 60), LESION)
-    canvas.paint(depth, rng.uniform(155, 185), VESSEL)
+            canvas.paint(np.minimum(lesion, organ - 0.5), grey - rng.uniform(50, 75), LESION)
+    canvas.paint(depth, rng.uniform(165, 190), VESSEL)
 
 
 def _scan(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -203,7 +203,7 @@ def _scan(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     axes = [np.linspace(-1, 1, n) for n in grey.shape]
     slope = np.einsum("i,izyx->zyx", rng.normal(0, 8, 3), np.stack(np.meshgrid(*axes, indexing="ij")))
     noise = ndimage.gaussian_filter(rng.standard_normal(grey.shape), (0, 0.6, 0.6))
-    image += slope + rng.uniform(16, 24) * noise / noise.std()
+    image += slope + rng.uniform(14, 20) * noise / noise.std()
     return np.round(image).clip(-1024, 3071).astype(np.int16)
 
 

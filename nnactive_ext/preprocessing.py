@@ -70,12 +70,16 @@ def preprocess(dataset: Dataset, target: Preprocessed, processes: int = 1, progr
     _run(_preprocess_case, dataset, target, dataset.cases, "Preprocessing cases", processes, progress)
 
 
-def refresh(dataset: Dataset, target: Preprocessed, cases: Iterable[str], processes: int = 1, progress: bool = True) -> None:
+def refresh(
+    dataset: Dataset, target: Preprocessed, cases: Iterable[str], processes: int = 1, progress: bool = True
+) -> None:
     """Only the labels and ``class_locations`` of ``cases``; each file is replaced at once, the images stay as they are."""
     _run(_refresh_case, dataset, target, cases, "Preprocessing labels", processes, progress)
 
 
-def _run(work: Any, dataset: Dataset, target: Preprocessed, cases: Iterable[str], what: str, processes: int, progress: bool) -> None:
+def _run(
+    work: Any, dataset: Dataset, target: Preprocessed, cases: Iterable[str], what: str, processes: int, progress: bool
+) -> None:
     (target.folder / "gt_segmentations").mkdir(parents=True, exist_ok=True)
     target.data_folder.mkdir(exist_ok=True)
     job = partial(work, dataset_json=dataset.json, target=target, ending=dataset.file_ending)
@@ -110,7 +114,9 @@ def _refresh_case(case: Case, dataset_json: dict, target: Preprocessed, ending: 
     _copy_label(case, target, ending)
 
 
-def _network_labels(case: Case, image: np.ndarray, properties: dict, reader: Any, plans: Any, configuration: Any, shape: Any) -> np.ndarray:
+def _network_labels(
+    case: Case, image: np.ndarray, properties: dict, reader: Any, plans: Any, configuration: Any, shape: Any
+) -> np.ndarray:
     """The label map as nnU-Net's preprocessor makes it, (1, z, y, x) int16: transposed, cropped, -1 outside, resampled."""
     from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
 
@@ -135,7 +141,14 @@ def _class_locations(labels: np.ndarray, plans: Any, dataset_json: dict, preproc
     return preprocessor._sample_foreground_locations(labels, wanted)
 
 
-def _save(target: Preprocessed, name: str, labels: np.ndarray, properties: dict, configuration: Any, data: np.ndarray | None = None) -> None:
+def _save(
+    target: Preprocessed,
+    name: str,
+    labels: np.ndarray,
+    properties: dict,
+    configuration: Any,
+    data: np.ndarray | None = None,
+) -> None:
     """Written under temporary names outside the data folder (nnU-Net lists that by ending), then moved into it."""
     import blosc2
     from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params

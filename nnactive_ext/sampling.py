@@ -23,7 +23,7 @@ ATTEMPTS = 10
 to a third of the draws, so the last resort is needed about once in 10^5 samples, and practically never for boxes."""
 
 
-def draw_voxel(locations: Locations, annotated: Hashable, force_fg: bool) -> np.ndarray | None:
+def draw_voxel(locations: Locations, annotated: Hashable, force_fg: bool) -> list[int] | None:
     """Draw the voxel (z, y, x) a network patch has to contain, from numpy's global random state, as nnU-Net does.
 
     ``annotated`` is the key of the voxels annotated with whatever class. With ``force_fg`` a class (or region) present
@@ -35,7 +35,7 @@ def draw_voxel(locations: Locations, annotated: Hashable, force_fg: bool) -> np.
     voxels = locations.get(key, ())
     if len(voxels) == 0:
         return None
-    return np.asarray(voxels[np.random.randint(len(voxels))])[1:]  # noqa: NPY002
+    return [int(v) for v in voxels[np.random.randint(len(voxels))][1:]]  # noqa: NPY002
 
 
 def draw_position(final_size: Sequence[int]) -> list[int]:
@@ -91,6 +91,12 @@ class RegionDataLoader(nnUNetDataLoader):
     ``described`` names the cases in the error raised when none of them has an annotated voxel. The other arguments are
     those of ``nnUNetDataLoader``. Cascades are not supported.
     """
+
+    # Of the untyped base class.
+    patch_size: Sequence[int]
+    final_patch_size: Sequence[int]
+    indices: list[str]
+    sampling_probabilities: np.ndarray | None
 
     def __init__(
         self, data, batch_size, patch_size, final_patch_size, label_manager, *, described="the given cases", **options
@@ -149,22 +155,22 @@ class RegionDataLoader(nnUNetDataLoader):
         with torch.no_grad(), threadpool_limits(limits=1, user_api=None):
             samples = [self._sample(case, self.get_do_oversample(j)) for j, case in enumerate(cases)]
         images, targets = zip(*samples, strict=True)
-        if isinstance(targets[0], list):
-            target = [torch.stack(scale) for scale in zip(*targets, strict=True)]
-        else:
-            target = torch.stack(targets)
+        scales = isinstance(targets[0], list)
+        target = [torch.stack(scale) for scale in zip(*targets, strict=True)] if scales else torch.stack(targets)
         return {"data": torch.stack(images), "target": target, "keys": cases}
 
     def _sample(self, case: str, force_fg: bool):
         data, seg, _, properties = self._data.load_case(case)
         shape, locations = data.shape[1:], properties["class_locations"]
         for _ in range(ATTEMPTS):
-            image, target = self._cut(data, seg, *self.get_bbox(shape, force_fg, locations), self.transforms)
+            starts, stops = self.get_bbox(shape, force_fg, locations)
+            image, target = self._cut(data, seg, starts, stops, self.transforms)
             if not self.has_ignore or self._has_annotated(target):
                 return image, target
         # Without augmentation the voxel cannot get lost.
         voxel = draw_voxel(locations, self.annotated_classes_key, force_fg)
         size = self.final_patch_size
+        assert voxel is not None, case  # cases without one have been left out
         starts = place(voxel, draw_position(size), shape, size, size)
         stops = [start + extent for start, extent in zip(starts, size, strict=True)]
         return self._cut(data, seg, starts, stops, self.label_transforms)

@@ -8,6 +8,8 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 
+_ATTEMPTS = 50
+
 
 def make_splits(
     voxels: Mapping[str, Mapping[int, int]], folds: int, rng: np.random.Generator
@@ -28,27 +30,48 @@ def make_splits(
     warnings = []
     if used < folds:
         warnings.append(f"Only {len(cases)} cases are annotated: {used} folds instead of {folds}.")
-    order = [cases[i] for i in rng.permutation(len(cases))]
     classes = sorted({label for counts in voxels.values() for label in counts})
+    with_class = {label: [case for case in cases if voxels[case].get(label)] for label in classes}
+    # A class in a single case is missing where that case validates; any other need not be, but a greedy choice may
+    # put all its cases into one fold for the sake of rarer classes. Another order of the cases then usually helps.
+    unavoidable = sum(len(holders) == 1 for holders in with_class.values())
+    best: list[dict[str, list[str]]] = []
+    lacking: dict[int, list[int]] = {}
+    for _ in range(_ATTEMPTS):
+        order = [cases[i] for i in rng.permutation(len(cases))]
+        splits = _without_empty(_spread(order, voxels, classes, used), cases)
+        without = {
+            label: [i for i, split in enumerate(splits) if not set(split["train"]) & set(with_class[label])]
+            for label in classes
+            if with_class[label]
+        }
+        if not best or sum(map(len, without.values())) < sum(map(len, lacking.values())):
+            best, lacking = splits, without
+        if sum(map(len, lacking.values())) <= unavoidable:
+            break
+    for label, missing in lacking.items():
+        if missing:
+            warnings.append(f"Label {label} is not in the training cases of fold {', '.join(map(str, missing))}.")
+    return best, tuple(warnings)
+
+
+def _spread(
+    order: list[str], voxels: Mapping[str, Mapping[int, int]], classes: list[int], folds: int
+) -> list[dict[str, list[str]]]:
+    """Folds by a greedy choice: rarest class first, each case into the fold with the fewest cases of that class."""
     holders = {label: [case for case in order if voxels[case].get(label)] for label in classes}
     fold_of: dict[str, int] = {}
     for label in sorted(classes, key=lambda label: (len(holders[label]), label)):
         for case in holders[label]:
             if case not in fold_of:
-                sizes = np.bincount(list(fold_of.values()), minlength=used)
-                with_class = np.bincount([fold_of[c] for c in holders[label] if c in fold_of], minlength=used)
-                fold_of[case] = min(range(used), key=lambda fold: (with_class[fold], sizes[fold], fold))
-    # A class whose cases all validate the same fold would be missing from that fold's training, so say so.
-    splits = [
+                sizes = np.bincount(list(fold_of.values()), minlength=folds)
+                with_class = np.bincount([fold_of[c] for c in holders[label] if c in fold_of], minlength=folds)
+                fold_of[case] = min(range(folds), key=lambda fold: (with_class[fold], sizes[fold], fold))
+    cases = sorted(fold_of)
+    return [
         {"train": [c for c in cases if fold_of[c] != fold], "val": [c for c in cases if fold_of[c] == fold]}
-        for fold in range(used)
+        for fold in range(folds)
     ]
-    splits = _without_empty(splits, cases)
-    for label in classes:
-        lacking = [fold for fold, split in enumerate(splits) if not any(voxels[c].get(label) for c in split["train"])]
-        if lacking:
-            warnings.append(f"Label {label} is not in the training cases of fold {', '.join(map(str, lacking))}.")
-    return splits, tuple(warnings)
 
 
 def _without_empty(splits: list[dict[str, list[str]]], cases: list[str]) -> list[dict[str, list[str]]]:

@@ -13,9 +13,7 @@ from nnactive_ext.ensemble import fold_folder
 from nnactive_ext.environment import extend_environment
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
-from nnactive_ext.members import is_trained, read_mark
-
-_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+from nnactive_ext.members import CHECKPOINTS, is_trained, read_mark
 
 
 def train_member(experiment: Experiment, fold: int, device: str) -> None:
@@ -54,10 +52,10 @@ def _can_continue(folder: Path, experiment: str, cycle: int) -> bool:
     mark = read_mark(folder)
     if mark.get("experiment") != experiment or mark.get("cycle") != cycle:
         return False
-    for name in _CHECKPOINTS:
+    for name in CHECKPOINTS:
         if (folder / name).is_file() and not zipfile.is_zipfile(folder / name):
             (folder / name).unlink()
-    return any((folder / name).is_file() for name in _CHECKPOINTS)
+    return any((folder / name).is_file() for name in CHECKPOINTS)
 
 
 def _put_away_earlier(experiment: Experiment, fold: int) -> None:

@@ -29,12 +29,12 @@ def from_members(p: np.ndarray, regions: bool = False) -> Statistics:
         terms = -np.where(p > 0, p * np.log(p), 0)
         if regions:
             terms -= np.where(p < 1, (1 - p) * np.log1p(-p), 0)
-    labels = np.where((p > 0.5).any(), 0, 0) if regions else p.argmax(axis=1)
-    predicted = {c for c in range(p.shape[1]) if ((p[:, c] > 0.5).any() if regions else (labels == c).any())}
+    says = p > 0.5 if regions else p == p.max(axis=1, keepdims=True)
+    predicted = frozenset(np.flatnonzero(says.any(axis=(0, 2, 3, 4))).tolist())
     return Statistics(
         p.mean(axis=0).astype(np.float32),
         terms.sum(axis=1).mean(axis=0).astype(np.float32),
-        frozenset(predicted),
+        predicted,
         regions,
     )
 

@@ -93,6 +93,22 @@ def test_another_seed_or_cycle_gives_another_query(method):
     assert patches_of(query) != patches_of(run(method, world(), Request(6, CLASSES, seed=3, cycle=1)))
 
 
+def test_noise_differs_between_cases_and_strata(method):
+    if isinstance(method, RandomPatches) or method.beta is None:
+        pytest.skip("perturbs nothing")
+    w = world(2)
+    thirds = np.full((1, 3, 12, 16, 14), 1 / 3)
+    flat = from_members(thirds)
+    # Some mutual information too, so that no score is 0.
+    flat = replace(flat, expected_entropy=flat.expected_entropy / 2)
+    w.statistics = dict.fromkeys(w.references, flat)
+    starts = {}
+    for name in w.references:
+        for candidate in method.rank(w.scored(name), Request(3, CLASSES)).candidates:
+            starts.setdefault((name, candidate.stratum), []).append(candidate.patch.start)
+    assert len({tuple(s[:3]) for s in starts.values()}) == len(starts) == (6 if method.alpha else 2)
+
+
 def test_neither_the_order_of_cases_nor_earlier_work_matters(method):
     request = Request(6, CLASSES, seed=3)
     first = run(method, world(6), request)

@@ -156,6 +156,15 @@ def test_a_small_structure_is_used_up_and_the_rest_is_random():
     assert disjoint(patches_of(query))
 
 
+def test_a_border_that_is_taken_leaves_the_inside():
+    reference = np.zeros((7, 7, 7), dtype=int)
+    reference[1:6, 1:6, 1:6] = 1
+    w = of_references((1, 1, 1), a=reference)
+    w.annotated["a"] = [Patch("a", start, (1, 1, 1)) for start in map(tuple, np.argwhere(border_of(reference == 1)))]
+    query = get("random", foreground="1").draw(w.pool(), Request(6, CLASSES))
+    assert counts(query) == {"foreground": 6}
+
+
 def test_every_place_around_foreground_is_found():
     # One voxel thick everywhere, a foreground voxel every 3: exactly five patches fit around them.
     reference = np.zeros((1, 1, 15), dtype=int)

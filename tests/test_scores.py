@@ -47,6 +47,12 @@ def test_equal_members_share_no_information():
     np.testing.assert_allclose(expected_entropy(stats), predictive_entropy(stats), rtol=1e-6)
 
 
+def test_rounding_cannot_make_information_negative():
+    stats = from_members(members([0.7, 0.2, 0.1]))
+    stats.expected_entropy[:] += 1e-3
+    assert (bald(stats) == 0).all()
+
+
 def test_opposite_certain_members_disagree_by_ln_2():
     stats = from_members(members([1.0, 0.0], [0.0, 1.0]))
     np.testing.assert_allclose(bald(stats), np.log(2), rtol=1e-6)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from fakes import CLASSES, run, world
+from fakes import CLASSES, World, from_members, run, world
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -120,8 +120,17 @@ def test_a_ranking_of_an_unknown_case_is_refused():
         merge({"b": line(case="b")}, pool("a"), Request(1, CLASSES))
 
 
+def test_what_a_class_overlaps_leaves_the_rest_others():
+    # The class's best patch lies across the two best of the unstratified part, which are all it would need at first.
+    p = np.full((1, 1, 1, 40), 0.01)
+    p[..., :8] = [0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.5, 0.5]
+    w = World((1, 1, 4), {"a": np.zeros((1, 1, 40))}, {"a": from_members(np.stack([1 - p, p], axis=1))})
+    query = run(methods.get("predictive_entropy", alpha="0.5"), w, Request(2, {1: "liver"}))
+    assert chosen(query)[0] == ("a", 2, "liver")
+    assert [stratum for _, _, stratum in chosen(query)] == ["liver", "all"]
+
+
 def test_a_single_large_image_is_enough():
-    # The classes' maps resemble the unstratified one, so without spare candidates the rest would run dry.
     single = world(cases=1, shape=(16, 40, 40), size=(4, 4, 4))
     for name in ("cla_pe_66", "clap_pe"):
         for seed in range(5):

@@ -47,6 +47,8 @@ class nnActiveTrainer(nnUNetTrainer):
 
     epochs = 200
     mirroring = True
+    num_iterations_per_epoch: int
+    num_val_iterations_per_epoch: int
 
     def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = CUDA):
         # nnU-Net pops this key from the plans, which only its own command adds.

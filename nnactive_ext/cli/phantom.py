@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.cli.failing import failing_clearly
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,11 +24,8 @@ def main(args: list[str] | None = None) -> None:
     # Imported late, so that --help answers at once.
     from nnactive_ext.phantom import write_dataset
 
-    try:
+    with failing_clearly():
         folder = write_dataset(options.d, options.n, options.seed, options.name)
-    except NnActiveError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.status)
     print(f"{options.n} cases: {folder}")
 
 

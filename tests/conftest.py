@@ -1,0 +1,129 @@
+"""A tiny raw dataset and an experiment planned from it, each made once a session and copied for the tests that change it.
+
+Six of its eight cases are the pool. Its coarse axis is x (so nnU-Net transposes), spacings differ (so it resamples), the
+images are 0 around a body (so it crops and masks), and the directions are oblique.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnactive_ext.files import write_json
+
+TINY = "Dataset100_Tiny"
+PLANNED = "Dataset101_Tiny"
+PLAN = "-d 100 -o 101 -patch_size 5 5 3 -query_size 4 -starting_budget 6 -cycles 3 -folds 3 --preset cpu -np 1"
+PLAN += " --disable_progress_bar"
+SPACINGS = [(1.0, 1.0, 2.0), (1.25, 1.0, 2.0), (1.0, 1.0, 2.5), (1.0, 0.8, 2.0)]
+"""Of the cases in turn, in mm along (z, y, x)."""
+
+
+def tiny_case(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two channels (2, z, y, x), float32, and labels (z, y, x), uint8: a body with an organ and a lesion in it."""
+    rng = np.random.default_rng(number)
+    shape = (24 + number % 3, 26, 14)
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    body = (np.abs(z) < 0.85) & (y**2 + x**2 < 0.8)
+    organ = body & ((z / 0.6) ** 2 + (y / 0.5) ** 2 + (x / 0.6) ** 2 < 1)
+    lesion = ((z - 0.1 * (number % 4)) / 0.25) ** 2 + (y / 0.2) ** 2 + (x / 0.25) ** 2 < 1
+    labels = organ.astype(np.uint8) + (organ & lesion)
+    image = np.stack([100 + 40 * labels, 50 - 20 * labels]) + rng.normal(0, 5, (2, *shape))
+    return (image * body).astype(np.float32), labels
+
+
+def write_image(
+    file: Path, array: np.ndarray, spacing=(1.0, 1.0, 1.0), angle: float = 0.0, origin=(0.0, 0.0, 0.0)
+) -> None:
+    """``array`` and ``spacing`` along (z, y, x); ``angle`` in radians about x, ``origin`` as ITK has it."""
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing[::-1])
+    image.SetOrigin(origin)
+    image.SetDirection((1, 0, 0, 0, math.cos(angle), -math.sin(angle), 0, math.sin(angle), math.cos(angle)))
+    sitk.WriteImage(image, str(file), useCompression=True)
+
+
+def write_tiny(folder: Path, cases: int = 8) -> Path:
+    (folder / "imagesTr").mkdir(parents=True)
+    (folder / "labelsTr").mkdir()
+    for number in range(cases):
+        image, labels = tiny_case(number)
+        geometry = (SPACINGS[number % len(SPACINGS)], 0.1 * (number % 3), (-7.5, 12.25, 3.0 * number))
+        for channel in range(2):
+            write_image(folder / "imagesTr" / f"tiny_{number}_{channel:04d}.nii.gz", image[channel], *geometry)
+        write_image(folder / "labelsTr" / f"tiny_{number}.nii.gz", labels, *geometry)
+    content = {
+        "channel_names": {"0": "T1", "1": "T2"},
+        "labels": {"background": 0, "organ": 1, "lesion": 2},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+    write_json(folder / "dataset.json", content)
+    return folder
+
+
+def _set_folders(monkeypatch: pytest.MonkeyPatch, root: Path) -> SimpleNamespace:
+    folders = SimpleNamespace()
+    for name in ("raw", "preprocessed", "results"):
+        folder = root / f"nnUNet_{name}"
+        folder.mkdir()
+        monkeypatch.setenv(f"nnUNet_{name}", str(folder))
+        setattr(folders, name, folder)
+    return folders
+
+
+@pytest.fixture(scope="session")
+def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only; tests take ``tiny``."""
+    return write_tiny(tmp_path_factory.mktemp("tiny") / TINY)
+
+
+@pytest.fixture(scope="session")
+def planned_template(tmp_path_factory: pytest.TempPathFactory, tiny_template: Path) -> SimpleNamespace:
+    """Read only; tests take ``planned``."""
+    from nnactive_ext.cli import plan
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folders = _set_folders(monkeypatch, tmp_path_factory.mktemp("planned"))
+        # The tens of millions of draws are nnU-Net's; so few voxels need no more than this.
+        monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
+        shutil.copytree(tiny_template, folders.raw / TINY)
+        plan.main(PLAN.split())
+    return folders
+
+
+@pytest.fixture
+def tiny(nnunet_folders: SimpleNamespace, tiny_template: Path) -> Path:
+    """A copy of the tiny dataset, number 100, in this test's own nnUNet_raw."""
+    return Path(shutil.copytree(tiny_template, nnunet_folders.raw / TINY))
+
+
+@pytest.fixture
+def planned(nnunet_folders: SimpleNamespace, planned_template: SimpleNamespace):
+    """The experiment 101, planned from the tiny dataset 100, both copied into this test's own folders; cycle 0."""
+    from nnactive_ext.experiment import Experiment
+
+    for name in ("raw", "preprocessed"):
+        shutil.copytree(getattr(planned_template, name), getattr(nnunet_folders, name), dirs_exist_ok=True)
+    return Experiment(PLANNED)
+
+
+@pytest.fixture
+def quick_planning(monkeypatch: pytest.MonkeyPatch, planned_template: SimpleNamespace) -> Iterator[Callable]:
+    """nnactive_plan with nnU-Net's planner replaced by the plans it made for the session's experiment."""
+    source = planned_template.preprocessed / PLANNED / "nnUNetPlans.json"
+
+    def plans(experiment, planner, preset):
+        shutil.copy(source, experiment.preprocessed.folder / source.name)
+        return "nnUNetPlans"
+
+    monkeypatch.setattr("nnactive_ext.create._nnunet_plans", plans)
+    monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
+    return plans

@@ -1,0 +1,61 @@
+"""Members that cost nothing: marks as a real training leaves them, and statistics that depend on image and cycle only."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from scipy import ndimage
+
+from nnactive_ext import members
+from nnactive_ext.cycles import Tools
+from nnactive_ext.ensemble import fold_folder
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.query_methods.base import Statistics
+
+
+def fake_train(experiment: Experiment, fold: int, seconds: float = 0.0) -> None:
+    folder = fold_folder(experiment, fold)
+    folder.mkdir(parents=True, exist_ok=True)
+    members.begin(folder, experiment.preprocessed.folder, continued=False)
+    time.sleep(seconds)
+    (folder / "checkpoint_final.pth").write_bytes(b"a member")
+    members.finish(folder)
+
+
+class FakeEnsemble:
+    def __init__(self, experiment: Experiment, classes: int = 4):
+        self.experiment, self.classes = experiment, classes
+
+    def statistics(self, image: np.ndarray) -> Statistics:
+        smooth = ndimage.gaussian_filter(image[0], 2 + self.experiment.state["cycle"])
+        centres = np.quantile(smooth, np.linspace(0.1, 0.9, self.classes))
+        logits = -4 * np.abs(smooth - centres[:, None, None, None])
+        p = np.exp(logits - logits.max(0))
+        p = (p / p.sum(0)).astype(np.float32)
+        return Statistics(p, -(p * np.log(p + 1e-12)).sum(0), frozenset(range(self.classes)))
+
+    def segment(self, case) -> np.ndarray:
+        image, _ = self.experiment.source.reader_writer.read_images([str(f) for f in case.images])
+        return (image[0] > np.quantile(image[0], 0.8)).astype(np.uint8)
+
+
+def fake_tools(seconds: float = 0.0) -> Tools:
+    return Tools(
+        train=lambda experiment, fold: fake_train(experiment, fold, seconds),
+        open_ensemble=lambda experiment, folds: FakeEnsemble(experiment),
+    )
+
+
+def copy_of(folders: SimpleNamespace, target: Path, monkeypatch) -> SimpleNamespace:
+    """A copy of all three nnU-Net folders below ``target``, which the environment then points at."""
+    copied = SimpleNamespace()
+    for name in ("raw", "preprocessed", "results"):
+        folder = target / f"nnUNet_{name}"
+        shutil.copytree(getattr(folders, name), folder)
+        monkeypatch.setenv(f"nnUNet_{name}", str(folder))
+        setattr(copied, name, folder)
+    return copied

@@ -1,0 +1,171 @@
+"""`nnactive_run` killed with SIGKILL at any moment and started again ends as an undisturbed run does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import time
+from types import SimpleNamespace
+
+import blosc2
+import numpy as np
+import pytest
+from fake_members import copy_of, fake_tools
+
+from nnactive_ext.cli import phantom, plan
+from nnactive_ext.cycles import run_cycles
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json
+
+NUMBER = 902
+MOMENTS = 10
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="needs fork to start a run without importing torch anew"
+)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory) -> SimpleNamespace:
+    with pytest.MonkeyPatch.context() as patch:
+        folders = SimpleNamespace()
+        for name in ("raw", "preprocessed", "results"):
+            folder = tmp_path_factory.mktemp(name)
+            setattr(folders, name, folder)
+            patch.setenv(f"nnUNet_{name}", str(folder))
+        phantom.main(["-d", "900", "-n", "8"])
+        plan.main(
+            f"-d 900 -o {NUMBER} -patch_size 8 16 16 -query_size 6 -cycles 3 -folds 2 --preset cpu "
+            "--disable_progress_bar".split()
+        )
+    return folders
+
+
+def _run() -> None:
+    experiment = Experiment.find(NUMBER)
+    with experiment.lock():
+        run_cycles(experiment, fake_tools(seconds=0.05), progress=False, say=lambda text: None)
+
+
+def _run_killing_itself(at: int) -> None:
+    """Die by SIGKILL right before the ``at``-th file would be put in place."""
+    replace, done = os.replace, 0
+
+    def counting(source, target):
+        nonlocal done
+        done += 1
+        if done == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = counting
+    _run()
+
+
+def _start(target=_run, *arguments) -> multiprocessing.Process:
+    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def _contents(folders: SimpleNamespace) -> dict[str, object]:
+    """Everything a later step reads: queries, labels, preprocessed labels, splits, state, results."""
+    raw = next(folders.raw.glob(f"Dataset{NUMBER}_*"))
+    preprocessed = next(folders.preprocessed.glob(f"Dataset{NUMBER}_*"))
+    found: dict[str, object] = {f.name: f.read_bytes() for f in raw.glob("loop_*.json")}
+    found |= {f"labels/{f.name}": f.read_bytes() for f in (raw / "labelsTr").iterdir()}
+    found |= {
+        f.name: f.read_bytes() for f in (preprocessed / "splits_final.json", preprocessed / "nnactive_state.json")
+    }
+    for file in (preprocessed / "nnUNetPlans_3d_fullres").iterdir():
+        if file.name.endswith("_seg.b2nd"):
+            found[file.name] = np.asarray(blosc2.open(str(file), mode="r")[:]).tobytes()
+        elif file.suffix == ".pkl":
+            locations = pickle.loads(file.read_bytes())["class_locations"]
+            found[file.name] = {key: np.asarray(value).tobytes() for key, value in locations.items()}
+    results = next(folders.results.glob(f"Dataset{NUMBER}_*")) / "nnactive"
+    found |= {f"results/{f.name}": read_json(f) for f in results.glob("cycle_*.json")}
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(planned, tmp_path_factory) -> tuple[dict[str, object], float, int]:
+    """What an undisturbed run leaves, the seconds it took, and how many files it put in place."""
+    replaced = multiprocessing.get_context("fork").Value("i", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        folders = copy_of(planned, tmp_path_factory.mktemp("undisturbed"), patch)
+
+        def counted():
+            replace = os.replace
+
+            def counting(source, target):
+                replaced.value += 1
+                replace(source, target)
+
+            os.replace = counting
+            _run()
+
+        start = time.perf_counter()
+        process = _start(counted)
+        process.join()
+        seconds = time.perf_counter() - start
+        assert process.exitcode == 0
+        return _contents(folders), seconds, replaced.value
+
+
+def _finish_and_compare(folders: SimpleNamespace, expected: dict[str, object]) -> None:
+    process = _start()
+    process.join()
+    assert process.exitcode == 0, "the run does not go on after the kill"
+    found = _contents(folders)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def test_an_undisturbed_run_makes_every_loop(undisturbed):
+    found, _, _ = undisturbed
+    assert {name for name in found if name.startswith("loop_")} == {f"loop_00{i}.json" for i in range(3)}
+    assert {name for name in found if name.startswith("results/")} == {f"results/cycle_00{i}.json" for i in range(3)}
+
+
+def test_killed_at_random_moments(planned, undisturbed, tmp_path, monkeypatch):
+    expected, seconds, _ = undisturbed
+    rng = np.random.default_rng(0)
+    killed = 0
+    for moment in range(MOMENTS):
+        folder = tmp_path / str(moment)
+        folders = copy_of(planned, folder, monkeypatch)
+        process = _start()
+        time.sleep(rng.uniform(0.02, 0.95) * seconds)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+        _finish_and_compare(folders, expected)
+        shutil.rmtree(folder)
+    assert killed >= MOMENTS // 2, "most runs ended before they were killed: the test proves little"
+
+
+def test_killed_between_any_two_files(planned, undisturbed, tmp_path, monkeypatch):
+    expected, _, files = undisturbed
+    for at in sorted(np.random.default_rng(1).choice(np.arange(1, files + 1), MOMENTS, replace=False).tolist()):
+        folder = tmp_path / str(at)
+        folders = copy_of(planned, folder, monkeypatch)
+        process = _start(_run_killing_itself, at)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        _finish_and_compare(folders, expected)
+        shutil.rmtree(folder)
+
+
+def test_killed_again_and_again(planned, undisturbed, tmp_path, monkeypatch):
+    """Every start dies after a few more files than the one before, on one and the same experiment."""
+    expected, _, files = undisturbed
+    folders = copy_of(planned, tmp_path / "again", monkeypatch)
+    for at in range(3, files, max(1, files // 8)):
+        process = _start(_run_killing_itself, at)
+        process.join()
+        if process.exitcode == 0:
+            break
+    _finish_and_compare(folders, expected)
