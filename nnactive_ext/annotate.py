@@ -21,9 +21,7 @@ from nnactive_ext.timing import Timing
 
 def annotator_of(experiment: Experiment) -> Annotator:
     if experiment.plan.annotator != "simulated":
-        raise NnActiveError(
-            f"{experiment.name}: the annotator {experiment.plan.annotator!r} is not known; use 'simulated'."
-        )
+        raise NnActiveError(f"{experiment.name}: the annotator {experiment.plan.annotator!r} is not known; use 'simulated'.")
     return SimulatedAnnotator(experiment.source)
 
 
@@ -45,9 +43,7 @@ def annotate_cycle(experiment: Experiment, cycle: int, progress: bool = True) ->
     return settle(experiment, cycle, {**experiment.state["annotated"], **counts})
 
 
-def write_labels(
-    experiment: Experiment, cycle: int, cases: list[str], progress: bool = True
-) -> dict[str, dict[int, int]]:
+def write_labels(experiment: Experiment, cycle: int, cases: list[str], progress: bool = True) -> dict[str, dict[int, int]]:
     """Write the partial labels of ``cases`` for all loops up to ``cycle``; returns annotated voxels per label value."""
     annotator, dataset = annotator_of(experiment), experiment.dataset
     patches = by_case(experiment.annotated_patches(cycle))

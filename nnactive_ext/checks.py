@@ -45,9 +45,7 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         image, properties = reader.read_images([str(file) for file in case.images])
     except Exception as error:
         files = ", ".join(map(str, case.images))
-        return Measured(
-            nothing.shape, nothing.spacing, problems=(f"{files}: cannot be read as one image: {_brief(error)}",)
-        )
+        return Measured(nothing.shape, nothing.spacing, problems=(f"{files}: cannot be read as one image: {_brief(error)}",))
     for channel, file in zip(image, case.images, strict=False):
         bad = channel.size - int(np.isfinite(channel).sum())
         if bad:

@@ -59,9 +59,7 @@ def create(
         if start_from:
             start = _start_from(start_from, plan, ending)
         else:
-            start = starting_budget(
-                pool_cases(experiment, references=True), request_for(experiment, plan.starting_budget, -1)
-            )
+            start = starting_budget(pool_cases(experiment, references=True), request_for(experiment, plan.starting_budget, -1))
             if start.missing:
                 raise PoolExhausted(
                     f"Only {len(start.patches)} of the {plan.starting_budget} patches of the starting budget could be placed "
@@ -127,9 +125,7 @@ def _start_from(file: Path, plan: Plan, ending: str) -> Query:
     for patch in read_loop(file, ending):
         geometry = plan.pool.get(patch.case)
         if geometry is None or not patch.inside(geometry.shape) or patch.overlaps_any(patches):
-            raise NnActiveError(
-                f"{file}: {patch} is not in the pool, not inside its image, or overlaps an earlier one."
-            )
+            raise NnActiveError(f"{file}: {patch} is not in the pool, not inside its image, or overlaps an earlier one.")
         patches.append(patch)
     return Query(tuple(ScoredPatch(patch, 0.0, 0.0, "given") for patch in patches))
 

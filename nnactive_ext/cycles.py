@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from nnactive_ext.annotate import annotate_cycle
 from nnactive_ext.ensemble import Ensemble, fold_folder
@@ -59,13 +60,8 @@ def run_cycles(experiment: Experiment, tools: Tools, progress: bool = True, say:
                 f"experiment ends after cycle {cycle} of {plan.cycles - 1}."
             )
         steps.next(cycle, "querying the pool")
-        query_and_annotate(
-            experiment,
-            lambda: query_cycle(experiment, tools.open_ensemble, folds, progress=progress),
-            progress,
-            say,
-            True,
-        )
+        ask = partial(query_cycle, experiment, tools.open_ensemble, folds, progress=progress)
+        query_and_annotate(experiment, ask, progress, say, go_on=True)
 
 
 def query_and_annotate(

@@ -45,9 +45,7 @@ def check_members(experiment: Experiment, folds: Sequence[int]) -> list[str]:
         elif mark.get("experiment") != plan.experiment:
             problems.append(f"{folder}: this member was not trained on the experiment in {experiment.raw}.")
         elif mark.get("cycle") != cycle:
-            problems.append(
-                f"{folder}: this member was trained in cycle {mark.get('cycle')}; the labels are of cycle {cycle}."
-            )
+            problems.append(f"{folder}: this member was trained in cycle {mark.get('cycle')}; the labels are of cycle {cycle}.")
         elif not mark.get("finished"):
             problems.append(f"{folder}: this member's training did not finish.")
         trainings.append(mark.get("training", ""))

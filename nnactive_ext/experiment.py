@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from nnactive_ext.dataset import Case, Dataset, dataset_folder_name, nnunet_folder
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import read_json
+from nnactive_ext.files import read_json, remove_temporary
 from nnactive_ext.loops import last_loop, read_loops
 from nnactive_ext.members import STATE
 from nnactive_ext.patch import Patch
@@ -88,9 +88,7 @@ class Experiment:
             return {"experiment": self.plan.experiment, "cycle": -1, "annotated": {}}
         state = read_json(file)
         if state["experiment"] != self.plan.experiment:
-            raise NnActiveError(
-                f"{file}: belongs to another experiment than {self.raw / PLAN_FILE}. Delete one of them."
-            )
+            raise NnActiveError(f"{file}: belongs to another experiment than {self.raw / PLAN_FILE}. Delete one of them.")
         return state
 
     @property
@@ -108,15 +106,15 @@ class Experiment:
     def test_cases(self) -> list[Case]:
         missing = [name for name in self.plan.test if name not in self.source.cases]
         if missing:
-            raise NnActiveError(
-                f"{self.source.folder}: the test cases {', '.join(missing[:5])} are gone. Restore them."
-            )
+            raise NnActiveError(f"{self.source.folder}: the test cases {', '.join(missing[:5])} are gone. Restore them.")
         return [self.source.cases[name] for name in self.plan.test]
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Only one command at a time changes an experiment."""
+        """Only one command at a time changes an experiment; what a killed one left half-written is removed."""
         with locked(int(self.name[7:10])):
+            for folder in (self.raw, self.raw / "labelsTr", self.preprocessed.folder, self.preprocessed.gt_folder):
+                remove_temporary(folder)
             yield
 
 
@@ -132,9 +130,7 @@ def locked(number: int) -> Iterator[None]:
         who = owner.read_text() if owner.is_file() else "another process"
         raise NnActiveError(f"{file}: {who} is working on dataset {number}. Wait for it to end, or stop it.") from None
     except OSError as error:
-        raise NnActiveError(
-            f"{file}: cannot be locked ({error}). nnUNet_raw must be an existing, writable folder."
-        ) from None
+        raise NnActiveError(f"{file}: cannot be locked ({error}). nnUNet_raw must be an existing, writable folder.") from None
     try:
         owner.write_text(f"process {os.getpid()} on {os.uname().nodename if hasattr(os, 'uname') else 'this machine'}")
         yield

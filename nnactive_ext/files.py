@@ -15,6 +15,9 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 
+TEMPORARY = ".nnactive_tmp_"
+"""How the names of half-written files and folders begin."""
+
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
@@ -24,7 +27,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     endings = "".join(path.suffixes)
-    handle, name = tempfile.mkstemp(prefix=".tmp_", suffix=endings, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=endings, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -36,6 +39,15 @@ def replacing(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what a killed process was writing in ``folder``; only for the one process that may write there."""
+    for leftover in folder.glob(f"{TEMPORARY}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -29,9 +29,7 @@ def write_fingerprint(dataset: Dataset, file: Path, processes: int = 1, progress
     results = map_cases(read, jobs, "Extracting dataset fingerprint", processes, progress)
     if not any(len(intensities) for _, _, channels, _ in results for intensities in channels):
         read = partial(read, nonzero=True)
-        results = map_cases(
-            read, jobs, "Nothing is annotated as foreground: using non-zero voxels", processes, progress
-        )
+        results = map_cases(read, jobs, "Nothing is annotated as foreground: using non-zero voxels", processes, progress)
     properties = {}
     for channel in range(len(dataset.json["channel_names"])):
         values = np.concatenate([channels[channel] for _, _, channels, _ in results])
@@ -66,8 +64,6 @@ def _analyse(case: Case, reader: Any, ignore: int, samples: int, nonzero: bool =
         labels, _ = reader.read_seg(str(case.label))
         foreground = np.where(labels == ignore, 0, labels)
     cropped, foreground, _ = crop_to_nonzero(images, foreground)
-    intensities, _ = DatasetFingerprintExtractor.collect_foreground_intensities(
-        foreground, cropped, num_samples=samples
-    )
+    intensities, _ = DatasetFingerprintExtractor.collect_foreground_intensities(foreground, cropped, num_samples=samples)
     relative = np.prod(cropped.shape[1:]) / np.prod(images.shape[1:])
     return cropped.shape[1:], properties["spacing"], intensities, relative

@@ -25,9 +25,7 @@ class Grid:
     network_shape: Triple
 
     @classmethod
-    def from_properties(
-        cls, properties: Mapping[str, Any], transpose: Sequence[int], network_shape: Sequence[int]
-    ) -> Grid:
+    def from_properties(cls, properties: Mapping[str, Any], transpose: Sequence[int], network_shape: Sequence[int]) -> Grid:
         """From the ``.pkl`` nnU-Net writes for a preprocessed case."""
         box = properties["bbox_used_for_cropping"]
         before = properties["shape_before_cropping"]

@@ -24,9 +24,7 @@ def default_processes(voxels: float) -> int:
     return max(1, min(int(os.environ.get("nnUNet_def_n_proc", 8)), os.cpu_count() or 1))
 
 
-def map_cases(
-    function: Callable, items: Iterable, description: str, processes: int = 1, progress: bool = True
-) -> list[Any]:
+def map_cases(function: Callable, items: Iterable, description: str, processes: int = 1, progress: bool = True) -> list[Any]:
     """``[function(item) for item in items]``, in order; ``function`` and items must be picklable for ``processes`` > 1."""
     items = list(items)
     bar = {"desc": description, "total": len(items), "disable": not progress}

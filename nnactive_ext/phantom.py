@@ -164,9 +164,7 @@ def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> 
     """Paint the organ with its left and right lobe, its lesions, and the vessel that enters it and divides."""
     centre = _near(rng, (8, -2, -13), 3)
     right = canvas.ellipsoid(centre, (32, 18, 13) * rng.uniform(0.85, 1.15, 3), rng.uniform(-0.2, 0.3))
-    left = canvas.ellipsoid(
-        centre + np.array((8, -9, 15)), (16, 7, 16) * rng.uniform(0.8, 1.2, 3), rng.uniform(-0.2, 0.4)
-    )
+    left = canvas.ellipsoid(centre + np.array((8, -9, 15)), (16, 7, 16) * rng.uniform(0.8, 1.2, 3), rng.uniform(-0.2, 0.4))
     organ = np.logaddexp(0.7 * right, 0.7 * left) / 0.7 + 2.0 * canvas.field(rng, 12) + 0.7 * canvas.field(rng, 6)
     organ = np.minimum(organ, cavity - 0.5)
     pieces, _ = ndimage.label(organ > 0)

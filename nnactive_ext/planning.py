@@ -94,12 +94,9 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
         method_options=dict(wishes.method_options),
         folds=wishes.folds,
         configuration=wishes.configuration,
-        trainer=wishes.trainer
-        or ("nnActiveTrainer_20epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
+        trainer=wishes.trainer or ("nnActiveTrainer_20epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
         processes=wishes.processes or default_processes(sum(float(np.prod(c.shape)) for c in cases)),
-        pool_foreground_voxels=sum(
-            n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground
-        ),
+        pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
         versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
     )
     return _with_budget(plan, source, wishes, rows)
@@ -137,9 +134,7 @@ def _with_budget(plan: Plan, source: Dataset, wishes: Wishes, rows: list[tuple[s
             f"need {first}. Ask for fewer patches (-query_size, -starting_budget) or smaller ones (-patch_size)."
         )
     total = starting + (wishes.cycles - 1) * query
-    rows.append(
-        ("starting budget", f"{starting} patches", "as asked for" if wishes.starting_budget else "= query size")
-    )
+    rows.append(("starting budget", f"{starting} patches", "as asked for" if wishes.starting_budget else "= query size"))
     rows.append(("query size", f"{query} patches", why))
     rows.append(("cycles", str(wishes.cycles), f"{wishes.cycles - 1} queries; {total} patches in all"))
     if total > room:
@@ -151,9 +146,7 @@ def _with_budget(plan: Plan, source: Dataset, wishes: Wishes, rows: list[tuple[s
     options = "".join(f" {key}={value}" for key, value in wishes.method_options.items())
     rows.append(("query method", plan.method + options, "default" if plan.method == "clasp_pe" else "as asked for"))
     rows.append(("ensemble", f"{plan.folds} members", "one for each cross-validation fold"))
-    rows.append(
-        ("trainer", plan.trainer, "small plans for a CPU" if wishes.preset == "cpu" else "200 epochs unless named")
-    )
+    rows.append(("trainer", plan.trainer, "small plans for a CPU" if wishes.preset == "cpu" else "200 epochs unless named"))
     rows.append(("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded"))
     content = {**vars(plan), "query_size": query, "starting_budget": starting, "decisions": tuple(rows)}
     return Plan(**{**content, "source": _relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset)})

@@ -39,6 +39,4 @@ def _reference(source: Dataset, name: str) -> np.ndarray:
 def request_for(experiment: Experiment, n: int, cycle: int) -> Request:
     """A request for ``n`` patches in ``cycle`` (the cycle whose members score; -1 for the starting budget)."""
     labels, plan = experiment.source.labels, experiment.plan
-    return Request(
-        n=n, classes=labels.channels, labels=labels.foreground, seed=plan.seed, cycle=cycle, queries=plan.cycles - 1
-    )
+    return Request(n=n, classes=labels.channels, labels=labels.foreground, seed=plan.seed, cycle=cycle, queries=plan.cycles - 1)

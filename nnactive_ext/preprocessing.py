@@ -15,7 +15,7 @@ import numpy as np
 
 from nnactive_ext.dataset import Case, Dataset
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import copy_file, read_json
+from nnactive_ext.files import TEMPORARY, copy_file, read_json
 from nnactive_ext.grid import Grid
 from nnactive_ext.parallel import map_cases
 from nnactive_ext.patch import triple
@@ -46,6 +46,11 @@ class Preprocessed:
         return plans, plans.get_configuration(self.configuration)
 
     @property
+    def gt_folder(self) -> Path:
+        """nnU-Net's copies of the label files."""
+        return self.folder / "gt_segmentations"
+
+    @property
     def data_folder(self) -> Path:
         return self.folder / self.manager()[1].data_identifier
 
@@ -70,9 +75,7 @@ def preprocess(dataset: Dataset, target: Preprocessed, processes: int = 1, progr
     _run(_preprocess_case, dataset, target, dataset.cases, "Preprocessing cases", processes, progress)
 
 
-def refresh(
-    dataset: Dataset, target: Preprocessed, cases: Iterable[str], processes: int = 1, progress: bool = True
-) -> None:
+def refresh(dataset: Dataset, target: Preprocessed, cases: Iterable[str], processes: int = 1, progress: bool = True) -> None:
     """Only the labels and ``class_locations`` of ``cases``; each file is replaced at once, the images stay as they are."""
     _run(_refresh_case, dataset, target, cases, "Preprocessing labels", processes, progress)
 
@@ -80,7 +83,7 @@ def refresh(
 def _run(
     work: Any, dataset: Dataset, target: Preprocessed, cases: Iterable[str], what: str, processes: int, progress: bool
 ) -> None:
-    (target.folder / "gt_segmentations").mkdir(parents=True, exist_ok=True)
+    target.gt_folder.mkdir(parents=True, exist_ok=True)
     target.data_folder.mkdir(exist_ok=True)
     job = partial(work, dataset_json=dataset.json, target=target, ending=dataset.file_ending)
     map_cases(job, [dataset.cases[name] for name in cases], what, processes, progress)
@@ -154,7 +157,7 @@ def _save(
     from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
 
     final = target.data_folder
-    with tempfile.TemporaryDirectory(prefix=".nnactive_", dir=target.folder) as temporary:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=target.folder) as temporary:
         arrays = {f"{name}.b2nd": data, f"{name}_seg.b2nd": labels}
         files = []
         for file, array in arrays.items():
@@ -176,7 +179,7 @@ def _save(
 
 
 def _copy_label(case: Case, target: Preprocessed, ending: str) -> None:
-    copy_file(case.label, target.folder / "gt_segmentations" / f"{case.name}{ending}")
+    copy_file(case.label, target.gt_folder / f"{case.name}{ending}")
 
 
 def network_shape(case: str, target: Preprocessed) -> tuple[int, int, int]:

@@ -38,9 +38,7 @@ class RunningStatistics:
             block = logits[:, part].float()
             if self.regions:
                 probabilities = torch.sigmoid(block)
-                entropy = -(
-                    torch.xlogy(probabilities, probabilities) + torch.xlogy(1 - probabilities, 1 - probabilities)
-                )
+                entropy = -(torch.xlogy(probabilities, probabilities) + torch.xlogy(1 - probabilities, 1 - probabilities))
                 present = (block > 0).flatten(1).any(1)
                 self._predicted.update(torch.nonzero(present).flatten().tolist())
             else:

@@ -39,9 +39,7 @@ def tiny_case(number: int) -> tuple[np.ndarray, np.ndarray]:
     return (image * body).astype(np.float32), labels
 
 
-def write_image(
-    file: Path, array: np.ndarray, spacing=(1.0, 1.0, 1.0), angle: float = 0.0, origin=(0.0, 0.0, 0.0)
-) -> None:
+def write_image(file: Path, array: np.ndarray, spacing=(1.0, 1.0, 1.0), angle: float = 0.0, origin=(0.0, 0.0, 0.0)) -> None:
     """``array`` and ``spacing`` along (z, y, x); ``angle`` in radians about x, ``origin`` as ITK has it."""
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(spacing[::-1])

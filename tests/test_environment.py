@@ -85,9 +85,7 @@ def test_env_line_evaluates_in_sh(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv(TRAINERS, str(theirs))
     env.main([])
     line = capsys.readouterr().out
-    shown = subprocess.run(
-        ["sh", "-c", f'eval "$1"; printf %s "${TRAINERS}"', "sh", line], capture_output=True, text=True
-    )
+    shown = subprocess.run(["sh", "-c", f'eval "$1"; printf %s "${TRAINERS}"', "sh", line], capture_output=True, text=True)
     assert shown.stdout == f"{theirs}{os.pathsep}{environment.trainers_folder()}"
     assert os.environ[TRAINERS] == str(theirs)
 

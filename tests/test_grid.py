@@ -254,9 +254,7 @@ def test_partial_labels_with_a_reader_that_turns_the_axes(folder, codes, angle):
     turn = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
     straight = np.zeros((3, 3))
     for axis, code in enumerate(codes):
-        straight[["LR", "PA", "IS"].index(next(p for p in ("LR", "PA", "IS") if code in p)), axis] = (
-            1 if code in "RAS" else -1
-        )
+        straight[["LR", "PA", "IS"].index(next(p for p in ("LR", "PA", "IS") if code in p)), axis] = 1 if code in "RAS" else -1
     affine = np.eye(4)
     affine[:3, :3] = turn @ straight @ np.diag([0.7, 0.9, 3.3])
     affine[:3, 3] = (-12.5, 33.25, 80.5)

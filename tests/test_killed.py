@@ -22,8 +22,18 @@ from nnactive_ext.files import read_json
 
 NUMBER = 902
 MOMENTS = 10
-pytestmark = pytest.mark.skipif(
-    not hasattr(os, "fork"), reason="needs fork to start a run without importing torch anew"
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a run without importing nnU-Net anew")
+# The server imports once and forks every run from there, before any thread exists that a fork would lose.
+_PROCESSES = multiprocessing.get_context("forkserver") if os.name != "nt" else multiprocessing.get_context()
+_PROCESSES.set_forkserver_preload(
+    [
+        "fake_members",
+        "nnactive_ext.cycles",
+        "nnunetv2.imageio.reader_writer_registry",
+        "nnunetv2.preprocessing.cropping.cropping",
+        "nnunetv2.training.dataloading.nnunet_dataset",
+        "nnunetv2.utilities.plans_handling.plans_handler",
+    ]
 )
 
 
@@ -43,29 +53,29 @@ def planned(tmp_path_factory) -> SimpleNamespace:
     return folders
 
 
-def _run() -> None:
-    experiment = Experiment.find(NUMBER)
-    with experiment.lock():
-        run_cycles(experiment, fake_tools(seconds=0.05), progress=False, say=lambda text: None)
-
-
-def _run_killing_itself(at: int) -> None:
-    """Die by SIGKILL right before the ``at``-th file would be put in place."""
+def _run(folders: dict[str, str], die_at: int = 0, count=None) -> None:
+    """All cycles with fake members; dies by SIGKILL right before the ``die_at``-th file would be put in place."""
+    os.environ.update(folders)
     replace, done = os.replace, 0
 
     def counting(source, target):
         nonlocal done
         done += 1
-        if done == at:
+        if done == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(source, target)
 
     os.replace = counting
-    _run()
+    experiment = Experiment.find(NUMBER)
+    with experiment.lock():
+        run_cycles(experiment, fake_tools(seconds=0.05), progress=False, say=lambda text: None)
+    if count is not None:
+        count.value = done
 
 
-def _start(target=_run, *arguments) -> multiprocessing.Process:
-    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+def _start(folders: SimpleNamespace, *arguments) -> multiprocessing.Process:
+    environment = {f"nnUNet_{name}": str(folder) for name, folder in vars(folders).items()}
+    process = _PROCESSES.Process(target=_run, args=(environment, *arguments))
     process.start()
     return process
 
@@ -76,9 +86,7 @@ def _contents(folders: SimpleNamespace) -> dict[str, object]:
     preprocessed = next(folders.preprocessed.glob(f"Dataset{NUMBER}_*"))
     found: dict[str, object] = {f.name: f.read_bytes() for f in raw.glob("loop_*.json")}
     found |= {f"labels/{f.name}": f.read_bytes() for f in (raw / "labelsTr").iterdir()}
-    found |= {
-        f.name: f.read_bytes() for f in (preprocessed / "splits_final.json", preprocessed / "nnactive_state.json")
-    }
+    found |= {f.name: f.read_bytes() for f in (preprocessed / "splits_final.json", preprocessed / "nnactive_state.json")}
     for file in (preprocessed / "nnUNetPlans_3d_fullres").iterdir():
         if file.name.endswith("_seg.b2nd"):
             found[file.name] = np.asarray(blosc2.open(str(file), mode="r")[:]).tobytes()
@@ -93,22 +101,12 @@ def _contents(folders: SimpleNamespace) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def undisturbed(planned, tmp_path_factory) -> tuple[dict[str, object], float, int]:
     """What an undisturbed run leaves, the seconds it took, and how many files it put in place."""
-    replaced = multiprocessing.get_context("fork").Value("i", 0)
+    replaced = _PROCESSES.Value("i", 0)
     with pytest.MonkeyPatch.context() as patch:
         folders = copy_of(planned, tmp_path_factory.mktemp("undisturbed"), patch)
-
-        def counted():
-            replace = os.replace
-
-            def counting(source, target):
-                replaced.value += 1
-                replace(source, target)
-
-            os.replace = counting
-            _run()
-
+        _start(folders, 1).join()  # warms the server up
         start = time.perf_counter()
-        process = _start(counted)
+        process = _start(folders, 0, replaced)
         process.join()
         seconds = time.perf_counter() - start
         assert process.exitcode == 0
@@ -116,7 +114,7 @@ def undisturbed(planned, tmp_path_factory) -> tuple[dict[str, object], float, in
 
 
 def _finish_and_compare(folders: SimpleNamespace, expected: dict[str, object]) -> None:
-    process = _start()
+    process = _start(folders)
     process.join()
     assert process.exitcode == 0, "the run does not go on after the kill"
     found = _contents(folders)
@@ -137,9 +135,9 @@ def test_killed_at_random_moments(planned, undisturbed, tmp_path, monkeypatch):
     for moment in range(MOMENTS):
         folder = tmp_path / str(moment)
         folders = copy_of(planned, folder, monkeypatch)
-        process = _start()
+        process = _start(folders)
         time.sleep(rng.uniform(0.02, 0.95) * seconds)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
         killed += process.exitcode == -signal.SIGKILL
         _finish_and_compare(folders, expected)
@@ -152,7 +150,7 @@ def test_killed_between_any_two_files(planned, undisturbed, tmp_path, monkeypatc
     for at in sorted(np.random.default_rng(1).choice(np.arange(1, files + 1), MOMENTS, replace=False).tolist()):
         folder = tmp_path / str(at)
         folders = copy_of(planned, folder, monkeypatch)
-        process = _start(_run_killing_itself, at)
+        process = _start(folders, at)
         process.join()
         assert process.exitcode == -signal.SIGKILL
         _finish_and_compare(folders, expected)
@@ -164,7 +162,7 @@ def test_killed_again_and_again(planned, undisturbed, tmp_path, monkeypatch):
     expected, _, files = undisturbed
     folders = copy_of(planned, tmp_path / "again", monkeypatch)
     for at in range(3, files, max(1, files // 8)):
-        process = _start(_run_killing_itself, at)
+        process = _start(folders, at)
         process.join()
         if process.exitcode == 0:
             break

@@ -48,9 +48,7 @@ def run(unpacked: Path, code: str) -> str:
     # setuptools first: on Python 3.12 it provides the distutils that nnU-Net imports, otherwise through a .pth file.
     folders = [str(unpacked), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     start = f"import sys; sys.path[:0] = {folders}; import setuptools, nnactive_ext\n"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", start + code], cwd=unpacked.parent, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", start + code], cwd=unpacked.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

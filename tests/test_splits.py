@@ -45,9 +45,7 @@ def test_only_a_class_in_one_case_may_be_missing_and_only_in_one_fold(voxels, fo
         missing = lacking(splits, voxels, label)
         assert len(missing) <= 1
         if len(holders) == 1:
-            assert missing == [
-                i for i, split in enumerate(splits) if split["val"] == holders or holders[0] in split["val"]
-            ]
+            assert missing == [i for i, split in enumerate(splits) if split["val"] == holders or holders[0] in split["val"]]
         if missing:
             assert any(f"Label {label} " in warning and str(missing[0]) in warning for warning in warnings)
 

@@ -46,8 +46,7 @@ def line(*candidates, predicted=(1, 2), case="a"):
 
 def pool(*names, annotated=()):
     return {
-        name: PoolCase(name, (1, 1, 40), (1, 1, 2), [Patch(name, (0, 0, x), (1, 1, 2)) for x in annotated])
-        for name in names
+        name: PoolCase(name, (1, 1, 40), (1, 1, 2), [Patch(name, (0, 0, x), (1, 1, 2)) for x in annotated]) for name in names
     }
 
 

@@ -67,9 +67,7 @@ class nnActiveTrainer(nnUNetTrainer):
             self.enable_deep_supervision = False
         settings = self.configuration_manager.configuration
         self.num_iterations_per_epoch = _iterations(settings, "iterations_per_epoch", self.num_iterations_per_epoch)
-        self.num_val_iterations_per_epoch = _iterations(
-            settings, "val_iterations_per_epoch", self.num_val_iterations_per_epoch
-        )
+        self.num_val_iterations_per_epoch = _iterations(settings, "val_iterations_per_epoch", self.num_val_iterations_per_epoch)
 
     def _build_loss(self):
         return without_smoothing(super()._build_loss())
@@ -84,9 +82,7 @@ class nnActiveTrainer(nnUNetTrainer):
         """nnU-Net's, with our loader."""
         patch_size = self.configuration_manager.patch_size
         scales = self._get_deep_supervision_scales()
-        rotation, dummy_2d, initial_patch_size, mirror_axes = (
-            self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        )
+        rotation, dummy_2d, initial_patch_size, mirror_axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         labels = {
             "is_cascaded": False,
             "foreground_labels": self.label_manager.foreground_labels,
@@ -127,9 +123,7 @@ class nnActiveTrainer(nnUNetTrainer):
         else:
             shared = {"transform": None, "seeds": None, "pin_memory": self.device.type == "cuda", "wait_time": 0.002}
             augmenters = (
-                NonDetMultiThreadedAugmenter(
-                    training, num_processes=processes, num_cached=max(6, processes // 2), **shared
-                ),
+                NonDetMultiThreadedAugmenter(training, num_processes=processes, num_cached=max(6, processes // 2), **shared),
                 NonDetMultiThreadedAugmenter(
                     validation, num_processes=max(1, processes // 2), num_cached=max(3, processes // 4), **shared
                 ),

@@ -25,26 +25,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="SIZE",
         help="query patch along z y x (or one number for a cube), in voxels (20) or mm (20mm); default: from the labels",
     )
-    made.add_argument(
-        "-query_size", type=int, metavar="N", help="patches per query (default: 50 per class, if they fit)"
-    )
-    made.add_argument(
-        "-starting_budget", type=int, metavar="N", help="patches before cycle 0 (default: the query size)"
-    )
+    made.add_argument("-query_size", type=int, metavar="N", help="patches per query (default: 50 per class, if they fit)")
+    made.add_argument("-starting_budget", type=int, metavar="N", help="patches before cycle 0 (default: the query size)")
     made.add_argument("-start_from", type=Path, metavar="FILE", help="take the starting budget from a loop_000.json")
-    made.add_argument(
-        "-cycles", type=int, default=5, metavar="N", help="cycles, counting cycle 0 (default: %(default)s)"
-    )
+    made.add_argument("-cycles", type=int, default=5, metavar="N", help="cycles, counting cycle 0 (default: %(default)s)")
     made.add_argument("-seed", type=int, default=12345, help="of patches and folds (default: %(default)s)")
     add_method(made, "clasp_pe")
     made.add_argument("-folds", type=int, default=5, metavar="N", help="members of the ensemble (default: %(default)s)")
     made.add_argument("-c", default="3d_fullres", metavar="CONFIGURATION", help="(default: %(default)s)")
-    made.add_argument(
-        "-tr", metavar="TRAINER", help="(default: nnActiveTrainer, 200 epochs; with --preset cpu, 20 short ones)"
-    )
-    made.add_argument(
-        "-pl", default="ExperimentPlanner", metavar="PLANNER", help="nnU-Net's planner (default: %(default)s)"
-    )
+    made.add_argument("-tr", metavar="TRAINER", help="(default: nnActiveTrainer, 200 epochs; with --preset cpu, 20 short ones)")
+    made.add_argument("-pl", default="ExperimentPlanner", metavar="PLANNER", help="nnU-Net's planner (default: %(default)s)")
     made.add_argument("--preset", choices=("cpu",), help="cpu: a network small enough for two cores")
     made.add_argument("-np", type=int, metavar="N", help="processes for reading and preprocessing")
     add_quiet(made)

@@ -18,9 +18,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-f", nargs="+", type=int, metavar="FOLD", help="members to ask (default: all of the experiment)")
     add_method(made, None)
     made.add_argument("-query_size", type=int, metavar="N", help="patches to choose (default: the experiment's)")
-    made.add_argument(
-        "-num_parts", type=int, default=1, help="score the pool in so many parts; then call without parts"
-    )
+    made.add_argument("-num_parts", type=int, default=1, help="score the pool in so many parts; then call without parts")
     made.add_argument("-part_id", type=int, default=0, help="the part this call scores, from 0")
     add_device(made)
     add_quiet(made)
@@ -43,9 +41,7 @@ def _run(options: argparse.Namespace) -> None:
 
     require_nnunet_folders()
     if not 0 <= options.part_id < options.num_parts:
-        raise NnActiveError(
-            f"-part_id {options.part_id}: with -num_parts {options.num_parts} it must be from 0 to one less."
-        )
+        raise NnActiveError(f"-part_id {options.part_id}: with -num_parts {options.num_parts} it must be from 0 to one less.")
     experiment = Experiment.find(options.d)
     progress = not options.disable_progress_bar
     method, method_options = method_and_options(options.method)
