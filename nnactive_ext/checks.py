@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +43,9 @@ def measure(dataset: Dataset, processes: int = 1, progress: bool = True) -> dict
 def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
     case, reader, labels = job
     nothing = Measured((0, 0, 0), (1.0, 1.0, 1.0))
-    problems: list[str] = []
+    problems = [problem for file in (*case.images, case.label) if (problem := _what_itk_hides(file))]
+    if problems:
+        return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
     try:
         image, properties = reader.read_images([str(file) for file in case.images])
     except Exception as error:
@@ -81,6 +86,29 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         {int(v): int(n) for v, n in zip(values, counts, strict=True)},
         extents,
     )
+
+
+def _what_itk_hides(file: Path) -> str:
+    """What is wrong with a NIfTI file though ITK reads it: it takes NaN, infinity and all that a file cut short lacks
+    for 0, without a word. Empty if nothing is, and for other formats."""
+    if not file.name.endswith((".nii", ".nii.gz")):
+        return ""
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        if file.suffix == ".gz":
+            with gzip.open(file) as stream:  # to its end, where the checksum is
+                while stream.read(1 << 20):
+                    pass
+        image = nibabel.load(file)
+        if image.get_data_dtype().kind != "f" and file.suffix == ".gz":
+            return ""
+        voxels = np.asanyarray(image.dataobj)
+        bad = voxels.size - int(np.isfinite(voxels).sum())
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+        return f"{file}: damaged or cut short: {_brief(error)}"
+    return f"{file}: {bad} voxels are NaN or infinite." if bad else ""
 
 
 def _brief(error: Exception) -> str:

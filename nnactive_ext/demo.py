@@ -20,7 +20,8 @@ def main() -> None:
     _call(phantom.main, "nnactive_phantom -d 900 -n 32")
     _call(
         plan.main,
-        "nnactive_plan -d 900 -o 901 -name PhantomDemo -patch_size 8 16 16 -query_size 12 -cycles 3 -folds 2 --preset cpu",
+        "nnactive_plan -d 900 -o 901 -name PhantomDemo -patch_size 8 16 16 -query_size 12 -cycles 3 -folds 2 "
+        "-tr nnActiveTrainer_6epochs_NoMirroring --preset cpu --disable_progress_bar",
     )
     _call(run.main, "nnactive_run -d 901 -device cpu --disable_progress_bar")
 

@@ -123,6 +123,8 @@ def locked(number: int) -> Iterator[None]:
     """Hold the lock of a dataset number; the operating system frees it when its owner ends, however it ends."""
     file = nnunet_folder("nnUNet_raw") / f".nnactive_{number:03d}.lock"
     owner = file.with_suffix(".owner")
+    if not file.parent.is_dir():  # which the lock would make
+        raise NnActiveError(f"{file.parent}: no such folder. nnUNet_raw must be an existing, writable folder.")
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)

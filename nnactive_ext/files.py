@@ -37,6 +37,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # as when a write finds the device full
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import replacing
 from nnactive_ext.patch import Patch, Triple
 
@@ -31,6 +32,15 @@ def count_voxels(partial: np.ndarray, ignore: int) -> dict[int, int]:
 
 
 def write_label(file: Path, partial: np.ndarray, reader_writer: Any, properties: Mapping[str, Any]) -> None:
-    """Write a label map (z, y, x) atomically with the geometry of the image ``properties`` came from."""
+    """Write a label map (z, y, x) atomically with the geometry of the image ``properties`` came from.
+
+    It is read back before it replaces an older one: on a full disk ITK writes half a ``.nii.gz`` and says nothing.
+    """
     with replacing(file) as temporary:
-        reader_writer.write_seg(partial, str(temporary), dict(properties))
+        try:
+            reader_writer.write_seg(partial, str(temporary), dict(properties))
+            whole = np.array_equal(reader_writer.read_seg(str(temporary))[0][0], partial)
+        except RuntimeError:  # ITK's; what other readers raise when a device is full is an OSError
+            whole = False
+        if not whole:
+            raise NnActiveError(f"{file}: could not be written whole. Is there no space left? Free some and try again.")

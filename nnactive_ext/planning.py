@@ -94,7 +94,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
         method_options=dict(wishes.method_options),
         folds=wishes.folds,
         configuration=wishes.configuration,
-        trainer=wishes.trainer or ("nnActiveTrainer_20epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
+        trainer=wishes.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
         processes=wishes.processes or default_processes(sum(float(np.prod(c.shape)) for c in cases)),
         pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
         versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},

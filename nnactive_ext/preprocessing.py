@@ -164,13 +164,18 @@ def _save(
             if array is None:
                 continue
             blocks, chunks = comp_blosc2_params(array.shape, tuple(configuration.patch_size), array.itemsize)
-            blosc2.asarray(
-                np.ascontiguousarray(array),
-                urlpath=os.path.join(temporary, file),
-                chunks=chunks,
-                blocks=blocks,
-                cparams={"codec": blosc2.Codec.LZ4HC, "clevel": 5},  # as nnU-Net writes
-            )
+            try:
+                blosc2.asarray(
+                    np.ascontiguousarray(array),
+                    urlpath=os.path.join(temporary, file),
+                    chunks=chunks,
+                    blocks=blocks,
+                    cparams={"codec": blosc2.Codec.LZ4HC, "clevel": 5},  # as nnU-Net writes
+                )
+            except RuntimeError as error:  # all that blosc2 says when the device is full
+                raise NnActiveError(
+                    f"{final / file}: could not be written ({error}). Is there no space left? Free some and try again."
+                ) from None
             files.append(file)
         with open(os.path.join(temporary, f"{name}.pkl"), "wb") as handle:
             pickle.dump(properties, handle)

@@ -10,7 +10,7 @@ _VOXELS = 32 * 48 * 32
 _FEATURES = (8, 16, 32)
 
 
-def shrink_for_cpu(plans: dict[str, Any], configuration: str, iterations: int = 25) -> dict[str, Any]:
+def shrink_for_cpu(plans: dict[str, Any], configuration: str, iterations: int = 50) -> dict[str, Any]:
     """A copy of ``plans`` in which ``configuration`` has three stages, few features, batch size 2, a small network
     patch, and ``iterations`` per epoch. Strides and kernels stay those nnU-Net planned for the data's anisotropy."""
     plans = deepcopy(plans)

@@ -19,9 +19,13 @@ def old(tmp_path):
 
 
 def test_a_failing_writer_leaves_the_old_file_and_nothing_else(old):
-    with pytest.raises(RuntimeError, match="half way"), replacing(old) as temporary:
-        temporary.write_text("ne")
-        raise RuntimeError("half way")
+    def write_half():
+        with replacing(old) as temporary:
+            temporary.write_text("ne")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
     assert os.listdir(old.parent) == ["file.json"]
     assert old.read_text() == "old"
 
@@ -42,6 +46,18 @@ def test_a_failing_replace_leaves_the_old_file(old, monkeypatch):
         write_text(old, "new")
     assert os.listdir(old.parent) == ["file.json"]
     assert old.read_text() == "old"
+
+
+def test_an_error_of_the_device_names_the_file(old):
+    """A write that finds the device full raises an error without a name."""
+
+    def write():
+        with replacing(old):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write()
+    assert caught.value.filename == str(old)
 
 
 def test_a_failing_copy_leaves_the_old_file(old):

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add_method(made, "clasp_pe")
     made.add_argument("-folds", type=int, default=5, metavar="N", help="members of the ensemble (default: %(default)s)")
     made.add_argument("-c", default="3d_fullres", metavar="CONFIGURATION", help="(default: %(default)s)")
-    made.add_argument("-tr", metavar="TRAINER", help="(default: nnActiveTrainer, 200 epochs; with --preset cpu, 20 short ones)")
+    made.add_argument("-tr", metavar="TRAINER", help="(default: nnActiveTrainer, 200 epochs; with --preset cpu, 10 short ones)")
     made.add_argument("-pl", default="ExperimentPlanner", metavar="PLANNER", help="nnU-Net's planner (default: %(default)s)")
     made.add_argument("--preset", choices=("cpu",), help="cpu: a network small enough for two cores")
     made.add_argument("-np", type=int, metavar="N", help="processes for reading and preprocessing")
