@@ -17,7 +17,7 @@ from nnactive_ext.files import write_json
 from nnactive_ext.fingerprint import write_fingerprint
 from nnactive_ext.loops import entry, loop_file, read_loop, write_loop
 from nnactive_ext.patch import Patch
-from nnactive_ext.plan import Plan
+from nnactive_ext.plan import PLAN_FILE, Plan
 from nnactive_ext.pool import pool_cases, request_for
 from nnactive_ext.preprocessing import Preprocessed, preprocess
 from nnactive_ext.presets import shrink_for_cpu
@@ -29,7 +29,8 @@ def check_number(number: int) -> None:
     """A dataset number in use is an error; what a killed ``nnactive_plan`` left behind is removed."""
     for name in existing_names(number):
         folders = [nnunet_folder(variable) / name for variable in ("nnUNet_raw", "nnUNet_preprocessed")]
-        if any((folder / INCOMPLETE).is_file() for folder in folders):
+        # The plan is written when all else is: with it, only the removal of the marks was interrupted.
+        if any((folder / INCOMPLETE).is_file() for folder in folders) and not (folders[0] / PLAN_FILE).is_file():
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
     names = existing_names(number)

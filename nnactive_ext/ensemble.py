@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -76,7 +77,13 @@ class NnUNetEnsemble:
             self._predictor = nnUNetPredictor(
                 perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
             )
-            self._predictor.initialize_from_trained_model_folder(str(experiment.model_folder), tuple(folds))
+            try:
+                self._predictor.initialize_from_trained_model_folder(str(experiment.model_folder), tuple(folds))
+            except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+                raise NnActiveError(
+                    f"{experiment.model_folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
+                    f"({error}). Delete its fold folder and train it anew."
+                ) from error
         self._check_plans(experiment)
 
     def _check_plans(self, experiment: Experiment) -> None:

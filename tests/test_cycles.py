@@ -120,10 +120,10 @@ def test_a_query_that_finds_too_little_takes_it_and_ends_the_experiment(planned)
 def test_a_second_query_without_new_members_is_refused(planned):
     run_cycles(planned, tools(), **quiet)
     (planned.raw / "loop_002.json").unlink()
+    # The labels are those of cycle 2, and so are the members. Ask in the name of an older state.
+    state = planned.preprocessed.folder / "nnactive_state.json"
+    state.write_text(state.read_text().replace('"cycle": 2', '"cycle": 1'))
     with pytest.raises(NnActiveError, match="trained in cycle"):
-        # The labels are those of cycle 2; the members are too. Ask in the name of an older state.
-        state = planned.preprocessed.folder / "nnactive_state.json"
-        state.write_text(state.read_text().replace('"cycle": 2', '"cycle": 1'))
         query_cycle(planned, open_ensemble, planned.folds(), progress=False)
 
 
