@@ -31,7 +31,7 @@ def parse_patch_size(words: Sequence[str], spacing: Sequence[float]) -> tuple[fl
     if len(words) not in (1, 3):
         raise NnActiveError(f"-patch_size {text}: give one number for a cube, or three along z, y, x.")
     sizes = []
-    for word, mm in zip(words * (3 // len(words)), spacing, strict=True):
+    for word, mm in zip(list(words) * (3 // len(words)), spacing, strict=True):
         try:
             value = float(word.removesuffix("mm")) * (1.0 if word.endswith("mm") else mm)
         except ValueError:

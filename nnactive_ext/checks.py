@@ -101,7 +101,7 @@ def _what_itk_hides(file: Path) -> str:
             with gzip.open(file) as stream:  # to its end, where the checksum is
                 while stream.read(1 << 20):
                     pass
-        image = nibabel.load(file)
+        image: Any = nibabel.load(file)
         if image.get_data_dtype().kind != "f" and file.suffix == ".gz":
             return ""
         voxels = np.asanyarray(image.dataobj)

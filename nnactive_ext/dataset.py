@@ -196,7 +196,7 @@ def dataset_folder_name(identifier: str | int) -> str:
 
 def existing_names(number: int) -> list[str]:
     """All names that a dataset number has in nnU-Net's raw, preprocessed and results folders."""
-    found = set()
+    found: set[str] = set()
     for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         folder = nnunet_folder(variable)
         if folder.is_dir():

@@ -79,3 +79,17 @@ def require_nnunet_folders() -> None:
         lines = "\n".join(f"    {word} {name}=/path/to/{name}" for name in missing)
         names = ", ".join(missing)
         raise NnActiveError(f"Not set: {names}. nnU-Net keeps its files there; choose folders and run\n{lines}")
+
+
+def prepare_device(device: str) -> None:
+    """NnActiveError if ``device`` (cuda, cpu, mps) is not there; call it before anything computes on it. Imports torch."""
+    if device == "cpu":
+        # Read when torch is loaded. Threads that spin while they wait slow everything down several times as soon as
+        # something else uses a core.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if not available[device]:
+        others = ", ".join(name for name, there in available.items() if there)
+        raise NnActiveError(f"-device {device}: torch finds no such device on this machine; it finds: {others}.")

@@ -67,14 +67,15 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
         )
     spacing = np.median([c.spacing for c in cases], axis=0)
     if wishes.patch_size:
-        size_mm, why = parse_patch_size(list(wishes.patch_size), spacing), "as asked for"
+        size_mm, why = parse_patch_size(list(wishes.patch_size), spacing.tolist()), "as asked for"
     else:
         size_mm = patch_size_from_structures(cases, source.labels.foreground)
         why = "largest component per class: median over images, then over classes (D.5)"
     check_fits(size_mm, cases)
     voxels = [max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)]
     # Kept as whole voxels of the median spacing, so equal spacings give exactly this size everywhere.
-    size_mm = tuple(float(n * s) for n, s in zip(voxels, spacing, strict=True))
+    z, y, x = (float(n * s) for n, s in zip(voxels, spacing, strict=True))
+    size_mm = (z, y, x)
     rows.append(("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why))
     rows.append(("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing"))
 
@@ -85,7 +86,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
         source="",
         pool=geometry,
         test=tuple(test),
-        patch_size_mm=size_mm,  # type: ignore[arg-type]
+        patch_size_mm=size_mm,
         query_size=0,
         starting_budget=0,
         cycles=wishes.cycles,

@@ -18,7 +18,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import TEMPORARY, copy_file, read_json
 from nnactive_ext.grid import Grid
 from nnactive_ext.parallel import map_cases
-from nnactive_ext.patch import triple
+from nnactive_ext.patch import Triple, triple
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,9 @@ def _refresh_case(case: Case, dataset_json: dict, target: Preprocessed, ending: 
     plans, configuration = target.manager()
     reader = plans.image_reader_writer_class()
     image, _ = reader.read_images([str(file) for file in case.images])
-    stored, _ = target.load(case.name)
     with open(target.data_folder / f"{case.name}.pkl", "rb") as file:
         properties = pickle.load(file)
-    labels = _network_labels(case, image, properties, reader, plans, configuration, stored.shape[1:])
+    labels = _network_labels(case, image, properties, reader, plans, configuration, _stored_shape(case.name, target))
     preprocessor = configuration.preprocessor_class(verbose=False)
     properties["class_locations"] = _class_locations(labels, plans, dataset_json, preprocessor)
     _save(target, case.name, labels, properties, configuration)
@@ -187,8 +186,8 @@ def _copy_label(case: Case, target: Preprocessed, ending: str) -> None:
     copy_file(case.label, target.gt_folder / f"{case.name}{ending}")
 
 
-def network_shape(case: str, target: Preprocessed) -> tuple[int, int, int]:
-    """The shape (z, y, x) of a preprocessed image, without reading it."""
+def _stored_shape(case: str, target: Preprocessed) -> Triple:
+    """The shape (z, y, x) of a preprocessed image, without reading its voxels."""
     import blosc2
 
     return triple(blosc2.open(urlpath=str(target.data_folder / f"{case}.b2nd"), mode="r").shape[1:])

@@ -83,7 +83,8 @@ class _Ranker:
     ):
         self.experiment, self.method, self.request, self.pool, self.timing = experiment, method, request, pool, timing
         self.trainings = check_members(experiment, folds)
-        self._open, self._folds, self._ensemble = open_ensemble, folds, None
+        self._open, self._folds = open_ensemble, folds
+        self._ensemble: Ensemble | None = None
         self.target = experiment.preprocessed
         self.data_folder = self.target.data_folder
         facts = {"method": repr(method), "request": repr(request), "trainings": self.trainings}

@@ -33,8 +33,6 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
     if device == "cpu":
         # Loader processes cost more than they bring where the network runs on the same few cores.
         environment.setdefault("nnUNet_n_proc_DA", "0")
-        # Threads that spin while they wait slow a training down several times as soon as anything else uses a core.
-        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log = experiment.results / f"cycle_{cycle:03d}" / f"train_fold_{fold}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", "from nnunetv2.run.run_training import run_training_entry as r; r()", *arguments]

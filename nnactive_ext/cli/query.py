@@ -16,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment")
     made.add_argument("-f", nargs="+", type=int, metavar="FOLD", help="members to ask (default: all of the experiment)")
+    made.add_argument("-tr", metavar="TRAINER", help="the members' trainer (default: the experiment's)")
     add_method(made, None)
     made.add_argument("-query_size", type=int, metavar="N", help="patches to choose (default: the experiment's)")
     made.add_argument("-num_parts", type=int, default=1, help="score the pool in so many parts; then call without parts")
@@ -32,24 +33,34 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from nnactive_ext.environment import prepare_device, require_nnunet_folders
+
+    require_nnunet_folders()
+
     from nnactive_ext.cycles import finish_annotation, query_and_annotate
     from nnactive_ext.ensemble import NnUNetEnsemble
-    from nnactive_ext.environment import require_nnunet_folders
     from nnactive_ext.errors import NnActiveError
     from nnactive_ext.experiment import Experiment
     from nnactive_ext.query import query_cycle
 
-    require_nnunet_folders()
     if not 0 <= options.part_id < options.num_parts:
         raise NnActiveError(f"-part_id {options.part_id}: with -num_parts {options.num_parts} it must be from 0 to one less.")
     experiment = Experiment.find(options.d)
+    if options.tr:
+        experiment = replace(experiment, planned=replace(experiment.plan, trainer=options.tr))
     progress = not options.disable_progress_bar
     method, method_options = method_and_options(options.method)
+
+    def open_ensemble(experiment, folds):
+        prepare_device(options.device)
+        return NnUNetEnsemble(experiment, folds, options.device)
 
     def query(folds, parts=(0, 1)):
         return query_cycle(
             experiment,
-            lambda experiment, folds: NnUNetEnsemble(experiment, folds, options.device),
+            open_ensemble,
             folds,
             method,
             method_options,

@@ -27,15 +27,18 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from nnactive_ext.environment import check_torchvision, prepare_device, require_nnunet_folders
+
+    require_nnunet_folders()
+    prepare_device(options.device)  # before anything else imports torch
+    check_torchvision()
+
     from nnactive_ext.cycles import Tools, run_cycles
     from nnactive_ext.ensemble import NnUNetEnsemble
-    from nnactive_ext.environment import check_torchvision, require_nnunet_folders
     from nnactive_ext.experiment import Experiment
     from nnactive_ext.report import final_report
     from nnactive_ext.training import train_member
 
-    require_nnunet_folders()
-    check_torchvision()
     experiment = Experiment.find(options.d)
     tools = Tools(
         train=lambda experiment, fold: train_member(experiment, fold, options.device),
