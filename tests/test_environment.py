@@ -102,3 +102,14 @@ def test_env_lines_of_other_shells(monkeypatch, capsys, shell, expected):
     monkeypatch.setenv(TRAINERS, "/it's")
     env.main(["--shell", shell])
     assert capsys.readouterr().out.startswith(expected)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    import torch
+
+    from nnactive_ext.environment import prepare_device
+
+    prepare_device("cpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(NnActiveError, match="cpu"):
+            prepare_device("cuda")
