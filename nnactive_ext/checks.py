@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from nnactive_ext.dataset import Case, Dataset, Labels
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.parallel import map_cases
+from nnactive_ext.parallel import default_processes, map_cases
 from nnactive_ext.patch import Triple, triple
 
 
@@ -29,8 +30,11 @@ class Measured:
     problems: tuple[str, ...] = ()
 
 
-def measure(dataset: Dataset, processes: int = 1, progress: bool = True) -> dict[str, Measured]:
+def measure(dataset: Dataset, processes: int | None = None, progress: bool = True) -> dict[str, Measured]:
     """Every case of ``dataset``; raises one :class:`NnActiveError` that lists all problems found."""
+    if processes is None:
+        # Compressed images hold about a voxel in a byte, near enough to choose by.
+        processes = default_processes(sum(file.stat().st_size for case in dataset.cases.values() for file in case.images))
     jobs = [(case, dataset.reader_writer, dataset.labels) for case in dataset.cases.values()]
     results = map_cases(_measure_case, jobs, "Checking cases", processes, progress)
     problems = [problem for result in results for problem in result.problems]
@@ -79,7 +83,9 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         problems.append(f"{case.label}: label values not in dataset.json: {shown}.")
     if problems:
         return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
-    extents = {int(v): _largest_component_mm(label == v, spacing) for v in values if v in labels.foreground}
+    # Components are sought in each label's bounding box only: most structures fill a small part of an image.
+    boxes = dict(enumerate(ndimage.find_objects(label.astype(np.int32)), start=1))
+    extents = {int(v): _largest_component_mm(label[boxes[int(v)]] == v, spacing) for v in values if v in labels.foreground}
     return Measured(
         triple(image.shape[1:]),
         tuple(float(s) for s in spacing),  # type: ignore[arg-type]
@@ -141,8 +147,6 @@ def _numbers(value: Any) -> str:
 
 
 def _largest_component_mm(mask: np.ndarray, spacing: np.ndarray) -> tuple[float, float, float]:
-    from scipy import ndimage
-
     components, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     largest = int(np.argmax(np.bincount(components.ravel())[1:])) + 1
     box = ndimage.find_objects(components)[largest - 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -73,7 +74,8 @@ class NnUNetEnsemble:
         check_members(experiment, folds)
         self.device = torch.device(device)
         on_device = self.device.type == "cuda"
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of libraries that nnU-Net imports when it looks for trainers
             self._predictor = nnUNetPredictor(
                 perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
             )

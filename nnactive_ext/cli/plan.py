@@ -82,7 +82,7 @@ def _run(options: argparse.Namespace) -> None:
     source = find_dataset(options.d)
     with locked(options.o):
         check_number(options.o)
-        plan = decide(source, measure(source, options.np or 1, progress), wishes)
+        plan = decide(source, measure(source, options.np, progress), wishes)
         print(f"\n{plan.dataset} from {source.folder}\n\n{plan_table(plan.decisions)}\n")
         experiment, warnings = create(plan, source, options.preset, options.pl, options.start_from, progress)
     for warning in warnings:
