@@ -185,14 +185,14 @@ def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> 
 
     # Lesions keep away from the vessel, and their number does not depend on whether there is room for them.
     for _ in range(rng.choice(3, p=(0.38, 0.38, 0.24))):
-        radius, spot = rng.uniform(3.5, 6), rng.random()
+        radius, spot = rng.uniform(4.5, 7), rng.random()
         room = np.flatnonzero((organ > 0.8 * radius) & (depth < -min(radius, 6)))
         if len(room):
             at = np.unravel_index(room[int(spot * len(room))], organ.shape)
             place = [p[at] for p in canvas.points]
             lesion = canvas.ellipsoid(place, radius * rng.uniform(0.8, 1.2, 3)) + 0.6 * canvas.field(rng, 5)
-            canvas.paint(np.minimum(lesion, organ - 0.5), grey - rng.uniform(50, 75), LESION)
-    canvas.paint(depth, rng.uniform(165, 190), VESSEL)
+            canvas.paint(np.minimum(lesion, organ - 0.5), grey - rng.uniform(70, 95), LESION)
+    canvas.paint(depth, rng.uniform(225, 255), VESSEL)  # brighter than the aorta, as bright as bone
 
 
 def _scan(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,7 @@ _FEATURES = (8, 16, 32)
 
 def shrink_for_cpu(plans: dict[str, Any], configuration: str, iterations: int = 50) -> dict[str, Any]:
     """A copy of ``plans`` in which ``configuration`` has three stages, few features, batch size 2, a small network
-    patch, and ``iterations`` per epoch. Strides and kernels stay those nnU-Net planned for the data's anisotropy."""
+    patch, ``iterations`` per epoch and less momentum. Strides and kernels stay those nnU-Net planned for the data's anisotropy."""
     plans = deepcopy(plans)
     changed = plans["configurations"][configuration]
     network = changed["architecture"]["arch_kwargs"]
@@ -28,7 +28,12 @@ def shrink_for_cpu(plans: dict[str, Any], configuration: str, iterations: int = 
         divisor = [d * s for d, s in zip(divisor, strides, strict=True)]
     changed["patch_size"] = _smaller(changed["patch_size"], divisor, _VOXELS)
     changed["batch_size"] = 2
-    changed["nnactive"] = {"iterations_per_epoch": iterations, "val_iterations_per_epoch": max(1, iterations // 10)}
+    changed["nnactive"] = {
+        "iterations_per_epoch": iterations,
+        "val_iterations_per_epoch": max(1, iterations // 10),
+        # nnU-Net's 0.99 has hardly got going after a few hundred iterations: small classes are not found in time.
+        "momentum": 0.9,
+    }
     return plans
 
 

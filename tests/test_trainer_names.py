@@ -187,3 +187,15 @@ def test_two_stage_networks_train_without_deep_supervision(make):
     """With it, nnU-Net's only weight is 0 / 0."""
     strides = {"arch_kwargs": {"strides": [[1, 1, 1], [2, 2, 2]]}, "network_class_name": "", "_kw_requires_import": []}
     assert not make(architecture=strides).enable_deep_supervision
+
+
+def test_momentum_of_the_plans_keeps_what_a_step_comes_to_in_the_long_run(make):
+    def optimizer_of(trainer):
+        trainer.network = torch.nn.Linear(2, 2)
+        return trainer.configure_optimizers()[0].param_groups[0]
+
+    stock, ours = optimizer_of(make()), optimizer_of(make(nnactive={"momentum": 0.9}))
+    assert (stock["momentum"], ours["momentum"]) == (0.99, 0.9)
+    assert ours["lr"] / (1 - ours["momentum"]) == pytest.approx(stock["lr"] / (1 - stock["momentum"]))
+    with pytest.raises(NnActiveError, match="momentum"):
+        optimizer_of(make(nnactive={"momentum": 1}))

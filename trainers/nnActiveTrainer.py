@@ -24,6 +24,8 @@ from nnactive_ext.partial_loss import without_smoothing
 from nnactive_ext.sampling import RegionDataLoader
 
 CUDA = torch.device("cuda")
+_MOMENTUM = 0.99
+"""nnU-Net's."""
 
 
 def _iterations(configuration: dict, key: str, default: int) -> int:
@@ -68,6 +70,23 @@ class nnActiveTrainer(nnUNetTrainer):
         settings = self.configuration_manager.configuration
         self.num_iterations_per_epoch = _iterations(settings, "iterations_per_epoch", self.num_iterations_per_epoch)
         self.num_val_iterations_per_epoch = _iterations(settings, "val_iterations_per_epoch", self.num_val_iterations_per_epoch)
+
+    def configure_optimizers(self):
+        """nnU-Net's, with the momentum of the plans' ``"nnactive": {"momentum": ...}`` where they set one.
+
+        The learning rate follows, so that a step comes to the same in the long run (rate / (1 - momentum) is kept):
+        only the time it takes to get going changes, which nnU-Net's 0.99 needs hundreds of iterations for.
+        """
+        momentum = (self.configuration_manager.configuration.get("nnactive") or {}).get("momentum")
+        if momentum is None:
+            return super().configure_optimizers()
+        if not (isinstance(momentum, (int, float)) and 0 <= momentum < 1):
+            raise NnActiveError(f'plans, the configuration\'s "nnactive": {{"momentum": {momentum!r}}}: expected 0 to < 1.')
+        self.initial_lr *= (1 - momentum) / (1 - _MOMENTUM)
+        optimizer, scheduler = super().configure_optimizers()
+        for group in optimizer.param_groups:
+            group["momentum"] = momentum
+        return optimizer, scheduler
 
     def _build_loss(self):
         return without_smoothing(super()._build_loss())
