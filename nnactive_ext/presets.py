@@ -12,7 +12,8 @@ _FEATURES = (8, 16, 32)
 
 def shrink_for_cpu(plans: dict[str, Any], configuration: str, iterations: int = 50) -> dict[str, Any]:
     """A copy of ``plans`` in which ``configuration`` has three stages, few features, batch size 2, a small network
-    patch, ``iterations`` per epoch and less momentum. Strides and kernels stay those nnU-Net planned for the data's anisotropy."""
+    patch, ``iterations`` per epoch and less momentum. Strides and kernels stay those nnU-Net planned for the data's
+    anisotropy."""
     plans = deepcopy(plans)
     changed = plans["configurations"][configuration]
     network = changed["architecture"]["arch_kwargs"]
