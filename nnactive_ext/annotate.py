@@ -32,9 +32,7 @@ def annotate_cycle(experiment: Experiment, cycle: int, progress: bool = True) ->
     simply done again.
     """
     changed = by_case(read_loop(loop_file(experiment.raw, cycle), experiment.dataset.file_ending))
-    strangers = [case for case in changed if case not in experiment.plan.pool]
-    if strangers:
-        raise NnActiveError(f"{loop_file(experiment.raw, cycle)}: not cases of the pool: {', '.join(strangers[:5])}.")
+    experiment.plan.check(experiment.annotated_patches(cycle), loop_file(experiment.raw, cycle))
     timing = Timing(experiment, cycle - 1)  # the query and its annotation end the cycle that asked
     with timing.of("annotate"):
         counts = write_labels(experiment, cycle, list(changed), progress)

@@ -16,7 +16,6 @@ from nnactive_ext.experiment import INCOMPLETE, Experiment
 from nnactive_ext.files import write_json
 from nnactive_ext.fingerprint import write_fingerprint
 from nnactive_ext.loops import entry, loop_file, read_loop, write_loop
-from nnactive_ext.patch import Patch
 from nnactive_ext.plan import PLAN_FILE, Plan
 from nnactive_ext.pool import pool_cases, request_for
 from nnactive_ext.preprocessing import Preprocessed, preprocess
@@ -84,10 +83,11 @@ def create(
 
 @contextmanager
 def _new_folders(experiment: Experiment) -> Iterator[None]:
-    folders = [experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name]
+    folders: list[Path] = []
     try:
-        for folder in folders:
+        for folder in (experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name):
             folder.mkdir(parents=True)
+            folders.append(folder)
             (folder / INCOMPLETE).touch()
         yield
     except BaseException:
@@ -122,12 +122,8 @@ def _write_dataset_json(experiment: Experiment, plan: Plan, source: Dataset) -> 
 
 
 def _start_from(file: Path, plan: Plan, ending: str) -> Query:
-    patches: list[Patch] = []
-    for patch in read_loop(file, ending):
-        geometry = plan.pool.get(patch.case)
-        if geometry is None or not patch.inside(geometry.shape) or patch.overlaps_any(patches):
-            raise NnActiveError(f"{file}: {patch} is not in the pool, not inside its image, or overlaps an earlier one.")
-        patches.append(patch)
+    patches = read_loop(file, ending)
+    plan.check(patches, file)
     return Query(tuple(ScoredPatch(patch, 0.0, 0.0, "given") for patch in patches))
 
 

@@ -98,9 +98,13 @@ class Dataset:
     @cached_property
     def labels(self) -> Labels:
         names, file = self.json["labels"], self.folder / "dataset.json"
-        if names.get("background") != 0:
+        if not isinstance(names, dict) or names.get("background") != 0:
             raise NnActiveError(f"{file}: labels must contain background with the value 0.")
         order = self.json.get("regions_class_order")
+        for name, value in names.items():
+            values = value if isinstance(value, list) else [value]
+            if not values or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+                raise NnActiveError(f"{file}: the label {name} must be a whole number, or a list of them; found {value!r}.")
         labels = Labels(names, tuple(order) if order else None)
         if labels.values != tuple(range(len(labels.values))):
             raise NnActiveError(f"{file}: label values must be consecutive from 0; found {list(labels.values)}.")
@@ -130,13 +134,23 @@ class Dataset:
     def cases(self) -> dict[str, Case]:
         """All cases by name, sorted; every file they need exists."""
         if "dataset" in self.json:
-            found = {
-                name: Case(name, tuple(self._path(p) for p in entry["images"]), self._path(entry["label"]))
-                for name, entry in self.json["dataset"].items()
-            }
+            try:
+                found = {
+                    name: Case(name, tuple(self._path(p) for p in entry["images"]), self._path(entry["label"]))
+                    for name, entry in self.json["dataset"].items()
+                }
+            except (AttributeError, KeyError, TypeError):
+                file = self.folder / "dataset.json"
+                raise NnActiveError(f"{file}: each entry of dataset needs images (a list of files) and label.") from None
         else:
             found = self._listed()
+        channels = len(self.json["channel_names"])
         problems = [
+            f"{self.folder / 'dataset.json'}: {case.name} has {len(case.images)} images for {channels} channels."
+            for case in found.values()
+            if len(case.images) != channels
+        ]
+        problems += [
             f"{file}: no such file (case {case.name})."
             for case in found.values()
             for file in (*case.images, case.label)
@@ -192,6 +206,14 @@ def dataset_folder_name(identifier: str | int) -> str:
     if len(found) > 1:
         raise NnActiveError(f"The number {text} has several names: {', '.join(found)}. Keep one of them.")
     return found[0]
+
+
+def check_dataset_name(number: int, name: str) -> None:
+    """A number or name that nnU-Net's ``DatasetXXX_Name`` cannot hold is an error."""
+    if not 1 <= number <= 999:
+        raise NnActiveError(f"Dataset number {number}: nnU-Net's numbers go from 1 to 999.")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or "__" in name:
+        raise NnActiveError(f"Dataset name {name!r}: use letters, digits, '-' and single '_'.")
 
 
 def existing_names(number: int) -> list[str]:

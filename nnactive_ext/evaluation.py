@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nnactive_ext.ensemble import Ensemble
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loops import loop_file, read_loop
@@ -31,7 +32,11 @@ def evaluate(experiment: Experiment, ensemble: Ensemble, progress: bool = True) 
     per_case = {}
     for case in tqdm(experiment.test_cases(), desc="Evaluating the test set", disable=not progress):
         reference, _ = source.reader_writer.read_seg(str(case.label))
-        per_case[case.name] = dice_per_case(ensemble.segment(case), reference[0], labels.classes, labels.ignore)
+        try:
+            prediction = ensemble.segment(case)
+        except RuntimeError as error:  # torch's, for want of memory or because of infinite logits
+            raise NnActiveError(f"{case.name}: its prediction failed: {error}") from error
+        per_case[case.name] = dice_per_case(prediction, reference[0], labels.classes, labels.ignore)
     dice = aggregate(per_case)
     result = {
         "cycle": cycle,

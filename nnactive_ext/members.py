@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
 
@@ -13,19 +15,28 @@ STATE = "nnactive_state.json"
 MEMBER = "nnactive_member.json"
 """In a fold's results folder: the state its training started from, and whether the training finished."""
 
+LOCK = ".nnactive_training.lock"
+"""In a fold's results folder: held by the process that trains it."""
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 """nnU-Net's, in the order in which it continues from them."""
 
 
-def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued: bool) -> None:
+def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued: bool) -> FileLock | None:
     """Mark the start of a training; one that continues another cycle's training is refused.
 
+    Returns the lock of the fold, which the caller keeps as long as it trains: a second training of one fold at the same
+    time is refused too. A killed owner's lock is free; a training whose owner was just killed gets time to end.
     A dataset without an experiment (no state file) gets no mark. The fold's earlier checkpoints are removed when a new
     training starts, or a killed training would leave old ones under the new mark.
     """
     fold_folder, state_file = Path(fold_folder), Path(preprocessed_folder) / STATE
     if not state_file.is_file():
-        return
+        return None
+    lock = FileLock(fold_folder / LOCK)
+    try:
+        lock.acquire(timeout=10)
+    except Timeout:
+        raise NnActiveError(f"{fold_folder / LOCK}: this fold is being trained by another process. Wait for it.") from None
     state = read_json(state_file)
     if continued:
         mark = read_mark(fold_folder)
@@ -34,12 +45,13 @@ def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued
                 f"{fold_folder}: this training belongs to cycle {mark.get('cycle', 'unknown')}, but the labels are those "
                 f"of cycle {state['cycle']}. Train it anew, without --c."
             )
-        return
+        return lock
     for name in CHECKPOINTS:
         (fold_folder / name).unlink(missing_ok=True)
     # The number of the training lets results computed with a member be recognised as outdated by the next one.
     mark = {"experiment": state["experiment"], "cycle": state["cycle"], "training": uuid.uuid4().hex}
     write_json(fold_folder / MEMBER, {**mark, "finished": False})
+    return lock
 
 
 def finish(fold_folder: Path | str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 
+from nnactive_ext.dataset import check_dataset_name
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_json
 from nnactive_ext.randomness import generator
@@ -230,12 +230,9 @@ def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "
     # Imported late: nnU-Net takes its time, and a phantom can be drawn without it.
     from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
-    if not 1 <= dataset_id <= 999:
-        raise NnActiveError(f"Dataset number {dataset_id}: nnU-Net's numbers go from 1 to 999.")
+    check_dataset_name(dataset_id, name)
     if cases < 1:
         raise NnActiveError(f"{cases} cases were asked for; a dataset needs at least one.")
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or "__" in name:
-        raise NnActiveError(f"Dataset name {name!r}: use letters, digits, '-' and single '_'.")
     raw = os.environ.get("nnUNet_raw")
     if not raw or not Path(raw).is_dir():
         raise NnActiveError(f"nnUNet_raw is {raw or 'not set'}; set it to an existing folder.")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.patch import Triple, clipped_size, triple
+from nnactive_ext.patch import Patch, Triple, clipped_size, triple
 
 PLAN_FILE = "nnactive_plan.json"
 
@@ -58,6 +58,22 @@ class Plan:
         geometry = self.pool[case]
         voxels = [max(1, round(mm / s)) for mm, s in zip(self.patch_size_mm, geometry.spacing, strict=True)]
         return clipped_size(voxels, geometry.shape)
+
+    def check(self, patches: Sequence[Patch], file: Path) -> None:
+        """Patches read from ``file`` that are not in the pool, not inside their image, or overlap are an error."""
+        seen: dict[str, list[Patch]] = {}
+        for patch in patches:
+            geometry, earlier = self.pool.get(patch.case), seen.setdefault(patch.case, [])
+            if geometry is None:
+                problem = f"{patch.case} is not a case of the pool"
+            elif not patch.inside(geometry.shape):
+                problem = f"the patch at {patch.start} of {patch.case} is not inside its image of {geometry.shape} voxels"
+            elif patch.overlaps_any(earlier):
+                problem = f"the patch at {patch.start} of {patch.case} overlaps an earlier one"
+            else:
+                earlier.append(patch)
+                continue
+            raise NnActiveError(f"{file}: {problem}. Restore the file, or take the patch out.")
 
     def write(self, folder: Path) -> None:
         write_json(folder / PLAN_FILE, asdict(self))

@@ -20,7 +20,7 @@ from nnactive_ext.budget import (
     patch_size_from_structures,
 )
 from nnactive_ext.checks import Measured
-from nnactive_ext.dataset import Dataset, nnunet_folder
+from nnactive_ext.dataset import Dataset, check_dataset_name, nnunet_folder
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.plan import Geometry, Plan
@@ -39,7 +39,7 @@ class Wishes:
     starting_budget: int | None = None
     cycles: int = 5
     seed: int = 12345
-    method: str = "clasp_pe"
+    method: str = methods.DEFAULT
     method_options: Mapping[str, str] = field(default_factory=dict)
     folds: int = 5
     configuration: str = "3d_fullres"
@@ -52,6 +52,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
     """The plan, with each decision and its reason; nothing is written and no unannotated label shapes the training."""
     if "cascade" in wishes.configuration:
         raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
+    check_dataset_name(wishes.number, wishes.name or source.name.split("_", 1)[-1])
     if wishes.cycles < 1 or wishes.folds < 2:
         raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
     methods.get(wishes.method, **wishes.method_options)
@@ -145,7 +146,7 @@ def _with_budget(plan: Plan, source: Dataset, wishes: Wishes, rows: list[tuple[s
     if total < 14 * classes:
         rows.append(("WARNING", "small budget", f"fewer than 14 patches per class in all ({classes} classes)"))
     options = "".join(f" {key}={value}" for key, value in wishes.method_options.items())
-    rows.append(("query method", plan.method + options, "default" if plan.method == "clasp_pe" else "as asked for"))
+    rows.append(("query method", plan.method + options, "default" if plan.method == methods.DEFAULT else "as asked for"))
     rows.append(("ensemble", f"{plan.folds} members", "one for each cross-validation fold"))
     rows.append(("trainer", plan.trainer, "small plans for a CPU" if wishes.preset == "cpu" else "200 epochs unless named"))
     rows.append(("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded"))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,8 @@ def query_cycle(
             return None
         with timing.of("score"):
             query = chosen.merge(rankings, pool, request)
+    elif parts[1] > 1:
+        return None  # nothing to score: the call without parts draws
     else:
         with timing.of("score"):
             query = chosen.draw(pool, request)
@@ -87,7 +89,7 @@ class _Ranker:
         self._ensemble: Ensemble | None = None
         self.target = experiment.preprocessed
         self.data_folder = self.target.data_folder
-        facts = {"method": repr(method), "request": repr(request), "trainings": self.trainings}
+        facts = {"method": _described(method), "request": repr(request), "trainings": self.trainings}
         self.digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self.folder = experiment.results / f"cycle_{request.cycle:03d}" / "candidates"
 
@@ -115,13 +117,24 @@ class _Ranker:
         pool_case = self.pool[case]
         with self.timing.of("predict"):
             image, grid = self.target.load(case, self.data_folder)
-            statistics = self._ensemble.statistics(image)
+            try:
+                statistics = self._ensemble.statistics(image)
+            except RuntimeError as error:  # torch's, for want of memory or because of infinite logits
+                raise NnActiveError(f"{case}: its prediction failed: {error}") from error
         with self.timing.of("score"):
             annotated = [patch for patch in map(grid.to_network, pool_case.annotated) if patch]
             scored = ScoredCase(case, statistics, grid.network_size(pool_case.patch_size), annotated)
             ranking = self.method.rank(scored, self.request)
         moved = [replace(c, patch=grid.to_image(c.patch, pool_case.patch_size)) for c in ranking.candidates]
         return Ranking(tuple(moved), ranking.predicted)
+
+
+def _described(method: RankedMethod) -> str:
+    """The method's values as text that is the same in every process; functions go by their names."""
+    if not is_dataclass(method):
+        return repr(method)
+    values = {f.name: getattr(method, f.name) for f in fields(method)}
+    return repr({name: getattr(value, "__qualname__", value) for name, value in values.items()})
 
 
 def _ranking_to_json(ranking: Ranking, digest: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -28,6 +29,10 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
     arguments += ["-p", plan.plans_identifier, "-device", device]
     if _can_continue(folder, plan.experiment, cycle):
         arguments.append("--c")
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()  # what our own predictions kept of the GPU's memory
     extend_environment()
     environment = {**os.environ, "nnactive_skip_validation": "1"}
     if device == "cpu":
@@ -35,16 +40,31 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
         environment.setdefault("nnUNet_n_proc_DA", "0")
     log = experiment.results / f"cycle_{cycle:03d}" / f"train_fold_{fold}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", "from nnunetv2.run.run_training import run_training_entry as r; r()", *arguments]
-    with open(log, "a", encoding="utf-8") as output:
-        process = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
-    if process.returncode or not is_trained(folder, plan.experiment, cycle):
+    status = _run([sys.executable, "-m", "nnactive_ext.training_process", *arguments], environment, log)
+    if status or not is_trained(folder, plan.experiment, cycle):
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
         raise NnActiveError(
-            f"nnUNetv2_train {' '.join(arguments)} failed with status {process.returncode}. The end of {log}:\n{tail}\n"
+            f"nnUNetv2_train {' '.join(arguments)} failed with status {status}. The end of {log}:\n{tail}\n"
             "Mend the cause and run the same command again; finished steps are not repeated."
         )
     (folder / "checkpoint_best.pth").unlink(missing_ok=True)
+
+
+def _run(command: list[str], environment: dict[str, str], log: Path) -> int:
+    """Run it in a process group of its own, which is killed as a whole when we are interrupted; returns its status."""
+    with open(log, "a", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=os.name == "posix"
+        )
+        try:
+            return process.wait()
+        except BaseException:
+            if os.name == "posix":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            process.wait()
+            raise
 
 
 def _can_continue(folder: Path, experiment: str, cycle: int) -> bool:

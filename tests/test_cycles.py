@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from fake_members import FakeEnsemble, fake_tools, fake_train
 from nnactive_ext.cycles import run_cycles
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.evaluation import read_results
+from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.loops import by_case
 from nnactive_ext.query import query_cycle
@@ -75,23 +77,34 @@ def test_labels_are_annotated_only_inside_the_patches(planned):
         np.testing.assert_array_equal(partial_label, expected)
 
 
+def rank_part(part: int, of: int) -> None:
+    """In a process of its own, as parts run."""
+    experiment = Experiment.find(101)
+    query_cycle(experiment, open_ensemble, experiment.folds(), parts=(part, of), progress=False)
+
+
 def test_three_parts_and_then_the_query_equal_one(planned):
     query = trained(planned)
     query()
     whole = (planned.raw / "loop_001.json").read_bytes()
     (planned.raw / "loop_001.json").unlink()
-    candidates = planned.results / "cycle_000" / "candidates"
-    for file in candidates.iterdir():
+    for file in (planned.results / "cycle_000" / "candidates").iterdir():
         file.unlink()
-    for part in (2, 0, 1):
-        assert query(parts=(part, 3)) is None
-        assert not (planned.raw / "loop_001.json").exists()
+    assert query(parts=(2, 3)) is None
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.starmap(rank_part, [(0, 3), (1, 3)])
+    assert not (planned.raw / "loop_001.json").exists()
 
     def never(*_):
         raise AssertionError("every case has been ranked")
 
     query_cycle(planned, never, planned.folds(), progress=False)
     assert (planned.raw / "loop_001.json").read_bytes() == whole
+
+
+def test_parts_of_a_random_query_draw_nothing(planned):
+    assert query_cycle(planned, open_ensemble, planned.folds(), "random", parts=(0, 2), progress=False) is None
+    assert not (planned.raw / "loop_001.json").exists()
 
 
 def test_rankings_of_other_members_or_options_are_not_used(planned):

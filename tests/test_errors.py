@@ -18,6 +18,7 @@ import SimpleITK as sitk
 
 from nnactive_ext.cli import plan, query, run
 from nnactive_ext.experiment import INCOMPLETE, Experiment
+from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loops import loop_file
 from nnactive_ext.plan import PLAN_FILE
 
@@ -113,6 +114,18 @@ DAMAGES = {
     "no label key": (lambda d: edit_json(d / "dataset.json", lambda c: c.pop("labels")), ["dataset.json", "labels"]),
     "no channels": (lambda d: edit_json(d / "dataset.json", lambda c: c.pop("channel_names")), ["channel_names"]),
     "no ending": (lambda d: edit_json(d / "dataset.json", lambda c: c.pop("file_ending")), ["file_ending"]),
+    "labels as a list": (lambda d: edit_json(d / "dataset.json", lambda c: c.update(labels=["a"])), ["dataset.json"]),
+    "a label that is a word": (lambda d: edit_json(d / "dataset.json", lambda c: c["labels"].update(organ="x")), ["organ"]),
+    "an entry without label": (
+        lambda d: edit_json(d / "dataset.json", lambda c: c.update(dataset={"tiny_0": {"images": []}})),
+        ["dataset.json"],
+    ),
+    "too few channels": (
+        lambda d: edit_json(
+            d / "dataset.json", lambda c: c.update(dataset={"tiny_0": {"images": [IMAGE], "label": "labelsTr/tiny_0.nii.gz"}})
+        ),
+        ["tiny_0"],
+    ),
     "no background": (lambda d: edit_json(d / "dataset.json", lambda c: c["labels"].pop("background")), ["background"]),
     "a gap in the labels": (
         lambda d: edit_json(d / "dataset.json", lambda c: c["labels"].update(lesion=3)),
@@ -206,8 +219,8 @@ def test_plan_refuses_a_number_in_use(tiny, nnunet_folders, refuses, place):
         ("--method clasp_pe alpha=x", ["alpha", "x"], 1),
         ("--method clasp_pe alpha", ["alpha", "KEY=VALUE"], 1),
         ("--method random alpha=0.5", ["random", "alpha"], 1),
-        ("-o 0", ["-o 0"], 1),
-        ("-o 1000", ["-o 1000"], 1),
+        ("-o 0", ["number 0"], 1),
+        ("-o 1000", ["number 1000"], 1),
         ("-o many", ["many"], 2),
         ("-d 777", ["777"], 1),
         ("-d Dataset777_X", ["Dataset777_X"], 1),
@@ -578,3 +591,25 @@ def test_an_interrupted_plan_leaves_nothing(tiny, monkeypatch, refuses):
 
     monkeypatch.setattr("nnactive_ext.create.preprocess", interrupt)
     refuses(plan.main, PLANNING, "Interrupted", status=130)
+
+
+def test_a_name_that_is_none(refuses, tiny):
+    refuses(plan.main, f"{PLANNING} -name a/b", "a/b")
+    refuses(plan.main, f"{PLANNING} -name a__b", "a__b")
+
+
+@pytest.mark.parametrize(("start", "word"), [([-1, 0, 0], "inside"), ([90, 0, 0], "inside")])
+def test_a_loop_file_edited_out_of_the_image(refuses, planned, start, word):
+    loop = read_json(planned.raw / "loop_000.json")
+    case = sorted(planned.plan.pool)[0]
+    loop["patches"] = [{"file": f"{case}.nii.gz", "coords": start, "size": [5, 5, 3]}]
+    write_json(planned.raw / "loop_001.json", loop)
+    refuses(query.main, f"{QUERY} --method random", "loop_001.json", word)
+
+
+def test_a_starting_budget_from_a_file_is_what_the_plan_says(tiny, planned_template, quick_planning):
+    file = planned_template.raw / "Dataset101_Tiny" / "loop_000.json"
+    plan.main(["-d", "100", "-o", "102", "-start_from", str(file), *OPTIONS.split()])
+    made = Experiment("Dataset102_Tiny")
+    assert made.plan.starting_budget == len(read_json(file)["patches"])
+    assert [p.start for p in made.annotated_patches()] == [tuple(p["coords"]) for p in read_json(file)["patches"]]

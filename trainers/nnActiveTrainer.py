@@ -153,13 +153,17 @@ class nnActiveTrainer(nnUNetTrainer):
 
     def on_train_start(self):
         if self.local_rank == 0:
-            members.begin(self.output_folder, self.preprocessed_dataset_folder_base, continued=self.current_epoch > 0)
+            self.fold_lock = members.begin(
+                self.output_folder, self.preprocessed_dataset_folder_base, continued=self.current_epoch > 0
+            )
         super().on_train_start()
 
     def on_train_end(self):
         super().on_train_end()
         if self.local_rank == 0 and not self.disable_checkpointing:
             members.finish(self.output_folder)
+            if self.fold_lock is not None:
+                self.fold_lock.release()
 
     def on_validation_epoch_end(self, val_outputs: list[dict]):
         """nnU-Net's, except that an epoch without any foreground (Dice NaN) leaves the moving average as it was."""

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from nnactive_ext.errors import NnActiveError
 
+DEFAULT_METHOD = "clasp_pe"
+"""Of :mod:`nnactive_ext.query_methods.methods`, which a parser does not import: it takes time."""
+
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -16,7 +19,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_method(parser: argparse.ArgumentParser, default: str | None) -> None:
     text = "how patches are chosen, with options, e.g. clasp_pe alpha=0.5"
-    text += " (default: clasp_pe)" if default else " (default: the experiment's)"
+    text += f" (default: {default})" if default else " (default: the experiment's)"
     parser.add_argument("--method", nargs="+", metavar=("NAME", "KEY=VALUE"), default=default and [default], help=text)
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnactive_ext.cli.failing import failing_clearly
-from nnactive_ext.cli.options import add_method, add_quiet, method_and_options
+from nnactive_ext.cli.options import DEFAULT_METHOD, add_method, add_quiet, method_and_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-start_from", type=Path, metavar="FILE", help="take the starting budget from a loop_000.json")
     made.add_argument("-cycles", type=int, default=5, metavar="N", help="cycles, counting cycle 0 (default: %(default)s)")
     made.add_argument("-seed", type=int, default=12345, help="of patches and folds (default: %(default)s)")
-    add_method(made, "clasp_pe")
+    add_method(made, DEFAULT_METHOD)
     made.add_argument("-folds", type=int, default=5, metavar="N", help="members of the ensemble (default: %(default)s)")
     made.add_argument("-c", default="3d_fullres", metavar="CONFIGURATION", help="(default: %(default)s)")
     made.add_argument("-tr", metavar="TRAINER", help="(default: nnActiveTrainer, 200 epochs; with --preset cpu, 10 short ones)")
@@ -53,24 +53,24 @@ def _run(options: argparse.Namespace) -> None:
     from nnactive_ext.create import check_number, create
     from nnactive_ext.dataset import find_dataset
     from nnactive_ext.environment import require_nnunet_folders
-    from nnactive_ext.errors import NnActiveError
     from nnactive_ext.experiment import locked
+    from nnactive_ext.loops import read_loop
     from nnactive_ext.planning import Wishes, decide
     from nnactive_ext.report import plan_table
 
     require_nnunet_folders()
-    if not 0 < options.o < 1000:
-        raise NnActiveError(f"-o {options.o}: nnU-Net's dataset numbers run from 1 to 999.")
+    source = find_dataset(options.d)
+    starting_budget = len(read_loop(options.start_from, source.file_ending)) if options.start_from else options.starting_budget
     method, method_options = method_and_options(options.method)
     wishes = Wishes(
         number=options.o,
         name=options.name,
         patch_size=options.patch_size,
         query_size=options.query_size,
-        starting_budget=options.starting_budget,
+        starting_budget=starting_budget,
         cycles=options.cycles,
         seed=options.seed,
-        method=method or "clasp_pe",
+        method=method or DEFAULT_METHOD,
         method_options=method_options,
         folds=options.folds,
         configuration=options.c,
@@ -79,7 +79,6 @@ def _run(options: argparse.Namespace) -> None:
         processes=options.np,
     )
     progress = not options.disable_progress_bar
-    source = find_dataset(options.d)
     with locked(options.o):
         check_number(options.o)
         plan = decide(source, measure(source, options.np, progress), wishes)

@@ -35,6 +35,7 @@ def _run(options: argparse.Namespace) -> None:
 
     from nnactive_ext.cycles import Tools, run_cycles
     from nnactive_ext.ensemble import NnUNetEnsemble
+    from nnactive_ext.evaluation import read_results
     from nnactive_ext.experiment import Experiment
     from nnactive_ext.report import final_report
     from nnactive_ext.training import train_member
@@ -45,8 +46,11 @@ def _run(options: argparse.Namespace) -> None:
         open_ensemble=lambda experiment, folds: NnUNetEnsemble(experiment, folds, options.device),
     )
     with experiment.lock():
-        run_cycles(experiment, tools, progress=not options.disable_progress_bar)
-        print(f"\n{final_report(experiment)}")
+        try:
+            run_cycles(experiment, tools, progress=not options.disable_progress_bar)
+        finally:
+            if read_results(experiment):
+                print(f"\n{final_report(experiment)}")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
+from filelock import FileLock, Timeout
 
 from nnactive_ext.cli import phantom, plan
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json
+from nnactive_ext.members import LOCK
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")
 BIN = Path(sys.executable).parent
@@ -75,6 +77,29 @@ def test_train_kill_continue_predict_and_query(shell, nnunet_folders, tmp_path):
     assert len(loop["patches"]) == 6
     assert loop["method"] == "clasp_pe"
     assert Experiment.find(901).state["cycle"] == 1
+
+
+def test_a_killed_run_leaves_no_training_behind(shell, nnunet_folders):
+    phantom.main("-d 900 -n 8".split())
+    plan.main(f"-d 900 -o 901 -tr nnActiveTrainer_4epochs_NoMirroring {PLAN.replace('-cycles 2', '-cycles 1')}".split())
+    fold = Experiment.find(901).model_folder / "fold_0"
+    run = shell("env nnactive_iterations_per_epoch=10 nnactive_run -d 901 -device cpu --disable_progress_bar", wait=False)
+    _wait_for(fold / "checkpoint_latest.pth", run)
+    held = FileLock(fold / LOCK)
+    with pytest.raises(Timeout):
+        held.acquire(timeout=0)
+    run.kill()
+    run.wait()
+    held.acquire(timeout=20)  # the training has ended
+    held.release()
+    assert not (fold / "checkpoint_final.pth").is_file(), "it ended because it was done"
+
+    shell("nnactive_run -d 901 -device cpu --disable_progress_bar")
+    experiment = Experiment.find(901)
+    assert read_json(experiment.results / "cycle_000.json")["patches"] == 6
+    # Continued, not begun anew.
+    assert len([*fold.glob("training_log_*.txt")]) == 2
+    assert "Epoch 0" in (experiment.results / "cycle_000" / "train_fold_0.log").read_text()
 
 
 def _wait_for(file: Path, process: subprocess.Popen, seconds: float = 240) -> None:

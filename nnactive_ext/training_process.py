@@ -1,0 +1,29 @@
+"""What runs in the process that trains a member: stock nnU-Net, which ends when the command that started it is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+
+def main() -> None:
+    """``nnUNetv2_train`` with this process's arguments."""
+    if os.name == "posix":
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    from nnunetv2.run.run_training import run_training_entry
+
+    run_training_entry()
+
+
+def _end_with(parent: int) -> None:
+    """Kill this process group (loader processes too) once ``parent`` is gone: a training nobody waits for would write
+    its checkpoints over those of the one that replaces it."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
