@@ -113,7 +113,8 @@ class Experiment:
     def lock(self) -> Iterator[None]:
         """Only one command at a time changes an experiment; what a killed one left half-written is removed."""
         with locked(int(self.name[7:10])):
-            for folder in (self.raw, self.raw / "labelsTr", self.preprocessed.folder, self.preprocessed.gt_folder):
+            preprocessed = self.preprocessed
+            for folder in (self.raw, self.raw / "labelsTr", preprocessed.folder, preprocessed.gt_folder, self.results):
                 remove_temporary(folder)
             yield
 
