@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nnactive_ext.environment import FOLDERS, require_nnunet_folders
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
 
@@ -183,14 +184,9 @@ class Dataset:
 
 
 def nnunet_folder(variable: str) -> Path:
-    """The folder an nnU-Net environment variable names."""
-    value = os.environ.get(variable)
-    if not value:
-        raise NnActiveError(
-            f"The environment variable {variable} is not set. Set nnUNet_raw, nnUNet_preprocessed and nnUNet_results to "
-            f"the folders for raw data, preprocessed data and trained models, e.g. export {variable}=/path/to/folder"
-        )
-    return Path(value)
+    """The folder that nnUNet_raw, nnUNet_preprocessed or nnUNet_results names."""
+    require_nnunet_folders()
+    return Path(os.environ[variable])
 
 
 def dataset_folder_name(identifier: str | int) -> str:
@@ -219,7 +215,7 @@ def check_dataset_name(number: int, name: str) -> None:
 def existing_names(number: int) -> list[str]:
     """All names that a dataset number has in nnU-Net's raw, preprocessed and results folders."""
     found: set[str] = set()
-    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+    for variable in FOLDERS:
         folder = nnunet_folder(variable)
         if folder.is_dir():
             found.update(p.name for p in folder.glob(f"Dataset{number:03d}_*"))

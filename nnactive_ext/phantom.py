@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 
-from nnactive_ext.dataset import check_dataset_name
+from nnactive_ext.dataset import check_dataset_name, existing_names, nnunet_folder
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_json
 from nnactive_ext.randomness import generator
@@ -227,23 +227,20 @@ def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "
     The dataset appears whole or not at all. An existing number, an impossible one, an impossible name or a missing
     ``nnUNet_raw`` is an :class:`NnActiveError`.
     """
-    # Imported late: nnU-Net takes its time, and a phantom can be drawn without it.
-    from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
-
     check_dataset_name(dataset_id, name)
     if cases < 1:
         raise NnActiveError(f"{cases} cases were asked for; a dataset needs at least one.")
-    raw = os.environ.get("nnUNet_raw")
-    if not raw or not Path(raw).is_dir():
-        raise NnActiveError(f"nnUNet_raw is {raw or 'not set'}; set it to an existing folder.")
-    existing = find_candidate_datasets(dataset_id)
-    if len(existing):
+    raw = nnunet_folder("nnUNet_raw")
+    if not raw.is_dir():
+        raise NnActiveError(f"{raw}: no such folder. nnUNet_raw must name an existing one.")
+    existing = existing_names(dataset_id)
+    if existing:
         raise NnActiveError(
             f"Dataset number {dataset_id} is taken by {', '.join(existing)} in nnUNet_raw, nnUNet_preprocessed or "
             "nnUNet_results. Choose another number with -d."
         )
 
-    folder = Path(raw) / f"Dataset{dataset_id:03d}_{name}"
+    folder = raw / f"Dataset{dataset_id:03d}_{name}"
     with tempfile.TemporaryDirectory(prefix=".tmp_", dir=raw) as temporary:
         building = Path(temporary) / folder.name
         for part in ("imagesTr", "labelsTr"):

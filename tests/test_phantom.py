@@ -120,7 +120,7 @@ def test_impossible_requests_are_refused(nnunet_folders, arguments):
 
 def test_missing_raw_folder_is_named(monkeypatch):
     monkeypatch.delenv("nnUNet_raw", raising=False)
-    with pytest.raises(NnActiveError, match="nnUNet_raw is not set"):
+    with pytest.raises(NnActiveError, match="nnUNet_raw"):
         write_dataset(900)
 
 
