@@ -17,7 +17,7 @@ def main() -> None:
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         os.environ[name] = str(FOLDER.resolve() / name)
         (FOLDER / name).mkdir(parents=True)
-    _call(phantom.main, "nnactive_phantom -d 900 -n 32")
+    _call(phantom.main, "nnactive_phantom -d 900 -n 24")
     _call(
         plan.main,
         "nnactive_plan -d 900 -o 901 -name PhantomDemo -patch_size 10 24 24 -query_size 24 -cycles 3 -folds 2 "

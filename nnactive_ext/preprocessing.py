@@ -109,7 +109,7 @@ def _refresh_case(case: Case, dataset_json: dict, target: Preprocessed, ending: 
     image, _ = reader.read_images([str(file) for file in case.images])
     with open(target.data_folder / f"{case.name}.pkl", "rb") as file:
         properties = pickle.load(file)
-    labels = _network_labels(case, image, properties, reader, plans, configuration, _stored_shape(case.name, target))
+    labels = _network_labels(case, image, properties, reader, plans, configuration, stored_shape(case.name, target))
     preprocessor = configuration.preprocessor_class(verbose=False)
     properties["class_locations"] = _class_locations(labels, plans, dataset_json, preprocessor)
     _save(target, case.name, labels, properties, configuration)
@@ -186,7 +186,7 @@ def _copy_label(case: Case, target: Preprocessed, ending: str) -> None:
     copy_file(case.label, target.gt_folder / f"{case.name}{ending}")
 
 
-def _stored_shape(case: str, target: Preprocessed) -> Triple:
+def stored_shape(case: str, target: Preprocessed) -> Triple:
     """The shape (z, y, x) of a preprocessed image, without reading its voxels."""
     import blosc2
 

@@ -13,7 +13,7 @@ import pytest
 from nnactive_ext.annotate import write_labels
 from nnactive_ext.loops import by_case, entry, loop_file, write_loop
 from nnactive_ext.patch import Patch
-from nnactive_ext.preprocessing import network_shape, preprocess, refresh
+from nnactive_ext.preprocessing import preprocess, refresh, stored_shape
 
 IGNORE = 3
 MORE = [
@@ -82,7 +82,7 @@ def test_labels_and_locations_are_nnunets_own(annotated):
         for key in ("bbox_used_for_cropping", "shape_before_cropping", "spacing"):
             assert np.array_equal(found[key], wanted[key])
         assert found.keys() == wanted.keys()
-        assert network_shape(case.name, annotated.preprocessed) == labels.shape[1:]
+        assert stored_shape(case.name, annotated.preprocessed) == labels.shape[1:]
         resampled += labels.shape[1:] != found["shape_after_cropping_and_before_resampling"]
         outside += int((labels == -1).sum())
     assert resampled >= 2  # or this test would prove little
