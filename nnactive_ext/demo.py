@@ -21,7 +21,7 @@ def main() -> None:
     _call(
         plan.main,
         "nnactive_plan -d 900 -o 901 -name PhantomDemo -patch_size 10 24 24 -starting_budget 8 -query_size 28 -cycles 3 "
-        "-folds 2 -tr nnActiveTrainer_6epochs_NoMirroring --preset cpu --disable_progress_bar",
+        "-folds 2 -tr nnActiveTrainer_5epochs_NoMirroring --preset cpu --disable_progress_bar",
     )
     _call(run.main, "nnactive_run -d 901 -device cpu --disable_progress_bar")
 
