@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
+from fake_members import copy_of
 from filelock import FileLock, Timeout
 
 from nnactive_ext.cli import phantom, plan
@@ -27,10 +29,10 @@ QUICK = {"nnactive_iterations_per_epoch": "2", "nnactive_val_iterations_per_epoc
 @pytest.fixture
 def shell(nnunet_folders, tmp_path):
     """Runs a line in a shell that has only run ``eval "$(nnactive_env)"``."""
-    environment = {**os.environ, **QUICK, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    environment.pop("nnUNet_extTrainer", None)
 
     def run(line: str, wait: bool = True):
+        environment = {**os.environ, **QUICK, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+        environment.pop("nnUNet_extTrainer", None)
         command = ["sh", "-c", f'eval "$(nnactive_env)"; exec {line}']
         with open(tmp_path / "output.txt", "w") as output:
             process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -120,6 +122,27 @@ def test_whole_runs(shell, nnunet_folders, configuration):
     experiment = Experiment.find(901)
     results = [read_json(experiment.results / f"cycle_00{i}.json") for i in range(2)]
     assert [result["patches"] for result in results] == [6, 12]
+
+
+@pytest.mark.slow
+def test_neither_threads_nor_parts_change_a_query(shell, nnunet_folders, tmp_path, monkeypatch):
+    """Also with the real network in it, and images large enough for the engine to use its threads."""
+    phantom.main("-d 900 -n 8".split())
+    plan.main(f"-d 900 -o 901 -tr nnActiveTrainer_2epochs_NoMirroring {PLAN}".split())
+    shell("nnactive_run -d 901 -device cpu --disable_progress_bar")
+    shutil.rmtree(Experiment.find(901).results)
+
+    def queried(name: str, *lines: str) -> bytes:
+        with monkeypatch.context() as patch:
+            copy_of(nnunet_folders, tmp_path / name, patch)
+            for line in lines:
+                shell(line)
+            return (Experiment.find(901).raw / "loop_002.json").read_bytes()
+
+    query = "nnactive_query -d 901 -f 0 1 -device cpu --disable_progress_bar"
+    alone = queried("one", f"env OMP_NUM_THREADS=1 {query}")
+    assert queried("two", f"env OMP_NUM_THREADS=2 {query}") == alone
+    assert queried("parts", *(f"{query} -num_parts 3 -part_id {part}" for part in range(3)), query) == alone
 
 
 @pytest.mark.slow

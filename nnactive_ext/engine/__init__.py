@@ -1,0 +1,12 @@
+"""The query engine: voxel maps to patch scores, and scores to windows that do not overlap; plain arrays, no files.
+
+A *window* is a box of the query patch's size inside the map. A map of windows has one value for every window start
+(stride 1, the last start included), so along each axis it is ``extent - size + 1`` long.
+"""
+
+from nnactive_ext.engine.entropy import add_entropy
+from nnactive_ext.engine.means import box_means
+from nnactive_ext.engine.select import Pick, select
+from nnactive_ext.engine.windows import free_starts
+
+__all__ = ["Pick", "add_entropy", "box_means", "free_starts", "select"]

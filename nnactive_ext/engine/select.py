@@ -1,0 +1,98 @@
+"""The engine's choice: windows one after another, best first, that overlap neither what is taken nor each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nnactive_ext.engine.greedy import take_best
+from nnactive_ext.engine.race import race
+from nnactive_ext.engine.taking import take_box
+from nnactive_ext.engine.tiles import tile_maxima
+from nnactive_ext.engine.windows import Box, window_starts
+from nnactive_ext.patch import Triple, triple
+
+
+class Pick(NamedTuple):
+    """A chosen window: where it starts (z, y, x), its score, and the key it was ranked by."""
+
+    start: Triple
+    score: float
+    key: float
+
+
+def select(
+    scores: np.ndarray,
+    size: Sequence[int],
+    k: int,
+    *,
+    blocked: Iterable[Box] = (),
+    beta: float | None = None,
+    rng: np.random.Generator | None = None,
+    overlap: float = 0.0,
+    stride: int | Sequence[int] = 1,
+    overwrite_scores: bool = False,
+) -> list[Pick]:
+    """Up to ``k`` windows, best first; fewer when no allowed one is left.
+
+    ``scores``: (z, y, x) float, one for each start of a window of ``size`` (stride 1). Without ``beta`` the key is the
+    score. With it (and ``rng``) the key is ln(score) + e, e ~ Gumbel(0, 1/beta) for each window (power perturbation,
+    thesis Eq 3.3, 7.1, D.2); windows of score 0 then have the key -inf and are taken only when nothing else is left.
+    Ties go to the lowest position in C order.
+
+    A window is allowed if at most ``overlap`` of its voxels (0: none) are covered by the union of the ``blocked`` boxes
+    and earlier picks. Boxes may reach outside the image. Of every axis only each ``stride``-th start counts, and the last.
+
+    Scores that are NaN or infinite, and scores below 0 with noise, raise ValueError. ``overwrite_scores`` saves a copy.
+
+    >>> select(np.array([[[1.0, 3.0, 2.0, 2.0]]]), (1, 1, 2), 2)
+    [Pick(start=(0, 0, 1), score=3.0, key=3.0), Pick(start=(0, 0, 3), score=2.0, key=2.0)]
+    """
+    size = triple(size)
+    steps = (stride,) * 3 if isinstance(stride, (int, np.integer)) else triple(stride)
+    if scores.ndim != 3 or min(size) < 1 or min(steps) < 1:
+        raise ValueError(f"expected a 3D array of scores and positive sizes and strides, not {scores.shape}, {size}, {steps}")
+    if beta is not None and (rng is None or not 0 < beta < np.inf):
+        raise ValueError(f"noise needs a generator and a positive beta, not {beta}")
+    if not 0 <= overlap < 1:
+        raise ValueError(f"the allowed overlap is a share of at least 0 and below 1, not {overlap}")
+    axes = [window_starts(n, step) for n, step in zip(scores.shape, steps, strict=True)]
+    left = _own(scores, axes, overwrite_scores)
+    maxima, lowest = tile_maxima(left)
+    if not np.isfinite(lowest):
+        raise ValueError("a score is NaN or infinite: what it was made from is broken")
+    if beta is not None and lowest < 0:
+        raise ValueError(f"noise on ln(score) needs scores of at least 0; there is {lowest}")
+
+    extent = np.array(size)
+    starts = np.zeros((3, max(map(len, axes))), np.int64)
+    for row, axis in zip(starts, axes, strict=True):
+        row[: len(axis)] = axis
+    allowed = int(np.floor(overlap * np.prod(size) + 1e-9))
+    image = [n + s - 1 for n, s in zip(scores.shape, size, strict=True)]
+    covered = np.zeros(image if overlap else (0, 0, 0), np.uint8)
+    for box in blocked:
+        corner, box_size = (np.array(triple(values)) for values in box)
+        if box_size.min() > 0:
+            take_box(left, maxima, starts, extent, corner, box_size, covered, allowed, np.empty((3, 2), np.int64))
+
+    picked, values, keys = np.empty((k, 3), np.int64), np.empty(k), np.full(k, -np.inf)
+    count = 0
+    if beta is not None:
+        count = race(left, maxima, starts, extent, covered, allowed, float(beta), rng, picked, values, keys)
+    count = take_best(left, maxima, starts, extent, covered, allowed, picked, values, count)
+    if beta is None:
+        keys = values
+    picks = (triple([axis[i] for axis, i in zip(axes, index, strict=True)]) for index in picked[:count])
+    return [Pick(*pick) for pick in zip(picks, values[:count].tolist(), keys[:count].tolist(), strict=True)]
+
+
+def _own(scores: np.ndarray, axes: Sequence[np.ndarray], overwrite: bool) -> np.ndarray:
+    """The scores of the windows that count, as a contiguous array the engine may write to."""
+    kind = np.float32 if scores.dtype == np.float32 else np.float64
+    if tuple(map(len, axes)) != scores.shape:
+        return scores[np.ix_(*axes)].astype(kind, order="C")
+    usable = overwrite and scores.dtype == kind and scores.flags.c_contiguous and scores.flags.writeable
+    return scores if usable else scores.astype(kind, order="C")

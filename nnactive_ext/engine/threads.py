@@ -1,0 +1,34 @@
+"""The engine's threads: pieces of one array, cut without regard to how many threads there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+# Threads cost some 0.1 ms; below this many voxels that is more than they save.
+_WORTH_THREADS = 1 << 17
+
+
+def thread_count() -> int:
+    """``OMP_NUM_THREADS`` where it is set, as torch does, else the cores this process may use."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_pieces(work: Callable[[int, int], object], length: int, voxels: int) -> None:
+    """Call ``work(first, last)`` on pieces of ``range(length)`` that together are all of it, each row in one of them.
+
+    ``work`` must treat each of the ``length`` rows on its own (and hold no lock), so the result does not depend on
+    the pieces. ``voxels`` says how much work there is in all.
+    """
+    threads = min(thread_count(), length)
+    if threads <= 1 or voxels < _WORTH_THREADS:
+        work(0, length)
+        return
+    edges = [length * i // (4 * threads) for i in range(4 * threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda piece: work(*piece), [piece for piece in pairwise(edges) if piece[0] < piece[1]]))
