@@ -60,18 +60,21 @@ class Plan:
         return clipped_size(voxels, geometry.shape)
 
     def check(self, patches: Sequence[Patch], file: Path) -> None:
-        """Patches read from ``file`` that are not in the pool, not inside their image, or overlap are an error."""
-        seen: dict[str, list[Patch]] = {}
+        """Patches read from ``file`` that are not in the pool, not inside their image, or there twice are an error.
+
+        That they do not overlap is up to the query method; whoever annotates them does not mind.
+        """
+        seen: set[Patch] = set()
         for patch in patches:
-            geometry, earlier = self.pool.get(patch.case), seen.setdefault(patch.case, [])
+            geometry = self.pool.get(patch.case)
             if geometry is None:
                 problem = f"{patch.case} is not a case of the pool"
             elif not patch.inside(geometry.shape):
                 problem = f"the patch at {patch.start} of {patch.case} is not inside its image of {geometry.shape} voxels"
-            elif patch.overlaps_any(earlier):
-                problem = f"the patch at {patch.start} of {patch.case} overlaps an earlier one"
+            elif patch in seen:
+                problem = f"the patch at {patch.start} of {patch.case} has been chosen before"
             else:
-                earlier.append(patch)
+                seen.add(patch)
                 continue
             raise NnActiveError(f"{file}: {problem}. Restore the file, or take the patch out.")
 

@@ -55,7 +55,8 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
     check_dataset_name(wishes.number, wishes.name or source.name.split("_", 1)[-1])
     if wishes.cycles < 1 or wishes.folds < 2:
         raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
-    methods.get(wishes.method, **wishes.method_options)
+    method, method_options = methods.lasting(wishes.method, wishes.method_options)
+    methods.get(method, **method_options)
     rows: list[tuple[str, str, str]] = []
     pool, test = _split(list(measured))
     rows.append(("pool / test cases", f"{len(pool)} / {len(test)}", "75 / 25 %, the same for every seed and method"))
@@ -92,8 +93,8 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
         starting_budget=0,
         cycles=wishes.cycles,
         seed=wishes.seed,
-        method=wishes.method,
-        method_options=dict(wishes.method_options),
+        method=method,
+        method_options=method_options,
         folds=wishes.folds,
         configuration=wishes.configuration,
         trainer=wishes.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
@@ -145,7 +146,7 @@ def _with_budget(plan: Plan, source: Dataset, wishes: Wishes, rows: list[tuple[s
         rows.append(("WARNING", "small queries", f"fewer than 2 patches per class and query ({classes} classes)"))
     if total < 14 * classes:
         rows.append(("WARNING", "small budget", f"fewer than 14 patches per class in all ({classes} classes)"))
-    options = "".join(f" {key}={value}" for key, value in wishes.method_options.items())
+    options = "".join(f" {key}={value}" for key, value in plan.method_options.items())
     rows.append(("query method", plan.method + options, "default" if plan.method == methods.DEFAULT else "as asked for"))
     rows.append(("ensemble", f"{plan.folds} members", "one for each cross-validation fold"))
     rows.append(("trainer", plan.trainer, "small plans for a CPU" if wishes.preset == "cpu" else "200 epochs unless named"))

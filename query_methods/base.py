@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -59,15 +60,27 @@ class PoolCase:
 class Statistics:
     """What the ensemble says about one case, on the network's grid.
 
-    ``mean``: (channels, z, y, x) float32, the mean over members of the softmax (of the sigmoid where ``regions``);
+    ``mean``: (channels, z, y, x) float32 or float16, the mean over members of the softmax (of the sigmoid where
+    ``regions``);
     ``expected_entropy``: (z, y, x) float32, the mean of the members' entropies in nat;
-    ``predicted``: the channels that at least one member predicts in at least one voxel.
+    ``predicted``: the channels that at least one member predicts in at least one voxel;
+    ``energy``: (z, y, x) float32, the mean over members of -log sum_c exp(logit_c), for regions of the sum over regions
+    of -log(1 + exp(logit)); None where it is not known.
     """
 
     mean: np.ndarray
     expected_entropy: np.ndarray
     predicted: frozenset[int]
     regions: bool = False
+    energy: np.ndarray | None = None
+
+    @cached_property
+    def foreground_share(self) -> float:
+        """The share of voxels that the mean assigns to a class; for regions, in which any of them is above 1/2."""
+        foreground = np.zeros(self.mean.shape[1:], dtype=bool)
+        for channel in self.mean if self.regions else self.mean[1:]:
+            foreground |= channel > (0.5 if self.regions else self.mean[0])
+        return np.count_nonzero(foreground) / foreground.size
 
 
 @dataclass(frozen=True)

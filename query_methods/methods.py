@@ -2,95 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.query_methods.perturbation import Schedule, parse_beta
+from nnactive_ext.query_methods import external
+from nnactive_ext.query_methods.base import DrawnMethod, RankedMethod
+from nnactive_ext.query_methods.options import with_options
+from nnactive_ext.query_methods.perturbation import Schedule
+from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.query_methods.random_patches import RandomPatches
-from nnactive_ext.query_methods.scores import SCORES, Score, bald, expected_entropy, predictive_entropy
+from nnactive_ext.query_methods.scores import bald, expected_entropy, least_confidence, margin, predictive_entropy
 from nnactive_ext.query_methods.uncertainty import Uncertainty
 
-Method = Uncertainty | RandomPatches
+Method = RankedMethod | DrawnMethod
 
 DEFAULT = "clasp_pe"
 
-METHODS: tuple[Method, ...] = (
-    Uncertainty("clasp_pe", predictive_entropy, beta=Schedule(1.0, 100.0), alpha=0.66),
-    Uncertainty("clap_pe", predictive_entropy, beta=1.0, alpha=0.66),
-    Uncertainty("cla_pe_66", predictive_entropy, alpha=0.66),
-    Uncertainty("cla_pe_33", predictive_entropy, alpha=0.33),
-    Uncertainty("predictive_entropy", predictive_entropy),
-    Uncertainty("expected_entropy", expected_entropy),
-    Uncertainty("bald", bald),
-    Uncertainty("power_pe", predictive_entropy, beta=1.0),
-    Uncertainty("power_bald", bald, beta=1.0),
-    RandomPatches("random"),
-    RandomPatches("random_fg_33", foreground=0.33),
-    RandomPatches("random_fg_66", foreground=0.66),
+METHODS: tuple[Uncertainty | RandomPatches | Precomputed, ...] = (
+    Uncertainty("clasp_pe", predictive_entropy, Schedule(1, 100), alpha=0.66, cite="ClaSP PE, TMLR 2026; thesis 8.2, D.4"),
+    Uncertainty("clap_pe", predictive_entropy, 1.0, alpha=0.66, cite="ClaSP PE, TMLR 2026; thesis 8.2"),
+    Uncertainty("cla_pe_66", predictive_entropy, alpha=0.66, cite="ClaSP PE, TMLR 2026; thesis 8.2"),
+    Uncertainty("cla_pe_33", predictive_entropy, alpha=0.33, cite="ClaSP PE, TMLR 2026; thesis 8.2"),
+    Uncertainty("predictive_entropy", predictive_entropy, cite="nnActive, TMLR 2025; thesis Eq 3.1"),
+    Uncertainty("expected_entropy", expected_entropy, cite="thesis Eq 2.10"),
+    Uncertainty("bald", bald, cite="nnActive, TMLR 2025; thesis Eq 3.2"),
+    Uncertainty("least_confidence", least_confidence, cite="Settles, Active Learning Literature Survey, 2009, 3.1"),
+    Uncertainty("margin", margin, cite="Settles, Active Learning Literature Survey, 2009, 3.1"),
+    Uncertainty("power_pe", predictive_entropy, 1.0, cite="nnActive, TMLR 2025; thesis Eq 3.3, 7.1"),
+    Uncertainty("power_bald", bald, 1.0, cite="nnActive, TMLR 2025; thesis Eq 3.3, 7.1"),
+    Uncertainty("softrank_bald", bald, 1.0, perturbation="softrank", cite="nnActive, TMLR 2025; thesis Eq 3.5"),
+    RandomPatches("random", cite="nnActive, TMLR 2025; thesis 7.3"),
+    RandomPatches("random_fg_33", foreground=0.33, cite="nnActive, TMLR 2025; thesis 7.3"),
+    RandomPatches("random_fg_66", foreground=0.66, cite="nnActive, TMLR 2025; thesis 7.3"),
+    Precomputed("precomputed", cite="nnActive's precomputed queries"),
 )
 
 
 def names() -> tuple[str, ...]:
-    """The names of all methods, the default first."""
+    """The names of our methods, the default first."""
     return tuple(method.name for method in METHODS)
 
 
-def get(name: str, /, **options: str) -> Method:
-    """The method called ``name``, its ``options`` set to other values than the table's; given as text, or as values.
+def get(name: str, /, **options: Any) -> Method:
+    """The method called ``name``, its ``options`` set to other values; given as text, or as values.
 
-    An unknown method, an option the method does not have and a value an option cannot take are NnActiveErrors that
-    list what is known.
+    ``name`` is one of ours, one that an installed package offers (ours come first), or ``path/to/file.py:name`` for a value
+    in a user's file. An unknown method, an option it does not have and a value an option cannot take are NnActiveErrors
+    that list what is known; so is whatever keeps it from being used at all.
 
     >>> get("clasp_pe", alpha="0.5", beta="1:50")  # doctest: +ELLIPSIS
     Uncertainty(name='clasp_pe', ..., beta=Schedule(first=1.0, last=50.0, kind='exponential'), alpha=0.5, ...)
     """
+    method = with_options(_named(name), options, name)
+    if isinstance(method, Precomputed):
+        method.folder()  # which says what is wrong with its source
+    return method
+
+
+def lasting(name: str, options: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """A method and its options as a plan keeps them: with absolute paths, so they mean the same in every folder."""
+    options = dict(options)
+    if external.is_in_file(name):
+        file, value = external.split(name)
+        name = f"{file}:{value}"
+    source = options.get("source", "")
+    if source and not source.isdecimal() and Path(source).is_dir():
+        options["source"] = str(Path(source).absolute())
+    return name, options
+
+
+def _named(name: str) -> Method:
     for method in METHODS:
         if method.name == name:
-            break
-    else:
-        raise NnActiveError(f"There is no query method {name!r}. Known: {', '.join(names())}.")
-
-    known = [field.name for field in fields(method) if field.name in OPTIONS]
-    values = {}
-    for option, text in options.items():
-        if option not in known:
-            raise NnActiveError(f"{name} has no option {option!r}. Known: {', '.join(known)}.")
-        try:
-            values[option] = OPTIONS[option](text) if isinstance(text, str) else OPTIONS[option](str(text))
-        except ValueError as error:
-            raise NnActiveError(f"{name}: {option}={text} cannot be used: {error}") from error
-    return replace(method, **values)
-
-
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 <= share <= 1:
-        raise ValueError("expected a number from 0 to 1")
-    return share
-
-
-def _count(text: str) -> int | None:
-    if text.lower() == "none":
-        return None
-    count = int(text)
-    if count < 1:
-        raise ValueError("expected a whole number of at least 1, or none")
-    return count
-
-
-def _score(text: str) -> Score:
-    if text not in SCORES:
-        raise ValueError(f"expected one of {', '.join(SCORES)}")
-    return SCORES[text]
-
-
-OPTIONS: dict[str, Callable[[str], Any]] = {
-    "alpha": _share,
-    "beta": parse_beta,
-    "foreground": _share,
-    "patches_per_case": _count,
-    "score": _score,
-}
-"""How the text of each option becomes its value."""
+            return method
+    if external.is_in_file(name):
+        return external.from_file(name)
+    installed = external.installed()
+    if name in installed:
+        return external.from_package(installed[name])
+    known = ", ".join((*names(), *(other for other in installed if other not in names())))
+    raise NnActiveError(f"There is no query method {name!r}. Known: {known}; or path/to/file.py:name for one of your own.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -12,15 +12,21 @@ from nnactive_ext.query_methods.base import PoolCase
 
 
 class Occupancy:
-    """The pool and its taken boxes; choosing a patch is :meth:`take`."""
+    """The pool and its taken boxes; choosing a patch is :meth:`take`.
 
-    def __init__(self, pool: Mapping[str, PoolCase]):
+    ``overlap``: the share of a patch's voxels that taken boxes may cover before it overlaps (0: not one voxel).
+    """
+
+    def __init__(self, pool: Mapping[str, PoolCase], overlap: float = 0.0):
         self.pool = pool
+        self.overlap = overlap
         self._taken = {name: list(case.annotated) for name, case in pool.items()}
 
     def overlaps(self, patch: Patch) -> bool:
-        """Whether the patch shares a voxel with a taken box."""
-        return patch.overlaps_any(self._taken[patch.case])
+        """Whether the union of the taken boxes covers more of the patch than allowed."""
+        touching = [box for box in self._taken[patch.case] if patch.overlaps(box)]
+        allowed = int(self.overlap * patch.voxels + 1e-9)  # 0.29 * 100 is a little less than 29
+        return len(touching) > 0 and (allowed == 0 or covered(patch, touching) > allowed)
 
     def take(self, patch: Patch) -> None:
         self._taken[patch.case].append(patch)
@@ -39,3 +45,13 @@ class Occupancy:
         # Moving inside the image clips the start, which on the map of starts is to repeat its edges.
         margins = [(s // 2, s - 1 - s // 2) for s in self.patch_size(name)]
         return np.pad(self.free_starts(name), margins, mode="edge")
+
+
+def covered(patch: Patch, boxes: Iterable[Patch]) -> int:
+    """How many voxels of the patch the union of the boxes covers; boxes of one case, of any size and place."""
+    inside = np.zeros(patch.size, dtype=bool)
+    for box in boxes:
+        inside[tuple(slice(max(a - o, 0), max(b - o, 0)) for a, b, o in zip(box.start, box.stop, patch.start, strict=True))] = (
+            True
+        )
+    return int(np.count_nonzero(inside))

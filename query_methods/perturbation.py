@@ -1,6 +1,11 @@
 """Perturbation: noise on patch scores, so that a query is spread over more than the very best windows.
 
-The strength is beta, a number or a :class:`Schedule`; the larger, the closer to no noise. ``None`` is no noise.
+The strength is beta, a number or a :class:`Schedule`; the larger, the closer to no noise. ``None`` is no noise. With it, the
+keys that patches are ranked by are, with e ~ Gumbel(0, 1/beta) drawn apart for each patch, stratum and cycle:
+
+* ``power``: ln s + e for every window of score s (thesis Eq 3.3, 7.1, D.2); the best is then drawn with probability
+  proportional to s^beta, and windows of score 0 come last. :func:`nnactive_ext.engine.select` draws it.
+* ``softrank``: -ln r + e for the r-th best candidate of the whole pool (thesis Eq 3.5), proportional to r^-beta.
 """
 
 from __future__ import annotations
@@ -9,14 +14,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KINDS = ("exponential", "linear")
+PERTURBATIONS = ("power", "softrank")
+KINDS = ("exponential", "linear", "sigmoid")
+STEEPNESS = 10.0
+"""Of the sigmoid schedule: the logistic curve's argument goes from -5 to 5 over the planned queries."""
 
 
 @dataclass(frozen=True)
 class Schedule:
     """beta from ``first`` in the first query to ``last`` when all planned queries are over (thesis Eq 8.2, D.4).
 
-    ``exponential``: ln beta grows evenly; ``linear``: beta does.
+    With x = t / T, the share of the planned queries that are over:
+
+    * ``exponential``: ln beta grows evenly, beta = first (last / first)^x;
+    * ``sigmoid``: beta = first (last / first)^s(x), s(x) = (f(x) - f(0)) / (f(1) - f(0)), f(x) = 1 / (1 + exp(-10 (x - 1/2))),
+      so that it stays near either end longer, and is exact at both;
+    * ``linear``: beta = first + x (last - first).
 
     >>> [round(Schedule().at(t, queries=4), 2) for t in range(6)]
     [1.0, 3.16, 10.0, 31.62, 100.0, 100.0]
@@ -24,13 +37,13 @@ class Schedule:
 
     first: float = 1.0
     last: float = 100.0
-    kind: str = "exponential"
+    kind: str = KINDS[0]
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"a schedule is one of {', '.join(KINDS)}, not {self.kind!r}")
-        _check_beta(self.first)
-        _check_beta(self.last)
+        check_beta(self.first)
+        check_beta(self.last)
 
     def at(self, cycle: int, queries: int) -> float:
         """beta of the query of ``cycle`` (0 for the first) when ``queries`` are planned.
@@ -42,7 +55,13 @@ class Schedule:
         done = cycle / queries
         if self.kind == "linear":
             return (1 - done) * self.first + done * self.last
-        return float(np.exp((1 - done) * np.log(self.first) + done * np.log(self.last)))
+        if self.kind == "sigmoid":
+            start, here, end = (float(1 / (1 + np.exp(-STEEPNESS * (x - 0.5)))) for x in (0.0, done, 1.0))
+            done = (here - start) / (end - start)
+        return self.first * (self.last / self.first) ** done
+
+    def __str__(self) -> str:
+        return f"{self.first:g} to {self.last:g} over the planned queries ({self.kind})"
 
 
 Beta = float | Schedule | None
@@ -50,7 +69,7 @@ Beta = float | Schedule | None
 
 
 def parse_beta(text: str) -> Beta:
-    """``none``, a number, or a schedule ``first:last`` (exponential) or ``linear:first:last``; else ValueError.
+    """``none``, a number, or a schedule ``first:last`` (exponential) or ``KIND:first:last``; else ValueError.
 
     >>> parse_beta("10"), parse_beta("1:100")
     (10.0, Schedule(first=1.0, last=100.0, kind='exponential'))
@@ -58,9 +77,16 @@ def parse_beta(text: str) -> Beta:
     if text.lower() == "none":
         return None
     if ":" not in text:
-        return _check_beta(float(text))
+        return check_beta(float(text))
     *kind, first, last = text.split(":")
     return Schedule(float(first), float(last), ":".join(kind) or KINDS[0])
+
+
+def check_beta(beta: float) -> float:
+    """``beta``; ValueError unless it is a positive number."""
+    if not 0 < beta < np.inf:
+        raise ValueError(f"beta must be a positive number, not {beta}")
+    return beta
 
 
 def beta_at(beta: Beta, cycle: int, queries: int) -> float | None:
@@ -68,22 +94,6 @@ def beta_at(beta: Beta, cycle: int, queries: int) -> float | None:
     return beta.at(cycle, queries) if isinstance(beta, Schedule) else beta
 
 
-def perturbed(scores: np.ndarray, beta: float | None, rng: np.random.Generator) -> np.ndarray:
-    """Keys to rank patches by, of the shape of ``scores`` (at least 0).
-
-    Without ``beta`` the scores themselves. With it ln s + e, e ~ Gumbel(0, 1/beta) for each window (power perturbation,
-    thesis Eq 3.3, 7.1, D.2): the best key is then drawn with probability proportional to s^beta. A score of 0 gives
-    -inf, whatever the noise.
-    """
-    if beta is None:
-        return scores
-    keys = rng.gumbel(0, 1 / beta, scores.shape)
-    with np.errstate(divide="ignore"):
-        keys += np.log(scores, dtype=np.float64)
-    return keys
-
-
-def _check_beta(beta: float) -> float:
-    if not 0 < beta < np.inf:
-        raise ValueError(f"beta must be a positive number, not {beta}")
-    return beta
+def softrank_keys(candidates: int, beta: float, rng: np.random.Generator) -> np.ndarray:
+    """-ln r + e, e ~ Gumbel(0, 1/beta), for the ranks r = 1 (the best) to ``candidates`` (thesis Eq 3.5)."""
+    return rng.gumbel(0, 1 / beta, candidates) - np.log(np.arange(1, candidates + 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.ndimage import binary_erosion
@@ -24,10 +24,21 @@ class RandomPatches:
 
     name: str
     foreground: float = 0.0
+    cite: str = field(default="", compare=False)
 
     @property
     def needs_reference(self) -> bool:
         return self.foreground > 0
+
+    @property
+    def words(self) -> str:
+        uniform = "uniform over cases, then over the free positions of one"
+        if not self.foreground:
+            return f"{uniform.capitalize()}."
+        return (
+            f"{self.foreground:.0%} of the patches around foreground: uniform over cases, then over the classes in one, "
+            "then half of them centred on a voxel of the class and half on a voxel of its border. The others: " + uniform + "."
+        )
 
     def draw(self, pool: Mapping[str, PoolCase], request: Request) -> Query:
         patches, warnings = draw_mixed(Occupancy(pool), request, request.n, self.foreground, "random")

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
+from nnactive_ext.query_methods.perturbation import softrank_keys
 from nnactive_ext.query_methods.stratification import class_shares
 
 REST = "all"
 """The stratum of the unstratified part."""
 
 
-def merge(rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request: Request, alpha: float = 0.0) -> Query:
+def merge(
+    rankings: Mapping[str, Ranking],
+    pool: Mapping[str, PoolCase],
+    request: Request,
+    alpha: float = 0.0,
+    overlap: float = 0.0,
+    softrank: float | None = None,
+) -> Query:
     """Best first over all cases, skipping what overlaps something annotated or already chosen (thesis Algorithm 3).
 
     The classes are filled in random order, each up to its share; then the unstratified part, which also makes up for
@@ -20,11 +31,16 @@ def merge(rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request
     case name, then position. A class that is predicted in no ranking has no candidates; a warning names it. If fewer
     than ``request.n`` patches are found, ``missing`` says how many and a warning why.
 
+    ``overlap``: the share of a patch's voxels that the union of the annotated and the chosen patches of its case may
+    cover. ``softrank``: the beta of noise on the ranks that the candidates have in their stratum, over the whole pool.
+
     The result depends on the order of neither mapping. A ranking of a case that is not in the pool raises ValueError.
     """
     if strangers := sorted(set(rankings) - set(pool)):
         raise ValueError(f"rankings of cases that are not in the pool: {', '.join(strangers)}")
     strata = _by_stratum(rankings.values())
+    if softrank is not None:
+        strata = {stratum: _softranked(strata[stratum], softrank, request.rng(f"softrank/{stratum}")) for stratum in strata}
     predicted = frozenset().union(*(ranking.predicted for ranking in rankings.values()))
     shares = class_shares(request.n, alpha, request.classes, request.rng("shares"))
     warnings = [
@@ -35,7 +51,7 @@ def merge(rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request
     ]
     order = [c for c in request.rng("classes").permutation(sorted(shares)).tolist() if c in predicted]
 
-    occupied = Occupancy(pool)
+    occupied = Occupancy(pool, overlap)
     chosen: list[ScoredPatch] = []
     for c in order:
         chosen += _fill(strata.get(request.classes[c], []), shares[c], occupied)
@@ -46,7 +62,7 @@ def merge(rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request
     if missing:
         warnings.append(
             f"{missing} of {request.n} patches are missing: every other candidate of the {len(rankings)} ranked "
-            "case(s) overlaps an annotated or a chosen patch."
+            "case(s) overlaps what is annotated or chosen by more than allowed."
         )
     return Query(tuple(chosen), missing, tuple(warnings))
 
@@ -60,6 +76,14 @@ def _by_stratum(rankings: Iterable[Ranking]) -> dict[str, list[ScoredPatch]]:
     for candidates in strata.values():
         candidates.sort(key=lambda candidate: (-candidate.key, candidate.patch))
     return strata
+
+
+def _softranked(candidates: Iterable[ScoredPatch], beta: float, rng: np.random.Generator) -> list[ScoredPatch]:
+    """The candidates of one stratum, given best first, by their noisy ranks."""
+    candidates = list(candidates)
+    keys = softrank_keys(len(candidates), beta, rng).tolist()
+    keyed = [replace(candidate, key=key) for candidate, key in zip(candidates, keys, strict=True)]
+    return sorted(keyed, key=lambda candidate: (-candidate.key, candidate.patch))
 
 
 def _fill(candidates: Iterable[ScoredPatch], count: int, occupied: Occupancy) -> list[ScoredPatch]:

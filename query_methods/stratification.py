@@ -1,4 +1,8 @@
-"""Stratification: how many patches of a query are chosen by each class's own scores (thesis 8.2, Algorithm 3)."""
+"""Stratification: a share of a query is spread equally over the classes, each by its own scores (thesis 8.2, Algorithm 3).
+
+The scores of class c are those of the map u_c = p_c u, with u the method's voxel score and p_c the members' mean
+probability; for the predictive entropy that is the class-specific entropy (thesis Eq 8.1, D.1). The rest goes by u.
+"""
 
 from __future__ import annotations
 

@@ -1,85 +1,188 @@
-"""The methods that ask the ensemble: a voxel score, a perturbation and a stratification, put together."""
+"""The methods that ask the ensemble: a voxel score, an aggregation, a perturbation and a stratification, put together."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from nnactive_ext.engine import box_means, greedy
+from nnactive_ext.engine import select
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch, clipped_size
+from nnactive_ext.patch import Patch, Triple, clipped_size
 from nnactive_ext.query_methods import selection
+from nnactive_ext.query_methods.aggregation import Aggregation, above_threshold, mean
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, ScoredCase, ScoredPatch
-from nnactive_ext.query_methods.perturbation import Beta, beta_at, perturbed
-from nnactive_ext.query_methods.scores import Score, check, class_weighted
+from nnactive_ext.query_methods.perturbation import PERTURBATIONS, Beta, beta_at, check_beta
+from nnactive_ext.query_methods.scores import SIGNED, Score, check
+from nnactive_ext.query_methods.words import words
 
 MOST_OVERLAPPED = 8
 """A box overlaps at most this many boxes of its own size that are apart from each other (its corners')."""
+NEIGHBOURHOOD = 27
+"""All boxes that overlap a box lie in this many times its volume."""
+BLOCKINGS = ("merge", "image")
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """A ranked method: patch score = mean of the voxel ``score`` over the patch (thesis 7.3).
+    """A ranked method: each patch is worth the ``aggregation`` over it of the voxel ``score`` (thesis 7.3).
 
-    ``beta``: strength of the noise on patch scores (None: no noise). ``alpha``: share of the query that is spread over
-    the classes, each by its own map u_c = p_c u (0: no stratification). ``patches_per_case``: at most this many
-    candidates per case and stratum (None: as many as could be used).
+    ``beta``: strength of the noise (None: no noise), which ``perturbation`` puts on patch scores (``power``) or, when
+    all cases are merged, on their ranks (``softrank``). ``alpha``: share of the query that is spread over the classes,
+    each by its own map u_c = p_c u (0: no stratification). ``overlap``: the share of a patch's voxels that the union of
+    the annotated and the other chosen patches may cover. ``stride``: of the window starts along each axis only every so
+    many-th counts, and the last. ``patches_per_case``: at most this many candidates per case and stratum (None: as many
+    as could be used).
+
+    ``blocking``: where strata overlap each other, ``merge`` settles it when all cases are known
+    (:func:`selection.merge`). ``image`` is the published behaviour, offered so that published runs can be repeated: in
+    each image the classes predicted in it, in random order, take their candidates one after the other, as many as such
+    a class can get of the whole query, and block them for the classes after and for the unstratified part, before
+    anything is chosen. On small images that hands each image to one random class.
+
+    ``cite`` says where the method comes from. Values that do not go together raise ValueError.
     """
 
     name: str
     score: Score
     beta: Beta = None
     alpha: float = 0.0
+    perturbation: str = PERTURBATIONS[0]
+    aggregation: Aggregation = mean
+    overlap: float = 0.0
+    stride: Triple = (1, 1, 1)
+    blocking: str = BLOCKINGS[0]
     patches_per_case: int | None = None
+    cite: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.perturbation not in PERTURBATIONS or self.blocking not in BLOCKINGS:
+            raise ValueError(
+                f"expected a perturbation of {', '.join(PERTURBATIONS)} and a blocking of {', '.join(BLOCKINGS)}, not "
+                f"{self.perturbation!r} and {self.blocking!r}"
+            )
+        if not (0 <= self.alpha <= 1 and 0 <= self.overlap < 1 and min(self.stride) >= 1):
+            raise ValueError(
+                "expected alpha from 0 to 1, overlap of at least 0 and below 1 and stride of at least 1, not "
+                f"{self.alpha}, {self.overlap} and {self.stride}"
+            )
+        if isinstance(self.beta, int | float):
+            check_beta(self.beta)
+        if self.perturbation == "softrank" and self.beta is None:
+            raise ValueError("softrank is noise and needs its strength: set beta, e.g. beta=1, or perturbation=power")
+        if self.score in SIGNED and (why := self._needs_no_sign()):
+            raise ValueError(f"the score {self._score_name()} may be negative, and {why}")
 
     @property
     def needs_reference(self) -> bool:
         return False
 
-    def rank(self, case: ScoredCase, request: Request) -> Ranking:
-        """The candidates of one case, best first in each stratum; those of one stratum do not overlap each other.
+    @property
+    def words(self) -> str:
+        """What it does, put together from what its parts say of themselves."""
+        sentences = [f"Voxel score: {words(self.score)}.", f"Patch: {words(self.aggregation)}."]
+        if self.beta is not None:
+            noisy = "ln(score)" if self.perturbation == "power" else "-ln(rank in the pool)"
+            strength = f"{self.beta:g}" if isinstance(self.beta, float | int) else str(self.beta)
+            sentences.append(f"Ranked by {noisy} + Gumbel(0, 1/beta), beta = {strength}.")
+        if self.alpha > 0:
+            blocked = ", which block each other within an image" if self.blocking == "image" else ""
+            sentences.append(f"Strata: {self.alpha:.0%} of the query spread over the classes by p_c x voxel score{blocked}.")
+        if self.overlap > 0:
+            sentences.append(f"Patches may overlap by {self.overlap:.0%}.")
+        if self.stride != (1, 1, 1):
+            sentences.append(f"Stride {'x'.join(map(str, self.stride))}.")
+        return " ".join(sentences)
 
-        They overlap nothing in ``case.annotated`` either. Noise is drawn for each stratum, case and cycle of its own.
-        A case without a free window has no candidates. NaN in the statistics is an NnActiveError.
+    def rank(self, case: ScoredCase, request: Request) -> Ranking:
+        """The candidates of one case, best first in each stratum, overlapping each other and ``case.annotated`` as allowed.
+
+        Noise is drawn for each stratum, case and cycle of its own. A case without a free window has no candidates.
+        NaN in the statistics, and a score that cannot be used as the method says, are NnActiveErrors.
         """
         check(case)
         size = clipped_size(case.patch_size, case.shape)
         blocked = [(patch.start, patch.size) for patch in case.annotated]
-        beta = beta_at(self.beta, request.cycle, request.queries)
+        beta = beta_at(self.beta, request.cycle, request.queries) if self.perturbation == "power" else None
+        voxel_map = self._voxel_map(case)
 
         candidates: list[ScoredPatch] = []
-        for stratum, voxel_map in self._maps(case, request):
-            scores = box_means(voxel_map, size)
-            keys = perturbed(scores, beta, request.rng(f"noise/{stratum}", case.name))
-            candidates += [
-                ScoredPatch(Patch(case.name, start, size), float(scores[start]), key, stratum)
-                for start, key in greedy(keys, size, blocked, self._keep(stratum, request))
-            ]
+        for stratum, weight in self._strata(case, request):
+            scores = self.aggregation(voxel_map, weight, size, case.statistics)
+            picks = select(
+                scores,
+                size,
+                self._keep(stratum, request),
+                blocked=blocked,
+                beta=beta,
+                rng=request.rng(f"noise/{stratum}", case.name),
+                overlap=self.overlap,
+                stride=self.stride,
+                overwrite_scores=not np.may_share_memory(scores, voxel_map),
+            )
+            candidates += [ScoredPatch(Patch(case.name, start, size), score, key, stratum) for start, score, key in picks]
+            if self.blocking == "image":
+                blocked += [(start, size) for start, _, _ in picks]
         return Ranking(tuple(candidates), case.statistics.predicted & frozenset(request.classes))
 
     def merge(self, rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request: Request) -> Query:
         """See :func:`selection.merge`."""
-        return selection.merge(rankings, pool, request, self.alpha)
+        softrank = beta_at(self.beta, request.cycle, request.queries) if self.perturbation == "softrank" else None
+        return selection.merge(rankings, pool, request, self.alpha, self.overlap, softrank)
 
-    def _maps(self, case: ScoredCase, request: Request) -> Iterator[tuple[str, np.ndarray]]:
-        """Each stratum and its voxel map, one at a time."""
+    def _voxel_map(self, case: ScoredCase) -> np.ndarray:
+        voxel_map = self.score(case.statistics)
+        name = self._score_name()
+        if voxel_map.shape != case.shape:
+            raise NnActiveError(f"{case.name}: the score {name} has shape {voxel_map.shape}, the image {case.shape}.")
+        lowest = voxel_map.min()
+        if not (np.isfinite(lowest) and np.isfinite(voxel_map.max())):
+            raise NnActiveError(f"{case.name}: the score {name} is NaN or infinite in some voxel. Mend the score.")
+        if lowest < 0 and (why := self._needs_no_sign()):
+            raise NnActiveError(f"{case.name}: the score {name} is {lowest:.4g} in some voxel, and {why}.")
+        return voxel_map
+
+    def _score_name(self) -> str:
+        return getattr(self.score, "__name__", repr(self.score))
+
+    def _needs_no_sign(self) -> str:
+        """Why the voxel score may not be negative, and what to do about it; empty if it may."""
+        if self.alpha > 0:
+            return "a weight p_c would turn it upside down: set alpha=0, or another score"
+        if self.beta is not None and self.perturbation == "power":
+            return "power noise needs its logarithm: set perturbation=softrank or beta=none, or another score"
+        if self.aggregation is above_threshold:
+            return "patches without a voxel above the threshold, which score 0, would be best: set another aggregation or score"
+        return ""
+
+    def _strata(self, case: ScoredCase, request: Request) -> Iterator[tuple[str, np.ndarray | None]]:
+        """Each stratum with the weight of its voxels (None: 1), in the order in which they are ranked."""
         if self.alpha > 0 and selection.REST in request.classes.values():
             raise NnActiveError(
                 f"A class may not be called {selection.REST!r}, which stands for the patches chosen without regard to "
                 "class; rename it in dataset.json or set alpha=0."
             )
-        voxel_map = self.score(case.statistics)
-        yield selection.REST, voxel_map
-        if self.alpha > 0:
-            for channel, name in sorted(request.classes.items()):
-                yield name, class_weighted(case.statistics, channel, voxel_map)
+        classes = sorted(request.classes) if self.alpha > 0 else []
+        if self.blocking == "image":
+            shuffled = request.rng("blocking", case.name).permutation(classes).tolist()
+            classes = [c for c in shuffled if c in case.statistics.predicted]
+        for c in classes:
+            yield request.classes[c], case.statistics.mean[c]
+        yield selection.REST, None
 
     def _keep(self, stratum: str, request: Request) -> int:
+        """How many candidates of one case could be used."""
         if self.patches_per_case is not None:
             return self.patches_per_case
+        stratified = round(self.alpha * request.n)
+        if self.blocking == "image":
+            return request.n if stratum == selection.REST else math.ceil(stratified / len(request.classes))
         if stratum != selection.REST:
             return request.n
         # The classes choose first and like the same places: what they overlap must not leave this list short.
-        return request.n + (MOST_OVERLAPPED - 1) * round(self.alpha * request.n)
+        if self.overlap == 0:
+            return request.n + (MOST_OVERLAPPED - 1) * stratified
+        # Each candidate has 1 - overlap of its voxels for itself, or those before it would cover too much.
+        return request.n + math.ceil(NEIGHBOURHOOD / (1 - self.overlap)) * stratified

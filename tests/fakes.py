@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from nnactive_ext.loops import entry, loop_file, write_loop
 from nnactive_ext.patch import Patch, Triple, clipped_size, triple
+from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import PoolCase, Query, RankedMethod, Request, ScoredCase, Statistics
+from nnactive_ext.query_methods.precomputed import Precomputed
 
 CLASSES = {1: "liver", 2: "tumour"}
 
@@ -20,7 +25,9 @@ def statistics(shape, classes: int = 2, seed: int = 0, members: int = 3, regions
     channels = classes if regions else classes + 1
     logits = rng.normal(size=(members, channels, *shape))
     logits = np.stack([gaussian_filter(m, (0, 1, 1, 1)) for m in logits]) * 8
-    return from_members(_sigmoid(logits) if regions else _softmax(logits), regions)
+    energies = -np.log1p(np.exp(logits)).sum(axis=1) if regions else -np.log(np.exp(logits).sum(axis=1))
+    stats = from_members(_sigmoid(logits) if regions else _softmax(logits), regions)
+    return replace(stats, energy=energies.mean(axis=0).astype(np.float32))
 
 
 def from_members(p: np.ndarray, regions: bool = False) -> Statistics:
@@ -88,8 +95,15 @@ def world(cases: int = 4, shape=(12, 16, 14), size=(4, 5, 6), seed: int = 0) -> 
 
 
 def run(method, world: World, request: Request, order: Iterable[str] | None = None) -> Query:
-    """The query of any method, ranking the cases in the given order."""
+    """The query of any method, ranking the cases in the given order.
+
+    What `precomputed` replays is recorded in its folder first: the same request, answered by `random`.
+    """
     pool = world.pool(order)
+    if isinstance(method, Precomputed):
+        recorded = run(methods.get("random"), world, request, order)
+        entries = [entry(choice.patch, ".nii.gz") for choice in recorded.patches]
+        write_loop(loop_file(Path(method.source), request.cycle + 1), entries, {})
     if isinstance(method, RankedMethod):
         return method.merge({name: method.rank(world.scored(name), request) for name in pool}, pool, request)
     return method.draw(pool, request)
@@ -98,6 +112,18 @@ def run(method, world: World, request: Request, order: Iterable[str] | None = No
 def disjoint(patches: Iterable[Patch]) -> bool:
     patches = list(patches)
     return not any(patch.overlaps_any(patches[:i]) for i, patch in enumerate(patches))
+
+
+def apart(patches: Iterable[Patch], overlap: float = 0.0) -> bool:
+    """Whether each patch is covered by those before it, all of its case, by at most the allowed share of its voxels."""
+    taken: dict[str, set[tuple[int, ...]]] = {}
+    for patch in patches:
+        voxels = {tuple(v) for v in (np.argwhere(np.ones(patch.size)) + patch.start).tolist()}
+        before = taken.setdefault(patch.case, set())
+        if len(voxels & before) > overlap * len(voxels) + 1e-9:
+            return False
+        before |= voxels
+    return True
 
 
 def patches_of(query: Query) -> list[Patch]:
@@ -120,3 +146,12 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-logits))
+
+
+def shown_methods(folder: Path) -> Path:
+    """The file that docs/methods.md shows how to write, written to ``folder``."""
+    page = (Path(__file__).parent.parent / "docs" / "methods.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n# my_methods\.py\n(.*?)```", page, re.DOTALL)
+    file = folder / "my_methods.py"
+    file.write_text(block, encoding="utf-8")
+    return file

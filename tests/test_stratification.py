@@ -1,6 +1,7 @@
 """Shares of the classes, and what merging does with them."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.patch import Patch
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import PoolCase, Ranking, Request, ScoredPatch
@@ -151,6 +153,131 @@ def test_each_class_is_ranked_by_its_own_map():
             for start in np.ndindex(*(n - s + 1 for n, s in zip(entropy.shape, w.size, strict=True)))
         ]
         assert best.score == pytest.approx(max(scores), rel=1e-5)
+
+
+def test_softrank_ranks_over_the_whole_pool_and_ties_by_name_then_position():
+    """With hardly any noise the order is that of the ranks, whose keys do not repeat; with noise it is another."""
+    rankings = {
+        "b": line((9, 5, "all"), (4, 3, "all"), (2, 3, "all"), case="b"),
+        "a": line((7, 3, "all"), (20, 1, "all")),
+    }
+    query = merge(rankings, pool("b", "a"), Request(5, CLASSES), softrank=1e9)
+    assert chosen(query) == [("b", 9, "all"), ("a", 7, "all"), ("b", 2, "all"), ("b", 4, "all"), ("a", 20, "all")]
+    np.testing.assert_allclose([p.key for p in query.patches], -np.log([1, 2, 3, 4, 5]), atol=1e-6)
+    assert [p.score for p in query.patches] == [5, 3, 3, 3, 1]
+    seen = {tuple(chosen(merge(rankings, pool("b", "a"), Request(5, CLASSES, seed), softrank=1.0))) for seed in range(9)}
+    assert len(seen) > 3
+
+
+def test_softrank_chooses_the_best_as_often_as_it_should():
+    rankings = {"a": line((0, 9, "all"), (10, 1, "all")), "b": line((0, 3, "all"), case="b")}
+    counts = Counter(
+        chosen(merge(rankings, pool("a", "b"), Request(1, CLASSES, seed), softrank=1.0))[0] for seed in range(2000)
+    )
+    expected = np.array([1, 1 / 2, 1 / 3]) / (1 + 1 / 2 + 1 / 3) * 2000
+    assert chisquare([counts["a", 0, "all"], counts["b", 0, "all"], counts["a", 10, "all"]], expected).pvalue > 1e-3
+
+
+def test_softrank_draws_apart_for_each_stratum_and_leaves_the_rankings_as_they_were():
+    candidates = [(x, 9 - x, stratum) for stratum in ("liver", "tumour") for x in range(0, 16, 2)]
+    method = methods.get("clap_pe", perturbation="softrank", alpha="1")
+    rankings = {"a": line(*candidates, predicted=[1]), "b": line(*candidates, predicted=[2], case="b")}
+    query = method.merge(rankings, pool("a", "b"), Request(8, CLASSES))
+    starts = {s: [p.patch for p in query.patches if p.stratum == s] for s in ("liver", "tumour")}
+    assert starts["liver"] != starts["tumour"]
+    ranking = method.rank(world(1).scored("case_0"), Request(4, CLASSES))
+    assert all(c.key == c.score for c in ranking.candidates), "ranks are known when all cases are"
+
+
+def test_overlap_is_a_share_of_the_union():
+    """Patches of two voxels along x: half of one may be covered, by one neighbour but not by two."""
+    rankings = {"a": line((10, 9, "all"), (12, 8, "all"), (11, 7, "all"), (13, 6, "all"), (20, 5, "all"))}
+    query = merge(rankings, pool("a"), Request(5, CLASSES), overlap=0.5)
+    assert chosen(query) == [("a", 10, "all"), ("a", 12, "all"), ("a", 13, "all"), ("a", 20, "all")]
+    query = merge(rankings, pool("a", annotated=[5, 14]), Request(5, CLASSES), overlap=0.5)
+    assert chosen(query) == [("a", 10, "all"), ("a", 12, "all"), ("a", 20, "all")]
+
+
+def test_candidates_may_overlap_the_annotated_by_the_allowed_share():
+    w = world(1)
+    w.annotated["case_0"] = [Patch("case_0", (3, 3, 3), (6, 6, 6)), Patch("case_0", (8, 9, 5), (4, 4, 4))]
+    overlapping = {}
+    for overlap in ("0", "0.3"):
+        ranking = methods.get("cla_pe_66", overlap=overlap).rank(w.scored("case_0"), Request(20, CLASSES))
+        overlapping[overlap] = sum(c.patch.overlaps_any(w.annotated["case_0"]) for c in ranking.candidates)
+    assert overlapping["0"] == 0 < overlapping["0.3"]
+
+
+def test_candidates_that_classes_overlap_do_not_leave_the_rest_short():
+    """However much patches may overlap, the classes' choices do not use the list of the rest up."""
+    for overlap in ("0.3", "0.6"):
+        for seed in range(3):
+            single = world(1, shape=(12, 16, 14), size=(3, 3, 3), seed=seed)
+            query = run(methods.get("cla_pe_66", overlap=overlap), single, Request(30, CLASSES, seed))
+            assert Counter(p.stratum for p in query.patches) == {"liver": 10, "tumour": 10, "all": 10}
+
+
+def test_blocking_in_the_image_lets_no_candidates_overlap_and_hands_small_images_to_one_class():
+    w = world(6, shape=(4, 5, 12), size=(4, 5, 6))  # room for two patches
+    request = Request(12, CLASSES)
+    method = methods.get("cla_pe_66", blocking="image")
+    seen = set()
+    for name in w.references:
+        candidates = method.rank(w.scored(name), request).candidates
+        assert not any(c.patch.overlaps_any(d.patch for d in candidates if d is not c) for c in candidates)
+        seen.add(frozenset(c.stratum for c in candidates))
+    assert seen == {frozenset({"liver"}), frozenset({"tumour"})}
+    merged = methods.get("cla_pe_66").rank(w.scored("case_0"), request)
+    assert {c.stratum for c in merged.candidates} == {"liver", "tumour", "all"}
+
+
+def test_blocking_in_the_image_keeps_only_what_a_class_can_get():
+    single = world(1, shape=(16, 40, 40), size=(4, 4, 4))
+    request = Request(30, CLASSES)
+    ranking = methods.get("cla_pe_66", blocking="image").rank(single.scored("case_0"), request)
+    assert Counter(c.stratum for c in ranking.candidates) == {"liver": 10, "tumour": 10, "all": 30}
+    query = run(methods.get("cla_pe_66", blocking="image"), single, request)
+    assert Counter(p.stratum for p in query.patches) == {"liver": 10, "tumour": 10, "all": 10}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("cla_pe_66", {}, "alpha=0"),
+        ("power_pe", {}, "perturbation=softrank"),
+        ("predictive_entropy", {"aggregation": "threshold"}, "aggregation"),
+    ],
+)
+def test_a_score_that_may_be_negative_is_refused_where_it_cannot_be_used(name, options, word):
+    with pytest.raises(NnActiveError, match=f"energy.*negative.*{word}"):
+        methods.get(name, score="energy", **options)
+    negative = replace(methods.get(name, **options), score=lambda statistics: -statistics.mean[0])
+    with pytest.raises(NnActiveError, match=f"case_0.*-0.*{word}"):
+        negative.rank(world(1).scored("case_0"), Request(3, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("score", "word"),
+    [
+        (lambda statistics: statistics.mean, "shape"),
+        (lambda statistics: statistics.mean[0] / 0, "NaN or infinite"),
+        (lambda statistics: np.full(statistics.mean.shape[1:], np.nan), "NaN or infinite"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_score_that_is_none_is_an_error_that_names_the_case(score, word):
+    method = replace(methods.get("predictive_entropy"), score=score)
+    with pytest.raises(NnActiveError, match=f"case_0.*{word}"):
+        method.rank(world(1).scored("case_0"), Request(3, CLASSES))
+
+
+def test_an_aggregation_that_returns_the_map_itself_does_not_spoil_it():
+    """Patches of one voxel: the scores may be the map, which the next stratum needs too."""
+    w = world(1, size=(1, 1, 1))
+    method = methods.get("cla_pe_66")
+    itself = replace(method, aggregation=lambda m, weight, *_: m if weight is None else np.clip(weight, 0, 1) * m)
+    expected, got = (m.rank(w.scored("case_0"), Request(9, CLASSES)) for m in (method, itself))
+    assert [c.patch for c in got.candidates] == [c.patch for c in expected.candidates]
 
 
 def test_patches_per_case_limits_each_stratum():

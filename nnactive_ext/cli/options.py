@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
+from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 
@@ -17,8 +19,32 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_accumulators(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-accumulators",
+        default="single",
+        choices=("single", "half"),
+        help="precision of the members' mean probabilities while a case is scored; half takes half the memory "
+        "(default: %(default)s)",
+    )
+
+
+class ListMethods(argparse.Action):
+    """Prints all query methods and ends, whatever else is or is not on the command line."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str):
+        super().__init__(option_strings, dest, nargs=0, help="print all query methods, with formulas and sources, and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        # Imported late, so that --help answers at once.
+        from nnactive_ext.query_methods.listing import listing
+
+        print(listing(min(120, shutil.get_terminal_size().columns)))
+        parser.exit()
+
+
 def add_method(parser: argparse.ArgumentParser, default: str | None) -> None:
-    text = "how patches are chosen, with options, e.g. clasp_pe alpha=0.5"
+    text = "how patches are chosen, with options, e.g. clasp_pe alpha=0.5; FILE.py:NAME for a method of your own"
     text += f" (default: {default})" if default else " (default: the experiment's)"
     parser.add_argument("--method", nargs="+", metavar=("NAME", "KEY=VALUE"), default=default and [default], help=text)
 

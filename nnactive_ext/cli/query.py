@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnactive_ext.cli.failing import failing_clearly
-from nnactive_ext.cli.options import add_device, add_method, add_quiet, method_and_options
+from nnactive_ext.cli.options import ListMethods, add_accumulators, add_device, add_method, add_quiet, method_and_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,10 +18,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-f", nargs="+", type=int, metavar="FOLD", help="members to ask (default: all of the experiment)")
     made.add_argument("-tr", metavar="TRAINER", help="the members' trainer (default: the experiment's)")
     add_method(made, None)
+    made.add_argument("--list_methods", action=ListMethods)
     made.add_argument("-query_size", type=int, metavar="N", help="patches to choose (default: the experiment's)")
     made.add_argument("-num_parts", type=int, default=1, help="score the pool in so many parts; then call without parts")
     made.add_argument("-part_id", type=int, default=0, help="the part this call scores, from 0")
     add_device(made)
+    add_accumulators(made)
     add_quiet(made)
     return made
 
@@ -67,6 +69,7 @@ def _run(options: argparse.Namespace) -> None:
             options.query_size,
             parts,
             progress,
+            options.accumulators,
         )
 
     if options.num_parts > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnactive_ext.cli.failing import failing_clearly
-from nnactive_ext.cli.options import add_device, add_quiet
+from nnactive_ext.cli.options import add_accumulators, add_device, add_quiet
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment")
     add_device(made)
+    add_accumulators(made)
     add_quiet(made)
     return made
 
@@ -47,7 +48,7 @@ def _run(options: argparse.Namespace) -> None:
     )
     with experiment.lock():
         try:
-            run_cycles(experiment, tools, progress=not options.disable_progress_bar)
+            run_cycles(experiment, tools, progress=not options.disable_progress_bar, accumulators=options.accumulators)
         finally:
             if read_results(experiment):
                 print(f"\n{final_report(experiment)}")

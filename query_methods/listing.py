@@ -1,0 +1,37 @@
+"""All query methods as a page of text: name, what each does in words, and where it comes from."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.query_methods import external, methods
+from nnactive_ext.query_methods.words import words
+
+
+def described() -> Iterator[tuple[str, str, str]]:
+    """Name, words and source of every method, ours first; of an installed one that cannot be loaded, why."""
+    for method in methods.METHODS:
+        yield method.name, f"{words(method)}.", method.cite
+    for name, entry in external.installed().items():
+        if name in methods.names():
+            continue
+        try:
+            found = external.from_package(entry)
+            yield name, f"{words(found)}.", getattr(found, "cite", "") or entry.value
+        except NnActiveError as error:
+            yield name, str(error), entry.value
+
+
+def listing(width: int = 100) -> str:
+    """The page, in lines of at most ``width`` columns (names are not broken)."""
+    rows = list(described())
+    column = max(len(name) for name, _, _ in rows) + 2
+    lines = []
+    for name, text, source in rows:
+        wrapped = textwrap.wrap(text, max(width - column, 20))
+        if source:
+            wrapped += textwrap.wrap(f"[{source}]", max(width - column, 20))
+        lines += [f"{head:{column}}{line}" for head, line in zip([name, *[""] * len(wrapped)], wrapped, strict=False)]
+    return "\n".join(lines)
