@@ -1,0 +1,138 @@
+"""Where the time of scoring a case goes: its network against everything else that a query does for it.
+
+    python -m benchmarks.query_split -d 504 -f 0 1 2 3 4 -n_cases 10 -device cpu [--json FILE]
+
+ranks some cases of the pool as nnactive_query does, without choosing or annotating anything. Rankings stored for these
+cases are made anew. With --prepare DATASET the experiment is made first: nnU-Net's default plans, and members of random
+weights, which take as long to predict with as trained ones. --folder says where the three nnU-Net folders are or shall be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shlex
+import statistics
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+STEPS = ("load", "predict", "statistics", "score")
+REST = ("load", "statistics", "score")
+
+
+def prepare(dataset: str, number: int, folds: int) -> None:
+    """Plan an experiment with nnU-Net's default network and give it members that were never trained."""
+    import torch
+    from nnunetv2.run.run_training import get_trainer_from_args
+
+    from nnactive_ext import members
+    from nnactive_ext.cli import plan
+    from nnactive_ext.environment import extend_environment
+    from nnactive_ext.experiment import Experiment
+    from nnactive_ext.files import write_json
+
+    plan.main(["-d", dataset, *f"-o {number} -name Split -folds {folds} --disable_progress_bar".split()])
+    experiment = Experiment.find(number)
+    extend_environment()
+    for fold in experiment.folds():
+        with redirect_stdout(io.StringIO()):
+            trainer = get_trainer_from_args(
+                str(number), experiment.plan.configuration, fold, experiment.plan.trainer, device=torch.device("cpu")
+            )
+            trainer.initialize()
+        folder = Path(trainer.output_folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = members.begin(folder, experiment.preprocessed.folder, continued=False)
+        trainer.save_checkpoint(str(folder / "checkpoint_final.pth"))
+        members.finish(folder)
+        if lock is not None:
+            lock.release()
+        write_json(folder.parent / "plans.json", trainer.plans_manager.plans)
+        write_json(folder.parent / "dataset.json", trainer.dataset_json)
+
+
+def measure(number: int, folds: list[int], n_cases: int, device: str, accumulators: str = "single") -> list[dict[str, Any]]:
+    """For each case, in order: its name, shape and seconds in each step. The first warms things up."""
+    from nnactive_ext.ensemble import NnUNetEnsemble
+    from nnactive_ext.experiment import Experiment
+    from nnactive_ext.preprocessing import stored_shape
+    from nnactive_ext.query import query_cycle
+    from nnactive_ext.timing import read_times
+
+    experiment = Experiment.find(number)
+    pool = list(experiment.plan.pool)
+    part = (0, max(2, -(-len(pool) // n_cases)))
+    cases = pool[:: part[1]]
+    stored = experiment.results / f"cycle_{experiment.state['cycle']:03d}" / "candidates"
+    for case in cases:
+        (stored / f"{case}.json").unlink(missing_ok=True)
+    before = len(read_times(experiment))
+
+    def open_ensemble(experiment, folds):
+        return NnUNetEnsemble(experiment, folds, device)
+
+    query_cycle(experiment, open_ensemble, folds, parts=part, accumulators=accumulators)
+    rows = {case: {"case": case, "shape": stored_shape(case, experiment.preprocessed)} for case in cases}
+    for line in read_times(experiment)[before:]:
+        rows[line["case"]][line["step"]] = line["seconds"]
+    return list(rows.values())
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """A line for each case, and the median and the sum of all but the first, which warms things up."""
+    from nnactive_ext.report import table
+
+    def line(name: str, shape: str, seconds: dict[str, float]) -> list[str]:
+        return [name, shape, *(f"{1000 * seconds[step]:.1f}" for step in STEPS), f"{100 * share(seconds):.1f} %"]
+
+    lines = [["case", "shape", *(f"{step} ms" for step in STEPS), "rest/predict"]]
+    lines += [line(row["case"], "x".join(map(str, row["shape"])), row) for row in rows]
+    warm = rows[1:] or rows
+    lines.append(line("median", "", {step: statistics.median(row[step] for row in warm) for step in STEPS}))
+    lines[-1][-1] = f"{100 * statistics.median(map(share, warm)):.1f} %"
+    lines.append(line("total", "", {step: sum(row[step] for row in warm) for step in STEPS}))
+    return table(lines, numbers=True) + "\nmedian and total: without the first case"
+
+
+def share(seconds: dict[str, float]) -> float:
+    """Everything but the networks, over the networks."""
+    return sum(seconds[step] for step in REST) / seconds["predict"]
+
+
+def main(args: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Splits the time of scoring pool cases into its steps.")
+    parser.add_argument("-d", type=int, required=True, metavar="NUMBER", help="number of the experiment")
+    parser.add_argument("-f", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="FOLD", help="(default: 0 1 2 3 4)")
+    parser.add_argument("-n_cases", type=int, default=10, metavar="N", help="about so many cases (default: %(default)s)")
+    parser.add_argument("-device", default="cpu", choices=("cuda", "cpu", "mps"), help="(default: %(default)s)")
+    parser.add_argument("-accumulators", default="single", choices=("single", "half"), help="(default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="holds nnUNet_raw, nnUNet_preprocessed and nnUNet_results")
+    parser.add_argument("--prepare", metavar="DATASET", help="make the experiment first, with members of random weights")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    options = parser.parse_args(args)
+    if options.folder:
+        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+            os.environ[name] = str(options.folder.resolve() / name)
+            (options.folder / name).mkdir(parents=True, exist_ok=True)
+    from nnactive_ext.environment import prepare_device
+
+    prepare_device(options.device)  # before anything else imports torch
+    if options.prepare:
+        prepare(options.prepare, options.d, len(options.f))
+        print("The members have random weights: they take as long as trained ones, and say nothing.\n")
+    from benchmarks.machine import description
+
+    rows = measure(options.d, options.f, options.n_cases, options.device, options.accumulators)
+    where = {**description(), "command": shlex.join(["python", "-m", "benchmarks.query_split", *(args or sys.argv[1:])])}
+    print(f"{len(options.f)} members on {options.device}, {where['machine']['cores']} cores of {where['machine']['cpu']}\n")
+    print(report(rows))
+    if options.json:
+        options.json.write_text(json.dumps({**where, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
