@@ -29,9 +29,16 @@ class Tools:
     open_ensemble: Callable[[Experiment, Sequence[int]], Ensemble]
 
 
-def run_cycles(experiment: Experiment, tools: Tools, progress: bool = True, say: Callable[[str], None] = print) -> None:
+def run_cycles(
+    experiment: Experiment,
+    tools: Tools,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+    accumulators: str = "single",
+) -> None:
     """Train, evaluate, query and annotate until the planned cycles are done.
 
+    ``accumulators``: see :class:`nnactive_ext.statistics.RunningStatistics`.
     Raises :class:`PoolExhausted` after the last cycle the pool could feed.
     """
     plan = experiment.plan
@@ -60,7 +67,7 @@ def run_cycles(experiment: Experiment, tools: Tools, progress: bool = True, say:
                 f"experiment ends after cycle {cycle} of {plan.cycles - 1}."
             )
         steps.next(cycle, "querying the pool")
-        ask = partial(query_cycle, experiment, tools.open_ensemble, folds, progress=progress)
+        ask = partial(query_cycle, experiment, tools.open_ensemble, folds, progress=progress, accumulators=accumulators)
         query_and_annotate(experiment, ask, progress, say, go_on=True)
 
 

@@ -6,10 +6,10 @@ import io
 import json
 import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,13 +18,19 @@ from nnactive_ext.environment import check_torchvision, extend_environment
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.members import read_mark
-from nnactive_ext.query_methods.base import Statistics
-from nnactive_ext.statistics import RunningStatistics
+from nnactive_ext.statistics import DIVERGED
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Ensemble(Protocol):
-    def statistics(self, image: np.ndarray) -> Statistics:
-        """Of a preprocessed image (channel, z, y, x)."""
+    def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
+        """Each member's name and logits (class or region, z, y, x) for a preprocessed image (channel, z, y, x).
+
+        They are predicted one after another, when asked for, and on any device; an image's logits are large, so none
+        are kept here.
+        """
         ...
 
     def segment(self, case: Case) -> np.ndarray:
@@ -61,7 +67,7 @@ def check_members(experiment: Experiment, folds: Sequence[int]) -> list[str]:
 class NnUNetEnsemble:
     """Members trained by nnU-Net, predicted with nnU-Net's sliding windows.
 
-    Queries: no mirroring, Gaussian weighting, tile step 0.75, each member's softmax apart. Segmentation: mirroring as
+    Queries: no mirroring, Gaussian weighting, tile step 0.75, each member's logits apart. Segmentation: mirroring as
     trained, tile step 0.5, nnU-Net's own mean over members (methods.md, Training).
     """
 
@@ -72,6 +78,7 @@ class NnUNetEnsemble:
         check_torchvision()
         extend_environment()
         check_members(experiment, folds)
+        self._folds = tuple(folds)
         self.device = torch.device(device)
         on_device = self.device.type == "cuda"
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -80,7 +87,7 @@ class NnUNetEnsemble:
                 perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
             )
             try:
-                self._predictor.initialize_from_trained_model_folder(str(experiment.model_folder), tuple(folds))
+                self._predictor.initialize_from_trained_model_folder(str(experiment.model_folder), self._folds)
             except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
                 raise NnActiveError(
                     f"{experiment.model_folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
@@ -98,17 +105,22 @@ class NnUNetEnsemble:
                 f"{experiment.preprocessed.folder / experiment.plan.plans_identifier}.json. Train them anew."
             )
 
-    def statistics(self, image: np.ndarray) -> Statistics:
+    def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
         import torch
 
         predictor = self._predictor
-        predictor.use_mirroring, predictor.tile_step_size = False, 0.75
-        running = RunningStatistics(predictor.label_manager.has_regions)
         data = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
-        for parameters in predictor.list_of_parameters:
+        for fold, parameters in zip(self._folds, predictor.list_of_parameters, strict=True):
+            predictor.use_mirroring, predictor.tile_step_size = False, 0.75
             getattr(predictor.network, "_orig_mod", predictor.network).load_state_dict(parameters)
-            running.add(predictor.predict_sliding_window_return_logits(data).cpu())
-        return running.result()
+            yield f"fold {fold}", self._predict(data, fold)
+
+    def _predict(self, data: torch.Tensor, fold: int) -> torch.Tensor:
+        try:
+            return self._predictor.predict_sliding_window_return_logits(data)
+        except RuntimeError as error:  # for want of memory, or because of infinite logits, for which nnU-Net looks
+            remedy = f". {DIVERGED}" if "inf in predicted" in str(error) else ""
+            raise NnActiveError(f"the prediction of fold {fold} failed: {error}{remedy}") from error
 
     def segment(self, case: Case) -> np.ndarray:
         import torch

@@ -2,57 +2,189 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.query_methods.base import Statistics
 
 if TYPE_CHECKING:
     import torch
 
-# Slabs of about this many logits are turned into probabilities at once, so temporaries stay small beside the image.
-_SLAB = 1 << 22
+DIVERGED = "Look for a diverged training (NaN loss) or for NaN in the image."
+"""What to do about logits that are no numbers."""
+
+ACCUMULATORS = ("single", "half")
+"""Of the mean probabilities: 4 or 2 bytes for each voxel and channel."""
+
+# A block of so many logits is worked on at once: on the CPU it stays in the cache of a core, elsewhere it keeps the
+# device busy. The blocks depend on the image alone, so the result does not depend on the number of threads.
+_BLOCK_CPU, _BLOCK_DEVICE = 1 << 19, 1 << 24
+
+Block = tuple[EllipsisType, slice, slice, slice]
+"""An index of the last three axes."""
+Member = tuple["torch.Tensor", "torch.Tensor", "torch.Tensor", set[int]]
+"""Of one member in one block: probabilities (channel, z, y, x), entropy and energy (z, y, x), newly predicted channels."""
 
 
 class RunningStatistics:
-    """Running sums over members for one case: of the probabilities, and of the members' entropies."""
+    """The means over members for one case: of the probabilities, of the entropies, and of the energies.
 
-    def __init__(self, regions: bool = False):
-        self.regions = regions
+    ``regions``: channels are regions that may overlap, so probabilities are sigmoids instead of a softmax.
+    ``accumulators``: ``"half"`` keeps the mean probabilities as float16, for images too large for float32 (an image of
+    512^3 voxels and 16 classes takes 4.3 instead of 8.6 GB); docs/how-it-works.md says what that costs in accuracy.
+    """
+
+    def __init__(self, regions: bool = False, accumulators: str = "single"):
+        if accumulators not in ACCUMULATORS:
+            raise ValueError(f"accumulators must be one of {', '.join(ACCUMULATORS)}; got {accumulators!r}")
+        self.regions, self.accumulators = regions, accumulators
         self.members = 0
-        self._mean: torch.Tensor | None = None
-        self._entropy: torch.Tensor | None = None
         self._predicted: set[int] = set()
+        self._mean: torch.Tensor
+        self._entropy: torch.Tensor
+        self._energy: torch.Tensor
 
-    def add(self, logits: torch.Tensor) -> None:
-        """Add one member's ``logits`` (channel, z, y, x), of any float type."""
+    def add(self, logits: torch.Tensor, member: str = "a member") -> None:
+        """Add one member's ``logits`` (channel, z, y, x), of any float type, which are left as they are.
+
+        They are worked on where they lie. A NaN or an infinity is an NnActiveError that names the ``member``, and the
+        statistics are then of no use.
+        """
         import torch
 
-        if self._mean is None or self._entropy is None:
-            self._mean = torch.zeros(logits.shape, dtype=torch.float32)
-            self._entropy = torch.zeros(logits.shape[1:], dtype=torch.float32)
-        step = max(1, _SLAB // max(1, logits[:, 0].numel()))
-        for start in range(0, logits.shape[1], step):
-            part = slice(start, start + step)
-            block = logits[:, part].float()
-            if self.regions:
-                probabilities = torch.sigmoid(block)
-                entropy = -(torch.xlogy(probabilities, probabilities) + torch.xlogy(1 - probabilities, 1 - probabilities))
-                present = (block > 0).flatten(1).any(1)
-                self._predicted.update(torch.nonzero(present).flatten().tolist())
-            else:
-                probabilities = torch.softmax(block, 0)
-                entropy = -torch.xlogy(probabilities, probabilities)
-                self._predicted.update(torch.unique(block.argmax(0)).tolist())
-            self._mean[:, part] += probabilities
-            self._entropy[part] += entropy.sum(0)
-        self.members += 1
+        with torch.inference_mode():
+            if self.members == 0:
+                self._allocate(logits)
+            self.members += 1
+            if not all(self._each_block(logits)):
+                raise NnActiveError(f"the logits of {member} hold NaN or infinite values. {DIVERGED}")
 
     def result(self) -> Statistics:
-        """The means over the members added so far; at least one is needed."""
-        if self._mean is None or self._entropy is None:
+        """The statistics of the members added; at least one is needed, and none may be added afterwards."""
+        if self.members == 0:
             raise ValueError("no member has been added")
-        mean: np.ndarray = (self._mean.div_(self.members)).numpy()
-        entropy: np.ndarray = (self._entropy.div_(self.members)).numpy()
-        return Statistics(mean, entropy, frozenset(self._predicted), self.regions)
+        mean, entropy, energy = (array.cpu().numpy() for array in (self._mean, self._entropy, self._energy))
+        return Statistics(mean, entropy, frozenset(self._predicted), self.regions, energy)
+
+    def _allocate(self, logits: torch.Tensor) -> None:
+        import torch
+
+        kind = torch.float16 if self.accumulators == "half" else torch.float32
+        needed = logits.numel() * kind.itemsize + 2 * logits[0].numel() * torch.float32.itemsize
+        device = logits.device if _has_room(logits.device, needed) else torch.device("cpu")
+        # Not zeros: the first member is copied, not added.
+        self._mean = torch.empty(logits.shape, dtype=kind, device=device)
+        self._entropy = torch.empty(logits.shape[1:], dtype=torch.float32, device=device)
+        self._energy = torch.empty_like(self._entropy)
+
+    def _each_block(self, logits: torch.Tensor) -> list[bool]:
+        """Which blocks are finite, once all are added."""
+        import torch
+
+        if logits.device.type != "cpu":
+            return [self._add_block(logits, block) for block in _blocks(logits.shape, _BLOCK_DEVICE)]
+        # Threads of ours with a block each, instead of torch's, which share every single operation: they need not wait
+        # for each other, and no number depends on how many they are.
+        threads = torch.get_num_threads()
+        with _one_torch_thread(), ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(partial(self._add_block, logits), _blocks(logits.shape, _BLOCK_CPU)))
+
+    def _add_block(self, logits: torch.Tensor, block: Block) -> bool:
+        """Whether the block is finite."""
+        import torch
+
+        with torch.inference_mode():  # which holds for the thread that says so
+            values = torch.empty(logits[block].shape, dtype=torch.float32, device=logits.device).copy_(logits[block])
+            member = _of_regions if self.regions else _of_classes
+            probabilities, entropy, energy, predicted = member(values, self._predicted)
+            self._predicted |= predicted
+            self._accumulate(self._mean[block], probabilities)
+            self._accumulate(self._entropy[block], entropy)
+            self._accumulate(self._energy[block], energy)
+            # A logit that is NaN or infinite makes its voxel's entropy NaN: 0 times infinity.
+            return bool(torch.isfinite(entropy.sum()))
+
+    def _accumulate(self, mean: torch.Tensor, value: torch.Tensor) -> None:
+        """Move the ``mean`` of the members before towards this member's value.
+
+        A mean, unlike a sum, stays below 1, and so in the range where half is precise.
+        """
+        value = value.to(mean.device)
+        if self.members == 1:
+            mean.copy_(value)
+        elif mean.dtype == value.dtype:
+            mean.lerp_(value, 1 / self.members)
+        else:
+            mean.copy_(mean.float().lerp_(value, 1 / self.members))
+
+
+def _of_classes(logits: torch.Tensor, known: Container[int]) -> Member:
+    """Softmax and what follows from it, for one member; the block of float32 ``logits`` is used up."""
+    highest = logits.amax(0)
+    logits -= highest  # now at most 0, so neither exp nor the two terms of the entropy, both >= 0, lose precision
+    predicted = {c for c in _channels(logits.flatten(1).amax(1) == 0) if c not in known}
+    if predicted:  # or only as high as a class before it, which is then the one predicted; this is slow and rarely needed
+        predicted &= set(_channels(logits.argmax(0).flatten().bincount(minlength=len(logits)) > 0))
+    exponentials = logits.exp()
+    sums = exponentials.sum(0)
+    weighted = logits.mul_(exponentials).sum(0)
+    inverse = sums.reciprocal()
+    log_sums = sums.log_()
+    probabilities = exponentials.mul_(inverse)
+    entropy = log_sums - weighted.mul_(inverse)
+    return probabilities, entropy, log_sums.add_(highest).neg_(), predicted
+
+
+def _of_regions(logits: torch.Tensor, known: Container[int]) -> Member:
+    """Sigmoids and what follows from them, for one member; the block of float32 ``logits`` is used up."""
+    predicted = {c for c in _channels(logits.flatten(1).amax(1) > 0) if c not in known}
+    probabilities = logits.sigmoid()
+    size = logits.abs()
+    less_likely = size.neg().sigmoid_()  # of the two outcomes; at most 1/2, so neither term of the entropy loses precision
+    log_sums = less_likely.neg().add_(1).log_().neg_()  # log(1 + exp(-size))
+    entropy = size.mul_(less_likely).add_(log_sums).sum(0)
+    return probabilities, entropy, log_sums.add_(logits.clamp_(min=0)).sum(0).neg_(), predicted
+
+
+def _channels(flags: torch.Tensor) -> list[int]:
+    return [channel for channel, flag in enumerate(flags.tolist()) if flag]
+
+
+def _blocks(shape: Sequence[int], size: int) -> Iterator[Block]:
+    """Boxes of about ``size`` logits that together are the image: whole planes, or rows of one plane."""
+    channels, depth, height, width = shape
+    rows = max(1, size // max(1, channels * width))
+    planes = max(1, rows // max(1, height))
+    for z in range(0, depth, planes):
+        for y in range(0, height, rows):
+            yield ..., slice(z, z + planes), slice(y, y + rows), slice(None)
+
+
+def _has_room(device: torch.device, needed: int) -> bool:
+    """Whether so many bytes may be taken of an accelerator that has to predict the next member too."""
+    if device.type != "cuda":
+        return device.type == "cpu"
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    # What would be left beside the largest prediction so far; half of it, because memory comes in pieces.
+    left = free + torch.cuda.memory_reserved(device) - torch.cuda.max_memory_reserved(device)
+    return needed < left / 2
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Operations of this thread, and of those it starts, are not shared among torch's threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
 from nnactive_ext.experiment import Experiment
 
-STEPS = ("train", "predict", "score", "annotate", "preprocess", "evaluate")
+STEPS = ("train", "load", "predict", "statistics", "score", "annotate", "preprocess", "evaluate")
+"""Of a query: ``load``, waiting for an image; ``predict``, the networks; ``statistics``, from their logits to the means
+over members; ``score``, from these to candidates, and the choice."""
 FILE = "times.jsonl"
 
 
+class Stopwatch:
+    """Adds up seconds per step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, step: str) -> Iterator[None]:
+        """Time a block; only one that succeeds is counted."""
+        start = perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + perf_counter() - start
+
+
 class Timing:
-    """Adds up seconds per step and appends them to the experiment's file when :meth:`of` blocks end."""
+    """Appends seconds per step to the experiment's file, whose folder it makes."""
 
     def __init__(self, experiment: Experiment, cycle: int):
         self._file, self._cycle = experiment.results / FILE, cycle
 
     @contextmanager
     def of(self, step: str) -> Iterator[None]:
-        """Time a block; only one that succeeds is noted."""
-        start = perf_counter()
-        yield
+        """Time a block; only one that succeeds is noted, when it ends."""
+        watch = Stopwatch()
+        with watch.of(step):
+            yield
+        self.note(watch.seconds)
+
+    def note(self, seconds: Mapping[str, float], case: str | None = None) -> None:
+        """One line per step, all in one write; with the ``case`` they were spent on, if it was one."""
+        facts = {"cycle": self._cycle, **({"case": case} if case else {})}
+        lines = [{**facts, "step": step, "seconds": round(spent, 4)} for step, spent in seconds.items()]
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        line = {"cycle": self._cycle, "step": step, "seconds": round(perf_counter() - start, 4)}
         with open(self._file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read_times(experiment: Experiment) -> list[dict]:

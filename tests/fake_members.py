@@ -1,20 +1,21 @@
-"""Members that cost nothing: marks as a real training leaves them, and statistics that depend on image and cycle only."""
+"""Members that cost nothing: marks as a real training leaves them, and logits that depend on image and cycle only."""
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from nnactive_ext import members
 from nnactive_ext.cycles import Tools
 from nnactive_ext.ensemble import fold_folder
 from nnactive_ext.experiment import Experiment
-from nnactive_ext.query_methods.base import Statistics
 
 
 def fake_train(experiment: Experiment, fold: int, seconds: float = 0.0) -> None:
@@ -30,13 +31,10 @@ class FakeEnsemble:
     def __init__(self, experiment: Experiment, classes: int = 4):
         self.experiment, self.classes = experiment, classes
 
-    def statistics(self, image: np.ndarray) -> Statistics:
+    def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
         smooth = ndimage.gaussian_filter(image[0], 2 + self.experiment.state["cycle"])
         centres = np.quantile(smooth, np.linspace(0.1, 0.9, self.classes))
-        logits = -4 * np.abs(smooth - centres[:, None, None, None])
-        p = np.exp(logits - logits.max(0))
-        p = (p / p.sum(0)).astype(np.float32)
-        return Statistics(p, -(p * np.log(p + 1e-12)).sum(0), frozenset(range(self.classes)))
+        yield "fold 0", torch.from_numpy(-4 * np.abs(smooth - centres[:, None, None, None]))
 
     def segment(self, case) -> np.ndarray:
         image, _ = self.experiment.source.reader_writer.read_images([str(f) for f in case.images])

@@ -1,11 +1,21 @@
 """Statistics from members' logits, against the plain formula in double precision."""
 
+import argparse
+import os
+import subprocess
+import sys
+import threading
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nnactive_ext import statistics
-from nnactive_ext.statistics import RunningStatistics
+from nnactive_ext.cli.options import add_accumulators
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.statistics import ACCUMULATORS, RunningStatistics
 
 SHAPE = (5, 6, 7)
 
@@ -16,19 +26,21 @@ def entropy(p: np.ndarray) -> np.ndarray:
 
 
 def slow(members, regions):
-    """Mean probabilities, mean entropy and predicted channels of (member, channel, z, y, x) logits, all at once."""
+    """Mean probabilities, entropy and energy, and predicted channels of (member, channel, z, y, x) logits, all at once."""
     x = np.stack([member.double().numpy() for member in members])
     if regions:
         with np.errstate(over="ignore"):
             p, q = 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(x))
         entropies = (entropy(p) + entropy(q)).sum(1)
+        energies = -np.logaddexp(0, x).sum(1)
         predicted = {c for c in range(x.shape[1]) if (x[:, c] > 0).any()}
     else:
         e = np.exp(x - x.max(1, keepdims=True))
         p = e / e.sum(1, keepdims=True)
         entropies = entropy(p).sum(1)
+        energies = -np.logaddexp.reduce(x, axis=1)
         predicted = set(np.unique(x.argmax(1)).tolist())
-    return p.mean(0), entropies.mean(0), predicted
+    return p.mean(0), entropies.mean(0), energies.mean(0), predicted
 
 
 def logits(seed, channels=4, members=3, scale=3.0, dtype=torch.float32):
@@ -36,11 +48,23 @@ def logits(seed, channels=4, members=3, scale=3.0, dtype=torch.float32):
     return [(torch.randn((channels, *SHAPE), generator=generator) * scale).to(dtype) for _ in range(members)]
 
 
-def run(members, regions=False):
-    running = RunningStatistics(regions)
+def run(members, regions=False, accumulators="single"):
+    running = RunningStatistics(regions, accumulators)
     for member in members:
         running.add(member)
     return running.result()
+
+
+def check(result, members, regions, precision=5e-7):
+    mean, expected, energy, predicted = slow(members, regions)
+    channels = len(mean)
+    np.testing.assert_allclose(result.mean, mean, rtol=0, atol=precision)
+    np.testing.assert_allclose(result.expected_entropy, expected, rtol=1e-6, atol=1e-6 * channels)
+    largest = max(float(member.abs().max()) for member in members)  # of which energies are made, perhaps of both signs
+    np.testing.assert_allclose(result.energy, energy, rtol=0, atol=1e-6 * channels * (1 + largest))
+    assert result.predicted == predicted
+    assert 0 <= result.mean.min() <= result.mean.max() <= 1
+    assert result.expected_entropy.min() >= 0
 
 
 @pytest.mark.parametrize("regions", [False, True])
@@ -49,13 +73,10 @@ def run(members, regions=False):
 def test_equals_the_plain_formula(regions, dtype, scale):
     members = logits(0, scale=scale, dtype=dtype)
     result = run(members, regions)
-    mean, expected, predicted = slow(members, regions)
-    assert result.mean.dtype == result.expected_entropy.dtype == np.float32
+    assert result.mean.dtype == result.expected_entropy.dtype == result.energy.dtype == np.float32
     assert result.mean.shape == (4, *SHAPE)
-    assert result.expected_entropy.shape == SHAPE
-    np.testing.assert_allclose(result.mean, mean, atol=2e-6)
-    np.testing.assert_allclose(result.expected_entropy, expected, atol=1e-5)
-    assert result.predicted == predicted
+    assert result.expected_entropy.shape == result.energy.shape == SHAPE
+    check(result, members, regions)
     assert result.regions is regions
 
 
@@ -83,8 +104,9 @@ def test_equal_members_leave_no_doubt_about_the_model(regions):
     of_mean = (entropy(p) + (entropy(1 - p) if regions else 0)).sum(0)
     np.testing.assert_allclose(result.expected_entropy, of_mean, atol=2e-5)
     alone = run([member], regions)
-    np.testing.assert_allclose(result.mean, alone.mean, atol=1e-6)
-    np.testing.assert_allclose(result.expected_entropy, alone.expected_entropy, atol=1e-5)
+    np.testing.assert_array_equal(result.mean, alone.mean)
+    np.testing.assert_array_equal(result.expected_entropy, alone.expected_entropy)
+    np.testing.assert_array_equal(result.energy, alone.energy)
 
 
 def test_contrary_members_leave_doubt():
@@ -95,26 +117,132 @@ def test_contrary_members_leave_doubt():
     assert (of_mean - result.expected_entropy).mean() > 0.05
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    channels=st.integers(1, 16),
+    members=st.integers(1, 6),
+    shape=st.tuples(*[st.sampled_from([1, 2, 5, 9])] * 3),
+    scale=st.sampled_from([0.0, 0.5, 5.0, 80.0, 1e4]),
+    dtype=st.sampled_from([torch.float32, torch.float16, torch.float64]),
+    regions=st.booleans(),
+    block=st.sampled_from([1, 40, 1 << 18]),
+    ties=st.booleans(),
+    seed=st.integers(0, 1 << 30),
+)
+def test_equals_the_plain_formula_for_anything(channels, members, shape, scale, dtype, regions, block, ties, seed):
+    """Thin images, huge logits, many equal ones (the first of equal classes is the one predicted), cropped arrays."""
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for _ in range(members):
+        values = torch.randn((channels, *(n + 2 for n in shape)), generator=generator)
+        values = (values.round() if ties else values) * scale
+        made.append(values.to(dtype)[:, 1:-1, 1:-1, 1:-1])  # as nnU-Net returns images smaller than its network patch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "_BLOCK_CPU", block)
+        check(run(made, regions), made, regions)
+
+
+@pytest.mark.parametrize(("block", "shape"), [(3 * 5 * 61, (9, 53, 61)), (statistics._BLOCK_CPU, (31, 101, 83))])
+@pytest.mark.parametrize("accumulators", ACCUMULATORS)
 @pytest.mark.parametrize("regions", [False, True])
-@pytest.mark.parametrize("slab", [1, 4 * 42, 4 * 42 * 2, 1 << 30])
-def test_the_size_of_the_slabs_changes_nothing(monkeypatch, regions, slab):
-    members = logits(3)
-    whole = run(members, regions)
-    monkeypatch.setattr(statistics, "_SLAB", slab)
-    parts = run(members, regions)
-    # Equal but for the last bit: what does not fill a vector register is computed another way.
-    np.testing.assert_allclose(whole.mean, parts.mean, rtol=1e-6)
-    np.testing.assert_allclose(whole.expected_entropy, parts.expected_entropy, rtol=1e-6)
-    assert whole.predicted == parts.predicted
+def test_the_number_of_threads_changes_no_byte(monkeypatch, regions, accumulators, block, shape):
+    """Odd shapes, so that no vector register, block or share of a thread is ever full."""
+    monkeypatch.setattr(statistics, "_BLOCK_CPU", block)
+    generator = torch.Generator().manual_seed(0)
+    members = [(torch.randn((5, *shape), generator=generator) * 6).half() for _ in range(3)]
+    results, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(run(members, regions, accumulators))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        for name in ("mean", "expected_entropy", "energy"):
+            assert getattr(results[0], name).tobytes() == getattr(other, name).tobytes()
+        assert results[0].predicted == other.predicted
 
 
-def test_a_channel_predicted_in_the_last_slab_by_one_member_counts(monkeypatch):
-    monkeypatch.setattr(statistics, "_SLAB", 1)
+def test_an_operation_is_not_shared_among_threads(monkeypatch):
+    """On which the order of its sums could depend."""
+    of_classes, seen = statistics._of_classes, set()
+
+    def watched(*arguments):
+        seen.add((threading.current_thread(), torch.get_num_threads()))
+        return of_classes(*arguments)
+
+    monkeypatch.setattr(statistics, "_of_classes", watched)
+    monkeypatch.setattr(statistics, "_BLOCK_CPU", 1)
+    run(logits(7))
+    assert {number for _, number in seen} == {1}
+    assert threading.main_thread() not in {thread for thread, _ in seen}
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 1, 9), (1, 50, 3), (6, 8, 10)])
+@pytest.mark.parametrize("size", [1, 30, 100, 10**6])
+def test_the_blocks_are_the_image(shape, size):
+    seen = np.zeros((3, *shape), dtype=int)
+    blocks = list(statistics._blocks(seen.shape, size))
+    for block in blocks:
+        seen[block] += 1
+        assert seen[block].size <= max(size, 3 * shape[2]), "no smaller than a row, no larger than asked for"
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channel", [0, 2])
+def test_what_is_no_number_names_its_member(monkeypatch, regions, value, channel):
+    monkeypatch.setattr(statistics, "_BLOCK_CPU", 50)
+    members = logits(5)
+    members[1][channel, -1, 2, -1] = value
+    running = RunningStatistics(regions)
+    running.add(members[0], "fold 3")
+    with pytest.raises(NnActiveError, match=r"logits of fold 4 .*NaN or infinite.*diverged training"):
+        running.add(members[1], "fold 4")
+    assert torch.get_num_threads() > 0
+
+
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("members", [1, 2, 10])
+def test_half_keeps_the_mean_and_nothing_else_in_half(regions, members):
+    """Each member may round once: at most half of the spacing of float16 below 1, of which later members take away."""
+    made = logits(6, members=members)
+    result = run(made, regions, "half")
+    assert result.mean.dtype == np.float16
+    assert result.expected_entropy.dtype == result.energy.dtype == np.float32
+    check(result, made, regions, precision=2.0**-12 * (members + 1) / 2 + 1e-6)
+    single = run(made, regions)
+    np.testing.assert_array_equal(result.expected_entropy, single.expected_entropy)
+    np.testing.assert_array_equal(result.energy, single.energy)
+
+
+def test_unknown_accumulators_are_refused():
+    with pytest.raises(ValueError, match=r"single, half.*'double'"):
+        RunningStatistics(accumulators="double")
+
+
+def test_the_commands_offer_the_accumulators_there_are():
+    parser = argparse.ArgumentParser()
+    add_accumulators(parser)
+    assert [parser.parse_args(["-accumulators", kind]).accumulators for kind in ACCUMULATORS] == list(ACCUMULATORS)
+    assert parser.parse_args([]).accumulators == "single"
+
+
+def test_a_channel_predicted_in_the_last_block_by_one_member_counts(monkeypatch):
+    monkeypatch.setattr(statistics, "_BLOCK_CPU", 1)
     members = [torch.zeros((3, *SHAPE)) for _ in range(3)]
     for member in members:
         member[0] = 1
     members[1][2, -1, -1, -1] = 5
     assert run(members).predicted == {0, 2}
+
+
+def test_of_equal_classes_the_first_is_predicted():
+    member = torch.zeros((3, *SHAPE))
+    member[0] = -1
+    assert run([member]).predicted == {1}
 
 
 def test_the_logits_are_left_alone():
@@ -128,3 +256,29 @@ def test_the_logits_are_left_alone():
 def test_no_member_is_an_error():
     with pytest.raises(ValueError, match="no member"):
         RunningStatistics().result()
+
+
+MEMORY = """
+import resource, sys, torch
+from nnactive_ext.statistics import RunningStatistics
+logits = torch.zeros((16, 64, 160, 160), dtype=torch.half)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+RunningStatistics().add(logits[:, :1])  # loads what torch needs
+before, running = peak(), RunningStatistics(sys.argv[2] == "True", sys.argv[1])
+for _ in range(3):
+    running.add(logits)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell the peak")
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("accumulators", ACCUMULATORS)
+def test_little_but_the_means_is_kept(accumulators, regions):
+    """Nothing as large as the image but the result: the rest is blocks, a few MB for each thread."""
+    command = [sys.executable, "-c", MEMORY, accumulators, str(regions)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+    voxels = 64 * 160 * 160
+    kept = voxels * (16 * (2 if accumulators == "half" else 4) + 2 * 4)
+    assert grown < kept + 40e6, "32 bytes a voxel more would be 52e6"

@@ -1,0 +1,171 @@
+"""The ranking of a pool: images come one ahead, logits one at a time, and errors say which case and which member."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from fake_members import FakeEnsemble, fake_train
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.preprocessing import Preprocessed
+from nnactive_ext.query import query_cycle
+from nnactive_ext.timing import read_times
+
+
+@pytest.fixture
+def trained(planned):
+    for fold in planned.folds():
+        fake_train(planned, fold)
+    return planned
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The cases in the order in which their images were loaded."""
+    done, load = [], Preprocessed.load
+
+    def counting(self, case, data_folder=None):
+        done.append(case)
+        return load(self, case, data_folder)
+
+    monkeypatch.setattr(Preprocessed, "load", counting)
+    return done
+
+
+def query(experiment, logits=None, **options):
+    """With members whose logits come from ``logits(image)``, or from the fake ones."""
+
+    def open_ensemble(experiment, folds):
+        ensemble = FakeEnsemble(experiment, classes=3)
+        if logits is not None:
+            ensemble.logits = logits
+        return ensemble
+
+    chosen = query_cycle(experiment, open_ensemble, experiment.folds(), progress=False, **options)
+    (experiment.raw / "loop_001.json").unlink()  # or its patches were annotated to the next query
+    return chosen
+
+
+def candidates(experiment):
+    return {file.stem: file.read_bytes() for file in (experiment.results / "cycle_000" / "candidates").iterdir()}
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("one_ahead")]
+
+
+def test_images_are_loaded_one_ahead_and_in_order(trained, loads):
+    ahead, fake = [], FakeEnsemble(trained, classes=3)
+
+    def logits(image):
+        end = time.monotonic() + 5
+        while len(loads) < min(len(ahead) + 2, len(trained.plan.pool)) and time.monotonic() < end:
+            time.sleep(0.001)
+        ahead.append(len(loads))
+        return fake.logits(image)
+
+    query(trained, logits)
+    assert loads == list(trained.plan.pool)
+    assert ahead == [2, 3, 4, 5, 6, 6]
+
+
+def test_nothing_is_loaded_for_cases_that_are_ranked(trained, loads):
+    query(trained)
+    pool = list(trained.plan.pool)
+    before = candidates(trained)
+    for case in (pool[1], pool[4]):
+        (trained.results / "cycle_000" / "candidates" / f"{case}.json").unlink()
+    loads.clear()
+    query(trained)
+    assert loads == [pool[1], pool[4]]
+    assert candidates(trained) == before
+
+
+def test_a_case_that_cannot_be_loaded_is_named_after_those_before_it_are_ranked(trained):
+    pool = list(trained.plan.pool)
+    file = trained.preprocessed.data_folder / f"{pool[2]}.b2nd"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(NnActiveError, match=rf"{pool[2]}\.b2nd.*cannot be read"):
+        query(trained)
+    assert sorted(candidates(trained)) == sorted(pool[:2])
+    assert not threads()
+
+
+def test_no_memory_for_a_case_is_named(trained, monkeypatch):
+    def load(self, case, data_folder=None):
+        raise MemoryError
+
+    monkeypatch.setattr(Preprocessed, "load", load)
+    with pytest.raises(NnActiveError, match=rf"{next(iter(trained.plan.pool))}: no memory"):
+        query(trained)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("out of memory")])
+def test_the_loading_thread_ends_when_the_prediction_fails(trained, error):
+    def logits(image):
+        raise error
+
+    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else NnActiveError) as caught:
+        query(trained, logits)
+    assert not threads()
+    if error is not KeyboardInterrupt:
+        message = str(caught.value)
+        assert message.startswith(f"{next(iter(trained.plan.pool))}: ")
+        assert "out of memory" in message
+        assert "-accumulators half" in message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_name_case_and_member(trained, value):
+    fake, pool = FakeEnsemble(trained, classes=3), list(trained.plan.pool)
+    asked = []
+
+    def logits(image):
+        asked.append(image)
+        for fold in range(3):
+            _, member = next(fake.logits(image))
+            if len(asked) == 2 and fold == 1:
+                member[1, 2, 3, 4] = value
+            yield f"fold {fold}", member
+
+    with pytest.raises(NnActiveError, match=rf"^{pool[1]}: the logits of fold 1 hold NaN or infinite .*diverged training"):
+        query(trained, logits)
+    assert sorted(candidates(trained)) == sorted(pool[:1])
+
+
+def test_the_logits_of_two_members_are_never_in_memory_together(trained):
+    fake, alive = FakeEnsemble(trained, classes=3), []
+
+    def logits(image):
+        for fold in range(3):
+            assert not [tensor for tensor in alive if tensor() is not None], "the member before is still there"
+            member = next(fake.logits(image))[1].half()
+            alive.append(weakref.ref(member))
+            yield f"fold {fold}", member
+            del member
+
+    query(trained, logits)
+    assert len(alive) == 3 * len(trained.plan.pool)
+    assert torch.get_num_threads() > 0
+
+
+def test_each_case_has_a_line_per_step(trained):
+    query(trained)
+    lines = [line for line in read_times(trained) if "case" in line]
+    assert [line["case"] for line in lines[::4]] == list(trained.plan.pool)
+    assert [line["step"] for line in lines] == ["load", "predict", "statistics", "score"] * len(trained.plan.pool)
+    assert all(line["seconds"] >= 0 for line in lines)
+
+
+def test_half_accumulators_rank_anew_and_nearly_alike(trained):
+    ask = partial(query, trained, method="predictive_entropy")
+    single, before = ask(), candidates(trained)
+    half = ask(accumulators="half")
+    assert all(candidates(trained)[case] != content for case, content in before.items())
+    assert [p.score for p in half.patches] == pytest.approx([p.score for p in single.patches], abs=1e-3)

@@ -1,0 +1,47 @@
+"""The benchmarks of what a query does beside predicting run, and tell what they measured."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fake_members import FakeEnsemble, fake_train
+
+from benchmarks import accumulators, query_split
+from nnactive_ext import ensemble
+
+
+def test_accumulators(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(accumulators, "SHAPE", (12, 13, 14))
+    monkeypatch.setattr(accumulators, "BOX", 4)
+    accumulators.main(["--json", str(tmp_path / "numbers.json")])
+    rows = json.loads((tmp_path / "numbers.json").read_text())["rows"]
+    assert [row["accumulators"] for row in rows] == ["single", "half"] * 4
+    assert all(0 < row["p_max"] < (1e-6 if row["accumulators"] == "single" else 3e-3) for row in rows)
+    assert len(capsys.readouterr().out.splitlines()) == 4 + len(rows)
+
+
+def test_query_split(planned, monkeypatch, tmp_path, capsys):
+    """On fake members; twice, because what is stored after the first time is not to be taken for measured."""
+    for fold in planned.folds():
+        fake_train(planned, fold)
+    monkeypatch.setattr(ensemble, "NnUNetEnsemble", lambda experiment, folds, device: FakeEnsemble(experiment, 3))
+    for _ in range(2):
+        query_split.main(f"-d 101 -f 0 1 2 -n_cases 3 --json {tmp_path / 'numbers.json'}".split())
+        rows = json.loads((tmp_path / "numbers.json").read_text())["rows"]
+        assert len(rows) == 3
+        assert all(row[step] >= 0 for row in rows for step in query_split.STEPS)
+        printed = capsys.readouterr().out
+        assert all(row["case"] in printed for row in rows)
+    assert not (planned.raw / "loop_001.json").exists()
+
+
+def test_the_share_is_everything_else_over_the_prediction():
+    first = {"case": "a", "shape": (1, 2, 3), "load": 9.0, "predict": 1.0, "statistics": 9.0, "score": 9.0}
+    second = {**first, "case": "b", "load": 0.1, "predict": 2.0, "statistics": 0.2, "score": 0.3}
+    third = {**second, "case": "c", "predict": 4.0}
+    assert query_split.share(second) == pytest.approx(0.3)
+    median, total = query_split.report([first, second, third]).splitlines()[-3:-1]
+    assert median.split()[0] == "median"
+    assert median.endswith("22.5 %"), "the median of 30 and 15 %"
+    assert total.endswith("20.0 %"), "1.2 of 6 s"
