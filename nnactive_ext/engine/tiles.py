@@ -47,13 +47,18 @@ def _maxima(scores, maxima, lowest, first, last):
         lowest[tz] = low.min() + broken.sum()
 
 
-@kernel
+@kernel(fastmath={"nnan", "nsz"})  # so that it is vectorised; there is no NaN among the scores
 def best_of_tile(scores, tz, ty, tx):
     """The best score among the windows of one tile."""
     best = TAKEN
-    nx = scores.shape[2]
     for z in range(tz * SIDE, min(tz * SIDE + SIDE, scores.shape[0])):
         for y in range(ty * SIDE, min(ty * SIDE + SIDE, scores.shape[1])):
-            for v in scores[z, y, tx * SIDE : min(tx * SIDE + SIDE, nx)]:
-                best = max(best, v)
+            line = scores[z, y, tx * SIDE : tx * SIDE + SIDE]
+            if line.size == SIDE:
+                a = max(max(line[0], line[1]), max(line[2], line[3]))
+                b = max(max(line[4], line[5]), max(line[6], line[7]))
+                best = max(best, max(a, b))
+            else:
+                for v in line:
+                    best = max(best, v)
     return best
