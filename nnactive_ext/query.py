@@ -34,7 +34,7 @@ from nnactive_ext.query_methods.base import (
     ScoredPatch,
     Statistics,
 )
-from nnactive_ext.query_methods.identity import identity
+from nnactive_ext.query_methods.identity import code_digest, identity
 from nnactive_ext.statistics import RunningStatistics
 from nnactive_ext.timing import Stopwatch, Timing
 
@@ -110,7 +110,7 @@ class _Ranker:
         self.target = experiment.preprocessed
         self.data_folder = self.target.data_folder
         facts = {"method": identity(method), "request": repr(request), "trainings": self.trainings}
-        facts["accumulators"] = accumulators
+        facts |= {"accumulators": accumulators, "code": code_digest()}
         self.digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self.folder = experiment.results / f"cycle_{request.cycle:03d}" / "candidates"
 
@@ -150,15 +150,17 @@ class _Ranker:
             self._ensemble = self._open(self.experiment, self._folds)
         try:
             statistics = self._statistics(self._ensemble, image, watch)
-        except NnActiveError as error:
-            raise NnActiveError(f"{case}: {error}") from error
-        except RuntimeError as error:  # torch's, mostly for want of memory
-            less = "" if self.accumulators == "half" else " If memory is short, -accumulators half takes less."
-            raise NnActiveError(f"{case}: its prediction failed: {error}{less}") from error
+        except (NnActiveError, RuntimeError, MemoryError) as error:  # RuntimeError is torch's, mostly for want of memory
+            short = isinstance(error, MemoryError) or "memory" in str(error).lower()
+            less = " -accumulators half takes less." if short and self.accumulators != "half" else ""
+            raise NnActiveError(f"{case}: {error or 'no memory is left for its statistics.'}{less}") from error
         with watch.of("score"):
             annotated = [patch for patch in map(grid.to_network, pool_case.annotated) if patch]
             scored = ScoredCase(case, statistics, grid.network_size(pool_case.patch_size), annotated)
-            ranking = self.method.rank(scored, self.request)
+            try:
+                ranking = self.method.rank(scored, self.request)
+            except MemoryError as error:
+                raise NnActiveError(f"{case}: no memory is left to score it. Free some.") from error
         self.timing.note(watch.seconds, case)
         moved = [replace(c, patch=grid.to_image(c.patch, pool_case.patch_size)) for c in ranking.candidates]
         return Ranking(tuple(moved), ranking.predicted)

@@ -72,8 +72,9 @@ def above_threshold(voxel_map: np.ndarray, weight: np.ndarray | None, size: Trip
         voxel_map = np.clip(weight, 0, 1) * voxel_map
     threshold = np.quantile(voxel_map, 1 - statistics.foreground_share)
     above = (voxel_map > threshold).astype(np.float32)
-    sums = box_means(voxel_map * above, size)
     share = box_means(above, size)
+    above *= voxel_map
+    sums = box_means(above, size)
     # A share below one voxel's is the rounding of 0.
     none = share < 0.5 / np.prod(size)
     share[none] = 1

@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+import nnactive_ext
+from nnactive_ext import engine
+
 OURS = "nnactive_ext"
 
 
@@ -28,6 +31,10 @@ def identity(value: Any) -> str:
     if inspect.isroutine(value) or isinstance(value, type):
         bound = getattr(value, "__self__", None)
         owner = f" of {identity(bound)}" if bound is not None and not inspect.ismodule(bound) else ""
+        for cell in getattr(value, "__closure__", None) or ():
+            owner += f" with {identity(cell.cell_contents)}"
+        for defaults in (getattr(value, "__defaults__", None), getattr(value, "__kwdefaults__", None)):
+            owner += f" by default {identity(defaults)}" if defaults else ""
         return f"{value.__module__}.{value.__qualname__}{_file(value)}{owner}"
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
@@ -41,11 +48,19 @@ def identity(value: Any) -> str:
         return f"array({value.dtype}, {value.shape}, {hashlib.sha256(value.tobytes()).hexdigest()})"
     if is_dataclass(value):
         values = {field.name: getattr(value, field.name) for field in fields(value) if field.compare}
-    elif hasattr(value, "__dict__"):
-        values = vars(value)
+    elif getattr(value, "__dict__", None) or type(value).__repr__ is object.__repr__:
+        values = getattr(value, "__dict__", {})
     else:  # numpy scalars and the like; nothing else is left to tell them by
         return f"{identity(type(value))}({value!r})"
     return f"{identity(type(value))}({', '.join(f'{name}={identity(v)}' for name, v in values.items())})"
+
+
+def code_digest() -> str:
+    """The sha256 of all our code between a member's logits and a case's candidates."""
+    package = Path(nnactive_ext.__file__).parent
+    files = [*Path(__file__).parent.glob("*.py"), *Path(engine.__file__).parent.glob("*.py")]
+    files += [package / f"{name}.py" for name in ("ensemble", "grid", "query", "statistics")]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 
 def _file(part: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from nnactive_ext.engine import free_starts
+from nnactive_ext.engine import allowed_voxels, free_starts
 from nnactive_ext.patch import Patch, Triple, clipped_size
 from nnactive_ext.query_methods.base import PoolCase
 
@@ -25,7 +25,7 @@ class Occupancy:
     def overlaps(self, patch: Patch) -> bool:
         """Whether the union of the taken boxes covers more of the patch than allowed."""
         touching = [box for box in self._taken[patch.case] if patch.overlaps(box)]
-        allowed = int(self.overlap * patch.voxels + 1e-9)  # 0.29 * 100 is a little less than 29
+        allowed = allowed_voxels(patch.size, self.overlap)
         return len(touching) > 0 and (allowed == 0 or covered(patch, touching) > allowed)
 
     def take(self, patch: Patch) -> None:
@@ -36,9 +36,9 @@ class Occupancy:
         return clipped_size(case.patch_size, case.shape)
 
     def free_starts(self, name: str) -> np.ndarray:
-        """Bool, one per window start of the case: whether the patch there is free, overlapping nothing taken."""
+        """Bool, one per window start of the case: whether the patch there overlaps nothing taken by more than allowed."""
         boxes = [(patch.start, patch.size) for patch in self._taken[name]]
-        return free_starts(self.pool[name].shape, self.patch_size(name), boxes)
+        return free_starts(self.pool[name].shape, self.patch_size(name), boxes, self.overlap)
 
     def free_centres(self, name: str) -> np.ndarray:
         """Bool, one per voxel (z, y, x): whether the patch around it, moved inside the image, is free."""

@@ -35,7 +35,7 @@ def with_options(method: Method, options: Mapping[str, Any], called: str) -> Met
             known = f"Known: {', '.join(readers)}." if readers else "It has none that can be set."
             raise NnActiveError(f"{called} has no option {option!r}. {known}")
         try:
-            values[option] = readers[option](str(text))
+            values[option] = readers[option](text) if isinstance(text, str) else text
         except ValueError as error:
             raise NnActiveError(f"{called}: {option}={text} cannot be used: {error}") from error
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
 from nnactive_ext.query_methods.perturbation import softrank_keys
+from nnactive_ext.query_methods.random_patches import draw_uniform
 from nnactive_ext.query_methods.stratification import class_shares
 
 REST = "all"
@@ -23,13 +24,18 @@ def merge(
     alpha: float = 0.0,
     overlap: float = 0.0,
     softrank: float | None = None,
+    fill_gaps: bool = True,
 ) -> Query:
     """Best first over all cases, skipping what overlaps something annotated or already chosen (thesis Algorithm 3).
 
-    The classes are filled in random order, each up to its share; then the unstratified part, which also makes up for
-    what the classes lack, and last, should that run dry, whatever candidates the classes still have. Equal keys go by
-    case name, then position. A class that is predicted in no ranking has no candidates; a warning names it. If fewer
-    than ``request.n`` patches are found, ``missing`` says how many and a warning why.
+    The classes are filled in random order, each up to its share and with candidates that score more than 0; then the
+    unstratified part, which also makes up for what the classes lack, and last, should that run dry, whatever candidates
+    the classes still have. Equal keys go by case name, then position. A class that is predicted in no ranking has no
+    candidates; a warning names it.
+
+    Candidates do not overlap those of their own stratum, so a list may run dry while windows between the chosen ones are
+    free: with ``fill_gaps`` what is still missing is drawn from these, uniformly over cases, then over windows, with a
+    warning. ``missing`` then says that nowhere is room for another patch.
 
     ``overlap``: the share of a patch's voxels that the union of the annotated and the chosen patches of its case may
     cover. ``softrank``: the beta of noise on the ranks that the candidates have in their stratum, over the whole pool.
@@ -54,16 +60,22 @@ def merge(
     occupied = Occupancy(pool, overlap)
     chosen: list[ScoredPatch] = []
     for c in order:
-        chosen += _fill(strata.get(request.classes[c], []), shares[c], occupied)
+        useful = [candidate for candidate in strata.get(request.classes[c], []) if candidate.score > 0]
+        chosen += _fill(useful, shares[c], occupied)
     for stratum in [REST] + [request.classes[c] for c in order]:
         chosen += _fill(strata.get(stratum, []), request.n - len(chosen), occupied)
 
+    gaps = draw_uniform(occupied, request.n - len(chosen), request.rng("gaps")) if fill_gaps else []
+    if gaps:
+        warnings.append(
+            f"{len(gaps)} of {request.n} patches are drawn at random between the others: all candidates are used up or "
+            "overlap what is annotated or chosen by more than allowed. The pool is nearly used up."
+        )
+    chosen += gaps
     missing = request.n - len(chosen)
     if missing:
-        warnings.append(
-            f"{missing} of {request.n} patches are missing: every other candidate of the {len(rankings)} ranked "
-            "case(s) overlaps what is annotated or chosen by more than allowed."
-        )
+        why = "no case has room for another" if fill_gaps else "all candidates are used up (patches_per_case limits them)"
+        warnings.append(f"{missing} of {request.n} patches are missing: {why} that overlaps nothing by more than allowed.")
     return Query(tuple(chosen), missing, tuple(warnings))
 
 

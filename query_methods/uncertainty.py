@@ -110,18 +110,24 @@ class Uncertainty:
 
         candidates: list[ScoredPatch] = []
         for stratum, weight in self._strata(case, request):
-            scores = self.aggregation(voxel_map, weight, size, case.statistics)
-            picks = select(
-                scores,
-                size,
-                self._keep(stratum, request),
-                blocked=blocked,
-                beta=beta,
-                rng=request.rng(f"noise/{stratum}", case.name),
-                overlap=self.overlap,
-                stride=self.stride,
-                overwrite_scores=not np.may_share_memory(scores, voxel_map),
-            )
+            rng = request.rng(f"noise/{stratum}", case.name)
+            try:
+                scores = self._patch_scores(case, voxel_map, weight, size)
+                picks = select(
+                    scores,
+                    size,
+                    self._keep(stratum, request),
+                    blocked=blocked,
+                    beta=beta,
+                    rng=rng,
+                    overlap=self.overlap,
+                    stride=self.stride,
+                    overwrite_scores=not np.may_share_memory(scores, voxel_map),
+                )
+            except ValueError as error:
+                name = getattr(self.aggregation, "__name__", repr(self.aggregation))
+                raise NnActiveError(f"{case.name}: the aggregation {name} cannot be used: {error}.") from error
+            del scores  # before the next stratum's are made
             candidates += [ScoredPatch(Patch(case.name, start, size), score, key, stratum) for start, score, key in picks]
             if self.blocking == "image":
                 blocked += [(start, size) for start, _, _ in picks]
@@ -130,7 +136,8 @@ class Uncertainty:
     def merge(self, rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request: Request) -> Query:
         """See :func:`selection.merge`."""
         softrank = beta_at(self.beta, request.cycle, request.queries) if self.perturbation == "softrank" else None
-        return selection.merge(rankings, pool, request, self.alpha, self.overlap, softrank)
+        fill_gaps = self.patches_per_case is None
+        return selection.merge(rankings, pool, request, self.alpha, self.overlap, softrank, fill_gaps)
 
     def _voxel_map(self, case: ScoredCase) -> np.ndarray:
         voxel_map = self.score(case.statistics)
@@ -146,6 +153,13 @@ class Uncertainty:
 
     def _score_name(self) -> str:
         return getattr(self.score, "__name__", repr(self.score))
+
+    def _patch_scores(self, case: ScoredCase, voxel_map: np.ndarray, weight: np.ndarray | None, size: Triple) -> np.ndarray:
+        scores = self.aggregation(voxel_map, weight, size, case.statistics)
+        expected = tuple(n - s + 1 for n, s in zip(case.shape, size, strict=True))
+        if scores.shape != expected:
+            raise ValueError(f"its result has shape {scores.shape}, not {expected}, one score per start of a patch of {size}")
+        return scores
 
     def _needs_no_sign(self) -> str:
         """Why the voxel score may not be negative, and what to do about it; empty if it may."""
@@ -180,7 +194,8 @@ class Uncertainty:
         if self.blocking == "image":
             return request.n if stratum == selection.REST else math.ceil(stratified / len(request.classes))
         if stratum != selection.REST:
-            return request.n
+            # Twice a class's share is more than one case can be asked for, whatever overlaps the other classes.
+            return min(request.n, max(100, 2 * math.ceil(stratified / len(request.classes))))
         # The classes choose first and like the same places: what they overlap must not leave this list short.
         if self.overlap == 0:
             return request.n + (MOST_OVERLAPPED - 1) * stratified

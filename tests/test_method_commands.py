@@ -101,3 +101,9 @@ def test_the_page_names_every_method_and_every_option_and_value():
         assert f"`{kind}:1:100`" in page
     for option in OPTIONS:
         assert f"`{option}=" in page
+
+
+def test_a_part_names_the_command_that_merges(planned, monkeypatch, capsys):
+    monkeypatch.setattr("nnactive_ext.query.query_cycle", lambda *arguments: None)
+    query.main(f"{QUERY} -f 0 1 -num_parts 3 --method bald alpha=0.5 -part_id 1 -query_size 3".split())
+    assert f"nnactive_query {QUERY} -f 0 1 --method bald alpha=0.5 -query_size 3" in capsys.readouterr().out

@@ -14,6 +14,8 @@ from nnactive_ext.patch import Patch, triple
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.aggregation import above_threshold
 from nnactive_ext.query_methods.base import DrawnMethod, RankedMethod, Request
+from nnactive_ext.query_methods.occupancy import Occupancy
+from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.query_methods.random_patches import RandomPatches
 from nnactive_ext.query_methods.scores import SCORES
 from nnactive_ext.query_methods.uncertainty import Uncertainty
@@ -63,6 +65,11 @@ def assert_valid(method, query, world, n):
         assert patch.inside(case.shape)
     if query.missing:
         assert query.warnings
+    if query.missing and not isinstance(method, Precomputed):
+        occupied = Occupancy(pool, overlap_of(method))
+        for patch in patches:
+            occupied.take(patch)
+        assert not any(occupied.free_starts(name).any() for name in pool), "there is room for what is missing"
 
 
 def overlap_of(method):
@@ -179,6 +186,13 @@ def test_an_exhausted_pool_gives_what_it_has(method):
     if isinstance(method, RandomPatches):
         assert room(w, w.annotated) == 0
     assert_valid(method, run(method, w, Request(100, CLASSES)), w, 100)
+
+
+def test_a_pool_that_is_nearly_used_up_is_used_up_first(method):
+    """Packings of different strata leave gaps between them, which are filled."""
+    w = world(2, shape=(12, 18, 14), size=(4, 4, 4))
+    query = run(method, w, Request(70, CLASSES))
+    assert_valid(method, query, w, 70)
 
 
 def test_a_full_pool_gives_nothing(method):

@@ -32,6 +32,14 @@ patches = st.builds(
 )
 
 
+@given(boxes, st.sampled_from([0, 0.02, 0.1, 0.25, 0.5, 0.99]))
+def test_free_starts_are_those_that_overlap_by_no_more_than_allowed(taken, overlap):
+    occupied = Occupancy(case(taken), overlap)
+    free = occupied.free_starts("a")
+    for start in np.ndindex(*free.shape):
+        assert free[start] == (not occupied.overlaps(Patch("a", triple(start), (3, 3, 4))))
+
+
 @given(patches, boxes, st.sampled_from([0, 0.1, 0.2, 0.25, 0.5, 0.7, 0.99]))
 def test_the_union_counts(patch, taken, overlap):
     painted = np.zeros((20, 20, 20), dtype=bool)

@@ -16,9 +16,13 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
 from nnactive_ext.query import query_cycle
 from nnactive_ext.query_methods import external, methods
+from nnactive_ext.query_methods.aggregation import Largest
 from nnactive_ext.query_methods.base import Request
-from nnactive_ext.query_methods.identity import identity
+from nnactive_ext.query_methods.identity import code_digest, identity
 from nnactive_ext.query_methods.listing import described, listing
+from nnactive_ext.query_methods.perturbation import Schedule
+from nnactive_ext.query_methods.scores import bald
+from nnactive_ext.query_methods.uncertainty import Uncertainty
 
 OWN = """
 from dataclasses import dataclass
@@ -292,3 +296,40 @@ def test_stored_candidates_of_an_edited_file_are_not_used(planned, tmp_path):
     file.write_text(file.read_text().replace("p * p", "p * p * p"))
     query()
     assert asked == [1, 0, 1]
+
+
+def test_functions_that_differ_in_what_they_hold_are_told_apart():
+    def scaled(factor):
+        return lambda statistics: factor * bald(statistics)
+
+    def by_default(statistics, factor=1, *, offset=0):
+        return factor * bald(statistics) + offset
+
+    texts = {identity(Uncertainty("mine", scaled(factor))) for factor in (1, 2, 1)}
+    texts.add(identity(Uncertainty("mine", by_default)))
+    by_default.__defaults__ = (2,)
+    texts.add(identity(Uncertainty("mine", by_default)))
+    assert len(texts) == 4
+
+
+def test_our_own_code_is_part_of_what_candidates_are_stored_for(monkeypatch, tmp_path):
+    before = code_digest()
+    assert before == code_digest()
+    (tmp_path / "__init__.py").write_text("")
+    monkeypatch.setattr("nnactive_ext.engine.__file__", str(tmp_path / "__init__.py"))
+    assert code_digest() != before
+
+
+@pytest.mark.parametrize("values", [np.zeros((12, 16, 14)), np.full((9, 12, 9), np.nan), np.full((9, 12, 9), -1.0)])
+def test_an_aggregation_that_cannot_be_used_names_itself_and_the_case(values):
+    def odd(voxel_map, weight, size, statistics):
+        return values
+
+    w = world(1)
+    with pytest.raises(NnActiveError, match=r"case_0: .*odd"):
+        Uncertainty("mine", bald, 1.0, aggregation=odd).rank(w.scored("case_0"), Request(2, CLASSES))
+
+
+def test_options_may_be_given_as_values():
+    chosen = methods.get("clasp_pe", beta=Schedule(1, 50), stride=(4, 8, 8), score=bald, aggregation=Largest(4))
+    assert (chosen.beta.last, chosen.stride, chosen.score, chosen.aggregation) == (50, (4, 8, 8), bald, Largest(4))

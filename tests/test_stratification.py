@@ -112,7 +112,7 @@ def test_predicted_in_one_case_is_enough():
 
 
 def test_what_is_missing_is_said():
-    query = merge({"a": line((0, 1, "all"))}, pool("a"), Request(5, CLASSES))
+    query = merge({"a": line((0, 1, "all"))}, pool("a"), Request(5, CLASSES), fill_gaps=False)
     assert (len(query.patches), query.missing, len(query.warnings)) == (1, 4, 1)
 
 
@@ -192,9 +192,9 @@ def test_softrank_draws_apart_for_each_stratum_and_leaves_the_rankings_as_they_w
 def test_overlap_is_a_share_of_the_union():
     """Patches of two voxels along x: half of one may be covered, by one neighbour but not by two."""
     rankings = {"a": line((10, 9, "all"), (12, 8, "all"), (11, 7, "all"), (13, 6, "all"), (20, 5, "all"))}
-    query = merge(rankings, pool("a"), Request(5, CLASSES), overlap=0.5)
+    query = merge(rankings, pool("a"), Request(5, CLASSES), overlap=0.5, fill_gaps=False)
     assert chosen(query) == [("a", 10, "all"), ("a", 12, "all"), ("a", 13, "all"), ("a", 20, "all")]
-    query = merge(rankings, pool("a", annotated=[5, 14]), Request(5, CLASSES), overlap=0.5)
+    query = merge(rankings, pool("a", annotated=[5, 14]), Request(5, CLASSES), overlap=0.5, fill_gaps=False)
     assert chosen(query) == [("a", 10, "all"), ("a", 12, "all"), ("a", 20, "all")]
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+from collections.abc import Sequence
 
 from nnactive_ext.cli.failing import failing_clearly
 from nnactive_ext.cli.options import ListMethods, add_accumulators, add_device, add_method, add_quiet, method_and_options
@@ -29,9 +32,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(args: list[str] | None = None) -> None:
-    options = parser().parse_args(args)
+    words = sys.argv[1:] if args is None else args
+    options = parser().parse_args(words)
+    options.merging = f"nnactive_query {shlex.join(_without_parts(words))}"
     with failing_clearly():
         _run(options)
+
+
+def _without_parts(words: Sequence[str]) -> list[str]:
+    """The same command for the whole pool: parts are merged by one that asks for the same."""
+    kept, after = [], ""
+    for word in words:
+        if not (word.startswith(("-num_parts", "-part_id")) or after in ("-num_parts", "-part_id")):
+            kept.append(word)
+        after = word
+    return kept
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -74,7 +89,7 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.num_parts > 1:
         query(options.f or experiment.folds(), (options.part_id, options.num_parts))
-        print(f"Part {options.part_id} of {options.num_parts} is scored. When all are: nnactive_query -d {options.d}")
+        print(f"Part {options.part_id} of {options.num_parts} is scored. When all are: {options.merging}")
         return
     with experiment.lock():
         if finish_annotation(experiment, progress):

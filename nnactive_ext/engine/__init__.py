@@ -5,8 +5,9 @@ A *window* is a box of the query patch's size inside the map. A map of windows h
 """
 
 from nnactive_ext.engine.entropy import add_entropy
+from nnactive_ext.engine.free import free_starts
 from nnactive_ext.engine.means import box_means
 from nnactive_ext.engine.select import Pick, select
-from nnactive_ext.engine.windows import free_starts
+from nnactive_ext.engine.windows import allowed_voxels
 
-__all__ = ["Pick", "add_entropy", "box_means", "free_starts", "select"]
+__all__ = ["Pick", "add_entropy", "allowed_voxels", "box_means", "free_starts", "select"]

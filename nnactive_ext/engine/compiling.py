@@ -22,8 +22,11 @@ def kernel(function: Callable | None = None, **options: Any) -> Any:
     except RuntimeError:  # numba's "no locator available"
         return njit(nogil=True, **options)(function)
     # A cached kernel holds copies of those it calls, and numba would only notice a change in the kernel's own file.
-    file = compiled._cache._cache_file
-    file._source_stamp = (file._source_stamp, _sources())
+    try:
+        file = compiled._cache._cache_file
+        file._source_stamp = (file._source_stamp, _sources())
+    except AttributeError:  # another numba, or one that is told not to compile
+        return njit(nogil=True, **options)(function)
     return compiled
 
 

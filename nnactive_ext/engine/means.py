@@ -21,7 +21,7 @@ def box_means(score_map: np.ndarray, size: Sequence[int], weight: np.ndarray | N
     exactly 0 over zeros, and right to 5e-7 of themselves whatever else is in the map. They are rounded to float32 once
     on the way, so windows whose values are whole numbers with a sum below 2^24 keep their ties.
 
-    A size larger than the map along an axis, and a NaN or an infinity anywhere, raise ValueError.
+    A size larger than the map along an axis, a NaN anywhere and an infinity in the map raise ValueError.
 
     >>> box_means(np.array([[[1.0, 3.0, 5.0]]]), (1, 1, 2))
     array([[[2., 4.]]], dtype=float32)

@@ -11,7 +11,7 @@ from nnactive_ext.engine.greedy import take_best
 from nnactive_ext.engine.race import race
 from nnactive_ext.engine.taking import take_box
 from nnactive_ext.engine.tiles import tile_maxima
-from nnactive_ext.engine.windows import Box, window_starts
+from nnactive_ext.engine.windows import Box, allowed_voxels, window_starts
 from nnactive_ext.patch import Triple, triple
 
 
@@ -52,8 +52,11 @@ def select(
     """
     size = triple(size)
     steps = (stride,) * 3 if isinstance(stride, (int, np.integer)) else triple(stride)
-    if scores.ndim != 3 or min(size) < 1 or min(steps) < 1:
-        raise ValueError(f"expected a 3D array of scores and positive sizes and strides, not {scores.shape}, {size}, {steps}")
+    if scores.ndim != 3 or min(size) < 1 or min(steps) < 1 or k < 0:
+        raise ValueError(
+            f"expected a 3D array of scores, positive sizes and strides, and k of at least 0, not {scores.shape}, {size}, "
+            f"{steps}, {k}"
+        )
     if beta is not None and (rng is None or not 0 < beta < np.inf):
         raise ValueError(f"noise needs a generator and a positive beta, not {beta}")
     if not 0 <= overlap < 1:
@@ -70,7 +73,7 @@ def select(
     starts = np.zeros((3, max(map(len, axes))), np.int64)
     for row, axis in zip(starts, axes, strict=True):
         row[: len(axis)] = axis
-    allowed = int(np.floor(overlap * np.prod(size) + 1e-9))
+    allowed = allowed_voxels(size, overlap)
     image = [n + s - 1 for n, s in zip(scores.shape, size, strict=True)]
     covered = np.zeros(image if overlap else (0, 0, 0), np.uint8)
     for box in blocked:

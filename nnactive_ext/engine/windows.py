@@ -1,8 +1,8 @@
-"""Windows and boxes: which windows there are, and which of them share a voxel with a box."""
+"""Windows and boxes: which windows there are, and how much of one may be covered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,16 +29,7 @@ def window_starts(count: int, stride: int) -> np.ndarray:
     return starts if starts[-1] == count - 1 else np.append(starts, count - 1)
 
 
-def free_starts(shape: Sequence[int], size: Sequence[int], boxes: Iterable[Box]) -> np.ndarray:
-    """Which windows of an image of ``shape`` share no voxel with any of ``boxes``: bool, one per window start.
-
-    Boxes that only touch do not overlap; boxes may reach outside the image and may have any size, even none.
-    A size larger than the image raises ValueError.
-    """
-    size = triple(size)
-    free = np.ones(window_shape(shape, size), dtype=bool)
-    for start, extent in boxes:
-        if min(extent) > 0:
-            touched = (slice(max(b - s + 1, 0), max(b + n, 0)) for b, n, s in zip(start, extent, size, strict=True))
-            free[tuple(touched)] = False
-    return free
+def allowed_voxels(size: Triple, overlap: float) -> int:
+    """How many voxels of a window may be covered; ``overlap`` is a share, and 0.29 of 100 voxels are 29."""
+    voxels = size[0] * size[1] * size[2]
+    return min(int(overlap * voxels + 1e-9), voxels - 1)
