@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from nnactive_ext.dataset import Case
+from nnactive_ext.engine.threads import cores
 from nnactive_ext.environment import check_torchvision, extend_environment
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
@@ -80,6 +81,10 @@ class NnUNetEnsemble:
         check_members(experiment, folds)
         self._folds = tuple(folds)
         self.device = torch.device(device)
+        if self.device.type == "cpu":
+            # All cores whatever OMP_NUM_THREADS says, as nnUNetv2_predict does: the last bits of a convolution depend on
+            # the number of threads, and a query must not depend on the environment.
+            torch.set_num_threads(cores())
         on_device = self.device.type == "cuda"
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of libraries that nnU-Net imports when it looks for trainers

@@ -12,10 +12,15 @@ _WORTH_THREADS = 1 << 17
 
 
 def thread_count() -> int:
-    """``OMP_NUM_THREADS`` where it is set, as torch does, else the cores this process may use."""
+    """``OMP_NUM_THREADS`` where it is set, as torch does, else all cores."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)
+    return cores()
+
+
+def cores() -> int:
+    """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

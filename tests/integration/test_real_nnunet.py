@@ -44,7 +44,7 @@ def shell(nnunet_folders, tmp_path):
     return run
 
 
-def test_train_kill_continue_predict_and_query(shell, nnunet_folders, tmp_path):
+def test_train_kill_continue_predict_and_query(shell, nnunet_folders, tmp_path, monkeypatch):
     phantom.main("-d 900 -n 8".split())
     plan.main(f"-d 900 -o 901 -tr nnActiveTrainer_4epochs {PLAN}".split())
     experiment = Experiment.find(901)
@@ -74,7 +74,13 @@ def test_train_kill_continue_predict_and_query(shell, nnunet_folders, tmp_path):
     predicted = sitk.ReadImage(str(out / f"{name}.nii.gz"))
     assert predicted.GetSize() == sitk.ReadImage(str(image)).GetSize()
 
-    shell("nnactive_query -d 901 -f 0 -device cpu --disable_progress_bar")
+    query = "nnactive_query -d 901 -f 0 -device cpu --disable_progress_bar"
+    with monkeypatch.context() as patch:
+        copy_of(nnunet_folders, tmp_path / "copy", patch)
+        shell(f"env OMP_NUM_THREADS=1 {query}")
+        alone = (Experiment.find(901).raw / "loop_001.json").read_bytes()
+    shell(f"env OMP_NUM_THREADS=2 {query}")
+    assert (experiment.raw / "loop_001.json").read_bytes() == alone, "the number of threads changed the query"
     loop = read_json(experiment.raw / "loop_001.json")
     assert len(loop["patches"]) == 6
     assert loop["method"] == "clasp_pe"
