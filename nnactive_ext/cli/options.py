@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +41,10 @@ class ListMethods(argparse.Action):
         # Imported late, so that --help answers at once.
         from nnactive_ext.query_methods.listing import listing
 
-        print(listing(min(120, shutil.get_terminal_size().columns)))
+        try:
+            print(listing(min(120, shutil.get_terminal_size().columns)), flush=True)
+        except BrokenPipeError:  # `| head` has seen enough; Python would complain again when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         parser.exit()
 
 
