@@ -52,11 +52,6 @@ def hippocampus() -> Path:
 @pytest.fixture
 def nnunet_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Empty nnU-Net folders of this test's own: ``.raw``, ``.preprocessed``, ``.results``."""
-    folders = SimpleNamespace()
-    for name in ("raw", "preprocessed", "results"):
-        folder = tmp_path / f"nnUNet_{name}"
-        folder.mkdir()
-        monkeypatch.setenv(f"nnUNet_{name}", str(folder))
-        setattr(folders, name, folder)
-    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
-    return folders
+    from folders import set_folders  # tests/ can be imported from once its tests are collected
+
+    return set_folders(monkeypatch, tmp_path)

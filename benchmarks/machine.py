@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nnactive_ext.engine.threads import cores
+
 PACKAGES = ("numpy", "numba", "scipy", "torch", "nnactive-ext")
 
 
@@ -24,11 +26,6 @@ def description() -> dict[str, Any]:
         "machine": {"cpu": _cpu(), "cores": cores(), "memory_bytes": memory_bytes(), "os": platform.platform()},
         "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
     }
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> int | None:

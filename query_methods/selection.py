@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nnactive_ext.patch import Patch
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
 from nnactive_ext.query_methods.perturbation import softrank_keys
@@ -86,7 +87,7 @@ def _by_stratum(rankings: Iterable[Ranking]) -> dict[str, list[ScoredPatch]]:
         for candidate in ranking.candidates:
             strata.setdefault(candidate.stratum, []).append(candidate)
     for candidates in strata.values():
-        candidates.sort(key=lambda candidate: (-candidate.key, candidate.patch))
+        candidates.sort(key=_best_first)
     return strata
 
 
@@ -95,7 +96,11 @@ def _softranked(candidates: Iterable[ScoredPatch], beta: float, rng: np.random.G
     candidates = list(candidates)
     keys = softrank_keys(len(candidates), beta, rng).tolist()
     keyed = [replace(candidate, key=key) for candidate, key in zip(candidates, keys, strict=True)]
-    return sorted(keyed, key=lambda candidate: (-candidate.key, candidate.patch))
+    return sorted(keyed, key=_best_first)
+
+
+def _best_first(candidate: ScoredPatch) -> tuple[float, Patch]:
+    return -candidate.key, candidate.patch
 
 
 def _fill(candidates: Iterable[ScoredPatch], count: int, occupied: Occupancy) -> list[ScoredPatch]:

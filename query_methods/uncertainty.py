@@ -194,7 +194,7 @@ class Uncertainty:
         if self.blocking == "image":
             return request.n if stratum == selection.REST else math.ceil(stratified / len(request.classes))
         if stratum != selection.REST:
-            # Twice a class's share is more than one case can be asked for, whatever overlaps the other classes.
+            # Twice a class's share, for what the other classes block; where that is too few, the rest makes up for it.
             return min(request.n, max(100, 2 * math.ceil(stratified / len(request.classes))))
         # The classes choose first and like the same places: what they overlap must not leave this list short.
         if self.overlap == 0:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from folders import set_folders
 
 from nnactive_ext.files import write_json
 
@@ -67,16 +68,6 @@ def write_tiny(folder: Path, cases: int = 8) -> Path:
     return folder
 
 
-def _set_folders(monkeypatch: pytest.MonkeyPatch, root: Path) -> SimpleNamespace:
-    folders = SimpleNamespace()
-    for name in ("raw", "preprocessed", "results"):
-        folder = root / f"nnUNet_{name}"
-        folder.mkdir()
-        monkeypatch.setenv(f"nnUNet_{name}", str(folder))
-        setattr(folders, name, folder)
-    return folders
-
-
 @pytest.fixture(scope="session")
 def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Read only; tests take ``tiny``."""
@@ -89,7 +80,7 @@ def planned_template(tmp_path_factory: pytest.TempPathFactory, tiny_template: Pa
     from nnactive_ext.cli import plan
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        folders = _set_folders(monkeypatch, tmp_path_factory.mktemp("planned"))
+        folders = set_folders(monkeypatch, tmp_path_factory.mktemp("planned"))
         # The tens of millions of draws are nnU-Net's; so few voxels need no more than this.
         monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
         shutil.copytree(tiny_template, folders.raw / TINY)

@@ -14,6 +14,7 @@ import blosc2
 import numpy as np
 import pytest
 from fake_members import copy_of, fake_tools
+from folders import set_folders
 
 from nnactive_ext.cli import phantom, plan
 from nnactive_ext.cycles import run_cycles
@@ -40,11 +41,7 @@ _PROCESSES.set_forkserver_preload(
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory) -> SimpleNamespace:
     with pytest.MonkeyPatch.context() as patch:
-        folders = SimpleNamespace()
-        for name in ("raw", "preprocessed", "results"):
-            folder = tmp_path_factory.mktemp(name)
-            setattr(folders, name, folder)
-            patch.setenv(f"nnUNet_{name}", str(folder))
+        folders = set_folders(patch, tmp_path_factory.mktemp("planned"))
         phantom.main(["-d", "900", "-n", "8"])
         plan.main(
             f"-d 900 -o {NUMBER} -patch_size 8 16 16 -query_size 6 -cycles 3 -folds 2 --preset cpu "

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fake_members import FakeEnsemble, fake_train
+from folders import set_folders
 
 from nnactive_ext.cli import phantom, plan
 from nnactive_ext.experiment import Experiment
@@ -27,16 +28,13 @@ PLAN = "-patch_size 8 16 16 -query_size 6 -cycles 3 -folds 2 --preset cpu --disa
 def honest_and_poisoned(tmp_path_factory):
     """Two experiments with one starting budget; in the second one's source every unannotated pool label is a lie."""
     with pytest.MonkeyPatch.context() as patch:
-        root = tmp_path_factory.mktemp("leak")
-        for name in ("raw", "preprocessed", "results"):
-            (root / name).mkdir()
-            patch.setenv(f"nnUNet_{name}", str(root / name))
+        folders = set_folders(patch, tmp_path_factory.mktemp("leak"))
         phantom.main(["-d", "900", "-n", "8"])
         plan.main(f"-d 900 -o 901 -name Honest {PLAN}".split())
         honest = Experiment.find(901)
 
-        source = root / "raw" / "Dataset900_Phantom"
-        poisoned_source = root / "raw" / "Dataset910_Phantom"
+        source = folders.raw / "Dataset900_Phantom"
+        poisoned_source = folders.raw / "Dataset910_Phantom"
         shutil.copytree(source, poisoned_source)
         start = honest.raw / "loop_000.json"
         _poison(poisoned_source / "labelsTr", honest, start)

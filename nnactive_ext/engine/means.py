@@ -68,12 +68,6 @@ def _add(target, values):
 
 
 @kernel
-def _sum(target, one, other):
-    for x in range(target.size):
-        target[x] = one[x] + other[x]
-
-
-@kernel
 def _weighted(target, values, weight):
     for x in range(target.size):
         target[x] = min(max(np.float64(weight[x]), 0.0), 1.0) * values[x]
@@ -117,14 +111,39 @@ def _row_sums(result, row, spare, width):
         step *= 4
 
 
+# Along y and z lines come in blocks as long as a window. A window is the end of one block and the beginning of the next, so
+# its sum is that of the last lines of the block before, summed backwards when it was complete, and the running sum of the
+# current block. Nothing is ever subtracted.
+
+
+@kernel
+def _add_line(running, line, j):
+    """``line`` is the ``j``-th of its block."""
+    if j == 0:
+        _copy(running, line)
+    else:
+        _add(running, line)
+
+
+@kernel
+def _window_sum(target, before, running, j, factor):
+    """``factor`` times the sum of the window that ends with the ``j``-th line of a block."""
+    if j == len(before) - 1:
+        _scaled(target, running, factor)
+    else:
+        _scaled_sum(target, before[j + 1], running, factor)
+
+
+@kernel
+def _sum_backwards(block):
+    """Each line becomes the sum of itself and those after it (but for the first, which nobody needs)."""
+    for i in range(len(block) - 2, 0, -1):
+        _add(block[i], block[i + 1])
+
+
 @kernel
 def _sum_planes(values, weight, weighted, height, width, sums, finite, first, last):
-    """Sums over ``height`` x ``width`` windows of the planes ``first`` to ``last``.
-
-    Along y in blocks of ``height`` rows: a window is the end of one block and the beginning of the next, so a sum is
-    that of a block's last rows, summed backwards when it is complete, and the running sum of the next. Nothing is ever
-    subtracted.
-    """
+    """Sums over ``height`` x ``width`` windows of the planes ``first`` to ``last``."""
     ny, nx = values.shape[1], values.shape[2]
     mx = nx - width + 1
     row = np.empty(nx, np.float64)
@@ -139,21 +158,14 @@ def _sum_planes(values, weight, weighted, height, width, sums, finite, first, la
             else:
                 _copy(row, values[z, y])
             j = y % height
-            line = current[j]
-            _row_sums(line, row, spare, width)
-            if j == 0:
-                _copy(running, line)
-            else:
-                _add(running, line)
-            if j == height - 1:
-                _copy(sums[z, y - height + 1], running)
-            elif y >= height:
-                _sum(sums[z, y - height + 1], before[j + 1], running)
+            _row_sums(current[j], row, spare, width)
+            _add_line(running, current[j], j)
+            if y >= height - 1:
+                _window_sum(sums[z, y - height + 1], before, running, j, 1.0)
             if j == height - 1 or y == ny - 1:
                 finite[z] &= np.isfinite(running.sum())
             if j == height - 1:
-                for i in range(height - 2, 0, -1):
-                    _add(current[i], current[i + 1])
+                _sum_backwards(current)
                 current, before = before, current
 
 
@@ -167,19 +179,12 @@ def _mean_columns(sums, depth, factor, finite, first, last):
     for y in range(first, last):
         for z in range(nz):
             j = z % depth
-            line = current[j]
-            _copy(line, sums[z, y])
-            if j == 0:
-                _copy(running, line)
-            else:
-                _add(running, line)
-            if j == depth - 1:
-                _scaled(sums[z - depth + 1, y], running, factor)
-            elif z >= depth:
-                _scaled_sum(sums[z - depth + 1, y], before[j + 1], running, factor)
+            _copy(current[j], sums[z, y])
+            _add_line(running, current[j], j)
+            if z >= depth - 1:
+                _window_sum(sums[z - depth + 1, y], before, running, j, factor)
             if j == depth - 1 or z == nz - 1:
                 finite[y] &= np.isfinite(running.sum())
             if j == depth - 1:
-                for i in range(depth - 2, 0, -1):
-                    _add(current[i], current[i + 1])
+                _sum_backwards(current)
                 current, before = before, current

@@ -30,20 +30,16 @@ def race(scores, maxima, starts, size, covered, allowed, beta, rng, picked, valu
 
     How many there are is returned.
     """
-    tz, ty, tx = maxima.shape
     tiles = np.empty(maxima.shape)  # ln of an upper bound of each tile's weight
     failures = np.zeros(maxima.shape, np.uint8)  # arrivals that did not count
-    rows = np.empty((tz, ty))
-    planes = np.empty(tz)
-    for z in range(tz):
-        for y in range(ty):
-            for x in range(tx):
-                tiles[z, y, x] = _bound(scores, maxima, z, y, x, beta)
-            rows[z, y] = _log_sum(tiles[z, y])
-        planes[z] = _log_sum(rows[z])
+    rows = np.empty(maxima.shape[:2])
+    planes = np.empty(maxima.shape[0])
+    region = np.zeros((3, 2), np.int64)
+    for axis in range(3):
+        region[axis, 1] = scores.shape[axis]
+    _set_bounds(scores, maxima, failures, beta, region, tiles, rows, planes)
     total = _log_sum(planes)
 
-    region = np.empty((3, 2), np.int64)
     weights = np.empty(SIDE**3)
     start = np.empty(3, np.int64)
     count, time = 0, -np.inf  # ln of the time at which the race stands
@@ -76,16 +72,22 @@ def race(scores, maxima, starts, size, covered, allowed, beta, rng, picked, valu
             start[axis] = starts[axis, start[axis]]
         count += 1
         take_box(scores, maxima, starts, size, start, size, covered, allowed, region)
-        for z in range(region[0, 0] // SIDE, (region[0, 1] - 1) // SIDE + 1):
-            for y in range(region[1, 0] // SIDE, (region[1, 1] - 1) // SIDE + 1):
-                for x in range(region[2, 0] // SIDE, (region[2, 1] - 1) // SIDE + 1):
-                    bound = _bound(scores, maxima, z, y, x, beta)
-                    if failures[z, y, x] < _PATIENCE or bound < tiles[z, y, x]:
-                        tiles[z, y, x] = bound
-                rows[z, y] = _log_sum(tiles[z, y])
-            planes[z] = _log_sum(rows[z])
+        _set_bounds(scores, maxima, failures, beta, region, tiles, rows, planes)
         total = _log_sum(planes)
     return count
+
+
+@kernel
+def _set_bounds(scores, maxima, failures, beta, region, tiles, rows, planes):
+    """Bounds of the tiles with a window in ``region``, and the sums they are in; a sum that is lower stays."""
+    for z in range(region[0, 0] // SIDE, (region[0, 1] - 1) // SIDE + 1):
+        for y in range(region[1, 0] // SIDE, (region[1, 1] - 1) // SIDE + 1):
+            for x in range(region[2, 0] // SIDE, (region[2, 1] - 1) // SIDE + 1):
+                bound = _bound(scores, maxima, z, y, x, beta)
+                if failures[z, y, x] < _PATIENCE or bound < tiles[z, y, x]:
+                    tiles[z, y, x] = bound
+            rows[z, y] = _log_sum(tiles[z, y])
+        planes[z] = _log_sum(rows[z])
 
 
 @kernel

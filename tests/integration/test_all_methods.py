@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from folders import set_folders
 
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json
@@ -30,11 +31,7 @@ def typed(line: str) -> None:
 def experiment_of(tmp_path_factory):
     """The finished experiment of a method; all are planned from one phantom and start from the patches of the first."""
     with pytest.MonkeyPatch.context() as patch:
-        root = tmp_path_factory.mktemp("methods")
-        for name in ("raw", "preprocessed", "results"):
-            (root / name).mkdir()
-            patch.setenv(f"nnUNet_{name}", str(root / name))
-        patch.delenv("nnUNet_extTrainer", raising=False)
+        set_folders(patch, tmp_path_factory.mktemp("methods"))
         typed("nnactive_phantom -d 900 -n 6")
         numbers: dict[str, int] = {}
 
