@@ -1,0 +1,1 @@
+"""The annotation loop with people: tasks out to their viewers, answers back in."""

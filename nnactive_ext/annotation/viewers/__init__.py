@@ -1,0 +1,1 @@
+"""What each viewer opens: one file per viewer."""

@@ -1,0 +1,1 @@
+"""A folder of images as people have them, found, named and checked."""
