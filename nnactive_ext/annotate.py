@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from nnactive_ext.annotators import Annotator, SimulatedAnnotator
+from nnactive_ext.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import write_json
@@ -20,8 +20,12 @@ from nnactive_ext.timing import Timing
 
 
 def annotator_of(experiment: Experiment) -> Annotator:
+    if experiment.plan.human:
+        return HumanAnnotator(experiment)
     if experiment.plan.annotator != "simulated":
-        raise NnActiveError(f"{experiment.name}: the annotator {experiment.plan.annotator!r} is not known; use 'simulated'.")
+        raise NnActiveError(
+            f"{experiment.name}: the annotator {experiment.plan.annotator!r} is neither 'simulated' nor 'human'."
+        )
     return SimulatedAnnotator(experiment.source)
 
 
@@ -33,11 +37,16 @@ def annotate_cycle(experiment: Experiment, cycle: int, progress: bool = True) ->
     """
     changed = by_case(read_loop(loop_file(experiment.raw, cycle), experiment.dataset.file_ending))
     experiment.plan.check(experiment.annotated_patches(cycle), loop_file(experiment.raw, cycle))
+    return relabel(experiment, cycle, list(changed), progress)
+
+
+def relabel(experiment: Experiment, cycle: int, cases: list[str], progress: bool = True) -> tuple[str, ...]:
+    """Write the labels of ``cases`` anew, preprocess these again, and settle on ``cycle``; returns warnings."""
     timing = Timing(experiment, cycle - 1)  # the query and its annotation end the cycle that asked
     with timing.of("annotate"):
-        counts = write_labels(experiment, cycle, list(changed), progress)
+        counts = write_labels(experiment, cycle, cases, progress)
     with timing.of("preprocess"):
-        refresh(experiment.dataset, experiment.preprocessed, changed, experiment.plan.processes, progress)
+        refresh(experiment.dataset, experiment.preprocessed, cases, experiment.plan.processes, progress)
     return settle(experiment, cycle, {**experiment.state["annotated"], **counts})
 
 
@@ -51,8 +60,7 @@ def write_labels(experiment: Experiment, cycle: int, cases: list[str], progress:
         partial, properties = annotator.annotate(case, patches.get(case, []))
         file = experiment.raw / "labelsTr" / f"{case}{dataset.file_ending}"
         write_label(file, partial, dataset.reader_writer, properties)
-        if case in patches:
-            counts[case] = count_voxels(partial, dataset.labels.ignore)
+        counts[case] = count_voxels(partial, dataset.labels.ignore)
     return counts
 
 
@@ -60,7 +68,7 @@ def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[i
     """Write the splits over the annotated cases, then the state: from now on the labels are those of ``cycle``."""
     plan = experiment.plan
     voxels = {case: {int(k): int(v) for k, v in counts.items()} for case, counts in sorted(annotated.items())}
-    voxels = {case: counts for case, counts in voxels.items() if counts}
+    voxels = {case: counts for case, counts in voxels.items() if counts and case in plan.pool}
     splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"))
     folder = experiment.preprocessed.folder
     write_json(folder / "splits_final.json", splits)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
+from nnactive_ext.annotation.answers import Book, labels_of
+from nnactive_ext.annotation.given import given_labels
+from nnactive_ext.annotation.ledger import Ledger
+from nnactive_ext.annotation.places import place_of
+from nnactive_ext.annotation.queue import all_tasks
 from nnactive_ext.dataset import Dataset
+from nnactive_ext.experiment import Experiment
 from nnactive_ext.labels import blank, fill
 from nnactive_ext.patch import Patch
 
@@ -29,3 +36,31 @@ class SimulatedAnnotator:
         answers, properties = self.reference.reader_writer.read_seg(str(self.reference.cases[case].label))
         partial = blank(answers.shape[1:], self.reference.labels.ignore)
         return fill(partial, patches, answers[0]), properties
+
+
+@dataclass(frozen=True)
+class HumanAnnotator:
+    """Puts together what people handed in: label maps that were there from the start, and the answers that count."""
+
+    experiment: Experiment
+
+    @cached_property
+    def _answers(self) -> tuple[Ledger, Book, dict[Patch, str]]:
+        ledger = Ledger(self.experiment.annotation)
+        tasks = {task.patch: task.id for task in all_tasks(self.experiment)}
+        return ledger, Book.of(ledger), tasks
+
+    def annotate(self, case: str, patches: Iterable[Patch]) -> tuple[np.ndarray, dict[str, Any]]:
+        ledger, book, tasks = self._answers
+        ignore = self.experiment.dataset.labels.ignore
+        space, properties = place_of(self.experiment, case)
+        partial = given_labels(self.experiment, case)
+        if partial is None:
+            partial = blank(space.shape, ignore)
+        for patch in patches:
+            answer = labels_of(ledger, book, tasks[patch], ignore)
+            if answer is not None:
+                box = partial[patch.slices]
+                # What an answer leaves open keeps what is known of it.
+                box[...] = np.where(answer == ignore, box, answer)
+        return partial, properties

@@ -13,6 +13,8 @@ from nnactive_ext.patch import Triple, clipped_size
 
 PATCHES_PER_CLASS = 50
 """Per foreground class and query (D.5); 100 for classes expected to vary much, such as tumours."""
+MIN_CYCLES = 5
+"""Counting cycle 0 (D.5); more are fine."""
 SHARE_OF_TEST_CASES = 0.25
 
 

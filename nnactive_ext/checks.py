@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ from scipy import ndimage
 
 from nnactive_ext.dataset import Case, Dataset, Labels
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.intake.nifti import brief, what_itk_hides
 from nnactive_ext.parallel import default_processes, map_cases
 from nnactive_ext.patch import Triple, triple
 
@@ -47,14 +45,14 @@ def measure(dataset: Dataset, processes: int | None = None, progress: bool = Tru
 def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
     case, reader, labels = job
     nothing = Measured((0, 0, 0), (1.0, 1.0, 1.0))
-    problems = [problem for file in (*case.images, case.label) if (problem := _what_itk_hides(file))]
+    problems = [problem for file in (*case.images, case.label) if (problem := what_itk_hides(file))]
     if problems:
         return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
     try:
         image, properties = reader.read_images([str(file) for file in case.images])
     except Exception as error:
         files = ", ".join(map(str, case.images))
-        return Measured(nothing.shape, nothing.spacing, problems=(f"{files}: cannot be read as one image: {_brief(error)}",))
+        return Measured(nothing.shape, nothing.spacing, problems=(f"{files}: cannot be read as one image: {brief(error)}",))
     for channel, file in zip(image, case.images, strict=False):
         bad = channel.size - int(np.isfinite(channel).sum())
         if bad:
@@ -69,7 +67,7 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
     try:
         label, label_properties = reader.read_seg(str(case.label))
     except Exception as error:
-        problems.append(f"{case.label}: cannot be read: {_brief(error)}")
+        problems.append(f"{case.label}: cannot be read: {brief(error)}")
         return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
     difference = _geometry_difference(image.shape[1:], properties, label.shape[1:], label_properties)
     if difference:
@@ -83,43 +81,13 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         problems.append(f"{case.label}: label values not in dataset.json: {shown}.")
     if problems:
         return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
-    # Components are sought in each label's bounding box only: most structures fill a small part of an image.
-    boxes = dict(enumerate(ndimage.find_objects(label.astype(np.int32)), start=1))
-    extents = {int(v): _largest_component_mm(label[boxes[int(v)]] == v, spacing) for v in values if v in labels.foreground}
+    extents = largest_components_mm(label, spacing, [int(v) for v in values if v in labels.foreground])
     return Measured(
         triple(image.shape[1:]),
         tuple(float(s) for s in spacing),  # type: ignore[arg-type]
         {int(v): int(n) for v, n in zip(values, counts, strict=True)},
         extents,
     )
-
-
-def _what_itk_hides(file: Path) -> str:
-    """What is wrong with a NIfTI file though ITK reads it: it takes NaN, infinity and all that a file cut short lacks
-    for 0, without a word. Empty if nothing is, and for other formats."""
-    if not file.name.endswith((".nii", ".nii.gz")):
-        return ""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        if file.suffix == ".gz":
-            with gzip.open(file) as stream:  # to its end, where the checksum is
-                while stream.read(1 << 20):
-                    pass
-        image: Any = nibabel.load(file)
-        if image.get_data_dtype().kind != "f" and file.suffix == ".gz":
-            return ""
-        voxels = np.asanyarray(image.dataobj)
-        bad = voxels.size - int(np.isfinite(voxels).sum())
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
-        return f"{file}: damaged or cut short: {_brief(error)}"
-    return f"{file}: {bad} voxels are NaN or infinite." if bad else ""
-
-
-def _brief(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def _geometry_difference(shape: tuple, properties: dict, label_shape: tuple, label_properties: dict) -> str:
@@ -144,6 +112,15 @@ def _is_numeric(value: Any) -> bool:
 
 def _numbers(value: Any) -> str:
     return "(" + ", ".join(f"{v:.4g}" for v in np.asarray(value, float).ravel()) + ")"
+
+
+def largest_components_mm(
+    label: np.ndarray, spacing: Sequence[float], values: Sequence[int]
+) -> dict[int, tuple[float, float, float]]:
+    """The bounding box in mm (z, y, x) of the largest connected component of each of ``values`` that ``label`` holds."""
+    # Components are sought in each label's bounding box only: most structures fill a small part of an image.
+    boxes = dict(enumerate(ndimage.find_objects(label.astype(np.int32)), start=1))
+    return {value: _largest_component_mm(label[boxes[value]] == value, np.asarray(spacing)) for value in values}
 
 
 def _largest_component_mm(mask: np.ndarray, spacing: np.ndarray) -> tuple[float, float, float]:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 
-from nnactive_ext.annotate import settle, write_labels
+from nnactive_ext.annotate import write_labels
 from nnactive_ext.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment import INCOMPLETE, Experiment
 from nnactive_ext.files import write_json
-from nnactive_ext.fingerprint import write_fingerprint
 from nnactive_ext.loops import entry, loop_file, read_loop, write_loop
 from nnactive_ext.plan import PLAN_FILE, Plan
 from nnactive_ext.pool import pool_cases, request_for
-from nnactive_ext.preprocessing import Preprocessed, preprocess
-from nnactive_ext.presets import shrink_for_cpu
+from nnactive_ext.prepare import prepare
 from nnactive_ext.query_methods.base import Query, ScoredPatch
 from nnactive_ext.query_methods.starting_budget import starting_budget
 
@@ -43,8 +40,6 @@ def check_number(number: int) -> None:
 def create(
     plan: Plan,
     source: Dataset,
-    preset: str | None = None,
-    planner: str = "ExperimentPlanner",
     start_from: Path | None = None,
     progress: bool = True,
 ) -> tuple[Experiment, tuple[str, ...]]:
@@ -54,7 +49,7 @@ def create(
     """
     experiment = Experiment(plan.dataset, plan)
     ending = source.file_ending
-    with _new_folders(experiment):
+    with new_folders(experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name):
         _write_dataset_json(experiment, plan, source)
         if start_from:
             start = _start_from(start_from, plan, ending)
@@ -71,21 +66,17 @@ def create(
             {"method": "starting_budget", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)},
         )
         counts = write_labels(experiment, 0, list(plan.pool), progress)
-        folder = experiment.preprocessed.folder
-        write_fingerprint(experiment.dataset, folder / "dataset_fingerprint.json", plan.processes, progress)
-        plan = replace(plan, plans_identifier=_nnunet_plans(experiment, planner, preset))
-        experiment = Experiment(plan.dataset, plan)
-        preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
-        warnings = settle(experiment, 0, counts)
+        plan, warnings = prepare(experiment, counts, progress)
         plan.write(experiment.raw)
     return Experiment(plan.dataset), (*start.warnings, *warnings)
 
 
 @contextmanager
-def _new_folders(experiment: Experiment) -> Iterator[None]:
+def new_folders(*wanted: Path) -> Iterator[None]:
+    """Make folders that vanish again if anything goes wrong in the block, also by a kill (see :func:`check_number`)."""
     folders: list[Path] = []
     try:
-        for folder in (experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name):
+        for folder in wanted:
             folder.mkdir(parents=True)
             folders.append(folder)
             (folder / INCOMPLETE).touch()
@@ -125,23 +116,3 @@ def _start_from(file: Path, plan: Plan, ending: str) -> Query:
     patches = read_loop(file, ending)
     plan.check(patches, file)
     return Query(tuple(ScoredPatch(patch, 0.0, 0.0, "given") for patch in patches))
-
-
-def _nnunet_plans(experiment: Experiment, planner: str, preset: str | None) -> str:
-    """Let nnU-Net plan and return its plans' name; what it prints goes into a log file beside the plans."""
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiments
-
-    folder = nnunet_folder("nnUNet_preprocessed") / experiment.name
-    # With 0 loader processes the planner calls torch.set_num_threads(0) and dies.
-    loaders = os.environ.pop("nnUNet_n_proc_DA", None)
-    try:
-        with open(folder / "nnactive_planning.log", "w", encoding="utf-8") as log, redirect_stdout(log):
-            identifier = plan_experiments([int(experiment.name[7:10])], experiment_planner_class_name=planner)
-    finally:
-        if loaders is not None:
-            os.environ["nnUNet_n_proc_DA"] = loaders
-    planned = Preprocessed(folder, identifier, experiment.plan.configuration)
-    planned.manager()  # an unknown configuration is an error here, before anything is preprocessed
-    if preset == "cpu":
-        write_json(folder / f"{identifier}.json", shrink_for_cpu(planned.plans, planned.configuration))
-    return identifier

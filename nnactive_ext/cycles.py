@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from nnactive_ext.annotate import annotate_cycle
+from nnactive_ext.annotation.closing import TasksOpen, close_cycle
 from nnactive_ext.ensemble import Ensemble, fold_folder
 from nnactive_ext.errors import PoolExhausted
 from nnactive_ext.evaluation import evaluate, result_file
@@ -39,10 +40,15 @@ def run_cycles(
     """Train, evaluate, query and annotate until the planned cycles are done.
 
     ``accumulators``: see :class:`nnactive_ext.statistics.RunningStatistics`.
-    Raises :class:`PoolExhausted` after the last cycle the pool could feed.
+    Raises :class:`PoolExhausted` after the last cycle the pool could feed. Where people annotate it ends, too, when the
+    boxes are chosen and it is their turn.
     """
     plan = experiment.plan
-    finish_annotation(experiment, progress, say)
+    try:
+        finish_annotation(experiment, progress, say)
+    except TasksOpen as error:
+        say(str(error))
+        return
     steps = Progress(experiment, say)
     while True:
         cycle = experiment.state["cycle"]
@@ -56,7 +62,7 @@ def run_cycles(
         if not result_file(experiment, cycle).is_file():
             steps.next(cycle, "evaluating the test set")
             with timing.of("evaluate"):
-                evaluate(experiment, tools.open_ensemble(experiment, folds), progress)
+                evaluate(experiment, partial(tools.open_ensemble, experiment, folds), progress)
             say(cycle_table(experiment))
         if cycle >= plan.cycles - 1:
             return
@@ -69,6 +75,8 @@ def run_cycles(
         steps.next(cycle, "querying the pool")
         ask = partial(query_cycle, experiment, tools.open_ensemble, folds, progress=progress, accumulators=accumulators)
         query_and_annotate(experiment, ask, progress, say, go_on=True)
+        if plan.human:
+            return
 
 
 def query_and_annotate(
@@ -86,6 +94,11 @@ def query_and_annotate(
         say(f"WARNING: {warning}")
     if not chosen.patches:
         raise PoolExhausted(f"The pool of {experiment.name} is used up: not one more patch fits. Nothing was changed.")
+    if experiment.plan.human:
+        number = int(experiment.name[7:10])
+        say(f"{len(chosen.patches)} patches chosen: {loop_file(experiment.raw, experiment.last_loop)}")
+        say(f"Next: nnactive_annotate export -d {number}")
+        return
     finish_annotation(experiment, progress, say)
     cycle = experiment.state["cycle"]
     say(f"{len(chosen.patches)} patches chosen and annotated: {loop_file(experiment.raw, cycle)}")
@@ -94,9 +107,16 @@ def query_and_annotate(
 
 
 def finish_annotation(experiment: Experiment, progress: bool = True, say: Callable[[str], None] = print) -> bool:
-    """Annotate the loops whose patches are chosen but whose labels are not in place; whether there were any."""
+    """Annotate the loops whose patches are chosen but whose labels are not in place; whether there were any.
+
+    Where people annotate, one with fewer tasks done than the plan's share raises :class:`TasksOpen` and stays as it is.
+    """
     pending = range(experiment.state["cycle"] + 1, experiment.last_loop + 1)
     for cycle in pending:
-        for warning in annotate_cycle(experiment, cycle, progress):
+        if experiment.plan.human:
+            warnings = close_cycle(experiment, cycle, progress=progress)
+        else:
+            warnings = annotate_cycle(experiment, cycle, progress)
+        for warning in warnings:
             say(f"WARNING: {warning}")
     return bool(pending)

@@ -50,6 +50,11 @@ class Labels:
         return any(isinstance(v, (list, tuple)) and len(v) > 1 for n, v in self.names.items() if n != "ignore")
 
     @property
+    def order(self) -> tuple[int, ...] | None:
+        """The label each region is painted with, in the network's order; None without regions."""
+        return self.regions_class_order if self.regions else None
+
+    @property
     def foreground(self) -> dict[int, str]:
         """Foreground label value -> name; a value that only occurs inside regions is called by its number."""
         single = {int(v): n for n, v in self.names.items() if n != "ignore" and not isinstance(v, (list, tuple))}
@@ -132,8 +137,8 @@ class Dataset:
             raise NnActiveError(f"{self.folder / 'dataset.json'}: {error}") from None
 
     @cached_property
-    def cases(self) -> dict[str, Case]:
-        """All cases by name, sorted; every file they need exists."""
+    def entries(self) -> dict[str, Case]:
+        """All cases by name, sorted, whether or not their files exist."""
         if "dataset" in self.json:
             try:
                 found = {
@@ -145,6 +150,12 @@ class Dataset:
                 raise NnActiveError(f"{file}: each entry of dataset needs images (a list of files) and label.") from None
         else:
             found = self._listed()
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def cases(self) -> dict[str, Case]:
+        """All cases by name, sorted; every file they need exists."""
+        found = self.entries
         channels = len(self.json["channel_names"])
         problems = [
             f"{self.folder / 'dataset.json'}: {case.name} has {len(case.images)} images for {channels} channels."
@@ -161,7 +172,7 @@ class Dataset:
             problems = [f"{self.folder / 'imagesTr'}: no image called CASE_0000{self.file_ending}."]
         if problems:
             raise NnActiveError("\n".join(problems))
-        return dict(sorted(found.items()))
+        return found
 
     def _path(self, text: str) -> Path:
         path = Path(os.path.expandvars(text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def result_file(experiment: Experiment, cycle: int) -> Path:
     return experiment.results / f"cycle_{cycle:03d}.json"
 
 
-def evaluate(experiment: Experiment, ensemble: Ensemble, progress: bool = True) -> dict[str, Any]:
+def evaluate(experiment: Experiment, open_ensemble: Callable[[], Ensemble], progress: bool = True) -> dict[str, Any]:
     """Mean Dice on the test set and the annotation it rests on; written to ``cycle_NNN.json``.
 
     Voxels the reference marks as ``ignore`` do not count. NaN (a class absent in prediction and reference) is null.
@@ -30,14 +30,18 @@ def evaluate(experiment: Experiment, ensemble: Ensemble, progress: bool = True) 
     source, cycle = experiment.source, experiment.state["cycle"]
     labels = source.labels
     per_case = {}
+    # A roll-out has no test set, and needs no members here.
+    ensemble = open_ensemble() if experiment.plan.test else None
     for case in tqdm(experiment.test_cases(), desc="Evaluating the test set", disable=not progress):
         reference, _ = source.reader_writer.read_seg(str(case.label))
         try:
+            assert ensemble is not None
             prediction = ensemble.segment(case)
         except RuntimeError as error:  # torch's, for want of memory or because of infinite logits
             raise NnActiveError(f"{case.name}: its prediction failed: {error}") from error
         per_case[case.name] = dice_per_case(prediction, reference[0], labels.classes, labels.ignore)
-    dice = aggregate(per_case)
+    nothing = dict.fromkeys(labels.classes, math.nan)
+    dice = aggregate(per_case or {"": nothing})
     result = {
         "cycle": cycle,
         "mean_dice": _number(dice.mean),

@@ -96,7 +96,14 @@ class Experiment:
         return last_loop(self.raw)
 
     def annotated_patches(self, upto: int | None = None) -> list[Patch]:
-        return read_loops(self.raw, self.dataset.file_ending, upto)
+        """The patches of all loops up to a cycle (or of all), but for those in cases that were dropped from the pool."""
+        patches = read_loops(self.raw, self.dataset.file_ending, upto)
+        return [patch for patch in patches if patch.case not in self.plan.dropped]
+
+    @property
+    def annotation(self) -> Path:
+        """What annotators handed in, and the label maps that were there before."""
+        return self.raw / "annotation"
 
     def folds(self) -> list[int]:
         """The folds that exist for the current labels: the planned ones, or fewer where few cases are annotated."""

@@ -24,11 +24,13 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that was decided before the first label was drawn; it never changes while the experiment runs.
+    """Everything that was decided; what ``nnactive_change`` altered since is in ``changes``, with what it was before.
 
     ``source`` is the dataset with the images (and, in a simulation, the reference labels), relative to the
     experiment's raw folder where possible. ``patch_size_mm`` is the query patch along (z, y, x); each case has it in
-    voxels of its own spacing. ``cycles`` counts cycle 0, so ``cycles - 1`` queries are planned.
+    voxels of its own spacing. ``cycles`` counts cycle 0, so ``cycles - 1`` queries are planned. ``annotator`` is
+    ``"simulated"`` or ``"human"``; for the latter, training may start when this ``share`` of a cycle's tasks is done, and
+    ``expert`` is who hands in what nobody signs. ``dropped``: cases that were taken out of the pool.
     """
 
     experiment: str
@@ -44,20 +46,36 @@ class Plan:
     method: str
     method_options: Mapping[str, str] = field(default_factory=dict)
     annotator: str = "simulated"
+    share: float = 1.0
+    expert: str = ""
+    dropped: tuple[str, ...] = ()
     folds: int = 5
     configuration: str = "3d_fullres"
     trainer: str = "nnActiveTrainer"
+    planner: str = "ExperimentPlanner"
+    preset: str | None = None
     plans_identifier: str = "nnUNetPlans"
     processes: int = 1
     pool_foreground_voxels: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[tuple[str, str, str], ...] = ()
+    changes: tuple[Mapping[str, Any], ...] = ()
 
     def patch_size(self, case: str) -> Triple:
         """The query patch in voxels (z, y, x) of ``case``, clipped to its image."""
         geometry = self.pool[case]
         voxels = [max(1, round(mm / s)) for mm, s in zip(self.patch_size_mm, geometry.spacing, strict=True)]
         return clipped_size(voxels, geometry.shape)
+
+    @property
+    def human(self) -> bool:
+        return self.annotator == "human"
+
+    @property
+    def queries(self) -> int:
+        """The queries planned at first: schedules over the cycles end with them, however many more are made."""
+        first = next((change["before"] for change in self.changes if change["what"] == "cycles"), self.cycles)
+        return int(first) - 1
 
     def check(self, patches: Sequence[Patch], file: Path) -> None:
         """Patches read from ``file`` that are not in the pool, not inside their image, or there twice are an error.
@@ -67,6 +85,8 @@ class Plan:
         seen: set[Patch] = set()
         for patch in patches:
             geometry = self.pool.get(patch.case)
+            if patch.case in self.dropped:
+                continue
             if geometry is None:
                 problem = f"{patch.case} is not a case of the pool"
             elif not patch.inside(geometry.shape):
@@ -103,6 +123,8 @@ def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "pool": pool,
         "test": tuple(content["test"]),
+        "dropped": tuple(content.get("dropped", ())),
         "patch_size_mm": tuple(float(v) for v in content["patch_size_mm"]),
         "decisions": tuple(tuple(row) for row in content["decisions"]),
+        "changes": tuple(content.get("changes", ())),
     }

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from nnactive_ext.budget import (
+    MIN_CYCLES,
     PATCHES_PER_CLASS,
     SHARE_OF_TEST_CASES,
     capacity,
@@ -44,6 +45,7 @@ class Wishes:
     folds: int = 5
     configuration: str = "3d_fullres"
     trainer: str | None = None
+    planner: str = "ExperimentPlanner"
     preset: str | None = None
     processes: int | None = None
 
@@ -98,11 +100,14 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
         folds=wishes.folds,
         configuration=wishes.configuration,
         trainer=wishes.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
+        planner=wishes.planner,
+        preset=wishes.preset,
         processes=wishes.processes or default_processes(sum(float(np.prod(c.shape)) for c in cases)),
         pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
         versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
     )
-    return _with_budget(plan, source, wishes, rows)
+    plan = with_budget(plan, list(source.labels.foreground.values()), str(source.folder), wishes, rows)
+    return replace(plan, source=_relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset))
 
 
 def _split(names: list[str]) -> tuple[list[str], list[str]]:
@@ -115,29 +120,37 @@ def _split(names: list[str]) -> tuple[list[str], list[str]]:
     return [name for name in names if name not in test], sorted(test)
 
 
-def _with_budget(plan: Plan, source: Dataset, wishes: Wishes, rows: list[tuple[str, str, str]]) -> Plan:
+def with_budget(
+    plan: Plan, names: Sequence[str], where: str, wishes: Wishes, rows: list[tuple[str, str, str]], hard: Sequence[str] = ()
+) -> Plan:
+    """``plan`` with query size and starting budget for the foreground classes ``names``, of which the ``hard`` ones get
+    twice as many patches; the decisions are added to ``rows``. ``where`` the images are is for messages."""
     shapes = {name: geometry.shape for name, geometry in plan.pool.items()}
     room = capacity(shapes, {name: plan.patch_size(name) for name in plan.pool})
-    classes = len(source.labels.foreground)
+    classes = len(names)
     rows.append(("room in the pool", f"{room} patches", "the most disjoint patches it can hold"))
     if wishes.query_size is not None:
         query, why = wishes.query_size, "as asked for"
     else:
-        query, why = PATCHES_PER_CLASS * classes, f"{PATCHES_PER_CLASS} for each of {classes} classes (D.5)"
+        query, why = PATCHES_PER_CLASS * (classes + len(hard)), f"{PATCHES_PER_CLASS} for each of {classes} classes (D.5)"
+        if hard:
+            why = f"{why[:-6]}, {2 * PATCHES_PER_CLASS} where hard ({', '.join(hard)}) (D.5)"
         if query * wishes.cycles > room // 2:
             query = max(1, room // 2 // wishes.cycles)
             why += f", lowered so that {wishes.cycles} cycles take at most half of the pool"
     starting = wishes.starting_budget if wishes.starting_budget is not None else query
-    if query < 1 or starting < 1:
+    if query < 1 or starting < (0 if plan.human else 1):
         raise NnActiveError("The query size and the starting budget must be at least 1 patch.")
     first = starting + (query if wishes.cycles > 1 else 0)
     if first > room:
         raise PoolExhausted(
-            f"The pool of {source.folder} can hold {room} disjoint patches, but the starting budget and the first query "
+            f"The pool of {where} can hold {room} disjoint patches, but the starting budget and the first query "
             f"need {first}. Ask for fewer patches (-query_size, -starting_budget) or smaller ones (-patch_size)."
         )
     total = starting + (wishes.cycles - 1) * query
-    rows.append(("starting budget", f"{starting} patches", "as asked for" if wishes.starting_budget else "= query size"))
+    rows.append(
+        ("starting budget", f"{starting} patches", "= query size" if wishes.starting_budget is None else "as asked for")
+    )
     rows.append(("query size", f"{query} patches", why))
     rows.append(("cycles", str(wishes.cycles), f"{wishes.cycles - 1} queries; {total} patches in all"))
     if total > room:
@@ -151,8 +164,9 @@ def _with_budget(plan: Plan, source: Dataset, wishes: Wishes, rows: list[tuple[s
     rows.append(("ensemble", f"{plan.folds} members", "one for each cross-validation fold"))
     rows.append(("trainer", plan.trainer, "small plans for a CPU" if wishes.preset == "cpu" else "200 epochs unless named"))
     rows.append(("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded"))
-    content = {**vars(plan), "query_size": query, "starting_budget": starting, "decisions": tuple(rows)}
-    return Plan(**{**content, "source": _relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset)})
+    if plan.cycles < MIN_CYCLES:
+        rows.append(("WARNING", "few cycles", f"fewer than {MIN_CYCLES} (D.5)"))
+    return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(rows))
 
 
 def _relative(folder: Path, start: Path) -> str:

@@ -6,7 +6,9 @@ from functools import partial
 
 import numpy as np
 
+from nnactive_ext.annotation.given import given_patches
 from nnactive_ext.dataset import Dataset
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.loops import by_case
 from nnactive_ext.query_methods.base import PoolCase, Request
@@ -18,7 +20,9 @@ def pool_cases(experiment: Experiment, references: bool) -> dict[str, PoolCase]:
     ``references``: give access to the reference labels; only for methods that simulate a person looking for structures.
     """
     plan = experiment.plan
-    chosen = by_case(experiment.annotated_patches())
+    if references and plan.human:
+        raise NnActiveError(f"{experiment.name} has no reference labels: choose a method that does without, such as random.")
+    chosen = by_case([*given_patches(experiment), *experiment.annotated_patches()])
     return {
         name: PoolCase(
             name,
@@ -39,4 +43,4 @@ def _reference(source: Dataset, name: str) -> np.ndarray:
 def request_for(experiment: Experiment, n: int, cycle: int) -> Request:
     """A request for ``n`` patches in ``cycle`` (the cycle whose members score; -1 for the starting budget)."""
     labels, plan = experiment.source.labels, experiment.plan
-    return Request(n=n, classes=labels.channels, labels=labels.foreground, seed=plan.seed, cycle=cycle, queries=plan.cycles - 1)
+    return Request(n=n, classes=labels.channels, labels=labels.foreground, seed=plan.seed, cycle=cycle, queries=plan.queries)

@@ -109,10 +109,10 @@ def quick_planning(monkeypatch: pytest.MonkeyPatch, planned_template: SimpleName
     """nnactive_plan with nnU-Net's planner replaced by the plans it made for the session's experiment."""
     source = planned_template.preprocessed / PLANNED / "nnUNetPlans.json"
 
-    def plans(experiment, planner, preset):
+    def plans(experiment):
         shutil.copy(source, experiment.preprocessed.folder / source.name)
         return "nnUNetPlans"
 
-    monkeypatch.setattr("nnactive_ext.create._nnunet_plans", plans)
+    monkeypatch.setattr("nnactive_ext.prepare.nnunet_plans", plans)
     monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
     return plans

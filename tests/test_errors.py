@@ -556,7 +556,7 @@ def test_one_command_at_a_time_and_a_killed_one_does_not_block(planned, holder, 
 def test_what_a_killed_plan_left_is_replaced(tiny, nnunet_folders, monkeypatch, refuses):
     child = os.fork()
     if child == 0:  # pragma: no cover
-        monkeypatch.setattr("nnactive_ext.create.preprocess", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr("nnactive_ext.prepare.preprocess", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         try:
             plan.main(PLANNING.split())
         finally:
@@ -589,7 +589,7 @@ def test_an_interrupted_plan_leaves_nothing(tiny, monkeypatch, refuses):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nnactive_ext.create.preprocess", interrupt)
+    monkeypatch.setattr("nnactive_ext.prepare.preprocess", interrupt)
     refuses(plan.main, PLANNING, "Interrupted", status=130)
 
 

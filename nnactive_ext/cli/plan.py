@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.failing import failing_clearly
 from nnactive_ext.cli.options import DEFAULT_METHOD, add_method, add_quiet, method_and_options
+from nnactive_ext.errors import NnActiveError
+
+if TYPE_CHECKING:
+    from nnactive_ext.planning import Wishes
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_plan",
-        description="Makes an experiment with a simulated annotator from a fully labelled nnU-Net dataset, which is "
-        "neither changed nor copied: splits it into pool and test set, sizes patches and budgets, draws the starting "
-        "budget, writes partial labels, and lets nnU-Net plan and preprocess.",
+        description="Makes an experiment. From a fully labelled nnU-Net dataset (-d), with a simulated annotator: splits "
+        "it into pool and test set, sizes patches and budgets, draws the starting budget, writes partial labels, and lets "
+        "nnU-Net plan and preprocess. From a folder of images (-i), for people who annotate: checks every file, sizes "
+        "patches and budgets, and makes the first tasks. Images are neither changed nor copied.",
     )
-    made.add_argument("-d", required=True, metavar="DATASET", help="number, name or folder of the labelled dataset")
+    source = made.add_mutually_exclusive_group(required=True)
+    source.add_argument("-d", metavar="DATASET", help="number, name or folder of the labelled dataset")
+    source.add_argument(
+        "-i", type=Path, metavar="FOLDER", help="folder of images: a file or folder per case, any common format"
+    )
     made.add_argument("-o", required=True, type=int, metavar="NUMBER", help="number of the new dataset, e.g. 504")
     made.add_argument("-name", metavar="NAME", help="name of the new dataset (default: that of DATASET)")
     made.add_argument(
@@ -38,6 +48,28 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--preset", choices=("cpu",), help="cpu: a network small enough for two cores")
     made.add_argument("-np", type=int, metavar="N", help="processes for reading and preprocessing")
     add_quiet(made)
+    rollout = made.add_argument_group("roll-out (with -i)")
+    rollout.add_argument("--labels", nargs="+", metavar="NAME", help="the structures to be labelled, e.g. liver tumour")
+    rollout.add_argument(
+        "-channels", nargs="+", metavar="NAME", help="of each case's images, e.g. CT, or T1 T2 (default: guessed)"
+    )
+    rollout.add_argument("-pattern", metavar="PATTERN", help="of the files, e.g. '{case}_{channel}' or '{case}/{channel}'")
+    rollout.add_argument(
+        "-label_maps", type=Path, metavar="FOLDER", help="label maps of some cases, dense or partial, named like them"
+    )
+    rollout.add_argument("-label_pattern", default="{case}", metavar="PATTERN", help="of their names (default: %(default)s)")
+    rollout.add_argument("-structures", nargs="+", default=(), metavar="NAME=MM", help="how large they are, e.g. tumour=25")
+    rollout.add_argument(
+        "--hard", nargs="+", default=(), metavar="NAME", help="labels that vary much: 100 patches a query, not 50"
+    )
+    rollout.add_argument("-share", type=float, default=1.0, help="of a cycle's tasks that must be done to train (default: 1)")
+    rollout.add_argument("-expert", default="", metavar="NAME", help="who annotates, where nothing else is said")
+    rollout.add_argument(
+        "-minutes_per_box", type=float, default=3.0, metavar="MIN", help="for the estimate (default: %(default)s)"
+    )
+    rollout.add_argument("-training_hours", type=float, default=2.0, metavar="H", help="of one member (default: %(default)s)")
+    rollout.add_argument("-expert_rate", type=float, default=100.0, metavar="MONEY", help="per hour (default: %(default)s)")
+    rollout.add_argument("-machine_rate", type=float, default=2.0, metavar="MONEY", help="per hour (default: %(default)s)")
     return made
 
 
@@ -49,20 +81,79 @@ def main(args: list[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
-    from nnactive_ext.checks import measure
-    from nnactive_ext.create import check_number, create
-    from nnactive_ext.dataset import find_dataset
+    from nnactive_ext.create import check_number
     from nnactive_ext.environment import require_nnunet_folders
     from nnactive_ext.experiment import locked
-    from nnactive_ext.loops import read_loop
-    from nnactive_ext.planning import Wishes, decide
-    from nnactive_ext.report import plan_table
 
     require_nnunet_folders()
+    with locked(options.o):
+        check_number(options.o)
+        if options.i:
+            _rollout(options)
+        else:
+            _simulation(options)
+
+
+def _simulation(options: argparse.Namespace) -> None:
+    from nnactive_ext.checks import measure
+    from nnactive_ext.create import create
+    from nnactive_ext.dataset import find_dataset
+    from nnactive_ext.loops import read_loop
+    from nnactive_ext.planning import decide
+    from nnactive_ext.report import plan_table
+
+    if options.labels or options.label_maps or options.pattern or options.channels:
+        raise NnActiveError("--labels, -channels, -pattern and -label_maps are for a folder of images: give it with -i.")
     source = find_dataset(options.d)
     starting_budget = len(read_loop(options.start_from, source.file_ending)) if options.start_from else options.starting_budget
+    progress = not options.disable_progress_bar
+    plan = decide(source, measure(source, options.np, progress), _wishes(options, starting_budget))
+    print(f"\n{plan.dataset} from {source.folder}\n\n{plan_table(plan.decisions)}\n")
+    experiment, warnings = create(plan, source, options.start_from, progress)
+    for warning in warnings:
+        print(f"WARNING: {warning}")
+    print(f"\nMade {experiment.raw}\nNext: nnactive_run -d {options.o}" + (" -device cpu" if options.preset else ""))
+
+
+def _rollout(options: argparse.Namespace) -> None:
+    from nnactive_ext.create_rollout import create_rollout
+    from nnactive_ext.intake.find import find_cases
+    from nnactive_ext.intake.inspect import inspect
+    from nnactive_ext.report import plan_table
+    from nnactive_ext.rollout import RolloutWishes, decide_rollout, label_names
+    from nnactive_ext.status import next_step
+
+    if not options.labels:
+        raise NnActiveError("--labels: name the structures to be labelled, e.g. --labels liver tumour")
+    if options.start_from:
+        raise NnActiveError("-start_from is for simulations; mark points instead (nnactive_annotate points).")
+    more = RolloutWishes(
+        labels=options.labels,
+        channels=options.channels,
+        structures=options.structures,
+        hard=options.hard,
+        share=options.share,
+        expert=options.expert,
+        minutes_per_box=options.minutes_per_box,
+        training_hours=options.training_hours,
+        expert_rate=options.expert_rate,
+        machine_rate=options.machine_rate,
+    )
+    progress = not options.disable_progress_bar
+    names = label_names(options.labels)
+    found = find_cases(options.i, options.channels, options.pattern, options.label_maps, options.label_pattern)
+    inspected = inspect(found, names, options.np or 1, progress)
+    rollout = decide_rollout(options.i, found, inspected, _wishes(options, options.starting_budget), more)
+    print(f"\n{rollout.plan.dataset} from {options.i}\n\n{plan_table(rollout.plan.decisions)}\n")
+    experiment = create_rollout(rollout, found, progress)
+    print(f"\nMade {experiment.raw}\n{next_step(experiment)}")
+
+
+def _wishes(options: argparse.Namespace, starting_budget: int | None) -> Wishes:
+    from nnactive_ext.planning import Wishes
+
     method, method_options = method_and_options(options.method)
-    wishes = Wishes(
+    return Wishes(
         number=options.o,
         name=options.name,
         patch_size=options.patch_size,
@@ -75,18 +166,10 @@ def _run(options: argparse.Namespace) -> None:
         folds=options.folds,
         configuration=options.c,
         trainer=options.tr,
+        planner=options.pl,
         preset=options.preset,
         processes=options.np,
     )
-    progress = not options.disable_progress_bar
-    with locked(options.o):
-        check_number(options.o)
-        plan = decide(source, measure(source, options.np, progress), wishes)
-        print(f"\n{plan.dataset} from {source.folder}\n\n{plan_table(plan.decisions)}\n")
-        experiment, warnings = create(plan, source, options.preset, options.pl, options.start_from, progress)
-    for warning in warnings:
-        print(f"WARNING: {warning}")
-    print(f"\nMade {experiment.raw}\nNext: nnactive_run -d {options.o}" + (" -device cpu" if options.preset else ""))
 
 
 if __name__ == "__main__":

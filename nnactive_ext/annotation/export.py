@@ -1,0 +1,177 @@
+"""Tasks out: for each box of a cycle a folder with a crop, a label map to edit, and what each viewer opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nnactive_ext.annotation.answers import Book, labels_of
+from nnactive_ext.annotation.ledger import Ledger, sha256
+from nnactive_ext.annotation.page import card, write_page
+from nnactive_ext.annotation.places import place_of
+from nnactive_ext.annotation.prediction import predict_box
+from nnactive_ext.annotation.queue import tasks_of
+from nnactive_ext.annotation.tasks import Task, View, cropped
+from nnactive_ext.annotation.viewers.all import write_list, write_task
+from nnactive_ext.ensemble import Ensemble
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json, replacing, write_json
+from nnactive_ext.patch import Patch, Triple, triple
+from nnactive_ext.preprocessing import Preprocessed
+from nnactive_ext.space import Space
+
+EXPORTED = "exported.json"
+"""Beside the ledger: the label maps that were exported, so that files nobody has saved since are recognised."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was exported: the folder, its tasks, and those whose edited label map was there and left alone."""
+
+    folder: Path
+    tasks: tuple[Task, ...]
+    kept: tuple[Path, ...]
+
+
+def tasks_folder(experiment: Experiment, cycle: int) -> Path:
+    return experiment.raw / "tasks" / f"cycle_{cycle:03d}"
+
+
+def export(
+    experiment: Experiment,
+    cycle: int,
+    folder: Path,
+    open_ensemble: Callable[[], Ensemble] | None,
+    margin_mm: float | None = None,
+    progress: bool = True,
+) -> Export:
+    """Write the tasks of ``cycle`` below ``folder``.
+
+    The label map of a task holds ``ignore`` outside the box; inside, what has been answered so far, else the prediction
+    of the members (``open_ensemble``; None: background). One that was edited since it was exported is left alone.
+    ``margin_mm``: context around each box (default: as much as the box).
+    """
+    tasks = tasks_of(experiment, cycle)
+    ledger = Ledger(experiment.annotation)
+    book, ignore = Book.of(ledger), experiment.dataset.labels.ignore
+    names = dict(sorted(experiment.dataset.labels.names.items(), key=lambda item: item[1]))
+    channels = list(experiment.dataset.json["channel_names"].values())
+    predict = _Predictor(experiment, open_ensemble) if open_ensemble else None
+    record = exported(experiment)
+    folder.mkdir(parents=True, exist_ok=True)
+    views, cards, kept = [], [], []
+    image: tuple[str, np.ndarray] = ("", np.empty(0))
+    # By case, so that each image is read once.
+    for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
+        case = task.patch.case
+        if image[0] != case:
+            image = (case, read_image(experiment, case))
+        space, _ = place_of(experiment, case)
+        crop, box = cropped(task.patch, space.shape, _margin(task.patch, space, margin_mm))
+        voxels = image[1][(slice(None), *crop.slices)]
+        answer = labels_of(ledger, book, task.id, ignore)
+        inside = answer
+        if inside is None:
+            inside = predict(task.patch) if predict else np.zeros(box.size, np.uint16)
+        labels = np.full(crop.size, ignore, np.uint8 if ignore < 255 else np.uint16)
+        labels[box.slices] = inside
+        target = folder / task.id
+        target.mkdir(exist_ok=True)
+        view = View(
+            task=task,
+            folder=target,
+            images=tuple(target / f"image_{_safe(name)}.nii.gz" for name in channels),
+            label=target / f"{task.id}.nii.gz",
+            labels=labels,
+            space=space.crop(crop),
+            box=box,
+            names=names,
+            channels=channels,
+            predicted=predict is not None and answer is None,
+        )
+        for file, channel in zip(view.images, voxels, strict=True):
+            _write(file, channel, view.space)
+        before = record.get(task.id, [])
+        if view.label.is_file() and sha256(view.label) not in before:
+            kept.append(view.label)
+        else:
+            _write(view.label, labels, view.space)
+            # All that ever went out: an untouched file may come back from any export.
+            record[task.id] = sorted({*before, sha256(view.label)})
+        write_task(view)
+        views.append(view)
+        cards.append((task.number, card(view, voxels, book.status(task.id))))
+        write_json(experiment.annotation / EXPORTED, record)
+    _write_lists(experiment, cycle, folder, views, [text for _, text in sorted(cards)], names)
+    return Export(folder, tuple(tasks), tuple(kept))
+
+
+def exported(experiment: Experiment) -> dict[str, list[str]]:
+    """By task: the sha256 of each label map that was exported for it."""
+    experiment.annotation.mkdir(exist_ok=True)
+    file = experiment.annotation / EXPORTED
+    return read_json(file) if file.is_file() else {}
+
+
+def read_image(experiment: Experiment, case: str) -> np.ndarray:
+    """The voxels (channel, z, y, x) of a case as nnU-Net's reader gives them."""
+    files = [str(file) for file in experiment.dataset.cases[case].images]
+    try:
+        return experiment.dataset.reader_writer.read_images(files)[0]
+    except RuntimeError as error:
+        raise NnActiveError(f"{', '.join(files)}: cannot be read ({error}). Restore it, or drop the case.") from None
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+
+
+def _margin(patch: Patch, space: Space, margin_mm: float | None) -> Triple:
+    if margin_mm is None:
+        return patch.size
+    return triple([round(margin_mm / mm) for mm in space.spacing[::-1]])
+
+
+def _write(file: Path, array: np.ndarray, space: Space) -> None:
+    import SimpleITK as sitk
+
+    whole = array.dtype.kind == "f" and np.abs(array).max(initial=0) < 2**15 and (array == np.rint(array)).all()
+    with replacing(file) as temporary:
+        sitk.WriteImage(space.image(array.astype(np.int16) if whole else array), str(temporary), True)
+
+
+def _write_lists(
+    experiment: Experiment, cycle: int, folder: Path, views: Sequence[View], cards: Sequence[str], names: dict[str, int]
+) -> None:
+    number = int(experiment.name[7:10])
+    views = sorted(views, key=lambda view: view.task.number)
+    write_list(views, folder, names, number, f"{experiment.name}_cycle_{cycle:03d}")
+    methods = sorted({view.task.method for view in views})
+    facts = [("experiment", experiment.name), ("cycle", str(cycle)), ("query method", ", ".join(methods))]
+    write_page(folder / "index.html", cards, f"{experiment.name}, cycle {cycle}", facts, names, number)
+
+
+class _Predictor:
+    """Opens the members for the first box, and each case's preprocessed image once."""
+
+    def __init__(self, experiment: Experiment, open_ensemble: Callable[[], Ensemble]):
+        self._experiment, self._open = experiment, open_ensemble
+        self._ensemble: Ensemble | None = None
+        self._loaded: tuple = ("", None, None)
+        self._target: Preprocessed = experiment.preprocessed
+        self._window = self._target.manager()[1].patch_size
+
+    def __call__(self, patch: Patch) -> np.ndarray:
+        if self._ensemble is None:
+            self._ensemble = self._open()
+        if self._loaded[0] != patch.case:
+            self._loaded = (patch.case, *self._target.load(patch.case))
+        window = [1, *self._window][-3:] if len(self._window) == 2 else self._window
+        return predict_box(
+            self._ensemble, self._loaded[1], self._loaded[2], patch, window, self._experiment.dataset.labels.order
+        )

@@ -1,0 +1,85 @@
+"""Boxes around points that people mark, added to the open cycle's tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnactive_ext.annotation.ledger import Ledger
+from nnactive_ext.annotation.places import PLAIN, place, place_of
+from nnactive_ext.annotation.points import Point, boxes_around, read_points
+from nnactive_ext.annotation.queue import tasks_of
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json
+from nnactive_ext.loops import entry, loop_file, write_loop
+from nnactive_ext.patch import Patch, triple
+from nnactive_ext.rollout import marked_per_class
+
+MARKED = "marked: "
+"""How the stratum of a marked box begins; the class follows."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Boxes that were added, and points that lie in a box chosen before."""
+
+    added: tuple[tuple[Patch, str], ...]
+    covered: tuple[Point, ...]
+
+
+def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marked:
+    """Put a box around each point of ``files`` and add it to the open cycle; nothing is added unless all can be read."""
+    cycle = experiment.last_loop
+    if cycle <= experiment.state["cycle"]:
+        raise NnActiveError(
+            f"{experiment.name}: no cycle is open for annotation, and points add to the one that is. Query first: "
+            f"nnactive_query -d {int(experiment.name[7:10])}"
+        )
+    plan = experiment.plan
+    names = ["background", *experiment.dataset.labels.foreground.values()]
+    points = [point for file in files for point in read_points(file, plan.pool.keys(), names)]
+    cases = sorted({point.case for point in points})
+    spaces = {case: place_of(experiment, case)[0] for case in cases}
+    on_disk = {case: place(experiment.dataset.entries[case].images[0], PLAIN)[0] for case in cases}
+    sizes = {case: plan.patch_size(case) for case in cases}
+    added: list[tuple[Patch, str]] = []
+    covered: list[Point] = []
+    chosen = experiment.annotated_patches()
+    boxes = boxes_around(points, spaces, sizes, on_disk)
+    for point, (patch, label) in zip(points, boxes, strict=True):
+        index = spaces[point.case].to_index(point.position or on_disk[point.case].to_world(point.index or (0, 0, 0)))
+        voxel = Patch(
+            point.case,
+            triple([min(max(round(i), 0), n - 1) for i, n in zip(index, spaces[point.case].shape, strict=True)]),
+            (1, 1, 1),
+        )
+        if voxel.overlaps_any(chosen):
+            covered.append(point)
+        else:
+            added.append((patch, label))
+            chosen.append(patch)
+    file = loop_file(experiment.raw, cycle)
+    content = read_json(file)
+    entries = [entry(p, experiment.dataset.file_ending, stratum=MARKED + label, method="points") for p, label in added]
+    ledger = Ledger(experiment.annotation)
+    for source in files:
+        received, checksum = ledger.keep(source)
+        ledger.add("points", who, file=str(source.resolve()), received=received, sha256=checksum, cycle=cycle)
+    if covered:
+        places = [[point.case, point.label, point.where] for point in covered]
+        ledger.add("covered points", who, cycle=cycle, points=places)
+    facts = {key: value for key, value in content.items() if key != "patches"}
+    write_loop(file, [*content["patches"], *entries], facts)
+    return Marked(tuple(added), tuple(covered))
+
+
+def marked(experiment: Experiment) -> dict[str, tuple[int, int]]:
+    """Of each class: boxes of cycle 0 with a marked point of it, and how many are asked for."""
+    names = list(experiment.dataset.labels.foreground.values())
+    goal = marked_per_class(experiment.plan.starting_budget, len(names))
+    strata = [task.stratum for task in tasks_of(experiment, 0)]
+    events = Ledger(experiment.annotation).events()
+    covered = [p[1] for event in events if event["what"] == "covered points" and event["cycle"] == 0 for p in event["points"]]
+    return {name: (strata.count(MARKED + name) + covered.count(name), goal) for name in names}

@@ -1,0 +1,53 @@
+"""Which task a returned file answers: by the task's id in its name, or by its case's name for a file of the whole image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nnactive_ext.annotation.label_files import ENDINGS
+from nnactive_ext.annotation.tasks import Task
+from nnactive_ext.annotation.viewers import mitk
+from nnactive_ext.errors import NnActiveError
+
+NO_ANSWERS = ("image_", mitk.START, ".")
+"""How the names of exported files begin that are no answers: image crops, what MITK starts from."""
+
+
+def candidates(path: Path) -> Iterator[Path]:
+    """``path`` itself, or all label files below a folder, the one saved last comes last; links to folders are not
+    followed."""
+    if not path.is_dir():
+        if not path.exists():
+            raise NnActiveError(f"{path}: no such file or folder.")
+        yield path
+        return
+    found = [Path(folder) / name for folder, _, files in os.walk(path) for name in files]
+    labels = [file for file in found if _stem(file.name) is not None and not file.name.startswith(NO_ANSWERS)]
+    yield from sorted(labels, key=lambda file: (file.lstat().st_mtime_ns, file))
+
+
+def match(file: Path, tasks: Sequence[Task]) -> tuple[list[Task], bool]:
+    """The tasks that ``file`` may answer, and whether it is by the case's name only; none: an empty list.
+
+    The longest id or case that the file's name begins with counts (``c001_003_liver_1`` is not ``c001_003_liver_12``).
+    """
+    stem = _stem(file.name) or file.name
+    named = [task for task in tasks if _begins(stem, task.id)]
+    if named:
+        return [max(named, key=lambda task: len(task.id))], False
+    cases = {task.patch.case for task in tasks if _begins(stem, task.patch.case)}
+    if not cases:
+        return [], False
+    longest = max(cases, key=len)
+    return [task for task in tasks if task.patch.case == longest], True
+
+
+def _stem(name: str) -> str | None:
+    ending = max((e for e in ENDINGS if name.lower().endswith(e)), key=len, default=None)
+    return None if ending is None else name[: -len(ending)]
+
+
+def _begins(stem: str, name: str) -> bool:
+    return stem == name or (stem.startswith(name) and not stem[len(name)].isalnum())

@@ -1,0 +1,138 @@
+"""Small pictures of a task: the three slices through the middle of its box, the box and what is predicted in it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from nnactive_ext.annotation.upright import ENDS, Upright
+from nnactive_ext.patch import Patch
+from nnactive_ext.space import Space
+
+Colour = tuple[int, int, int]
+PLANES = ("axial", "coronal", "sagittal")
+"""By the upright axis that each looks along."""
+GUTTER = 16
+"""Pixels around a slice, for the letters and for the frame of a box at the image's edge."""
+GREYS = 96
+"""Levels of grey: a picture has 256 colours in all, and noise in fewer levels makes smaller files."""
+_OUTSIDE = 14  # the gutter's grey, so that black air ends where the image does
+
+_LUNG, _SOFT, _BONE = (-1350.0, 150.0), (-160.0, 240.0), (-450.0, 1050.0)
+
+
+def three_slices(
+    image: np.ndarray,
+    labels: np.ndarray,
+    space: Space,
+    box: Patch,
+    colours: Mapping[int, Colour],
+    ignore: int,
+    size: int = 240,
+) -> list[tuple[str, bytes]]:
+    """``(plane, PNG)`` of the axial, the coronal and the sagittal slice through the middle voxel of ``box``.
+
+    ``image`` and ``labels`` (z, y, x) lie in ``space``, ``box`` in its voxels. Head, front and the patient's right are on
+    top or on the left; of an oblique space its own slices are drawn, each under the nearest plane. All three have one
+    scale in pixels per mm, at which the crop's longest side has ``size`` pixels; around the slice there are
+    :data:`GUTTER` more. The box has a white frame with a black one around it, both outside the box; the classes in it
+    are outlined in their ``colours``, except background, ``ignore`` and values without a colour.
+    """
+    turn = Upright.of(space)
+    low, high = grey_window(image, box)
+    grey, classes = turn.array(image), turn.array(labels)
+    drawn = [value for value in sorted(colours) if value not in (0, ignore)]
+    upright, middle = turn.box(box), turn.middle(box)
+    scale = size / max(n * mm for n, mm in zip(grey.shape, turn.spacing, strict=True))
+    pictures = []
+    for axis, plane in enumerate(PLANES):
+        rows, columns = (other for other in range(3) if other != axis)
+        height, width = (max(1, round(grey.shape[a] * turn.spacing[a] * scale)) for a in (rows, columns))
+        cut = (slice(None),) * axis + (middle[axis],)
+        shades = np.clip(np.nan_to_num(grey[cut].astype(np.float32), nan=low), low, high)
+        resized = Image.fromarray((shades - low) / (high - low)).resize((width, height), Image.Resampling.BICUBIC)
+        canvas = Image.new("L", (width + 2 * GUTTER, height + 2 * GUTTER), _OUTSIDE)
+        levels = np.rint(np.clip(np.asarray(resized), 0, 1) * (GREYS - 1)).astype(np.uint8)
+        canvas.paste(Image.fromarray(levels), (GUTTER, GUTTER))
+        _letters(canvas, (*ENDS[rows], *ENDS[columns]))
+        edges = [(corner, a) for corner in (upright.start, upright.stop) for a in (columns, rows)]
+        pixels = {columns: width, rows: height}
+        frame = [GUTTER + round(corner[a] * pixels[a] / grey.shape[a]) for corner, a in edges]
+        _frame(canvas, frame)
+        inside = _resized(classes[cut], height, width)
+        pictures.append((plane, _png(np.array(canvas), _outlined(inside, frame, drawn), colours)))
+    return pictures
+
+
+def grey_window(image: np.ndarray, box: Patch) -> tuple[float, float]:
+    """The values drawn black and white: the 0.5 and 99.5 % percentiles of the crop, or a usual window for CT.
+
+    CT is what has air in it, in Hounsfield units; its window is the lung's, the soft tissues' or the bones', by the
+    median of what is no air in ``box``. Without air there is little that the percentiles would lose. Values that are not
+    finite do not count.
+    """
+    finite = image[np.isfinite(image)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(finite, (0.5, 99.5)))
+    if -3100 <= finite.min() and low < -300:  # scanners pad with down to -3024; phase images go further
+        inside = image[box.slices]
+        tissue = inside[inside > -950]  # less is air around the patient
+        median = float(np.median(tissue)) if tissue.size else 0.0
+        return _LUNG if median < -400 else _BONE if median > 300 else _SOFT
+    return low, max(high, low + 1e-6 * max(1.0, abs(low)))
+
+
+def _resized(classes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The class at the centre of every pixel."""
+    rows, columns = (
+        ((np.arange(pixels) + 0.5) * n / pixels).astype(int) for pixels, n in zip((height, width), classes.shape, strict=True)
+    )
+    return classes[np.ix_(rows, columns)]
+
+
+def _letters(canvas: Image.Image, sides: tuple[str, ...]) -> None:
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(13)
+    across, down, near = canvas.width / 2, canvas.height / 2, GUTTER / 2
+    places = (across, near), (across, canvas.height - near), (near, down), (canvas.width - near, down)
+    for letter, place in zip(sides, places, strict=True):
+        draw.text(place, letter, fill=GREYS - 1, font=font, anchor="mm")
+
+
+def _frame(canvas: Image.Image, frame: list[int]) -> None:
+    left, top, right, bottom = frame
+    draw = ImageDraw.Draw(canvas)
+    for away, level in ((2, 0), (1, GREYS - 1)):  # black around white is seen on bone as well as on air
+        draw.rectangle((left - away, top - away, right - 1 + away, bottom - 1 + away), outline=level)
+
+
+def _outlined(classes: np.ndarray, frame: list[int], drawn: list[int]) -> np.ndarray:
+    """The canvas with the values of ``drawn`` on the outermost pixels of their areas in the box, elsewhere 0; where two
+    of them touch, only the higher one's."""
+    left, top, right, bottom = frame
+    area = classes[top - GUTTER : bottom - GUTTER, left - GUTTER : right - GUTTER]
+    area = np.pad(np.where(np.isin(area, drawn), area, 0), 1)
+    centre = area[1:-1, 1:-1]
+    edge = np.zeros(centre.shape, bool)
+    for neighbour in (area[:-2, 1:-1], area[2:, 1:-1], area[1:-1, :-2], area[1:-1, 2:]):
+        edge |= centre > neighbour  # one line where two classes touch, that of the higher value
+    outlines = np.zeros([n + 2 * GUTTER for n in classes.shape], classes.dtype)
+    outlines[top:bottom, left:right] = np.where(edge, centre, 0)
+    return outlines
+
+
+def _png(levels: np.ndarray, outlines: np.ndarray, colours: Mapping[int, Colour]) -> bytes:
+    palette = [round(level * 255 / (GREYS - 1)) for level in range(GREYS) for _ in range(3)]
+    # More classes than the palette holds do not fit into one slice of a box anyway.
+    for entry, value in enumerate(np.unique(outlines[outlines != 0])[: 256 - GREYS].tolist(), GREYS):
+        levels[outlines == value] = entry
+        palette += colours[value]
+    picture = Image.fromarray(levels)
+    picture.putpalette(palette)
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -1,0 +1,49 @@
+"""One colour per label, the same in every viewer."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping
+
+Colour = tuple[int, int, int]
+"""Red, green, blue, 0 to 255."""
+IGNORE = "ignore"
+"""nnU-Net's name for what is not annotated."""
+BOX: Colour = (255, 128, 0)
+"""Of the query box's outline."""
+_BACKGROUND: Colour = (0, 0, 0)
+_GREY: Colour = (128, 128, 128)
+# Okabe and Ito, "Color Universal Design" (2008), told apart with any kind of colour vision; without their black.
+_FIRST: tuple[Colour, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+
+
+def colours(names: Mapping[str, int]) -> dict[str, Colour]:
+    """The colour of each of ``names`` (label name -> value): background black, ignore grey, the others by their order."""
+    found: dict[str, Colour] = {}
+    number = 0
+    for name, value in names.items():
+        if value == 0:
+            found[name] = _BACKGROUND
+        elif name == IGNORE:
+            found[name] = _GREY
+        else:
+            found[name] = _colour(number)
+            number += 1
+    return found
+
+
+def _colour(number: int) -> Colour:
+    if number < len(_FIRST):
+        return _FIRST[number]
+    # Hues a golden ratio apart never meet; lightness alternates, which every kind of colour vision sees.
+    number -= len(_FIRST)
+    red, green, blue = colorsys.hls_to_rgb(number * 0.618034 % 1, (0.35, 0.65)[number % 2], (1.0, 0.6)[number // 2 % 2])
+    return round(255 * red), round(255 * green), round(255 * blue)

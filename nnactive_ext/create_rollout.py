@@ -1,0 +1,80 @@
+"""Makes a planned roll-out: dataset.json, label maps that are there, blank ones for the rest, the first tasks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from nnactive_ext.annotate import write_labels
+from nnactive_ext.annotation.given import keep_given, write_given_patches
+from nnactive_ext.create import new_folders
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import write_json
+from nnactive_ext.intake.dicom import convert
+from nnactive_ext.intake.find import FoundCase
+from nnactive_ext.loops import entry, loop_file, write_loop
+from nnactive_ext.pool import pool_cases, request_for
+from nnactive_ext.query_methods import methods
+from nnactive_ext.query_methods.base import Query
+from nnactive_ext.rollout import Rollout, on_lattice, random_boxes
+
+
+def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: bool = True) -> Experiment:
+    """Make the experiment with its tasks of cycle 0; whatever goes wrong, nothing is left behind."""
+    plan = rollout.plan
+    experiment = Experiment(plan.dataset, plan)
+    names: Mapping[str, int] = rollout.json["labels"]  # type: ignore[assignment]
+    with new_folders(experiment.raw):
+        files = {case: image_files(experiment, entry) for case, entry in found.items()}
+        write_dataset_json(experiment, rollout.json, files)
+        for case, found_case in found.items():
+            if found_case.label_map is not None:
+                labels = on_lattice(found_case.label_map, names, rollout.spaces[case])
+                keep_given(experiment, case, labels, rollout.spaces[case])
+        if rollout.given:
+            write_given_patches(experiment, rollout.given)
+        _write_first_tasks(experiment)
+        write_labels(experiment, 0, list(plan.pool), progress)
+        plan.write(experiment.raw)
+    return Experiment(plan.dataset)
+
+
+def image_files(experiment: Experiment, found: FoundCase) -> list[Path]:
+    """The files nnU-Net reads: the user's own, where they are; a DICOM series is converted, because it reads no series."""
+    files = []
+    for channel, source in enumerate(found.sources):
+        file = Path(os.path.abspath(source.path))
+        if source.series:
+            file = experiment.raw / "imagesTr" / f"{found.name}_{channel:04d}.nii.gz"
+            file.parent.mkdir(exist_ok=True)
+            convert(source.series, file)
+        files.append(file)
+    return files
+
+
+def write_dataset_json(experiment: Experiment, content: Mapping[str, object], files: Mapping[str, list[Path]]) -> None:
+    """nnU-Net's dataset.json with the images of all cases; those in the dataset's own folder by relative paths."""
+
+    def path(file: Path) -> str:
+        inside = file.is_relative_to(experiment.raw)
+        return (file.relative_to(experiment.raw) if inside else file).as_posix()
+
+    cases = {
+        case: {"images": [path(file) for file in images], "label": f"labelsTr/{case}{content['file_ending']}"}
+        for case, images in sorted(files.items())
+    }
+    write_json(experiment.raw / "dataset.json", {**content, "numTraining": len(cases), "dataset": cases})
+
+
+def _write_first_tasks(experiment: Experiment) -> None:
+    """The random part of the starting budget; points that are marked later add to it."""
+    plan = experiment.plan
+    n = random_boxes(plan, len(experiment.dataset.labels.foreground))
+    drawn = Query(())
+    facts = {"method": "random", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)}
+    if n:
+        method = methods.get("random")
+        drawn = method.draw(pool_cases(experiment, references=False), request_for(experiment, n, -1))  # type: ignore[union-attr]
+    entries = [entry(p.patch, experiment.dataset.file_ending, stratum=p.stratum) for p in drawn.patches]
+    write_loop(loop_file(experiment.raw, 0), entries, facts)

@@ -1,0 +1,73 @@
+"""What lies in a folder: image files and folders of DICOM files, however deep; nothing is read but 132 bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+UNREAD = (".nhdr", ".hdr", ".mgz", ".mgh", ".gipl", ".gipl.gz", ".tif", ".tiff", ".npy", ".mnc")
+"""Other people's images; to pass over them would lose cases without a word."""
+_DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+_DEEPEST = 8
+"""Folders below folders that are looked into; hospitals' exports have patient/study/series."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image: its path below the folder without the ending, "/" between folders, and whether it is a folder of DICOM
+    files; ``name`` is "" for the DICOM files that lie in the folder itself."""
+
+    name: str
+    path: Path
+    dicom: bool = False
+
+    @property
+    def parts(self) -> list[str]:
+        return self.name.split("/")
+
+
+def without_ending(name: str) -> str | None:
+    """A file's name without the ending of an image; None if it is none. ``.seg.nrrd`` loses only ``.nrrd``."""
+    return next((name[: -len(ending)] for ending in ENDINGS if name.lower().endswith(ending)), None)
+
+
+def items_in(folder: Path, without: Path | None = None) -> list[Item]:
+    """The images below ``folder`` but not below ``without``, by name. Links are followed, loops of them are not."""
+    items = []
+    for inner, files in _walk(folder, "", (), without and os.path.realpath(without)):
+        here = folder / inner if inner else folder
+        stems = {file: without_ending(file) for file in files}
+        items += [Item(f"{inner}/{stem}" if inner else stem, here / file) for file, stem in stems.items() if stem]
+        if any(_is_dicom(here / file) for file, stem in stems.items() if stem is None):
+            items.append(Item(inner, here, dicom=True))
+    return sorted(items, key=lambda item: (item.name, item.path))
+
+
+def unread_in(folder: Path, without: Path | None = None) -> list[Path]:
+    """Images in formats that are not taken."""
+    walk = _walk(folder, "", (), without and os.path.realpath(without))
+    return [folder / inner / file for inner, files in walk for file in files if file.lower().endswith(UNREAD)]
+
+
+def _walk(folder: Path, inner: str, above: tuple[str, ...], without: str | None) -> Iterator[tuple[str, list[str]]]:
+    real = os.path.realpath(folder)
+    if real in above or real == without or len(above) > _DEEPEST:
+        return
+    # Hidden files and folders are the systems' (".DS_Store", "._a.nii.gz") and half-written ones.
+    names = sorted(name for name in os.listdir(folder) if not name.startswith((".", "__MACOSX")))
+    folders = [name for name in names if os.path.isdir(folder / name)]
+    yield inner, [name for name in names if name not in set(folders)]
+    for name in folders:
+        yield from _walk(folder / name, f"{inner}/{name}" if inner else name, (*above, real), without)
+
+
+def _is_dicom(file: Path) -> bool:
+    if file.name.lower().endswith(_DICOM_ENDINGS):
+        return True
+    if file.name.upper() == "DICOMDIR" or not file.is_file():
+        return False
+    with open(file, "rb") as stream:
+        return stream.read(132)[128:] == b"DICM"

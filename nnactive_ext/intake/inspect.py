@@ -1,0 +1,167 @@
+"""Reads every image of the found cases once, reports everything wrong with them together, and notes what is needed later."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.intake.found import FoundCase
+from nnactive_ext.intake.nifti import numbers
+from nnactive_ext.intake.problems import refuse
+from nnactive_ext.intake.reading import read
+from nnactive_ext.intake.turning import orientation, reoriented
+from nnactive_ext.parallel import map_cases
+from nnactive_ext.space import Space, align
+
+__all__ = ["Inspected", "inspect", "reoriented"]
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """``space`` of the images as stored, that of channel 0 for all; ``minimum``, ``maximum`` and ``digest`` (SHA-256 of
+    the voxels as float32) of channel 0; ``orientation`` is ITK's code of the closest axes along (x, y, z), as "LPS"."""
+
+    space: Space
+    minimum: float
+    maximum: float
+    digest: str
+    orientation: str
+
+
+@dataclass(frozen=True)
+class _Result:
+    inspected: Inspected | None
+    problems: tuple[str, ...]
+
+
+def inspect(
+    cases: Mapping[str, FoundCase], names: Mapping[str, int], processes: int = 1, progress: bool = True
+) -> dict[str, Inspected]:
+    """Every case by name; ``names`` are the labels' values, with background and ignore. One :class:`NnActiveError` lists
+    all problems: unreadable, not 3D, not finite, empty, impossible or different geometry, twice the same, label maps."""
+    jobs = [(case, dict(names)) for case in cases.values()]
+    results = map_cases(_inspect_case, jobs, "Reading images", processes, progress)
+    problems = [problem for result in results for problem in result.problems]
+    same_files, reported = _same_files(cases)
+    whole = {name: result.inspected for name, result in zip(cases, results, strict=True) if result.inspected}
+    problems += same_files + _same_voxels(cases, whole, reported)
+    refuse(problems, "Mend these files or move them out of the folder, then run the same command again.")
+    return whole
+
+
+def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
+    import SimpleITK as sitk
+
+    case, names = job
+    first: Inspected | None = None
+    problems: list[str] = []
+    digests: dict[str, Path] = {}
+    reference: tuple[Path, Space] | None = None
+    for number, source in enumerate(case.sources):
+        try:
+            image = read(source)
+        except NnActiveError as error:
+            problems.append(str(error))
+            continue
+        array, space = sitk.GetArrayViewFromImage(image), Space.of_image(image)
+        digest = _digest(array)
+        if number == 0:
+            code = orientation(space.direction)
+            first = Inspected(space, float(array.min()), float(array.max()), digest, code)
+        if digest in digests:
+            problems.append(f"{source.path}: the same voxels as {digests[digest]}, which is another channel of {case.name}.")
+        digests.setdefault(digest, source.path)
+        if reference is None:
+            reference = source.path, space
+        elif difference := channel_difference(reference[1], space):
+            problems.append(f"{source.path}: not on the grid of {reference[0]}: {difference}. Resample one to the other.")
+    if case.label_map is not None and reference is not None:
+        problems += _label_problems(case.label_map, *reference, names)
+    return _Result(first, tuple(problems))
+
+
+def channel_difference(one: Space, other: Space) -> str:
+    """How ``other`` differs from ``one`` if their arrays cannot be stacked as channels; "" if they can."""
+    if one.shape != other.shape:
+        return f"{_size(other)} voxels instead of {_size(one)} (x, y, z)"
+    try:
+        lies = align(one, other)
+    except ValueError as error:
+        return str(error)
+    if lies.axes != (0, 1, 2) or any(lies.flipped):
+        return f"its axes run {orientation(other.direction)} instead of {orientation(one.direction)}"
+    if any(lies.start):
+        return f"its origin is {numbers(other.origin)} mm instead of {numbers(one.origin)} mm"
+    if not np.allclose(one.spacing, other.spacing):  # nnU-Net's own test, which it ends with an error
+        return f"its spacing is {other.spacing} mm instead of {one.spacing} mm, a little more than nnU-Net allows"
+    return ""
+
+
+def _label_problems(file: Path, image_file: Path, space: Space, names: Mapping[str, int]) -> list[str]:
+    from nnactive_ext.annotation.label_files import read_label_file
+
+    try:
+        found = read_label_file(file, names)
+        lies = align(space, found.space)
+    except NnActiveError as error:
+        return [str(error)]
+    except ValueError as error:
+        return [f"{file}: not on the grid of {image_file}: {error}."]
+    # 3D Slicer cuts a segmentation to its segments: what is not in the file is background.
+    reach = [start + found.space.shape[axis] for start, axis in zip(lies.start, lies.axes, strict=True)]
+    if found.whole and (max(lies.start) > 0 or any(stop < n for stop, n in zip(reach, space.shape, strict=True))):
+        return [f"{file}: covers only a part of {image_file}, {_size(found.space)} of {_size(space)} voxels (x, y, z)."]
+    return []
+
+
+def _same_files(cases: Mapping[str, FoundCase]) -> tuple[list[str], set[frozenset[str]]]:
+    """Problems of files that are used twice (by links), and the pairs of cases they were in."""
+    seen: dict[tuple[int, int], tuple[str, Path]] = {}
+    problems, pairs = [], set()
+    for case in cases.values():
+        for source in case.sources:
+            file = source.files[0]
+            if not file.is_file():
+                continue  # said when it was read
+            identity = (file.stat().st_dev, file.stat().st_ino)
+            if identity in seen:
+                other, path = seen[identity]
+                problems.append(f"{source.path} ({case.name}) and {path} ({other}) are the same file.")
+                pairs.add(frozenset((case.name, other)))
+            seen.setdefault(identity, (case.name, source.path))
+    return problems, pairs
+
+
+def _same_voxels(
+    cases: Mapping[str, FoundCase], inspected: Mapping[str, Inspected], reported: set[frozenset[str]]
+) -> list[str]:
+    problems = []
+    seen: dict[str, list[str]] = {}
+    for name, this in inspected.items():
+        for other in seen.get(this.digest, []):
+            space = inspected[other].space
+            same = this.space.shape == space.shape and np.allclose(this.space.affine, space.affine, rtol=1e-4, atol=1e-2)
+            if same and frozenset((name, other)) not in reported:
+                files = f"{cases[name].sources[0].path} and {cases[other].sources[0].path}"
+                problems.append(f"{name} and {other} are the same image twice: {files}.")
+                break
+        seen.setdefault(this.digest, []).append(name)
+    return problems
+
+
+def _digest(array: Any) -> str:
+    """Of the values, whatever their type in the file; nnU-Net reads float32 too. One slice at a time, to save memory."""
+    digest = hashlib.sha256(repr(array.shape).encode())
+    for plane in array:
+        digest.update(np.ascontiguousarray(plane, "<f4") + np.float32(0))  # -0 becomes 0
+    return digest.hexdigest()
+
+
+def _size(space: Space) -> str:
+    return "x".join(map(str, space.shape[::-1]))

@@ -1,0 +1,80 @@
+"""Label maps that people already have: which file belongs to which case, and which lie among the images by mistake."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.intake.folder import Item, items_in
+from nnactive_ext.intake.names import case_name
+from nnactive_ext.intake.pattern import Pattern
+
+_LOOKS_LIKE_ONE = re.compile(r"(?:.*[._-])?(?:seg|segmentation|mask|labels?|label-?map)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class LabelFolder:
+    """The label maps in ``folder``: ``files`` with the case each names; ``others`` fit no case's name by the pattern."""
+
+    folder: Path
+    pattern: str
+    files: Sequence[tuple[str, Path]]
+    others: Sequence[Path]
+
+    @classmethod
+    def of(cls, folder: Path, text: str) -> LabelFolder:
+        """Reads names only."""
+        pattern = Pattern(text, "-label_pattern", channels=())
+        if not folder.is_dir():
+            raise NnActiveError(f"{folder}: no such folder of label maps (-label_maps).")
+        files, others = [], []
+        for item in items_in(folder):
+            # Slicer's own format ends twice.
+            fitting = [name for name in (item.name.removesuffix(".seg"), item.name) if pattern.match(name)]
+            found = pattern.match(fitting[0]) if fitting and not item.dicom else None
+            if found:
+                files.append((found[0], item.path))
+            else:
+                others.append(item.path)
+        if not files:
+            raise NnActiveError(
+                f'{folder}: no label map whose name is "{pattern.text}" (and .nii.gz, .nii, .nrrd, .seg.nrrd, .mha or .mhd). '
+                'Check -label_maps, and say how they are named with -label_pattern (as in "{case}_seg").'
+            )
+        return cls(folder, pattern.text, files, others)
+
+    def holds_images(self, images: Path) -> bool:
+        """Whether the folder of images is this one or lies in it."""
+        mine, theirs = self.folder.resolve(), images.resolve()
+        return mine == theirs or mine in theirs.parents
+
+    def by_case(self, names: Collection[str], images: Path) -> tuple[dict[str, Path], list[str]]:
+        """The label map of each case that has one, and the problems of the others. Cases are found by the name people
+        gave them as well as by ours, since ours is made of theirs."""
+        found: dict[str, list[Path]] = defaultdict(list)
+        lost = [] if self.holds_images(images) else list(self.others)
+        for text, file in self.files:
+            name = case_name(text)
+            if name in names:
+                found[name].append(file)
+            else:
+                lost.append(file)
+        problems = [f"{file}: a label map of no case among the images." for file in sorted(lost)]
+        for name, files in found.items():
+            if len(files) > 1:
+                problems.append(f"{name}: {len(files)} label maps, {' and '.join(map(str, files))}.")
+        return {name: files[0] for name, files in found.items()}, problems
+
+
+def looks_like_label_map(item: Item, channels: Sequence[str] | None, pattern: str | None) -> bool:
+    """By its name; not if a channel is called so, or the pattern that was given for the images ends so."""
+    last = item.parts[-1]
+    if item.dicom or not _LOOKS_LIKE_ONE.fullmatch(last):
+        return False
+    if any(f"_{last}".lower().endswith(f"_{channel}".lower()) for channel in channels or ()):
+        return False
+    return not (pattern and _LOOKS_LIKE_ONE.fullmatch(pattern))

@@ -1,0 +1,74 @@
+"""What is wrong with a NIfTI file though ITK reads it without a word."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def what_itk_hides(file: Path) -> str:
+    """What is wrong with a NIfTI file though ITK reads it: it takes NaN, infinity and all that a file cut short lacks
+    for 0, without a word. Empty if nothing is, and for other formats."""
+    if not _is_nifti(file):
+        return ""
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        if file.suffix == ".gz":
+            with gzip.open(file) as stream:  # to its end, where the checksum is
+                while stream.read(1 << 20):
+                    pass
+        image: Any = nibabel.load(file)
+        if image.get_data_dtype().kind != "f" and file.suffix == ".gz":
+            return ""
+        voxels = np.asanyarray(image.dataobj)
+        bad = voxels.size - int(np.isfinite(voxels).sum())
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+        return f"{file}: damaged or cut short: {brief(error)}"
+    return f"{file}: {bad} voxels are NaN or infinite." if bad else ""
+
+
+def header_problem(file: Path) -> str:
+    """What is wrong with a NIfTI header that ITK mends by guessing (a spacing of 0 becomes 1 mm), or that programs read
+    in different ways. Empty if nothing is, and for other formats; the file must be one that nibabel can open."""
+    if not _is_nifti(file):
+        return ""
+    import nibabel
+
+    image: Any = nibabel.load(file)
+    with gzip.open(file) if file.suffix.lower() == ".gz" else open(file, "rb") as stream:
+        header = type(image.header).from_fileobj(stream, check=False)  # nibabel mends what it loads, too
+    spacing = np.asarray(header["pixdim"][1:4], float)
+    if not (np.isfinite(spacing) & (spacing > 0)).all():
+        return f"{file}: its header gives a spacing of {numbers(spacing)} mm."
+    if int(header["sform_code"]) <= 0:
+        return ""
+    matrix = np.asarray(header.get_sform(), float)
+    if not np.isfinite(matrix).all():
+        return f"{file}: the matrix in its header (sform) holds NaN or infinity."
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not np.allclose(lengths, spacing, rtol=1e-2):
+        return (
+            f"{file}: its header contradicts itself: the spacing is {numbers(spacing)} mm by pixdim but "
+            f"{numbers(lengths)} mm by the matrix (sform)."
+        )
+    return ""
+
+
+def brief(error: Exception) -> str:
+    """The last line of a message; ITK's begin with where in its source they come from."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def numbers(values: Any) -> str:
+    return "(" + ", ".join(f"{value + 0.0:.6g}" for value in np.asarray(values, float).ravel()) + ")"
+
+
+def _is_nifti(file: Path) -> bool:
+    return file.name.lower().endswith((".nii", ".nii.gz"))

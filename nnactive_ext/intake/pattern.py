@@ -1,0 +1,54 @@
+"""Patterns of names: "{case}/anat/{case}_{channel}", relative to the folder and without the ending."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.intake.folder import without_ending
+
+
+class Pattern:
+    """The pattern ``text`` given by ``option``. {channel} stands for one of ``channels`` or its number in four digits, for
+    any number where they are None; it must be there for several channels and cannot for an empty list."""
+
+    def __init__(self, text: str, option: str, channels: Sequence[str] | None) -> None:
+        self.text = _tidied(text)
+        self.channels = [channel.lower() for channel in channels or ()]
+        words = re.split(r"(\{[^{}]*\})", self.text)
+        allowed = {"{case}"} if channels is not None and not channels else {"{case}", "{channel}"}
+        if "{case}" not in words or not {word for word in words if "{" in word or "}" in word} <= allowed:
+            raise NnActiveError(
+                f'{option} "{text}": it must hold {{case}}, and no braces but {" and ".join(sorted(allowed))}, '
+                'as in "{case}/scan" for the files scan.nii.gz in one folder per case.'
+            )
+        if len(self.channels) > 1 and "{channel}" not in words:
+            raise NnActiveError(f'{option} "{text}": with {len(self.channels)} channels it must hold {{channel}} too.')
+        self.expression = re.compile("".join(self._part(words, i) for i in range(len(words))))
+
+    def _part(self, words: Sequence[str], i: int) -> str:
+        word = words[i]
+        if word not in ("{case}", "{channel}"):
+            return re.escape(word)
+        if word in words[:i]:
+            return f"(?P={word[1:-1]})"
+        if word == "{case}":
+            # As short as can be, so that of the channels "t1" and "ce_t1" the longer one is found.
+            return "(?P<case>[^/]+?)"
+        choices = [*map(re.escape, self.channels), *(f"{k:04d}" for k in range(len(self.channels)))] or [r"\d{4}"]
+        return f"(?P<channel>(?i:{'|'.join(choices)}))"
+
+    def match(self, name: str) -> tuple[str, int] | None:
+        """The case and the channel's index in ``name``; None if it does not fit."""
+        found = self.expression.fullmatch(name)
+        if not found:
+            return None
+        channel = (found.groupdict().get("channel") or "0").lower()
+        return found["case"], self.channels.index(channel) if channel in self.channels else int(channel)
+
+
+def _tidied(text: str) -> str:
+    text = text.replace("\\", "/").removeprefix("./")
+    stem = without_ending(text)
+    return text if stem is None else stem

@@ -1,0 +1,310 @@
+"""Decides what a roll-out looks like: an experiment on a folder of images, most of them unlabelled."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from nnactive_ext.annotation.given import boxes_of
+from nnactive_ext.annotation.label_files import read_label_file
+from nnactive_ext.annotation.places import PLAIN, REORIENTING
+from nnactive_ext.budget import check_fits, parse_patch_size, patch_size_from_structures
+from nnactive_ext.checks import Measured, largest_components_mm
+from nnactive_ext.cost import estimate
+from nnactive_ext.cost import rows as cost_rows
+from nnactive_ext.dataset import check_dataset_name
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.intake.find import FoundCase
+from nnactive_ext.intake.inspect import Inspected, reoriented
+from nnactive_ext.parallel import default_processes
+from nnactive_ext.patch import Patch
+from nnactive_ext.plan import Geometry, Plan
+from nnactive_ext.planning import Wishes, with_budget
+from nnactive_ext.query_methods import methods
+from nnactive_ext.space import Space, align
+
+MARKED = 2 / 3
+"""The share of the starting budget that goes around points the user marks, if they do; the others are drawn at random."""
+_AIR = -500.0
+"""Nothing but CT has such grey values."""
+
+
+@dataclass(frozen=True)
+class RolloutWishes:
+    """What only a roll-out is asked; sizes of structures and rates are as typed."""
+
+    labels: Sequence[str]
+    channels: Sequence[str] | None = None
+    structures: Sequence[str] = ()
+    hard: Sequence[str] = ()
+    share: float = 1.0
+    expert: str = ""
+    minutes_per_box: float = 3.0
+    training_hours: float = 2.0
+    expert_rate: float = 100.0
+    machine_rate: float = 2.0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The plan, dataset.json but for its cases, and per case the space of its array and the boxes that are labelled."""
+
+    plan: Plan
+    json: Mapping[str, object]
+    spaces: Mapping[str, Space]
+    given: Mapping[str, list[Patch]] = field(default_factory=dict)
+
+
+def label_names(labels: Sequence[str]) -> dict[str, int]:
+    """``["liver", "tumour"]`` -> background 0, liver 1, tumour 2, ignore 3."""
+    bad = [name for name in labels if name.lower() in ("background", "ignore") or not name.strip() or '"' in name]
+    if bad or not labels:
+        raise NnActiveError(f"--labels {' '.join(labels)}: name the structures; background and ignore come by themselves.")
+    if len({name.lower() for name in labels}) < len(labels):
+        raise NnActiveError(f"--labels {' '.join(labels)}: a name appears twice.")
+    return {"background": 0, **{name: i for i, name in enumerate(labels, start=1)}, "ignore": len(labels) + 1}
+
+
+def decide_rollout(
+    folder: Path, found: Mapping[str, FoundCase], inspected: Mapping[str, Inspected], wishes: Wishes, more: RolloutWishes
+) -> Rollout:
+    """The plan with each decision and its reason; nothing is written."""
+    name = wishes.name or folder.name.replace(" ", "_")
+    check_dataset_name(wishes.number, name)
+    if "cascade" in wishes.configuration:
+        raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
+    if wishes.cycles < 1 or wishes.folds < 2 or not 0 < more.share <= 1:
+        raise NnActiveError("An experiment needs at least 1 cycle, 2 folds, and a -share above 0 and at most 1.")
+    if len(found) < 2:
+        raise NnActiveError(f"{folder}: {len(found)} case(s) are too few: at least 2 are needed, one of them to validate on.")
+    names = label_names(more.labels)
+    unknown = [name for name in more.hard if name not in more.labels]
+    if unknown:
+        raise NnActiveError(f"--hard {' '.join(unknown)}: not among --labels {' '.join(more.labels)}.")
+    method, options = methods.lasting(wishes.method, wishes.method_options)
+    if methods.get(method, **options).needs_reference:
+        raise NnActiveError(f"--method {method} looks at reference labels, which a roll-out has none of. Choose another.")
+
+    rows: list[tuple[str, str, str]] = [("pool", f"{len(found)} cases", "all of them; a roll-out has no test set")]
+    reader = _reader(inspected, rows)
+    spaces = {case: reoriented(i.space) if reader == REORIENTING else i.space for case, i in inspected.items()}
+    measured, given = _given(found, spaces, names)
+    channels = _channels(found, inspected, more.channels, rows)
+    geometry = {case: Geometry(space.shape, _zyx(space)) for case, space in spaces.items()}
+    size_mm = _patch_size(folder, measured, geometry, names, wishes, more, rows)
+
+    plan = Plan(
+        experiment=uuid.uuid4().hex[:12],
+        dataset=f"Dataset{wishes.number:03d}_{name}",
+        source=".",
+        pool=geometry,
+        test=(),
+        patch_size_mm=size_mm,
+        query_size=0,
+        starting_budget=0,
+        cycles=wishes.cycles,
+        seed=wishes.seed,
+        method=method,
+        method_options=options,
+        annotator="human",
+        share=more.share,
+        expert=more.expert,
+        folds=wishes.folds,
+        configuration=wishes.configuration,
+        trainer=wishes.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
+        planner=wishes.planner,
+        preset=wishes.preset,
+        processes=wishes.processes or default_processes(sum(float(np.prod(g.shape)) for g in geometry.values())),
+        versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
+    )
+    if wishes.starting_budget is None and _labelled_enough(measured, more.labels):
+        wishes = replace(wishes, starting_budget=0)
+        rows.append(("label maps", f"{len(given)} cases", "every class in 2 of them or more: no starting budget is needed"))
+    elif given:
+        rows.append(("label maps", f"{len(given)} cases", "used as they are, beside the starting budget"))
+    plan = with_budget(plan, more.labels, str(folder), wishes, rows, more.hard)
+    decisions = [*plan.decisions, *_cost(plan, more)]
+    if plan.starting_budget:
+        marked = marked_per_class(plan.starting_budget, len(more.labels))
+        text = (
+            f"mark {marked} points of each class, boxes are put around them; {random_boxes(plan, len(more.labels))} are random"
+        )
+        decisions.append(("", text, "nnactive_annotate points; the more random boxes, the less a class is found"))
+    plan = replace(plan, decisions=tuple(decisions))
+    json = {
+        "name": plan.dataset,
+        "channel_names": {str(i): channel for i, channel in enumerate(channels)},
+        "labels": names,
+        "file_ending": _ending(found),
+        "overwrite_image_reader_writer": reader,
+    }
+    return Rollout(plan, json, spaces, given)
+
+
+def marked_per_class(starting_budget: int, classes: int) -> int:
+    """Boxes of the starting budget that go around marked points of each class."""
+    return round(MARKED * starting_budget / classes)
+
+
+def random_boxes(plan: Plan, classes: int) -> int:
+    return max(0, plan.starting_budget - classes * marked_per_class(plan.starting_budget, classes))
+
+
+def on_lattice(file: Path, names: Mapping[str, int], space: Space) -> np.ndarray:
+    """The label map of ``file`` as an array (z, y, x) in ``space``; one that does not cover it all is an error."""
+    returned = read_label_file(file, names)
+    try:
+        placed = align(space, returned.space)
+    except ValueError as error:
+        raise NnActiveError(f"{file}: not the geometry of its image: {error}. Resample it to the image.") from None
+    labels = placed.turned(returned.labels)
+    window = tuple(slice(-low, n - low) for low, n in zip(placed.start, space.shape, strict=True))
+    if any(w.start < 0 or w.stop > n for w, n in zip(window, labels.shape, strict=True)):
+        if returned.whole:
+            raise NnActiveError(f"{file}: covers only a part of its image. Pad it (with ignore where nothing is labelled).")
+        full = np.zeros(space.shape, labels.dtype)  # a .seg.nrrd is cut to its segments
+        inner = tuple(slice(max(0, low), low + n) for low, n in zip(placed.start, labels.shape, strict=True))
+        cut = tuple(slice(max(0, -low), n - low) for low, n in zip(placed.start, space.shape, strict=True))
+        full[inner] = labels[cut]
+        return full
+    return np.ascontiguousarray(labels[window])
+
+
+def _zyx(space: Space) -> tuple[float, float, float]:
+    x, y, z = space.spacing
+    return z, y, x
+
+
+def _reader(inspected: Mapping[str, Inspected], rows: list[tuple[str, str, str]]) -> str:
+    codes = {i.orientation for i in inspected.values()}
+    if len(codes) == 1:
+        return PLAIN
+    rows.append(("orientation", "all to RAS, when read", f"stored as {', '.join(sorted(codes))} (nnU-Net's {REORIENTING})"))
+    return REORIENTING
+
+
+def _given(
+    found: Mapping[str, FoundCase], spaces: Mapping[str, Space], names: Mapping[str, int]
+) -> tuple[dict[str, Measured], dict[str, list[Patch]]]:
+    """What the label maps hold, and the boxes in them; sizes of structures only of dense ones."""
+    measured, boxes = {}, {}
+    for case, entry in found.items():
+        if entry.label_map is not None:
+            labels = on_lattice(entry.label_map, names, spaces[case])
+            ignored = labels == names["ignore"]
+            values, counts = np.unique(labels[~ignored], return_counts=True)
+            voxels = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
+            spacing = _zyx(spaces[case])
+            extents = {} if ignored.any() else largest_components_mm(labels, spacing, [v for v in voxels if v])
+            measured[case] = Measured(spaces[case].shape, spacing, voxels, extents)
+            boxes[case] = boxes_of(case, labels, names["ignore"])
+    return measured, boxes
+
+
+def _labelled_enough(measured: Mapping[str, Measured], labels: Sequence[str]) -> bool:
+    return all(sum(bool(m.voxels.get(v)) for m in measured.values()) >= 2 for v in range(1, len(labels) + 1))
+
+
+def _channels(
+    found: Mapping[str, FoundCase],
+    inspected: Mapping[str, Inspected],
+    wanted: Sequence[str] | None,
+    rows: list[tuple[str, str, str]],
+) -> list[str]:
+    number = len(next(iter(found.values())).sources)
+    if wanted:
+        rows.append(("channels", ", ".join(wanted), "as asked for; CT is normalised as CT, anything else by z-score"))
+        return list(wanted)
+    if number > 1:
+        return [f"channel_{i}" for i in range(number)]
+    ct = sum(i.minimum <= _AIR for i in inspected.values()) > len(inspected) / 2
+    why = f"grey values below {_AIR:g} in most images" if ct else "no grey values as of CT: normalised by z-score"
+    rows.append(("channels", "CT" if ct else "image", why + "; -channels says otherwise"))
+    return ["CT" if ct else "image"]
+
+
+def _patch_size(
+    folder: Path,
+    measured: Mapping[str, Measured],
+    geometry: Mapping[str, Geometry],
+    names: Mapping[str, int],
+    wishes: Wishes,
+    more: RolloutWishes,
+    rows: list[tuple[str, str, str]],
+) -> tuple[float, float, float]:
+    spacing = np.median([g.spacing for g in geometry.values()], axis=0).tolist()
+    labelled = [v for v in names.values() if any(v in m.extents for m in measured.values())]
+    if wishes.patch_size:
+        size_mm, why = parse_patch_size(list(wishes.patch_size), spacing), "as asked for"
+    elif more.structures:
+        sizes = structure_sizes(more.structures, more.labels)
+        z, y, x = np.median(list(sizes.values()), axis=0)
+        size_mm, why = (float(z), float(y), float(x)), f"median of the structures given: {', '.join(sizes)} (D.5)"
+    elif labelled:
+        size_mm = patch_size_from_structures(measured.values(), labelled)
+        why = f"largest component per class in {len(measured)} label maps: median over images, then over classes (D.5)"
+    else:
+        raise NnActiveError(
+            f"{folder}: how large are the structures? Say it in mm for those that matter, e.g. -structures "
+            f"{more.labels[-1]}=25 (or =20x25x25 along z y x), give dense label maps (-label_maps), or the box itself (-patch_size 32mm)."
+        )
+    check_fits(size_mm, [Measured(g.shape, g.spacing) for g in geometry.values()])
+    text = " x ".join(f"{mm:.4g}" for mm in size_mm)
+    rows.append(("query patch (z, y, x)", f"{text} mm", why))
+    voxels = [max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)]
+    rows.append(("", f"{'x'.join(map(str, voxels))} voxels", "at the median spacing; each case has it in voxels of its own"))
+    return size_mm
+
+
+def structure_sizes(words: Sequence[str], labels: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+    """``["tumour=25", "vessel=40x8x8"]`` -> mm along (z, y, x) by name."""
+    sizes = {}
+    for word in words:
+        name, equals, text = word.rpartition("=")
+        try:
+            numbers = [float(n) for n in text.removesuffix("mm").split("x")]
+        except ValueError:
+            numbers = []
+        good = len(numbers) in (1, 3) and all(math.isfinite(n) and n > 0 for n in numbers)
+        if not equals or name not in labels or not good:
+            raise NnActiveError(f"-structures {word}: write NAME=MM or NAME=ZxYxX in mm, with a NAME of --labels.")
+        z, y, x = numbers * (3 // len(numbers))
+        sizes[name] = (z, y, x)
+    return sizes
+
+
+def _cost(plan: Plan, more: RolloutWishes) -> list[tuple[str, str, str]]:
+    boxes = plan.starting_budget + (plan.cycles - 1) * plan.query_size
+    voxels = round(float(np.mean([math.prod(plan.patch_size(case)) for case in plan.pool])))
+    pool = sum(math.prod(g.shape) for g in plan.pool.values())
+    if not boxes:
+        return []
+    return cost_rows(
+        estimate(
+            boxes,
+            voxels,
+            pool,
+            plan.cycles,
+            plan.folds,
+            more.minutes_per_box,
+            more.training_hours,
+            more.expert_rate,
+            more.machine_rate,
+        )
+    )
+
+
+def _ending(found: Mapping[str, FoundCase]) -> str:
+    """That of all images, if nnU-Net can write it; else the one it writes best."""
+    files = [source.path.name.lower() for case in found.values() for source in case.sources]
+    series = any(source.series for case in found.values() for source in case.sources)
+    for ending in (".nrrd", ".mha"):
+        if not series and all(file.endswith(ending) for file in files):
+            return ending
+    return ".nii.gz"

@@ -1,0 +1,195 @@
+"""Pictures of a task against what is known of the patient: which side is where, lengths, frames and outlines."""
+
+from __future__ import annotations
+
+import io
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from nnactive_ext.annotation.slices import GREYS, GUTTER, PLANES, grey_window, three_slices
+from nnactive_ext.annotation.upright import Upright
+from nnactive_ext.patch import Patch
+from nnactive_ext.space import Space
+
+STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+TURNS = [
+    tuple((np.eye(3)[list(order)] * signs).ravel().tolist())
+    for order in permutations(range(3))
+    for signs in product((-1, 1), repeat=3)
+]
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def pixels(png: bytes) -> np.ndarray:
+    """Without the gutter."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))[GUTTER:-GUTTER, GUTTER:-GUTTER].astype(int)
+
+
+def drawn(image, space, box, labels=None, colours=None, **more):
+    labels = np.zeros(image.shape, np.uint8) if labels is None else labels
+    return dict(three_slices(image, labels, space, box, colours or {}, 9, **more))
+
+
+def brightest(picture: np.ndarray) -> tuple[float, float]:
+    """Where, as shares of the height and the width, the middle of the brightest pixels is."""
+    grey = picture.sum(2)
+    rows, columns = np.nonzero(grey == grey.max())
+    return rows.mean() / grey.shape[0], columns.mean() / grey.shape[1]
+
+
+def of_patient(space: Space, point: tuple[float, float, float], radius: float) -> np.ndarray:
+    """1 in the voxels within ``radius`` mm of a place in world, which an image in ``space`` would show bright."""
+    index = np.stack(np.meshgrid(*map(np.arange, space.shape), indexing="ij"), -1).reshape(-1, 3)
+    world = index[:, ::-1] @ space.affine[:3, :3].T + space.origin
+    return (np.linalg.norm(world - np.asarray(point), axis=1) <= radius).astype(np.float32).reshape(space.shape)
+
+
+def spaces():
+    tilts = st.tuples(*[st.floats(-18, 18)] * 3).map(lambda a: Rotation.from_euler("xyz", a, degrees=True).as_matrix())
+    straight = st.sampled_from(TURNS)
+    turned = st.tuples(straight, tilts).map(lambda pair: tuple((pair[1] @ np.reshape(pair[0], (3, 3))).ravel().tolist()))
+    return st.one_of(straight, turned)
+
+
+@settings(max_examples=30, deadline=None)
+@given(spaces(), st.tuples(*[st.sampled_from([-1, 1])] * 3))
+def test_a_place_in_the_patient_is_where_radiologists_look_for_it(direction, side):
+    space = Space((21, 21, 21), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), direction)
+    space = Space(space.shape, space.spacing, tuple(-np.asarray(space.to_world((10, 10, 10)))), direction)
+    whole = Patch("case", (0, 0, 0), space.shape)
+    for axis, plane in enumerate(PLANES):
+        place = np.array(side, float) * 9  # world: left, back, head
+        place[2 - axis] = 0  # in the plane that is drawn
+        picture = pixels(drawn(of_patient(space, tuple(place), 5), space, whole, size=80)[plane])
+        row, column = brightest(picture)
+        left, back, head = side
+        assert (row > 0.5) == ((back > 0) if plane == "axial" else (head < 0))
+        assert (column > 0.5) == ((back > 0) if plane == "sagittal" else (left > 0))
+
+
+@pytest.mark.parametrize("direction", TURNS)
+def test_the_patients_left_front_top_in_every_order_of_axes(direction):
+    space = Space((5, 6, 7), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), direction)
+    turn = Upright.of(space)
+    corners = np.array([space.to_world(corner) for corner in product(*[(0, n - 1) for n in space.shape])])
+    left_front_top = (corners[:, 0].max(), corners[:, 1].min(), corners[:, 2].max())
+    image = of_patient(space, left_front_top, 0.1)
+    upright = turn.array(image)
+    assert np.argwhere(upright).tolist() == [[0, 0, upright.shape[2] - 1]]
+    assert turn.tilt == pytest.approx(0)
+    box = Patch("case", (0, 1, 3), (1, 2, 3))
+    marked = np.zeros(space.shape)
+    marked[box.slices] = 1
+    expected = np.zeros(upright.shape)
+    expected[turn.box(box).slices] = 1
+    np.testing.assert_array_equal(turn.array(marked), expected)
+    middle = np.zeros(space.shape)
+    middle[0, 2, 4] = 1
+    assert np.argwhere(turn.array(middle)).tolist() == [list(turn.middle(box))]
+
+
+def test_position_of_the_middle():
+    space = Space((10, 10, 10), (1.0, 2.0, 3.0), (-20.0, 5.0, -100.0), STRAIGHT)
+    box = Patch("case", (2, 4, 5), (2, 2, 2))  # middle voxel (3, 5, 6)
+    assert Upright.of(space).position(box) == ((91.0, "F"), (15.0, "P"), (14.0, "R"))
+
+
+def test_tilt_is_the_angle():
+    turn = Rotation.from_euler("x", 12, degrees=True).as_matrix()
+    space = Space((4, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(turn.ravel().tolist()))
+    assert Upright.of(space).tilt == pytest.approx(12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(TURNS),
+    st.tuples(*[st.integers(1, 30)] * 3),
+    st.tuples(*[st.floats(0.3, 5)] * 3),
+)
+def test_a_millimetre_is_as_long_in_every_picture(direction, shape, spacing):
+    space = Space(shape, spacing, (0.0, 0.0, 0.0), direction)
+    mm = {"xyz"[w]: 0.0 for w in range(3)}
+    for w, axis in zip(*np.nonzero(np.reshape(direction, (3, 3))), strict=True):
+        mm["xyz"[w]] = shape[::-1][axis] * spacing[axis]
+    scale = 240 / max(mm.values())
+    pictures = drawn(np.zeros(shape), space, Patch("case", (0, 0, 0), shape))
+    for plane, (high, wide) in {"axial": "yx", "coronal": "zx", "sagittal": "zy"}.items():
+        found = pixels(pictures[plane]).shape[:2]
+        np.testing.assert_allclose(found, [max(1, mm[high] * scale), max(1, mm[wide] * scale)], atol=0.51)
+
+
+def test_frame_and_outline_lie_where_the_box_and_the_class_do():
+    # 1 mm voxels of 10 pixels across, 3 mm slices of 30: everything falls on whole pixels.
+    space = Space((6, 20, 24), (1.0, 1.0, 3.0), (0.0, 0.0, 0.0), STRAIGHT)
+    box = Patch("case", (1, 5, 4), (3, 10, 12))
+    labels = np.full(space.shape, 9, np.uint8)
+    labels[box.slices] = 0
+    labels[1:3, 7:12, 6:10] = 1
+    labels[1:3, 8:10, 7:9] = 2
+    labels[3, 5:7, 4:6] = 9  # unsure
+    image = np.full(space.shape, 100.0)
+    pictures = drawn(image, space, box, labels, {0: (0, 0, 9), 1: RED, 2: GREEN, 9: (9, 0, 0)})
+    axial, coronal = pixels(pictures["axial"]), pixels(pictures["coronal"])
+    white = np.argwhere((axial == 255).all(2))
+    assert [white.min(0).tolist(), white.max(0).tolist()] == [[49, 39], [150, 160]]  # just outside rows 50-149, columns 40-159
+    white = np.argwhere((coronal == 255).all(2))
+    assert [white.min(0).tolist(), white.max(0).tolist()] == [[59, 39], [150, 160]]  # slices 1-3 of 6, the last on top
+    assert (axial[48, 60] == 0).all()
+    assert (axial[151, 60] == 0).all()
+    red, green = np.argwhere((axial == RED).all(2)), np.argwhere((axial == GREEN).all(2))
+    assert [red.min(0).tolist(), red.max(0).tolist()] == [[70, 60], [119, 99]]
+    assert [green.min(0).tolist(), green.max(0).tolist()] == [[80, 70], [99, 89]]
+    assert len(green) == 4 * 20 - 4
+    assert len(red) == 2 * (50 + 40) - 4  # where the two classes touch only the higher one has a line
+    allowed = {tuple(colour) for colour in np.unique(axial.reshape(-1, 3), axis=0).tolist()}
+    assert allowed <= {RED, GREEN, (0, 0, 0), (255, 255, 255)}  # neither ignore nor background is drawn
+
+
+def test_a_box_at_the_edge_is_framed_in_the_gutter():
+    space = Space((8, 8, 8), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), STRAIGHT)
+    for _, png in three_slices(np.ones(space.shape), np.zeros(space.shape), space, Patch("c", (0, 0, 0), (8, 8, 8)), {}, 9):
+        whole = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+        assert (whole[GUTTER - 1, GUTTER - 1 : -GUTTER + 1] == 255).all()
+        assert (whole[GUTTER - 1 : -GUTTER + 1, GUTTER - 1] == 255).all()
+
+
+def test_ct_windows():
+    rng = np.random.default_rng(0)
+    box = Patch("case", (4, 4, 4), (8, 8, 8))
+
+    def ct(inside: float, around: float = -1000.0) -> np.ndarray:
+        image = np.full((16, 16, 16), around) + rng.normal(0, 10, (16, 16, 16))
+        image[box.slices] += inside - around
+        return image
+
+    assert grey_window(ct(60), box) == (-160, 240)
+    assert grey_window(ct(-800), box) == (-1350, 150)
+    assert grey_window(ct(700), box) == (-450, 1050)
+    half_air = ct(60)
+    half_air[4:10] = -1000
+    assert grey_window(half_air, box) == (-160, 240)
+    low, high = grey_window(ct(110, 0), box)  # an MRI, or CT without air
+    assert -35 < low < -15
+    assert 115 < high < 145
+
+
+def test_values_that_are_no_numbers_and_flat_images_can_be_drawn():
+    space = Space((6, 6, 6), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), STRAIGHT)
+    box = Patch("case", (1, 1, 1), (3, 3, 3))
+    for image in (np.full(space.shape, np.nan), np.full(space.shape, 7), np.where(np.indices(space.shape)[0] < 3, np.inf, 2.0)):
+        assert len(drawn(image, space, box)) == 3
+
+
+def test_more_classes_than_a_palette_has():
+    space = Space((1, 40, 40), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), STRAIGHT)
+    labels = (np.arange(1600).reshape(space.shape) // 4 + 10).astype(np.uint16)
+    colours = {value: (value % 256, value // 256, 7) for value in range(10, 420)}
+    box = Patch("case", (0, 0, 0), space.shape)
+    picture = pixels(drawn(np.zeros(space.shape), space, box, labels, colours)["axial"])
+    assert len({tuple(colour) for colour in picture.reshape(-1, 3).tolist()} & set(colours.values())) == 256 - GREYS
