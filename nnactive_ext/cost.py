@@ -57,7 +57,7 @@ class Cost:
     @property
     def boxes_to_save(self) -> int:
         """The smallest r at which C_AL < C_base."""
-        return math.floor(self.break_even + 1e-9) + 1  # 3 / 60 is not exact: 20.000000000000004 and 19.999999999999996 are 20
+        return math.floor(self.break_even + 1e-9) + 1  # 19.9999999999 is 20: 3 / 60 is not exact
 
 
 def estimate(

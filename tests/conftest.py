@@ -116,3 +116,11 @@ def quick_planning(monkeypatch: pytest.MonkeyPatch, planned_template: SimpleName
     monkeypatch.setattr("nnactive_ext.prepare.nnunet_plans", plans)
     monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
     return plans
+
+
+@pytest.fixture
+def rollout(nnunet_folders: SimpleNamespace, tiny_template: Path, tmp_path: Path, quick_planning: Callable):
+    """The tiny dataset's images in a plain folder; ``rollout.plan()`` makes the roll-out 601 of it."""
+    from rollouts import from_dataset
+
+    return from_dataset(tiny_template, tmp_path / "hospital")

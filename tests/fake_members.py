@@ -41,10 +41,10 @@ class FakeEnsemble:
         return (image[0] > np.quantile(image[0], 0.8)).astype(np.uint8)
 
 
-def fake_tools(seconds: float = 0.0) -> Tools:
+def fake_tools(seconds: float = 0.0, classes: int = 4) -> Tools:
     return Tools(
         train=lambda experiment, fold: fake_train(experiment, fold, seconds),
-        open_ensemble=lambda experiment, folds: FakeEnsemble(experiment),
+        open_ensemble=lambda experiment, folds: FakeEnsemble(experiment, classes),
     )
 
 

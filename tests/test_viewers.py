@@ -158,7 +158,7 @@ def test_mitk_list(views, tmp_path, tmp_path_factory):
         assert (copy / task["Segmentation"]).is_file()
         assert (copy / task["Result"]).parent.is_dir()
         assert not (copy / task["Result"]).exists()  # MITK takes a task with a result for done
-        assert task["Name"] in Path(task["Result"]).name
+        assert Path(task["Result"]).name == task["Name"] + "_mitk.nrrd"  # as README.txt says
         assert "\\" not in task["Result"]
     assert len({task["Result"] for task in content["Tasks"]}) == 3
     suggestions = read_json(copy / "labels.json")
@@ -182,7 +182,7 @@ def test_readme_says_what_to_do(views, tmp_path):
     text = (tmp_path / "README.txt").read_text(encoding="utf-8")
     for expected in (
         "nnactive_annotate import -d 504 FOLDER -who NAME",
-        "3 boxes",
+        "annotate: 3 (cycle_01)",
         "correct it",
         *NAMES,
         *PER_LIST - {"README.txt"},

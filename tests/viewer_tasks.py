@@ -37,15 +37,15 @@ def make_view(folder: Path, space: Space, number: int = 3, predicted: bool = Fal
     labels[box.slices] = 0
     if predicted:
         labels[3:5, 2:4, 3] = 1
-    images = []
-    for channel in range(2):
-        file = place / f"{task.id}_{channel:04}.nii.gz"
-        values = np.random.default_rng(channel).normal(size=space.shape).astype(np.float32)
+    images, channels = [], ("CT", "PET")
+    for number, channel in enumerate(channels):
+        file = place / f"image_{channel}.nii.gz"
+        values = np.random.default_rng(number).normal(size=space.shape).astype(np.float32)
         sitk.WriteImage(space.image(values), str(file))
         images.append(file)
     label = place / f"{task.id}.nii.gz"
     sitk.WriteImage(space.image(labels), str(label))
-    return View(task, place, tuple(images), label, labels, space, box, NAMES, ("CT", "PET"), predicted)
+    return View(task, place, tuple(images), label, labels, space, box, NAMES, channels, predicted)
 
 
 @st.composite

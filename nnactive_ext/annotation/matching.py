@@ -24,7 +24,7 @@ def candidates(path: Path) -> Iterator[Path]:
         yield path
         return
     found = [Path(folder) / name for folder, _, files in os.walk(path) for name in files]
-    labels = [file for file in found if _stem(file.name) is not None and not file.name.startswith(NO_ANSWERS)]
+    labels = [file for file in found if _stem(file.name) is not None and not _is_ours(file.name)]
     yield from sorted(labels, key=lambda file: (file.lstat().st_mtime_ns, file))
 
 
@@ -42,6 +42,11 @@ def match(file: Path, tasks: Sequence[Task]) -> tuple[list[Task], bool]:
         return [], False
     longest = max(cases, key=len)
     return [task for task in tasks if task.patch.case == longest], True
+
+
+def _is_ours(name: str) -> bool:
+    # MITK saves half-done results of a task list under this name; what is done it saves without.
+    return name.startswith(NO_ANSWERS) or ".interim." in name
 
 
 def _stem(name: str) -> str | None:

@@ -12,7 +12,7 @@ from nnactive_ext.annotation.marks import Point, matching, some, world
 from nnactive_ext.files import read_json
 
 _SYSTEMS = {"LPS": "LPS", "RAS": "RAS", "1": "LPS", "0": "RAS"}
-"""Coordinate systems; Slicer 4.10 and older wrote numbers."""
+"""Coordinate systems, also by the numbers that early versions of Slicer wrote for them."""
 _NUMBER = r"[\s_-]*\d+"
 """What Slicer puts behind a list's name to make the labels of its points."""
 

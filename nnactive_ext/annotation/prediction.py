@@ -53,5 +53,6 @@ def _on_image(predicted: np.ndarray, grid: Grid, patch: Patch, offset: Triple) -
         index = np.floor((voxels + 0.5) * grid.scale[axis]).astype(int) - offset[axis]
         inside.append((voxels >= 0) & (voxels < grid.crop_size[axis]))
         indices.append(np.clip(index, 0, predicted.shape[axis] - 1))
-    moved = predicted[np.ix_(*indices)] * np.logical_and.reduce(np.ix_(*inside)).astype(predicted.dtype)
+    z, y, x = (kept.astype(predicted.dtype) for kept in inside)
+    moved = predicted[np.ix_(*indices)] * (z[:, None, None] * y[:, None] * x)
     return np.ascontiguousarray(moved.transpose(np.argsort(grid.transpose)))

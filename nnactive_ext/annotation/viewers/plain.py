@@ -10,12 +10,12 @@ from nnactive_ext.annotation.viewers.colours import IGNORE
 from nnactive_ext.files import write_text
 
 _TEXT = """\
-{count} boxes to annotate: {name}
+Boxes to annotate: {count} ({name})
 
 Each folder here is one task: a part of an image, and in it one box to annotate.
 
-    <task>_0000.nii.gz ...    the image, one file per channel
-    <task>.nii.gz             the label map to edit
+    image_*.nii.gz    the image, one file per channel
+    <task>.nii.gz     the label map to edit
 
 WHAT TO DO
 
@@ -36,10 +36,10 @@ HOW TO OPEN A TASK
               Sets up everything; paints in the box only. Save the segmentation as <task>.seg.nrrd, as proposed. Leave the
               segment "query_box" as it is. The box alone: box.mrk.json. Colours: labels.ctbl.
 ITK-SNAP      itksnap -w <task>/task.itksnap
-              Paints only where nothing is painted yet, and so in the box only. To change a label erase it first (right
-              button), or choose "Paint over: all labels". Save the segmentation image. Names and colours: labels.txt.
-MITK          Open {list} and load one task after the other. "{ignore}" is locked. Accepted results are
-              <task>/<task>_mitk.nrrd; interim results do not count.
+              Paints only where nothing is painted yet, and so in the box only. To change a label, choose it and erase (right
+              button), or choose to paint over all labels. Save the segmentation image. Names and colours: labels.txt.
+MITK          Open {list} and load one task after the other. "{ignore}" is locked. Accepted results
+              are <task>/<task>_mitk.nrrd.
 napari        pip install "nnactive-ext[napari]"; then drop the task's folder on the window, reader "nnActive annotation
               tasks". Only the box can be painted. Save the selected labels layer as <task>.nii.gz in the task's folder.
 Any other     Edit <task>.nii.gz. task.json has the box, in voxels and in mm.

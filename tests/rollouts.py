@@ -1,0 +1,66 @@
+"""A small roll-out: a plain folder of two-channel images, an anatomy only a scripted expert knows, commands to plan it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import scripted_expert
+from fake_members import fake_tools
+
+from nnactive_ext.cli import annotate, plan
+from nnactive_ext.cycles import run_cycles
+from nnactive_ext.experiment import Experiment
+
+NUMBER = 601
+OPTIONS = (
+    "--labels organ lesion -channels T1 T2 -patch_size 5 5 3 -starting_budget 6 -query_size 4 -cycles 3 -folds 2 "
+    "--preset cpu -np 1 --disable_progress_bar"
+)
+
+
+@dataclass
+class Rollout:
+    """``images``: the folder that was planned from; ``anatomy``: the reference label maps, which no command gets."""
+
+    images: Path
+    anatomy: Path
+
+    @property
+    def experiment(self) -> Experiment:
+        return Experiment.find(NUMBER)
+
+    def plan(self, options: str = OPTIONS) -> Experiment:
+        plan.main(["-i", str(self.images), "-o", str(NUMBER), "-name", "Tiny", *options.split()])
+        return self.experiment
+
+    def annotate(self, line: str) -> None:
+        """``nnactive_annotate`` with the words of ``line``."""
+        command, *words = line.split()
+        annotate.main([command, "-d", str(NUMBER), *words])
+
+    def export(self, folder: Path, more: str = "--blank") -> list[scripted_expert.Seen]:
+        """Export the open cycle's tasks; what the expert sees of them."""
+        annotate.main(["export", "-d", str(NUMBER), "-o", str(folder), "--disable_progress_bar", *more.split()])
+        return scripted_expert.look(folder, self.label)
+
+    def label(self, case: str) -> Path:
+        return self.anatomy / f"{case}.nii.gz"
+
+    def run(self, say=lambda text: None) -> None:
+        """``nnactive_run`` with members that cost nothing."""
+        made = fake_tools(classes=3)
+        with self.experiment.lock():
+            run_cycles(self.experiment, made, progress=False, say=say)
+
+
+def from_dataset(dataset: Path, target: Path, channels: tuple[str, ...] = ("T1", "T2")) -> Rollout:
+    """The images of a raw nnU-Net dataset as ``images/CASE_CHANNEL.nii.gz``, its label maps as ``anatomy/CASE.nii.gz``."""
+    images, anatomy = target / "images", target / "anatomy"
+    images.mkdir(parents=True)
+    for number, channel in enumerate(channels):
+        for file in sorted((dataset / "imagesTr").glob(f"*_{number:04d}.nii.gz")):
+            shutil.copy(file, images / file.name.replace(f"_{number:04d}", f"_{channel}"))
+    shutil.copytree(dataset / "labelsTr", anatomy)
+    return Rollout(images, anatomy)

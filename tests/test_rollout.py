@@ -1,0 +1,106 @@
+"""A roll-out from a folder of images to the next query: every way of answering ends in the same partial labels."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scripted_expert as expert
+
+from nnactive_ext.annotators import SimulatedAnnotator
+from nnactive_ext.cli import query, status
+from nnactive_ext.dataset import Dataset
+from nnactive_ext.files import write_json
+from nnactive_ext.loops import by_case
+
+
+def simulated(rollout, tmp_path) -> SimulatedAnnotator:
+    """What copies the anatomy into boxes, as the simulated experiments do."""
+    folder = tmp_path / "Dataset999_Reference"
+    if not folder.is_dir():
+        folder.mkdir()
+        content = dict(rollout.experiment.dataset.json)
+        for case, entry in content["dataset"].items():
+            entry["label"] = str(rollout.label(case))
+        write_json(folder / "dataset.json", content)
+    return SimulatedAnnotator(Dataset(folder))
+
+
+def assert_simulated(rollout, tmp_path, left_out=()) -> None:
+    """The partial masks equal a simulated annotator's, but in the boxes of tasks ``left_out``."""
+    experiment, annotator = rollout.experiment, simulated(rollout, tmp_path)
+    patches = by_case(experiment.annotated_patches(experiment.state["cycle"]))
+    for case in experiment.plan.pool:
+        file = experiment.dataset.cases[case].label
+        written = experiment.dataset.reader_writer.read_seg(str(file))[0][0]
+        expected, _ = annotator.annotate(case, patches.get(case, []))
+        for task in left_out:
+            if task.id.split("_", 2)[2] == case:
+                number = int(task.id.split("_")[1]) - 1
+                cycle = int(task.id[1:4])
+                box = [p for p in _loop(experiment, cycle)][number].slices
+                expected[box] = written[box]
+        np.testing.assert_array_equal(written, expected, err_msg=case)
+
+
+def _loop(experiment, cycle):
+    from nnactive_ext.loops import loop_file, read_loop
+
+    return read_loop(loop_file(experiment.raw, cycle), experiment.dataset.file_ending)
+
+
+def test_two_cycles_with_every_way_to_answer(rollout, tmp_path, capsys):
+    experiment = rollout.plan()
+    points = tmp_path / "points.csv"
+    points.write_text("case,class,i,j,k\ntiny_1,organ,7,13,12\ntiny_2,lesion,6,13,14\ntiny_3,organ,7,12,12\ntiny_4,lesion,7,13,12\n")
+    rollout.annotate(f"points {points}")
+    seen = rollout.export(tmp_path / "out")
+    assert len(seen) == 6
+    rng = np.random.default_rng(0)
+    images = {task.id: rollout.images / f"{task.id.split('_', 2)[2]}_T1.nii.gz" for task in seen}
+    expert.in_place(seen[0])
+    expert.seg_nrrd(seen[1], rng)
+    expert.full_size(seen[2], images[seen[2].id])
+    expert.outside(seen[3])
+    expert.half(seen[4])
+    wrong = expert.wrong_spacing(seen[5])
+
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        rollout.annotate(f"import {tmp_path / 'out'} -who anna")
+    message = capsys.readouterr().err
+    assert str(wrong) in message
+    assert "spacing" in message
+    assert "grid" in message
+    wrong.unlink()
+
+    found = _status(capsys)["tasks"][0]
+    assert (found["done"], found["partial"], found["open"]) == (4, 1, 1)
+    with pytest.raises(SystemExit):  # too few are done to train on
+        run_line = f"-d {experiment.name} -device cpu"
+        query.main(run_line.split())
+    rollout.annotate("close -share 0.6 --disable_progress_bar")
+    assert_simulated(rollout, tmp_path, left_out=seen[4:])
+
+    # The rest comes late, after the cycle was closed.
+    expert.in_place(seen[4])
+    expert.in_place(seen[5])
+    rollout.annotate(f"import {tmp_path / 'out'} -who anna --disable_progress_bar")
+    assert_simulated(rollout, tmp_path)
+
+    rollout.run()
+    assert rollout.experiment.last_loop == 1
+    for task in rollout.export(tmp_path / "out1"):
+        expert.seg_nrrd(task, rng)
+    rollout.annotate(f"import {tmp_path / 'out1'} -who bert")
+    rollout.run()
+    assert rollout.experiment.state["cycle"] == 1
+    assert rollout.experiment.last_loop == 2
+    assert_simulated(rollout, tmp_path)
+
+
+def _status(capsys) -> dict:
+    capsys.readouterr()
+    status.main("-d 601 --json".split())
+    return json.loads(capsys.readouterr().out)
