@@ -35,9 +35,10 @@ def annotate_cycle(experiment: Experiment, cycle: int, progress: bool = True) ->
     Every file is written anew from all loops up to ``cycle``, and the state last of all, so a step that was killed is
     simply done again.
     """
-    changed = by_case(read_loop(loop_file(experiment.raw, cycle), experiment.dataset.file_ending))
+    chosen = by_case(read_loop(loop_file(experiment.raw, cycle), experiment.dataset.file_ending))
+    changed = [case for case in chosen if case not in experiment.plan.dropped]
     experiment.plan.check(experiment.annotated_patches(cycle), loop_file(experiment.raw, cycle))
-    return relabel(experiment, cycle, list(changed), progress)
+    return relabel(experiment, cycle, changed, progress)
 
 
 def relabel(experiment: Experiment, cycle: int, cases: list[str], progress: bool = True) -> tuple[str, ...]:

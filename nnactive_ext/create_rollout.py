@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nnactive_ext.annotate import write_labels
 from nnactive_ext.annotation.given import keep_given, write_given_patches
@@ -53,8 +54,9 @@ def image_files(experiment: Experiment, found: FoundCase) -> list[Path]:
     return files
 
 
-def write_dataset_json(experiment: Experiment, content: Mapping[str, object], files: Mapping[str, list[Path]]) -> None:
-    """nnU-Net's dataset.json with the images of all cases; those in the dataset's own folder by relative paths."""
+def write_dataset_json(experiment: Experiment, content: Mapping[str, Any], files: Mapping[str, list[Path]]) -> None:
+    """nnU-Net's dataset.json: ``content`` with the images of these cases beside those it has. Images in the dataset's own
+    folder go by relative paths."""
 
     def path(file: Path) -> str:
         inside = file.is_relative_to(experiment.raw)
@@ -62,8 +64,9 @@ def write_dataset_json(experiment: Experiment, content: Mapping[str, object], fi
 
     cases = {
         case: {"images": [path(file) for file in images], "label": f"labelsTr/{case}{content['file_ending']}"}
-        for case, images in sorted(files.items())
+        for case, images in files.items()
     }
+    cases = dict(sorted({**content.get("dataset", {}), **cases}.items()))
     write_json(experiment.raw / "dataset.json", {**content, "numTraining": len(cases), "dataset": cases})
 
 

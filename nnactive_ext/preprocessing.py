@@ -70,9 +70,12 @@ class Preprocessed:
         return image, Grid.from_properties(properties, self.plans["transpose_forward"], image.shape[1:])
 
 
-def preprocess(dataset: Dataset, target: Preprocessed, processes: int = 1, progress: bool = True) -> None:
-    """Images and labels of all cases, and the copies of the labels in ``gt_segmentations``."""
-    _run(_preprocess_case, dataset, target, dataset.cases, "Preprocessing cases", processes, progress)
+def preprocess(
+    dataset: Dataset, target: Preprocessed, processes: int = 1, progress: bool = True, cases: Iterable[str] | None = None
+) -> None:
+    """Images and labels of all cases (or of ``cases``), and the copies of the labels in ``gt_segmentations``."""
+    chosen = dataset.cases if cases is None else cases
+    _run(_preprocess_case, dataset, target, chosen, "Preprocessing cases", processes, progress)
 
 
 def refresh(dataset: Dataset, target: Preprocessed, cases: Iterable[str], processes: int = 1, progress: bool = True) -> None:

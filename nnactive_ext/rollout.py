@@ -252,7 +252,8 @@ def _patch_size(
     else:
         raise NnActiveError(
             f"{folder}: how large are the structures? Say it in mm for those that matter, e.g. -structures "
-            f"{more.labels[-1]}=25 (or =20x25x25 along z y x), give dense label maps (-label_maps), or the box itself (-patch_size 32mm)."
+            f"{more.labels[-1]}=25 (or =20x25x25 along z y x), give dense label maps (-label_maps), or the size of the box "
+            "itself (-patch_size 32mm)."
         )
     check_fits(size_mm, [Measured(g.shape, g.spacing) for g in geometry.values()])
     text = " x ".join(f"{mm:.4g}" for mm in size_mm)

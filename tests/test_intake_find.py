@@ -130,8 +130,9 @@ def test_dicom_files_without_an_ending_and_a_bad_folder_of_them(make, tmp_path):
     write_series(folder / "a")
     for file in (folder / "a").iterdir():
         file.rename(file.with_suffix(""))
-    (folder / "a" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
-    assert len(find_cases(folder)["a"].sources[0].series) == 6
+    (make("i/scan.nii.gz") / "i" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    found = find_cases(folder)
+    assert [len(found[name].sources[0].series) for name in found] == [6, 0]
     write_series(folder / "b", uid="1.2.3")
     write_series(folder / "b", VOXELS[:2], uid="1.2.4", prefix="x")
     make("c_seg.nii.gz")
@@ -195,7 +196,8 @@ def test_label_maps_of_some(make):
 
 def test_label_maps_inside_the_folder_or_beside_the_images(make):
     folder = make("a.nii.gz", "b.nii.gz", "labels/a.nii.gz")
-    assert find_cases(folder, label_maps=folder / "labels")["a"].label_map == folder / "labels" / "a.nii.gz"
+    found = find_cases(folder, label_maps=folder / "labels")
+    assert {name: case.label_map for name, case in found.items()} == {"a": folder / "labels" / "a.nii.gz", "b": None}
     folder = make("p/p_t1.nii", "p/p_t2.nii", "p/p_seg.nii", "q/q_t1.nii", "q/q_t2.nii", folder="brats")
     found = find_cases(folder, ["t1", "t2"], label_maps=folder, label_pattern="{case}/{case}_seg")
     assert found["p"].label_map == folder / "p" / "p_seg.nii"

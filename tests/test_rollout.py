@@ -53,7 +53,9 @@ def _loop(experiment, cycle):
 def test_two_cycles_with_every_way_to_answer(rollout, tmp_path, capsys):
     experiment = rollout.plan()
     points = tmp_path / "points.csv"
-    points.write_text("case,class,i,j,k\ntiny_1,organ,7,13,12\ntiny_2,lesion,6,13,14\ntiny_3,organ,7,12,12\ntiny_4,lesion,7,13,12\n")
+    points.write_text(
+        "case,class,i,j,k\ntiny_1,organ,7,13,12\ntiny_2,lesion,6,13,14\ntiny_3,organ,7,12,12\ntiny_4,lesion,7,13,12\n"
+    )
     rollout.annotate(f"points {points}")
     seen = rollout.export(tmp_path / "out")
     assert len(seen) == 6
@@ -78,8 +80,7 @@ def test_two_cycles_with_every_way_to_answer(rollout, tmp_path, capsys):
     found = _status(capsys)["tasks"][0]
     assert (found["done"], found["partial"], found["open"]) == (4, 1, 1)
     with pytest.raises(SystemExit):  # too few are done to train on
-        run_line = f"-d {experiment.name} -device cpu"
-        query.main(run_line.split())
+        query.main(["-d", experiment.name, "-device", "cpu"])
     rollout.annotate("close -share 0.6 --disable_progress_bar")
     assert_simulated(rollout, tmp_path, left_out=seen[4:])
 

@@ -37,7 +37,7 @@ def without_ending(name: str) -> str | None:
 def items_in(folder: Path, without: Path | None = None) -> list[Item]:
     """The images below ``folder`` but not below ``without``, by name. Links are followed, loops of them are not."""
     items = []
-    for inner, files in _walk(folder, "", (), without and os.path.realpath(without)):
+    for inner, files in _walk(folder, "", (), os.path.realpath(without) if without else None):
         here = folder / inner if inner else folder
         stems = {file: without_ending(file) for file in files}
         items += [Item(f"{inner}/{stem}" if inner else stem, here / file) for file, stem in stems.items() if stem]
@@ -48,7 +48,7 @@ def items_in(folder: Path, without: Path | None = None) -> list[Item]:
 
 def unread_in(folder: Path, without: Path | None = None) -> list[Path]:
     """Images in formats that are not taken."""
-    walk = _walk(folder, "", (), without and os.path.realpath(without))
+    walk = _walk(folder, "", (), os.path.realpath(without) if without else None)
     return [folder / inner / file for inner, files in walk for file in files if file.lower().endswith(UNREAD)]
 
 

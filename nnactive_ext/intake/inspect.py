@@ -159,7 +159,7 @@ def _digest(array: Any) -> str:
     """Of the values, whatever their type in the file; nnU-Net reads float32 too. One slice at a time, to save memory."""
     digest = hashlib.sha256(repr(array.shape).encode())
     for plane in array:
-        digest.update(np.ascontiguousarray(plane, "<f4") + np.float32(0))  # -0 becomes 0
+        digest.update((np.asarray(plane, "<f4") + np.float32(0)).tobytes())  # -0 becomes 0
     return digest.hexdigest()
 
 

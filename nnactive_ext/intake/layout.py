@@ -49,20 +49,20 @@ def place(items: Sequence[Item], channels: Sequence[str] | None) -> tuple[list[P
     several = channels is not None and len(channels) > 1
     counted = channels is None and any(len(inside) > 1 for inside in deep.values())
     for case, inside in deep.items():
-        found = [_channel_inside(item, channels) if several or counted else None for item in inside]
+        indices = [_channel_inside(item, channels) if several or counted else None for item in inside]
         if several:
             problems += [
                 f"{item.path}: its name is none of the channels ({listed(channels or ())})."
-                for item, index in zip(inside, found, strict=True)
+                for item, index in zip(inside, indices, strict=True)
                 if index is None
             ]
         elif len(inside) == 1:
-            found = [found[0] or 0]
-        elif None in found:
+            indices = [indices[0] or 0]
+        elif None in indices:
             names = listed([item.path.name for item in inside])
             problems.append(f"{inside[0].path.parent}: {len(inside)} images where one is expected: {names}.")
             continue
-        placed += [Placed(case, i, item) for item, i in zip(inside, found, strict=True) if i is not None]
+        placed += [Placed(case, i, item) for item, i in zip(inside, indices, strict=True) if i is not None]
     return placed, problems
 
 
@@ -98,10 +98,9 @@ def _numbers_are_channels(names: Sequence[str], channels: Sequence[str] | None) 
     """Whether ``_0001`` is a channel as in nnU-Net, or part of a case's name. Channels begin at 0 for (nearly) every
     case; cases are counted under one name and often from 1."""
     numbers: dict[str, set[int]] = defaultdict(set)
-    for name in names:
-        found = _NUMBERED.fullmatch(name)
-        if found and found[1]:
-            numbers[found[1]].add(int(found[2]))
+    for match in map(_NUMBERED.fullmatch, names):
+        if match and match[1]:
+            numbers[match[1]].add(int(match[2]))
     if channels is not None and len(channels) == 1:
         return all(found == {0} for found in numbers.values())
     if channels is not None:

@@ -46,6 +46,9 @@ def header_problem(file: Path) -> str:
     spacing = np.asarray(header["pixdim"][1:4], float)
     if not (np.isfinite(spacing) & (spacing > 0)).all():
         return f"{file}: its header gives a spacing of {numbers(spacing)} mm."
+    place = [float(header[key]) for key in ("qoffset_x", "qoffset_y", "qoffset_z", "quatern_b", "quatern_c", "quatern_d")]
+    if int(header["qform_code"]) > 0 and not np.isfinite(place).all():
+        return f"{file}: the place in its header (qform) holds NaN or infinity."
     if int(header["sform_code"]) <= 0:
         return ""
     matrix = np.asarray(header.get_sform(), float)

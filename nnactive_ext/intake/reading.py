@@ -89,11 +89,9 @@ def _space_problem(image: Any) -> str:
     size = image.GetSize()
     if min(size) < 2:
         return f"{'x'.join(map(str, size))} voxels: an axis of one voxel, so a 2D image; 3D images are needed"
-    spacing, origin = np.array(image.GetSpacing()), np.array(image.GetOrigin())
+    spacing = np.array(image.GetSpacing())
     if not ((spacing >= _SPACING[0]) & (spacing <= _SPACING[1])).all():  # NaN fails too
         return f"the spacing {numbers(spacing)} mm cannot be. Correct the header"
-    if not np.isfinite(origin).all():
-        return f"its origin {numbers(origin)} is not finite. Correct the header"
     direction = np.reshape(image.GetDirection(), (3, 3))
     if not np.abs(direction.T @ direction - np.eye(3)).max() <= _ORTHONORMAL:
         return (
