@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from nnactive_ext.annotate import annotate_cycle
-from nnactive_ext.annotation.closing import TasksOpen, close_cycle
+from nnactive_ext.annotation.closing import TasksOpen, apply_corrections, close_cycle
 from nnactive_ext.ensemble import Ensemble, fold_folder
 from nnactive_ext.errors import PoolExhausted
 from nnactive_ext.evaluation import evaluate, result_file
@@ -60,7 +60,8 @@ def run_cycles(
                 with timing.of("train"):
                     tools.train(experiment, fold)
         if not result_file(experiment, cycle).is_file():
-            steps.next(cycle, "evaluating the test set")
+            if plan.test:
+                steps.next(cycle, "evaluating the test set")
             with timing.of("evaluate"):
                 evaluate(experiment, partial(tools.open_ensemble, experiment, folds), progress)
             say(cycle_table(experiment))
@@ -111,6 +112,8 @@ def finish_annotation(experiment: Experiment, progress: bool = True, say: Callab
 
     Where people annotate, one with fewer tasks done than the plan's share raises :class:`TasksOpen` and stays as it is.
     """
+    if experiment.plan.human:
+        apply_corrections(experiment, [], progress)  # what a killed import left behind
     pending = range(experiment.state["cycle"] + 1, experiment.last_loop + 1)
     for cycle in pending:
         if experiment.plan.human:

@@ -121,7 +121,10 @@ class Experiment:
         """Only one command at a time changes an experiment; what a killed one left half-written is removed."""
         with locked(int(self.name[7:10])):
             preprocessed = self.preprocessed
-            for folder in (self.raw, self.raw / "labelsTr", preprocessed.folder, preprocessed.gt_folder, self.results):
+            annotated = [self.annotation / name for name in ("", "received", "answers", "given")]
+            exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *self.raw.glob("tasks/*/*/")]
+            known = [self.raw, self.raw / "labelsTr", preprocessed.folder, preprocessed.gt_folder, self.results]
+            for folder in (*known, *annotated, *exported):
                 remove_temporary(folder)
             yield
 

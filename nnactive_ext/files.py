@@ -77,8 +77,9 @@ def _plain(value: Any) -> Any:
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """Write ``content`` atomically; numpy scalars and arrays become numbers and lists."""
-    write_text(path, json.dumps(content, indent=1, default=_plain, ensure_ascii=False) + "\n")
+    """Write ``content`` atomically, in ASCII; numpy scalars and arrays become numbers and lists."""
+    # nnU-Net opens dataset.json in the locale's encoding, and paths in it may hold any letter.
+    write_text(path, json.dumps(content, indent=1, default=_plain) + "\n")
 
 
 def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict:

@@ -20,14 +20,17 @@ def prepare(
     experiment: Experiment, counts: Mapping[str, Mapping[int, int]], progress: bool = True
 ) -> tuple[Plan, tuple[str, ...]]:
     """Everything up to the first training; ``counts``: case -> label value -> annotated voxels. Returns the plan, which
-    now has the name of nnU-Net's plans, and warnings. The plan is written by the caller, once all else is there."""
-    plan = experiment.plan
+    now has the name of nnU-Net's plans, and warnings. A plan that is being made is written by the caller, once all else is
+    there; that of an experiment, before its state says that there is something to train on."""
+    plan, making = experiment.plan, experiment.planned is not None
     folder = experiment.preprocessed.folder
     folder.mkdir(parents=True, exist_ok=True)
     write_fingerprint(experiment.dataset, folder / "dataset_fingerprint.json", plan.processes, progress)
     plan = replace(plan, plans_identifier=nnunet_plans(experiment))
     experiment = Experiment(plan.dataset, plan)
     preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
+    if not making:
+        plan.write(experiment.raw)
     return plan, settle(experiment, 0, counts)
 
 

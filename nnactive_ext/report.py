@@ -29,10 +29,11 @@ def plan_table(decisions: Sequence[Sequence[str]]) -> str:
 
 
 def cycle_table(experiment: Experiment) -> str:
-    """The learning curve: one line per cycle evaluated so far."""
+    """The learning curve: one line per cycle evaluated so far; without a test set, what was annotated."""
     results = read_results(experiment)
-    classes = list(results[-1]["dice_per_class"])
-    heading = ["cycle", "patches", "cases", "voxels", "foreground", "Dice", *classes]
+    tested = bool(experiment.plan.test)
+    classes = list(results[-1]["dice_per_class"]) if tested else []
+    heading = ["cycle", "patches", "cases", "voxels", "foreground", *(["Dice"] if tested else []), *classes]
     rows = [heading]
     for result in results:
         rows.append(
@@ -42,12 +43,12 @@ def cycle_table(experiment: Experiment) -> str:
                 str(result["annotated_cases"]),
                 f"{result['annotated_voxels']:,}",
                 _percent(result["foreground_share"]),
-                _percent(result["mean_dice"]),
+                *([_percent(result["mean_dice"])] if tested else []),
                 *(_percent(result["dice_per_class"][name]) for name in classes),
             ]
         )
     text = table(rows, numbers=True)
-    if any(result["classes_left_out"] for result in results):
+    if tested and any(result["classes_left_out"] for result in results):
         text += "\n-: a class that no test case contains or predicts"
     return text
 
@@ -55,7 +56,8 @@ def cycle_table(experiment: Experiment) -> str:
 def final_report(experiment: Experiment) -> str:
     """The learning curve, its area, where the time went, and where the files are."""
     results = read_results(experiment)
-    lines = [f"{experiment.name}: {experiment.plan.method}, {len(results)} cycles, Dice in % on the test set", ""]
+    about = "Dice in % on the test set" if experiment.plan.test else "no test set, so how good it is is not known"
+    lines = [f"{experiment.name}: {experiment.plan.method}, {len(results)} cycles; {about}", ""]
     lines.append(cycle_table(experiment))
     values = [result["mean_dice"] for result in results]
     if None not in values:

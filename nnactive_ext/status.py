@@ -1,19 +1,22 @@
-"""Where an experiment stands and what to do next, for people and for programs."""
+"""Where an experiment stands and what to do next, as plain values."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nnactive_ext.annotation.answers import Book, agreement
 from nnactive_ext.annotation.export import tasks_folder
 from nnactive_ext.annotation.ledger import Ledger
 from nnactive_ext.annotation.marking import marked
-from nnactive_ext.annotation.queue import tasks_of
+from nnactive_ext.annotation.queue import all_tasks, tasks_of
+from nnactive_ext.annotation.tallies import KINDS, tasks_per_class, voxels_per_class
+from nnactive_ext.annotation.tasks import Task
+from nnactive_ext.dataset import Labels
 from nnactive_ext.ensemble import fold_folder
 from nnactive_ext.evaluation import read_results
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.members import is_trained
-from nnactive_ext.report import table
 
 
 def status(experiment: Experiment) -> dict[str, Any]:
@@ -45,28 +48,53 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "changes": [dict(change) for change in plan.changes],
     }
     if plan.human:
-        found["tasks"] = [_tasks(experiment, cycle) for cycle in range(experiment.last_loop + 1)]
+        found["tasks"] = _tasks(experiment, names)
+        found["classes"] = _in_all([tasks["classes"] for tasks in found["tasks"]])
         if found["open_cycle"] == 0 and plan.starting_budget:
             found["marked"] = {name: {"boxes": n, "of": goal} for name, (n, goal) in marked(experiment).items()}
     found["next"] = next_step(experiment)
     return found
 
 
-def _tasks(experiment: Experiment, cycle: int) -> dict[str, Any]:
-    ledger = Ledger(experiment.annotation)
-    book, labels = Book.of(ledger), experiment.dataset.labels
-    rows = []
-    for task in tasks_of(experiment, cycle):
-        answers = book.answers.get(task.id, [])
-        row: dict[str, Any] = {"task": task.id, "status": book.status(task.id), "stratum": task.stratum}
-        row["answers"] = [{"who": a.who, "when": a.when, "unsure": a.unsure, "of": a.voxels} for a in answers]
-        if len(answers) > 1:
-            between = agreement([ledger.read_answer(a.place) for a in answers], labels.classes, labels.ignore)
-            row["agreement"] = {name: round(dice, 4) if dice == dice else None for name, dice in between.items()}
-            row["rule"] = book.rule_of(task.id)
-        rows.append(row)
-    counts = {kind: sum(row["status"] == kind for row in rows) for kind in ("open", "partial", "done")}
-    return {"cycle": cycle, **counts, "tasks": rows}
+def _tasks(experiment: Experiment, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Per cycle: its tasks, how many are open, partial and done, in all and per class, and the voxels answered."""
+    ledger, labels = Ledger(experiment.annotation), experiment.dataset.labels
+    book, tasks = Book.of(ledger), all_tasks(experiment)
+    voxels = voxels_per_class(tasks, ledger, book, names, labels.ignore)
+    found = []
+    for cycle in range(experiment.last_loop + 1):
+        chosen = [task for task in tasks if task.cycle == cycle]
+        numbers: dict[str, dict[str, int]] = {
+            name: {**counts, "voxels": 0} for name, counts in tasks_per_class(chosen, book).items()
+        }
+        for name, count in voxels.get(cycle, {}).items():
+            numbers.setdefault(name, {**dict.fromkeys(KINDS, 0), "voxels": 0})["voxels"] = count
+        rows = [_task(task, ledger, book, labels) for task in chosen]
+        counts = {kind: sum(row["status"] == kind for row in rows) for kind in KINDS}
+        found.append({"cycle": cycle, **counts, "classes": numbers, "tasks": rows})
+    return found
+
+
+def _task(task: Task, ledger: Ledger, book: Book, labels: Labels) -> dict[str, Any]:
+    answers = book.answers.get(task.id, [])
+    row: dict[str, Any] = {"task": task.id, "status": book.status(task.id), "stratum": task.stratum}
+    row["answers"] = [{"who": a.who, "when": a.when, "unsure": a.unsure, "of": a.voxels} for a in answers]
+    if len(answers) > 1:
+        between = agreement([ledger.read_answer(a.place) for a in answers], labels.classes, labels.ignore)
+        row["agreement"] = {name: round(dice, 4) if dice == dice else None for name, dice in between.items()}
+        row["rule"] = book.rule_of(task.id)
+    return row
+
+
+def _in_all(cycles: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Per class: tasks and voxels of all cycles."""
+    found: dict[str, dict[str, int]] = {}
+    for classes in cycles:
+        for name, counts in classes.items():
+            total = found.setdefault(name, dict.fromkeys(counts, 0))
+            for kind, count in counts.items():
+                total[kind] += count
+    return found
 
 
 def next_step(experiment: Experiment) -> str:
@@ -98,33 +126,3 @@ def next_step(experiment: Experiment) -> str:
             f"To go on: nnactive_change -d {number} -cycles {plan.cycles + 1}, then nnactive_run -d {number}{device}"
         )
     return f"Next: nnactive_run -d {number}{device}"
-
-
-def status_text(found: dict[str, Any]) -> str:
-    """What :func:`status` found, for people."""
-    where = f"cycle {found['cycle']} of {found['cycles'] - 1}" if found["cycle"] >= 0 else "nothing is trained yet"
-    lines = [f"{found['experiment']} ({found['annotator']} annotator): {where}", ""]
-    lines.append(f"Pool: {found['pool']} cases" + (f", {len(found['dropped'])} dropped" if found["dropped"] else ""))
-    if found["annotated_voxels"]:
-        total = sum(found["annotated_voxels"].values())
-        shares = ", ".join(f"{name} {n:,}" for name, n in found["annotated_voxels"].items())
-        lines.append(f"Labels in place: {total:,} voxels in {found['annotated_cases']} cases ({shares})")
-    if found["folds"]:
-        lines.append(f"Members trained on them: {len(found['trained_folds'])} of {len(found['folds'])}")
-    if found.get("tasks"):
-        rows = [["tasks of cycle", "done", "partly", "open"]]
-        rows += [[str(t["cycle"]), str(t["done"]), str(t["partial"]), str(t["open"])] for t in found["tasks"]]
-        lines += ["", table(rows, numbers=True)]
-        for tasks in found["tasks"]:
-            for row in tasks["tasks"]:
-                if "agreement" in row:
-                    who = ", ".join(answer["who"] for answer in row["answers"])
-                    dice = ", ".join(f"{n} {'-' if d is None else format(d, '.2f')}" for n, d in row["agreement"].items())
-                    lines.append(f"{row['task']}: {who} agree with Dice {dice}; what counts: {row['rule']}")
-    if "marked" in found:
-        rows = [["points marked", "boxes", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
-        lines += ["", table(rows, numbers=True)]
-    scores = [dice for dice in found["mean_dice"] if dice is not None]
-    if scores:
-        lines += ["", "Mean Dice per cycle: " + ", ".join(f"{100 * dice:.1f}" for dice in scores)]
-    return "\n".join([*lines, "", found["next"]])

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import scripted_expert
 from fake_members import fake_tools
 
+from nnactive_ext.annotation.queue import tasks_of
+from nnactive_ext.annotators import SimulatedAnnotator
 from nnactive_ext.cli import annotate, plan
 from nnactive_ext.cycles import run_cycles
+from nnactive_ext.dataset import Dataset
 from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import write_json
+from nnactive_ext.loops import by_case
 
 NUMBER = 601
 OPTIONS = (
@@ -64,3 +71,30 @@ def from_dataset(dataset: Path, target: Path, channels: tuple[str, ...] = ("T1",
             shutil.copy(file, images / file.name.replace(f"_{number:04d}", f"_{channel}"))
     shutil.copytree(dataset / "labelsTr", anatomy)
     return Rollout(images, anatomy)
+
+
+def simulated(rollout: Rollout, folder: Path) -> SimulatedAnnotator:
+    """What copies the anatomy into boxes, as the simulated experiments do; ``folder`` is for its dataset.json."""
+    folder = folder / "Dataset999_Reference"
+    folder.mkdir(exist_ok=True)
+    content = dict(rollout.experiment.dataset.json)
+    for case, entry in content["dataset"].items():
+        entry["label"] = str(rollout.label(case))
+    write_json(folder / "dataset.json", content)
+    return SimulatedAnnotator(Dataset(folder))
+
+
+def assert_simulated(rollout: Rollout, folder: Path, left_out: Sequence[str] = ()) -> None:
+    """The partial masks equal a simulated annotator's, voxel for voxel, but in the boxes of tasks ``left_out``."""
+    experiment, annotator = rollout.experiment, simulated(rollout, folder)
+    tasks = [task for cycle in range(experiment.state["cycle"] + 1) for task in tasks_of(experiment, cycle)]
+    patches = by_case([task.patch for task in tasks])
+    assert patches
+    for case in experiment.plan.pool:
+        file = experiment.dataset.cases[case].label
+        written = experiment.dataset.reader_writer.read_seg(str(file))[0][0]
+        expected, _ = annotator.annotate(case, patches.get(case, []))
+        for task in tasks:
+            if task.id in left_out and task.patch.case == case:
+                expected[task.patch.slices] = written[task.patch.slices]
+        np.testing.assert_array_equal(written, expected, err_msg=case)

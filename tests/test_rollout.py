@@ -7,47 +7,9 @@ import json
 import numpy as np
 import pytest
 import scripted_expert as expert
+from rollouts import assert_simulated
 
-from nnactive_ext.annotators import SimulatedAnnotator
 from nnactive_ext.cli import query, status
-from nnactive_ext.dataset import Dataset
-from nnactive_ext.files import write_json
-from nnactive_ext.loops import by_case
-
-
-def simulated(rollout, tmp_path) -> SimulatedAnnotator:
-    """What copies the anatomy into boxes, as the simulated experiments do."""
-    folder = tmp_path / "Dataset999_Reference"
-    if not folder.is_dir():
-        folder.mkdir()
-        content = dict(rollout.experiment.dataset.json)
-        for case, entry in content["dataset"].items():
-            entry["label"] = str(rollout.label(case))
-        write_json(folder / "dataset.json", content)
-    return SimulatedAnnotator(Dataset(folder))
-
-
-def assert_simulated(rollout, tmp_path, left_out=()) -> None:
-    """The partial masks equal a simulated annotator's, but in the boxes of tasks ``left_out``."""
-    experiment, annotator = rollout.experiment, simulated(rollout, tmp_path)
-    patches = by_case(experiment.annotated_patches(experiment.state["cycle"]))
-    for case in experiment.plan.pool:
-        file = experiment.dataset.cases[case].label
-        written = experiment.dataset.reader_writer.read_seg(str(file))[0][0]
-        expected, _ = annotator.annotate(case, patches.get(case, []))
-        for task in left_out:
-            if task.id.split("_", 2)[2] == case:
-                number = int(task.id.split("_")[1]) - 1
-                cycle = int(task.id[1:4])
-                box = [p for p in _loop(experiment, cycle)][number].slices
-                expected[box] = written[box]
-        np.testing.assert_array_equal(written, expected, err_msg=case)
-
-
-def _loop(experiment, cycle):
-    from nnactive_ext.loops import loop_file, read_loop
-
-    return read_loop(loop_file(experiment.raw, cycle), experiment.dataset.file_ending)
 
 
 def test_two_cycles_with_every_way_to_answer(rollout, tmp_path, capsys):
@@ -82,7 +44,7 @@ def test_two_cycles_with_every_way_to_answer(rollout, tmp_path, capsys):
     with pytest.raises(SystemExit):  # too few are done to train on
         query.main(["-d", experiment.name, "-device", "cpu"])
     rollout.annotate("close -share 0.6 --disable_progress_bar")
-    assert_simulated(rollout, tmp_path, left_out=seen[4:])
+    assert_simulated(rollout, tmp_path, left_out=[task.id for task in seen[4:]])
 
     # The rest comes late, after the cycle was closed.
     expert.in_place(seen[4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from nnactive_ext.cli import query
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.intake.names import case_name
 from nnactive_ext.loops import by_case
-from nnactive_ext.patch import Patch
+from nnactive_ext.patch import Patch, triple
 
 PATCH_MM = (8.0, 6.0, 5.0)
 """Along z, y, x of the patient."""
@@ -53,6 +54,7 @@ def write_dicom(image: sitk.Image, folder: Path, case: str, channel: str) -> Non
     """A series in a folder of its own, the files' names against the order of the slices."""
     series = folder / case / channel
     series.mkdir(parents=True)
+    before = locale.setlocale(locale.LC_ALL)  # which GDCM's writer resets to "C", and with it how open() decodes
     image = sitk.Cast(image, sitk.sitkInt16)
     direction = np.reshape(image.GetDirection(), (3, 3))
     writer = sitk.ImageFileWriter()
@@ -73,6 +75,7 @@ def write_dicom(image: sitk.Image, folder: Path, case: str, channel: str) -> Non
             plane.SetMetaData(tag, text)
         writer.SetFileName(str(series / f"{999 - k}.dcm"))
         writer.Execute(plane)
+    locale.setlocale(locale.LC_ALL, before)
 
 
 # Name, how it is stored, ITK's code of its axes, angles of the axes against the patient's (degrees), voxels and mm of the
@@ -131,9 +134,9 @@ def canonical(task: expert.Seen) -> Path:
     """Saved by a program that uses nibabel and its axes."""
     expert.in_place(task)
     image = nibabel.as_closest_canonical(nibabel.load(task.label))
-    task.label.unlink()
     file = task.folder / f"{task.id}_canonical.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine), file)
+    task.label.unlink()
     return file
 
 
@@ -180,34 +183,33 @@ def assert_same_size_in_the_patient(experiment: Experiment, patches: list[Patch]
         assert label.GetSize() == image.GetSize()
 
 
-def mark(rollout: Rollout, folder: Path) -> Path:
-    """A point in a lesion of each case: in the file's voxels, in RAS, or in LPS. Returns a table and writes a point list."""
-    rows = []
-    for number, (name, *_) in enumerate(CASES):
-        anatomy = sitk.ReadImage(str(rollout.label(case_name(name))))
-        rng = np.random.default_rng(number)
-        index = rng.choice(np.argwhere(sitk.GetArrayFromImage(anatomy) == 2))[::-1].tolist()
-        x, y, z = anatomy.TransformIndexToPhysicalPoint(index)
-        world = {"i": "", "j": "", "k": "", "r": "", "a": "", "s": ""}
-        if number % 2:
-            world |= dict(zip("ijk", index, strict=True))
-        else:
-            world |= {"r": f"{-x:.3f}", "a": f"{-y:.3f}", "s": f"{z:.3f}"}
-        rows.append((number, case_name(name), index, world))
-    for kind, columns in (("voxels", "ijk"), ("ras", "ras")):
-        lines = [f"case,class,{','.join(columns)}"]
-        lines += [f"{case},lesion,{','.join(str(world[c]) for c in columns)}" for _, case, _, world in rows if world[columns[0]] != ""]
+def mark(rollout: Rollout, folder: Path) -> dict[str, list[int]]:
+    """Tables with a lesion's voxel of each case, a third of them each as voxels of the file, in LPS and in RAS.
+
+    Returns the voxels, (x, y, z) in the file."""
+    tables = {"voxels": ["case,class,i,j,k"], "lps": ["case,class,x_lps,y_lps,z_lps"], "ras": ["case,class,x_ras,y_ras,z_ras"]}
+    marked = {}
+    for number, case in enumerate(rollout.experiment.plan.pool):
+        anatomy = sitk.ReadImage(str(rollout.label(case)))
+        lesion = np.argwhere(sitk.GetArrayFromImage(anatomy) == 2)
+        marked[case] = lesion[len(lesion) // 3][::-1].tolist()
+        x, y, z = anatomy.TransformIndexToPhysicalPoint(marked[case])
+        kind = list(tables)[number % 3]
+        place = {"voxels": marked[case], "lps": (x, y, z), "ras": (-x, -y, z)}[kind]
+        tables[kind].append(f"{case},lesion," + ",".join(f"{value:.6g}" for value in place))
+    for kind, lines in tables.items():
         (folder / f"{kind}.csv").write_text("\n".join(lines) + "\n")
-    return rows
+    return marked
 
 
 def test_all_formats_orientations_and_spacings_through_two_cycles(mixed, tmp_path, capsys):
     experiment = mixed.plan(OPTIONS)
     assert "SimpleITKIOWithReorient" in capsys.readouterr().out
     assert set(experiment.plan.pool) == {case_name(name) for name, *_ in CASES} >= {"Muller_Jorg"}
-    points = mark(mixed, tmp_path)
-    mixed.annotate(f"points {tmp_path / 'voxels.csv'} {tmp_path / 'ras.csv'}")
-    assert_points_in_boxes(mixed, points)
+    assert (experiment.raw / "dataset.json").read_bytes().isascii()  # nnU-Net opens it in the locale's encoding
+    marked = mark(mixed, tmp_path)
+    mixed.annotate(f"points {tmp_path / 'voxels.csv'} {tmp_path / 'lps.csv'} {tmp_path / 'ras.csv'}")
+    assert_in_boxes(mixed, marked)
     tasks = {task.id: task.patch for task in tasks_of(experiment, 0)}
     assert {patch.case for patch in tasks.values()} == set(experiment.plan.pool)
 
@@ -274,17 +276,16 @@ def assert_half(rollout: Rollout, task: expert.Seen, patch: Patch, untouched: Pa
     assert (other[untouched.slices] == IGNORE).all()
 
 
-def assert_points_in_boxes(rollout: Rollout, points) -> None:
-    """The voxel that was marked, by its place in the file, is in a box of its case."""
-    experiment = rollout.experiment
-    boxes = by_case(experiment.annotated_patches())
-    for _, case, index, _ in points:
+def assert_in_boxes(rollout: Rollout, voxels: dict[str, list[int]]) -> None:
+    """Each voxel that was marked, (x, y, z) in the file, is in a box of its case."""
+    boxes = by_case(rollout.experiment.annotated_patches())
+    for case, index in voxels.items():
         anatomy = sitk.ReadImage(str(rollout.label(case)))
-        marked = sitk.Image(anatomy.GetSize(), sitk.sitkUInt8)
-        marked.CopyInformation(anatomy)
-        marked[index] = 1
-        voxel = np.argwhere(sitk.GetArrayFromImage(sitk.DICOMOrient(marked, "RAS")))[0].tolist()
-        assert Patch(case, tuple(voxel), (1, 1, 1)).overlaps_any(boxes[case]), case
+        image = sitk.Image(anatomy.GetSize(), sitk.sitkUInt8)
+        image.CopyInformation(anatomy)
+        image[index] = 1
+        voxel = triple(np.argwhere(sitk.GetArrayFromImage(sitk.DICOMOrient(image, "RAS")))[0])
+        assert Patch(case, voxel, (1, 1, 1)).overlaps_any(boxes[case]), case
 
 
 def assert_same_reader(experiment: Experiment) -> None:

@@ -38,7 +38,8 @@ class Answer:
 
 @dataclass
 class Book:
-    """The ledger as it stands: per task the current answer of each annotator, in the order they came, and the rules."""
+    """The ledger as it stands: per task the current answer of each annotator, in the order they first answered, and the
+    rules."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     rule: str = RULES[0]
@@ -61,10 +62,9 @@ class Book:
                 else:
                     book.rule = event["rule"]
         for task, stack in stacks.items():
-            latest = {answer.who: answer for answer in stack}
-            current = sorted(latest.values(), key=lambda answer: answer.event)
-            if current:
-                book.answers[task] = current
+            if stack:
+                # A dict keeps the order in which its keys came first: who corrects an answer is still the first.
+                book.answers[task] = list({answer.who: answer for answer in stack}.values())
         return book
 
     def rule_of(self, task: str) -> str:
@@ -77,7 +77,8 @@ class Book:
             return answers
         if rule == "first":
             return answers[:1]
-        return [answer for answer in answers if answer.who == rule][-1:] or answers[-1:]
+        named = [answer for answer in answers if answer.who == rule]
+        return named or [max(answers, key=lambda answer: answer.event)]
 
     def status(self, task: str) -> str:
         """``open``; ``partial`` while voxels of the box are ``ignore`` in all that counts; ``done``."""

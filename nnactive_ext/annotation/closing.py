@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from nnactive_ext.annotate import annotate_cycle, relabel, write_labels
+from nnactive_ext.annotation import corrections
 from nnactive_ext.annotation.answers import Book
 from nnactive_ext.annotation.given import given_cases
 from nnactive_ext.annotation.ledger import Ledger
 from nnactive_ext.annotation.queue import tasks_of
+from nnactive_ext.annotation.tasks import Task
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.prepare import prepare
@@ -26,20 +29,16 @@ def close_cycle(experiment: Experiment, cycle: int, share: float | None = None, 
     """
     _check_share(experiment, cycle, experiment.plan.share if share is None else share)
     if cycle > 0:
+        apply_corrections(experiment, [], progress)
         return annotate_cycle(experiment, cycle, progress)
     tasks = tasks_of(experiment, 0)
+    _check_annotated(experiment, _answered(experiment, tasks), tasks)
     # All others are blank since the experiment was made.
     cases = sorted({task.patch.case for task in tasks} | set(given_cases(experiment)))
     counts = write_labels(experiment, 0, cases, progress)
-    annotated = [case for case, voxels in counts.items() if voxels]
-    if len(annotated) < 2:
-        raise TasksOpen(
-            f"{len(annotated)} case(s) of {experiment.name} have annotated voxels; training needs 2 or more. "
-            + ("Annotate tasks in other cases first." if tasks else "Give label maps, or a starting budget.")
-        )
-    plan, warnings = prepare(experiment, counts, progress)
-    if plan != experiment.plan:
-        plan.write(experiment.raw)
+    # Answers that contradict each other may leave nothing of what was annotated.
+    _check_annotated(experiment, {case for case, voxels in counts.items() if voxels}, tasks)
+    _, warnings = prepare(experiment, counts, progress)
     seen = {label for voxels in counts.values() for label in voxels}
     absent = [name for label, name in experiment.dataset.labels.foreground.items() if label not in seen]
     if absent:
@@ -64,8 +63,25 @@ def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
         )
 
 
+def _answered(experiment: Experiment, tasks: Sequence[Task]) -> set[str]:
+    """Cases with a label map from the start, or an answer that says more than ``ignore``."""
+    book = Book.of(Ledger(experiment.annotation))
+    said = {task.patch.case for task in tasks if any(a.unsure < a.voxels for a in book.counting(task.id))}
+    return said | set(given_cases(experiment))
+
+
+def _check_annotated(experiment: Experiment, cases: set[str], tasks: Sequence[Task]) -> None:
+    if len(cases) < 2:
+        raise TasksOpen(
+            f"{len(cases)} case(s) of {experiment.name} have annotated voxels; training needs 2 or more. "
+            + ("Annotate tasks in other cases first." if tasks else "Give label maps, or a starting budget.")
+        )
+
+
 def apply_corrections(experiment: Experiment, cases: list[str], progress: bool = True) -> tuple[str, ...]:
-    """Labels of cases whose answers changed after their cycle was closed; returns warnings."""
+    """Labels of cases whose answers changed after their cycle was closed, and of those noted before; returns warnings."""
     cycle = experiment.state["cycle"]
-    cases = [case for case in dict.fromkeys(cases) if case in experiment.plan.pool]
-    return relabel(experiment, cycle, cases, progress) if cases and cycle >= 0 else ()
+    cases = [case for case in dict.fromkeys([*cases, *corrections.noted(experiment)]) if case in experiment.plan.pool]
+    warnings = relabel(experiment, cycle, cases, progress) if cases and cycle >= 0 else ()
+    corrections.strike(experiment)
+    return warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from nnactive_ext.annotation.viewers.all import write_list, write_task
 from nnactive_ext.ensemble import Ensemble
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
-from nnactive_ext.files import read_json, replacing, write_json
+from nnactive_ext.files import read_json, remove_temporary, replacing, write_json
 from nnactive_ext.patch import Patch, Triple, triple
 from nnactive_ext.preprocessing import Preprocessed
 from nnactive_ext.space import Space
@@ -56,6 +57,8 @@ def export(
     of the members (``open_ensemble``; None: background). One that was edited since it was exported is left alone.
     ``margin_mm``: context around each box (default: as much as the box).
     """
+    if margin_mm is not None and not (math.isfinite(margin_mm) and margin_mm >= 0):
+        raise NnActiveError(f"-margin {margin_mm:g}: give the context around a box in mm, 0 or more.")
     tasks = tasks_of(experiment, cycle)
     ledger = Ledger(experiment.annotation)
     book, ignore = Book.of(ledger), experiment.dataset.labels.ignore
@@ -63,7 +66,8 @@ def export(
     channels = list(experiment.dataset.json["channel_names"].values())
     predict = _Predictor(experiment, open_ensemble) if open_ensemble else None
     record = exported(experiment)
-    folder.mkdir(parents=True, exist_ok=True)
+    experiment.annotation.mkdir(exist_ok=True)
+    _make(folder)
     views, cards, kept = [], [], []
     image: tuple[str, np.ndarray] = ("", np.empty(0))
     # By case, so that each image is read once.
@@ -81,7 +85,7 @@ def export(
         labels = np.full(crop.size, ignore, np.uint8 if ignore < 255 else np.uint16)
         labels[box.slices] = inside
         target = folder / task.id
-        target.mkdir(exist_ok=True)
+        _make(target)
         view = View(
             task=task,
             folder=target,
@@ -100,20 +104,21 @@ def export(
         if view.label.is_file() and sha256(view.label) not in before:
             kept.append(view.label)
         else:
-            _write(view.label, labels, view.space)
-            # All that ever went out: an untouched file may come back from any export.
-            record[task.id] = sorted({*before, sha256(view.label)})
+            with replacing(view.label) as temporary:
+                _write_whole(view.label, temporary, labels, view.space)
+                # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
+                # or a kill between the two would make a prediction look like somebody's answer.
+                record[task.id] = sorted({*before, sha256(temporary)})
+                write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
         views.append(view)
         cards.append((task.number, card(view, voxels, book.status(task.id))))
-        write_json(experiment.annotation / EXPORTED, record)
     _write_lists(experiment, cycle, folder, views, [text for _, text in sorted(cards)], names)
     return Export(folder, tuple(tasks), tuple(kept))
 
 
 def exported(experiment: Experiment) -> dict[str, list[str]]:
     """By task: the sha256 of each label map that was exported for it."""
-    experiment.annotation.mkdir(exist_ok=True)
     file = experiment.annotation / EXPORTED
     return read_json(file) if file.is_file() else {}
 
@@ -137,12 +142,31 @@ def _margin(patch: Patch, space: Space, margin_mm: float | None) -> Triple:
     return triple([round(margin_mm / mm) for mm in space.spacing[::-1]])
 
 
-def _write(file: Path, array: np.ndarray, space: Space) -> None:
-    import SimpleITK as sitk
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NnActiveError(f"{folder}: a file is in the way of this folder. Say another with -o.") from None
+    remove_temporary(folder)  # of a killed export
 
+
+def _write(file: Path, array: np.ndarray, space: Space) -> None:
     whole = array.dtype.kind == "f" and np.abs(array).max(initial=0) < 2**15 and (array == np.rint(array)).all()
     with replacing(file) as temporary:
-        sitk.WriteImage(space.image(array.astype(np.int16) if whole else array), str(temporary), True)
+        _write_whole(file, temporary, array.astype(np.int16) if whole else array, space)
+
+
+def _write_whole(file: Path, temporary: Path, array: np.ndarray, space: Space) -> None:
+    """Read back, since on a full disk ITK writes half a file and says nothing."""
+    import SimpleITK as sitk
+
+    try:
+        sitk.WriteImage(space.image(array), str(temporary), True)
+        written = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(temporary))), array)
+    except RuntimeError:
+        written = False
+    if not written:
+        raise NnActiveError(f"{file}: could not be written whole. Is there no space left? Free some and try again.")
 
 
 def _write_lists(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nnactive_ext.annotation.ledger import Ledger
 from nnactive_ext.annotation.places import PLAIN, place, place_of
@@ -14,7 +15,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.loops import entry, loop_file, write_loop
-from nnactive_ext.patch import Patch, triple
+from nnactive_ext.patch import Patch, Triple, triple
 from nnactive_ext.rollout import marked_per_class
 
 MARKED = "marked: "
@@ -23,7 +24,7 @@ MARKED = "marked: "
 
 @dataclass(frozen=True)
 class Marked:
-    """Boxes that were added, and points that lie in a box chosen before."""
+    """Boxes that were added, and points that lie in a box chosen before (which is so when a list is handed in again)."""
 
     added: tuple[tuple[Patch, str], ...]
     covered: tuple[Point, ...]
@@ -37,6 +38,7 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
             f"{experiment.name}: no cycle is open for annotation, and points add to the one that is. Query first: "
             f"nnactive_query -d {int(experiment.name[7:10])}"
         )
+    tasks = [task for c in range(cycle + 1) for task in tasks_of(experiment, c)]  # which says so if a loop file is damaged
     plan = experiment.plan
     names = ["background", *experiment.dataset.labels.foreground.values()]
     points = [point for file in files for point in read_points(file, plan.pool.keys(), names)]
@@ -44,9 +46,14 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     spaces = {case: place_of(experiment, case)[0] for case in cases}
     on_disk = {case: place(experiment.dataset.entries[case].images[0], PLAIN)[0] for case in cases}
     sizes = {case: plan.patch_size(case) for case in cases}
+    ledger, file = Ledger(experiment.annotation), loop_file(experiment.raw, cycle)
+    content = read_json(file)
+    ending = experiment.dataset.file_ending
+    before = _counted(ledger, content, cycle, ending)
     added: list[tuple[Patch, str]] = []
     covered: list[Point] = []
-    chosen = experiment.annotated_patches()
+    entries, places = [], []
+    chosen = [task.patch for task in tasks]
     boxes = boxes_around(points, spaces, sizes, on_disk)
     for point, (patch, label) in zip(points, boxes, strict=True):
         index = spaces[point.case].to_index(point.position or on_disk[point.case].to_world(point.index or (0, 0, 0)))
@@ -55,24 +62,37 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
             triple([min(max(round(i), 0), n - 1) for i, n in zip(index, spaces[point.case].shape, strict=True)]),
             (1, 1, 1),
         )
+        mark = (point.case, label, voxel.start)
         if voxel.overlaps_any(chosen):
             covered.append(point)
+            if mark not in before:
+                places.append([point.case, label, list(voxel.start), point.where])
         else:
             added.append((patch, label))
             chosen.append(patch)
-    file = loop_file(experiment.raw, cycle)
-    content = read_json(file)
-    entries = [entry(p, experiment.dataset.file_ending, stratum=MARKED + label, method="points") for p, label in added]
-    ledger = Ledger(experiment.annotation)
+            entries.append(entry(patch, ending, stratum=MARKED + label, method="points", point=list(voxel.start)))
+        before.add(mark)
     for source in files:
         received, checksum = ledger.keep(source)
         ledger.add("points", who, file=str(source.resolve()), received=received, sha256=checksum, cycle=cycle)
-    if covered:
-        places = [[point.case, point.label, point.where] for point in covered]
+    if places:
         ledger.add("covered points", who, cycle=cycle, points=places)
     facts = {key: value for key, value in content.items() if key != "patches"}
     write_loop(file, [*content["patches"], *entries], facts)
     return Marked(tuple(added), tuple(covered))
+
+
+def _counted(ledger: Ledger, loop: Mapping[str, Any], cycle: int, ending: str) -> set[tuple[str, str, Triple]]:
+    """Case, class and voxel of the points marked so far: a list that grows is handed in again and again."""
+    marks = {
+        (found["file"].removesuffix(ending), found["stratum"].removeprefix(MARKED), triple(found["point"]))
+        for found in loop["patches"]
+        if "point" in found
+    }
+    for event in ledger.events():
+        if event["what"] == "covered points" and event["cycle"] == cycle:
+            marks |= {(case, label, triple(at)) for case, label, at, _ in event["points"]}
+    return marks
 
 
 def marked(experiment: Experiment) -> dict[str, tuple[int, int]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnactive_ext.annotation.answers import Book
+from nnactive_ext.annotation import corrections
+from nnactive_ext.annotation.answers import Answer, Book
 from nnactive_ext.annotation.export import exported
 from nnactive_ext.annotation.label_files import LabelFile, read_label_file
 from nnactive_ext.annotation.ledger import Ledger, sha256
@@ -52,8 +53,8 @@ def receive(
     """
     tasks = all_tasks(experiment)
     results = []
-    for path in paths:
-        found = list(candidates(path))
+    # All of them first: a path that does not exist changes nothing.
+    for path, found in [(path, list(candidates(path))) for path in paths]:
         if not found:
             results.append(Received(path, None, False, "no label file is in this folder", refused=True))
         for file in found:
@@ -88,7 +89,8 @@ def _receive_file(
                 results.append(Received(file, task, False, "it holds no voxel of the task's box", refused=True))
             continue
         current = [answer for answer in book.answers.get(task.id, []) if answer.who == who]
-        same = bool(current) and np.array_equal(ledger.read_answer(current[-1].place), boxed.labels)
+        lost = bool(current) and _is_lost(ledger, current[-1])
+        same = bool(current) and not lost and np.array_equal(ledger.read_answer(current[-1].place), boxed.labels)
         if (boxed.labels == labels.ignore).all():
             text = "the whole box is ignore: nothing is annotated yet"
             results.append(Received(file, task, False, text, refused=not in_folder and not by_case))
@@ -97,7 +99,7 @@ def _receive_file(
                 "not saved since it was exported. If there is nothing to change, save it, or import it with --accept_unchanged"
             )
             results.append(Received(file, task, False, text, refused=not in_folder))
-        elif same or (in_folder and (task.id, checksum) in known):
+        elif same or (in_folder and (task.id, checksum) in known and not lost):
             results.append(Received(file, task, False, f"handed in by {who} before"))
         elif by_case and not unchanged and not ((boxed.labels != 0) & (boxed.labels != labels.ignore)).any():
             text = "empty, which a file of the whole image may be where nobody looked. If it is right: --accept_unchanged"
@@ -145,6 +147,15 @@ def cut(file: Path, returned: LabelFile, space: Space, tasks: Sequence[Task], ig
     return {name: Boxed(boxed.labels, boxed.missing, stray) for name, boxed in found.items()}
 
 
+def _is_lost(ledger: Ledger, answer: Answer) -> bool:
+    """Whether the box that was kept cannot be read any more; its file may then be handed in anew."""
+    try:
+        ledger.read_answer(answer.place)
+    except NnActiveError:
+        return True
+    return False
+
+
 def _known(ledger: Ledger, who: str) -> set[tuple[str, str]]:
     """Task and sha256 of every file that ``who`` ever handed in: an older file in a folder does not replace a newer one."""
     return {(event["task"], event["sha256"]) for event in ledger.events() if event["what"] == "answer" and event["who"] == who}
@@ -165,6 +176,8 @@ def _keep(
     place = ledger.write_answer(task.id, checksum, boxed.labels, space.crop(task.patch))
     if sha256(ledger.folder / received) != checksum:
         raise NnActiveError(f"{file}: changed while it was imported. Import it again.")
+    if task.cycle <= experiment.state["cycle"]:
+        corrections.note(experiment, [task.patch.case])
     ledger.add(
         "answer",
         who,

@@ -64,6 +64,8 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from nnactive_ext.annotation.closing import apply_corrections
+    from nnactive_ext.annotation.corrections import noted
     from nnactive_ext.environment import require_nnunet_folders
     from nnactive_ext.experiment import Experiment
     from nnactive_ext.status import next_step
@@ -73,7 +75,9 @@ def _run(options: argparse.Namespace) -> None:
     if not experiment.plan.human:
         raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with nnactive_plan -i FOLDER.")
     with experiment.lock():
-        _COMMANDS[options.command](Experiment.find(options.d), options)
+        experiment = Experiment.find(options.d)
+        _correct(experiment, noted(experiment), options, apply_corrections)  # what a killed command left behind
+        _COMMANDS[options.command](experiment, options)
         print(next_step(Experiment.find(options.d)))
 
 
@@ -113,8 +117,11 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
     if only and len(options.paths) > 1:
         raise NnActiveError("-task: give one file with it.")
     results = receive(experiment, options.paths, _who(experiment, options), only, options.accept_unchanged)
+    answered = {result.task.id for result in results if result.taken and result.task}
     for result in results:
-        if not result.refused:
+        # The untouched export that lies beside an answer is no news.
+        beside = not result.taken and result.task is not None and result.task.id in answered
+        if not result.refused and not beside:
             print(f"{result.task.id if result.task else result.file}: {'' if result.taken else 'not taken: '}{result.text}")
     late = [r.task.patch.case for r in results if r.taken and r.task and r.task.cycle <= experiment.state["cycle"]]
     _correct(experiment, late, options, apply_corrections)
@@ -148,6 +155,7 @@ def _points(experiment: Experiment, options: argparse.Namespace) -> None:
 def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.annotation.answers import Book
     from nnactive_ext.annotation.closing import apply_corrections
+    from nnactive_ext.annotation.corrections import note
     from nnactive_ext.annotation.ledger import Ledger
     from nnactive_ext.annotation.queue import find_task
 
@@ -158,6 +166,8 @@ def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
         raise NnActiveError(f"{task.id}: {options.who or 'nobody'} has an answer there that could be taken back.")
     if options.who is None and len(mine) > 1:
         raise NnActiveError(f"{task.id}: answered by {', '.join(answer.who for answer in mine)}. Say whose to take back: -who")
+    if task.cycle <= experiment.state["cycle"]:
+        note(experiment, [task.patch.case])
     ledger.add("withdraw", mine[-1].who, task=task.id, withdrawn=mine[-1].event)
     print(f"{task.id}: the answer of {mine[-1].who} from {mine[-1].when} is taken back.")
     if task.cycle <= experiment.state["cycle"]:
@@ -167,6 +177,7 @@ def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
 def _rule(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.annotation.answers import RULES, Book
     from nnactive_ext.annotation.closing import apply_corrections
+    from nnactive_ext.annotation.corrections import note
     from nnactive_ext.annotation.ledger import Ledger
     from nnactive_ext.annotation.queue import all_tasks, find_task
 
@@ -177,10 +188,11 @@ def _rule(experiment: Experiment, options: argparse.Namespace) -> None:
         raise NnActiveError(
             f"rule {options.rule}: neither {', '.join(RULES)} nor an annotator ({', '.join(sorted(people)) or 'none'})."
         )
-    task = find_task(experiment, options.task) if options.task else None
-    ledger.add("rule", _who(experiment, options), rule=options.rule, task=task.id if task else None)
+    task, who = find_task(experiment, options.task) if options.task else None, _who(experiment, options)
     several = [t for t in all_tasks(experiment) if len(book.answers.get(t.id, [])) > 1 and task in (None, t)]
     closed = [t.patch.case for t in several if t.cycle <= experiment.state["cycle"]]
+    note(experiment, closed)
+    ledger.add("rule", who, rule=options.rule, task=task.id if task else None)
     print(f"What counts for {task.id if task else 'every task'} now: {options.rule}; {len(several)} have several answers.")
     _correct(experiment, closed, options, apply_corrections)
 
@@ -199,10 +211,17 @@ def _close(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _who(experiment: Experiment, options: argparse.Namespace) -> str:
-    name = options.who or experiment.plan.expert or getpass.getuser()
+    name = options.who if options.who is not None else experiment.plan.expert or _user()
     if not name.strip() or name in ("latest", "first", "consensus"):
         raise NnActiveError(f"-who {name!r}: not a name an annotator can have.")
     return name
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # in a container without an entry for the user
+        raise NnActiveError("Nobody knows who annotates: say it with -who NAME.") from None
 
 
 _COMMANDS = {

@@ -119,6 +119,7 @@ def _rollout(options: argparse.Namespace) -> None:
     from nnactive_ext.create_rollout import create_rollout
     from nnactive_ext.intake.find import find_cases
     from nnactive_ext.intake.inspect import inspect
+    from nnactive_ext.parallel import default_processes
     from nnactive_ext.report import plan_table
     from nnactive_ext.rollout import RolloutWishes, decide_rollout, label_names
     from nnactive_ext.status import next_step
@@ -142,7 +143,8 @@ def _rollout(options: argparse.Namespace) -> None:
     progress = not options.disable_progress_bar
     names = label_names(options.labels)
     found = find_cases(options.i, options.channels, options.pattern, options.label_maps, options.label_pattern)
-    inspected = inspect(found, names, options.np or 1, progress)
+    sizes = (file.stat().st_size for case in found.values() for source in case.sources for file in source.files)
+    inspected = inspect(found, names, options.np or default_processes(sum(sizes)), progress)
     rollout = decide_rollout(options.i, found, inspected, _wishes(options, options.starting_budget), more)
     print(f"\n{rollout.plan.dataset} from {options.i}\n\n{plan_table(rollout.plan.decisions)}\n")
     experiment = create_rollout(rollout, found, progress)

@@ -27,7 +27,8 @@ def _run(options: argparse.Namespace) -> None:
 
     from nnactive_ext.environment import require_nnunet_folders
     from nnactive_ext.experiment import Experiment
-    from nnactive_ext.status import status, status_text
+    from nnactive_ext.status import status
+    from nnactive_ext.status_text import status_text
 
     require_nnunet_folders()
     found = status(Experiment.find(options.d))

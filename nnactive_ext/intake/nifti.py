@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,20 @@ def what_itk_hides(file: Path) -> str:
     from nibabel.filebasedimages import ImageFileError
 
     try:
-        if file.suffix == ".gz":
+        if file.suffix.lower() == ".gz":
+            beside = file.with_suffix("")
+            if beside.exists():  # ITK would take the header from the one and the voxels from the other
+                return f"{file}: {beside.name} lies beside it. Move the one that is not meant elsewhere."
+            held = 0
             with gzip.open(file) as stream:  # to its end, where the checksum is
-                while stream.read(1 << 20):
-                    pass
+                while block := stream.read(1 << 20):
+                    held += len(block)
         image: Any = nibabel.load(file)
-        if image.get_data_dtype().kind != "f" and file.suffix == ".gz":
+        if file.suffix.lower() == ".gz":
+            needed = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
+            if held < needed:
+                return f"{file}: cut short before it was compressed: it holds {held} bytes, its header speaks of {needed}."
+        if image.get_data_dtype().kind != "f" and file.suffix.lower() == ".gz":
             return ""
         voxels = np.asanyarray(image.dataobj)
         bad = voxels.size - int(np.isfinite(voxels).sum())

@@ -1,0 +1,61 @@
+"""How far the tasks are: their counts and the voxels answered, per class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from nnactive_ext.annotation.answers import Book, labels_of
+from nnactive_ext.annotation.ledger import Ledger
+from nnactive_ext.annotation.marking import MARKED
+from nnactive_ext.annotation.tasks import Task
+from nnactive_ext.labels import count_voxels
+
+KINDS = ("open", "partial", "done")
+
+
+def asked_for(task: Task) -> str:
+    """The class that a task was chosen for, by a point that was marked or by its stratum; else ``random`` or ``all``."""
+    return task.stratum.removeprefix(MARKED) or "all"
+
+
+def tasks_per_class(tasks: Iterable[Task], book: Book) -> dict[str, dict[str, int]]:
+    """What tasks were chosen for -> how many of them are open, partial and done."""
+    found: dict[str, dict[str, int]] = {}
+    for task in tasks:
+        counts = found.setdefault(asked_for(task), dict.fromkeys(KINDS, 0))
+        counts[book.status(task.id)] += 1
+    return found
+
+
+def voxels_per_class(
+    tasks: Sequence[Task], ledger: Ledger, book: Book, names: Mapping[int, str], ignore: int
+) -> dict[int, dict]:
+    """Cycle -> class -> voxels that the answers which count label so; ``names``: label value -> class.
+
+    ``tasks`` are all tasks in order. A voxel of several boxes counts once, for the last that says something about it.
+    """
+    labels = {task: labels_of(ledger, book, task.id, ignore) for task in tasks}
+    cases: dict[str, list[tuple[Task, np.ndarray]]] = {}
+    for task, answer in labels.items():
+        if answer is not None:
+            cases.setdefault(task.patch.case, []).append((task, answer))
+    found = {task.cycle: dict.fromkeys(names.values(), 0) for task in tasks}
+    for answered in cases.values():
+        for number, (task, answer) in enumerate(answered):
+            said = answer.copy()
+            for later, other in answered[number + 1 :]:
+                mine, theirs = _shared(task, later)
+                said[mine] = np.where(other[theirs] == ignore, said[mine], ignore)
+            for value, voxels in count_voxels(said, ignore).items():
+                found[task.cycle][names[value]] += voxels
+    return found
+
+
+def _shared(one: Task, other: Task) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The voxels that two boxes of a case share, in each; empty where they share none."""
+    low = np.maximum(one.patch.start, other.patch.start)
+    high = np.maximum(low, np.minimum(one.patch.stop, other.patch.stop))
+    pairs = [[slice(a - s, b - s) for a, b, s in zip(low, high, p.start, strict=True)] for p in (one.patch, other.patch)]
+    return tuple(pairs[0]), tuple(pairs[1])

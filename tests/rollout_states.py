@@ -1,0 +1,63 @@
+"""Roll-outs as they are at some moment, made once for a module of tests and copied for each of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import scripted_expert as expert
+from fake_members import copy_of
+from folders import set_folders
+from rollouts import OPTIONS, Rollout, from_dataset
+
+POINTS = "case,class,i,j,k\ntiny_1,organ,7,13,12\ntiny_2,lesion,6,13,14\ntiny_3,organ,7,12,12\ntiny_4,lesion,7,13,12\n"
+
+
+@dataclass
+class State:
+    """``folders`` are nnU-Net's; ``out`` is where the tasks of cycle 0 were exported to."""
+
+    folders: SimpleNamespace
+    rollout: Rollout
+    out: Path
+
+    @property
+    def seen(self) -> list[expert.Seen]:
+        return expert.look(self.out, self.rollout.label)
+
+    @property
+    def painted(self) -> list[expert.Seen]:
+        """Those with something in their boxes: an empty one that is written again is byte for byte what was exported."""
+        return [task for task in self.seen if task.truth[task.box].any()]
+
+    def copy(self, target: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+        """Below ``target``; the images stay shared, no command changes them."""
+        folders = copy_of(self.folders, target, monkeypatch)
+        return State(folders, self.rollout, Path(shutil.copytree(self.out, target / "out")))
+
+
+def exported(dataset: Path, target: Path, monkeypatch: pytest.MonkeyPatch, options: str = OPTIONS, points: str = POINTS) -> State:
+    """Planned, with points, exported; nobody has answered."""
+    folders = set_folders(monkeypatch, target)
+    rollout = from_dataset(dataset, target / "hospital")
+    rollout.plan(options)
+    (target / "points.csv").write_text(points)
+    rollout.annotate(f"points {target / 'points.csv'}")
+    state = State(folders, rollout, target / "out")
+    rollout.export(state.out)
+    return state
+
+
+def contents() -> dict[str, str]:
+    """The sha256 of every file in nnU-Net's folders (of folders: a word), but for locks."""
+    found = {}
+    for name in ("raw", "preprocessed", "results"):
+        for path in Path(os.environ[f"nnUNet_{name}"]).rglob("*"):
+            if path.suffix not in (".lock", ".owner"):
+                found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+    return found

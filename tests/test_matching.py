@@ -1,0 +1,117 @@
+"""Which files of a folder are looked at, in which order, and which task a file's name means."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from nnactive_ext.annotation.matching import candidates, match
+from nnactive_ext.annotation.tasks import Task
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.patch import Patch
+
+CASES = ["liver_1", "liver_12", "liver_1_left", "T1.5_Müller", "a", "a_b"]
+TASKS = [
+    Task(f"c{cycle:03d}_{number:03d}_{case}", cycle, number, Patch(case, (0, 0, 4 * number), (2, 2, 2)))
+    for cycle in (0, 1)
+    for number, case in enumerate([*CASES, "a"], start=1)
+]
+
+
+def found(name: str, tmp_path, tasks=TASKS) -> tuple[list[str], bool]:
+    matched, by_case = match(tmp_path / name, tasks)
+    return [task.id for task in matched], by_case
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)
+@pytest.mark.parametrize(
+    "more",
+    (
+        ".nii.gz .nii .seg.nrrd .nrrd .mha .NII.GZ .Seg.NRRD _mitk.nrrd -label.nrrd _anna_2024-01-31.nii.gz .nii.nrrd -1.mha "
+        "_.nii.gz -Segmentation-label_1.nrrd"
+    ).split()
+    # Spaces are what operating systems add to copies.
+    + [" (1).nii.gz", " Kopie.nii"],
+)
+def test_a_task_by_its_id_and_whatever_viewers_add(task, more, tmp_path):
+    assert found(task.id + more, tmp_path) == ([task.id], False)
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("liver_1.nii.gz", "liver_1"),
+        ("liver_12.nii.gz", "liver_12"),
+        ("liver_12_seg.nii.gz", "liver_12"),
+        ("liver_1_left.seg.nrrd", "liver_1_left"),
+        ("liver_1-left.seg.nrrd", "liver_1"),
+        ("liver_1_leftover.nrrd", "liver_1"),
+        ("T1.5_Müller.nii", "T1.5_Müller"),
+        ("T1.5_Müller.label.mha", "T1.5_Müller"),
+        ("a.mha", "a"),
+        ("a_b.mha", "a_b"),
+        ("a_c.mha", "a"),
+        ("a b.mha", "a"),
+    ],
+)
+def test_a_file_of_a_whole_image_is_for_all_tasks_of_its_case(name, case, tmp_path):
+    assert found(name, tmp_path) == ([task.id for task in TASKS if task.patch.case == case], True)
+    assert len(found(name, tmp_path)[0]) == (4 if case == "a" else 2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "liver_2.nii.gz",
+        "liver_123.nii.gz",
+        "liver.nii.gz",
+        "xliver_1.nii.gz",
+        "ab.mha",
+        "c000_001.nii.gz",
+        "c000_001_liver.nrrd",
+    ]
+    + ["c000_002_liver_1.nii.gz", "c002_001_liver_1.nii.gz", "Müller.nii", ".nii.gz"],
+)
+def test_a_name_that_is_no_task_and_no_case_is_nothing(name, tmp_path):
+    assert found(name, tmp_path) == ([], False)
+
+
+def test_an_id_that_goes_on_with_a_digit_or_letter_is_another(tmp_path):
+    tasks = [Task(f"c000_001_{case}", 0, 1, Patch(case, (0, 0, 0), (1, 1, 1))) for case in ("x", "x_1")]
+    assert found("c000_001_x_1.nii.gz", tmp_path, tasks) == (["c000_001_x_1"], False)
+    assert found("c000_001_x_12.nii.gz", tmp_path, tasks) == (["c000_001_x"], False)
+    assert found("c000_001_x1.nii.gz", tmp_path, tasks) == ([], False)
+
+
+def test_a_folder_is_looked_through_by_time_saved_and_without_what_is_no_answer(tmp_path):
+    names = ["b/old.nii.gz", "new.seg.nrrd", "a/deep/er/middle.NRRD", "image.nii.gz"]
+    others = ["image_T1.nii.gz", "a/image_CT.nii.gz", "mitk_start.nrrd", "c000_001_a.interim.nrrd", ".hidden.nii.gz"]
+    others += ["index.html", "task.json", "label.txt", "points.csv", "._c000_001_a.nii.gz", "a/c000_001_a.interim.mitk.nrrd"]
+    for age, name in enumerate([*names, *others]):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+        os.utime(file, ns=(0, 10**18 - age))
+    assert list(candidates(tmp_path)) == [tmp_path / name for name in reversed(names)]
+
+
+def test_files_saved_at_once_come_by_name(tmp_path):
+    for name in ("b.nii.gz", "a.nii.gz", "c.nrrd"):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, ns=(0, 7))
+    assert [file.name for file in candidates(tmp_path)] == ["a.nii.gz", "b.nii.gz", "c.nrrd"]
+
+
+def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path):
+    file = tmp_path / "image_T1.txt"
+    file.write_bytes(b"")
+    assert list(candidates(file)) == [file]
+    with pytest.raises(NnActiveError, match=r"gone\.nii"):
+        list(candidates(tmp_path / "gone.nii"))
+
+
+def test_a_folder_that_links_to_itself_is_looked_through_once(tmp_path):
+    (tmp_path / "x.nii.gz").write_bytes(b"")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert list(candidates(tmp_path)) == [tmp_path / "x.nii.gz"]
