@@ -61,6 +61,8 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         problems.append(
             f"{case.images[0]}: {len(image)} channels in {len(case.images)} file(s); one channel per file is needed."
         )
+    if "sitk_stuff" in properties:
+        problems += _channels_elsewhere(case)
     spacing = np.asarray(properties["spacing"], float)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         problems.append(f"{case.images[0]}: the spacing {spacing.tolist()} is not usable.")
@@ -88,6 +90,16 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         {int(v): int(n) for v, n in zip(values, counts, strict=True)},
         extents,
     )
+
+
+def _channels_elsewhere(case: Case) -> list[str]:
+    """Channels that lie elsewhere than the first one, about which nnU-Net only prints a line."""
+    from nnactive_ext.annotation.places import PLAIN, place
+    from nnactive_ext.intake.inspect import channel_difference
+
+    first = place(case.images[0], PLAIN)[0]
+    found = [(file, channel_difference(first, place(file, PLAIN)[0])) for file in case.images[1:]]
+    return [f"{file}: its geometry differs from {case.images[0].name}: {why}." for file, why in found if why]
 
 
 def _geometry_difference(shape: tuple, properties: dict, label_shape: tuple, label_properties: dict) -> str:

@@ -133,9 +133,10 @@ def _difference(target: Space, given: Space) -> str:
     if not np.allclose(sorted(target.spacing), sorted(given.spacing), rtol=1e-3):
         return f"its spacing is {_text(given.spacing)} mm instead of {_text(target.spacing)} mm (x, y, z)"
     turn = np.reshape(target.direction, (3, 3)).T @ np.reshape(given.direction, (3, 3))
-    if not np.allclose(turn, np.rint(turn), atol=1e-3):
+    fits = np.allclose(target.spacing, np.abs(np.rint(turn)) @ np.asarray(given.spacing), rtol=1e-3)
+    if not np.allclose(turn, np.rint(turn), atol=1e-3) or (not fits and np.allclose(target.spacing, given.spacing, rtol=1e-3)):
         return f"its direction is {_text(given.direction)} instead of {_text(target.direction)}"
-    if not np.allclose(target.spacing, np.abs(np.rint(turn)) @ np.asarray(given.spacing), rtol=1e-3):
+    if not fits:
         return f"its spacing is {_text(given.spacing)} mm instead of {_text(target.spacing)} mm (x, y, z)"
     shift = np.asarray(given.to_world((0, 0, 0))) - target.to_world(np.rint(target.to_index(given.origin)))
     return f"its origin {_text(given.origin)} lies between the voxels of the image, {_text(shift)} mm off (x, y, z)"

@@ -124,3 +124,20 @@ def rollout(nnunet_folders: SimpleNamespace, tiny_template: Path, tmp_path: Path
     from rollouts import from_dataset
 
     return from_dataset(tiny_template, tmp_path / "hospital")
+
+
+@pytest.fixture(scope="session")
+def tasks_template(tmp_path_factory: pytest.TempPathFactory, tiny_template: Path) -> SimpleNamespace:
+    """Read only; tests take ``tasks``."""
+    from open_tasks import make
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return make(set_folders(monkeypatch, tmp_path_factory.mktemp("tasks")), tiny_template)
+
+
+@pytest.fixture
+def tasks(nnunet_folders: SimpleNamespace, tasks_template: SimpleNamespace, tmp_path: Path, quick_planning: Callable):
+    """The roll-out 601 with points marked and all tasks of its first cycle out, in this test's own folders."""
+    from open_tasks import copied
+
+    return copied(tasks_template, nnunet_folders, tmp_path)

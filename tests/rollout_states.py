@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,15 +20,12 @@ POINTS = "case,class,i,j,k\ntiny_1,organ,7,13,12\ntiny_2,lesion,6,13,14\ntiny_3,
 
 @dataclass
 class State:
-    """``folders`` are nnU-Net's; ``out`` is where the tasks of cycle 0 were exported to."""
+    """``folders`` are nnU-Net's; ``out`` is where the tasks of cycle 0 were exported to, ``seen`` are these."""
 
     folders: SimpleNamespace
     rollout: Rollout
     out: Path
-
-    @property
-    def seen(self) -> list[expert.Seen]:
-        return expert.look(self.out, self.rollout.label)
+    seen: list[expert.Seen]
 
     @property
     def painted(self) -> list[expert.Seen]:
@@ -38,7 +35,9 @@ class State:
     def copy(self, target: Path, monkeypatch: pytest.MonkeyPatch) -> State:
         """Below ``target``; the images stay shared, no command changes them."""
         folders = copy_of(self.folders, target, monkeypatch)
-        return State(folders, self.rollout, Path(shutil.copytree(self.out, target / "out")))
+        out = Path(shutil.copytree(self.out, target / "out"))
+        seen = [replace(s, folder=out / s.id, label=out / s.id / s.label.name) for s in self.seen]
+        return State(folders, self.rollout, out, seen)
 
 
 def exported(dataset: Path, target: Path, monkeypatch: pytest.MonkeyPatch, options: str = OPTIONS, points: str = POINTS) -> State:
@@ -48,9 +47,8 @@ def exported(dataset: Path, target: Path, monkeypatch: pytest.MonkeyPatch, optio
     rollout.plan(options)
     (target / "points.csv").write_text(points)
     rollout.annotate(f"points {target / 'points.csv'}")
-    state = State(folders, rollout, target / "out")
-    rollout.export(state.out)
-    return state
+    seen = rollout.export(target / "out")
+    return State(folders, rollout, target / "out", seen)
 
 
 def contents() -> dict[str, str]:

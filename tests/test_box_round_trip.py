@@ -205,7 +205,9 @@ def test_as_slicer_saves(chosen, ending):
         out = send(chosen, Path(name), ending)
         image = out.exported(ending)
         assume((sitk.GetArrayViewFromImage(image) != 0).any())
-        seen = expert.Seen("c000_001_case", out.folder, out.folder / "x", image, sitk.GetArrayFromImage(image), out.box.slices, NAMES)
+        seen = expert.Seen(
+            "c000_001_case", out.folder, out.folder / "x", image, sitk.GetArrayFromImage(image), out.box.slices, NAMES
+        )
         boxed = out.returned(expert.seg_nrrd(seen, np.random.default_rng(chosen.seed)))
     np.testing.assert_array_equal(boxed.labels, out.truth[out.task.patch.slices])
     assert (boxed.missing, boxed.outside) == (0, 0)

@@ -138,6 +138,8 @@ DAMAGES = {
     "another direction": (lambda d: regeometry(d / LABEL, "SetDirection", TURNED), [LABEL, "direction"]),
     "another origin": (lambda d: regeometry(d / LABEL, "SetOrigin", (1.0, 2.0, 33.0)), [LABEL, "origin", "33"]),
     "channels of other shapes": (lambda d: rewrite(d / IMAGE, lambda a: a[:-1].copy()), [IMAGE]),
+    "channels in other places": (lambda d: regeometry(d / IMAGE, "SetOrigin", (1.0, 2.0, 33.0)), [IMAGE, "origin", "33"]),
+    "channels in other directions": (lambda d: regeometry(d / IMAGE, "SetDirection", TURNED), [IMAGE, "direction"]),
     "unknown label values": (lambda d: rewrite(d / LABEL, put(7)), [LABEL, "7"]),
     "the value of ignore": (lambda d: rewrite(d / LABEL, put(3)), [LABEL, "3"]),
     # ITK reads neither NaN nor infinity from a NIfTI file: it makes them 0.

@@ -17,6 +17,14 @@ TASKS = [
     for cycle in (0, 1)
     for number, case in enumerate([*CASES, "a"], start=1)
 ]
+ADDED = (
+    ".nii.gz,.nii,.seg.nrrd,.nrrd,.mha,.NII.GZ,.Seg.NRRD,_mitk.nrrd,-label.nrrd, (1).nii.gz, Kopie.nii,.nii.nrrd,-1.mha,"
+    "_anna_2024-01-31.nii.gz,_.nii.gz,-Segmentation-label_1.nrrd"
+).split(",")
+STRANGERS = (
+    "liver_2.nii.gz liver_123.nii.gz liver.nii.gz xliver_1.nii.gz ab.mha c000_001.nii.gz c000_001_liver.nrrd "
+    "c000_002_liver_1.nii.gz c002_001_liver_1.nii.gz Müller.nii .nii.gz"
+).split()
 
 
 def found(name: str, tmp_path, tasks=TASKS) -> tuple[list[str], bool]:
@@ -25,15 +33,7 @@ def found(name: str, tmp_path, tasks=TASKS) -> tuple[list[str], bool]:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.id)
-@pytest.mark.parametrize(
-    "more",
-    (
-        ".nii.gz .nii .seg.nrrd .nrrd .mha .NII.GZ .Seg.NRRD _mitk.nrrd -label.nrrd _anna_2024-01-31.nii.gz .nii.nrrd -1.mha "
-        "_.nii.gz -Segmentation-label_1.nrrd"
-    ).split()
-    # Spaces are what operating systems add to copies.
-    + [" (1).nii.gz", " Kopie.nii"],
-)
+@pytest.mark.parametrize("more", ADDED)
 def test_a_task_by_its_id_and_whatever_viewers_add(task, more, tmp_path):
     assert found(task.id + more, tmp_path) == ([task.id], False)
 
@@ -60,19 +60,7 @@ def test_a_file_of_a_whole_image_is_for_all_tasks_of_its_case(name, case, tmp_pa
     assert len(found(name, tmp_path)[0]) == (4 if case == "a" else 2)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "liver_2.nii.gz",
-        "liver_123.nii.gz",
-        "liver.nii.gz",
-        "xliver_1.nii.gz",
-        "ab.mha",
-        "c000_001.nii.gz",
-        "c000_001_liver.nrrd",
-    ]
-    + ["c000_002_liver_1.nii.gz", "c002_001_liver_1.nii.gz", "Müller.nii", ".nii.gz"],
-)
+@pytest.mark.parametrize("name", STRANGERS)
 def test_a_name_that_is_no_task_and_no_case_is_nothing(name, tmp_path):
     assert found(name, tmp_path) == ([], False)
 

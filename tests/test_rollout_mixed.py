@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import scripted_expert as expert
 import SimpleITK as sitk
+import torch
 from rollouts import Rollout
 from scipy.spatial.transform import Rotation
 
+from nnactive_ext.annotation.export import export
 from nnactive_ext.annotation.places import place_of
 from nnactive_ext.annotation.queue import tasks_of
 from nnactive_ext.cli import query
@@ -246,6 +248,7 @@ def test_all_formats_orientations_and_spacings_through_two_cycles(mixed, tmp_pat
 
     mixed.run()
     assert mixed.experiment.last_loop == 1
+    assert_prediction_in_place(mixed, tmp_path / "predicted")
     again = mixed.export(tmp_path / "out1")
     for number, task in enumerate(again):
         way = number % 4
@@ -286,6 +289,30 @@ def assert_in_boxes(rollout: Rollout, voxels: dict[str, list[int]]) -> None:
         image[index] = 1
         voxel = triple(np.argwhere(sitk.GetArrayFromImage(sitk.DICOMOrient(image, "RAS")))[0])
         assert Patch(case, voxel, (1, 1, 1)).overlaps_any(boxes[case]), case
+
+
+class Bright:
+    """Members that label a voxel by its own brightness in T1: from any other place the labels would be chance."""
+
+    def logits(self, image: np.ndarray):
+        centres = np.quantile(image[0], (0.1, 0.6, 0.95)).astype(np.float32)
+        yield "fold 0", torch.from_numpy(-np.abs(image[:1] - centres[:, None, None, None]))
+
+
+def assert_prediction_in_place(rollout: Rollout, folder: Path) -> None:
+    """The labels that go out in the boxes follow the anatomy there, through reader, crop, resampling and back."""
+    experiment, compared = rollout.experiment, 0
+    export(experiment, experiment.last_loop, folder, Bright, progress=False)
+    for task in expert.look(folder, rollout.label):
+        predicted = sitk.GetArrayFromImage(task.shown)
+        inside, truth = predicted[task.box].astype(float), task.truth[task.box].astype(float)
+        if truth.std() > 0:
+            # Resampling loses some of labels that change from voxel to voxel; one voxel off, it is below 0.2.
+            assert np.corrcoef(inside.ravel(), truth.ravel())[0, 1] > 0.35, task.id
+            compared += 1
+        predicted[task.box] = IGNORE
+        assert (predicted == IGNORE).all()
+    assert compared > 4
 
 
 def assert_same_reader(experiment: Experiment) -> None:

@@ -36,9 +36,12 @@ class Ledger:
         whole = file.read_bytes().rpartition(b"\n")[0]
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                yield json.loads(line)
+                event = json.loads(line)
+                if not isinstance(event, dict) or not {"event", "what", "who", "when"} <= event.keys():
+                    raise ValueError("not an event")
             except ValueError as error:
                 raise NnActiveError(f"{file}, line {number}: damaged ({error}). Restore the file from a backup.") from None
+            yield event
 
     def add(self, what: str, who: str, **facts: Any) -> dict[str, Any]:
         """Append an event; it is on the disk when this returns."""
@@ -77,7 +80,7 @@ class Ledger:
         """Keep the labels (z, y, x) of a task's box; returns their place below the folder."""
         import SimpleITK as sitk
 
-        place = Path("answers") / f"{task}_{digest[:16]}_{hashlib.sha256(labels.tobytes()).hexdigest()[:8]}.nii.gz"
+        place = Path("answers") / f"{task}_{digest[:16]}_{_mark(labels)}.nii.gz"
         target = self.folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
@@ -91,9 +94,17 @@ class Ledger:
 
         file = self.folder / place
         try:
-            return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+            labels = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
         except RuntimeError:
-            raise NnActiveError(f"{file}: missing or damaged, though the ledger lists it. Import its file anew.") from None
+            labels = None
+        # ITK takes what a damaged file lacks for zeros.
+        if labels is None or not file.name.endswith(f"_{_mark(labels)}.nii.gz"):
+            raise NnActiveError(f"{file}: missing or damaged, though the ledger lists it. Import its file anew.")
+        return labels
+
+
+def _mark(labels: np.ndarray) -> str:
+    return hashlib.sha256(labels.tobytes()).hexdigest()[:8]
 
 
 def sha256(file: Path) -> str:

@@ -41,6 +41,9 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     tasks = [task for c in range(cycle + 1) for task in tasks_of(experiment, c)]  # which says so if a loop file is damaged
     plan = experiment.plan
     names = ["background", *experiment.dataset.labels.foreground.values()]
+    for source in files:
+        if not source.is_file():
+            raise NnActiveError(f"{source}: {'a folder' if source.is_dir() else 'no such file'}. Name the files with the points.")
     points = [point for file in files for point in read_points(file, plan.pool.keys(), names)]
     cases = sorted({point.case for point in points})
     spaces = {case: place_of(experiment, case)[0] for case in cases}

@@ -32,7 +32,8 @@ $next
 </ul></li>
 <li><strong>Paint inside the box.</strong> Correct what the model predicts, or start from nothing. What stays unpainted in the
 box counts as background; paint what you are unsure of as <code>ignore</code>. Outside the box nothing is needed.</li>
-<li><strong>Save</strong> in the task's folder, under the name that the viewer proposes. Then hand in; <code>$folder</code> is
+<li><strong>Save</strong> in the task's folder, under the name that the viewer proposes, even if nothing had to
+be changed. Then hand in; <code>$folder</code> is
 the folder of this page:<code class="command">nnactive_annotate import -d $number $quoted -who YOUR_NAME</code></li>
 </ol>
 <p class="hint">More about each viewer is in <a href="README.txt">README.txt</a>.</p>

@@ -23,7 +23,8 @@ WHAT TO DO
 - {start}
 - Outside the box everything is "{ignore}", which means: not annotated. Leave it so. What is changed there is not used.
 - A voxel inside the box that you cannot decide: paint it "{ignore}".
-- Save under the name the file has, or any name that contains the task's. Image and voxel size must stay as they are.
+- Save under the name the file has, or any name that begins with the task's, even if nothing had to be changed: what was
+  never saved counts as not done. Image and voxel size must stay as they are.
 - The rest of the image is there for you to see what surrounds the box.
 
 LABELS
@@ -51,7 +52,8 @@ HOW TO HAND IN
 
     nnactive_annotate import -d {number} FOLDER -who NAME
 
-FOLDER is this folder or a copy of it, NAME is yours. Files are matched to tasks by the task's name in the file's.
+FOLDER is this folder or a copy of it, NAME is yours. Files are matched to tasks by the task's name, with which theirs
+begin.
 """
 
 
