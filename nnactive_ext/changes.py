@@ -13,7 +13,7 @@ from nnactive_ext.annotation.given import boxes_of, given_patches, keep_given, w
 from nnactive_ext.annotation.places import PLAIN, REORIENTING, place
 from nnactive_ext.budget import check_fits
 from nnactive_ext.checks import Measured
-from nnactive_ext.create_rollout import image_files, write_dataset_json
+from nnactive_ext.create_rollout import images_of, write_dataset_json
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import write_json
@@ -102,7 +102,7 @@ def add_cases(
     cycle = experiment.state["cycle"]
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     plan = recorded(plan, cycle, who, "added", None, list(found), pool=pool)
-    write_dataset_json(experiment, dataset.json, {case: image_files(experiment, entry) for case, entry in found.items()})
+    write_dataset_json(experiment, dataset.json, images_of(experiment, found, progress))
     experiment = Experiment(experiment.name, plan)
     for case, labels in given.items():
         keep_given(experiment, case, labels, spaces[case])

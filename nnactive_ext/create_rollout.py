@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from nnactive_ext.annotate import write_labels
 from nnactive_ext.annotation.given import keep_given, write_given_patches
 from nnactive_ext.create import new_folders
@@ -27,7 +29,7 @@ def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: b
     experiment = Experiment(plan.dataset, plan)
     names: Mapping[str, int] = rollout.json["labels"]  # type: ignore[assignment]
     with new_folders(experiment.raw):
-        files = {case: image_files(experiment, entry) for case, entry in found.items()}
+        files = images_of(experiment, found, progress)
         write_dataset_json(experiment, rollout.json, files)
         for case, found_case in found.items():
             if found_case.label_map is not None:
@@ -41,7 +43,14 @@ def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: b
     return Experiment(plan.dataset)
 
 
-def image_files(experiment: Experiment, found: FoundCase) -> list[Path]:
+def images_of(experiment: Experiment, found: Mapping[str, FoundCase], progress: bool) -> dict[str, list[Path]]:
+    """The image files of each case; DICOM series are converted into the experiment's folder."""
+    series = any(source.series for case in found.values() for source in case.sources)
+    bar = tqdm(found.items(), desc="Converting DICOM series", disable=not (progress and series))
+    return {case: _image_files(experiment, entry) for case, entry in bar}
+
+
+def _image_files(experiment: Experiment, found: FoundCase) -> list[Path]:
     """The files nnU-Net reads: the user's own, where they are; a DICOM series is converted, because it reads no series."""
     files = []
     for channel, source in enumerate(found.sources):

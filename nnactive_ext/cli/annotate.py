@@ -104,8 +104,8 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     blank = options.blank or experiment.state["cycle"] < 0
     made = export(experiment, cycle, folder, None if blank else open_ensemble, options.margin, not options.disable_progress_bar)
     print(f"{len(made.tasks)} tasks: {folder / 'index.html'}")
-    for file in made.kept:
-        print(f"Kept as it is, because it was edited since it was exported: {file}")
+    if made.kept:
+        print(f"{len(made.kept)} label map(s) there were edited since they were exported and are kept: {made.kept[0]}, ...")
 
 
 def _import(experiment: Experiment, options: argparse.Namespace) -> None:
