@@ -40,7 +40,9 @@ class State:
         return State(folders, self.rollout, out, seen)
 
 
-def exported(dataset: Path, target: Path, monkeypatch: pytest.MonkeyPatch, options: str = OPTIONS, points: str = POINTS) -> State:
+def exported(
+    dataset: Path, target: Path, monkeypatch: pytest.MonkeyPatch, options: str = OPTIONS, points: str = POINTS
+) -> State:
     """Planned, with points, exported; nobody has answered."""
     folders = set_folders(monkeypatch, target)
     rollout = from_dataset(dataset, target / "hospital")

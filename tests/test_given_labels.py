@@ -1,4 +1,4 @@
-"""Label maps that were there before: dense, partial, by names, stored the other way round; used as they are, never asked again."""
+"""Label maps that were there before, dense, partial, by names, stored otherwise: used as they are, never asked for again."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_after_closing_labels_follow_corrections_and_withdrawals(closed):
     assert (closed.preprocessed_labels(patch.case) != before[patch.case][1]).any()
     values, counts = np.unique(expected[expected != IGNORE], return_counts=True)
     assert closed.experiment.state["annotated"][patch.case] == {
-        str(v): n for v, n in zip(values.tolist(), counts.tolist(), strict=True)
+        str(int(v)): n for v, n in zip(values, counts.tolist(), strict=True)
     }
     closed.annotate(f"withdraw {task.id} --disable_progress_bar")
     for case in (patch.case, *others):
@@ -363,7 +363,7 @@ def test_predictions_go_out_and_are_no_answers_until_somebody_says_so(closed, tm
     assert len(made.tasks) == 7
     again = expert.look(tmp_path / "again", closed.label)
     out = [sitk.GetArrayFromImage(task.shown) for task in again]
-    predicted = [labels[task.box] for labels, task in zip(out[:2], again, strict=False)]
+    predicted = [labels[task.box].copy() for labels, task in zip(out[:2], again, strict=False)]
     assert len({value for labels in predicted for value in np.unique(labels).tolist()} - {IGNORE}) > 1
     assert not any((labels == IGNORE).any() for labels in predicted)
     for labels, task in zip(out, again, strict=True):

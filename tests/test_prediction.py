@@ -56,8 +56,8 @@ def grids(draw) -> Grid:
 
 
 @st.composite
-def boxes(draw, of=grids()) -> tuple[Grid, Patch]:
-    grid = draw(of)
+def boxes(draw) -> tuple[Grid, Patch]:
+    grid = draw(grids())
     start = [draw(st.integers(0, n - 1)) for n in grid.image_shape]
     size = [draw(st.integers(1, n - a)) for n, a in zip(grid.image_shape, start, strict=True)]
     return grid, Patch("case", tuple(start), tuple(size))

@@ -324,7 +324,9 @@ def test_one_bad_file_among_good_ones(state, tmp_path, refuses, say, of_task):
     expert.in_place(first)
     expert.in_place(third)
     second.label.write_bytes(b"")
-    message = refuses(["import", state.out, "-who", "anna"], second.label, "1 file(s) refused, 2 box(es) taken", unchanged=False)
+    message = refuses(
+        ["import", state.out, "-who", "anna"], second.label, "1 file(s) refused, 2 box(es) taken", unchanged=False
+    )
     assert str(first.label) not in message
     assert [of_task(task.id)["status"] for task in (first, second, third)] == ["done", "open", "done"]
     expert.in_place(second)
@@ -333,7 +335,9 @@ def test_one_bad_file_among_good_ones(state, tmp_path, refuses, say, of_task):
 
 
 def test_a_missing_path_after_a_good_one_changes_nothing(state, tmp_path, refuses):
-    refuses(["import", expert.in_place(state.painted[0]), tmp_path / "absent.nii.gz"], tmp_path / "absent.nii.gz", "no such file")
+    refuses(
+        ["import", expert.in_place(state.painted[0]), tmp_path / "absent.nii.gz"], tmp_path / "absent.nii.gz", "no such file"
+    )
 
 
 @pytest.mark.parametrize(
@@ -680,6 +684,19 @@ def test_a_late_answer_whose_labels_could_not_be_written(closed, monkeypatch, re
     assert "corrected in 1 case" in say("rule", "latest")
     assert label.read_bytes() != before
     assert "corrected" not in say("rule", "latest")
+
+
+def test_the_last_answers_that_training_needs_stay(closed, refuses, say):
+    """Two cases with annotated voxels are the least; a third may go."""
+    ids = [event["task"] for event in events() if event["what"] == "answer"]
+    cases = dict.fromkeys(name.split("_", 2)[2] for name in ids)
+    first, _, *more = cases
+    for name in [name for name in ids if name.split("_", 2)[2] in more]:
+        say("withdraw", name)
+    last = [name for name in ids if name.endswith(first)]
+    for name in last[:-1]:
+        say("withdraw", name)
+    refuses(["withdraw", last[-1]], last[-1], "training needs 2", "another answer")
 
 
 def test_a_simulated_experiment_has_no_tasks(planned, capsys):

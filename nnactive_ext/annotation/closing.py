@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from nnactive_ext.annotate import annotate_cycle, relabel, write_labels
 from nnactive_ext.annotation import corrections
-from nnactive_ext.annotation.answers import Book
+from nnactive_ext.annotation.answers import Answer, Book
 from nnactive_ext.annotation.given import given_cases
 from nnactive_ext.annotation.ledger import Ledger
-from nnactive_ext.annotation.queue import tasks_of
+from nnactive_ext.annotation.queue import all_tasks, tasks_of
 from nnactive_ext.annotation.tasks import Task
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
@@ -75,6 +75,21 @@ def _check_annotated(experiment: Experiment, cases: set[str], tasks: Sequence[Ta
         raise TasksOpen(
             f"{len(cases)} case(s) of {experiment.name} have annotated voxels; training needs 2 or more. "
             + ("Annotate tasks in other cases first." if tasks else "Give label maps, or a starting budget.")
+        )
+
+
+def check_withdrawal(experiment: Experiment, answer: Answer) -> None:
+    """Taking an answer of a closed cycle back must leave enough to train on."""
+    book, cycle = Book.of(Ledger(experiment.annotation)), experiment.state["cycle"]
+    left = set(given_cases(experiment))
+    for task in all_tasks(experiment):
+        others = [a for a in book.answers.get(task.id, []) if a.event != answer.event and a.unsure < a.voxels]
+        if others and task.cycle <= cycle:
+            left.add(task.patch.case)
+    if len(left) < 2:
+        raise NnActiveError(
+            f"{answer.task}: without the answer of {answer.who} {len(left)} case(s) have annotated voxels; training needs 2. "
+            "Hand in another answer instead."
         )
 
 

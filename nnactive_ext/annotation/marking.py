@@ -43,7 +43,9 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     names = ["background", *experiment.dataset.labels.foreground.values()]
     for source in files:
         if not source.is_file():
-            raise NnActiveError(f"{source}: {'a folder' if source.is_dir() else 'no such file'}. Name the files with the points.")
+            raise NnActiveError(
+                f"{source}: {'a folder' if source.is_dir() else 'no such file'}. Name the files with the points."
+            )
     points = [point for file in files for point in read_points(file, plan.pool.keys(), names)]
     cases = sorted({point.case for point in points})
     spaces = {case: place_of(experiment, case)[0] for case in cases}

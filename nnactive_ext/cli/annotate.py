@@ -76,7 +76,10 @@ def _run(options: argparse.Namespace) -> None:
         raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with nnactive_plan -i FOLDER.")
     with experiment.lock():
         experiment = Experiment.find(options.d)
-        _correct(experiment, noted(experiment), options, apply_corrections)  # what a killed command left behind
+        try:
+            _correct(experiment, noted(experiment), options, apply_corrections)  # what a killed command left behind
+        except NnActiveError as error:
+            print(f"WARNING: {error}")  # the command may be what mends it
         _COMMANDS[options.command](experiment, options)
         print(next_step(Experiment.find(options.d)))
 
@@ -154,7 +157,7 @@ def _points(experiment: Experiment, options: argparse.Namespace) -> None:
 
 def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.annotation.answers import Book
-    from nnactive_ext.annotation.closing import apply_corrections
+    from nnactive_ext.annotation.closing import apply_corrections, check_withdrawal
     from nnactive_ext.annotation.corrections import note
     from nnactive_ext.annotation.ledger import Ledger
     from nnactive_ext.annotation.queue import find_task
@@ -167,6 +170,7 @@ def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
     if options.who is None and len(mine) > 1:
         raise NnActiveError(f"{task.id}: answered by {', '.join(answer.who for answer in mine)}. Say whose to take back: -who")
     if task.cycle <= experiment.state["cycle"]:
+        check_withdrawal(experiment, mine[-1])
         note(experiment, [task.patch.case])
     ledger.add("withdraw", mine[-1].who, task=task.id, withdrawn=mine[-1].event)
     print(f"{task.id}: the answer of {mine[-1].who} from {mine[-1].when} is taken back.")
