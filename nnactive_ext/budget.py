@@ -16,6 +16,8 @@ PATCHES_PER_CLASS = 50
 MIN_CYCLES = 5
 """Counting cycle 0 (D.5); more are fine."""
 SHARE_OF_TEST_CASES = 0.25
+MARKED = 2 / 3
+"""The share of the starting budget that goes around points the user marks, if they do; the others are drawn at random."""
 
 
 def patch_size_from_structures(cases: Iterable[Measured], classes: Iterable[int]) -> tuple[float, float, float]:
@@ -65,3 +67,13 @@ def check_fits(size_mm: Sequence[float], cases: Iterable[Measured]) -> None:
                 f"The query patch is {size_mm[axis]:.4g} mm along {name}, longer than every image there (at most "
                 f"{extents[:, axis].max():.4g} mm). Give a smaller -patch_size; its order is z y x."
             )
+
+
+def marked_per_class(starting_budget: int, classes: int) -> int:
+    """Boxes of the starting budget that go around marked points of each class."""
+    return round(MARKED * starting_budget / classes)
+
+
+def random_boxes(starting_budget: int, classes: int) -> int:
+    """The other boxes of the starting budget."""
+    return max(0, starting_budget - classes * marked_per_class(starting_budget, classes))

@@ -19,10 +19,11 @@ from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import write_json
 from nnactive_ext.intake.find import find_cases
 from nnactive_ext.intake.inspect import Inspected, inspect, reoriented
+from nnactive_ext.intake.lattice import on_lattice
 from nnactive_ext.loops import by_case
 from nnactive_ext.plan import Geometry, Plan
 from nnactive_ext.preprocessing import preprocess
-from nnactive_ext.rollout import on_lattice
+from nnactive_ext.rollout import worth_keeping
 
 
 def recorded(plan: Plan, cycle: int, who: str, what: str, before: Any, after: Any, **fields: Any) -> Plan:
@@ -107,7 +108,8 @@ def add_cases(
     for case, labels in given.items():
         keep_given(experiment, case, labels, spaces[case])
     boxes = by_case(given_patches(experiment))
-    boxes |= {case: boxes_of(case, labels, names["ignore"]) for case, labels in given.items()}
+    found_boxes = {case: boxes_of(case, labels, names["ignore"]) for case, labels in given.items()}
+    boxes |= worth_keeping(replace(plan, pool=geometry), found_boxes)
     if boxes:
         write_given_patches(experiment, boxes)
     counts = write_labels(experiment, cycle, list(found), progress)

@@ -83,7 +83,7 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         problems.append(f"{case.label}: label values not in dataset.json: {shown}.")
     if problems:
         return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
-    extents = largest_components_mm(label, spacing, [int(v) for v in values if v in labels.foreground])
+    extents = largest_components_mm(label, spacing.tolist(), [int(v) for v in values if v in labels.foreground])
     return Measured(
         triple(image.shape[1:]),
         tuple(float(s) for s in spacing),  # type: ignore[arg-type]

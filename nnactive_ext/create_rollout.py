@@ -11,16 +11,18 @@ from tqdm import tqdm
 
 from nnactive_ext.annotate import write_labels
 from nnactive_ext.annotation.given import keep_given, write_given_patches
+from nnactive_ext.budget import random_boxes
 from nnactive_ext.create import new_folders
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import write_json
 from nnactive_ext.intake.dicom import convert
 from nnactive_ext.intake.find import FoundCase
+from nnactive_ext.intake.lattice import on_lattice
 from nnactive_ext.loops import entry, loop_file, write_loop
 from nnactive_ext.pool import pool_cases, request_for
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import Query
-from nnactive_ext.rollout import Rollout, on_lattice, random_boxes
+from nnactive_ext.rollout import Rollout
 
 
 def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: bool = True) -> Experiment:
@@ -82,7 +84,7 @@ def write_dataset_json(experiment: Experiment, content: Mapping[str, Any], files
 def _write_first_tasks(experiment: Experiment) -> None:
     """The random part of the starting budget; points that are marked later add to it."""
     plan = experiment.plan
-    n = random_boxes(plan, len(experiment.dataset.labels.foreground))
+    n = random_boxes(plan.starting_budget, len(experiment.dataset.labels.foreground))
     drawn = Query(())
     facts = {"method": "random", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)}
     if n:

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.annotation.given import boxes_of
-from nnactive_ext.annotation.label_files import read_label_file
 from nnactive_ext.annotation.places import PLAIN, REORIENTING
-from nnactive_ext.budget import check_fits, parse_patch_size, patch_size_from_structures
+from nnactive_ext.budget import marked_per_class, random_boxes
 from nnactive_ext.checks import Measured, largest_components_mm
 from nnactive_ext.cost import estimate
 from nnactive_ext.cost import rows as cost_rows
@@ -22,15 +21,15 @@ from nnactive_ext.dataset import check_dataset_name
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.inspect import Inspected, reoriented
+from nnactive_ext.intake.lattice import on_lattice
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.patch import Patch
 from nnactive_ext.plan import Geometry, Plan
 from nnactive_ext.planning import Wishes, with_budget
 from nnactive_ext.query_methods import methods
-from nnactive_ext.space import Space, align
+from nnactive_ext.space import Space
+from nnactive_ext.structures import query_patch_mm
 
-MARKED = 2 / 3
-"""The share of the starting budget that goes around points the user marks, if they do; the others are drawn at random."""
 _AIR = -500.0
 """Nothing but CT has such grey values."""
 
@@ -97,7 +96,7 @@ def decide_rollout(
     measured, given = _given(found, spaces, names)
     channels = _channels(found, inspected, more.channels, rows)
     geometry = {case: Geometry(space.shape, _zyx(space)) for case, space in spaces.items()}
-    size_mm = _patch_size(folder, measured, geometry, names, wishes, more, rows)
+    size_mm = query_patch_mm(folder, measured, geometry, more.labels, wishes.patch_size, more.structures, rows)
 
     plan = Plan(
         experiment=uuid.uuid4().hex[:12],
@@ -131,11 +130,10 @@ def decide_rollout(
     plan = with_budget(plan, more.labels, str(folder), wishes, rows, more.hard)
     decisions = [*plan.decisions, *_cost(plan, more)]
     if plan.starting_budget:
-        marked = marked_per_class(plan.starting_budget, len(more.labels))
-        text = (
-            f"mark {marked} points of each class, boxes are put around them; {random_boxes(plan, len(more.labels))} are random"
-        )
-        decisions.append(("", text, "nnactive_annotate points; the more random boxes, the less a class is found"))
+        classes = len(more.labels)
+        marked, drawn = marked_per_class(plan.starting_budget, classes), random_boxes(plan.starting_budget, classes)
+        text = f"mark {marked} points of each class, boxes are put around them; {drawn} are random"
+        decisions.append(("", text, "nnactive_annotate points; random boxes seldom hold a small structure"))
     plan = replace(plan, decisions=tuple(decisions))
     json = {
         "name": plan.dataset,
@@ -144,36 +142,13 @@ def decide_rollout(
         "file_ending": _ending(found),
         "overwrite_image_reader_writer": reader,
     }
-    return Rollout(plan, json, spaces, given)
+    return Rollout(plan, json, spaces, worth_keeping(plan, given))
 
 
-def marked_per_class(starting_budget: int, classes: int) -> int:
-    """Boxes of the starting budget that go around marked points of each class."""
-    return round(MARKED * starting_budget / classes)
-
-
-def random_boxes(plan: Plan, classes: int) -> int:
-    return max(0, plan.starting_budget - classes * marked_per_class(plan.starting_budget, classes))
-
-
-def on_lattice(file: Path, names: Mapping[str, int], space: Space) -> np.ndarray:
-    """The label map of ``file`` as an array (z, y, x) in ``space``; one that does not cover it all is an error."""
-    returned = read_label_file(file, names)
-    try:
-        placed = align(space, returned.space)
-    except ValueError as error:
-        raise NnActiveError(f"{file}: not the geometry of its image: {error}. Resample it to the image.") from None
-    labels = placed.turned(returned.labels)
-    window = tuple(slice(-low, n - low) for low, n in zip(placed.start, space.shape, strict=True))
-    if any(w.start < 0 or w.stop > n for w, n in zip(window, labels.shape, strict=True)):
-        if returned.whole:
-            raise NnActiveError(f"{file}: covers only a part of its image. Pad it (with ignore where nothing is labelled).")
-        full = np.zeros(space.shape, labels.dtype)  # a .seg.nrrd is cut to its segments
-        inner = tuple(slice(max(0, low), low + n) for low, n in zip(placed.start, labels.shape, strict=True))
-        cut = tuple(slice(max(0, -low), n - low) for low, n in zip(placed.start, space.shape, strict=True))
-        full[inner] = labels[cut]
-        return full
-    return np.ascontiguousarray(labels[window])
+def worth_keeping(plan: Plan, given: Mapping[str, list[Patch]]) -> dict[str, list[Patch]]:
+    """Of labelled boxes those at least half as large as a query patch: scribbles and clicks do not keep queries away."""
+    least = {case: math.prod(plan.patch_size(case)) / 2 for case in given}
+    return {case: [box for box in boxes if box.voxels >= least[case]] for case, boxes in given.items()}
 
 
 def _zyx(space: Space) -> tuple[float, float, float]:
@@ -227,57 +202,6 @@ def _channels(
     why = f"grey values below {_AIR:g} in most images" if ct else "no grey values as of CT: normalised by z-score"
     rows.append(("channels", "CT" if ct else "image", why + "; -channels says otherwise"))
     return ["CT" if ct else "image"]
-
-
-def _patch_size(
-    folder: Path,
-    measured: Mapping[str, Measured],
-    geometry: Mapping[str, Geometry],
-    names: Mapping[str, int],
-    wishes: Wishes,
-    more: RolloutWishes,
-    rows: list[tuple[str, str, str]],
-) -> tuple[float, float, float]:
-    spacing = np.median([g.spacing for g in geometry.values()], axis=0).tolist()
-    labelled = [v for v in names.values() if any(v in m.extents for m in measured.values())]
-    if wishes.patch_size:
-        size_mm, why = parse_patch_size(list(wishes.patch_size), spacing), "as asked for"
-    elif more.structures:
-        sizes = structure_sizes(more.structures, more.labels)
-        z, y, x = np.median(list(sizes.values()), axis=0)
-        size_mm, why = (float(z), float(y), float(x)), f"median of the structures given: {', '.join(sizes)} (D.5)"
-    elif labelled:
-        size_mm = patch_size_from_structures(measured.values(), labelled)
-        why = f"largest component per class in {len(measured)} label maps: median over images, then over classes (D.5)"
-    else:
-        raise NnActiveError(
-            f"{folder}: how large are the structures? Say it in mm for those that matter, e.g. -structures "
-            f"{more.labels[-1]}=25 (or =20x25x25 along z y x), give dense label maps (-label_maps), or the size of the box "
-            "itself (-patch_size 32mm)."
-        )
-    check_fits(size_mm, [Measured(g.shape, g.spacing) for g in geometry.values()])
-    text = " x ".join(f"{mm:.4g}" for mm in size_mm)
-    rows.append(("query patch (z, y, x)", f"{text} mm", why))
-    voxels = [max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)]
-    rows.append(("", f"{'x'.join(map(str, voxels))} voxels", "at the median spacing; each case has it in voxels of its own"))
-    return size_mm
-
-
-def structure_sizes(words: Sequence[str], labels: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-    """``["tumour=25", "vessel=40x8x8"]`` -> mm along (z, y, x) by name."""
-    sizes = {}
-    for word in words:
-        name, equals, text = word.rpartition("=")
-        try:
-            numbers = [float(n) for n in text.removesuffix("mm").split("x")]
-        except ValueError:
-            numbers = []
-        good = len(numbers) in (1, 3) and all(math.isfinite(n) and n > 0 for n in numbers)
-        if not equals or name not in labels or not good:
-            raise NnActiveError(f"-structures {word}: write NAME=MM or NAME=ZxYxX in mm, with a NAME of --labels.")
-        z, y, x = numbers * (3 // len(numbers))
-        sizes[name] = (z, y, x)
-    return sizes
 
 
 def _cost(plan: Plan, more: RolloutWishes) -> list[tuple[str, str, str]]:

@@ -126,7 +126,7 @@ def align(target: Space, given: Space) -> Alignment:
         if flipped_xyz[axis]:
             first[axis] -= given.shape[::-1][source] - 1
     z, y, x = (bool(flip) for flip in flipped_xyz[::-1])
-    return Alignment(triple([2 - source for source in axes_xyz[::-1]]), (z, y, x), triple(first[::-1]))
+    return Alignment(triple([2 - source for source in axes_xyz[::-1]]), (z, y, x), triple(first[::-1].tolist()))
 
 
 def _difference(target: Space, given: Space) -> str:
@@ -138,7 +138,7 @@ def _difference(target: Space, given: Space) -> str:
         return f"its direction is {_text(given.direction)} instead of {_text(target.direction)}"
     if not fits:
         return f"its spacing is {_text(given.spacing)} mm instead of {_text(target.spacing)} mm (x, y, z)"
-    shift = np.asarray(given.to_world((0, 0, 0))) - target.to_world(np.rint(target.to_index(given.origin)))
+    shift = np.subtract(given.origin, target.to_world(np.rint(target.to_index(given.origin)).tolist())).tolist()
     return f"its origin {_text(given.origin)} lies between the voxels of the image, {_text(shift)} mm off (x, y, z)"
 
 

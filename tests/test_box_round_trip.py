@@ -20,8 +20,8 @@ from nnactive_ext.annotation.places import PLAIN, REORIENTING, place
 from nnactive_ext.annotation.receive import Boxed, cut
 from nnactive_ext.annotation.tasks import Task, cropped
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.intake.lattice import on_lattice
 from nnactive_ext.patch import Patch
-from nnactive_ext.rollout import on_lattice
 from nnactive_ext.space import Space
 
 IGNORE = 4

@@ -15,7 +15,7 @@ from nnactive_ext.patch import Patch, triple
 from nnactive_ext.space import Space
 
 _FILLED = 0.5
-"""A region that fills at least this share of its bounding box is not asked for again; scribbles fill less."""
+"""A region that fills at least this share of its bounding box is not asked for again."""
 
 
 def _folder(experiment: Experiment) -> Path:

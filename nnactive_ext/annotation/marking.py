@@ -11,12 +11,12 @@ from nnactive_ext.annotation.ledger import Ledger
 from nnactive_ext.annotation.places import PLAIN, place, place_of
 from nnactive_ext.annotation.points import Point, boxes_around, read_points
 from nnactive_ext.annotation.queue import tasks_of
+from nnactive_ext.budget import marked_per_class
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.loops import entry, loop_file, write_loop
 from nnactive_ext.patch import Patch, Triple, triple
-from nnactive_ext.rollout import marked_per_class
 
 MARKED = "marked: "
 """How the stratum of a marked box begins; the class follows."""
