@@ -52,13 +52,8 @@ class Wishes:
 
 def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) -> Plan:
     """The plan, with each decision and its reason; nothing is written and no unannotated label shapes the training."""
-    if "cascade" in wishes.configuration:
-        raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
-    check_dataset_name(wishes.number, wishes.name or source.name.split("_", 1)[-1])
-    if wishes.cycles < 1 or wishes.folds < 2:
-        raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
-    method, method_options = methods.lasting(wishes.method, wishes.method_options)
-    methods.get(method, **method_options)
+    name = wishes.name or source.name.split("_", 1)[-1]
+    check(wishes, name)
     rows: list[tuple[str, str, str]] = []
     pool, test = _split(list(measured))
     rows.append(("pool / test cases", f"{len(pool)} / {len(test)}", "75 / 25 %, the same for every seed and method"))
@@ -84,30 +79,49 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
     rows.append(("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing"))
 
     geometry = {name: Geometry(measured[name].shape, measured[name].spacing) for name in pool}
-    plan = Plan(
-        experiment=uuid.uuid4().hex[:12],
-        dataset=f"Dataset{wishes.number:03d}_{wishes.name or source.name.split('_', 1)[-1]}",
-        source="",
-        pool=geometry,
+    plan = replace(
+        without_budget(wishes, name, geometry, size_mm),
         test=tuple(test),
+        pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
+    )
+    plan = with_budget(plan, list(source.labels.foreground.values()), str(source.folder), wishes, rows)
+    return replace(plan, source=_relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset))
+
+
+def check(wishes: Wishes, name: str) -> None:
+    """Wishes that no experiment called ``name`` can fulfil are an error."""
+    if "cascade" in wishes.configuration:
+        raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
+    check_dataset_name(wishes.number, name)
+    if wishes.cycles < 1 or wishes.folds < 2:
+        raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
+    methods.get(wishes.method, **wishes.method_options)
+
+
+def without_budget(wishes: Wishes, name: str, pool: Mapping[str, Geometry], size_mm: tuple[float, float, float]) -> Plan:
+    """The plan of an experiment called ``name`` as far as it does not depend on how many patches are asked for."""
+    method, options = methods.lasting(wishes.method, wishes.method_options)
+    return Plan(
+        experiment=uuid.uuid4().hex[:12],
+        dataset=f"Dataset{wishes.number:03d}_{name}",
+        source="",
+        pool=pool,
+        test=(),
         patch_size_mm=size_mm,
         query_size=0,
         starting_budget=0,
         cycles=wishes.cycles,
         seed=wishes.seed,
         method=method,
-        method_options=method_options,
+        method_options=options,
         folds=wishes.folds,
         configuration=wishes.configuration,
         trainer=wishes.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
         planner=wishes.planner,
         preset=wishes.preset,
-        processes=wishes.processes or default_processes(sum(float(np.prod(c.shape)) for c in cases)),
-        pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
+        processes=wishes.processes or default_processes(sum(float(np.prod(g.shape)) for g in pool.values())),
         versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
     )
-    plan = with_budget(plan, list(source.labels.foreground.values()), str(source.folder), wishes, rows)
-    return replace(plan, source=_relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset))
 
 
 def _split(names: list[str]) -> tuple[list[str], list[str]]:

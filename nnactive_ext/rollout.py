@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +15,13 @@ from nnactive_ext.budget import marked_per_class, random_boxes
 from nnactive_ext.checks import Measured, largest_components_mm
 from nnactive_ext.cost import estimate
 from nnactive_ext.cost import rows as cost_rows
-from nnactive_ext.dataset import check_dataset_name
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.inspect import Inspected, reoriented
 from nnactive_ext.intake.lattice import on_lattice
-from nnactive_ext.parallel import default_processes
 from nnactive_ext.patch import Patch
 from nnactive_ext.plan import Geometry, Plan
-from nnactive_ext.planning import Wishes, with_budget
+from nnactive_ext.planning import Wishes, check, with_budget, without_budget
 from nnactive_ext.query_methods import methods
 from nnactive_ext.space import Space
 from nnactive_ext.structures import query_patch_mm
@@ -75,20 +71,19 @@ def decide_rollout(
 ) -> Rollout:
     """The plan with each decision and its reason; nothing is written."""
     name = wishes.name or folder.name.replace(" ", "_")
-    check_dataset_name(wishes.number, name)
-    if "cascade" in wishes.configuration:
-        raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
-    if wishes.cycles < 1 or wishes.folds < 2 or not 0 < more.share <= 1:
-        raise NnActiveError("An experiment needs at least 1 cycle, 2 folds, and a -share above 0 and at most 1.")
+    check(wishes, name)
+    if not 0 < more.share <= 1:
+        raise NnActiveError(f"-share {more.share:g}: a share is above 0 and at most 1.")
     if len(found) < 2:
         raise NnActiveError(f"{folder}: {len(found)} case(s) are too few: at least 2 are needed, one of them to validate on.")
     names = label_names(more.labels)
     unknown = [name for name in more.hard if name not in more.labels]
     if unknown:
         raise NnActiveError(f"--hard {' '.join(unknown)}: not among --labels {' '.join(more.labels)}.")
-    method, options = methods.lasting(wishes.method, wishes.method_options)
-    if methods.get(method, **options).needs_reference:
-        raise NnActiveError(f"--method {method} looks at reference labels, which a roll-out has none of. Choose another.")
+    if methods.get(wishes.method, **wishes.method_options).needs_reference:
+        raise NnActiveError(
+            f"--method {wishes.method} looks at reference labels, which a roll-out has none of. Choose another."
+        )
 
     rows: list[tuple[str, str, str]] = [("pool", f"{len(found)} cases", "all of them; a roll-out has no test set")]
     reader = _reader(inspected, rows)
@@ -98,30 +93,8 @@ def decide_rollout(
     geometry = {case: Geometry(space.shape, _zyx(space)) for case, space in spaces.items()}
     size_mm = query_patch_mm(folder, measured, geometry, more.labels, wishes.patch_size, more.structures, rows)
 
-    plan = Plan(
-        experiment=uuid.uuid4().hex[:12],
-        dataset=f"Dataset{wishes.number:03d}_{name}",
-        source=".",
-        pool=geometry,
-        test=(),
-        patch_size_mm=size_mm,
-        query_size=0,
-        starting_budget=0,
-        cycles=wishes.cycles,
-        seed=wishes.seed,
-        method=method,
-        method_options=options,
-        annotator="human",
-        share=more.share,
-        expert=more.expert,
-        folds=wishes.folds,
-        configuration=wishes.configuration,
-        trainer=wishes.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
-        planner=wishes.planner,
-        preset=wishes.preset,
-        processes=wishes.processes or default_processes(sum(float(np.prod(g.shape)) for g in geometry.values())),
-        versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
-    )
+    plan = without_budget(wishes, name, geometry, size_mm)
+    plan = replace(plan, source=".", annotator="human", share=more.share, expert=more.expert)
     if wishes.starting_budget is None and _labelled_enough(measured, more.labels):
         wishes = replace(wishes, starting_budget=0)
         rows.append(("label maps", f"{len(given)} cases", "every class in 2 of them or more: no starting budget is needed"))
