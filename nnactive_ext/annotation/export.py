@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -113,8 +113,8 @@ def export(
                 record[task.id] = sorted({*before, sha256(temporary)})
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
-        views.append(view)
         cards.append((task.number, card(view, voxels, book.status(task.id))))
+        views.append(replace(view, labels=np.empty((0, 0, 0), labels.dtype)))  # lists need no voxels, which add up
     _write_lists(experiment, cycle, folder, views, [text for _, text in sorted(cards)], names)
     return Export(folder, tuple(tasks), tuple(kept))
 
