@@ -10,6 +10,7 @@ from typing import Any
 
 from nnactive_ext.annotate import settle, write_labels
 from nnactive_ext.annotation.given import boxes_of, given_patches, keep_given, write_given_patches
+from nnactive_ext.annotation.people import check_annotator
 from nnactive_ext.annotation.places import PLAIN, REORIENTING, place
 from nnactive_ext.budget import check_fits
 from nnactive_ext.checks import Measured
@@ -26,10 +27,11 @@ from nnactive_ext.preprocessing import preprocess
 from nnactive_ext.rollout import worth_keeping
 
 
-def recorded(plan: Plan, cycle: int, who: str, what: str, before: Any, after: Any, **fields: Any) -> Plan:
+def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: Any, after: Any, **fields: Any) -> Plan:
     """``plan`` with ``fields`` replaced, and a note of it in ``changes``."""
-    when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    note = {"what": what, "before": before, "after": after, "after_cycle": cycle, "who": who, "when": when}
+    note = {"what": what, "before": before, "after": after, "who": who}
+    note |= {"after_cycle": experiment.state["cycle"], "after_loop": experiment.last_loop}
+    note["when"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return replace(plan, changes=(*plan.changes, note), **fields)
 
 
@@ -37,6 +39,8 @@ def change_settings(experiment: Experiment, who: str, wishes: Mapping[str, Any])
     """Set ``cycles``, ``seed``, ``expert`` or ``share`` from now on; returns what changed, in words."""
     plan, cycle, told = experiment.plan, experiment.state["cycle"], []
     least = max(experiment.last_loop, cycle) + 1
+    if wishes.get("expert"):
+        check_annotator(wishes["expert"], "-expert")
     if wishes.get("cycles") is not None and wishes["cycles"] < least:
         raise NnActiveError(f"-cycles {wishes['cycles']}: {least} have begun already, and they cannot be undone.")
     if wishes.get("share") is not None and not 0 < wishes["share"] <= 1:
@@ -44,7 +48,7 @@ def change_settings(experiment: Experiment, who: str, wishes: Mapping[str, Any])
     for what, value in wishes.items():
         before = getattr(plan, what)
         if value is not None and value != before:
-            plan = recorded(plan, cycle, who, what, before, value, **{what: value})
+            plan = recorded(experiment, plan, who, what, before, value, **{what: value})
             told.append(f"{what}: {before or '-'} -> {value}")
     plan.write(experiment.raw)
     return told
@@ -65,24 +69,33 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[
     if cycle >= 0 and len(annotated) < 2:
         raise NnActiveError(f"Without {', '.join(new)} only {len(annotated)} annotated case(s) are left; training needs 2.")
     if new:
-        plan = recorded(plan, cycle, who, "dropped", None, new, pool=pool, dropped=(*plan.dropped, *new))
+        plan = recorded(experiment, plan, who, "dropped", None, new, pool=pool, dropped=(*plan.dropped, *new))
         plan.write(experiment.raw)
     # Done even if the plan was written before: a kill may have come between.
     experiment = Experiment(experiment.name)
     content = experiment.dataset.json
-    left = {case: entry for case, entry in content["dataset"].items() if case not in plan.dropped}
+    left = {case: entry for case, entry in content["dataset"].items() if case in plan.pool}
     write_json(experiment.raw / "dataset.json", {**content, "numTraining": len(left), "dataset": left})
     return settle(Experiment(experiment.name), cycle, experiment.state["annotated"]) if cycle >= 0 else ()
 
 
 def add_cases(
-    experiment: Experiment, who: str, folder: Path, pattern: str | None, label_maps: Path | None, progress: bool = True
+    experiment: Experiment,
+    who: str,
+    folder: Path,
+    pattern: str | None,
+    label_maps: Path | None,
+    label_pattern: str = "{case}",
+    progress: bool = True,
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Add the images of a folder to the pool; returns their cases and warnings. Nothing of it counts until all is done."""
+    """Add the images of a folder to the pool; returns their cases and warnings.
+
+    The plan is written last: without it nothing of a case counts, whatever of it lies in dataset.json and other files.
+    """
     plan, dataset = experiment.plan, experiment.dataset
     channels = list(dataset.json["channel_names"].values())
     names = dict(dataset.labels.names)
-    found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps)
+    found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps, label_pattern)
     known = [case for case in found if case in plan.pool or case in plan.dropped]
     if known:
         raise NnActiveError(f"{folder}: {', '.join(known[:5])} is in the pool already, or was dropped. Rename the new images.")
@@ -102,15 +115,18 @@ def add_cases(
 
     cycle = experiment.state["cycle"]
     pool = dict(sorted({**plan.pool, **geometry}.items()))
-    plan = recorded(plan, cycle, who, "added", None, list(found), pool=pool)
-    write_dataset_json(experiment, dataset.json, images_of(experiment, found, progress))
-    experiment = Experiment(experiment.name, plan)
-    for case, labels in given.items():
-        keep_given(experiment, case, labels, spaces[case])
     boxes = by_case(given_patches(experiment))
+    plan = recorded(experiment, plan, who, "added", None, list(found), pool=pool)
+    experiment = Experiment(experiment.name, plan)
+    write_dataset_json(experiment, dataset.json, images_of(experiment, found, progress))
+    for case in found:
+        if case in given:
+            keep_given(experiment, case, given[case], spaces[case])
+        else:  # what an earlier attempt left
+            (experiment.annotation / "given" / f"{case}.nii.gz").unlink(missing_ok=True)
     found_boxes = {case: boxes_of(case, labels, names["ignore"]) for case, labels in given.items()}
     boxes |= worth_keeping(replace(plan, pool=geometry), found_boxes)
-    if boxes:
+    if boxes or given_patches(experiment):
         write_given_patches(experiment, boxes)
     counts = write_labels(experiment, cycle, list(found), progress)
     warnings: tuple[str, ...] = ()
@@ -119,6 +135,12 @@ def add_cases(
         warnings = settle(experiment, cycle, {**experiment.state["annotated"], **counts})
     plan.write(experiment.raw)
     return list(found), warnings
+
+
+def cases_added_since(plan: Plan, loop: int) -> bool:
+    """Whether cases were added after the query that wrote this loop file."""
+    added = [change for change in plan.changes if change["what"] == "added"]
+    return any(change.get("after_loop", change["after_cycle"]) >= loop for change in added)
 
 
 def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[str, Inspected]) -> None:

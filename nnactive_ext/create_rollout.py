@@ -66,8 +66,8 @@ def _image_files(experiment: Experiment, found: FoundCase) -> list[Path]:
 
 
 def write_dataset_json(experiment: Experiment, content: Mapping[str, Any], files: Mapping[str, list[Path]]) -> None:
-    """nnU-Net's dataset.json: ``content`` with the images of these cases beside those it has. Images in the dataset's own
-    folder go by relative paths."""
+    """nnU-Net's dataset.json: ``content`` with the images of these cases beside those of the pool that it has. Images in
+    the dataset's own folder go by relative paths."""
 
     def path(file: Path) -> str:
         inside = file.is_relative_to(experiment.raw)
@@ -77,7 +77,8 @@ def write_dataset_json(experiment: Experiment, content: Mapping[str, Any], files
         case: {"images": [path(file) for file in images], "label": f"labelsTr/{case}{content['file_ending']}"}
         for case, images in files.items()
     }
-    cases = dict(sorted({**content.get("dataset", {}), **cases}.items()))
+    before = {case: entry for case, entry in content.get("dataset", {}).items() if case in experiment.plan.pool}
+    cases = dict(sorted({**before, **cases}.items()))
     write_json(experiment.raw / "dataset.json", {**content, "numTraining": len(cases), "dataset": cases})
 
 

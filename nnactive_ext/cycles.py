@@ -8,6 +8,7 @@ from functools import partial
 
 from nnactive_ext.annotate import annotate_cycle
 from nnactive_ext.annotation.closing import TasksOpen, apply_corrections, close_cycle
+from nnactive_ext.changes import cases_added_since
 from nnactive_ext.ensemble import Ensemble, fold_folder
 from nnactive_ext.errors import PoolExhausted
 from nnactive_ext.evaluation import evaluate, result_file
@@ -68,7 +69,7 @@ def run_cycles(
         if cycle >= plan.cycles - 1:
             return
         missing = read_json(loop_file(experiment.raw, cycle)).get("missing", 0)
-        if missing:
+        if missing and not cases_added_since(plan, cycle):
             raise PoolExhausted(
                 f"The pool of {experiment.name} is used up: the query of cycle {cycle} lacked {missing} patches. The "
                 f"experiment ends after cycle {cycle} of {plan.cycles - 1}."

@@ -79,9 +79,13 @@ class Labels:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A raw nnU-Net dataset: ``folder`` with its dataset.json."""
+    """A raw nnU-Net dataset: ``folder`` with its dataset.json.
+
+    ``known``: the only cases that count, whatever else dataset.json lists; None for all.
+    """
 
     folder: Path
+    known: frozenset[str] | None = None
 
     @property
     def name(self) -> str:
@@ -150,7 +154,7 @@ class Dataset:
                 raise NnActiveError(f"{file}: each entry of dataset needs images (a list of files) and label.") from None
         else:
             found = self._listed()
-        return dict(sorted(found.items()))
+        return {name: case for name, case in sorted(found.items()) if self.known is None or name in self.known}
 
     @cached_property
     def cases(self) -> dict[str, Case]:

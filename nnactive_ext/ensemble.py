@@ -18,7 +18,7 @@ from nnactive_ext.engine.threads import cores
 from nnactive_ext.environment import check_torchvision, extend_environment
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
-from nnactive_ext.members import read_mark
+from nnactive_ext.members import is_trained, read_mark
 from nnactive_ext.statistics import DIVERGED
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class Ensemble(Protocol):
 
 def fold_folder(experiment: Experiment, fold: int) -> Path:
     return experiment.model_folder / f"fold_{fold}"
+
+
+def trained_folds(experiment: Experiment) -> list[int]:
+    """The folds with a finished member of the current cycle; a late answer may add folds that nobody has trained yet."""
+    plan, cycle = experiment.plan, experiment.state["cycle"]
+    return [f for f in experiment.folds() if is_trained(fold_folder(experiment, f), plan.experiment, cycle)]
 
 
 def check_members(experiment: Experiment, folds: Sequence[int]) -> list[str]:

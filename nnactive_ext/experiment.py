@@ -60,8 +60,8 @@ class Experiment:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The pool with its partial labels."""
-        return Dataset(self.raw)
+        """The pool with its partial labels; cases of an ``nnactive_change -add`` that did not end are not in it."""
+        return Dataset(self.raw, frozenset(self.plan.pool))
 
     @cached_property
     def source(self) -> Dataset:
@@ -89,7 +89,7 @@ class Experiment:
         state = read_json(file)
         if state["experiment"] != self.plan.experiment:
             raise NnActiveError(f"{file}: belongs to another experiment than {self.raw / PLAN_FILE}. Delete one of them.")
-        return state
+        return {**state, "annotated": {case: n for case, n in state["annotated"].items() if case in self.plan.pool}}
 
     @property
     def last_loop(self) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.annotation.given import boxes_of
+from nnactive_ext.annotation.label_files import read_label_file
+from nnactive_ext.annotation.people import check_annotator
 from nnactive_ext.annotation.places import PLAIN, REORIENTING
 from nnactive_ext.budget import marked_per_class, random_boxes
 from nnactive_ext.checks import Measured, largest_components_mm
@@ -18,7 +23,8 @@ from nnactive_ext.cost import rows as cost_rows
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.inspect import Inspected, reoriented
-from nnactive_ext.intake.lattice import on_lattice
+from nnactive_ext.intake.lattice import laid
+from nnactive_ext.intake.problems import listed
 from nnactive_ext.patch import Patch
 from nnactive_ext.plan import Geometry, Plan
 from nnactive_ext.planning import Wishes, check, with_budget, without_budget
@@ -66,17 +72,14 @@ def label_names(labels: Sequence[str]) -> dict[str, int]:
     return {"background": 0, **{name: i for i, name in enumerate(labels, start=1)}, "ignore": len(labels) + 1}
 
 
-def decide_rollout(
-    folder: Path, found: Mapping[str, FoundCase], inspected: Mapping[str, Inspected], wishes: Wishes, more: RolloutWishes
-) -> Rollout:
-    """The plan with each decision and its reason; nothing is written."""
-    name = wishes.name or folder.name.replace(" ", "_")
-    check(wishes, name)
+def check_wishes(folder: Path, wishes: Wishes, more: RolloutWishes) -> str:
+    """What no roll-out can be is an error, whatever the images are; returns its name, by default the folder's."""
+    check(wishes, name := wishes.name or _name_of(folder))
     if not 0 < more.share <= 1:
         raise NnActiveError(f"-share {more.share:g}: a share is above 0 and at most 1.")
-    if len(found) < 2:
-        raise NnActiveError(f"{folder}: {len(found)} case(s) are too few: at least 2 are needed, one of them to validate on.")
-    names = label_names(more.labels)
+    if more.expert:
+        check_annotator(more.expert, "-expert")
+    label_names(more.labels)
     unknown = [name for name in more.hard if name not in more.labels]
     if unknown:
         raise NnActiveError(f"--hard {' '.join(unknown)}: not among --labels {' '.join(more.labels)}.")
@@ -84,22 +87,43 @@ def decide_rollout(
         raise NnActiveError(
             f"--method {wishes.method} looks at reference labels, which a roll-out has none of. Choose another."
         )
+    return name
 
+
+def _name_of(folder: Path) -> str:
+    """The folder's name in the letters that nnU-Net allows."""
+    plain = unicodedata.normalize("NFKD", Path(os.path.abspath(folder)).name).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9-]+", "_", plain).strip("_-")
+    if not name:
+        raise NnActiveError(f"{folder}: its name cannot be a dataset's. Name the dataset with -name.")
+    return name
+
+
+def decide_rollout(
+    folder: Path, found: Mapping[str, FoundCase], inspected: Mapping[str, Inspected], wishes: Wishes, more: RolloutWishes
+) -> Rollout:
+    """The plan with each decision and its reason; nothing is written."""
+    name = check_wishes(folder, wishes, more)
+    if len(found) < 2:
+        raise NnActiveError(f"{folder}: {len(found)} case(s) are too few: at least 2 are needed, one of them to validate on.")
+    names = label_names(more.labels)
     rows: list[tuple[str, str, str]] = [("pool", f"{len(found)} cases", "all of them; a roll-out has no test set")]
     reader = _reader(inspected, rows)
     spaces = {case: reoriented(i.space) if reader == REORIENTING else i.space for case, i in inspected.items()}
-    measured, given = _given(found, spaces, names)
+    measured, given, by_value = _given(found, spaces, names)
     channels = _channels(found, inspected, more.channels, rows)
     geometry = {case: Geometry(space.shape, _zyx(space)) for case, space in spaces.items()}
     size_mm = query_patch_mm(folder, measured, geometry, more.labels, wishes.patch_size, more.structures, rows)
 
     plan = without_budget(wishes, name, geometry, size_mm)
     plan = replace(plan, source=".", annotator="human", share=more.share, expert=more.expert)
-    if wishes.starting_budget is None and _labelled_enough(measured, more.labels):
+    if wishes.starting_budget is None and _labelled_enough(measured, more.labels, plan):
         wishes = replace(wishes, starting_budget=0)
-        rows.append(("label maps", f"{len(given)} cases", "every class in 2 of them or more: no starting budget is needed"))
+        why = "every class in 2 of them or more, a query patch of it or more: no starting budget is needed"
+        rows.append(("label maps", f"{len(given)} cases", why))
     elif given:
         rows.append(("label maps", f"{len(given)} cases", "used as they are, beside the starting budget"))
+    rows += _label_rows(measured, by_value, names)
     plan = with_budget(plan, more.labels, str(folder), wishes, rows, more.hard)
     decisions = [*plan.decisions, *_cost(plan, more)]
     if plan.starting_budget:
@@ -139,24 +163,46 @@ def _reader(inspected: Mapping[str, Inspected], rows: list[tuple[str, str, str]]
 
 def _given(
     found: Mapping[str, FoundCase], spaces: Mapping[str, Space], names: Mapping[str, int]
-) -> tuple[dict[str, Measured], dict[str, list[Patch]]]:
-    """What the label maps hold, and the boxes in them; sizes of structures only of dense ones."""
-    measured, boxes = {}, {}
+) -> tuple[dict[str, Measured], dict[str, list[Patch]], list[str]]:
+    """What the label maps hold, and the boxes in them; sizes of structures only of dense ones. Last the cases whose label
+    map has no names and holds the value of ignore."""
+    measured, boxes, by_value = {}, {}, []
     for case, entry in found.items():
         if entry.label_map is not None:
-            labels = on_lattice(entry.label_map, names, spaces[case])
+            read = read_label_file(entry.label_map, names)
+            labels = laid(entry.label_map, read, spaces[case])
             ignored = labels == names["ignore"]
+            if not read.by_name and ignored.any():
+                by_value.append(case)
             values, counts = np.unique(labels[~ignored], return_counts=True)
             voxels = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
             spacing = _zyx(spaces[case])
             extents = {} if ignored.any() else largest_components_mm(labels, spacing, [v for v in voxels if v])
             measured[case] = Measured(spaces[case].shape, spacing, voxels, extents)
             boxes[case] = boxes_of(case, labels, names["ignore"])
-    return measured, boxes
+    return measured, boxes, by_value
 
 
-def _labelled_enough(measured: Mapping[str, Measured], labels: Sequence[str]) -> bool:
-    return all(sum(bool(m.voxels.get(v)) for m in measured.values()) >= 2 for v in range(1, len(labels) + 1))
+def _labelled_enough(measured: Mapping[str, Measured], labels: Sequence[str], plan: Plan) -> bool:
+    """Of each class there are as many voxels as a query patch has, and in 2 cases."""
+    least = float(np.median([math.prod(plan.patch_size(case)) for case in plan.pool]))
+    voxels = [[m.voxels[v] for m in measured.values() if v in m.voxels] for v in range(1, len(labels) + 1)]
+    return all(len(counts) >= 2 and sum(counts) >= least for counts in voxels)
+
+
+def _label_rows(
+    measured: Mapping[str, Measured], by_value: Sequence[str], names: Mapping[str, int]
+) -> list[tuple[str, str, str]]:
+    """How the values of label maps were understood, for people to see whether that is what they mean."""
+    rows = []
+    for name, value in names.items() if measured else ():
+        if name not in ("background", "ignore"):
+            counts = [m.voxels[value] for m in measured.values() if value in m.voxels]
+            rows.append(("", f"{value} = {name}", f"{sum(counts):,} voxels in {len(counts)} of {len(measured)} label maps"))
+    if by_value:
+        why = f'{names["ignore"]} means "not annotated" here; it is in {len(by_value)} label map(s): {listed(by_value)}'
+        rows.append(("WARNING", f"value {names['ignore']} in label maps", why))
+    return rows
 
 
 def _channels(
@@ -170,7 +216,10 @@ def _channels(
         rows.append(("channels", ", ".join(wanted), "as asked for; CT is normalised as CT, anything else by z-score"))
         return list(wanted)
     if number > 1:
-        return [f"channel_{i}" for i in range(number)]
+        channels = [f"channel_{i}" for i in range(number)]
+        why = "normalised by z-score each; name them with -channels (CT is normalised as CT)"
+        rows.append(("WARNING", f"channels {', '.join(channels)}", why))
+        return channels
     ct = sum(i.minimum <= _AIR for i in inspected.values()) > len(inspected) / 2
     why = f"grey values below {_AIR:g} in most images" if ct else "no grey values as of CT: normalised by z-score"
     rows.append(("channels", "CT" if ct else "image", why + "; -channels says otherwise"))

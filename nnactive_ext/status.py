@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nnactive_ext.annotation.answers import Book, agreement
-from nnactive_ext.annotation.export import tasks_folder
+from nnactive_ext.annotation.answers import Book, agreement, status_of
+from nnactive_ext.annotation.export import last_export
 from nnactive_ext.annotation.ledger import Ledger
 from nnactive_ext.annotation.marking import marked
 from nnactive_ext.annotation.queue import all_tasks, tasks_of
 from nnactive_ext.annotation.tallies import KINDS, tasks_per_class, voxels_per_class
 from nnactive_ext.annotation.tasks import Task
 from nnactive_ext.dataset import Labels
-from nnactive_ext.ensemble import fold_folder
+from nnactive_ext.ensemble import trained_folds
 from nnactive_ext.evaluation import read_results
 from nnactive_ext.experiment import Experiment
-from nnactive_ext.members import is_trained
 
 
 def status(experiment: Experiment) -> dict[str, Any]:
     """Everything as plain values: cycles, tasks, annotated voxels, members, results, the next step."""
     plan, state = experiment.plan, experiment.state
     folds = experiment.folds() if state["cycle"] >= 0 else []
-    trained = [f for f in folds if is_trained(fold_folder(experiment, f), plan.experiment, state["cycle"])]
     voxels: dict[str, int] = {}
     names = {0: "background", **experiment.dataset.labels.foreground}
     for counts in state["annotated"].values():
@@ -43,7 +42,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "annotated_cases": len(state["annotated"]),
         "annotated_voxels": voxels,
         "folds": folds,
-        "trained_folds": trained,
+        "trained_folds": trained_folds(experiment) if folds else [],
         "mean_dice": [result["mean_dice"] for result in results],
         "changes": [dict(change) for change in plan.changes],
     }
@@ -61,23 +60,24 @@ def _tasks(experiment: Experiment, names: Mapping[int, str]) -> list[dict[str, A
     ledger, labels = Ledger(experiment.annotation), experiment.dataset.labels
     book, tasks = Book.of(ledger), all_tasks(experiment)
     voxels = voxels_per_class(tasks, ledger, book, names, labels.ignore)
+    kinds = {task.id: status_of(ledger, book, task.id, labels.ignore) for task in tasks}
     found = []
     for cycle in range(experiment.last_loop + 1):
         chosen = [task for task in tasks if task.cycle == cycle]
         numbers: dict[str, dict[str, int]] = {
-            name: {**counts, "voxels": 0} for name, counts in tasks_per_class(chosen, book).items()
+            name: {**counts, "voxels": 0} for name, counts in tasks_per_class(chosen, kinds).items()
         }
         for name, count in voxels.get(cycle, {}).items():
             numbers.setdefault(name, {**dict.fromkeys(KINDS, 0), "voxels": 0})["voxels"] = count
-        rows = [_task(task, ledger, book, labels) for task in chosen]
+        rows = [_task(task, kinds[task.id], ledger, book, labels) for task in chosen]
         counts = {kind: sum(row["status"] == kind for row in rows) for kind in KINDS}
         found.append({"cycle": cycle, **counts, "classes": numbers, "tasks": rows})
     return found
 
 
-def _task(task: Task, ledger: Ledger, book: Book, labels: Labels) -> dict[str, Any]:
+def _task(task: Task, kind: str, ledger: Ledger, book: Book, labels: Labels) -> dict[str, Any]:
     answers = book.answers.get(task.id, [])
-    row: dict[str, Any] = {"task": task.id, "status": book.status(task.id), "stratum": task.stratum}
+    row: dict[str, Any] = {"task": task.id, "status": kind, "stratum": task.stratum}
     row["answers"] = [{"who": a.who, "when": a.when, "unsure": a.unsure, "of": a.voxels} for a in answers]
     if len(answers) > 1:
         between = agreement([ledger.read_answer(a.place) for a in answers], labels.classes, labels.ignore)
@@ -104,21 +104,22 @@ def next_step(experiment: Experiment) -> str:
     device = " -device cpu" if plan.preset == "cpu" else ""
     cycle = experiment.last_loop
     if plan.human and cycle > state["cycle"]:
-        book = Book.of(Ledger(experiment.annotation))
-        kinds = [book.status(task.id) for task in tasks_of(experiment, cycle)]
-        if kinds.count("done") >= plan.share * len(kinds) - 1e-9 and (kinds or cycle > 0 or not plan.starting_budget):
-            return f"Next: nnactive_run -d {number}{device}"
-        folder = tasks_folder(experiment, cycle)
+        ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
+        book = Book.of(ledger)
+        kinds = [status_of(ledger, book, task.id, ignore) for task in tasks_of(experiment, cycle)]
         lines = []
         missing = {name: goal - n for name, (n, goal) in marked(experiment).items() if n < goal} if cycle == 0 else {}
         if missing and plan.starting_budget:
             short = ", ".join(f"{n} of {name}" for name, n in missing.items())
             lines.append(f"Next: mark points ({short}): nnactive_annotate points -d {number} FILE...")
+        if kinds.count("done") >= plan.share * len(kinds) - 1e-9 and (kinds or cycle > 0 or not plan.starting_budget):
+            return "\n".join([*lines, f"{'Or train on what there is' if lines else 'Next'}: nnactive_run -d {number}{device}"])
+        folder = last_export(experiment, cycle)
         if not (folder / "index.html").is_file():
             lines.append(f"{'Then' if lines else 'Next'}: nnactive_annotate export -d {number}{device if cycle else ''}")
         else:
             lines.append(f"{'Then' if lines else 'Next'}: annotate the tasks ({folder / 'index.html'})")
-            lines.append(f"and hand them in: nnactive_annotate import -d {number} {folder}")
+            lines.append(f"and hand them in: nnactive_annotate import -d {number} {shlex.quote(str(folder))}")
         return "\n".join(lines)
     if state["cycle"] >= plan.cycles - 1 and len(read_results(experiment)) > state["cycle"]:
         return (

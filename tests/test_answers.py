@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nnactive_ext.annotation.answers import Book, agreement, labels_of, merged
+from nnactive_ext.annotation.answers import Book, agreement, labels_of, merged, status_of
 from nnactive_ext.annotation.ledger import Ledger
 from nnactive_ext.space import Space
 
@@ -116,6 +116,38 @@ def test_labels_of_is_what_counts(tmp_path):
     for rule, expected in {"latest": [2, 0], "anna": [1, 3], "carla": [2, 0], "consensus": [3, 0]}.items():
         ledger.add("rule", "boss", rule=rule, task="a")
         assert labels_of(ledger, Book.of(ledger), "a", IGNORE).ravel().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("anna", "bert", "latest", "consensus"),
+    [
+        ([1, 3], [3, 0], "partial", "done"),  # halves that make a whole
+        ([1, 0, 3], [2, 3, 0], "partial", "done"),  # with a voxel in dispute
+        ([1, 3, 3], [2, 3, 0], "partial", "partial"),  # one that nobody speaks of
+        ([1, 0], [2, 3], "partial", "done"),
+        ([1, 0], [2, 2], "done", "done"),
+        ([3, 3], [3, 3], "partial", "partial"),
+    ],
+)
+def test_a_task_is_done_by_consensus_when_each_voxel_is_spoken_of(tmp_path, anna, bert, latest, consensus):
+    ledger = Ledger(tmp_path)
+    assert status_of(ledger, Book.of(ledger), "a", IGNORE) == "open"
+    space = Space((1, 1, len(anna)), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), EYE)
+    for who, labels in (("anna", anna), ("bert", bert)):
+        array = np.array([[labels]], np.uint8)
+        say(ledger, "a", who, labels.count(IGNORE), ledger.write_answer("a", who * 9, array, space))
+    assert status_of(ledger, Book.of(ledger), "a", IGNORE) == latest
+    ledger.add("rule", "boss", rule="consensus", task="a")
+    assert status_of(ledger, Book.of(ledger), "a", IGNORE) == consensus
+
+
+def test_no_voxels_are_read_where_one_answer_says_it(tmp_path):
+    ledger = Ledger(tmp_path)
+    say(ledger, "a", "anna", unsure=1, place="nowhere")
+    ledger.add("rule", "boss", rule="consensus", task=None)
+    assert status_of(ledger, Book.of(ledger), "a", IGNORE) == "partial"
+    say(ledger, "a", "bert", place="nowhere")
+    assert status_of(ledger, Book.of(ledger), "a", IGNORE) == "done"
 
 
 ARRAYS = st.integers(1, 4).flatmap(

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from nnactive_ext.annotation.boxed import Boxed, cut
 from nnactive_ext.annotation.label_files import read_label_file
 from nnactive_ext.annotation.places import PLAIN, REORIENTING, place
-from nnactive_ext.annotation.receive import Boxed, cut
 from nnactive_ext.annotation.tasks import Task, cropped
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.intake.lattice import on_lattice

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import getpass
+import os
 import shutil
 
+import numpy as np
 import pytest
 import scripted_expert as expert
 from rollouts import from_dataset
 
 from conftest import TINY, write_tiny
-from nnactive_ext.cli import change
-from nnactive_ext.files import read_json
+from nnactive_ext.annotation.given import given_cases, given_patches
+from nnactive_ext.cli import change, status
+from nnactive_ext.errors import PoolExhausted
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.loops import loop_file
 
 
 @pytest.fixture
@@ -105,3 +112,115 @@ def test_added_cases_are_queried(started, tmp_path):
     candidates = experiment.results / "cycle_001" / "candidates"
     assert (candidates / "tiny_8.json").is_file()
     assert not read_json(candidates / "tiny_9.json")["candidates"], "a dense case has nothing left to ask"
+
+
+@pytest.fixture
+def two_more(tmp_path):
+    """A roll-out's folder with the images of tiny_8 and tiny_9 only; label maps of all."""
+    more = from_dataset(write_tiny(tmp_path / "more" / TINY, cases=10), tmp_path / "second")
+    for number in range(8):
+        for channel in ("T1", "T2"):
+            (more.images / f"tiny_{number}_{channel}.nii.gz").unlink()
+    return more
+
+
+def _dense(rollout, case):
+    experiment = rollout.experiment
+    labels = experiment.dataset.reader_writer.read_seg(str(experiment.raw / "labelsTr" / f"{case}.nii.gz"))[0]
+    return not np.any(labels == experiment.dataset.labels.ignore)
+
+
+@pytest.mark.parametrize("breaks", ["write_labels", "preprocess", "settle"])
+@pytest.mark.parametrize("again_with_labels", [True, False])
+def test_nothing_of_an_add_that_failed_is_seen(started, two_more, tmp_path, monkeypatch, breaks, again_with_labels):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    shutil.copy(two_more.anatomy / "tiny_9.nii.gz", labels)
+
+    def full(*args, **more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"nnactive_ext.changes.{breaks}", full)
+        with pytest.raises(SystemExit):
+            _change(f"-add {two_more.images} -label_maps {labels}")
+    experiment = started.experiment
+    assert len(experiment.plan.pool) == len(experiment.dataset.cases) == 8
+    assert not given_cases(experiment)
+    assert not given_patches(experiment)
+    status.main(["-d", "601"])
+    _answer(started, tmp_path / "out1")
+    started.run()
+    assert started.experiment.state["cycle"] == 1
+    _change(f"-add {two_more.images}" + (f" -label_maps {labels}" if again_with_labels else ""))
+    experiment = started.experiment
+    assert len(experiment.plan.pool) == len(experiment.dataset.cases) == experiment.dataset.json["numTraining"] == 10
+    assert given_cases(experiment) == (["tiny_9"] if again_with_labels else [])
+    assert bool(given_patches(experiment)) == again_with_labels
+    assert ("tiny_9" in experiment.state["annotated"]) == _dense(started, "tiny_9") == again_with_labels
+
+
+def test_other_cases_than_those_of_an_add_that_failed(started, two_more, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("nnactive_ext.changes.write_labels", lambda *args: [][0])
+        with pytest.raises(IndexError):
+            _change(f"-add {two_more.images}")
+    for channel in ("T1", "T2"):
+        (two_more.images / f"tiny_8_{channel}.nii.gz").unlink()
+    _change(f"-add {two_more.images}")
+    experiment = started.experiment
+    assert experiment.dataset.json["numTraining"] == len(experiment.dataset.cases) == 9
+    assert "tiny_8" not in experiment.dataset.json["dataset"]
+
+
+@pytest.mark.parametrize("when", ["before the query", "after the query", "after the cycle"])
+def test_a_pool_that_ran_out_goes_on_with_added_cases(started, two_more, tmp_path, when):
+    if when == "before the query":  # of cycle 1, which is made already: as if it were made once more
+        file = started.experiment.raw / "loop_001.json"
+        loop = file.read_bytes()
+        file.unlink()
+        _change(f"-add {two_more.images}")
+        file.write_bytes(loop)
+    file = loop_file(started.experiment.raw, 1)
+    write_json(file, {**read_json(file), "missing": 2})
+    if when == "after the query":
+        _change(f"-add {two_more.images}")
+    _answer(started, tmp_path / "out1")
+    if when != "after the query":
+        with pytest.raises(PoolExhausted):
+            started.run()
+    if when == "after the cycle":
+        _change(f"-add {two_more.images}")
+    if when != "before the query":
+        started.run()
+    assert started.experiment.state["cycle"] == 1
+    assert started.experiment.last_loop == (1 if when == "before the query" else 2)
+
+
+def test_label_maps_by_a_pattern(started, two_more, tmp_path):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    shutil.copy(two_more.anatomy / "tiny_9.nii.gz", labels / "tiny_9_seg.nii.gz")
+    _change(f"-add {two_more.images} -label_maps {labels} -label_pattern {{case}}_seg")
+    assert given_cases(started.experiment) == ["tiny_9"]
+
+
+@pytest.mark.parametrize("name", ["latest", "first", "consensus", " "])
+def test_experts_that_cannot_be(started, capsys, name):
+    with pytest.raises(SystemExit):
+        change.main(["-d", "601", "-who", "boss", "-expert", name])
+    assert f"-expert {name!r}" in capsys.readouterr().err
+    assert started.experiment.plan.expert == ""
+
+
+@pytest.mark.parametrize("error", [KeyError("uid"), OSError("no user")])
+def test_a_user_without_a_name(started, monkeypatch, capsys, error):
+    def nobody():
+        raise error
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    with pytest.raises(SystemExit) as caught:
+        change.main(["-d", "601", "-seed", "7"])
+    assert caught.value.code == 1
+    assert "-who" in capsys.readouterr().err
+    change.main(["-d", "601", "-seed", "7", "-who", "boss"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import shutil
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 import SimpleITK as sitk
 from rollouts import OPTIONS, Rollout
 
-from nnactive_ext.annotation.given import boxes_of, given_cases, given_patches
+from nnactive_ext.annotation.given import boxes_of, given_cases, given_labels, given_patches, keep_given
+from nnactive_ext.annotation.places import place_of
 from nnactive_ext.annotation.queue import all_tasks, tasks_of
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.patch import Patch
 
@@ -143,6 +147,64 @@ def test_beside_a_starting_budget(rollout, given, tmp_path):
     answer(rollout, tmp_path / "out", np.random.default_rng(0))
     rollout.annotate("close --disable_progress_bar")
     assert_labels(rollout, first)
+
+
+@pytest.mark.parametrize("more", ["--blank", ""])
+def test_they_show_in_boxes_around_points_that_lie_at_them(rollout, given, tmp_path, more):
+    """Whoever answers such a box sees what is labelled in it, and does not overwrite it unseen."""
+    experiment = plan(rollout, given, OPTIONS)
+    points = tmp_path / "points.csv"
+    whole = expected(rollout, "tiny_2")
+    near = np.full(whole.shape, IGNORE)  # of what is labelled, slices from which a box reaches beyond it
+    edge = (slice(BOX.stop[0] - 2, BOX.stop[0]), *BOX.slices[1:])
+    near[edge] = whole[edge]
+    z, y, x = np.argwhere(near == 1)[0]
+    points.write_text(f"case,class,i,j,k\ntiny_2,organ,{x},{y},{z}\n")
+    rollout.annotate(f"points {points}")
+    task = tasks_of(experiment, 0)[-1]
+    known = whole[task.patch.slices]
+    assert 0 < (known == IGNORE).sum() < known.size
+    assert (known[known != IGNORE] != 0).any()
+    (seen,) = (seen for seen in rollout.export(tmp_path / "out", more) if seen.id == task.id)
+    shown = sitk.GetArrayFromImage(seen.shown)
+    np.testing.assert_array_equal(shown[seen.box], np.where(known == IGNORE, 0, known))
+    shown[seen.box] = IGNORE
+    assert (shown == IGNORE).all()
+
+
+@pytest.mark.parametrize("how", ["cut", "cut and packed again", "gone"])
+def test_a_kept_one_that_is_damaged_is_told(rollout, given, how):
+    """ITK takes what a file cut short lacks for zeros: background that nobody labelled."""
+    experiment = plan(rollout, given)
+    file = experiment.annotation / "given" / "tiny_1.nii.gz"
+    np.testing.assert_array_equal(given_labels(experiment, "tiny_1"), expected(rollout, "tiny_1"))
+    content = file.read_bytes()
+    voxels = gzip.decompress(content)
+    damaged = {"cut": content[: len(content) // 2], "gone": b""}
+    file.write_bytes(damaged.get(how, gzip.compress(voxels[: len(voxels) // 2])))
+    with pytest.raises(NnActiveError, match=r"tiny_1\.nii\.gz.*copy the label map of tiny_1 there anew"):
+        given_labels(experiment, "tiny_1")
+    file.write_bytes(content)
+    np.testing.assert_array_equal(given_labels(experiment, "tiny_1"), expected(rollout, "tiny_1"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limits on the size of files")
+def test_one_that_does_not_fit_on_the_disk_is_told(rollout, given):
+    import resource
+
+    experiment = plan(rollout, given)
+    file = experiment.annotation / "given" / "tiny_1.nii.gz"
+    before = file.read_bytes()
+    labels = np.random.default_rng(0).choice(3, expected(rollout, "tiny_1").shape).astype(np.uint8)
+    space, limits = place_of(experiment, "tiny_1")[0], resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        with pytest.raises(NnActiveError, match=r"tiny_1\.nii\.gz.*space"):
+            keep_given(experiment, "tiny_1", labels, space)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == before
+    assert not list(file.parent.glob(".nnactive_tmp_*"))
 
 
 def test_too_few_of_them_leave_the_starting_budget(rollout, given, capsys):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scripted_expert as expert
 import SimpleITK as sitk
-from fake_members import FakeEnsemble
+from fake_members import FakeEnsemble, fake_train
 from folders import set_folders
 from open_tasks import IGNORE, OpenTasks, copied
 
@@ -191,6 +191,37 @@ def test_two_annotators_are_both_kept_and_the_rule_says_what_is_trained_on(close
     assert len(closed.events("rule")) == len(said) + 1
 
 
+def test_halves_of_two_people_are_a_whole_by_consensus(tasks, capsys):
+    """Voxels they disagree on stay ignore, but nothing is left to do; voxels neither speaks of are."""
+    task = tasks.seen[5]
+    z, y, x = task.box
+    middle = (z.start + z.stop) // 2
+    lower, upper = task.answer(), task.answer()
+    upper[z.start : middle, y, x] = IGNORE
+    lower[middle + 1 : z.stop, y, x] = IGNORE
+    lower[middle, y, x] = (lower[middle, y, x] + 1) % 3  # both speak of this slice, and disagree
+    tasks.hand_in(task.write(lower), who="anna")
+    tasks.hand_in(task.write(upper), who="bert")
+
+    def status() -> tuple[str, int, int]:
+        now = found(capsys)["tasks"][0]
+        return now["tasks"][5]["status"], now["done"], now["classes"]["organ"]["done"] + now["classes"]["lesion"]["done"]
+
+    assert status() == ("partial", 0, 0)
+    tasks.annotate("rule consensus")
+    assert (tasks.counted(task) == IGNORE).any()
+    assert status() == ("done", 1, 1)
+    page = (tasks.out / "index.html").read_text()
+    tasks.export(tasks.out)
+    assert page.count('data-status="done"') + 1 == (tasks.out / "index.html").read_text().count('data-status="done"')
+    with pytest.raises(SystemExit):
+        tasks.annotate("close --disable_progress_bar")
+    assert "1 of 7 tasks are done, 0 partly" in capsys.readouterr().err
+    lower[z.start, y.start, x.start] = IGNORE
+    tasks.hand_in(task.write(lower), who="anna")
+    assert status() == ("partial", 0, 0)
+
+
 def test_a_correction_by_the_first_is_still_of_the_first(tasks):
     task = tasks.seen[4]
     tasks.annotate("rule first")
@@ -301,17 +332,6 @@ def test_the_untouched_export_beside_a_saved_segmentation_does_not_confuse(tasks
     assert [Path(event["file"]) for event in tasks.events()] == [file]
 
 
-def test_of_two_edited_files_of_a_task_the_one_saved_last_counts(tasks):
-    task = tasks.seen[4]
-    first = task.write(changed(task, 1), task.folder / f"{task.id}_z.nii.gz")
-    last = task.write(changed(task, 2), task.folder / f"{task.id}_a.nii.gz")
-    os.utime(first, ns=(0, 10**18))
-    os.utime(last, ns=(0, 2 * 10**18))
-    tasks.hand_in()
-    np.testing.assert_array_equal(tasks.counted(task), changed(task, 2)[task.box])
-    assert len(tasks.events()) == 2
-
-
 def test_a_file_of_the_whole_image_answers_all_tasks_of_its_case(tasks, tmp_path):
     mine = [task for task in tasks.seen if task.id.endswith("tiny_1")]
     boxes = [tasks.patch(task).slices for task in mine]
@@ -381,6 +401,70 @@ def test_predictions_go_out_and_are_no_answers_until_somebody_says_so(closed, tm
         if not task.id.endswith("tiny_3"):  # where a later task's box may cover it
             np.testing.assert_array_equal(closed.labels(patch.case)[patch.slices], labels)
         np.testing.assert_array_equal(closed.counted(task), labels)
+
+
+def shared(tasks: OpenTasks, first: expert.Seen, second: expert.Seen) -> tuple[np.ndarray, np.ndarray]:
+    """What is known of the second's box through the answer to the first, IGNORE elsewhere; and where that is."""
+    a, b = tasks.patch(first), tasks.patch(second)
+    whole = np.full(tasks.experiment.plan.pool[a.case].shape, IGNORE, np.uint8)
+    whole[a.slices] = tasks.counted(first)
+    known = whole[b.slices]
+    assert 0 < (known != IGNORE).sum() < known.size
+    return known, known != IGNORE
+
+
+@pytest.mark.parametrize("more", ["--blank", ""])
+def test_an_answer_shows_in_boxes_that_overlap_its_own_and_is_not_overwritten_unseen(tasks, tmp_path, more):
+    first, second = (task for task in tasks.seen if task.id.endswith("tiny_1"))
+    tasks.hand_in(first.write(changed(first)))
+    known, said = shared(tasks, first, second)
+    before = put_together(tasks, "tiny_1")
+    (again,) = (task for task in tasks.export(tmp_path / "new", more) if task.id == second.id)
+    out = sitk.GetArrayFromImage(again.shown)
+    np.testing.assert_array_equal(out[again.box], np.where(said, known, 0))
+    # As it is, it is right: what was known stays.
+    tasks.hand_in(again.label, more="--accept_unchanged")
+    now = put_together(tasks, "tiny_1")
+    np.testing.assert_array_equal(now[before != IGNORE], before[before != IGNORE])
+    np.testing.assert_array_equal(now[tasks.patch(second).slices], np.where(said, known, 0))
+
+
+def test_what_is_known_goes_before_what_is_predicted(closed, tmp_path):
+    first, second = (task for task in closed.seen if task.id.endswith("tiny_1"))
+    closed.annotate(f"withdraw {first.id} --disable_progress_bar")
+    closed.annotate(f"withdraw {second.id} --disable_progress_bar")
+    experiment = closed.experiment
+
+    def out(folder: Path) -> np.ndarray:
+        export(experiment, 0, folder, lambda: FakeEnsemble(experiment, classes=3), progress=False)
+        (again,) = (task for task in expert.look(folder, closed.label) if task.id == second.id)
+        return sitk.GetArrayFromImage(again.shown)[again.box]
+
+    predicted = out(tmp_path / "before")
+    closed.hand_in(first.write(changed(first)))
+    known, said = shared(closed, first, second)
+    assert (predicted != known)[said].any()
+    np.testing.assert_array_equal(out(tmp_path / "after"), np.where(said, known, predicted))
+
+
+def test_folds_that_a_late_answer_adds_do_not_predict_before_they_are_trained(closed, tmp_path, monkeypatch, capsys):
+    closed.annotate(f"withdraw {closed.seen[0].id} --disable_progress_bar")
+    experiment, opened = closed.experiment, []
+    assert experiment.folds() == [0, 1]
+
+    def ensemble(experiment, folds, device):
+        opened.append(folds)
+        return FakeEnsemble(experiment, classes=3)
+
+    with pytest.raises(SystemExit):
+        closed.annotate(f"export -cycle 0 -o {tmp_path / 'new'} -device cpu --disable_progress_bar")
+    assert "Train the members of cycle 0 first" in capsys.readouterr().err
+    monkeypatch.setattr("nnactive_ext.ensemble.NnUNetEnsemble", ensemble)
+    fake_train(experiment, 1)
+    closed.annotate(f"export -cycle 0 -o {tmp_path / 'new'} -device cpu --disable_progress_bar")
+    fake_train(experiment, 0)
+    closed.annotate(f"export -cycle 0 -o {tmp_path / 'new'} -device cpu --disable_progress_bar")
+    assert opened == [[1], [0, 1]]
 
 
 @pytest.mark.parametrize("margin", [0.0, 4.0, 1000.0])

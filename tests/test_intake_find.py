@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -251,3 +253,25 @@ def test_twenty_problems_are_shown(make):
     assert len(lines) == 22
     assert lines[20] == "... and 13 more."
     assert re.search("-channels.*-pattern.*-label_maps", lines[21])
+
+
+LATIN_1 = os.fsdecode("M\u00fcller".encode("latin-1"))
+BYTES = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are no bytes there")
+
+
+@BYTES
+@pytest.mark.parametrize("name", ["{}.nii.gz", "{}/a.nii.gz", "{}_0000.nii.gz"])
+def test_names_that_are_no_utf_8(make, name):
+    """ITK would end the process with them."""
+    folder = make("a.nii.gz", name.format(LATIN_1)) if "_0000" not in name else make("a_0000.nii.gz", name.format(LATIN_1))
+    refused(lambda: find_cases(folder), "M\\xfcller", "Rename it")
+
+
+@BYTES
+def test_series_in_names_that_are_no_utf_8(tmp_path):
+    write_series(tmp_path / "in" / LATIN_1)
+    refused(lambda: find_cases(tmp_path / "in"), "M\\xfcller", "Rename it").encode()
+    (tmp_path / "in" / LATIN_1).rename(tmp_path / "in" / "a")
+    file = next((tmp_path / "in" / "a").iterdir())
+    file.rename(file.with_name(f"{LATIN_1}.dcm"))
+    refused(lambda: find_cases(tmp_path / "in"), "M\\xfcller.dcm", "Rename it").encode()

@@ -188,6 +188,19 @@ def test_two_segments_of_one_label_are_one(tmp_path):
     np.testing.assert_array_equal(read_label_file(file, NAMES).labels, first | second)
 
 
+@pytest.mark.parametrize("order", [["liver", "vena_cava", "ignore"], ["ignore", "vena_cava", "liver"]])
+def test_what_is_also_ignore_is_ignore(tmp_path, order):
+    """Paint that strays out of the box, where all is ignore; even two labels there clash with nothing."""
+    masks = {
+        "liver": box((0, 3), (0, 6), (0, 7)),
+        "vena_cava": box((2, 6), (0, 6), (0, 7)),
+        "ignore": box((2, 3), (0, 7), (0, 8)),
+    }
+    expected = np.where(masks["ignore"], 4, np.where(masks["liver"], 1, np.where(masks["vena_cava"], 3, 0)))
+    file = write_by_slicerio(tmp_path / "a.seg.nrrd", {name: masks[name] for name in order})
+    np.testing.assert_array_equal(read_label_file(file, NAMES).labels, expected)
+
+
 @pytest.mark.parametrize("other", ["vena_cava", "background"])
 def test_two_labels_at_one_voxel(tmp_path, other):
     first, second = box((0, 3), (0, 3), (0, 3)), box((2, 5), (1, 5), (1, 5))

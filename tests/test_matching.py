@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from nnactive_ext.annotation.matching import candidates, match
@@ -27,8 +25,8 @@ STRANGERS = (
 ).split()
 
 
-def found(name: str, tmp_path, tasks=TASKS) -> tuple[list[str], bool]:
-    matched, by_case = match(tmp_path / name, tasks)
+def found(name: str, tmp_path, tasks=TASKS, others=()) -> tuple[list[str], bool]:
+    matched, by_case = match(tmp_path / name, tasks, [*(task.patch.case for task in tasks), *others])
     return [task.id for task in matched], by_case
 
 
@@ -72,23 +70,20 @@ def test_an_id_that_goes_on_with_a_digit_or_letter_is_another(tmp_path):
     assert found("c000_001_x1.nii.gz", tmp_path, tasks) == ([], False)
 
 
-def test_a_folder_is_looked_through_by_time_saved_and_without_what_is_no_answer(tmp_path):
+def test_a_case_without_tasks_is_not_another_that_begins_as_it_does(tmp_path):
+    assert found("liver_1_late.nii.gz", tmp_path)[0], "the test would prove nothing"
+    assert found("liver_1_late.nii.gz", tmp_path, others=["liver_1_late"]) == ([], False)
+
+
+def test_a_folder_is_looked_through_without_what_is_no_answer(tmp_path):
     names = ["b/old.nii.gz", "new.seg.nrrd", "a/deep/er/middle.NRRD", "image.nii.gz"]
     others = ["image_T1.nii.gz", "a/image_CT.nii.gz", "mitk_start.nrrd", "c000_001_a.interim.nrrd", ".hidden.nii.gz"]
     others += ["index.html", "task.json", "label.txt", "points.csv", "._c000_001_a.nii.gz", "a/c000_001_a.interim.mitk.nrrd"]
-    for age, name in enumerate([*names, *others]):
+    for name in [*names, *others]:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"")
-        os.utime(file, ns=(0, 10**18 - age))
-    assert list(candidates(tmp_path)) == [tmp_path / name for name in reversed(names)]
-
-
-def test_files_saved_at_once_come_by_name(tmp_path):
-    for name in ("b.nii.gz", "a.nii.gz", "c.nrrd"):
-        (tmp_path / name).write_bytes(b"")
-        os.utime(tmp_path / name, ns=(0, 7))
-    assert [file.name for file in candidates(tmp_path)] == ["a.nii.gz", "b.nii.gz", "c.nrrd"]
+    assert list(candidates(tmp_path)) == sorted(tmp_path / name for name in names)
 
 
 def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path):

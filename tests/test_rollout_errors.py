@@ -288,7 +288,7 @@ WRONG = {
     "no .nrrd": (text("TASK.seg.nrrd"), ["not an image", "again"]),
     "all ignore": (altered(lambda i: with_values(i, lambda a: a.fill(3))), ["whole box is ignore", "annotated"]),
     "beside the box": (beside_the_box, ["no voxel of the task's box"]),
-    "a file of no case": (text("stranger.nii.gz"), ["no task and no case", "-task"]),
+    "a file of no case": (text("stranger.nii.gz"), ["no task is called", "-task"]),
     "unsupported ending": (text("TASK.png"), ["not a format", ".nii.gz"]),
     "missing": (unreachable, ["no such file"]),
     "an empty folder": (made_folder, ["no label file"]),

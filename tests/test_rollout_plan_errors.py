@@ -7,6 +7,7 @@ import gzip
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,8 @@ def test_channels_of_other_shapes(hospital, refuses):
         ("-folds 2", "-c 3d_cascade_fullres", ["cascade"]),
         ("-folds 2", "-start_from loop_000.json", ["-start_from", "points"]),
         ("-folds 2", "-name a/b", ["a/b"]),
+        ("-folds 2", "-expert latest", ["-expert 'latest'"]),
+        ("-folds 2", "-expert consensus", ["-expert 'consensus'"]),
         ("-folds 2", "-label_maps nowhere", ["nowhere", "-label_maps"]),
         ("-channels T1 T2", "-channels T1 t1", ["-channels T1 t1"]),
         ("-channels T1 T2", "-channels T1 T2 -pattern {patient}", ["-pattern"]),
@@ -247,3 +250,80 @@ def test_what_a_killed_plan_left_is_replaced(hospital, nnunet_folders, monkeypat
     hospital.plan()
     assert not list(left.rglob(".nnactive_*"))
     assert Experiment.find(601).last_loop == 0
+
+
+@pytest.mark.parametrize("wrong", ["-o 0", "-name a/b", "-expert first", "-method nonsense", "-share 2", "--hard spleen"])
+def test_wishes_are_checked_before_the_images_are_read(hospital, monkeypatch, refuses, wrong):
+    monkeypatch.setattr("nnactive_ext.intake.find.find_cases", lambda *args: pytest.fail("read"))
+    refuses(hospital.images, f"{OPTIONS} {wrong.replace('-method', '--method')}", wrong.split()[-1])
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("images", "images"), ("die Bilder (ü)", "die_Bilder_u"), ("a__b.c", "a_b_c"), ("患者", None)]
+)
+def test_a_name_for_the_folder_one_is_in(hospital, monkeypatch, refuses, folder, name):
+    images = hospital.images.rename(hospital.images.with_name(folder))
+    monkeypatch.chdir(images)
+    if name is None:
+        refuses(Path("."), OPTIONS, "-name")
+        return
+    plan.main(["-i", ".", "-o", "601", *OPTIONS.split()])
+    assert hospital.experiment.plan.dataset == f"Dataset601_{name}"
+
+
+def test_label_maps_show_how_their_values_are_understood(hospital, tmp_path, capsys):
+    """Values of one class taken for the other's show in the counts, and ignore that was a class of theirs in a warning."""
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for case in ("tiny_0", "tiny_2"):
+        shutil.copy(hospital.label(case), maps)
+    arrays = [sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in maps.iterdir()]
+    change(maps / "tiny_2.nii.gz", lambda i: i + sitk.Cast(i == 2, i.GetPixelID()))
+    hospital.plan(f"{OPTIONS} -label_maps {maps}")
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    organ = sum(int((array == 1).sum()) for array in arrays)
+    assert f"1 = organ {organ:,} voxels in 2 of 2 label maps" in said
+    assert any(line.startswith("2 = lesion") and line.endswith("voxels in 1 of 2 label maps") for line in said)
+    assert 'WARNING value 3 in label maps 3 means "not annotated" here; it is in 1 label map(s): tiny_2' in said
+
+
+def test_single_voxels_of_a_class_do_not_replace_the_starting_budget(hospital, tmp_path, capsys):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+
+    def nearly_without_lesion(array):
+        places = np.argwhere(array == 2)
+        array[array == 2] = 1
+        array[tuple(places[0])] = 2
+
+    for case in ("tiny_0", "tiny_1", "tiny_2"):
+        file = Path(shutil.copy(hospital.label(case), maps))
+        change(file, values(nearly_without_lesion, np.uint8))
+    options = OPTIONS.replace("-starting_budget 6", "").replace("-query_size 4", "-query_size 6")
+    hospital.plan(f"{options} -label_maps {maps}")
+    assert "beside the starting budget" in capsys.readouterr().out
+    assert hospital.experiment.plan.starting_budget == 6
+
+
+def test_channels_without_names(hospital, capsys):
+    for file in hospital.images.iterdir():
+        file.rename(file.with_name(file.name.replace("T1", "0000").replace("T2", "0001")))
+    hospital.plan(OPTIONS.replace("-channels T1 T2 ", ""))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "WARNING channels channel_0, channel_1 normalised by z-score each; name them with -channels" in said
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are no bytes there")
+def test_names_that_are_no_utf_8(hospital, tmp_path, refuses):
+    """ITK would end the process."""
+    latin = os.fsdecode("M\u00fcller".encode("latin-1"))
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    shutil.copy(hospital.label("tiny_2"), maps / f"tiny_2_{latin}.nii.gz")
+    more = f"-label_maps {maps} -label_pattern {{case}}_{latin}"
+    refuses(hospital.images, f"{OPTIONS} {more}", "M\\xfcller", "Rename it")
+    file = hospital.images / "tiny_1_T1.nii.gz"
+    file.rename(hospital.images / f"{latin}_T1.nii.gz")
+    refuses(hospital.images, OPTIONS, "M\\xfcller", "Rename it")
+    (hospital.images / f"{latin}_T1.nii.gz").rename(file)
+    hospital.plan()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from importlib import import_module
 
 import numpy as np
@@ -14,7 +15,7 @@ from fake_members import fake_tools, fake_train
 from open_tasks import IGNORE, POINTS, OpenTasks
 from rollouts import OPTIONS
 
-from nnactive_ext.cli import change, status
+from nnactive_ext.cli import annotate, change, status
 from nnactive_ext.cycles import run_cycles
 from nnactive_ext.experiment import Experiment
 
@@ -126,6 +127,33 @@ def test_every_stage_of_a_rollout(rollout, tmp_path, capsys):
     assert now.items() >= {"cycle": 1, "open_cycle": None, "trained_folds": [0, 1], "mean_dice": [None, None]}.items()
     assert now["annotated_voxels"] == {name: c["voxels"] for name, c in now["classes"].items() if c["voxels"]}
     assert now["commands"] == ["nnactive_change", "nnactive_run"]
+
+
+def test_the_next_step_knows_where_the_tasks_went(rollout, tmp_path, capsys):
+    experiment = rollout.plan()
+    first, second = tmp_path / "tasks_0", tmp_path / "more tasks"
+    for folder in (first, second):
+        words = ["export", "-d", "601", "-o", str(folder), "--disable_progress_bar"]
+        annotate.main(words)
+        now = found(capsys)
+        assert str(folder / "index.html") in now["next"]
+        assert shlex.split(now["next"].splitlines()[-1])[-1] == str(folder)
+        assert now["commands"] == ["nnactive_annotate points", "nnactive_annotate import"]
+    shutil.rmtree(second)
+    assert found(capsys)["commands"] == ["nnactive_annotate points", "nnactive_annotate export"]
+    rollout.annotate("export --disable_progress_bar")
+    assert str(experiment.raw / "tasks" / "cycle_000" / "index.html") in found(capsys)["next"]
+
+
+def test_points_are_asked_for_also_when_all_tasks_are_done(rollout, tmp_path, capsys):
+    rollout.plan()
+    answer_all(rollout, tmp_path / "out")
+    now = found(capsys)
+    assert kinds(now["tasks"][0]) == (2, 0, 0)
+    assert now["commands"] == ["nnactive_annotate points", "nnactive_run"]
+    first, second = now["next"].splitlines()
+    assert first.startswith("Next: mark points (2 of organ, 2 of lesion)")
+    assert second == "Or train on what there is: nnactive_run -d 601 -device cpu"
 
 
 def test_voxels_per_class_before_a_cycle_is_closed_count_each_voxel_once(tasks: OpenTasks, capsys):

@@ -81,7 +81,7 @@ class Book:
         return named or [max(answers, key=lambda answer: answer.event)]
 
     def status(self, task: str) -> str:
-        """``open``; ``partial`` while voxels of the box are ``ignore`` in all that counts; ``done``."""
+        """``open``; ``done`` if an answer that counts leaves nothing open, else ``partial``. See :func:`status_of`."""
         counting = self.counting(task)
         if not counting:
             return "open"
@@ -91,6 +91,18 @@ class Book:
 def labels_of(ledger: Ledger, book: Book, task: str, ignore: int) -> np.ndarray | None:
     """What counts for the box of ``task``, (z, y, x); None while nobody has answered."""
     return merged([ledger.read_answer(answer.place) for answer in book.counting(task)], ignore)
+
+
+def status_of(ledger: Ledger, book: Book, task: str, ignore: int) -> str:
+    """``open``; ``partial`` while voxels of the box are ``ignore`` in all that counts; ``done``.
+
+    Several people may finish a task together. What they disagree on is the outcome of their rule, not work left to do.
+    """
+    status, counting = book.status(task), book.counting(task)
+    if status == "partial" and len(counting) > 1:
+        unsure = np.logical_and.reduce([ledger.read_answer(answer.place) == ignore for answer in counting])
+        return "partial" if unsure.any() else "done"
+    return status
 
 
 def merged(answers: Sequence[np.ndarray], ignore: int) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nnactive_ext.annotate import annotate_cycle, relabel, write_labels
 from nnactive_ext.annotation import corrections
-from nnactive_ext.annotation.answers import Answer, Book
+from nnactive_ext.annotation.answers import Answer, Book, status_of
 from nnactive_ext.annotation.given import given_cases
 from nnactive_ext.annotation.ledger import Ledger
 from nnactive_ext.annotation.queue import all_tasks, tasks_of
@@ -50,8 +50,9 @@ def close_cycle(experiment: Experiment, cycle: int, share: float | None = None, 
 
 
 def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
-    tasks, book = tasks_of(experiment, cycle), Book.of(Ledger(experiment.annotation))
-    status = [book.status(task.id) for task in tasks]
+    tasks, ledger, ignore = tasks_of(experiment, cycle), Ledger(experiment.annotation), experiment.dataset.labels.ignore
+    book = Book.of(ledger)
+    status = [status_of(ledger, book, task.id, ignore) for task in tasks]
     done, wanted = status.count("done"), math.ceil(share * len(tasks) - 1e-9)
     if done < wanted:
         number = int(experiment.name[7:10])

@@ -11,24 +11,29 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from nnactive_ext.annotation.answers import Book, labels_of
+from nnactive_ext.annotation.answers import Book, labels_of, status_of
 from nnactive_ext.annotation.ledger import Ledger, sha256
 from nnactive_ext.annotation.page import card, write_page
 from nnactive_ext.annotation.places import place_of
 from nnactive_ext.annotation.prediction import predict_box
-from nnactive_ext.annotation.queue import tasks_of
+from nnactive_ext.annotation.queue import all_tasks, tasks_of
 from nnactive_ext.annotation.tasks import Task, View, cropped
 from nnactive_ext.annotation.viewers.all import write_list, write_task
+from nnactive_ext.annotation.voxels import write_whole
+from nnactive_ext.annotators import HumanAnnotator
 from nnactive_ext.ensemble import Ensemble
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json, remove_temporary, replacing, write_json
+from nnactive_ext.loops import by_case
 from nnactive_ext.patch import Patch, Triple, triple
 from nnactive_ext.preprocessing import Preprocessed
 from nnactive_ext.space import Space
 
 EXPORTED = "exported.json"
 """Beside the ledger: the label maps that were exported, so that files nobody has saved since are recognised."""
+EXPORTS = "exports.json"
+"""Beside the ledger: by cycle, the folder that its tasks were last exported to."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,9 @@ def export(
 ) -> Export:
     """Write the tasks of ``cycle`` below ``folder``.
 
-    The label map of a task holds ``ignore`` outside the box; inside, what has been answered so far, else the prediction
-    of the members (``open_ensemble``; None: background). One that was edited since it was exported is left alone.
+    The label map of a task holds ``ignore`` outside the box; inside, what has been answered so far, else what other boxes
+    and label maps that were given say, and where they say nothing the prediction of the members (``open_ensemble``; None:
+    background). One that was edited since it was exported is left alone.
     ``margin_mm``: context around each box (default: as much as the box).
     """
     if margin_mm is not None and not (math.isfinite(margin_mm) and margin_mm >= 0):
@@ -66,11 +72,13 @@ def export(
     names = dict(sorted(experiment.dataset.labels.names.items(), key=lambda item: item[1]))
     channels = list(experiment.dataset.json["channel_names"].values())
     predict = _Predictor(experiment, open_ensemble) if open_ensemble else None
+    annotator, patches = HumanAnnotator(experiment), by_case([task.patch for task in all_tasks(experiment)])
     record = exported(experiment)
     experiment.annotation.mkdir(exist_ok=True)
     _make(folder)
     views, cards, kept = [], [], []
     image: tuple[str, np.ndarray] = ("", np.empty(0))
+    known: tuple[str, np.ndarray] = ("", np.empty(0))
     # By case, so that each image is read once.
     for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
         case = task.patch.case
@@ -82,7 +90,10 @@ def export(
         answer = labels_of(ledger, book, task.id, ignore)
         inside = answer
         if inside is None:
-            inside = predict(task.patch) if predict else np.zeros(box.size, np.uint16)
+            if known[0] != case:
+                known = (case, annotator.annotate(case, patches[case])[0])
+            said = known[1][task.patch.slices]
+            inside = np.where(said == ignore, predict(task.patch) if predict else 0, said)
         labels = np.full(crop.size, ignore, np.uint8 if ignore < 255 else np.uint16)
         labels[box.slices] = inside
         target = folder / task.id
@@ -106,22 +117,33 @@ def export(
             kept.append(view.label)
         else:
             with replacing(view.label) as temporary:
-                _write_whole(view.label, temporary, labels, view.space)
+                write_whole(view.label, temporary, labels, view.space)
                 _pack_as_nobody_does(temporary)
                 # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
                 # or a kill between the two would make a prediction look like somebody's answer.
                 record[task.id] = sorted({*before, sha256(temporary)})
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
-        cards.append((task.number, card(view, voxels, book.status(task.id))))
+        cards.append((task.number, card(view, voxels, status_of(ledger, book, task.id, ignore))))
         views.append(replace(view, labels=np.empty((0, 0, 0), labels.dtype)))  # lists need no voxels, which add up
     _write_lists(experiment, cycle, folder, views, [text for _, text in sorted(cards)], names)
+    write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})
     return Export(folder, tuple(tasks), tuple(kept))
 
 
 def exported(experiment: Experiment) -> dict[str, list[str]]:
     """By task: the sha256 of each label map that was exported for it."""
     file = experiment.annotation / EXPORTED
+    return read_json(file) if file.is_file() else {}
+
+
+def last_export(experiment: Experiment, cycle: int) -> Path:
+    """The folder that the tasks of ``cycle`` were last exported to, else where they go unless another is said."""
+    return Path(_exports(experiment).get(str(cycle), tasks_folder(experiment, cycle)))
+
+
+def _exports(experiment: Experiment) -> dict[str, str]:
+    file = experiment.annotation / EXPORTS
     return read_json(file) if file.is_file() else {}
 
 
@@ -155,20 +177,7 @@ def _make(folder: Path) -> None:
 def _write(file: Path, array: np.ndarray, space: Space) -> None:
     whole = array.dtype.kind == "f" and np.abs(array).max(initial=0) < 2**15 and (array == np.rint(array)).all()
     with replacing(file) as temporary:
-        _write_whole(file, temporary, array.astype(np.int16) if whole else array, space)
-
-
-def _write_whole(file: Path, temporary: Path, array: np.ndarray, space: Space) -> None:
-    """Read back, since on a full disk ITK writes half a file and says nothing."""
-    import SimpleITK as sitk
-
-    try:
-        sitk.WriteImage(space.image(array), str(temporary), True)
-        written = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(temporary))), array)
-    except RuntimeError:
-        written = False
-    if not written:
-        raise NnActiveError(f"{file}: could not be written whole. Is there no space left? Free some and try again.")
+        write_whole(file, temporary, array.astype(np.int16) if whole else array, space)
 
 
 def _pack_as_nobody_does(file: Path) -> None:

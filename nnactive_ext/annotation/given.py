@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from nnactive_ext.annotation.voxels import write_whole
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json, replacing, write_json
+from nnactive_ext.intake.nifti import what_itk_hides
 from nnactive_ext.patch import Patch, triple
 from nnactive_ext.space import Space
 
@@ -24,12 +26,10 @@ def _folder(experiment: Experiment) -> Path:
 
 def keep_given(experiment: Experiment, case: str, labels: np.ndarray, space: Space) -> None:
     """Keep the label map (z, y, x) of a case, on the lattice of its array."""
-    import SimpleITK as sitk
-
-    folder = _folder(experiment)
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / f"{case}.nii.gz") as temporary:
-        sitk.WriteImage(space.image(labels), str(temporary), True)
+    file = _folder(experiment) / f"{case}.nii.gz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as temporary:
+        write_whole(file, temporary, labels, space)
 
 
 def given_labels(experiment: Experiment, case: str) -> np.ndarray | None:
@@ -39,10 +39,14 @@ def given_labels(experiment: Experiment, case: str) -> np.ndarray | None:
     file = _folder(experiment) / f"{case}.nii.gz"
     if not file.is_file():
         return None
+    problem = what_itk_hides(file)
     try:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+        labels = None if problem else sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
     except RuntimeError:
-        raise NnActiveError(f"{file}: damaged. Restore it, or copy the label map of {case} there anew.") from None
+        labels, problem = None, f"{file}: damaged"
+    if labels is None:
+        raise NnActiveError(f"{problem.rstrip('.')}. Restore it, or copy the label map of {case} there anew.")
+    return labels
 
 
 def given_cases(experiment: Experiment) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.intake.names import check_name
 from nnactive_ext.intake.nifti import what_itk_hides
 from nnactive_ext.space import Space
 
@@ -36,6 +37,7 @@ def read_image(file: Path) -> LabelImage:
         raise NnActiveError(f"{file}: a folder, not an image. Name a file ({', '.join(ENDINGS)}).")
     if not file.is_file():
         raise NnActiveError(f"{file}: no such file.")
+    check_name(file)
     if not file.name.endswith(ENDINGS):
         raise NnActiveError(f"{file}: not a format that label maps are read from. Save it as one of {', '.join(ENDINGS)}.")
     if file.stat().st_size == 0:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nnactive_ext.annotation.voxels import write_whole
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import replacing
 from nnactive_ext.space import Space
@@ -56,7 +57,7 @@ class Ledger:
             handle.truncate(min(whole, end) if whole > 1 else 0)  # what a killed process left of a line
             start = handle.seek(0, os.SEEK_END)
             try:
-                handle.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
+                handle.write(json.dumps(event).encode() + b"\n")
                 handle.flush()
                 os.fsync(handle.fileno())
             except OSError as error:  # a full disk may have taken half of it
@@ -78,15 +79,11 @@ class Ledger:
 
     def write_answer(self, task: str, digest: str, labels: np.ndarray, space: Space) -> str:
         """Keep the labels (z, y, x) of a task's box; returns their place below the folder."""
-        import SimpleITK as sitk
-
         place = Path("answers") / f"{task}_{digest[:16]}_{_mark(labels)}.nii.gz"
         target = self.folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
-            sitk.WriteImage(space.image(labels), str(temporary), True)
-            if not np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(temporary))), labels):
-                raise NnActiveError(f"{target}: could not be written whole. Is there no space left? Free some and try again.")
+            write_whole(target, temporary, labels, space)
         return place.as_posix()
 
     def read_answer(self, place: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nnactive_ext.annotation.label_files import ENDINGS
@@ -16,8 +16,7 @@ NO_ANSWERS = ("image_", mitk.START, ".")
 
 
 def candidates(path: Path) -> Iterator[Path]:
-    """``path`` itself, or all label files below a folder, the one saved last comes last; links to folders are not
-    followed."""
+    """``path`` itself, or all label files below a folder, sorted; links to folders are not followed."""
     if not path.is_dir():
         if not path.exists():
             raise NnActiveError(f"{path}: no such file or folder.")
@@ -25,23 +24,22 @@ def candidates(path: Path) -> Iterator[Path]:
         return
     found = [Path(folder) / name for folder, _, files in os.walk(path) for name in files]
     labels = [file for file in found if _stem(file.name) is not None and not _is_ours(file.name)]
-    yield from sorted(labels, key=lambda file: (file.lstat().st_mtime_ns, file))
+    yield from sorted(labels)
 
 
-def match(file: Path, tasks: Sequence[Task]) -> tuple[list[Task], bool]:
+def match(file: Path, tasks: Sequence[Task], cases: Iterable[str]) -> tuple[list[Task], bool]:
     """The tasks that ``file`` may answer, and whether it is by the case's name only; none: an empty list.
 
-    The longest id or case that the file's name begins with counts (``c001_003_liver_1`` is not ``c001_003_liver_12``).
+    The longest id or case that the file's name begins with counts (``c001_003_liver_1`` is not ``c001_003_liver_12``);
+    ``cases`` are all there are, also those without tasks: ``liver_1_late`` is not ``liver_1`` either.
     """
     stem = _stem(file.name) or file.name
     named = [task for task in tasks if _begins(stem, task.id)]
     if named:
         return [max(named, key=lambda task: len(task.id))], False
-    cases = {task.patch.case for task in tasks if _begins(stem, task.patch.case)}
-    if not cases:
-        return [], False
-    longest = max(cases, key=len)
-    return [task for task in tasks if task.patch.case == longest], True
+    longest = max((case for case in cases if _begins(stem, case)), key=len, default=None)
+    found = [task for task in tasks if task.patch.case == longest]
+    return found, bool(found)
 
 
 def _is_ours(name: str) -> bool:

@@ -1,8 +1,8 @@
-"""Answers in: a returned file is read, checked against its tasks' boxes, and kept with what it says."""
+"""Answers in: returned files are read, checked against their tasks' boxes, and kept with what they say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from nnactive_ext.annotation import corrections
 from nnactive_ext.annotation.answers import Answer, Book
+from nnactive_ext.annotation.boxed import Boxed, cut, describe
 from nnactive_ext.annotation.export import exported
-from nnactive_ext.annotation.label_files import LabelFile, read_label_file
+from nnactive_ext.annotation.label_files import read_label_file
 from nnactive_ext.annotation.ledger import Ledger, sha256
 from nnactive_ext.annotation.matching import candidates, match
 from nnactive_ext.annotation.places import place_of
@@ -19,17 +20,9 @@ from nnactive_ext.annotation.queue import all_tasks
 from nnactive_ext.annotation.tasks import Task
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
-from nnactive_ext.space import Space, align
+from nnactive_ext.space import Space
 
-
-@dataclass(frozen=True)
-class Boxed:
-    """What a file says about one box: ``labels`` (z, y, x), voxels of it that the file does not reach (they are
-    ``ignore`` now), and labelled voxels outside of all boxes that the file might answer (they are not taken)."""
-
-    labels: np.ndarray
-    missing: int
-    outside: int
+_TWO_FILES = (".mhd", ".nhdr")
 
 
 @dataclass(frozen=True)
@@ -43,6 +36,23 @@ class Received:
     refused: bool = False
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What one file would answer to one task. ``by_case``: it is of a whole image, and its name has no task in it;
+    ``in_folder``: it was found in a folder, nobody named it; ``untouched``: nobody saved it since it was exported."""
+
+    file: Path
+    task: Task
+    boxed: Boxed
+    checksum: str
+    space: Space
+    by_name: bool
+    whole: bool
+    by_case: bool
+    in_folder: bool
+    untouched: bool
+
+
 def receive(
     experiment: Experiment, paths: Sequence[Path], who: str, only: Task | None = None, unchanged: bool = False
 ) -> list[Received]:
@@ -51,100 +61,142 @@ def receive(
     ``only``: the task that they answer, whatever their names. ``unchanged``: take files that nobody has saved since they
     were exported, and boxes without any label in files of whole images: the prediction is right, there is nothing in them.
     """
-    tasks = all_tasks(experiment)
-    results = []
+    tasks, book = all_tasks(experiment), Book.of(Ledger(experiment.annotation))
+    results: list[Received] = []
+    offers: dict[str, list[Offer]] = {}
     # All of them first: a path that does not exist changes nothing.
     for path, found in [(path, list(candidates(path))) for path in paths]:
         if not found:
             results.append(Received(path, None, False, "no label file is in this folder", refused=True))
         for file in found:
-            results += _receive_file(experiment, file, tasks, who, only, unchanged, in_folder=path.is_dir())
+            for item in _read(experiment, file, tasks, book, who, only, in_folder=path.is_dir()):
+                if isinstance(item, Received):
+                    results.append(item)
+                else:
+                    offers.setdefault(item.task.id, []).append(item)
+    for offered in offers.values():
+        results += _decide(experiment, offered, who, unchanged)
     return results
 
 
-def _receive_file(
-    experiment: Experiment, file: Path, tasks: Sequence[Task], who: str, only: Task | None, unchanged: bool, in_folder: bool
-) -> list[Received]:
-    matched, by_case = ([only], False) if only else match(file, tasks)
+def _read(
+    experiment: Experiment, file: Path, tasks: Sequence[Task], book: Book, who: str, only: Task | None, in_folder: bool
+) -> Iterator[Received | Offer]:
+    """What a file offers to the tasks that it may answer, or why it offers nothing."""
+    known = [*experiment.plan.pool, *experiment.plan.dropped]
+    matched, by_case = ([only], False) if only else match(file, tasks, known)
+    if by_case:
+        matched = [task for task in matched if _may_answer(experiment, file, task, book, who)]
     if not matched:
-        text = f"no task and no case is called like it; {_examples(tasks)}Name it so, or say which with -task."
-        return [Received(file, None, False, text, refused=not in_folder)]
-    labels, case = experiment.dataset.labels, matched[0].patch.case
+        text = "no task is called like it, nor a case that has open tasks; "
+        text += f"{_examples(tasks)}Name it so, or say which with -task."
+        yield Received(file, None, False, text, refused=not in_folder)
+        return
+    labels = experiment.dataset.labels
     try:
-        names = dict(labels.names)
-        returned = read_label_file(file, names)
-        space, _ = place_of(experiment, case)
+        if file.suffix.lower() in _TWO_FILES:
+            raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
+        returned = read_label_file(file, dict(labels.names))
+        space, _ = place_of(experiment, matched[0].patch.case)
         boxes = cut(file, returned, space, matched, labels.ignore)
     except NnActiveError as error:
-        message = str(error)
-        return [Received(file, matched[0], False, message.removeprefix(f"{file}: "), refused=True)]
-    ledger, checksum = Ledger(experiment.annotation), sha256(file)
-    before = [] if unchanged else exported(experiment).get(matched[0].id, [])
-    book, known = Book.of(ledger), _known(ledger, who)
-    results = []
+        yield Received(file, matched[0], False, str(error).removeprefix(f"{file}: "), refused=True)
+        return
+    checksum, sent = sha256(file), exported(experiment)
+    if not boxes:
+        where = f"of the {len(matched)} open boxes of {matched[0].patch.case}" if by_case else "of the task's box"
+        yield Received(file, matched[0], False, f"it holds no voxel {where}", refused=True)
     for task in matched:
-        boxed = boxes.get(task.id)
-        if boxed is None:
-            if not by_case:
-                results.append(Received(file, task, False, "it holds no voxel of the task's box", refused=True))
-            continue
-        current = [answer for answer in book.answers.get(task.id, []) if answer.who == who]
-        lost = bool(current) and _is_lost(ledger, current[-1])
-        same = bool(current) and not lost and np.array_equal(ledger.read_answer(current[-1].place), boxed.labels)
-        if (boxed.labels == labels.ignore).all():
-            text = "the whole box is ignore: nothing is annotated yet"
-            results.append(Received(file, task, False, text, refused=not in_folder and not by_case))
-        elif checksum in before:
-            text = (
-                "not saved since it was exported. If there is nothing to change, save it, or import it with --accept_unchanged"
-            )
-            results.append(Received(file, task, False, text, refused=not in_folder))
-        elif same or (in_folder and (task.id, checksum) in known and not lost):
-            results.append(Received(file, task, False, f"handed in by {who} before"))
-        elif by_case and not unchanged and not ((boxed.labels != 0) & (boxed.labels != labels.ignore)).any():
-            text = "empty, which a file of the whole image may be where nobody looked. If it is right: --accept_unchanged"
-            results.append(Received(file, task, False, text))
+        if task.id in boxes:
+            untouched = checksum in sent.get(task.id, [])
+            facts = (checksum, space, returned.by_name, returned.whole, by_case, in_folder, untouched)
+            yield Offer(file, task, boxes[task.id], *facts)
+
+
+def _may_answer(experiment: Experiment, file: Path, task: Task, book: Book, who: str) -> bool:
+    """Whether a file of a whole image may: what somebody answered in another file it may hold by accident only."""
+    answers = book.answers.get(task.id, [])
+    mine = [answer for answer in answers if answer.who == who]
+    if mine:
+        return Path(mine[-1].file).name == file.name
+    return not answers or task.cycle > experiment.state["cycle"]
+
+
+def _decide(experiment: Experiment, offers: Sequence[Offer], who: str, unchanged: bool) -> Iterator[Received]:
+    """What becomes of all files that are offered for one task. Which of them was saved last is not asked: copying a folder
+    may change that."""
+    ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
+    task = offers[0].task
+    current = next((a for a in Book.of(ledger).answers.get(task.id, []) if a.who == who), None)
+    lost = current is not None and _is_lost(ledger, current)
+    good: list[Offer] = []
+    for offer in offers:
+        text = _objection(offer, ignore, unchanged)
+        if text:
+            refused = not offer.in_folder and not offer.by_case
+            yield Received(offer.file, task, False, text, refused=refused)
         else:
-            _keep(experiment, ledger, file, task, who, boxed, returned, space)
-            instead = f" (instead of the answer of {current[-1].when})" if current else ""
-            results.append(Received(file, task, True, describe(boxed, labels.ignore, labels.foreground) + instead))
-    if not results:
-        results.append(Received(file, None, False, f"it holds no box of {case}", refused=True))
-    return results
+            good.append(offer)
+    touched = [offer for offer in good if not offer.untouched]
+    untouched = [offer for offer in good if offer.untouched]
+    # Unsaved files count where nothing else was handed in, now or before, unless somebody names one.
+    fallback = [o for o in untouched if not o.in_folder or (not touched and (current is None or lost))]
+    chosen = touched or fallback
+    for offer in untouched:
+        if offer not in chosen:
+            yield Received(offer.file, task, False, f"not saved since it was exported; {who} answered in another file")
+    if not chosen:
+        return
+    handed_in, taken_back = _before(ledger, task, who)
+    named = [offer for offer in chosen if not offer.in_folder]
+    if named:
+        chosen = named[-1:]
+    else:
+        back = [offer for offer in chosen if offer.checksum in taken_back and not lost]
+        for offer in back:
+            text = "was taken back. To hand it in again, import the file by its name"
+            yield Received(offer.file, task, False, text)
+        chosen = [offer for offer in chosen if offer not in back]
+        new = [offer for offer in chosen if offer.checksum not in handed_in]
+        chosen = new or chosen
+        if current is not None and not lost and not new and len(chosen) > 1:
+            chosen = [offer for offer in chosen if offer.checksum == current.sha256] or chosen
+    if not chosen:
+        return
+    if any(not np.array_equal(chosen[0].boxed.labels, other.boxed.labels) for other in chosen[1:]):
+        files = ", ".join(offer.file.name for offer in chosen)
+        text = f"{files} answer it differently. Import the right one by its name"
+        yield Received(chosen[0].file.parent, task, False, text, refused=True)
+        return
+    yield _take(experiment, ledger, chosen[-1], who, None if lost else current)
 
 
-def cut(file: Path, returned: LabelFile, space: Space, tasks: Sequence[Task], ignore: int) -> dict[str, Boxed]:
-    """The box of each of ``tasks`` (all of one case, whose array has ``space``) that the file reaches, by task id.
+def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
+    """Why an offer is none; empty if it is one."""
+    if (offer.boxed.labels == ignore).all():
+        return "the whole box is ignore: nothing is annotated yet"
+    if unchanged:
+        return ""
+    if offer.untouched:
+        return "not saved since it was exported. If there is nothing to change, save it, or import it with --accept_unchanged"
+    if not offer.boxed.labelled(ignore):
+        if offer.by_case:
+            return "empty, which a file of the whole image may be where nobody looked. If it is right: --accept_unchanged"
+        if not offer.whole and offer.boxed.outside:
+            return (
+                f"nothing is labelled in the box, but {offer.boxed.outside} voxels elsewhere are: is it the answer to "
+                "another task? If it is right: --accept_unchanged"
+            )
+    return ""
 
-    A file whose voxels are not those of the image is an error: labels are never resampled.
-    """
-    try:
-        placed = align(space, returned.space)
-    except ValueError as error:
-        raise NnActiveError(
-            f"{file}: {error}. Its voxels are not those of the image. Save the label map on the grid of the exported one "
-            "(in Slicer: Segmentations > Export > reference volume; elsewhere: resample with nearest neighbour)."
-        ) from None
-    array = placed.turned(returned.labels)
-    found, outside = {}, array.copy()
-    for task in tasks:
-        start = [a - p for a, p in zip(task.patch.start, placed.start, strict=True)]
-        low = [max(0, a) for a in start]
-        high = [min(n, a + s) for n, a, s in zip(array.shape, start, task.patch.size, strict=True)]
-        reached = all(a < b for a, b in zip(low, high, strict=True))
-        if not reached and returned.whole:
-            continue
-        # A .seg.nrrd is cut to what its segments cover; beyond, it says background.
-        labels = np.full(task.patch.size, ignore if returned.whole else 0, array.dtype)
-        if reached:
-            source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-            target = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
-            labels[target] = array[source]
-            outside[source] = 0
-        missing = labels.size - int(np.prod([b - a for a, b in zip(low, high, strict=True)])) if returned.whole else 0
-        found[task.id] = Boxed(labels, missing, 0)
-    stray = int(np.count_nonzero((outside != 0) & (outside != ignore)))
-    return {name: Boxed(boxed.labels, boxed.missing, stray) for name, boxed in found.items()}
+
+def _take(experiment: Experiment, ledger: Ledger, offer: Offer, who: str, current: Answer | None) -> Received:
+    if current is not None and np.array_equal(ledger.read_answer(current.place), offer.boxed.labels):
+        return Received(offer.file, offer.task, False, f"handed in by {who} before")
+    _keep(experiment, ledger, offer, who)
+    labels = experiment.dataset.labels
+    instead = f" (instead of the answer of {current.when})" if current else ""
+    return Received(offer.file, offer.task, True, describe(offer.boxed, labels.ignore, labels.foreground) + instead)
 
 
 def _is_lost(ledger: Ledger, answer: Answer) -> bool:
@@ -156,25 +208,28 @@ def _is_lost(ledger: Ledger, answer: Answer) -> bool:
     return False
 
 
-def _known(ledger: Ledger, who: str) -> set[tuple[str, str]]:
-    """Task and sha256 of every file that ``who`` ever handed in: an older file in a folder does not replace a newer one."""
-    return {(event["task"], event["sha256"]) for event in ledger.events() if event["what"] == "answer" and event["who"] == who}
+def _before(ledger: Ledger, task: Task, who: str) -> tuple[set[str], set[str]]:
+    """The sha256 of the files that ``who`` handed in for ``task``, and of those whose last answer was taken back."""
+    answers: dict[int, str] = {}
+    handed_in: set[str] = set()
+    taken_back: set[str] = set()
+    for event in ledger.events():
+        if event.get("task") == task.id and event["who"] == who:
+            if event["what"] == "answer":
+                answers[event["event"]] = event["sha256"]
+                handed_in.add(event["sha256"])
+                taken_back.discard(event["sha256"])
+            elif event["what"] == "withdraw":
+                taken_back.add(answers.get(event["withdrawn"], ""))
+    return handed_in, taken_back
 
 
-def _keep(
-    experiment: Experiment,
-    ledger: Ledger,
-    file: Path,
-    task: Task,
-    who: str,
-    boxed: Boxed,
-    returned: LabelFile,
-    space: Space,
-) -> None:
+def _keep(experiment: Experiment, ledger: Ledger, offer: Offer, who: str) -> None:
     """The file and the box first, the ledger's line last: a kill before it leaves files that nothing refers to."""
+    file, task, boxed = offer.file, offer.task, offer.boxed
     received, checksum = ledger.keep(file)
-    place = ledger.write_answer(task.id, checksum, boxed.labels, space.crop(task.patch))
-    if sha256(ledger.folder / received) != checksum:
+    place = ledger.write_answer(task.id, checksum, boxed.labels, offer.space.crop(task.patch))
+    if checksum != offer.checksum or sha256(ledger.folder / received) != checksum:
         raise NnActiveError(f"{file}: changed while it was imported. Import it again.")
     if task.cycle <= experiment.state["cycle"]:
         corrections.note(experiment, [task.patch.case])
@@ -190,28 +245,8 @@ def _keep(
         unsure=int(np.count_nonzero(boxed.labels == experiment.dataset.labels.ignore)),
         missing=boxed.missing,
         outside=boxed.outside,
-        by_name=returned.by_name,
+        by_name=offer.by_name,
     )
-
-
-def describe(boxed: Boxed, ignore: int, foreground: Mapping[int, str]) -> str:
-    """For people: the classes found, what is left open, what was not taken."""
-    size = boxed.labels.size
-    parts = [
-        f"{name} {100 * np.count_nonzero(boxed.labels == value) / size:.3g} %"
-        for value, name in foreground.items()
-        if (boxed.labels == value).any()
-    ]
-    text = "done" if not (boxed.labels == ignore).any() else "partly done"
-    text += ": " + (", ".join(parts) or "background only")
-    unsure = int(np.count_nonzero(boxed.labels == ignore))
-    if unsure:
-        text += f"; {100 * unsure / size:.3g} % left as ignore"
-    if boxed.missing:
-        text += f"; {boxed.missing} voxels of the box are not in the file"
-    if boxed.outside:
-        text += f"; {boxed.outside} labelled voxels outside the box were not taken"
-    return text
 
 
 def _examples(tasks: Sequence[Task]) -> str:

@@ -76,8 +76,9 @@ def _whole(file: Path, name: str, text: str) -> int:
 def by_name(file: Path, layers: np.ndarray, segments: Sequence[Segment], names: Mapping[str, int]) -> np.ndarray:
     """The dataset's values of ``layers`` (layer, z, y, x) as an array (z, y, x); 0 where there is no segment.
 
-    Segments without voxels may have any name. NnActiveError if a segment's name is not among ``names``, if a voxel
-    belongs to two labels, or if voxels belong to no segment of their layer.
+    Segments without voxels may have any name. What is ``ignore`` and another label, too, is ignore: outside the box,
+    where paint may stray to, all is. NnActiveError if a segment's name is not among ``names``, if a voxel belongs to two
+    other labels, or if voxels belong to no segment of their layer.
     """
     if lost := [segment for segment in segments if not 0 <= segment.layer < len(layers)]:
         raise NnActiveError(
@@ -95,10 +96,13 @@ def by_name(file: Path, layers: np.ndarray, segments: Sequence[Segment], names: 
             "Rename the segments in the viewer, or delete them, and save again."
         )
     result = np.full(layers.shape[1:], -1, np.int32)
-    for segment in filled:
+    ignore = names.get("ignore")
+    for segment in sorted(filled, key=lambda segment: meant[segment.name] != ignore):  # ignore first
         value = meant[segment.name]
         if value is not None:
             mask = layers[segment.layer] == segment.value
+            if value != ignore and ignore is not None:
+                mask &= result != ignore
             _check_that_one_claims(file, result[mask], value, names)
             result[mask] = value
     result[result < 0] = 0

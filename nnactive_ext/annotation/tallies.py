@@ -20,12 +20,12 @@ def asked_for(task: Task) -> str:
     return task.stratum.removeprefix(MARKED) or "all"
 
 
-def tasks_per_class(tasks: Iterable[Task], book: Book) -> dict[str, dict[str, int]]:
-    """What tasks were chosen for -> how many of them are open, partial and done."""
+def tasks_per_class(tasks: Iterable[Task], status: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """What tasks were chosen for -> how many of them are open, partial and done; ``status``: by the task's id."""
     found: dict[str, dict[str, int]] = {}
     for task in tasks:
         counts = found.setdefault(asked_for(task), dict.fromkeys(KINDS, 0))
-        counts[book.status(task.id)] += 1
+        counts[status[task.id]] += 1
     return found
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.failing import failing_clearly
-from nnactive_ext.cli.options import add_device, add_quiet
+from nnactive_ext.cli.options import add_device, add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--blank", action="store_true", help="empty boxes instead of the members' prediction")
     export.add_argument("-margin", type=float, metavar="MM", help="context around each box (default: as much as the box)")
     export.add_argument("-cycle", type=int, metavar="N", help="export this cycle's tasks (default: the open one's)")
-    export.add_argument("-f", nargs="+", type=int, metavar="FOLD", help="members that predict (default: all)")
+    export.add_argument("-f", nargs="+", type=int, metavar="FOLD", help="members that predict (default: all trained ones)")
     add_device(export)
     add_quiet(export)
     back = commands.add_parser("import", help="take annotated label maps in: files, or folders with them")
@@ -98,10 +97,11 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     folder = (options.o or tasks_folder(experiment, cycle)).absolute()
 
     def open_ensemble():
-        from nnactive_ext.ensemble import NnUNetEnsemble
+        from nnactive_ext.ensemble import NnUNetEnsemble, trained_folds
 
         prepare_device(options.device)
-        return NnUNetEnsemble(experiment, options.f or experiment.folds(), options.device)
+        folds = options.f or trained_folds(experiment) or experiment.folds()  # without any it says how to train them
+        return NnUNetEnsemble(experiment, folds, options.device)
 
     # Nothing is trained before the first cycle's boxes are annotated.
     blank = options.blank or experiment.state["cycle"] < 0
@@ -215,17 +215,11 @@ def _close(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _who(experiment: Experiment, options: argparse.Namespace) -> str:
-    name = options.who if options.who is not None else experiment.plan.expert or _user()
-    if not name.strip() or name in ("latest", "first", "consensus"):
-        raise NnActiveError(f"-who {name!r}: not a name an annotator can have.")
+    from nnactive_ext.annotation.people import check_annotator
+
+    name = options.who if options.who is not None else experiment.plan.expert or current_user()
+    check_annotator(name)
     return name
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # in a container without an entry for the user
-        raise NnActiveError("Nobody knows who annotates: say it with -who NAME.") from None
 
 
 _COMMANDS = {

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 from pathlib import Path
 
 from nnactive_ext.cli.failing import failing_clearly
-from nnactive_ext.cli.options import add_quiet
+from nnactive_ext.cli.options import add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
 
 
@@ -25,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-add", type=Path, metavar="FOLDER", help="add the images of a folder to the pool of a roll-out")
     made.add_argument("-pattern", metavar="PATTERN", help="of these files, as for nnactive_plan")
     made.add_argument("-label_maps", type=Path, metavar="FOLDER", help="label maps of some of these cases")
+    made.add_argument("-label_pattern", default="{case}", metavar="PATTERN", help="of their names (default: %(default)s)")
     made.add_argument("-drop", nargs="+", metavar="CASE", help="take cases out of the pool, with what was annotated in them")
     made.add_argument("-who", metavar="NAME", help="who changes it (default: the user)")
     add_quiet(made)
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> None:
     wishes = {name: getattr(options, name) for name in ("cycles", "seed", "expert", "share")}
     if not options.add and not options.drop and all(value is None for value in wishes.values()):
         raise NnActiveError("Nothing to change. nnactive_change -h says what can be.")
-    who = options.who or getpass.getuser()
+    who = options.who or current_user()
     name = Experiment.find(options.d).name
     with Experiment(name).lock():
         human = Experiment(name).plan.human
@@ -61,7 +61,8 @@ def _run(options: argparse.Namespace) -> None:
             print(f"dropped: {', '.join(options.drop)}")
         if options.add:
             progress = not options.disable_progress_bar
-            added, more = add_cases(Experiment(name), who, options.add, options.pattern, options.label_maps, progress)
+            maps, label_pattern = options.label_maps, options.label_pattern
+            added, more = add_cases(Experiment(name), who, options.add, options.pattern, maps, label_pattern, progress)
             warnings += more
             print(f"added: {len(added)} cases ({', '.join(added[:5])}{', ...' if len(added) > 5 else ''})")
         for warning in warnings:

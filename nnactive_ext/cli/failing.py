@@ -33,5 +33,6 @@ def failing_clearly() -> Iterator[None]:
 
 
 def _stop(message: str, status: int) -> None:
-    print(f"ERROR: {message}", file=sys.stderr)
+    # Names of files may hold bytes that are no UTF-8.
+    print(f"ERROR: {message.encode(errors='backslashreplace').decode()}", file=sys.stderr)
     raise SystemExit(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import shutil
 import sys
@@ -69,3 +70,11 @@ def method_and_options(words: Sequence[str] | None) -> tuple[str | None, dict[st
             raise NnActiveError(f"--method {' '.join(words)}: {word!r} is not of the form KEY=VALUE.")
         options[key] = value
     return words[0], options
+
+
+def current_user() -> str:
+    """Whoever runs the command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # in a container without an entry for the user
+        raise NnActiveError("Nobody knows who does this: say it with -who NAME.") from None

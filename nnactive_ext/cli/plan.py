@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "-i", type=Path, metavar="FOLDER", help="folder of images: a file or folder per case, any common format"
     )
     made.add_argument("-o", required=True, type=int, metavar="NUMBER", help="number of the new dataset, e.g. 504")
-    made.add_argument("-name", metavar="NAME", help="name of the new dataset (default: that of DATASET)")
+    made.add_argument("-name", metavar="NAME", help="name of the new dataset (default: that of DATASET or FOLDER)")
     made.add_argument(
         "-patch_size",
         nargs="+",
@@ -121,7 +121,7 @@ def _rollout(options: argparse.Namespace) -> None:
     from nnactive_ext.intake.inspect import inspect
     from nnactive_ext.parallel import default_processes
     from nnactive_ext.report import plan_table
-    from nnactive_ext.rollout import RolloutWishes, decide_rollout, label_names
+    from nnactive_ext.rollout import RolloutWishes, check_wishes, decide_rollout, label_names
     from nnactive_ext.status import next_step
 
     if not options.labels:
@@ -141,11 +141,13 @@ def _rollout(options: argparse.Namespace) -> None:
         machine_rate=options.machine_rate,
     )
     progress = not options.disable_progress_bar
+    wishes = _wishes(options, options.starting_budget)
+    check_wishes(options.i, wishes, more)  # before every image is read
     names = label_names(options.labels)
     found = find_cases(options.i, options.channels, options.pattern, options.label_maps, options.label_pattern)
     sizes = (file.stat().st_size for case in found.values() for source in case.sources for file in source.files)
     inspected = inspect(found, names, options.np or default_processes(sum(sizes)), progress)
-    rollout = decide_rollout(options.i, found, inspected, _wishes(options, options.starting_budget), more)
+    rollout = decide_rollout(options.i, found, inspected, wishes, more)
     print(f"\n{rollout.plan.dataset} from {options.i}\n\n{plan_table(rollout.plan.decisions)}\n")
     experiment = create_rollout(rollout, found, progress)
     print(f"\nMade {experiment.raw}\n{next_step(experiment)}")

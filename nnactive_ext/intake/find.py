@@ -13,7 +13,7 @@ from nnactive_ext.intake.folder import ENDINGS, Item, items_in, unread_in
 from nnactive_ext.intake.found import FoundCase, Source
 from nnactive_ext.intake.label_maps import LabelFolder, looks_like_label_map
 from nnactive_ext.intake.layout import Placed, place
-from nnactive_ext.intake.names import case_name
+from nnactive_ext.intake.names import case_name, check_name
 from nnactive_ext.intake.pattern import Pattern
 from nnactive_ext.intake.problems import listed, refuse
 
@@ -124,6 +124,8 @@ def _cases(placed: Sequence[Placed], channels: Sequence[str] | None) -> tuple[di
 
 
 def _source(item: Item) -> Source:
+    for file in (item.path, *(item.path.iterdir() if item.dicom else ())):
+        check_name(file)
     return Source(item.path, one_series(item.path)) if item.dicom else Source(item.path)
 
 

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from nnactive_ext.annotation.label_files import read_label_file
+from nnactive_ext.annotation.label_files import LabelFile, read_label_file
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.space import Space, align
 
 
 def on_lattice(file: Path, names: Mapping[str, int], space: Space) -> np.ndarray:
     """The label map of ``file`` as an array (z, y, x) in ``space``; one that does not cover it all is an error."""
-    returned = read_label_file(file, names)
+    return laid(file, read_label_file(file, names), space)
+
+
+def laid(file: Path, returned: LabelFile, space: Space) -> np.ndarray:
+    """As :func:`on_lattice`, of a ``file`` that was read."""
     try:
         placed = align(space, returned.space)
     except ValueError as error:

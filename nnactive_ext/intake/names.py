@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
+from pathlib import Path
+
+from nnactive_ext.errors import NnActiveError
 
 _LONGEST = 100
 """File systems end at 255 bytes; nnU-Net and we put numbers, endings and temporary prefixes around a name."""
@@ -38,3 +42,14 @@ def case_name(stem: str) -> str:
     # Composed first: macOS hands out decomposed names for what others call the same file.
     mark = hashlib.sha256(unicodedata.normalize("NFC", stem).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"{name[: _LONGEST - 9].rstrip('._-') or 'case'}_{mark}"
+
+
+def check_name(file: Path) -> None:
+    """A path whose bytes are not UTF-8 is an error: given one, ITK ends the whole process."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(file).decode(errors="backslashreplace")
+        raise NnActiveError(
+            f"{shown}: a name with letters in an old encoding (not UTF-8), which ITK cannot open. Rename it."
+        ) from None
