@@ -22,7 +22,7 @@ from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json
 
 NUMBER = 902
-MOMENTS = 5
+MOMENTS = 3
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a run without importing nnU-Net anew")
 # The server imports once and forks every run from there, before any thread exists that a fork would lose.
 _PROCESSES = multiprocessing.get_context("forkserver") if os.name != "nt" else multiprocessing.get_context()

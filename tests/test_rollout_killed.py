@@ -24,7 +24,7 @@ OPTIONS = (
     "--preset cpu -np 1 --disable_progress_bar"
 )
 POINTS = "case,class,i,j,k\ntiny_0,organ,7,13,12\ntiny_1,lesion,6,13,14\ntiny_2,organ,7,12,12\n"
-MOMENTS = pytest.mark.parametrize("most", [4, pytest.param(99, marks=pytest.mark.slow)], ids=["some", "all"])
+MOMENTS = pytest.mark.parametrize("most", [2, pytest.param(99, marks=pytest.mark.slow)], ids=["some", "all"])
 """How many of the moments are tried, spread over the command."""
 # The server imports once and forks every command from there, before any thread exists that a fork would lose.
 _PROCESSES = multiprocessing.get_context("forkserver") if os.name != "nt" else multiprocessing.get_context()

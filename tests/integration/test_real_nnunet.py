@@ -88,6 +88,22 @@ def test_train_kill_continue_predict_and_query(shell, nnunet_folders, tmp_path, 
 
 
 def test_a_killed_run_leaves_no_training_behind(shell, nnunet_folders):
+    _killed_run(shell)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_with_its_training(shell, nnunet_folders):
+    fold = _killed_run(shell)
+    shell("nnactive_run -d 901 -device cpu --disable_progress_bar")
+    experiment = Experiment.find(901)
+    assert read_json(experiment.results / "cycle_000.json")["patches"] == 6
+    # Continued, not begun anew.
+    assert len([*fold.glob("training_log_*.txt")]) == 2
+    assert "Epoch 0" in (experiment.results / "cycle_000" / "train_fold_0.log").read_text()
+
+
+def _killed_run(shell) -> Path:
+    """The folder of the fold that was trained when its run was killed."""
     phantom.main("-d 900 -n 8".split())
     plan.main(f"-d 900 -o 901 -tr nnActiveTrainer_4epochs_NoMirroring {PLAN.replace('-cycles 2', '-cycles 1')}".split())
     fold = Experiment.find(901).model_folder / "fold_0"
@@ -101,13 +117,7 @@ def test_a_killed_run_leaves_no_training_behind(shell, nnunet_folders):
     held.acquire(timeout=20)  # the training has ended
     held.release()
     assert not (fold / "checkpoint_final.pth").is_file(), "it ended because it was done"
-
-    shell("nnactive_run -d 901 -device cpu --disable_progress_bar")
-    experiment = Experiment.find(901)
-    assert read_json(experiment.results / "cycle_000.json")["patches"] == 6
-    # Continued, not begun anew.
-    assert len([*fold.glob("training_log_*.txt")]) == 2
-    assert "Epoch 0" in (experiment.results / "cycle_000" / "train_fold_0.log").read_text()
+    return fold
 
 
 def _wait_for(file: Path, process: subprocess.Popen, seconds: float = 240) -> None:
