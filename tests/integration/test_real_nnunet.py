@@ -87,12 +87,8 @@ def test_train_kill_continue_predict_and_query(shell, nnunet_folders, tmp_path, 
     assert Experiment.find(901).state["cycle"] == 1
 
 
-def test_a_killed_run_leaves_no_training_behind(shell, nnunet_folders):
-    _killed_run(shell)
-
-
 @pytest.mark.slow
-def test_a_killed_run_goes_on_with_its_training(shell, nnunet_folders):
+def test_a_killed_run_leaves_no_training_behind_and_goes_on(shell, nnunet_folders):
     fold = _killed_run(shell)
     shell("nnactive_run -d 901 -device cpu --disable_progress_bar")
     experiment = Experiment.find(901)
