@@ -107,9 +107,7 @@ def add_cases(
     if reader == PLAIN:
         _check_orientation(experiment, folder, inspected)
     spaces = {case: reoriented(i.space) if reader == REORIENTING else i.space for case, i in inspected.items()}
-    geometry = {
-        case: Geometry(space.shape, (space.spacing[2], space.spacing[1], space.spacing[0])) for case, space in spaces.items()
-    }
+    geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
     check_fits(plan.patch_size_mm, [Measured(g.shape, g.spacing) for g in (*geometry.values(), *plan.pool.values())])
     given = {case: on_lattice(entry.label_map, names, spaces[case]) for case, entry in found.items() if entry.label_map}
 
@@ -135,12 +133,6 @@ def add_cases(
         warnings = settle(experiment, cycle, {**experiment.state["annotated"], **counts})
     plan.write(experiment.raw)
     return list(found), warnings
-
-
-def cases_added_since(plan: Plan, loop: int) -> bool:
-    """Whether cases were added after the query that wrote this loop file."""
-    added = [change for change in plan.changes if change["what"] == "added"]
-    return any(change.get("after_loop", change["after_cycle"]) >= loop for change in added)
 
 
 def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[str, Inspected]) -> None:

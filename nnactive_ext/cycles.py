@@ -8,7 +8,6 @@ from functools import partial
 
 from nnactive_ext.annotate import annotate_cycle
 from nnactive_ext.annotation.closing import TasksOpen, apply_corrections, close_cycle
-from nnactive_ext.changes import cases_added_since
 from nnactive_ext.ensemble import Ensemble, fold_folder
 from nnactive_ext.errors import PoolExhausted
 from nnactive_ext.evaluation import evaluate, result_file
@@ -69,7 +68,7 @@ def run_cycles(
         if cycle >= plan.cycles - 1:
             return
         missing = read_json(loop_file(experiment.raw, cycle)).get("missing", 0)
-        if missing and not cases_added_since(plan, cycle):
+        if missing and not plan.added_since(cycle):
             raise PoolExhausted(
                 f"The pool of {experiment.name} is used up: the query of cycle {cycle} lacked {missing} patches. The "
                 f"experiment ends after cycle {cycle} of {plan.cycles - 1}."
@@ -97,7 +96,7 @@ def query_and_annotate(
     if not chosen.patches:
         raise PoolExhausted(f"The pool of {experiment.name} is used up: not one more patch fits. Nothing was changed.")
     if experiment.plan.human:
-        number = int(experiment.name[7:10])
+        number = experiment.number
         say(f"{len(chosen.patches)} patches chosen: {loop_file(experiment.raw, experiment.last_loop)}")
         say(f"Next: nnactive_annotate export -d {number}")
         return

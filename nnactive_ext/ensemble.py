@@ -65,7 +65,7 @@ def check_members(experiment: Experiment, folds: Sequence[int]) -> list[str]:
             problems.append(f"{folder}: this member's training did not finish.")
         trainings.append(mark.get("training", ""))
     if problems:
-        number = int(experiment.name[7:10])
+        number = experiment.number
         todo = f"nnactive_run -d {number}, or nnUNetv2_train {number} {plan.configuration} FOLD -tr {plan.trainer}"
         raise NnActiveError("\n".join([*problems, f"Train the members of cycle {cycle} first: {todo}"]))
     return trainings

@@ -46,6 +46,10 @@ class Experiment:
         return experiment
 
     @property
+    def number(self) -> int:
+        return int(self.name[7:10])
+
+    @property
     def raw(self) -> Path:
         return nnunet_folder("nnUNet_raw") / self.name
 
@@ -119,7 +123,7 @@ class Experiment:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Only one command at a time changes an experiment; what a killed one left half-written is removed."""
-        with locked(int(self.name[7:10])):
+        with locked(self.number):
             preprocessed = self.preprocessed
             annotated = [self.annotation / name for name in ("", "received", "answers", "given")]
             exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *self.raw.glob("tasks/*/*/")]

@@ -15,6 +15,10 @@ def triple(values: Sequence) -> Triple:
     return z, y, x
 
 
+Slices = tuple[slice, slice, slice]
+"""An index for a (z, y, x) array."""
+
+
 @dataclass(frozen=True, order=True)
 class Patch:
     """A box ``start <= voxel < start + size`` along (z, y, x) of the case called ``case``.
@@ -31,7 +35,7 @@ class Patch:
         return triple([a + n for a, n in zip(self.start, self.size, strict=True)])
 
     @property
-    def slices(self) -> tuple[slice, slice, slice]:
+    def slices(self) -> Slices:
         """Index for a (z, y, x) array."""
         z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
         return z, y, x
@@ -52,6 +56,22 @@ class Patch:
     def inside(self, shape: Sequence[int]) -> bool:
         """Whether the box is not empty and lies within an image of ``shape``."""
         return all(0 <= a < b <= n for a, b, n in zip(self.start, self.stop, shape, strict=True))
+
+
+def shared(one: Patch, other: Patch) -> tuple[Slices, Slices]:
+    """The voxels that two boxes of one lattice share, as an index into an array of each box; empty where they share none.
+
+    >>> shared(Patch("a", (0, 0, 0), (4, 4, 4)), Patch("a", (3, 0, -1), (4, 4, 4)))[1]
+    (slice(0, 1, None), slice(0, 4, None), slice(1, 4, None))
+    """
+    low = [max(a, b) for a, b in zip(one.start, other.start, strict=True)]
+    high = [max(a, min(m, n)) for a, m, n in zip(low, one.stop, other.stop, strict=True)]
+
+    def within(box: Patch) -> Slices:
+        z, y, x = (slice(a - s, b - s) for a, b, s in zip(low, high, box.start, strict=True))
+        return z, y, x
+
+    return within(one), within(other)
 
 
 def clipped_size(size: Sequence[int], shape: Sequence[int]) -> Triple:

@@ -77,6 +77,11 @@ class Plan:
         first = next((change["before"] for change in self.changes if change["what"] == "cycles"), self.cycles)
         return int(first) - 1
 
+    def added_since(self, loop: int) -> bool:
+        """Whether cases were added to the pool after the query that wrote this loop file."""
+        added = [change for change in self.changes if change["what"] == "added"]
+        return any(change.get("after_loop", change["after_cycle"]) >= loop for change in added)
+
     def check(self, patches: Sequence[Patch], file: Path) -> None:
         """Patches read from ``file`` that are not in the pool, not inside their image, or there twice are an error.
 

@@ -112,7 +112,7 @@ def decide_rollout(
     spaces = {case: reoriented(i.space) if reader == REORIENTING else i.space for case, i in inspected.items()}
     measured, given, by_value = _given(found, spaces, names)
     channels = _channels(found, inspected, more.channels, rows)
-    geometry = {case: Geometry(space.shape, _zyx(space)) for case, space in spaces.items()}
+    geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
     size_mm = query_patch_mm(folder, measured, geometry, more.labels, wishes.patch_size, more.structures, rows)
 
     plan = without_budget(wishes, name, geometry, size_mm)
@@ -148,11 +148,6 @@ def worth_keeping(plan: Plan, given: Mapping[str, list[Patch]]) -> dict[str, lis
     return {case: [box for box in boxes if box.voxels >= least[case]] for case, boxes in given.items()}
 
 
-def _zyx(space: Space) -> tuple[float, float, float]:
-    x, y, z = space.spacing
-    return z, y, x
-
-
 def _reader(inspected: Mapping[str, Inspected], rows: list[tuple[str, str, str]]) -> str:
     codes = {i.orientation for i in inspected.values()}
     if len(codes) == 1:
@@ -176,7 +171,7 @@ def _given(
                 by_value.append(case)
             values, counts = np.unique(labels[~ignored], return_counts=True)
             voxels = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
-            spacing = _zyx(spaces[case])
+            spacing = spaces[case].spacing_zyx
             extents = {} if ignored.any() else largest_components_mm(labels, spacing, [v for v in voxels if v])
             measured[case] = Measured(spaces[case].shape, spacing, voxels, extents)
             boxes[case] = boxes_of(case, labels, names["ignore"])

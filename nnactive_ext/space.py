@@ -58,6 +58,12 @@ class Space:
         return cls(triple(shape), _vector(spacing), _vector(affine[:3, 3]), direction)
 
     @property
+    def spacing_zyx(self) -> Vector:
+        """``spacing`` along the array's axes."""
+        x, y, z = self.spacing
+        return z, y, x
+
+    @property
     def affine(self) -> np.ndarray:
         """4x4, from index (x, y, z) to world."""
         matrix = np.eye(4)

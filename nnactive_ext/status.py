@@ -100,7 +100,7 @@ def _in_all(cycles: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict
 def next_step(experiment: Experiment) -> str:
     """One or two lines: what a person should do now."""
     plan, state = experiment.plan, experiment.state
-    number = int(experiment.name[7:10])
+    number = experiment.number
     device = " -device cpu" if plan.preset == "cpu" else ""
     cycle = experiment.last_loop
     if plan.human and cycle > state["cycle"]:

@@ -25,7 +25,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
     """
     plan, cycle, folder = experiment.plan, experiment.state["cycle"], fold_folder(experiment, fold)
     _put_away_earlier(experiment, fold)
-    arguments = [str(int(experiment.name[7:10])), plan.configuration, str(fold), "-tr", plan.trainer]
+    arguments = [str(experiment.number), plan.configuration, str(fold), "-tr", plan.trainer]
     arguments += ["-p", plan.plans_identifier, "-device", device]
     if _can_continue(folder, plan.experiment, cycle):
         arguments.append("--c")

@@ -11,6 +11,7 @@ import numpy as np
 from nnactive_ext.annotation.label_files import LabelFile
 from nnactive_ext.annotation.tasks import Task
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.patch import Patch, shared, triple
 from nnactive_ext.space import Space, align
 
 
@@ -41,22 +42,17 @@ def cut(file: Path, returned: LabelFile, space: Space, tasks: Sequence[Task], ig
             "(in Slicer: Segmentations > Export > reference volume; elsewhere: resample with nearest neighbour)."
         ) from None
     array = placed.turned(returned.labels)
+    held = Patch("", placed.start, triple(array.shape))
     found, outside = {}, array.copy()
     for task in tasks:
-        start = [a - p for a, p in zip(task.patch.start, placed.start, strict=True)]
-        low = [max(0, a) for a in start]
-        high = [min(n, a + s) for n, a, s in zip(array.shape, start, task.patch.size, strict=True)]
-        reached = all(a < b for a, b in zip(low, high, strict=True))
-        if not reached and returned.whole:
+        target, source = shared(task.patch, held)
+        if not array[source].size and returned.whole:
             continue
         # A .seg.nrrd is cut to what its segments cover; beyond, it says background.
         labels = np.full(task.patch.size, ignore if returned.whole else 0, array.dtype)
-        if reached:
-            source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-            target = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
-            labels[target] = array[source]
-            outside[source] = 0
-        missing = labels.size - int(np.prod([b - a for a, b in zip(low, high, strict=True)])) if returned.whole else 0
+        labels[target] = array[source]
+        outside[source] = 0
+        missing = labels.size - array[source].size if returned.whole else 0
         found[task.id] = Boxed(labels, missing, 0)
     stray = int(np.count_nonzero((outside != 0) & (outside != ignore)))
     return {name: Boxed(boxed.labels, boxed.missing, stray) for name, boxed in found.items()}

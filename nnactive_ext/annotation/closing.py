@@ -55,7 +55,7 @@ def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
     status = [status_of(ledger, book, task.id, ignore) for task in tasks]
     done, wanted = status.count("done"), math.ceil(share * len(tasks) - 1e-9)
     if done < wanted:
-        number = int(experiment.name[7:10])
+        number = experiment.number
         raise TasksOpen(
             f"Cycle {cycle} of {experiment.name}: {done} of {len(tasks)} tasks are done, {status.count('partial')} partly; "
             f"training waits for {wanted}.\nNext: nnactive_annotate export -d {number}, annotate, then nnactive_annotate "

@@ -25,6 +25,7 @@ from nnactive_ext.ensemble import Ensemble
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json, remove_temporary, replacing, write_json
+from nnactive_ext.labels import blank
 from nnactive_ext.loops import by_case
 from nnactive_ext.patch import Patch, Triple, triple
 from nnactive_ext.preprocessing import Preprocessed
@@ -94,7 +95,7 @@ def export(
                 known = (case, annotator.annotate(case, patches[case])[0])
             said = known[1][task.patch.slices]
             inside = np.where(said == ignore, predict(task.patch) if predict else 0, said)
-        labels = np.full(crop.size, ignore, np.uint8 if ignore < 255 else np.uint16)
+        labels = blank(crop.size, ignore)
         labels[box.slices] = inside
         target = folder / task.id
         _make(target)
@@ -163,7 +164,7 @@ def _safe(name: str) -> str:
 def _margin(patch: Patch, space: Space, margin_mm: float | None) -> Triple:
     if margin_mm is None:
         return patch.size
-    return triple([round(margin_mm / mm) for mm in space.spacing[::-1]])
+    return triple([round(margin_mm / mm) for mm in space.spacing_zyx])
 
 
 def _make(folder: Path) -> None:
@@ -189,7 +190,7 @@ def _pack_as_nobody_does(file: Path) -> None:
 def _write_lists(
     experiment: Experiment, cycle: int, folder: Path, views: Sequence[View], cards: Sequence[str], names: dict[str, int]
 ) -> None:
-    number = int(experiment.name[7:10])
+    number = experiment.number
     views = sorted(views, key=lambda view: view.task.number)
     write_list(views, folder, names, number, f"{experiment.name}_cycle_{cycle:03d}")
     methods = sorted({view.task.method for view in views})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.intake.metaimage import what_metaimage_hides
 from nnactive_ext.intake.names import check_name
 from nnactive_ext.intake.nifti import what_itk_hides
 from nnactive_ext.space import Space
@@ -45,7 +45,7 @@ def read_image(file: Path) -> LabelImage:
     if file.name.endswith(".nii.gz") and file.with_suffix("").exists():
         # ITK then takes the header from the one and the voxels from the other.
         raise NnActiveError(f"{file}: {file.with_suffix('').name} lies beside it. Move the one that is not meant elsewhere.")
-    problem = what_itk_hides(file) or _what_metaimage_hides(file)
+    problem = what_itk_hides(file) or what_metaimage_hides(file)
     if problem:
         raise NnActiveError(f"{problem.rstrip('.')}. {_SAVE_AGAIN}")
     try:
@@ -101,32 +101,3 @@ def _explanation(error: Exception) -> str:
         return f"damaged, cut short, or without the file that holds its voxels. {_SAVE_AGAIN}"
     last = [line.strip() for line in text.splitlines() if line.strip()][-1:]
     return f"cannot be read: {''.join(last) or type(error).__name__}. {_SAVE_AGAIN}"
-
-
-def _what_metaimage_hides(file: Path) -> str:
-    """What is wrong with a compressed .mha or .mhd: ITK takes what it could not inflate for zeros, without a word."""
-    if file.suffix not in (".mha", ".mhd"):
-        return ""
-    fields: dict[str, str] = {}
-    with open(file, "rb") as stream:
-        for line in stream:
-            key, _, value = line.decode("latin-1").partition("=")
-            fields[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":
-                break
-        data = fields.get("ElementDataFile", "")
-        if fields.get("CompressedData", "").lower() != "true" or not data:
-            return ""
-        rest = stream.read() if data == "LOCAL" else b""
-    if data != "LOCAL":
-        beside = file.parent / data
-        if not beside.is_file():
-            return ""  # ITK says so
-        rest = beside.read_bytes()
-    inflate = zlib.decompressobj(wbits=47)  # zlib or gzip, whichever the stream begins like
-    try:
-        for start in range(0, len(rest), 1 << 20):
-            inflate.decompress(rest[start : start + (1 << 20)])
-    except zlib.error as error:
-        return f"{file}: damaged: {error}"
-    return "" if inflate.eof else f"{file}: cut short"

@@ -52,10 +52,9 @@ class Ledger:
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
         event = {"event": number, "what": what, "who": who, "when": when, **facts}
         with open(file, "ab") as handle:
-            end = handle.tell()
-            whole = len(file.read_bytes().rpartition(b"\n")[0]) + 1 if end else 0
-            handle.truncate(min(whole, end) if whole > 1 else 0)  # what a killed process left of a line
-            start = handle.seek(0, os.SEEK_END)
+            written = file.read_bytes()
+            start = len(written) - len(written.rpartition(b"\n")[2])
+            handle.truncate(start)  # what a killed process left of a line
             try:
                 handle.write(json.dumps(event).encode() + b"\n")
                 handle.flush()

@@ -9,7 +9,7 @@ from typing import Any
 
 from nnactive_ext.annotation.ledger import Ledger
 from nnactive_ext.annotation.places import PLAIN, place, place_of
-from nnactive_ext.annotation.points import Point, boxes_around, read_points
+from nnactive_ext.annotation.points import Point, boxes_around, position_of, read_points, voxel_at
 from nnactive_ext.annotation.queue import tasks_of
 from nnactive_ext.budget import marked_per_class
 from nnactive_ext.errors import NnActiveError
@@ -36,7 +36,7 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     if cycle <= experiment.state["cycle"]:
         raise NnActiveError(
             f"{experiment.name}: no cycle is open for annotation, and points add to the one that is. Query first: "
-            f"nnactive_query -d {int(experiment.name[7:10])}"
+            f"nnactive_query -d {experiment.number}"
         )
     tasks = [task for c in range(cycle + 1) for task in tasks_of(experiment, c)]  # which says so if a loop file is damaged
     plan = experiment.plan
@@ -61,12 +61,7 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     chosen = [task.patch for task in tasks]
     boxes = boxes_around(points, spaces, sizes, on_disk)
     for point, (patch, label) in zip(points, boxes, strict=True):
-        index = spaces[point.case].to_index(point.position or on_disk[point.case].to_world(point.index or (0, 0, 0)))
-        voxel = Patch(
-            point.case,
-            triple([min(max(round(i), 0), n - 1) for i, n in zip(index, spaces[point.case].shape, strict=True)]),
-            (1, 1, 1),
-        )
+        voxel = Patch(point.case, voxel_at(position_of(point, on_disk[point.case]), spaces[point.case]), (1, 1, 1))
         mark = (point.case, label, voxel.start)
         if voxel.overlaps_any(chosen):
             covered.append(point)

@@ -34,9 +34,3 @@ def world(values: Sequence[float], ras: bool) -> Vector:
     """Coordinates in LPS, or in RAS, as a world position."""
     x, y, z = (float(value) for value in values)
     return (-x, -y, z) if ras else (x, y, z)
-
-
-def some(names: Collection[str]) -> str:
-    """A few of them, for messages."""
-    shown = list(names)[:8]
-    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")

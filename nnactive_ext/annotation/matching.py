@@ -10,6 +10,7 @@ from nnactive_ext.annotation.label_files import ENDINGS
 from nnactive_ext.annotation.tasks import Task
 from nnactive_ext.annotation.viewers import mitk
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.intake.names import longest_beginning
 
 NO_ANSWERS = ("image_", mitk.START, ".")
 """How the names of exported files begin that are no answers: image crops, what MITK starts from."""
@@ -34,10 +35,11 @@ def match(file: Path, tasks: Sequence[Task], cases: Iterable[str]) -> tuple[list
     ``cases`` are all there are, also those without tasks: ``liver_1_late`` is not ``liver_1`` either.
     """
     stem = _stem(file.name) or file.name
-    named = [task for task in tasks if _begins(stem, task.id)]
-    if named:
-        return [max(named, key=lambda task: len(task.id))], False
-    longest = max((case for case in cases if _begins(stem, case)), key=len, default=None)
+    ids = {task.id: task for task in tasks}
+    named = longest_beginning(stem, ids)
+    if named is not None:
+        return [ids[named]], False
+    longest = longest_beginning(stem, cases)
     found = [task for task in tasks if task.patch.case == longest]
     return found, bool(found)
 
@@ -50,7 +52,3 @@ def _is_ours(name: str) -> bool:
 def _stem(name: str) -> str | None:
     ending = max((e for e in ENDINGS if name.lower().endswith(e)), key=len, default=None)
     return None if ending is None else name[: -len(ending)]
-
-
-def _begins(stem: str, name: str) -> bool:
-    return stem == name or (stem.startswith(name) and not stem[len(name)].isalnum())

@@ -37,7 +37,7 @@ def place(file: Path, reader: str) -> tuple[Space, dict[str, Any]]:
         code = sitk.DICOMOrientImageFilter_GetOrientationFromDirectionCosines(space.direction)
         space, stuff = reoriented(space), {"original_orientation": code}
     stuff |= {"spacing": space.spacing, "origin": space.origin, "direction": space.direction}
-    return space, {"sitk_stuff": stuff, "spacing": list(space.spacing[::-1])}
+    return space, {"sitk_stuff": stuff, "spacing": list(space.spacing_zyx)}
 
 
 def _geometry(header: Any) -> tuple:

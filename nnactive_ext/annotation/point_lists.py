@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nnactive_ext.annotation.marks import Point, matching, some, world
+from nnactive_ext.annotation.marks import Point, matching, world
 from nnactive_ext.files import read_json
+from nnactive_ext.intake.names import longest_beginning
+from nnactive_ext.intake.problems import listed
 
 _SYSTEMS = {"LPS": "LPS", "RAS": "RAS", "1": "LPS", "0": "RAS"}
 """Coordinate systems, also by the numbers that early versions of Slicer wrote for them."""
@@ -24,7 +26,7 @@ def read_point_list(file: Path, cases: Collection[str], names: Collection[str]) 
     if not isinstance(lists, list) or not all(isinstance(markup, dict) for markup in lists):
         yield f"{file}: not a file of 3D Slicer's markups. Save the point list as .mrk.json."
         return
-    named_after = _case_of_file(re.sub(r"(\.mrk)?\.json$", "", file.name, flags=re.IGNORECASE), cases)
+    named_after = longest_beginning(re.sub(r"(\.mrk)?\.json$", "", file.name, flags=re.IGNORECASE), cases)
     number = 0
     for markup in lists:
         title = str(markup.get("name") or "")
@@ -34,7 +36,8 @@ def read_point_list(file: Path, cases: Collection[str], names: Collection[str]) 
         if markup.get("type") != "Fiducial":  # what Slicer's users know as a Point List
             yield f"{called}: it is a {markup.get('type')}; only point lists are read. Delete it there, and save again."
         elif case is None:
-            yield f"{called}: no case has the file's or the list's name. Call the file CASE.mrk.json; cases: {some(cases)}."
+            which = f"Call the file CASE.mrk.json; cases: {listed(cases, 8)}."
+            yield f"{called}: no case has the file's or the list's name. {which}"
         elif title in cases and title != case:
             yield f"{called}: the list has the name of one case, the file that of another ({case}). Rename one of them."
         elif system is None:
@@ -68,14 +71,8 @@ def _point(point: Mapping[str, Any], where: str, case: str, title: str, ras: boo
             return Point(case, found[0], world(given, ras), None, where)
     return (
         f"{where}: its label {label!r} is no class, nor is its description or its list's name {title!r}. Name the point or "
-        f"the list after one: {some(names)}."
+        f"the list after one: {listed(names, 8)}."
     )
-
-
-def _case_of_file(stem: str, cases: Collection[str]) -> str | None:
-    """The longest case name that ``stem`` is or begins with; liver_10 does not begin with liver_1."""
-    fitting = [case for case in cases if stem.startswith(case) and not stem[len(case) : len(case) + 1].isalnum()]
-    return max(fitting, key=len, default=None)
 
 
 def _in_mm(units: Any) -> bool:

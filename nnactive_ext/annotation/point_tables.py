@@ -8,8 +8,9 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from nnactive_ext.annotation.marks import Point, matching, some, world
+from nnactive_ext.annotation.marks import Point, matching, world
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.intake.problems import listed
 
 _TRIPLES = {"lps": ("x_lps", "y_lps", "z_lps"), "ras": ("x_ras", "y_ras", "z_ras"), "ijk": ("i", "j", "k")}
 _CHOICES = "x_lps,y_lps,z_lps or x_ras,y_ras,z_ras (mm), or i,j,k (voxels along x, y, z, counted from 0)"
@@ -46,9 +47,9 @@ def read_point_table(file: Path, cases: Collection[str], names: Collection[str])
             if not math.isfinite(value)
         ]
         if entry["case"] not in cases:
-            problems.append(f"there is no case {entry['case']!r}. Cases: {some(cases)}.")
+            problems.append(f"there is no case {entry['case']!r}. Cases: {listed(cases, 8)}.")
         if len(labels) != 1:
-            problems.append(f"there is no class {entry['class']!r}. Classes: {some(names)}.")
+            problems.append(f"there is no class {entry['class']!r}. Classes: {listed(names, 8)}.")
         yield from (f"{where}: {problem}" for problem in problems)
         if not problems:
             x, y, z = coordinates

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from nnactive_ext.annotation.marks import Point
 from nnactive_ext.annotation.point_lists import read_point_list
 from nnactive_ext.annotation.point_tables import read_point_table
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch, Triple, centred
+from nnactive_ext.intake.problems import refuse
+from nnactive_ext.patch import Patch, Triple, centred, triple
 from nnactive_ext.space import Space, Vector
 
 __all__ = ["Point", "boxes_around", "read_points"]
 _READERS = {".json": read_point_list, ".csv": read_point_table, ".tsv": read_point_table}
-_SHOWN = 20
-"""Problems told in one message; a table in which every line is wrong says so with fewer."""
 
 
 def read_points(file: Path, cases: Collection[str], names: Collection[str]) -> list[Point]:
@@ -31,7 +30,7 @@ def read_points(file: Path, cases: Collection[str], names: Collection[str]) -> l
     if reader is None:
         raise NnActiveError(f"{file}: points are read from .mrk.json (3D Slicer's point lists), .csv and .tsv. Save it so.")
     found = list(reader(file, cases, names))
-    _complain([item for item in found if isinstance(item, str)])
+    refuse([item for item in found if isinstance(item, str)])
     if not found:
         raise NnActiveError(f"{file}: there is no point in it. Mark at least one, and save again.")
     return [item for item in found if isinstance(item, Point)]
@@ -51,26 +50,28 @@ def boxes_around(
     boxes, problems = [], []
     for point in points:
         space, file = spaces[point.case], (files or spaces)[point.case]
-        position = point.position or file.to_world(_given(point.index))
+        position = position_of(point, file)
         index = space.to_index(position)
         # The image ends half a voxel beyond its last centres; a thousandth is for coordinates that were rounded.
         if all(-0.501 <= at <= n - 0.499 for at, n in zip(index, space.shape, strict=True)):
-            centre = [min(max(math.floor(at + 0.5), 0), n - 1) for at, n in zip(index, space.shape, strict=True)]
-            boxes.append((centred(point.case, centre, sizes[point.case], space.shape), point.label))
+            boxes.append((centred(point.case, voxel_at(position, space), sizes[point.case], space.shape), point.label))
         else:
             at, shape = ", ".join(f"{v:.1f}" for v in file.to_index(position)[::-1]), " x ".join(map(str, file.shape[::-1]))
             hint = "Is it of another case, or LPS taken for RAS?" if point.position else "Do i,j,k count from 0?"
             problems.append(f"{point.where}: outside {point.case}, at voxel ({at}) of {shape} (x, y, z from 0). {hint}")
-    _complain(problems)
+    refuse(problems)
     return boxes
 
 
-def _given(index: Vector | None) -> Vector:
-    assert index is not None, "a point has a position or an index"
-    return index
+def position_of(point: Point, file: Space) -> Vector:
+    """Where a point is in world; ``file``: the space of its image's file, which an index counts in."""
+    if point.position is not None:
+        return point.position
+    assert point.index is not None, "a point has a position or an index"
+    return file.to_world(point.index)
 
 
-def _complain(problems: Sequence[str]) -> None:
-    if problems:
-        more = [f"... and {len(problems) - _SHOWN} more."] if len(problems) > _SHOWN else []
-        raise NnActiveError("\n".join([*problems[:_SHOWN], *more]))
+def voxel_at(position: Vector, space: Space) -> Triple:
+    """The voxel (z, y, x) nearest to a position in world."""
+    nearest = [math.floor(at + 0.5) for at in space.to_index(position)]
+    return triple([min(max(i, 0), n - 1) for i, n in zip(nearest, space.shape, strict=True)])

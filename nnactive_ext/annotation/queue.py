@@ -41,7 +41,5 @@ def find_task(experiment: Experiment, name: str) -> Task:
     """A task by its id, or by the beginning of it that no other has (``c001_003``)."""
     found = [task for task in all_tasks(experiment) if task.id == name or task.id.startswith(f"{name}_")]
     if len(found) != 1:
-        raise NnActiveError(
-            f"{experiment.name} has no task {name!r}. nnactive_status -d {int(experiment.name[7:10])} lists them."
-        )
+        raise NnActiveError(f"{experiment.name} has no task {name!r}. nnactive_status -d {experiment.number} lists them.")
     return found[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,25 @@ class Offer:
     untouched: bool
 
 
+@dataclass(frozen=True)
+class _Desk:
+    """What is asked of every file: the ledger, its events and answers, and all exports, as they were when receiving began
+    (a task's offers are decided together, so nothing that is taken meanwhile matters to another)."""
+
+    experiment: Experiment
+    ledger: Ledger
+    events: Sequence[Mapping[str, Any]]
+    book: Book
+    tasks: Sequence[Task]
+    sent: Mapping[str, Sequence[str]]
+    who: str
+    unchanged: bool
+
+    @property
+    def ignore(self) -> int:
+        return self.experiment.dataset.labels.ignore
+
+
 def receive(
     experiment: Experiment, paths: Sequence[Path], who: str, only: Task | None = None, unchanged: bool = False
 ) -> list[Received]:
@@ -61,7 +81,10 @@ def receive(
     ``only``: the task that they answer, whatever their names. ``unchanged``: take files that nobody has saved since they
     were exported, and boxes without any label in files of whole images: the prediction is right, there is nothing in them.
     """
-    tasks, book = all_tasks(experiment), Book.of(Ledger(experiment.annotation))
+    ledger = Ledger(experiment.annotation)
+    events = list(ledger.events())
+    tasks, sent = all_tasks(experiment), exported(experiment)
+    desk = _Desk(experiment, ledger, events, Book.of(ledger), tasks, sent, who, unchanged)
     results: list[Received] = []
     offers: dict[str, list[Offer]] = {}
     # All of them first: a path that does not exist changes nothing.
@@ -69,27 +92,26 @@ def receive(
         if not found:
             results.append(Received(path, None, False, "no label file is in this folder", refused=True))
         for file in found:
-            for item in _read(experiment, file, tasks, book, who, only, in_folder=path.is_dir()):
+            for item in _read(desk, file, only, in_folder=path.is_dir()):
                 if isinstance(item, Received):
                     results.append(item)
                 else:
                     offers.setdefault(item.task.id, []).append(item)
     for offered in offers.values():
-        results += _decide(experiment, offered, who, unchanged)
+        results += _decide(desk, offered)
     return results
 
 
-def _read(
-    experiment: Experiment, file: Path, tasks: Sequence[Task], book: Book, who: str, only: Task | None, in_folder: bool
-) -> Iterator[Received | Offer]:
+def _read(desk: _Desk, file: Path, only: Task | None, in_folder: bool) -> Iterator[Received | Offer]:
     """What a file offers to the tasks that it may answer, or why it offers nothing."""
+    experiment = desk.experiment
     known = [*experiment.plan.pool, *experiment.plan.dropped]
-    matched, by_case = ([only], False) if only else match(file, tasks, known)
+    matched, by_case = ([only], False) if only else match(file, desk.tasks, known)
     if by_case:
-        matched = [task for task in matched if _may_answer(experiment, file, task, book, who)]
+        matched = [task for task in matched if _may_answer(desk, file, task)]
     if not matched:
         text = "no task is called like it, nor a case that has open tasks; "
-        text += f"{_examples(tasks)}Name it so, or say which with -task."
+        text += f"{_examples(desk.tasks)}Name it so, or say which with -task."
         yield Received(file, None, False, text, refused=not in_folder)
         return
     labels = experiment.dataset.labels
@@ -102,36 +124,35 @@ def _read(
     except NnActiveError as error:
         yield Received(file, matched[0], False, str(error).removeprefix(f"{file}: "), refused=True)
         return
-    checksum, sent = sha256(file), exported(experiment)
+    checksum = sha256(file)
     if not boxes:
         where = f"of the {len(matched)} open boxes of {matched[0].patch.case}" if by_case else "of the task's box"
         yield Received(file, matched[0], False, f"it holds no voxel {where}", refused=True)
     for task in matched:
         if task.id in boxes:
-            untouched = checksum in sent.get(task.id, [])
+            untouched = checksum in desk.sent.get(task.id, [])
             facts = (checksum, space, returned.by_name, returned.whole, by_case, in_folder, untouched)
             yield Offer(file, task, boxes[task.id], *facts)
 
 
-def _may_answer(experiment: Experiment, file: Path, task: Task, book: Book, who: str) -> bool:
+def _may_answer(desk: _Desk, file: Path, task: Task) -> bool:
     """Whether a file of a whole image may: what somebody answered in another file it may hold by accident only."""
-    answers = book.answers.get(task.id, [])
-    mine = [answer for answer in answers if answer.who == who]
+    answers = desk.book.answers.get(task.id, [])
+    mine = [answer for answer in answers if answer.who == desk.who]
     if mine:
         return Path(mine[-1].file).name == file.name
-    return not answers or task.cycle > experiment.state["cycle"]
+    return not answers or task.cycle > desk.experiment.state["cycle"]
 
 
-def _decide(experiment: Experiment, offers: Sequence[Offer], who: str, unchanged: bool) -> Iterator[Received]:
+def _decide(desk: _Desk, offers: Sequence[Offer]) -> Iterator[Received]:
     """What becomes of all files that are offered for one task. Which of them was saved last is not asked: copying a folder
     may change that."""
-    ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
     task = offers[0].task
-    current = next((a for a in Book.of(ledger).answers.get(task.id, []) if a.who == who), None)
-    lost = current is not None and _is_lost(ledger, current)
+    current = next((a for a in desk.book.answers.get(task.id, []) if a.who == desk.who), None)
+    lost = current is not None and _is_lost(desk.ledger, current)
     good: list[Offer] = []
     for offer in offers:
-        text = _objection(offer, ignore, unchanged)
+        text = _objection(offer, desk.ignore, desk.unchanged)
         if text:
             refused = not offer.in_folder and not offer.by_case
             yield Received(offer.file, task, False, text, refused=refused)
@@ -144,10 +165,10 @@ def _decide(experiment: Experiment, offers: Sequence[Offer], who: str, unchanged
     chosen = touched or fallback
     for offer in untouched:
         if offer not in chosen:
-            yield Received(offer.file, task, False, f"not saved since it was exported; {who} answered in another file")
+            yield Received(offer.file, task, False, f"not saved since it was exported; {desk.who} answered in another file")
     if not chosen:
         return
-    handed_in, taken_back = _before(ledger, task, who)
+    handed_in, taken_back = _before(desk, task)
     named = [offer for offer in chosen if not offer.in_folder]
     if named:
         chosen = named[-1:]
@@ -168,7 +189,7 @@ def _decide(experiment: Experiment, offers: Sequence[Offer], who: str, unchanged
         text = f"{files} answer it differently. Import the right one by its name"
         yield Received(chosen[0].file.parent, task, False, text, refused=True)
         return
-    yield _take(experiment, ledger, chosen[-1], who, None if lost else current)
+    yield _take(desk, chosen[-1], None if lost else current)
 
 
 def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
@@ -190,11 +211,11 @@ def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
     return ""
 
 
-def _take(experiment: Experiment, ledger: Ledger, offer: Offer, who: str, current: Answer | None) -> Received:
-    if current is not None and np.array_equal(ledger.read_answer(current.place), offer.boxed.labels):
-        return Received(offer.file, offer.task, False, f"handed in by {who} before")
-    _keep(experiment, ledger, offer, who)
-    labels = experiment.dataset.labels
+def _take(desk: _Desk, offer: Offer, current: Answer | None) -> Received:
+    if current is not None and np.array_equal(desk.ledger.read_answer(current.place), offer.boxed.labels):
+        return Received(offer.file, offer.task, False, f"handed in by {desk.who} before")
+    _keep(desk, offer)
+    labels = desk.experiment.dataset.labels
     instead = f" (instead of the answer of {current.when})" if current else ""
     return Received(offer.file, offer.task, True, describe(offer.boxed, labels.ignore, labels.foreground) + instead)
 
@@ -208,13 +229,13 @@ def _is_lost(ledger: Ledger, answer: Answer) -> bool:
     return False
 
 
-def _before(ledger: Ledger, task: Task, who: str) -> tuple[set[str], set[str]]:
-    """The sha256 of the files that ``who`` handed in for ``task``, and of those whose last answer was taken back."""
+def _before(desk: _Desk, task: Task) -> tuple[set[str], set[str]]:
+    """The sha256 of the files that the annotator handed in for ``task``, and of those whose last answer was taken back."""
     answers: dict[int, str] = {}
     handed_in: set[str] = set()
     taken_back: set[str] = set()
-    for event in ledger.events():
-        if event.get("task") == task.id and event["who"] == who:
+    for event in desk.events:
+        if event.get("task") == task.id and event["who"] == desk.who:
             if event["what"] == "answer":
                 answers[event["event"]] = event["sha256"]
                 handed_in.add(event["sha256"])
@@ -224,8 +245,9 @@ def _before(ledger: Ledger, task: Task, who: str) -> tuple[set[str], set[str]]:
     return handed_in, taken_back
 
 
-def _keep(experiment: Experiment, ledger: Ledger, offer: Offer, who: str) -> None:
+def _keep(desk: _Desk, offer: Offer) -> None:
     """The file and the box first, the ledger's line last: a kill before it leaves files that nothing refers to."""
+    experiment, ledger = desk.experiment, desk.ledger
     file, task, boxed = offer.file, offer.task, offer.boxed
     received, checksum = ledger.keep(file)
     place = ledger.write_answer(task.id, checksum, boxed.labels, offer.space.crop(task.patch))
@@ -235,14 +257,14 @@ def _keep(experiment: Experiment, ledger: Ledger, offer: Offer, who: str) -> Non
         corrections.note(experiment, [task.patch.case])
     ledger.add(
         "answer",
-        who,
+        desk.who,
         task=task.id,
         file=str(file.resolve()),
         received=received,
         sha256=checksum,
         place=place,
         voxels=int(boxed.labels.size),
-        unsure=int(np.count_nonzero(boxed.labels == experiment.dataset.labels.ignore)),
+        unsure=int(np.count_nonzero(boxed.labels == desk.ignore)),
         missing=boxed.missing,
         outside=boxed.outside,
         by_name=offer.by_name,

@@ -11,6 +11,7 @@ from nnactive_ext.annotation.ledger import Ledger
 from nnactive_ext.annotation.marking import MARKED
 from nnactive_ext.annotation.tasks import Task
 from nnactive_ext.labels import count_voxels
+from nnactive_ext.patch import shared
 
 KINDS = ("open", "partial", "done")
 
@@ -46,16 +47,8 @@ def voxels_per_class(
         for number, (task, answer) in enumerate(answered):
             said = answer.copy()
             for later, other in answered[number + 1 :]:
-                mine, theirs = _shared(task, later)
+                mine, theirs = shared(task.patch, later.patch)
                 said[mine] = np.where(other[theirs] == ignore, said[mine], ignore)
             for value, voxels in count_voxels(said, ignore).items():
                 found[task.cycle][names[value]] += voxels
     return found
-
-
-def _shared(one: Task, other: Task) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The voxels that two boxes of a case share, in each; empty where they share none."""
-    low = np.maximum(one.patch.start, other.patch.start)
-    high = np.maximum(low, np.minimum(one.patch.stop, other.patch.stop))
-    pairs = [[slice(a - s, b - s) for a, b, s in zip(low, high, p.start, strict=True)] for p in (one.patch, other.patch)]
-    return tuple(pairs[0]), tuple(pairs[1])

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnactive_ext.annotation.label_files import LabelFile, read_label_file
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.patch import Patch, shared, triple
 from nnactive_ext.space import Space, align
 
 
@@ -24,13 +25,9 @@ def laid(file: Path, returned: LabelFile, space: Space) -> np.ndarray:
     except ValueError as error:
         raise NnActiveError(f"{file}: not the geometry of its image: {error}. Resample it to the image.") from None
     labels = placed.turned(returned.labels)
-    window = tuple(slice(-low, n - low) for low, n in zip(placed.start, space.shape, strict=True))
-    if any(w.start < 0 or w.stop > n for w, n in zip(window, labels.shape, strict=True)):
-        if returned.whole:
-            raise NnActiveError(f"{file}: covers only a part of its image. Pad it (with ignore where nothing is labelled).")
-        full = np.zeros(space.shape, labels.dtype)  # a .seg.nrrd is cut to its segments
-        inner = tuple(slice(max(0, low), low + n) for low, n in zip(placed.start, labels.shape, strict=True))
-        cut = tuple(slice(max(0, -low), n - low) for low, n in zip(placed.start, space.shape, strict=True))
-        full[inner] = labels[cut]
-        return full
-    return np.ascontiguousarray(labels[window])
+    target, source = shared(Patch("", (0, 0, 0), space.shape), Patch("", placed.start, triple(labels.shape)))
+    if returned.whole and labels[source].shape != space.shape:
+        raise NnActiveError(f"{file}: covers only a part of its image. Pad it (with ignore where nothing is labelled).")
+    full = np.zeros(space.shape, labels.dtype)  # a .seg.nrrd is cut to its segments: beyond, it says background
+    full[target] = labels[source]
+    return full

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
@@ -53,3 +54,9 @@ def check_name(file: Path) -> None:
         raise NnActiveError(
             f"{shown}: a name with letters in an old encoding (not UTF-8), which ITK cannot open. Rename it."
         ) from None
+
+
+def longest_beginning(stem: str, names: Iterable[str]) -> str | None:
+    """The longest of ``names`` that ``stem`` is or begins with; liver_10 does not begin with liver_1."""
+    fitting = [name for name in names if stem.startswith(name) and not stem[len(name) : len(name) + 1].isalnum()]
+    return max(fitting, key=len, default=None)

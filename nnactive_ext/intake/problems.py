@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import islice
 
 from nnactive_ext.errors import NnActiveError
 
 SHOWN = 20
 
 
-def refuse(problems: Sequence[str], remedy: str) -> None:
+def refuse(problems: Sequence[str], remedy: str = "") -> None:
     """Raise one :class:`NnActiveError` with the first of ``problems``, how many more there are, and what to do; nothing
     happens if there are none."""
     if problems:
         more = [f"... and {len(problems) - SHOWN} more."] if len(problems) > SHOWN else []
-        raise NnActiveError("\n".join([*problems[:SHOWN], *more, remedy]))
+        raise NnActiveError("\n".join([*problems[:SHOWN], *more, *([remedy] if remedy else [])]))
 
 
-def listed(names: Sequence[object], most: int = 5) -> str:
+def listed(names: Collection[object], most: int = 5) -> str:
     """``names`` with commas, the first few of them."""
-    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(map(str, islice(names, most))) + (f" and {len(names) - most} more" if len(names) > most else "")

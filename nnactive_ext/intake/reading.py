@@ -10,6 +10,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.intake.dicom import read_series
 from nnactive_ext.intake.found import Source
+from nnactive_ext.intake.metaimage import what_metaimage_hides
 from nnactive_ext.intake.nifti import brief, header_problem, numbers, what_itk_hides
 
 _SPACING = (1e-4, 1000.0)
@@ -41,14 +42,12 @@ def read(source: Source) -> Any:
 def _read_file(file: Path) -> Any:
     import SimpleITK as sitk
 
-    from nnactive_ext.annotation.label_images import _what_metaimage_hides
-
     if not file.is_file():
         raise NnActiveError(f"{file}: no such file{' (a broken link)' if file.is_symlink() else ''}.")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
     try:
-        hidden = what_itk_hides(file) or header_problem(file) or _what_metaimage_hides(file)
+        hidden = what_itk_hides(file) or header_problem(file) or what_metaimage_hides(file)
         if hidden:
             raise NnActiveError(hidden)
         reader.ReadImageInformation()

@@ -30,7 +30,7 @@ def read_task(path: str) -> list[Layer]:
     """
     folder = _folder(path)
     content, space, box = facts.read(folder)
-    scale = space.spacing[::-1]
+    scale = space.spacing_zyx
     layers: list[Layer] = []
     for number, image in enumerate(content["images"]):
         array = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / image["file"])))
