@@ -84,7 +84,7 @@ def measure(number: int, folds: list[int], n_cases: int, device: str, accumulato
 
 def report(rows: list[dict[str, Any]]) -> str:
     """A line for each case, and the median and the sum of all but the first, which warms things up."""
-    from nnactive_ext.report import table
+    from nnactive_ext.text_report import table
 
     def line(name: str, shape: str, seconds: dict[str, float]) -> list[str]:
         return [name, shape, *(f"{1000 * seconds[step]:.1f}" for step in STEPS), f"{100 * share(seconds):.1f} %"]

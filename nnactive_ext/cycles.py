@@ -18,7 +18,7 @@ from nnactive_ext.members import is_trained
 from nnactive_ext.progress import Progress
 from nnactive_ext.query import query_cycle
 from nnactive_ext.query_methods.base import Query
-from nnactive_ext.report import cycle_table
+from nnactive_ext.text_report import cycle_table
 from nnactive_ext.timing import Timing
 
 

@@ -15,7 +15,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loops import loop_file, read_loop
-from nnactive_ext.metrics import aggregate, dice_per_case
+from nnactive_ext.metrics.overlap import aggregate, dice_per_case
+from nnactive_ext.record import write_record
 
 
 def result_file(experiment: Experiment, cycle: int) -> Path:
@@ -52,6 +53,7 @@ def evaluate(experiment: Experiment, open_ensemble: Callable[[], Ensemble], prog
         "dice_per_case": {case: {n: _number(v) for n, v in scores.items()} for case, scores in per_case.items()},
     }
     experiment.results.mkdir(parents=True, exist_ok=True)
+    write_record(experiment)
     write_json(result_file(experiment, cycle), result)
     return result
 

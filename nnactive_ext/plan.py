@@ -30,7 +30,10 @@ class Plan:
     experiment's raw folder where possible. ``patch_size_mm`` is the query patch along (z, y, x); each case has it in
     voxels of its own spacing. ``cycles`` counts cycle 0, so ``cycles - 1`` queries are planned. ``annotator`` is
     ``"simulated"`` or ``"human"``; for the latter, training may start when this ``share`` of a cycle's tasks is done, and
-    ``expert`` is who hands in what nobody signs. ``dropped``: cases that were taken out of the pool.
+    ``expert`` is who hands in what nobody signs. ``dropped``: cases that were taken out of the pool. ``purpose`` is empty
+    for an experiment of its own, ``"start"`` for the cycle 0 that others begin with, ``"all labels"`` for one in which the
+    whole pool is annotated; ``benchmark`` is the name of the one it belongs to. ``tolerance_mm``: see
+    :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned.
     """
 
     experiment: str
@@ -57,6 +60,9 @@ class Plan:
     plans_identifier: str = "nnUNetPlans"
     processes: int = 1
     pool_foreground_voxels: int = 0
+    tolerance_mm: float = 0.0
+    purpose: str = ""
+    benchmark: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[tuple[str, str, str], ...] = ()
     changes: tuple[Mapping[str, Any], ...] = ()

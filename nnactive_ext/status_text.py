@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnactive_ext.annotation.tallies import KINDS
-from nnactive_ext.report import table
+from nnactive_ext.text_report import table
 
 
 def status_text(found: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.loops import by_case
 from nnactive_ext.query import query_cycle
-from nnactive_ext.report import final_report
+from nnactive_ext.text_report import final_report
 from nnactive_ext.timing import STEPS, seconds_per_step
 
 quiet = {"progress": False, "say": lambda text: None}

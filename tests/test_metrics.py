@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nnactive_ext import metrics
-from nnactive_ext.metrics import aggregate, aubc, dice_per_case
+from nnactive_ext.metrics import overlap, trajectory
+from nnactive_ext.metrics.overlap import aggregate, dice_per_case
+from nnactive_ext.metrics.trajectory import aubc
 
 SHAPE = (2, 3, 2)
 CLASSES = {"one": 1, "two": 2, "both": (1, 2), "far": 7}
@@ -140,7 +141,8 @@ def test_aubc_refuses(budgets, values):
         aubc(budgets, values)
 
 
-def test_examples_in_docstrings():
-    results = doctest.testmod(metrics)
+@pytest.mark.parametrize("module", [overlap, trajectory])
+def test_examples_in_docstrings(module):
+    results = doctest.testmod(module)
     assert results.attempted > 0
     assert results.failed == 0

@@ -112,7 +112,7 @@ def test_two_cycles_with_real_training(hospital, tmp_path, capsys):
     import SimpleITK as sitk
 
     from nnactive_ext.ensemble import NnUNetEnsemble
-    from nnactive_ext.metrics import dice_per_case
+    from nnactive_ext.metrics.overlap import dice_per_case
 
     case = next(iter(experiment.dataset.cases.values()))
     predicted = NnUNetEnsemble(experiment, experiment.folds(), "cpu").segment(case)

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from nnactive_ext.annotation.ledger import Ledger
-from nnactive_ext.metrics import dice_per_case
+from nnactive_ext.metrics.overlap import dice_per_case
 
 RULES = ("latest", "first", "consensus")
 """``latest``: the last annotator who answered or corrected; ``first``: who answered first; ``consensus``: all of them, and

@@ -100,7 +100,7 @@ def _simulation(options: argparse.Namespace) -> None:
     from nnactive_ext.dataset import find_dataset
     from nnactive_ext.loops import read_loop
     from nnactive_ext.planning import decide
-    from nnactive_ext.report import plan_table
+    from nnactive_ext.text_report import plan_table
 
     if options.labels or options.label_maps or options.pattern or options.channels:
         raise NnActiveError("--labels, -channels, -pattern and -label_maps are for a folder of images: give it with -i.")
@@ -120,9 +120,9 @@ def _rollout(options: argparse.Namespace) -> None:
     from nnactive_ext.intake.find import find_cases
     from nnactive_ext.intake.inspect import inspect
     from nnactive_ext.parallel import default_processes
-    from nnactive_ext.report import plan_table
     from nnactive_ext.rollout import RolloutWishes, check_wishes, decide_rollout, label_names
     from nnactive_ext.status import next_step
+    from nnactive_ext.text_report import plan_table
 
     if not options.labels:
         raise NnActiveError("--labels: name the structures to be labelled, e.g. --labels liver tumour")

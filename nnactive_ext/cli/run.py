@@ -38,7 +38,7 @@ def _run(options: argparse.Namespace) -> None:
     from nnactive_ext.ensemble import NnUNetEnsemble
     from nnactive_ext.evaluation import read_results
     from nnactive_ext.experiment import Experiment
-    from nnactive_ext.report import final_report
+    from nnactive_ext.text_report import final_report
     from nnactive_ext.training import train_member
 
     experiment = Experiment.find(options.d)

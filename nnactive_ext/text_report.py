@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nnactive_ext.evaluation import read_results
 from nnactive_ext.experiment import Experiment
-from nnactive_ext.metrics import aubc
+from nnactive_ext.metrics.trajectory import aubc
 from nnactive_ext.timing import STEPS, seconds_per_step
 
 

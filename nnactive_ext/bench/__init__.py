@@ -1,0 +1,1 @@
+"""Benchmarks: one small file of datasets, label regimes, patch sizes, methods and seeds, run as many experiments."""

@@ -1,0 +1,1 @@
+"""Comparison of query methods over experiments: trajectories, checks, tables, figures."""

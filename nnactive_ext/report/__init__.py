@@ -1,0 +1,1 @@
+"""The report of one experiment: one HTML file that says how good it is, how it got there, and what to do next."""
