@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from nnactive_ext.annotate import write_labels
 from nnactive_ext.dataset import Dataset, existing_names, nnunet_folder
+from nnactive_ext.environment import FOLDERS
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment import INCOMPLETE, Experiment
 from nnactive_ext.files import write_json
 from nnactive_ext.loops import entry, loop_file, read_loop, write_loop
-from nnactive_ext.plan import PLAN_FILE, Plan
+from nnactive_ext.patch import Patch
+from nnactive_ext.plan import ALL_LABELS, PLAN_FILE, Plan
 from nnactive_ext.pool import pool_cases, request_for
 from nnactive_ext.prepare import prepare
 from nnactive_ext.query_methods.base import Query, ScoredPatch
@@ -24,7 +26,7 @@ from nnactive_ext.query_methods.starting_budget import starting_budget
 def check_number(number: int) -> None:
     """A dataset number in use is an error; what a killed ``nnactive_plan`` left behind is removed."""
     for name in existing_names(number):
-        folders = [nnunet_folder(variable) / name for variable in ("nnUNet_raw", "nnUNet_preprocessed")]
+        folders = [nnunet_folder(variable) / name for variable in FOLDERS]
         # The plan is written when all else is: with it, only the removal of the marks was interrupted.
         if any((folder / INCOMPLETE).is_file() for folder in folders) and not (folders[0] / PLAN_FILE).is_file():
             for folder in folders:
@@ -45,13 +47,16 @@ def create(
 ) -> tuple[Experiment, tuple[str, ...]]:
     """Make the experiment; returns it with warnings. Whatever goes wrong, nothing is left behind.
 
-    ``start_from``: a loop file whose patches are the starting budget, instead of drawing them.
+    ``start_from``: a loop file whose patches are the starting budget, instead of drawing them. With all labels, whole
+    images are.
     """
     experiment = Experiment(plan.dataset, plan)
     ending = source.file_ending
     with new_folders(experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name):
         _write_dataset_json(experiment, plan, source)
-        if start_from:
+        if plan.purpose == ALL_LABELS:
+            start = _given(plan.whole_images())
+        elif start_from:
             start = _start_from(start_from, plan, ending)
         else:
             start = starting_budget(pool_cases(experiment, references=True), request_for(experiment, plan.starting_budget, -1))
@@ -115,4 +120,8 @@ def _write_dataset_json(experiment: Experiment, plan: Plan, source: Dataset) -> 
 def _start_from(file: Path, plan: Plan, ending: str) -> Query:
     patches = read_loop(file, ending)
     plan.check(patches, file)
+    return _given(patches)
+
+
+def _given(patches: Sequence[Patch]) -> Query:
     return Query(tuple(ScoredPatch(patch, 0.0, 0.0, "given") for patch in patches))

@@ -60,10 +60,9 @@ def run_cycles(
                 with timing.of("train"):
                     tools.train(experiment, fold)
         if not result_file(experiment, cycle).is_file():
-            if plan.test:
-                steps.next(cycle, "evaluating the test set")
+            steps.next(cycle, "evaluating the test set" if plan.test else "evaluating by cross-validation")
             with timing.of("evaluate"):
-                evaluate(experiment, partial(tools.open_ensemble, experiment, folds), progress)
+                evaluate(experiment, partial(tools.open_ensemble, experiment), folds, progress)
             say(cycle_table(experiment))
         if cycle >= plan.cycles - 1:
             return

@@ -13,7 +13,7 @@ from nnactive_ext.files import read_json, write_json
 STATE = "nnactive_state.json"
 """In the preprocessed dataset folder: the experiment and the cycle whose labels lie there, written when all of them do."""
 MEMBER = "nnactive_member.json"
-"""In a fold's results folder: the state its training started from, and whether the training finished."""
+"""In a fold's results folder: the state its training started from, on which cases, and whether the training finished."""
 
 LOCK = ".nnactive_training.lock"
 """In a fold's results folder: held by the process that trains it."""
@@ -45,13 +45,27 @@ def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued
                 f"{fold_folder}: this training belongs to cycle {mark.get('cycle', 'unknown')}, but the labels are those "
                 f"of cycle {state['cycle']}. Train it anew, without --c."
             )
+        # The folds may have changed since, as the labels did.
+        seen = {*mark.get("cases", ()), *_training_cases(fold_folder, state_file.parent)}
+        write_json(fold_folder / MEMBER, {**mark, "cases": sorted(seen)})
         return lock
     for name in CHECKPOINTS:
         (fold_folder / name).unlink(missing_ok=True)
     # The number of the training lets results computed with a member be recognised as outdated by the next one.
     mark = {"experiment": state["experiment"], "cycle": state["cycle"], "training": uuid.uuid4().hex}
-    write_json(fold_folder / MEMBER, {**mark, "finished": False})
+    cases = sorted(_training_cases(fold_folder, state_file.parent))
+    write_json(fold_folder / MEMBER, {**mark, "finished": False, "cases": cases})
     return lock
+
+
+def _training_cases(fold_folder: Path, preprocessed_folder: Path) -> list[str]:
+    """What nnU-Net trains the fold on, as ``splits_final.json`` says now: all cases where it is not about this fold,
+    none where there is no such file yet."""
+    file, fold = preprocessed_folder / "splits_final.json", fold_folder.name.removeprefix("fold_")
+    splits = read_json(file) if file.is_file() else []
+    if fold.isdecimal() and int(fold) < len(splits):
+        return splits[int(fold)]["train"]
+    return [case for split in splits for case in (*split["train"], *split["val"])]
 
 
 def finish(fold_folder: Path | str) -> None:

@@ -12,6 +12,8 @@ from nnactive_ext.files import read_json, write_json
 from nnactive_ext.patch import Patch, Triple, clipped_size, triple
 
 PLAN_FILE = "nnactive_plan.json"
+START, ALL_LABELS = "start", "all labels"
+"""Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,10 @@ class Plan:
         """Whether cases were added to the pool after the query that wrote this loop file."""
         added = [change for change in self.changes if change["what"] == "added"]
         return any(change.get("after_loop", change["after_cycle"]) >= loop for change in added)
+
+    def whole_images(self) -> list[Patch]:
+        """One patch for each case of the pool: all of its image."""
+        return [Patch(case, (0, 0, 0), geometry.shape) for case, geometry in self.pool.items()]
 
     def check(self, patches: Sequence[Patch], file: Path) -> None:
         """Patches read from ``file`` that are not in the pool, not inside their image, or there twice are an error.

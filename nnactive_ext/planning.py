@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,9 @@ from nnactive_ext.budget import (
 from nnactive_ext.checks import Measured
 from nnactive_ext.dataset import Dataset, check_dataset_name, nnunet_folder
 from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.metrics.surface import one_voxel
 from nnactive_ext.parallel import default_processes
-from nnactive_ext.plan import Geometry, Plan
+from nnactive_ext.plan import ALL_LABELS, Geometry, Plan
 from nnactive_ext.query_methods import methods
 from nnactive_ext.randomness import generator
 
@@ -39,6 +41,7 @@ class Wishes:
     query_size: int | None = None
     starting_budget: int | None = None
     cycles: int = 5
+    tolerance_mm: float | None = None
     seed: int = 12345
     method: str = methods.DEFAULT
     method_options: Mapping[str, str] = field(default_factory=dict)
@@ -48,6 +51,7 @@ class Wishes:
     planner: str = "ExperimentPlanner"
     preset: str | None = None
     processes: int | None = None
+    all_labels: bool = False
 
 
 def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) -> Plan:
@@ -77,13 +81,22 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
     size_mm = (z, y, x)
     rows.append(("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why))
     rows.append(("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing"))
+    tolerance, why = wishes.tolerance_mm, "as asked for"
+    if tolerance is None:
+        tolerance, why = one_voxel(c.spacing for c in cases), "one voxel of the coarsest axis, in the median of the pool"
+    rows.append(("surface tolerance", f"{tolerance:.4g} mm", f"{why}; surfaces so near count as equal"))
 
     geometry = {name: Geometry(measured[name].shape, measured[name].spacing) for name in pool}
     plan = replace(
         without_budget(wishes, name, geometry, size_mm),
         test=tuple(test),
+        tolerance_mm=tolerance,
         pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
     )
+    if wishes.all_labels:
+        wishes = replace(wishes, starting_budget=len(pool), query_size=1, cycles=1)
+        plan = replace(plan, purpose=ALL_LABELS, cycles=1)
+        rows.append(("labels", "all of the pool", "what the trainer reaches when nothing is left to annotate"))
     plan = with_budget(plan, list(source.labels.foreground.values()), str(source.folder), wishes, rows)
     return replace(plan, source=_relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset))
 
@@ -95,6 +108,8 @@ def check(wishes: Wishes, name: str) -> None:
     check_dataset_name(wishes.number, name)
     if wishes.cycles < 1 or wishes.folds < 2:
         raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
+    if wishes.tolerance_mm is not None and not (math.isfinite(wishes.tolerance_mm) and wishes.tolerance_mm > 0):
+        raise NnActiveError(f"-tolerance {wishes.tolerance_mm:g}: give the tolerance of the surface distance in mm, above 0.")
     methods.get(wishes.method, **wishes.method_options)
 
 

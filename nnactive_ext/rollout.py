@@ -80,6 +80,8 @@ def check_wishes(folder: Path, wishes: Wishes, more: RolloutWishes) -> str:
     if more.expert:
         check_annotator(more.expert, "-expert")
     label_names(more.labels)
+    if wishes.tolerance_mm is not None:
+        raise NnActiveError("-tolerance is for simulations: a roll-out has no test set to measure surfaces on.")
     unknown = [name for name in more.hard if name not in more.labels]
     if unknown:
         raise NnActiveError(f"--hard {' '.join(unknown)}: not among --labels {' '.join(more.labels)}.")

@@ -1,4 +1,4 @@
-"""Dice and AUBC against values worked out by hand and against a slow, obvious version."""
+"""Dice against values worked out by hand and against a slow, obvious version."""
 
 import doctest
 import math
@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nnactive_ext.metrics import overlap, trajectory
+from nnactive_ext.metrics import overlap
 from nnactive_ext.metrics.overlap import aggregate, dice_per_case
-from nnactive_ext.metrics.trajectory import aubc
 
 SHAPE = (2, 3, 2)
 CLASSES = {"one": 1, "two": 2, "both": (1, 2), "far": 7}
@@ -109,40 +108,7 @@ def test_the_order_of_cases_does_not_matter():
     assert aggregate(cases) == aggregate(dict(reversed(cases.items())))
 
 
-def test_aubc_by_hand():
-    # Between 10 and 20 the mean is 0.5, between 20 and 40 it is 0.9: (10 * 0.5 + 20 * 0.9) / 30.
-    assert aubc([10, 20, 40], [0.2, 0.8, 1.0]) == pytest.approx(23 / 30)
-
-
-def test_aubc_of_one_cycle_is_its_value():
-    assert aubc([20], [0.3]) == 0.3
-
-
-@given(st.lists(st.integers(0, 10_000), min_size=1, max_size=8, unique=True), st.floats(0, 1))
-def test_aubc_of_a_constant_is_the_constant(budgets, value):
-    assert aubc(sorted(budgets), [value] * len(budgets)) == pytest.approx(value)
-
-
-@given(st.lists(st.tuples(st.integers(1, 50), st.floats(0, 1)), min_size=2, max_size=8))
-def test_aubc_equals_a_fine_sum(steps):
-    budgets = np.cumsum([s for s, _ in steps])
-    values = [v for _, v in steps]
-    fine = np.arange(budgets[0], budgets[-1], 0.5) + 0.25  # midpoints: exact on straight pieces
-    assert aubc(budgets, values) == pytest.approx(np.interp(fine, budgets, values).mean())
-
-
-def test_aubc_of_nan_is_nan():
-    assert math.isnan(aubc([1, 2, 3], [0.1, math.nan, 0.3]))
-
-
-@pytest.mark.parametrize(("budgets", "values"), [([], []), ([1, 2], [0.5]), ([1, 1], [0.5, 0.5]), ([2, 1], [0.5, 0.5])])
-def test_aubc_refuses(budgets, values):
-    with pytest.raises(ValueError, match="budget"):
-        aubc(budgets, values)
-
-
-@pytest.mark.parametrize("module", [overlap, trajectory])
-def test_examples_in_docstrings(module):
-    results = doctest.testmod(module)
+def test_examples_in_docstrings():
+    results = doctest.testmod(overlap)
     assert results.attempted > 0
     assert results.failed == 0

@@ -15,7 +15,7 @@ from nnactive_ext.annotation.answers import Book, labels_of, status_of
 from nnactive_ext.annotation.ledger import Ledger, sha256
 from nnactive_ext.annotation.page import card, write_page
 from nnactive_ext.annotation.places import place_of
-from nnactive_ext.annotation.prediction import predict_box
+from nnactive_ext.annotation.predictor import Predictor
 from nnactive_ext.annotation.queue import all_tasks, tasks_of
 from nnactive_ext.annotation.tasks import Task, View, cropped
 from nnactive_ext.annotation.viewers.all import write_list, write_task
@@ -28,7 +28,6 @@ from nnactive_ext.files import read_json, remove_temporary, replacing, write_jso
 from nnactive_ext.labels import blank
 from nnactive_ext.loops import by_case
 from nnactive_ext.patch import Patch, Triple, triple
-from nnactive_ext.preprocessing import Preprocessed
 from nnactive_ext.space import Space
 
 EXPORTED = "exported.json"
@@ -72,7 +71,7 @@ def export(
     book, ignore = Book.of(ledger), experiment.dataset.labels.ignore
     names = dict(sorted(experiment.dataset.labels.names.items(), key=lambda item: item[1]))
     channels = list(experiment.dataset.json["channel_names"].values())
-    predict = _Predictor(experiment, open_ensemble) if open_ensemble else None
+    predict = Predictor(experiment, open_ensemble) if open_ensemble else None
     annotator, patches = HumanAnnotator(experiment), by_case([task.patch for task in all_tasks(experiment)])
     record = exported(experiment)
     experiment.annotation.mkdir(exist_ok=True)
@@ -196,24 +195,3 @@ def _write_lists(
     methods = sorted({view.task.method for view in views})
     facts = [("experiment", experiment.name), ("cycle", str(cycle)), ("query method", ", ".join(methods))]
     write_page(folder / "index.html", cards, f"{experiment.name}, cycle {cycle}", facts, names, number)
-
-
-class _Predictor:
-    """Opens the members for the first box, and each case's preprocessed image once."""
-
-    def __init__(self, experiment: Experiment, open_ensemble: Callable[[], Ensemble]):
-        self._experiment, self._open = experiment, open_ensemble
-        self._ensemble: Ensemble | None = None
-        self._loaded: tuple = ("", None, None)
-        self._target: Preprocessed = experiment.preprocessed
-        self._window = self._target.manager()[1].patch_size
-
-    def __call__(self, patch: Patch) -> np.ndarray:
-        if self._ensemble is None:
-            self._ensemble = self._open()
-        if self._loaded[0] != patch.case:
-            self._loaded = (patch.case, *self._target.load(patch.case))
-        window = [1, *self._window][-3:] if len(self._window) == 2 else self._window
-        return predict_box(
-            self._ensemble, self._loaded[1], self._loaded[2], patch, window, self._experiment.dataset.labels.order
-        )

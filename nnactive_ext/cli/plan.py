@@ -38,7 +38,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-query_size", type=int, metavar="N", help="patches per query (default: 50 per class, if they fit)")
     made.add_argument("-starting_budget", type=int, metavar="N", help="patches before cycle 0 (default: the query size)")
     made.add_argument("-start_from", type=Path, metavar="FILE", help="take the starting budget from a loop_000.json")
+    made.add_argument(
+        "--all_labels", action="store_true", help="annotate the whole pool at once: what the trainer can reach, in one cycle"
+    )
     made.add_argument("-cycles", type=int, default=5, metavar="N", help="cycles, counting cycle 0 (default: %(default)s)")
+    made.add_argument(
+        "-tolerance", type=float, metavar="MM", help="surfaces so near count as equal (default: one voxel of the coarsest axis)"
+    )
     made.add_argument("-seed", type=int, default=12345, help="of patches and folds (default: %(default)s)")
     add_method(made, DEFAULT_METHOD)
     made.add_argument("-folds", type=int, default=5, metavar="N", help="members of the ensemble (default: %(default)s)")
@@ -104,6 +110,8 @@ def _simulation(options: argparse.Namespace) -> None:
 
     if options.labels or options.label_maps or options.pattern or options.channels:
         raise NnActiveError("--labels, -channels, -pattern and -label_maps are for a folder of images: give it with -i.")
+    if options.all_labels and (options.start_from or options.starting_budget or options.query_size):
+        raise NnActiveError("--all_labels annotates the whole pool: leave out -start_from, -starting_budget and -query_size.")
     source = find_dataset(options.d)
     starting_budget = len(read_loop(options.start_from, source.file_ending)) if options.start_from else options.starting_budget
     progress = not options.disable_progress_bar
@@ -126,8 +134,8 @@ def _rollout(options: argparse.Namespace) -> None:
 
     if not options.labels:
         raise NnActiveError("--labels: name the structures to be labelled, e.g. --labels liver tumour")
-    if options.start_from:
-        raise NnActiveError("-start_from is for simulations; mark points instead (nnactive_annotate points).")
+    if options.start_from or options.all_labels:
+        raise NnActiveError("-start_from and --all_labels are for simulations; mark points instead (nnactive_annotate points).")
     more = RolloutWishes(
         labels=options.labels,
         channels=options.channels,
@@ -164,6 +172,7 @@ def _wishes(options: argparse.Namespace, starting_budget: int | None) -> Wishes:
         query_size=options.query_size,
         starting_budget=starting_budget,
         cycles=options.cycles,
+        tolerance_mm=options.tolerance,
         seed=options.seed,
         method=method or DEFAULT_METHOD,
         method_options=method_options,
@@ -173,6 +182,7 @@ def _wishes(options: argparse.Namespace, starting_budget: int | None) -> Wishes:
         planner=options.pl,
         preset=options.preset,
         processes=options.np,
+        all_labels=options.all_labels,
     )
 
 

@@ -1,7 +1,8 @@
-"""What a trajectory (the Dice of each cycle) comes to: the area under its curve."""
+"""What a trajectory (the Dice of each cycle) comes to: its area, its end, the budget it needs for a target."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,11 +17,54 @@ def aubc(budgets: Sequence[float], values: Sequence[float]) -> float:
     >>> aubc([10, 20, 40], [0.0, 1.0, 1.0])
     0.8333333333333334
     """
+    x, y = _curve(budgets, values)
+    if len(x) == 1:
+        return float(y[0])
+    return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))
+
+
+def final(values: Sequence[float]) -> float:
+    """The value of the last cycle, which is NaN where that cycle has none; no cycle at all is a ValueError.
+
+    >>> final([0.4, 0.7, 0.6])
+    0.6
+    """
+    if not len(values):
+        raise ValueError("a trajectory without cycles has no final value")
+    return float(values[-1])
+
+
+def budget_to_target(budgets: Sequence[float], values: Sequence[float], target: float) -> float | None:
+    """Smallest budget at which the curve is at ``target`` or above, or None where no cycle gets there.
+
+    Straight lines join the cycles. A first cycle at the target or above gives its budget: what a smaller one would have
+    done is unknown. A curve that falls again later still reached the target where it first crossed it. A cycle with NaN
+    is left out, so the line joins its neighbours. Refuses budgets as :func:`aubc` does, and a NaN target (ValueError).
+
+    >>> budget_to_target([10, 20, 40], [0.25, 0.5, 0.75], 0.625)
+    30.0
+    >>> budget_to_target([10, 20, 40], [0.25, 0.5, 0.75], 0.9) is None
+    True
+    """
+    if math.isnan(target):
+        raise ValueError("the target is NaN")
+    x, y = _curve(budgets, values)
+    x, y = x[~np.isnan(y)], y[~np.isnan(y)]
+    reached = np.flatnonzero(y >= target)
+    if not len(reached):
+        return None
+    after = reached[0]
+    if after == 0 or y[after] == target:
+        return float(x[after])
+    before = after - 1
+    share = (target - y[before]) / (y[after] - y[before])
+    return float(x[before] + share * (x[after] - x[before]))
+
+
+def _curve(budgets: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(budgets, float), np.asarray(values, float)
     if x.shape != y.shape or x.ndim != 1 or not len(x):
         raise ValueError(f"one value for each budget is needed, given: {x.shape} budgets, {y.shape} values")
     if not (np.diff(x) > 0).all():
         raise ValueError(f"the budgets must increase from cycle to cycle, given: {x.tolist()}")
-    if len(x) == 1:
-        return float(y[0])
-    return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))
+    return x, y
