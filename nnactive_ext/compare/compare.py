@@ -1,0 +1,88 @@
+"""From results folders to a folder with tables, figures and a page that tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from nnactive_ext.compare.checks import check_comparable, same_world_and_members
+from nnactive_ext.compare.doubts import warnings
+from nnactive_ext.compare.names import Names
+from nnactive_ext.compare.overall import Overall, overall
+from nnactive_ext.compare.page import Comparison, page, readable_tables
+from nnactive_ext.compare.settings import Grouped, group
+from nnactive_ext.compare.summary import SettingSummary, summarise
+from nnactive_ext.compare.tidy import tidy_tables
+from nnactive_ext.compare.trajectories import read_trajectories
+from nnactive_ext.compare.writing import check_output, replacing_folder
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import write_text
+
+
+def compare(sources: Sequence[Path], output: Path, say: Callable[[str], None] = print, cycles: int | None = None) -> Path:
+    """Compare the experiments whose results folders are ``sources``; returns the page, ``output/comparison.md``.
+
+    ``cycles``: only so many of each, counting cycle 0. What is not comparable, and an ``output`` that holds other files,
+    are NnActiveErrors; then nothing is written. What is missing in an experiment is no error, and told.
+    """
+    check_output(output)
+    grouped = _grouped(sources, cycles)
+    check_comparable(grouped)
+    summaries = [summarise(setting) for setting in grouped.settings]
+    found, names, doubts = overall(summaries), Names.of(grouped.settings), warnings(grouped)
+    with replacing_folder(output) as folder:
+        figures = _draw(summaries, found, names, folder / "figures")
+        comparison = Comparison(grouped, summaries, found, names, doubts, figures)
+        _write_tables(comparison, folder / "tables")
+        write_text(folder / "comparison.md", page(comparison))
+    for doubt in doubts:
+        say(f"WARNING: {doubt}")
+    number = sum(len(setting.trajectories) for setting in grouped.settings)
+    whole = sum(len(method.seeds) for summary in summaries for method in summary.methods)
+    counts = f"{number} experiment{'s' * (number != 1)} in {len(summaries)} setting{'s' * (len(summaries) != 1)}"
+    say(f"{counts} compared, {whole} of them complete: {output / 'comparison.md'}")
+    return output / "comparison.md"
+
+
+def _grouped(sources: Sequence[Path], cycles: int | None) -> Grouped:
+    trajectories = read_trajectories(sources)
+    if cycles is not None:
+        if cycles < 1:
+            raise NnActiveError(f"-cycles {cycles}: at least 1, which is cycle 0.")
+        trajectories = [trajectory.first(cycles) for trajectory in trajectories]
+    grouped = group(trajectories)
+    if not grouped.settings:
+        others = f"{len(grouped.starts)} with only the cycle 0 of others, {len(grouped.full)} on all labels"
+        raise NnActiveError(f"There is no experiment to compare ({others}). Give those with query methods, too.")
+    settings = tuple(
+        replace(setting, full=tuple(f for f in grouped.full if same_world_and_members(f, setting.trajectories[0])))
+        for setting in grouped.settings
+    )
+    return replace(grouped, settings=settings)
+
+
+def _draw(summaries: Sequence[SettingSummary], found: Overall, names: Names, folder: Path) -> dict[str, list[str]]:
+    """All figures; setting, or "" for all of them, -> their names."""
+    # Imported late: matplotlib takes a second, which a refusal need not wait for.
+    from nnactive_ext.compare.figures_curves import class_curves, learning_curves
+    from nnactive_ext.compare.figures_foreground import foreground_curves
+    from nnactive_ext.compare.figures_overall import penalty_map, rank_diagram
+
+    folder.mkdir()
+    drawn = {
+        summary.setting.name: [draw(summary, names, folder) for draw in (learning_curves, class_curves, foreground_curves)]
+        for summary in summaries
+    }
+    drawn[""] = [penalty_map(found, names, folder)]
+    if found.several:
+        drawn[""] += [rank_diagram(ranking, names, folder) for ranking in found.rankings]
+    return {setting: [name for name in figures if name] for setting, figures in drawn.items()}
+
+
+def _write_tables(comparison: Comparison, folder: Path) -> None:
+    folder.mkdir()
+    for table in tidy_tables(comparison.summaries, comparison.overall, comparison.names):
+        write_text(folder / f"{table.name}.csv", table.csv())
+    for table in readable_tables(comparison):
+        write_text(folder / f"{table.name}.tex", table.latex())

@@ -1,0 +1,47 @@
+"""Whether a trajectory reaches as far as those it is compared with, and if not, why."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from nnactive_ext.compare.settings import Setting
+from nnactive_ext.compare.trajectories import Trajectory
+
+
+def shortcoming(trajectory: Trajectory, setting: Setting) -> str:
+    """Why its area and its end cannot be compared with others of the setting; empty where they can."""
+    budgets = trajectory.budgets
+    if not budgets:
+        gap = f", although cycle {trajectory.behind_gap[0]} is there" if trajectory.behind_gap else ""
+        return f"no cycle 0 (it failed, or has not run yet{gap})"
+    for cycle, (before, after) in enumerate(pairwise(budgets)):
+        if after <= before:
+            return f"its budget does not grow from cycle {cycle} to {cycle + 1} ({before} and {after} patches)"
+    without = [cycle for cycle, dice in enumerate(trajectory.dice) if math.isnan(dice)]
+    if without:
+        return f"no mean Dice in cycle {', '.join(map(str, without))}"
+    if budgets[0] != setting.budgets[0] or budgets[-1] != setting.budgets[-1]:
+        return _short(trajectory, setting)
+    return ""
+
+
+def _short(trajectory: Trajectory, setting: Setting) -> str:
+    budgets, furthest = trajectory.budgets, len(setting.budgets)
+    if trajectory.behind_gap:
+        return f"cycle {len(budgets)} is missing, although cycle {trajectory.behind_gap[0]} is there"
+    text = f"{len(budgets)} of {max(trajectory.planned, furthest)} cycles"
+    if trajectory.planned < furthest:
+        text += f" ({trajectory.planned} were planned)"
+    asked = int(trajectory.plan["query_size"])
+    if len(budgets) > 1 and budgets[-1] - budgets[-2] < asked and len(budgets) <= trajectory.planned:
+        text += f"; the pool was used up: {budgets[-1]} patches, the others have {setting.budgets[-1]}"
+    elif len(budgets) == furthest:
+        text += f", {budgets[0]} to {budgets[-1]} patches; the others have {setting.budgets[0]} to {setting.budgets[-1]}"
+    return text
+
+
+def comparable_dice(trajectory: Trajectory, setting: Setting) -> list[float]:
+    """The Dice of the cycles up to the first one whose budget is not that of the others, for tests cycle by cycle."""
+    pairs = list(zip(trajectory.budgets, trajectory.dice, setting.budgets, strict=False))
+    return [dice for i, (_, dice, _) in enumerate(pairs) if all(budget == common for budget, _, common in pairs[: i + 1])]

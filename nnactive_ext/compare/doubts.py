@@ -1,0 +1,101 @@
+"""What may be compared, but not without a word: warnings about versions, members, classes and changes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from nnactive_ext.compare.checks import MEMBERS, same_world_and_members
+from nnactive_ext.compare.completeness import shortcoming
+from nnactive_ext.compare.settings import Grouped, Setting
+from nnactive_ext.compare.trajectories import Trajectory
+
+_VERSIONS = ("nnactive-ext", "nnunetv2", "torch")
+
+
+def warnings(grouped: Grouped) -> list[str]:
+    """One sentence each."""
+    found = [doubt for setting in grouped.settings for doubt in _setting(setting)]
+    trainers = {repr([part(s.trajectories[0]) for part in list(MEMBERS.values())[:2]]) for s in grouped.settings}
+    if len(trainers) > 1:
+        found.append("Settings differ in trainer or folds; numbers of different settings are not of one kind.")
+    for full in grouped.full:
+        if not any(same_world_and_members(full, s.trajectories[0]) for s in grouped.settings):
+            found.append(
+                f"{full.label} has all labels and belongs to no setting: its dataset, pool, test set, trainer, folds or "
+                "network is another one."
+            )
+    return found
+
+
+def surface_tolerance(setting: Setting) -> float | None:
+    """The tolerance of the normalised surface distance in mm; None where cycles have none, or several."""
+    tolerances = _tolerances(setting)
+    return tolerances.pop() or None if len(tolerances) == 1 else None
+
+
+def _tolerances(setting: Setting) -> set[float]:
+    """Those of all cycles; 0 stands for none, as in cycles from before there were surface metrics."""
+    return {float(cycle.get("tolerance_mm") or 0) for t in setting.trajectories for cycle in t.cycles}
+
+
+def _setting(setting: Setting) -> Iterator[str]:
+    everything = (*setting.trajectories, *setting.full)
+    for package in _VERSIONS:
+        by_version = _by(everything, lambda t, p=package: (t.plan.get("versions") or {}).get(p, "unknown"))  # type: ignore[misc]
+        if len(by_version) > 1:
+            parts = [f"{version} in {_some(names)}" for version, names in sorted(by_version.items())]
+            yield f"{setting.name}: versions of {package} differ: {'; '.join(parts)}."
+    tolerances = _tolerances(setting)
+    if len(tolerances) > 1:
+        shown = ", ".join(f"{mm:g} mm" if mm else "none" for mm in sorted(tolerances))
+        yield f"{setting.name}: surface metrics are left out, for their tolerances differ: {shown}."
+    yield from _classes(setting)
+    yield from _unfinished(setting)
+    for trajectory in setting.trajectories:
+        for change in trajectory.plan.get("changes", ()):
+            if change["what"] == "seed":
+                yield (
+                    f"{setting.name}: the seed of {trajectory.name} was changed from {change['before']} to {change['after']} "
+                    f"after cycle {change['after_cycle']}."
+                )
+
+
+def _unfinished(setting: Setting) -> Iterator[str]:
+    """Trajectories that got as far as any other, and not as far as planned."""
+    short = [t for t in setting.trajectories if not shortcoming(t, setting) and len(t.cycles) < t.planned]
+    if short:
+        shown = _some([f"{t.name} has {len(t.cycles)} of {t.planned} cycles" for t in short])
+        yield f"{setting.name}: compared up to {setting.budgets[-1]} patches, which is less than planned: {shown}."
+
+
+def _classes(setting: Setting) -> Iterator[str]:
+    """Classes that are in the mean Dice of some cycles and not of others."""
+    for name in setting.classes:
+        cases = [
+            (t, i, (c.get("cases_per_class") or {}).get(name)) for t in setting.trajectories for i, c in enumerate(t.cycles)
+        ]
+        without = [(t, i) for t, i, n in cases if n == 0]
+        if without and len(without) == len(cases):
+            yield f"{setting.name}: no test case has the class {name}, and nothing predicts it; no mean contains it."
+        elif without:
+            where = _some([f"cycle {i} of {t.name}" for t, i in without])
+            yield f"{setting.name}: the mean Dice leaves out {name} in {where}, where no test case has or predicts it."
+        elif len(counts := {n for _, _, n in cases if n is not None}) > 1:
+            yield (
+                f"{setting.name}: Dice of {name} rests on {min(counts)} to {max(counts)} cases, for it is left out where "
+                "neither reference nor prediction has it."
+            )
+
+
+def _by(trajectories: Sequence[Trajectory], part: Any) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for trajectory in trajectories:
+        found[str(part(trajectory))].append(trajectory.name)
+    return found
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

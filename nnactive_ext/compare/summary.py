@@ -1,0 +1,158 @@
+"""The numbers of each method in a setting, and how many seeds each rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nnactive_ext.compare.completeness import shortcoming
+from nnactive_ext.compare.doubts import surface_tolerance
+from nnactive_ext.compare.settings import Setting
+from nnactive_ext.compare.trajectories import Trajectory
+from nnactive_ext.metrics.averages import MeanAndSpread, mean_and_spread
+from nnactive_ext.metrics.efficiency import Efficiency, foreground_efficiency
+from nnactive_ext.metrics.trajectory import aubc, budget_to_target
+
+TARGETS = (0.95, 0.99)
+"""Shares of the Dice on all labels."""
+NO_FULL = "no experiment on all labels (nnactive_plan --all_labels, or nnactive_bench)"
+NOTHING = MeanAndSpread(math.nan, math.nan, 0)
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """Numbers of the complete trajectories of one method, over seeds; Dice 0..1, distances in mm.
+
+    ``missing``: seed -> why its trajectory is not complete, or that others have it. ``curve``: per cycle the budget and the
+    Dice over the seeds in ``seeds``. ``targets``: share of the Dice on all labels -> the budget that reaches it on the
+    mean curve; None where it does not; empty without such a Dice.
+    """
+
+    method: str
+    seeds: tuple[int, ...]
+    missing: Mapping[int, str]
+    curve: tuple[tuple[int, MeanAndSpread], ...]
+    final: MeanAndSpread
+    aubc: MeanAndSpread
+    efficiency: Efficiency | None
+    targets: Mapping[float, float | None]
+    foreground_share: MeanAndSpread
+    nsd: MeanAndSpread
+    hd95: MeanAndSpread
+    infinite: int
+    """Cases and classes, over all seeds, that were missed altogether or made up: ``hd95`` leaves them out."""
+    per_class: Mapping[str, MeanAndSpread]
+
+
+@dataclass(frozen=True)
+class Full:
+    """The Dice on all labels, over seeds."""
+
+    mean_dice: MeanAndSpread
+    per_class: Mapping[str, MeanAndSpread]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SettingSummary:
+    """``full`` is None without an experiment on all labels."""
+
+    setting: Setting
+    full: Full | None
+    methods: tuple[MethodSummary, ...]
+    tolerance_mm: float | None
+
+    def get(self, method: str) -> MethodSummary | None:
+        return next((summary for summary in self.methods if summary.method == method), None)
+
+
+def summarise(setting: Setting) -> SettingSummary:
+    full = _full(setting)
+    tolerance = surface_tolerance(setting)
+    methods = tuple(_method(setting, method, full, tolerance is not None) for method in setting.methods)
+    return SettingSummary(setting, full, methods, tolerance)
+
+
+def complete(setting: Setting, method: str) -> list[Trajectory]:
+    """The trajectories of a method that reach as far as the setting's, by seed."""
+    return [trajectory for trajectory in setting.of(method) if not shortcoming(trajectory, setting)]
+
+
+def _full(setting: Setting) -> Full | None:
+    done = [t for t in setting.full if t.cycles]
+    dice = mean_and_spread([t.dice[-1] for t in done])
+    if not dice.n:
+        return None
+    return Full(dice, _per_class(done, setting.classes, "dice_per_class"), tuple(t.name for t in done))
+
+
+def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> MethodSummary:
+    there = complete(setting, method)
+    missing = {t.seed: why + _reached(t) for t in setting.of(method) if (why := shortcoming(t, setting))}
+    missing |= {seed: "no experiment" for seed in setting.seeds if seed not in {t.seed for t in setting.of(method)}}
+    curve = _curve(there)
+    share = _over_seeds(there, lambda t: t.values("foreground_share")[-1])
+    return MethodSummary(
+        method,
+        tuple(t.seed for t in there),
+        dict(sorted(missing.items())),
+        curve,
+        _over_seeds(there, lambda t: t.dice[-1]),
+        _over_seeds(there, lambda t: aubc(t.budgets, t.dice)),
+        _efficiency(there, full),
+        _targets(curve, full),
+        share,
+        _over_seeds(there, lambda t: _over_classes(t, "nsd_per_class")) if surface else NOTHING,
+        _over_seeds(there, lambda t: _over_classes(t, "hd95_per_class")) if surface else NOTHING,
+        sum(_infinite(t) for t in there) if surface else 0,
+        _per_class(there, setting.classes, "dice_per_class"),
+    )
+
+
+def _curve(trajectories: Sequence[Trajectory]) -> tuple[tuple[int, MeanAndSpread], ...]:
+    """Mean over seeds of the cycles; only where all seeds have the same budgets, as those of a simulation do."""
+    if len({tuple(t.budgets) for t in trajectories}) != 1:
+        return ()
+    budgets = trajectories[0].budgets
+    return tuple((b, mean_and_spread([t.dice[i] for t in trajectories])) for i, b in enumerate(budgets))
+
+
+def _reached(trajectory: Trajectory) -> str:
+    """How far an incomplete trajectory came, in words."""
+    known = [(b, dice) for b, dice in zip(trajectory.budgets, trajectory.dice, strict=True) if not math.isnan(dice)]
+    return f"; Dice {100 * known[-1][1]:.2f} % after {known[-1][0]} patches" if known else ""
+
+
+def _efficiency(trajectories: Sequence[Trajectory], full: Full | None) -> Efficiency | None:
+    """None without a Dice on all labels or a trajectory."""
+    if full is None or not trajectories:
+        return None
+    seeds = [list(zip(t.values("share_of_all_foreground"), t.dice, strict=True)) for t in trajectories]
+    return foreground_efficiency(seeds, full.mean_dice.mean)
+
+
+def _targets(curve: Sequence[tuple[int, MeanAndSpread]], full: Full | None) -> dict[float, float | None]:
+    if full is None or not curve:
+        return {}
+    budgets, dice = [budget for budget, _ in curve], [value.mean for _, value in curve]
+    return {target: budget_to_target(budgets, dice, target * full.mean_dice.mean) for target in TARGETS}
+
+
+def _over_seeds(trajectories: Sequence[Trajectory], value: Callable[[Trajectory], float]) -> MeanAndSpread:
+    return mean_and_spread([value(trajectory) for trajectory in trajectories])
+
+
+def _over_classes(trajectory: Trajectory, key: str) -> float:
+    """Mean over classes with a value, in the last cycle."""
+    values = (trajectory.cycles[-1].get(key) or {}).values()
+    return mean_and_spread([value for value in values if value is not None]).mean
+
+
+def _infinite(trajectory: Trajectory) -> int:
+    cases = trajectory.cycles[-1].get("surface_cases_per_class") or {}
+    return sum(int(counts.get("infinite", 0)) for counts in cases.values())
+
+
+def _per_class(trajectories: Sequence[Trajectory], classes: Sequence[str], key: str) -> dict[str, MeanAndSpread]:
+    return {name: _over_seeds(trajectories, lambda t, n=name: t.values(key, n)[-1]) for name in classes}  # type: ignore[misc]

@@ -1,0 +1,106 @@
+"""One table as Markdown, CSV or LaTeX; whatever text is in it is escaped."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_",
+    "%": r"\%",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """``name`` is that of its files. Cells are text, or numbers, which only CSV shows in full; None is an empty cell."""
+
+    name: str
+    caption: str
+    heading: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    notes: Sequence[str] = field(default=())
+
+    def markdown(self) -> str:
+        """Without its caption; the notes follow as a list."""
+        lines = [_line(self.heading), _line(["---", *["---:"] * (len(self.heading) - 1)], escaped=True), *map(_line, self.rows)]
+        notes = [f"- {markdown_text(note)}" for note in self.notes]
+        return "\n".join([*lines, *([""] if notes else []), *notes])
+
+    def csv(self) -> str:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.heading)
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+    def latex(self) -> str:
+        """A table environment; it needs the package booktabs."""
+
+        def line(cells: Sequence[Any]) -> str:
+            return "    " + " & ".join(latex_text(_text(cell)) for cell in cells) + r" \\"
+
+        notes = " ".join(latex_text(note) for note in self.notes)
+        return "\n".join(
+            [
+                "% needs \\usepackage{booktabs}",
+                r"\begin{table}",
+                r"  \centering",
+                f"  \\caption{{{latex_text(self.caption)}}}",
+                f"  \\begin{{tabular}}{{l{'r' * (len(self.heading) - 1)}}}",
+                r"    \toprule",
+                line(self.heading),
+                r"    \midrule",
+                *map(line, self.rows),
+                r"    \bottomrule",
+                r"  \end{tabular}",
+                *([f"  \\par\\smallskip\\footnotesize {notes}"] if notes else []),
+                r"\end{table}",
+                "",
+            ]
+        )
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is, also in a cell.
+
+    >>> print(markdown_text("a|b_c <i>"))
+    a\\|b\\_c &lt;i&gt;
+    """
+    text = " ".join(text.split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
+
+
+def latex_text(text: str) -> str:
+    r"""Text that LaTeX shows as it is.
+
+    >>> print(latex_text("50% of a_b ± 1"))
+    50\% of a\_b $\pm$ 1
+    """
+    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def _line(cells: Sequence[Any], escaped: bool = False) -> str:
+    return "| " + " | ".join(str(cell) if escaped else markdown_text(_text(cell)) for cell in cells) + " |"
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell)

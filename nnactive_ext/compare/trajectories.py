@@ -1,0 +1,118 @@
+"""A trajectory (one method, one seed, one setting) as its results folder tells it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.compare.methods import method_key
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json
+from nnactive_ext.record import RECORD, read_record
+
+_CYCLE = re.compile(r"cycle_(\d{3,})\.json")
+_PLAN = ("pool", "test", "patch_size_mm", "query_size", "starting_budget", "cycles", "seed", "method")
+_RESULT = ("mean_dice", "dice_per_class", "patches")
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """``cycles`` are the results of cycle 0, 1, ... up to the first one that is not there; ``behind_gap`` numbers those
+    behind it, which are not used. ``planned`` counts cycle 0, too."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    cycles: tuple[Mapping[str, Any], ...]
+    behind_gap: tuple[int, ...]
+    planned: int
+
+    @property
+    def name(self) -> str:
+        return str(self.record["name"])
+
+    @property
+    def label(self) -> str:
+        """The name and the folder, for messages: folders of one name may come from several machines."""
+        return f"{self.name} ({self.folder})"
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        return self.record["plan"]
+
+    @property
+    def purpose(self) -> str:
+        return str(self.plan.get("purpose", ""))
+
+    @property
+    def method(self) -> str:
+        return method_key(self.plan)
+
+    @property
+    def seed(self) -> int:
+        return int(self.plan["seed"])
+
+    @property
+    def budgets(self) -> list[int]:
+        """Annotated patches in all, cycle by cycle."""
+        return [int(cycle["patches"]) for cycle in self.cycles]
+
+    @property
+    def dice(self) -> list[float]:
+        """Mean Dice (0..1), cycle by cycle; NaN where no class has a value."""
+        return self.values("mean_dice")
+
+    def values(self, key: str, name: str | None = None) -> list[float]:
+        """A number of each cycle, or that of ``name`` in a mapping; NaN where it is null or absent (older files)."""
+        found = [cycle.get(key) if name is None else (cycle.get(key) or {}).get(name) for cycle in self.cycles]
+        return [math.nan if value is None else float(value) for value in found]
+
+    def first(self, cycles: int) -> Trajectory:
+        """The trajectory as if so many cycles had been planned."""
+        gap = tuple(cycle for cycle in self.behind_gap if cycle < cycles)
+        return replace(self, cycles=self.cycles[:cycles], behind_gap=gap, planned=min(self.planned, cycles))
+
+
+def read_trajectory(folder: Path) -> Trajectory:
+    """From an experiment's results folder (with experiment.json); damaged files are an error that names them."""
+    record = read_record(folder)
+    _check_record(record, folder / RECORD)
+    files = sorted(file for file in folder.iterdir() if _CYCLE.fullmatch(file.name))
+    found = {int(_CYCLE.fullmatch(file.name)[1]): file for file in files}  # type: ignore[index]
+    whole = next(cycle for cycle in range(len(found) + 1) if cycle not in found)
+    cycles = tuple(_read_cycle(found[cycle]) for cycle in range(whole))
+    behind = tuple(sorted(cycle for cycle in found if cycle > whole))
+    return Trajectory(folder, record, cycles, behind, int(record["plan"]["cycles"]))
+
+
+def read_trajectories(folders: Sequence[Path]) -> list[Trajectory]:
+    """Each folder once, however often and by whatever path it was given; sorted, so their order does not matter."""
+    different = {folder.resolve(): folder for folder in sorted(folders, reverse=True)}
+    return sorted((read_trajectory(folder) for folder in different.values()), key=lambda t: (t.name, str(t.folder)))
+
+
+def _check_record(record: Mapping[str, Any], file: Path) -> None:
+    plan = record["plan"] if isinstance(record["plan"], dict) else {}
+    missing = [key for key in _PLAN if key not in plan]
+    numbers = ("query_size", "starting_budget", "cycles", "seed")
+    wrong = [key for key in numbers if key in plan and not isinstance(plan[key], int)]
+    if missing or wrong:
+        what = f"{', '.join(missing)} missing" if missing else f"{', '.join(wrong)}: no whole number"
+        raise NnActiveError(f"{file}: damaged ({what}). Run nnactive_run on the experiment again.")
+
+
+def _read_cycle(file: Path) -> Mapping[str, Any]:
+    content = read_json(file)
+    missing = set(_RESULT) - set(content if isinstance(content, dict) else ())
+    problem = f"{', '.join(sorted(missing))} missing"
+    if not missing:
+        dice, per_class, patches = (content[key] for key in _RESULT)
+        known = [dice, *(per_class.values() if isinstance(per_class, dict) else ["?"])]
+        right = all(value is None or (isinstance(value, int | float) and 0 <= value <= 1) for value in known)
+        problem = "" if right and isinstance(patches, int) else "its Dice or patches are no such numbers"
+    if problem:
+        raise NnActiveError(f"{file}: no results of a cycle ({problem}). Restore it, or delete it and run nnactive_run.")
+    return content

@@ -1,0 +1,70 @@
+"""The output folder: written beside its place and swapped in, and only over one that was written by nnactive_compare."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import TEMPORARY
+
+MARK = ".nnactive_compare"
+"""The file that says that a folder may be replaced."""
+_ABANDONED = 3600.0
+"""Age in s from which an unfinished folder is one that a killed process left."""
+
+
+def check_output(output: Path) -> None:
+    """A file, or a folder with files that nnactive_compare did not write, is an error."""
+    if output.exists() and not output.is_dir():
+        raise NnActiveError(f"-o {output}: is a file. Name a folder, a new one or one of an earlier comparison.")
+    if output.is_dir() and any(output.iterdir()) and not (output / MARK).is_file():
+        raise NnActiveError(f"-o {output}: holds files that nnactive_compare did not write. Name another folder.")
+
+
+@contextmanager
+def replacing_folder(output: Path) -> Iterator[Path]:
+    """Give a new folder beside ``output``, which replaces it as a whole when the block succeeds.
+
+    Whatever ends it before, the old folder stays; a kill between the two renames leaves it as ``.NAME.old``, from where
+    the next run takes it back.
+    """
+    output = output.resolve()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    old = output.with_name(f".{output.name}.old")
+    if old.exists() and not (old / MARK).is_file():
+        raise NnActiveError(f"{old}: is in the way of replacing {output}. Move it.")
+    if old.exists():
+        if output.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(output)
+    check_output(output)
+    _remove_abandoned(output)
+    new = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{output.name}.", dir=output.parent))
+    try:
+        yield new
+        (new / MARK).write_text("This folder was written by nnactive_compare, which replaces it as a whole.\n")
+        umask = os.umask(0)
+        os.umask(umask)
+        new.chmod(0o777 & ~umask)  # mkdtemp makes it private
+        if (output / MARK).is_file():
+            output.rename(old)
+        elif output.is_dir():
+            output.rmdir()
+        new.rename(output)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _remove_abandoned(output: Path) -> None:
+    for folder in output.parent.glob(f"{TEMPORARY}{glob.escape(output.name)}.*"):
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > _ABANDONED:
+            shutil.rmtree(folder, ignore_errors=True)
