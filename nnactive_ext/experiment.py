@@ -121,9 +121,9 @@ class Experiment:
         return [self.source.cases[name] for name in self.plan.test]
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, wait: bool = False) -> Iterator[None]:
         """Only one command at a time changes an experiment; what a killed one left half-written is removed."""
-        with locked(self.number):
+        with locked(self.number, wait):
             preprocessed = self.preprocessed
             annotated = [self.annotation / name for name in ("", "received", "answers", "given")]
             exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *self.raw.glob("tasks/*/*/")]
@@ -134,15 +134,17 @@ class Experiment:
 
 
 @contextmanager
-def locked(number: int) -> Iterator[None]:
-    """Hold the lock of a dataset number; the operating system frees it when its owner ends, however it ends."""
+def locked(number: int, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a dataset number; the operating system frees it when its owner ends, however it ends.
+
+    ``wait`` for another owner to end; otherwise it is an error."""
     file = nnunet_folder("nnUNet_raw") / f".nnactive_{number:03d}.lock"
     owner = file.with_suffix(".owner")
     if not file.parent.is_dir():  # which the lock would make
         raise NnActiveError(f"{file.parent}: no such folder. nnUNet_raw must be an existing, writable folder.")
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         who = owner.read_text() if owner.is_file() else "another process"
         raise NnActiveError(f"{file}: {who} is working on dataset {number}. Wait for it to end, or stop it.") from None

@@ -1,4 +1,4 @@
-"""Trains one member by calling stock nnU-Net in a process of its own."""
+"""Trains one member: stock nnU-Net in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nnactive_ext.environment import extend_environment
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.members import CHECKPOINTS, is_trained, read_mark
+from nnactive_ext.training_server import TrainingServer
 
 
 def train_member(experiment: Experiment, fold: int, device: str) -> None:
@@ -40,7 +41,10 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
         environment.setdefault("nnUNet_n_proc_DA", "0")
     log = experiment.results / f"cycle_{cycle:03d}" / f"train_fold_{fold}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    status = _run([sys.executable, "-m", "nnactive_ext.training_process", *arguments], environment, log)
+    if TrainingServer.possible(device):
+        status = _server().train(arguments, environment, log)
+    else:
+        status = _run([sys.executable, "-m", "nnactive_ext.training_process", *arguments], environment, log)
     if status or not is_trained(folder, plan.experiment, cycle):
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
         raise NnActiveError(
@@ -48,6 +52,16 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
             "Mend the cause and run the same command again; finished steps are not repeated."
         )
     (folder / "checkpoint_best.pth").unlink(missing_ok=True)
+
+
+_servers: list[TrainingServer] = []
+
+
+def _server() -> TrainingServer:
+    """This process's, started when first needed, or again after it was killed."""
+    if not (_servers and _servers[-1].running):
+        _servers.append(TrainingServer())
+    return _servers[-1]
 
 
 def _run(command: list[str], environment: dict[str, str], log: Path) -> int:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
 
+from nnactive_ext.engine.threads import cores
+
 
 def main() -> None:
     """``nnUNetv2_train`` with this process's arguments."""
     if os.name == "posix":
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    # nnU-Net takes this for the number of its threads; a process may have fewer cores than its machine.
+    multiprocessing.cpu_count = cores
     from nnunetv2.run.run_training import run_training_entry
 
     run_training_entry()
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Kill this process group (loader processes too) once ``parent`` is gone: a training nobody waits for would write
     its checkpoints over those of the one that replaces it."""
     while os.getppid() == parent:

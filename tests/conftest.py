@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from folders import set_folders
+from folders import quicken, set_folders
 
 from nnactive_ext.files import write_json
 
@@ -105,17 +105,9 @@ def planned(nnunet_folders: SimpleNamespace, planned_template: SimpleNamespace):
 
 
 @pytest.fixture
-def quick_planning(monkeypatch: pytest.MonkeyPatch, planned_template: SimpleNamespace) -> Iterator[Callable]:
+def quick_planning(monkeypatch: pytest.MonkeyPatch, planned_template: SimpleNamespace) -> Callable:
     """nnactive_plan with nnU-Net's planner replaced by the plans it made for the session's experiment."""
-    source = planned_template.preprocessed / PLANNED / "nnUNetPlans.json"
-
-    def plans(experiment):
-        shutil.copy(source, experiment.preprocessed.folder / source.name)
-        return "nnUNetPlans"
-
-    monkeypatch.setattr("nnactive_ext.prepare.nnunet_plans", plans)
-    monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
-    return plans
+    return quicken(monkeypatch, planned_template.preprocessed / PLANNED)
 
 
 @pytest.fixture
@@ -141,3 +133,28 @@ def tasks(nnunet_folders: SimpleNamespace, tasks_template: SimpleNamespace, tmp_
     from open_tasks import copied
 
     return copied(tasks_template, nnunet_folders, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished_template(tmp_path_factory: pytest.TempPathFactory, planned_template: SimpleNamespace) -> SimpleNamespace:
+    """Read only; tests take ``finished``."""
+    from report_experiment import run
+
+    from nnactive_ext.experiment import Experiment
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folders = set_folders(monkeypatch, tmp_path_factory.mktemp("finished"))
+        for name in ("raw", "preprocessed"):
+            shutil.copytree(getattr(planned_template, name), getattr(folders, name), dirs_exist_ok=True)
+        run(Experiment(PLANNED))
+    return folders
+
+
+@pytest.fixture
+def finished(nnunet_folders: SimpleNamespace, finished_template: SimpleNamespace):
+    """The experiment 101 after its last cycle, with members that cost nothing, in this test's own folders."""
+    from nnactive_ext.experiment import Experiment
+
+    for name in ("raw", "preprocessed", "results"):
+        shutil.copytree(getattr(finished_template, name), getattr(nnunet_folders, name), dirs_exist_ok=True)
+    return Experiment(PLANNED)

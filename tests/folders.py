@@ -1,7 +1,9 @@
-"""nnU-Net's three folders, empty, for one test or for a module of them."""
+"""nnU-Net's three folders, empty, and its planner without its waiting, for one test or for a module of them."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,3 +20,16 @@ def set_folders(monkeypatch: pytest.MonkeyPatch, root: Path) -> SimpleNamespace:
         setattr(folders, name, folder)
     monkeypatch.delenv("nnUNet_extTrainer", raising=False)
     return folders
+
+
+def quicken(monkeypatch: pytest.MonkeyPatch, planned: Path) -> Callable:
+    """Replace nnU-Net's planner by the plans it once made, those in the preprocessed folder ``planned``."""
+
+    def plans(experiment):
+        shutil.copy(planned / "nnUNetPlans.json", experiment.preprocessed.folder)
+        return "nnUNetPlans"
+
+    monkeypatch.setattr("nnactive_ext.prepare.nnunet_plans", plans)
+    # The tens of millions of draws are nnU-Net's; so few voxels need no more than this.
+    monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
+    return plans

@@ -1,0 +1,83 @@
+"""Begins an experiment with the cycle 0 of another one: same patches, labels, preprocessed cases, members and results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.create import check_number, new_folders
+from nnactive_ext.dataset import nnunet_folder
+from nnactive_ext.ensemble import fold_folder, trained_folds
+from nnactive_ext.evaluation import result_file
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.members import CHECKPOINTS, MEMBER, STATE
+from nnactive_ext.record import write_record
+from nnactive_ext.timing import FILE as TIMES
+
+
+def clone(start: Experiment, number: int, changes: Mapping[str, Any]) -> Experiment:
+    """Make the dataset ``number`` from ``start``, whose cycle 0 is trained and evaluated; its plan differs by ``changes``
+    (among them its ``dataset``). Preprocessed images and checkpoints are linked where the file system can, as nobody ever
+    writes into them; all else is copied. Whatever goes wrong, nothing is left behind.
+    """
+    plan = replace(start.plan, experiment=uuid.uuid4().hex[:12], purpose="", **changes)
+    experiment = Experiment(plan.dataset, plan)
+    check_number(number)
+    results = nnunet_folder("nnUNet_results") / experiment.name
+    with new_folders(experiment.raw, experiment.preprocessed.folder, results):
+        shutil.copytree(start.raw / "labelsTr", experiment.raw / "labelsTr")
+        shutil.copyfile(start.raw / "loop_000.json", experiment.raw / "loop_000.json")
+        for folder in (experiment.raw, experiment.preprocessed.folder):  # nnU-Net reads both
+            _json(start.raw, folder, "dataset.json", {"name": plan.dataset})
+        _preprocessed(start, experiment)
+        _results(start, experiment)
+        plan.write(experiment.raw)  # the last thing: with it the experiment is whole
+    return Experiment(plan.dataset)
+
+
+def _preprocessed(start: Experiment, experiment: Experiment) -> None:
+    source, target, plan = start.preprocessed.folder, experiment.preprocessed.folder, experiment.plan
+    _json(source, target, f"{plan.plans_identifier}.json", {"dataset_name": plan.dataset})
+    _json(source, target, STATE, {"experiment": plan.experiment})
+    for name in ("dataset_fingerprint.json", "splits_final.json"):
+        shutil.copyfile(source / name, target / name)
+    for folder in (start.preprocessed.gt_folder, start.preprocessed.data_folder):
+        _tree(folder, target / folder.name, lambda name: name.endswith(".b2nd") and not name.endswith("_seg.b2nd"))
+
+
+def _results(start: Experiment, experiment: Experiment) -> None:
+    _tree(start.model_folder, experiment.model_folder, lambda name: name in CHECKPOINTS)
+    if (start.model_folder / "plans.json").is_file():
+        _json(start.model_folder, experiment.model_folder, "plans.json", {"dataset_name": experiment.name})
+    for fold in trained_folds(start):
+        folder = fold_folder(experiment, fold)
+        _json(folder, folder, MEMBER, {"experiment": experiment.plan.experiment})
+    experiment.results.mkdir()
+    shutil.copyfile(result_file(start, 0), result_file(experiment, 0))
+    shutil.copyfile(start.results / TIMES, experiment.results / TIMES)
+    write_record(experiment)
+
+
+def _json(source: Path, target: Path, name: str, changed: Mapping[str, Any]) -> None:
+    write_json(target / name, {**read_json(source / name), **changed})
+
+
+def _tree(source: Path, target: Path, shared: Callable[[str], bool]) -> None:
+    """Copy a folder; files whose name is ``shared`` become links to the same file where that is possible."""
+
+    def copy(one: str, other: str) -> None:
+        if shared(Path(one).name):
+            try:
+                os.link(one, other)
+                return
+            except OSError:  # another device, or a file system without links
+                pass
+        shutil.copy2(one, other)
+
+    shutil.copytree(source, target, copy_function=copy)

@@ -1,0 +1,172 @@
+"""A benchmark as its file says it: datasets, label regimes, query patch sizes, methods, seeds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A label regime: patches before cycle 0, and patches per query."""
+
+    name: str
+    starting_budget: int
+    query_size: int
+
+
+@dataclass(frozen=True)
+class BenchDataset:
+    """A labelled dataset (number, name or folder), and the settings it is used in; patch sizes as ``-patch_size`` has them."""
+
+    dataset: str
+    patch_sizes: tuple[str, ...]
+    regimes: tuple[Regime, ...]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark file says; where it is silent, the protocol's values (methods.md) and ``nnactive_plan``'s defaults.
+
+    ``methods`` are written as after ``--method``. ``all_labels``: train on all labels too, once for each seed, which the
+    foreground efficiency and the target budgets need. ``minutes_per_training`` is for the estimate, until trainings of this
+    benchmark have been timed.
+    """
+
+    name: str
+    first_number: int
+    datasets: tuple[BenchDataset, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    cycles: int = 5
+    folds: int = 5
+    configuration: str = "3d_fullres"
+    planner: str = "ExperimentPlanner"
+    trainer: str | None = None
+    preset: str | None = None
+    all_labels: bool = True
+    minutes_per_training: float | None = None
+
+
+def read_benchmark(file: Path) -> Benchmark:
+    """Read a TOML file; whatever it lacks, repeats, misspells or has of the wrong type is an error that names it."""
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NnActiveError(f"{file}: no such file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise NnActiveError(f"{file}: not valid TOML ({error}). Mend the file.") from None
+    return _Reader(file).benchmark(content)
+
+
+_REQUIRED = ("name", "first_number", "datasets", "methods", "seeds")
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "first_number": int,
+    "cycles": int,
+    "folds": int,
+    "configuration": str,
+    "planner": str,
+    "trainer": str,
+    "preset": str,
+    "all_labels": bool,
+    "minutes_per_training": (int, float),
+}
+
+
+class _Reader:
+    def __init__(self, file: Path):
+        self._file = file
+
+    def benchmark(self, content: Mapping[str, Any]) -> Benchmark:
+        self._keys(content, [field.name for field in fields(Benchmark)], "")
+        lacking = [key for key in _REQUIRED if key not in content]
+        if lacking:
+            self._refuse(f"{', '.join(lacking)} missing")
+        plain = {key: self._typed(content, key) for key in content if key in _TYPES}
+        if content.get("preset") not in (None, "cpu"):
+            self._refuse(f"preset is {content['preset']!r}; there is only 'cpu'")
+        name, cycles = plain["name"], plain.get("cycles", Benchmark.cycles)
+        if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or "__" in name:
+            self._refuse(f"name is {name!r}; use letters, digits, '-' and single '_'")
+        if cycles < 2 or plain.get("folds", Benchmark.folds) < 2:
+            self._refuse("at least 2 cycles and 2 folds are needed")
+        tables = content["datasets"]
+        if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+            self._refuse("write each dataset as a table that begins with [[datasets]]")
+        return Benchmark(
+            **plain,
+            datasets=tuple(self._dataset(table, cycles) for table in tables),
+            methods=tuple(str(method) for method in self._list(content, "methods", str)),
+            seeds=tuple(self._list(content, "seeds", int)),
+        )
+
+    def _dataset(self, table: Mapping[str, Any], cycles: int) -> BenchDataset:
+        where = f"[[datasets]] {table.get('dataset', '?')}: "
+        self._keys(table, ["dataset", "patch_sizes", "regimes"], where)
+        if not isinstance(table.get("dataset"), (int, str)) or isinstance(table.get("dataset"), bool):
+            self._refuse(f"{where}give a dataset's number, name or folder as dataset")
+        regimes = table.get("regimes")
+        if not isinstance(regimes, dict) or not regimes:
+            self._refuse(f'{where}give regimes with the budget in patches, e.g. regimes = {{"low" = 100}}')
+        dataset = str(table["dataset"])
+        if (self._file.parent / dataset).is_dir():  # a path beside the benchmark's file
+            dataset = str(self._file.parent / dataset)
+        return BenchDataset(
+            dataset=dataset,
+            patch_sizes=tuple(" ".join(str(size).split()) for size in self._list(table, "patch_sizes", (str, int), where)),
+            regimes=tuple(self._regime(name, value, cycles, where) for name, value in regimes.items()),
+        )
+
+    def _regime(self, name: str, value: Any, cycles: int, where: str) -> Regime:
+        """A budget, shared equally by the starting budget and the queries, or both in a table."""
+        if not (name.isascii() and name.replace("-", "").isalnum()):
+            self._refuse(f"{where}the regime's name {name!r} may hold letters, digits and '-'")
+        if isinstance(value, dict):
+            self._keys(value, ["starting_budget", "query_size"], f"{where}{name}: ")
+            starting, query = value.get("starting_budget"), value.get("query_size")
+        else:
+            if isinstance(value, int) and value % cycles:
+                self._refuse(
+                    f"{where}{name}: a budget of {value} patches cannot be shared by {cycles} cycles; give a multiple, or "
+                    "{starting_budget = ..., query_size = ...}"
+                )
+            starting = query = value // cycles if isinstance(value, int) else None
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in (starting, query)):
+            self._refuse(f"{where}{name}: give the budget in patches, or {{starting_budget = ..., query_size = ...}}")
+        assert isinstance(starting, int)
+        assert isinstance(query, int)
+        return Regime(name, starting, query)
+
+    def _list(self, table: Mapping[str, Any], key: str, kind: type | tuple[type, ...], where: str = "") -> Sequence[Any]:
+        values = table.get(key)
+        if not isinstance(values, list) or not values or any(isinstance(v, bool) or not isinstance(v, kind) for v in values):
+            self._refuse(f"{where}give {key} as a list, with at least one entry")
+        assert isinstance(values, list)
+        if len({str(value) for value in values}) < len(values):
+            self._refuse(f"{where}an entry of {key} is there twice")
+        return values
+
+    def _typed(self, content: Mapping[str, Any], key: str) -> Any:
+        value = content[key]
+        if not isinstance(value, _TYPES[key]) or (isinstance(value, bool) and _TYPES[key] is not bool):
+            self._refuse(f"{key} is {value!r}, which is not what belongs there")
+        return value
+
+    def _keys(self, table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+        unknown = sorted(set(table) - set(known))
+        if unknown:
+            self._refuse(f"{where}{', '.join(unknown)} unknown; there are {', '.join(known)}")
+
+    def _refuse(self, problem: str) -> None:
+        raise NnActiveError(f"{self._file}: {problem}. Mend the file.")

@@ -1,0 +1,165 @@
+"""The experiments of a benchmark: which there are, what they are called, and which number each has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from nnactive_ext.bench.definition import BenchDataset, Benchmark, Regime
+from nnactive_ext.cli.options import method_and_options
+from nnactive_ext.dataset import existing_names, find_dataset, nnunet_folder
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.plan import ALL_LABELS, START
+from nnactive_ext.planning import Wishes, check
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment: what is asked for (``wishes``), and of which ``dataset``.
+
+    ``start`` is the one whose cycle 0 it begins with; the starts themselves, and trainings on all labels, have none.
+    """
+
+    dataset: str
+    wishes: Wishes
+    purpose: str = ""
+    start: Run | None = None
+
+    @property
+    def folder(self) -> str:
+        return f"Dataset{self.wishes.number:03d}_{self.wishes.name}"
+
+
+def benchmark_folder(name: str) -> Path:
+    """Where a benchmark keeps its numbers and its comparison."""
+    return nnunet_folder("nnUNet_results") / f"benchmark_{name}"
+
+
+def runs_of(benchmark: Benchmark, remember: bool = True) -> list[Run]:
+    """All experiments in the order in which they are worth running: all settings and seeds of the first method, then of the
+    next, so that there is something to compare early and parts seldom wait for each other.
+
+    Each keeps the number it has had before; others get the next free one, which is written down if ``remember``.
+    """
+    every = _all(benchmark)
+    numbers = _numbers(benchmark, [str(run.wishes.name) for run in every], remember)
+
+    def numbered(run: Run) -> Run:
+        wishes = replace(run.wishes, number=numbers[str(run.wishes.name)])
+        return replace(run, wishes=wishes, start=numbered(run.start) if run.start else None)
+
+    return [numbered(run) for run in every if run.purpose != START]
+
+
+def check_runs(runs: Sequence[Run]) -> None:
+    """Names, methods, trainers that cannot be are an error before anything is run."""
+    for run in runs:
+        check(run.wishes, str(run.wishes.name))
+        find_dataset(run.dataset)
+
+
+def _all(benchmark: Benchmark) -> list[Run]:
+    starts = _starts(benchmark)
+    of_methods = [_of_method(start, words) for words in benchmark.methods for start in starts]
+    on_all = [_on_all_labels(benchmark, dataset, seed) for dataset in benchmark.datasets for seed in benchmark.seeds]
+    runs = [*starts, *of_methods, *(on_all if benchmark.all_labels else [])]
+    names = [run.wishes.name for run in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise NnActiveError(f"The benchmark has two experiments called {name}: rename a regime, or leave one out.")
+    return runs
+
+
+def starts_of(runs: Sequence[Run]) -> list[Run]:
+    """The starts of ``runs``, each once."""
+    return list({run.start.folder: run.start for run in runs if run.start}.values())
+
+
+def part(runs: Sequence[Run], part_id: int, num_parts: int) -> list[Run]:
+    """The share of a part; starts are made by whoever needs them first."""
+    return list(runs[part_id::num_parts])
+
+
+def _starts(benchmark: Benchmark) -> list[Run]:
+    return [
+        _run(benchmark, dataset, size, regime, seed)
+        for dataset in benchmark.datasets
+        for size in dataset.patch_sizes
+        for regime in dataset.regimes
+        for seed in benchmark.seeds
+    ]
+
+
+def _run(benchmark: Benchmark, dataset: BenchDataset, size: str, regime: Regime, seed: int) -> Run:
+    where = _safe(Path(dataset.dataset).name.removeprefix("Dataset"))
+    patch = "x".join(size.split()) if len(size.split()) > 1 else f"{size}cube"
+    wishes = Wishes(
+        number=0,
+        name=f"{benchmark.name}_{where}_{_safe(patch)}_{regime.name}_seed{seed}",
+        patch_size=size.split(),
+        query_size=regime.query_size,
+        starting_budget=regime.starting_budget,
+        cycles=benchmark.cycles,
+        seed=seed,
+        folds=benchmark.folds,
+        configuration=benchmark.configuration,
+        trainer=benchmark.trainer,
+        planner=benchmark.planner,
+        preset=benchmark.preset,
+    )
+    return Run(dataset.dataset, replace(wishes, name=f"{wishes.name}_start"), START)
+
+
+def _of_method(start: Run, words: str) -> Run:
+    method, options = method_and_options(words.split())
+    assert method is not None
+    name = f"{str(start.wishes.name).removesuffix('_start')}_{_safe(words)}"
+    return Run(start.dataset, replace(start.wishes, name=name, method=method, method_options=options), "", start)
+
+
+def _on_all_labels(benchmark: Benchmark, dataset: BenchDataset, seed: int) -> Run:
+    run = _run(benchmark, dataset, dataset.patch_sizes[0], Regime("all-labels", 1, 1), seed)
+    name = str(run.wishes.name).removesuffix("_start")
+    wishes = replace(run.wishes, name=name, query_size=None, starting_budget=None, cycles=1, all_labels=True)
+    return replace(run, wishes=wishes, purpose=ALL_LABELS)
+
+
+def _safe(text: str) -> str:
+    return re.sub("_+", "_", re.sub("[^A-Za-z0-9-]+", "_", text)).strip("_")
+
+
+def _numbers(benchmark: Benchmark, names: Sequence[str], remember: bool) -> dict[str, int]:
+    folder = benchmark_folder(benchmark.name)
+    file = folder / "numbers.json"
+    if not remember:
+        return _with_new(benchmark.first_number, read_json(file) if file.is_file() else {}, names)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".numbers.lock"):  # parts of the benchmark may begin at the same time
+        known = read_json(file) if file.is_file() else {}
+        numbers = _with_new(benchmark.first_number, known, names)
+        if numbers != known:
+            write_json(file, numbers)
+    return numbers
+
+
+def _with_new(first: int, known: dict[str, int], names: Sequence[str]) -> dict[str, int]:
+    numbers, number = dict(known), first
+    taken = set(known.values())
+    for name in names:
+        if name in numbers:
+            continue
+        while number in taken or existing_names(number):
+            number += 1
+        if number > 999:
+            raise NnActiveError(
+                f"No dataset number is left for {name}: nnU-Net's end at 999. Choose a smaller first_number, split the "
+                "benchmark into several files, or give it nnU-Net folders of its own."
+            )
+        numbers[name] = number
+        taken.add(number)
+    return numbers

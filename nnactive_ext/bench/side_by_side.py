@@ -1,0 +1,69 @@
+"""Runs the parts of a benchmark side by side on one machine, each on its own share of the cores."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.training_process import end_with
+
+Command = Callable[[int], Sequence[str]]
+"""Number of a process -> the arguments of its ``nnactive_bench``."""
+
+
+def run_side_by_side(processes: int, arguments: Command, logs: Path, say: Callable[[str], None] = print) -> None:
+    """Start the processes, with their output in files of the folder ``logs``, and wait for all of them to end.
+
+    They end when this process does, however it ends. One that failed is an error, after all have ended.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    files = [logs / f"process_{i}.log" for i in range(processes)]
+    started = [_start(arguments(i), files[i], _share(i, processes)) for i in range(processes)]
+    say(f"{processes} processes write to {logs}{os.sep}process_*.log")
+    try:
+        statuses = [process.wait() for process in started]
+    except BaseException:
+        for process in started:
+            process.kill()
+        raise
+    failed = [file for file, status in zip(files, statuses, strict=True) if status]
+    if failed:
+        ends = [f"{file}:\n" + "\n".join(file.read_text(errors="replace").splitlines()[-6:]) for file in failed]
+        raise NnActiveError("\n".join([*ends, "Mend the causes and run the same command again; what is done is not repeated."]))
+
+
+def _start(arguments: Sequence[str], log: Path, cores: Sequence[int]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "nnactive_ext.bench.side_by_side", ",".join(map(str, cores)), *arguments]
+    with open(log, "a", encoding="utf-8") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=os.name == "posix")
+
+
+def _share(number: int, processes: int) -> list[int]:
+    """The cores of one process; none where the system does not say, or where there are fewer cores than processes."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[number * len(cores) // processes : (number + 1) * len(cores) // processes]
+
+
+def main() -> None:
+    """One of the processes: ``cores`` (numbers with commas between them), then the arguments of ``nnactive_bench``."""
+    cores, *arguments = sys.argv[1:]
+    if cores:
+        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    if os.name == "posix":
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from nnactive_ext.cli.bench import main as bench
+
+    bench(arguments)
+
+
+if __name__ == "__main__":
+    main()

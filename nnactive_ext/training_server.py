@@ -1,0 +1,124 @@
+"""A process that has imported nnU-Net and forks itself for each training, so that short ones do not wait for imports."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class TrainingServer:
+    """For trainings on the CPU of a POSIX system: a GPU's driver does not survive a fork, and Windows has none."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "nnactive_ext.training_server"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, bufsize=1
+        )
+        atexit.register(self.stop)
+
+    @staticmethod
+    def possible(device: str) -> bool:
+        return os.name == "posix" and device == "cpu"
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def train(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+        """Run ``nnUNetv2_train`` with these arguments, its output added to ``log``; returns its status.
+
+        Interrupted, it kills the training."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            job = {"arguments": list(arguments), "environment": dict(environment), "log": str(log)}
+            self._process.stdin.write(json.dumps(job) + "\n")
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        except BaseException:
+            self.stop()
+            raise
+        return int(json.loads(answer)["status"]) if answer else 1
+
+    def stop(self) -> None:
+        """End the server, and with it the training it may be running."""
+        if self.running:
+            self._process.terminate()
+            self._process.wait()
+
+
+def serve() -> None:
+    """Read a job from each line of stdin, train in a fork, answer with its status; ends with stdin or its parent."""
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    parent, answers = os.getppid(), os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print when they are imported is no answer
+    recursive_find_trainer_class_by_name("nnActiveTrainer")  # imports all that a training does
+    running: list[int] = []
+
+    def stop(*_: Any) -> NoReturn:
+        for child in running:
+            os.killpg(child, signal.SIGKILL)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, stop)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _train(json.loads(line))
+        running.append(child)
+        status = None
+        while status is None:
+            done, raw = os.waitpid(child, os.WNOHANG)
+            status = os.waitstatus_to_exitcode(raw) if done else None
+            if os.getppid() != parent:
+                stop()
+            if not done:
+                time.sleep(0.1)
+        running.clear()
+        print(json.dumps({"status": status}), file=answers, flush=True)
+
+
+def _train(job: Mapping[str, Any]) -> NoReturn:
+    """In the fork: become what a new process with these arguments would be, but for what is imported already."""
+    import numpy as np
+
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    log = os.open(job["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    sys.argv = ["nnUNetv2_train", *job["arguments"]]
+    np.random.seed()  # noqa: NPY002 - nnU-Net's generators, which every fork would otherwise share
+    random.seed()
+    status = 1
+    try:
+        from nnactive_ext.training_process import main
+
+        main()
+        status = 0
+    except SystemExit as ending:
+        status = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    serve()

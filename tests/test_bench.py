@@ -1,0 +1,269 @@
+"""Whole benchmarks with members that cost nothing: shared starts, resuming, parts, failures, the comparison."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fake_members import copy_of, fake_tools
+from folders import quicken, set_folders
+
+from conftest import PLANNED
+from nnactive_ext.bench.definition import read_benchmark
+from nnactive_ext.bench.estimate import estimate, overview
+from nnactive_ext.bench.finish import finish
+from nnactive_ext.bench.running import is_complete, run_all
+from nnactive_ext.bench.runs import Run, part, runs_of, starts_of
+from nnactive_ext.bench.side_by_side import run_side_by_side
+from nnactive_ext.cli import bench
+from nnactive_ext.cli import plan as plan_command
+from nnactive_ext.cycles import Tools, run_cycles
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json
+from nnactive_ext.loops import loop_file
+
+FILE = """
+name = "small"
+first_number = 300
+methods = ["random", "clasp_pe"]
+seeds = [1, 2]
+cycles = 3
+folds = 2
+preset = "cpu"
+
+[[datasets]]
+dataset = 100
+patch_sizes = ["3 6 6"]
+regimes = { low = { starting_budget = 6, query_size = 2 } }
+"""
+TRAININGS = (2 + 2 * 2 * 2 + 2) * 2  # cycle 0 of each seed, two more of each method and seed, all labels; two folds
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+class Counting:
+    """Members that cost nothing, and how many of them were trained; the training after ``patience`` ones fails."""
+
+    def __init__(self, patience: int | None = None):
+        self._fake, self._patience = fake_tools(classes=3), patience
+        self.trained: Counter[str] = Counter()
+
+    def train(self, experiment: Experiment, fold: int) -> None:
+        if self._patience is not None and self.trained.total() >= self._patience:
+            raise KeyboardInterrupt
+        self._fake.train(experiment, fold)
+        self.trained[experiment.name] += 1
+
+    @property
+    def tools(self) -> Tools:
+        return Tools(self.train, self._fake.open_ensemble)
+
+
+def read(folder: Path, text: str = FILE) -> list[Run]:
+    (folder / "small.toml").write_text(text)
+    return runs_of(read_benchmark(folder / "small.toml"))
+
+
+@pytest.fixture
+def runs(tiny, quick_planning, tmp_path):
+    """A benchmark of which nothing has been done."""
+    return read(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def done_template(tmp_path_factory, tiny_template, planned_template):
+    """Read only; the folders of a benchmark that is done, and how many members were trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("done")
+        folders, counting = set_folders(patch, folder), Counting()
+        quicken(patch, planned_template.preprocessed / PLANNED)
+        shutil.copytree(tiny_template, folders.raw / tiny_template.name)
+        assert run_all(read(folder), "small", counting.tools, False, quiet) == []
+    return folders, counting.trained.total()
+
+
+@pytest.fixture
+def done(done_template, quick_planning, tmp_path, monkeypatch):
+    """The runs of a benchmark that is done, in folders of this test's own."""
+    copy_of(done_template[0], tmp_path / "copy", monkeypatch)
+    return read(tmp_path)
+
+
+def test_a_whole_benchmark(done, done_template, tmp_path):
+    assert done_template[1] == TRAININGS
+    assert all(is_complete(run) for run in done)
+    finish(done, [], tmp_path / "compared", quiet)
+    assert "4 experiments: 1 setting, 2 methods" in (tmp_path / "compared" / "comparison.md").read_text()
+    found = estimate(read_benchmark(tmp_path / "small.toml"), done)
+    assert (found.experiments, found.complete, found.cycles, found.done) == (6, 6, 12, 12)
+
+
+def test_methods_of_a_seed_share_their_beginning(done_template, tmp_path, monkeypatch):
+    for name, folder in vars(done_template[0]).items():  # as it was made: a copy has no links
+        monkeypatch.setenv(f"nnUNet_{name}", str(folder))
+    runs = read(tmp_path)
+    one, other, start = (
+        Experiment(run.folder) for run in (*(r for r in runs if r.start and r.wishes.seed == 1), starts_of(runs)[0])
+    )
+    assert [one.plan.method, other.plan.method] == ["random", "clasp_pe"]
+    assert len({e.plan.experiment for e in (one, other, start)}) == 3
+    loops = [loop_file(e.raw, 0).read_bytes() for e in (one, other, start)]
+    assert loops[0] == loops[1] == loops[2]
+    results = [read_json(e.results / "cycle_000.json") for e in (one, other, start)]
+    assert results[0] == results[1] == results[2]
+    images = [next(iter(sorted(e.preprocessed.data_folder.glob("tiny_?.b2nd")))) for e in (one, other, start)]
+    assert len({os.stat(image).st_ino for image in images}) == 1  # one file, not copies of it
+    assert loop_file(one.raw, 1).read_bytes() != loop_file(other.raw, 1).read_bytes()
+
+
+def test_an_experiment_with_a_shared_beginning_goes_on_as_one_of_its_own(done):
+    run = next(run for run in done if run.wishes.method == "clasp_pe" and run.wishes.seed == 2)
+    alone = "-d 100 -o 500 -patch_size 3 6 6 -starting_budget 6 -query_size 2 -cycles 3 -folds 2 -seed 2 --preset cpu"
+    plan_command.main([*alone.split(), "--disable_progress_bar"])
+    run_cycles(Experiment.find(500), Counting().tools, False, quiet)
+    shared, alone = Experiment(run.folder), Experiment.find(500)
+    for cycle in range(3):
+        patches = [read_json(loop_file(e.raw, cycle))["patches"] for e in (shared, alone)]
+        assert patches[0] == patches[1]
+        results = [read_json(e.results / f"cycle_{cycle:03d}.json") for e in (shared, alone)]
+        assert results[0] == results[1]
+    for case in alone.plan.pool:
+        file = f"{case}_seg.b2nd"
+        assert (shared.preprocessed.data_folder / file).read_bytes() == (alone.preprocessed.data_folder / file).read_bytes()
+
+
+@pytest.mark.parametrize("patience", [1, 9])
+def test_interrupted_anywhere_it_goes_on(runs, patience):
+    first, second = Counting(patience), Counting()
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, "small", first.tools, False, quiet)
+    run_all(runs, "small", second.tools, False, quiet)
+    assert first.trained.total() == patience
+    assert first.trained.total() + second.trained.total() == TRAININGS
+    assert all(is_complete(run) for run in runs)
+
+
+def test_a_kill_while_a_beginning_is_copied_leaves_nothing_in_the_way(runs, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nnactive_ext.bench.clone.write_record", killed)
+        # What a kill leaves: the folders stay, with their marks.
+        patch.setattr("nnactive_ext.create.shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            run_all(runs, "small", Counting().tools, False, quiet)
+    assert run_all(runs, "small", Counting().tools, False, quiet) == []
+    assert all(is_complete(run) for run in runs)
+
+
+def test_one_that_fails_does_not_stop_the_others(runs, tmp_path):
+    broken = next(run for run in runs if run.wishes.method == "random" and run.wishes.seed == 2)
+    counting = Counting()
+
+    def train(experiment: Experiment, fold: int) -> None:
+        if experiment.name == broken.folder and experiment.state["cycle"] == 2:
+            raise NnActiveError("the training diverged")
+        counting.train(experiment, fold)
+
+    failures = run_all(runs, "small", Tools(train, counting.tools.open_ensemble), False, quiet)
+    assert [failure.run for failure in failures] == [broken]
+    assert [is_complete(run) for run in runs].count(False) == 1
+    with pytest.raises(NnActiveError, match="diverged") as error:
+        finish(runs, failures, tmp_path / "compared", quiet)
+    assert broken.folder in str(error.value)
+    assert "2 of 3" in (tmp_path / "compared" / "comparison.md").read_text()
+    assert run_all(runs, "small", counting.tools, False, quiet) == []
+
+
+def test_a_pool_that_is_used_up_is_compared_as_what_it_is(tiny, quick_planning, tmp_path):
+    runs = read(tmp_path, FILE.replace("query_size = 2", "query_size = 60").replace("[1, 2]", "[1]"))
+    assert run_all(runs, "small", Counting().tools, False, quiet) == []
+    finish(runs, [], tmp_path / "compared", quiet)
+    assert (tmp_path / "compared" / "comparison.md").is_file()
+
+
+def run_part(runs, part_id: int) -> None:
+    assert run_all(part(runs, part_id, 2), "small", Counting().tools, False, quiet) == []
+
+
+def test_two_parts_at_once(runs, tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=run_part, args=(runs, i)) for i in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert all(is_complete(run) for run in runs)
+
+
+def test_a_part_that_ends_first_does_not_compare(runs, tmp_path):
+    run_part(runs, 0)
+    said: list[str] = []
+    finish(runs, [], tmp_path / "compared", said.append)
+    assert not (tmp_path / "compared").exists()
+    assert "3 of 6" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"), [("query_size = 2", "query_size = 3", "query_size"), ("cycles = 3", "cycles = 4", "cycles")]
+)
+def test_a_file_that_changed_its_mind_is_told(done, tmp_path, old, new, named):
+    failures = run_all(read(tmp_path, FILE.replace(old, new)), "small", Counting().tools, False, quiet)
+    assert failures
+    assert all(named in failure.why for failure in failures)
+
+
+def test_a_method_added_later_shares_the_beginning_too(done, tmp_path):
+    grown, counting = read(tmp_path, FILE.replace('"random"', '"random", "bald"')), Counting()
+    assert run_all(grown, "small", counting.tools, False, quiet) == []
+    assert counting.trained.total() == 2 * 2 * 2  # seeds, cycles, folds: no cycle 0
+
+
+def test_the_overview_tells_what_is_left(runs, tmp_path):
+    assert "not known" in overview(read_benchmark(tmp_path / "small.toml"), runs, 1)
+
+
+def test_the_overview_tells_what_is_done(done, tmp_path):
+    assert "Everything is done" in overview(read_benchmark(tmp_path / "small.toml"), done, 2)
+    grown = read(tmp_path, FILE.replace('"random"', '"random", "bald"'))
+    assert "hours of computing are left" in overview(read_benchmark(tmp_path / "small.toml"), grown, 2)
+
+
+def test_a_dry_run_says_and_does_nothing(tiny, tmp_path, capsys, nnunet_folders):
+    (tmp_path / "small.toml").write_text(FILE)
+    bench.main([str(tmp_path / "small.toml"), "--dry_run"])
+    assert "clasp_pe" in capsys.readouterr().out
+    assert not list(nnunet_folders.results.iterdir())
+
+
+@pytest.mark.parametrize("words", ["-num_parts 2 -part_id 2", "-part_id -1", "-np 0", "-num_parts 0"])
+def test_parts_that_are_none(tiny, tmp_path, capsys, words):
+    (tmp_path / "small.toml").write_text(FILE)
+    with pytest.raises(SystemExit) as ending:
+        bench.main([str(tmp_path / "small.toml"), "--dry_run", *words.split()])
+    assert ending.value.code
+
+
+def test_side_by_side(tmp_path: Path, nnunet_folders):
+    run_side_by_side(2, lambda i: ["--help"], tmp_path / "logs", quiet)
+    assert "nnactive_bench" in (tmp_path / "logs" / "process_1.log").read_text()
+    with pytest.raises(NnActiveError, match=r"none\.toml"):
+        run_side_by_side(1, lambda i: [str(tmp_path / "none.toml"), "--dry_run"], tmp_path / "logs", quiet)
+
+
+def test_all_labels_by_hand(tiny, quick_planning):
+    plan_command.main("-d 100 -o 500 -patch_size 3 6 6 --all_labels -folds 2 --disable_progress_bar".split())
+    experiment = Experiment.find(500)
+    run_cycles(experiment, Counting().tools, False, quiet)
+    result = read_json(experiment.results / "cycle_000.json")
+    assert result["share_of_all_foreground"] == 1
+    assert result["annotated_voxels"] == sum(patch.voxels for patch in experiment.plan.whole_images())

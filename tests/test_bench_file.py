@@ -1,0 +1,124 @@
+"""The benchmark's file: what it means, and what is wrong with it."""
+
+from pathlib import Path
+
+import pytest
+
+from nnactive_ext.bench.definition import Regime, read_benchmark
+from nnactive_ext.bench.runs import check_runs, part, runs_of, starts_of
+from nnactive_ext.errors import NnActiveError
+
+WHOLE = """
+name = "small"
+first_number = 300
+methods = ["random", "clasp_pe alpha=0.5"]
+seeds = [1, 2, 3]
+cycles = 4
+
+[[datasets]]
+dataset = 100
+patch_sizes = ["4 4 4", 6, "5mm 4mm 4mm"]
+regimes = { low = 40, odd = { starting_budget = 3, query_size = 7 } }
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "small.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_what_a_file_means(tmp_path):
+    benchmark = read_benchmark(written(tmp_path, WHOLE))
+    assert benchmark.methods == ("random", "clasp_pe alpha=0.5")
+    assert (benchmark.cycles, benchmark.folds, benchmark.all_labels) == (4, 5, True)
+    (dataset,) = benchmark.datasets
+    assert dataset.patch_sizes == ("4 4 4", "6", "5mm 4mm 4mm")
+    assert dataset.regimes == (Regime("low", 10, 10), Regime("odd", 3, 7))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('name = "small"', "", "name"),
+        ('name = "small"', 'name = "sm all"', "sm all"),
+        ("first_number = 300", 'first_number = "300"', "first_number"),
+        ("seeds = [1, 2, 3]", "seeds = [1, 1]", "twice"),
+        ("seeds = [1, 2, 3]", "seeds = []", "seeds"),
+        ("seeds = [1, 2, 3]", "seeds = [true]", "seeds"),
+        ("cycles = 4", "cycles = 1", "2 cycles"),
+        ("cycles = 4", "cycle = 4", "cycle unknown"),
+        ("cycles = 4", 'cycles = 4\npreset = "gpu"', "gpu"),
+        ("low = 40", "low = 41", "41"),
+        ("low = 40", 'low = "40"', "low"),
+        ("low = 40", "low = 0", "low"),
+        ("low = 40", "low = { starting_budget = 3 }", "low"),
+        ("query_size = 7", "query_sizes = 7", "query_sizes"),
+        ("[[datasets]]", "[datasets]", "[[datasets]]"),
+        ("dataset = 100", "", "dataset"),
+        ('methods = ["random"', 'methods = ["random", "random"', "twice"),
+        ('name = "small"', 'name = "small', "TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_file(tmp_path, old, new, named):
+    assert old in WHOLE
+    file = written(tmp_path, WHOLE.replace(old, new))
+    with pytest.raises(NnActiveError) as error:
+        read_benchmark(file)
+    assert str(file) in str(error.value)
+    assert named in str(error.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(NnActiveError, match=r"none\.toml"):
+        read_benchmark(tmp_path / "none.toml")
+
+
+def test_every_combination_is_a_run_and_every_number_is_its_own(tmp_path, tiny):
+    runs = runs_of(read_benchmark(written(tmp_path, WHOLE)))
+    assert len(runs) == 2 * 3 * 2 * 3 + 3  # methods, patch sizes, regimes, seeds; and all labels for each seed
+    assert len(starts_of(runs)) == 3 * 2 * 3
+    numbers = [run.wishes.number for run in [*runs, *starts_of(runs)]]
+    assert len(set(numbers)) == len(numbers)
+    assert min(numbers) == 300
+    check_runs(runs)
+
+
+def test_parts_are_everything_and_disjoint(tmp_path, tiny):
+    runs = runs_of(read_benchmark(written(tmp_path, WHOLE)))
+    parts = [part(runs, i, 4) for i in range(4)]
+    assert sorted(run.folder for share in parts for run in share) == sorted(run.folder for run in runs)
+
+
+def test_numbers_stay_when_the_file_grows_and_others_are_left_alone(tmp_path, tiny, nnunet_folders):
+    (nnunet_folders.raw / "Dataset301_Other").mkdir()
+    before = {run.wishes.name: run.wishes.number for run in runs_of(read_benchmark(written(tmp_path, WHOLE)))}
+    assert 301 not in before.values()
+    grown = WHOLE.replace('"random", ', '"bald", "random", ').replace("[1, 2, 3]", "[7, 1, 2, 3]")
+    after = {run.wishes.name: run.wishes.number for run in runs_of(read_benchmark(written(tmp_path, grown)))}
+    assert before.items() <= after.items()
+    assert len(set(after.values())) == len(after)
+
+
+def test_looking_writes_nothing(tmp_path, tiny, nnunet_folders):
+    runs_of(read_benchmark(written(tmp_path, WHOLE)), remember=False)
+    assert not list(nnunet_folders.results.iterdir())
+
+
+def test_numbers_run_out(tmp_path, tiny):
+    with pytest.raises(NnActiveError, match="999"):
+        runs_of(read_benchmark(written(tmp_path, WHOLE.replace("300", "980"))))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('"random"', '"randon"', "randon"),
+        ("alpha=0.5", "alpha=5", "alpha"),
+        ("dataset = 100", "dataset = 77", "77"),
+        ('"4 4 4", 6', '"4 4 4", "4  4 4"', "two experiments"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path, tiny, old, new, named):
+    with pytest.raises(NnActiveError, match=named):
+        check_runs(runs_of(read_benchmark(written(tmp_path, WHOLE.replace(old, new)))))
