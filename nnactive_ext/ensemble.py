@@ -76,15 +76,20 @@ class NnUNetEnsemble:
 
     Queries: no mirroring, Gaussian weighting, tile step 0.75, each member's logits apart. Segmentation: mirroring as
     trained, tile step 0.5, nnU-Net's own mean over members (methods.md, Training).
+
+    ``folder``: where members of an earlier cycle were put, which the caller has looked at; None: those of the current
+    cycle, and anything else in their place is an error.
     """
 
-    def __init__(self, experiment: Experiment, folds: Sequence[int], device: str):
+    def __init__(self, experiment: Experiment, folds: Sequence[int], device: str, folder: Path | None = None):
         import torch
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
         check_torchvision()
         extend_environment()
-        check_members(experiment, folds)
+        if folder is None:
+            check_members(experiment, folds)
+        self._folder = folder or experiment.model_folder
         self._folds = tuple(folds)
         self.device = torch.device(device)
         if self.device.type == "cpu":
@@ -98,10 +103,10 @@ class NnUNetEnsemble:
                 perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
             )
             try:
-                self._predictor.initialize_from_trained_model_folder(str(experiment.model_folder), self._folds)
+                self._predictor.initialize_from_trained_model_folder(str(self._folder), self._folds)
             except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
                 raise NnActiveError(
-                    f"{experiment.model_folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
+                    f"{self._folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
                     f"({error}). Delete its fold folder and train it anew."
                 ) from error
         self._check_plans(experiment)
@@ -112,7 +117,7 @@ class NnUNetEnsemble:
         theirs = self._predictor.plans_manager.plans["configurations"].get(name)
         if json.dumps(ours, sort_keys=True) != json.dumps(theirs, sort_keys=True):
             raise NnActiveError(
-                f"{experiment.model_folder / 'plans.json'}: the members were trained with other plans than "
+                f"{self._folder / 'plans.json'}: the members were trained with other plans than "
                 f"{experiment.preprocessed.folder / experiment.plan.plans_identifier}.json. Train them anew."
             )
 

@@ -41,9 +41,8 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
         environment.setdefault("nnUNet_n_proc_DA", "0")
     log = experiment.results / f"cycle_{cycle:03d}" / f"train_fold_{fold}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    if TrainingServer.possible(device):
-        status = _server().train(arguments, environment, log)
-    else:
+    status = _server().train(arguments, environment, log) if TrainingServer.possible(device) else None
+    if status is None:
         status = _run([sys.executable, "-m", "nnactive_ext.training_process", *arguments], environment, log)
     if status or not is_trained(folder, plan.experiment, cycle):
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])

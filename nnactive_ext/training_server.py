@@ -15,15 +15,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from nnactive_ext.environment import extend_environment
+
 
 class TrainingServer:
     """For trainings on the CPU of a POSIX system: a GPU's driver does not survive a fork, and Windows has none."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "nnactive_ext.training_server"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, bufsize=1
-        )
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+        # What libraries say when they are imported helps nobody; if they cannot be, the training says so itself.
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, **pipes)
+        self._ready = False
         atexit.register(self.stop)
 
     @staticmethod
@@ -34,22 +37,30 @@ class TrainingServer:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def train(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
-        """Run ``nnUNetv2_train`` with these arguments, its output added to ``log``; returns its status.
+    def train(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> int | None:
+        """Run ``nnUNetv2_train`` with these arguments, its output added to ``log``; returns its status, 1 if the server was
+        killed meanwhile, None if it could not even begin to serve.
 
         Interrupted, it kills the training."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
+            if not self._ready and not self._read():
+                return None
+            self._ready = True
             job = {"arguments": list(arguments), "environment": dict(environment), "log": str(log)}
             self._process.stdin.write(json.dumps(job) + "\n")
-            answer = self._process.stdout.readline()
+            answer = self._read()
         except BrokenPipeError:
-            answer = ""
+            return 1
         except BaseException:
             self.stop()
             raise
-        return int(json.loads(answer)["status"]) if answer else 1
+        return int(answer["status"]) if answer else 1
+
+    def _read(self) -> dict[str, Any]:
+        """The next answer; empty when there will be none."""
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline() or "{}")
 
     def stop(self) -> None:
         """End the server, and with it the training it may be running."""
@@ -64,7 +75,9 @@ def serve() -> None:
 
     parent, answers = os.getppid(), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print when they are imported is no answer
+    extend_environment()
     recursive_find_trainer_class_by_name("nnActiveTrainer")  # imports all that a training does
+    print(json.dumps({"ready": True}), file=answers, flush=True)
     running: list[int] = []
 
     def stop(*_: Any) -> NoReturn:

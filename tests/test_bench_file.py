@@ -7,6 +7,7 @@ import pytest
 from nnactive_ext.bench.definition import Regime, read_benchmark
 from nnactive_ext.bench.runs import check_runs, part, runs_of, starts_of
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.planning import check
 
 WHOLE = """
 name = "small"
@@ -122,3 +123,21 @@ def test_numbers_run_out(tmp_path, tiny):
 def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path, tiny, old, new, named):
     with pytest.raises(NnActiveError, match=named):
         check_runs(runs_of(read_benchmark(written(tmp_path, WHOLE.replace(old, new)))))
+
+
+PROTOCOLS = sorted((Path(__file__).parent.parent / "benchmarks" / "protocols").rglob("*.toml"))
+
+
+@pytest.mark.parametrize("file", PROTOCOLS, ids=lambda file: file.stem)
+def test_the_files_we_ship_are_benchmarks(file, nnunet_folders):
+    """Whose datasets are not here; but all else is checked."""
+    runs = runs_of(read_benchmark(file), remember=False)
+    for run in runs:
+        check(run.wishes, str(run.wishes.name))
+    assert len(runs) > 8
+
+
+def test_the_published_budgets_are_shared_by_five_cycles():
+    """methods.md, Protocol: the starting budget is the query size, and a fifth of the budget."""
+    (low, medium, high) = read_benchmark(next(f for f in PROTOCOLS if f.stem == "kits")).datasets[0].regimes
+    assert [(r.starting_budget, r.query_size) for r in (low, medium, high)] == [(40, 40), (200, 200), (500, 500)]

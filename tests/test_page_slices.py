@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from nnactive_ext.annotation.slices import GREYS, GUTTER, PLANES, grey_window, three_slices
+from nnactive_ext.annotation.planes import PLANES
+from nnactive_ext.annotation.slices import GREYS, GUTTER, grey_window, three_slices
 from nnactive_ext.annotation.upright import Upright
 from nnactive_ext.patch import Patch
 from nnactive_ext.space import Space

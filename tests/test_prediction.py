@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import entr
 
-from nnactive_ext.annotation.prediction import predict_box
+from nnactive_ext.annotation.prediction import predict_box, predict_with_uncertainty
 from nnactive_ext.grid import Grid
 from nnactive_ext.patch import Patch
 
@@ -41,6 +42,15 @@ class Pointwise:
             if probability > 0.5:
                 label = value
         return label
+
+    def entropy(self, voxel: np.ndarray, order) -> float:
+        """In nat, of the members' mean at one network voxel; for regions the sum of the binary ones."""
+        logits = self.weights.astype(float) @ voxel
+        if order is None:
+            exponentials = np.exp(logits - logits.max(1, keepdims=True))
+            return float(entr((exponentials / exponentials.sum(1, keepdims=True)).mean(0)).sum())
+        mean = (1 / (1 + np.exp(-logits))).mean(0)
+        return float((entr(mean) + entr(1 - mean)).sum())
 
 
 @st.composite
@@ -158,3 +168,21 @@ def test_a_box_by_hand():
 
     labels = predict_box(SimpleNamespace(logits=logits), image, grid, Patch("a", (0, 0, 1), (1, 1, 6)), (1, 1, 1), None)
     assert labels.tolist() == [[[0, 3, 3, 1, 1, 2]]]
+
+
+@pytest.mark.parametrize("order", [None, (1, 2, 3, 4)], ids=["classes", "regions"])
+@given(boxes(), st.integers(1, 3), st.integers(0, 2**31))
+def test_uncertainty_is_the_entropy_of_the_mean_at_the_nearest_network_voxel(order, chosen, members, seed):
+    grid, patch = chosen
+    image, ensemble = image_of(grid, seed), Pointwise(seed, members)
+    labels, entropy = predict_with_uncertainty(ensemble, image, grid, patch, (1, 1, 1), order)
+    np.testing.assert_array_equal(labels, predict_box(ensemble, image, grid, patch, (1, 1, 1), order))
+    assert entropy.dtype == np.float32
+    for place in np.ndindex(*patch.size):
+        voxel = np.add(place, patch.start)
+        found = [nearest(grid, axis, int(voxel[source])) for axis, source in enumerate(grid.transpose)]
+        if any(one is None for one in found):
+            expected = [0.0]
+        else:
+            expected = [ensemble.entropy(image[:, z, y, x], order) for z in found[0] for y in found[1] for x in found[2]]
+        assert min(abs(entropy[place] - one) for one in expected) < 1e-4, place

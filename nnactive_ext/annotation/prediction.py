@@ -9,6 +9,8 @@ import numpy as np
 from nnactive_ext.ensemble import Ensemble
 from nnactive_ext.grid import Grid
 from nnactive_ext.patch import Patch, Triple, triple
+from nnactive_ext.query_methods.base import Statistics
+from nnactive_ext.query_methods.scores import predictive_entropy
 from nnactive_ext.statistics import RunningStatistics
 
 
@@ -21,22 +23,48 @@ def predict_box(
     context is predicted on each side; ``regions_order`` is nnU-Net's ``regions_class_order`` (None: no regions). Labels
     come back to the image's voxels by the nearest network voxel; what nnU-Net cropped away is background.
     """
+    predicted = _statistics(ensemble, image, grid, patch, window, regions_order is not None)
+    if predicted is None:
+        return np.zeros(patch.size, np.uint16)
+    return _on_image(_labels(predicted[0].mean, regions_order), grid, patch, predicted[1])
+
+
+def predict_with_uncertainty(
+    ensemble: Ensemble, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions_order: Sequence[int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`predict_box`, and the entropy (z, y, x) of the members' mean in nat, float32.
+
+    For regions it is the sum of the binary entropies; it is 0 in what nnU-Net cropped away.
+    """
+    predicted = _statistics(ensemble, image, grid, patch, window, regions_order is not None)
+    if predicted is None:
+        return np.zeros(patch.size, np.uint16), np.zeros(patch.size, np.float32)
+    statistics, offset = predicted
+    labels = _on_image(_labels(statistics.mean, regions_order), grid, patch, offset)
+    return labels, _on_image(predictive_entropy(statistics), grid, patch, offset)
+
+
+def _statistics(
+    ensemble: Ensemble, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions: bool
+) -> tuple[Statistics, Triple] | None:
+    """Of the box and the context around it, and where that begins on the network's grid; None if all was cropped away."""
     covered = grid.to_network(patch)
-    labels = np.zeros(patch.size, np.uint16)
     if covered is None:
-        return labels
+        return None
     context = _widened(covered, window, grid.network_shape)
-    running = RunningStatistics(regions_order is not None)
+    running = RunningStatistics(regions)
     for name, logits in ensemble.logits(np.ascontiguousarray(image[(slice(None), *context.slices)])):
         running.add(logits, name)
-    mean = running.result().mean
+    return running.result(), context.start
+
+
+def _labels(mean: np.ndarray, regions_order: Sequence[int] | None) -> np.ndarray:
     if regions_order is None:
-        predicted = mean.argmax(axis=0).astype(np.uint16)
-    else:
-        predicted = np.zeros(mean.shape[1:], np.uint16)
-        for region, value in zip(mean, regions_order, strict=True):  # later ones cover earlier ones, as in nnU-Net
-            predicted[region > 0.5] = value
-    return _on_image(predicted, grid, patch, context.start)
+        return mean.argmax(axis=0).astype(np.uint16)
+    predicted = np.zeros(mean.shape[1:], np.uint16)
+    for region, value in zip(mean, regions_order, strict=True):  # later ones cover earlier ones, as in nnU-Net
+        predicted[region > 0.5] = value
+    return predicted
 
 
 def _widened(patch: Patch, window: Sequence[int], shape: Sequence[int]) -> Patch:

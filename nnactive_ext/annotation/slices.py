@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nnactive_ext.annotation.upright import ENDS, Upright
+from nnactive_ext.annotation.planes import outlined, planes_of
 from nnactive_ext.patch import Patch
 from nnactive_ext.space import Space
 
 Colour = tuple[int, int, int]
-PLANES = ("axial", "coronal", "sagittal")
-"""By the upright axis that each looks along."""
 GUTTER = 16
 """Pixels around a slice, for the letters and for the frame of a box at the image's edge."""
 GREYS = 96
@@ -41,29 +39,21 @@ def three_slices(
     :data:`GUTTER` more. The box has a white frame with a black one around it, both outside the box; the classes in it
     are outlined in their ``colours``, except background, ``ignore`` and values without a colour.
     """
-    turn = Upright.of(space)
     low, high = grey_window(image, box)
-    grey, classes = turn.array(image), turn.array(labels)
     drawn = [value for value in sorted(colours) if value not in (0, ignore)]
-    upright, middle = turn.box(box), turn.middle(box)
-    scale = size / max(n * mm for n, mm in zip(grey.shape, turn.spacing, strict=True))
     pictures = []
-    for axis, plane in enumerate(PLANES):
-        rows, columns = (other for other in range(3) if other != axis)
-        height, width = (max(1, round(grey.shape[a] * turn.spacing[a] * scale)) for a in (rows, columns))
-        cut = (slice(None),) * axis + (middle[axis],)
-        shades = np.clip(np.nan_to_num(grey[cut].astype(np.float32), nan=low), low, high)
-        resized = Image.fromarray((shades - low) / (high - low)).resize((width, height), Image.Resampling.BICUBIC)
-        canvas = Image.new("L", (width + 2 * GUTTER, height + 2 * GUTTER), _OUTSIDE)
-        levels = np.rint(np.clip(np.asarray(resized), 0, 1) * (GREYS - 1)).astype(np.uint8)
+    for plane in planes_of(space, box, size):
+        canvas = Image.new("L", (plane.width + 2 * GUTTER, plane.height + 2 * GUTTER), _OUTSIDE)
+        levels = np.rint(plane.shades(image, low, high) * (GREYS - 1)).astype(np.uint8)
         canvas.paste(Image.fromarray(levels), (GUTTER, GUTTER))
-        _letters(canvas, (*ENDS[rows], *ENDS[columns]))
-        edges = [(corner, a) for corner in (upright.start, upright.stop) for a in (columns, rows)]
-        pixels = {columns: width, rows: height}
-        frame = [GUTTER + round(corner[a] * pixels[a] / grey.shape[a]) for corner, a in edges]
-        _frame(canvas, frame)
-        inside = _resized(classes[cut], height, width)
-        pictures.append((plane, _png(np.array(canvas), _outlined(inside, frame, drawn), colours)))
+        draw_letters(canvas, plane.ends, GREYS - 1)
+        left, top, right, bottom = plane.frame
+        draw_frame(canvas, [GUTTER + edge for edge in plane.frame], GREYS - 1)
+        outlines = np.zeros((canvas.height, canvas.width), labels.dtype)
+        outlines[GUTTER + top : GUTTER + bottom, GUTTER + left : GUTTER + right] = outlined(
+            plane.classes(labels)[top:bottom, left:right], drawn
+        )
+        pictures.append((plane.name, _png(np.array(canvas), outlines, colours)))
     return pictures
 
 
@@ -86,43 +76,22 @@ def grey_window(image: np.ndarray, box: Patch) -> tuple[float, float]:
     return low, max(high, low + 1e-6 * max(1.0, abs(low)))
 
 
-def _resized(classes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The class at the centre of every pixel."""
-    rows, columns = (
-        ((np.arange(pixels) + 0.5) * n / pixels).astype(int) for pixels, n in zip((height, width), classes.shape, strict=True)
-    )
-    return classes[np.ix_(rows, columns)]
-
-
-def _letters(canvas: Image.Image, sides: tuple[str, ...]) -> None:
+def draw_letters(canvas: Image.Image, ends: Sequence[str], white: int) -> None:
+    """The letters of the sides in the gutter around one slice: top, bottom, left, right."""
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(13)
     across, down, near = canvas.width / 2, canvas.height / 2, GUTTER / 2
     places = (across, near), (across, canvas.height - near), (near, down), (canvas.width - near, down)
-    for letter, place in zip(sides, places, strict=True):
-        draw.text(place, letter, fill=GREYS - 1, font=font, anchor="mm")
+    for letter, place in zip(ends, places, strict=True):
+        draw.text(place, letter, fill=white, font=font, anchor="mm")
 
 
-def _frame(canvas: Image.Image, frame: list[int]) -> None:
+def draw_frame(canvas: Image.Image, frame: Sequence[int], white: int) -> None:
+    """Around the half-open box with these left, top, right and bottom edges; none of its pixels is covered."""
     left, top, right, bottom = frame
     draw = ImageDraw.Draw(canvas)
-    for away, level in ((2, 0), (1, GREYS - 1)):  # black around white is seen on bone as well as on air
+    for away, level in ((2, 0), (1, white)):  # black around white is seen on bone as well as on air
         draw.rectangle((left - away, top - away, right - 1 + away, bottom - 1 + away), outline=level)
-
-
-def _outlined(classes: np.ndarray, frame: list[int], drawn: list[int]) -> np.ndarray:
-    """The canvas with the values of ``drawn`` on the outermost pixels of their areas in the box, elsewhere 0; where two
-    of them touch, only the higher one's."""
-    left, top, right, bottom = frame
-    area = classes[top - GUTTER : bottom - GUTTER, left - GUTTER : right - GUTTER]
-    area = np.pad(np.where(np.isin(area, drawn), area, 0), 1)
-    centre = area[1:-1, 1:-1]
-    edge = np.zeros(centre.shape, bool)
-    for neighbour in (area[:-2, 1:-1], area[2:, 1:-1], area[1:-1, :-2], area[1:-1, 2:]):
-        edge |= centre > neighbour  # one line where two classes touch, that of the higher value
-    outlines = np.zeros([n + 2 * GUTTER for n in classes.shape], classes.dtype)
-    outlines[top:bottom, left:right] = np.where(edge, centre, 0)
-    return outlines
 
 
 def _png(levels: np.ndarray, outlines: np.ndarray, colours: Mapping[int, Colour]) -> bytes:
