@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+NAMES = "plan|query|run|phantom|annotate|status|change|compare|bench|report"
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -18,7 +19,7 @@ def shown_commands() -> list[tuple[str, str]]:
     for page in PAGES:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
-                match = re.search(r"\bnnactive_(plan|query|run|phantom|annotate|status|change|compare|bench|report)\b.*", line.split("#")[0])
+                match = re.search(rf"\bnnactive_({NAMES})\b.*", line.split("#")[0])
                 if match:
                     found.append((page.name, match[0].strip()))
     return found

@@ -59,6 +59,12 @@ def test_every_module_is_in_the_wheel_and_no_other(unpacked):
     assert modules(unpacked) == expected
 
 
+def test_the_viewer_of_the_report_is_in_the_wheel_with_its_licence(unpacked):
+    vendored = {file.name for file in (ROOT / "nnactive_ext" / "report" / "vendor").iterdir()}
+    assert {"niivue.umd.js", "niivue-LICENSE.txt"} <= vendored
+    assert {file.name for file in (unpacked / "nnactive_ext" / "report" / "vendor").iterdir()} == vendored
+
+
 def test_every_command_has_a_main(unpacked):
     (metadata,) = unpacked.glob("*.dist-info/entry_points.txt")
     parser = configparser.ConfigParser()

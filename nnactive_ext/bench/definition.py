@@ -119,6 +119,7 @@ class _Reader:
         regimes = table.get("regimes")
         if not isinstance(regimes, dict) or not regimes:
             self._refuse(f'{where}give regimes with the budget in patches, e.g. regimes = {{"low" = 100}}')
+        assert isinstance(regimes, dict)
         dataset = str(table["dataset"])
         if (self._file.parent / dataset).is_dir():  # a path beside the benchmark's file
             dataset = str(self._file.parent / dataset)

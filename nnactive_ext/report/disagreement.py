@@ -1,0 +1,77 @@
+"""How unsure the ensemble of each cycle was about what was left in the pool, from the candidates of the queries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json
+from nnactive_ext.loops import loop_file
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """What the members of ``cycle`` said about ``cases`` cases: the ``median`` and the 90th percentile (``high``) of the
+    score of each case's best candidate patch that nobody had annotated. ``query``: method and options; scores of different
+    ones do not compare."""
+
+    cycle: int
+    query: str
+    cases: int
+    median: float
+    high: float
+
+
+def disagreement(experiment: Experiment) -> list[Disagreement] | None:
+    """Of every cycle whose members have scored the pool, in order; None where no query did.
+
+    Methods keep candidates with noise on their scores, so a case's best candidate need not be its best patch. Damaged
+    files, files of an earlier query and cases no longer in the pool do not count.
+    """
+    found = []
+    for cycle in range(experiment.last_loop + 1):
+        scores = _best(experiment, experiment.results / f"cycle_{cycle:03d}" / "candidates")
+        if scores:
+            median, high = (float(value) for value in np.quantile(scores, (0.5, 0.9)))
+            found.append(Disagreement(cycle, _query(experiment, cycle + 1), len(scores), median, high))
+    return found or None
+
+
+def _best(experiment: Experiment, folder: Path) -> list[float]:
+    """The highest score of each case that has a candidate."""
+    cases = [case for case in experiment.plan.pool if case not in experiment.plan.dropped]
+    contents = list(_read(folder / f"{case}.json" for case in cases))
+    # All files of one query are for the same members, method and request; others are left over from an earlier one.
+    made_for = Counter(content["for"] for content in contents).most_common(1)
+    scores = [
+        max(float(score) for _, _, _, score, _ in content["candidates"])
+        for content in contents
+        if content["candidates"] and content["for"] == made_for[0][0]
+    ]
+    return [score for score in scores if np.isfinite(score)]
+
+
+def _read(files: Iterable[Path]) -> Iterable[dict[str, Any]]:
+    for file in files:
+        try:
+            content = read_json(file)
+        except NnActiveError:
+            continue
+        if isinstance(content, dict) and {"for", "candidates"} <= content.keys():
+            yield content
+
+
+def _query(experiment: Experiment, cycle: int) -> str:
+    """Method and options of the loop file that the candidates became; the planned ones where it is not written yet."""
+    file = loop_file(experiment.raw, cycle)
+    content = read_json(file) if file.is_file() else {}
+    method = content.get("method", experiment.plan.method)
+    options = content.get("options", experiment.plan.method_options)
+    return " ".join([str(method), *(f"{key}={value}" for key, value in sorted(options.items()))])

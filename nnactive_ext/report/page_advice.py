@@ -1,0 +1,57 @@
+"""Section 5 of the report: what might be done next, marked as the advice it is."""
+
+from __future__ import annotations
+
+from nnactive_ext.report.advice import EARLY, GO_ON, STOP
+from nnactive_ext.report.improvement import Change
+from nnactive_ext.report.page_facts import Facts
+from nnactive_ext.report.page_parts import Html, element, joined, listed, paragraph, percent, points, section, table
+
+
+def advice(facts: Facts) -> Html:
+    found = facts.advice
+    tag = element("span", "advice, not a result", class_="tag")
+    title = element("h2", "5. What should be done next? ", tag)
+    if found is None:
+        return section("advice", "5. What should be done next?", paragraph("There is no advice."))
+    parts: list[object] = [paragraph(_said(found.headline), class_="lead"), listed(found.points)]
+    if any(one.change for one in found.classes):
+        rows = [
+            [one.name, percent(one.dice), points(one.change.value) if one.change else "–", _between(one.change)]
+            for one in found.classes
+        ]
+        heading = ["Class", "Dice", "change, points", "interval over test cases"]
+        parts.append(table(heading, rows, "What the last query changed, per class; intervals are widened for their number"))
+    parts.append(paragraph(_CAUTION, class_="hint"))
+    return element("section", title, joined(parts, "\n"), id="advice", class_="advice")
+
+
+_CAUTION = (
+    "This is a rule of thumb applied to the numbers above. Whether more annotation is worth its time is for those who know "
+    "what the model is for; look at the boxes of the last query before deciding."
+)
+
+
+def in_short(facts: Facts) -> Html:
+    """One line for the top of the page."""
+    if facts.advice is None:
+        return Html("")
+    return joined([_said(facts.advice.headline), " ", element("a", "Why", href="#advice")])
+
+
+_MEANING = {
+    GO_ON: "the last query still helped",
+    STOP: "the last queries hardly changed anything",
+    EARLY: "what there is cannot tell whether more boxes help",
+}
+
+
+def _said(headline: str) -> Html:
+    meaning = _MEANING.get(headline)
+    return joined([element("b", headline[:1].upper() + headline[1:]), f": {meaning}." if meaning else "."])
+
+
+def _between(change: Change | None) -> str:
+    if change is None or change.low is None or change.high is None:
+        return "–"
+    return f"{points(change.low)} to {points(change.high)}"

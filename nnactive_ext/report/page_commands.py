@@ -1,0 +1,94 @@
+"""The commands that would make an experiment again, as far as its files tell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from nnactive_ext.plan import ALL_LABELS, Plan
+from nnactive_ext.report.page_facts import Facts
+
+
+def commands(facts: Facts) -> list[str]:
+    """``nnactive_plan`` with everything that was decided, the changes since, and what trains and queries."""
+    number = facts.number
+    lines = [plan_command(facts)]
+    lines += [line for change in facts.plan.changes if (line := _change(number, change))]
+    device = " -device cpu" if facts.plan.preset == "cpu" else ""
+    if facts.plan.human:
+        lines.append(f"nnactive_annotate export -d {number}   # and import, in each cycle before nnactive_run")
+    return [*lines, f"nnactive_run -d {number}{device}"]
+
+
+def plan_command(facts: Facts) -> str:
+    plan, first = facts.plan, _first(facts.plan)
+    words = ["nnactive_plan", *_source(facts), "-o", str(facts.number), "-name", facts.name[11:]]
+    if plan.purpose == ALL_LABELS:
+        words.append("--all_labels")
+    words += ["-patch_size", *(f"{mm:.6g}mm" for mm in plan.patch_size_mm)]
+    if "--all_labels" not in words:
+        words += ["-query_size", str(plan.query_size), "-starting_budget", str(plan.starting_budget)]
+    words += ["-cycles", str(first.get("cycles", plan.cycles)), "-seed", str(first.get("seed", plan.seed))]
+    words += ["--method", plan.method, *(f"{key}={value}" for key, value in plan.method_options.items())]
+    words += ["-folds", str(plan.folds), "-c", plan.configuration, "-tr", plan.trainer, "-pl", plan.planner]
+    words += ["-tolerance", f"{plan.tolerance_mm:.6g}"] if plan.tolerance_mm else []
+    words += ["--preset", plan.preset] if plan.preset else []
+    if plan.human:
+        share, expert = first.get("share", plan.share), first.get("expert", plan.expert)
+        words += ["-share", f"{share:g}"] if share != 1 else []
+        words += ["-expert", expert] if expert else []
+    return wrapped(words)
+
+
+def wrapped(words: list[str], width: int = 90) -> str:
+    """Words as a command a shell reads, in lines that break before options only.
+
+    >>> print(wrapped(["nnactive_plan", "-d", "4", "-name", "a b"], 16))
+    nnactive_plan \\
+      -d 4 \\
+      -name 'a b'
+    """
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("-") and groups[-1]:
+            groups.append([])
+        groups[-1].append(word)
+    lines = [shlex.join(groups[0])]
+    for group in groups[1:]:
+        text = shlex.join(group)
+        if len(lines[-1]) + len(text) < width:
+            lines[-1] += f" {text}"
+        else:
+            lines.append(f"  {text}")
+    return " \\\n".join(lines)
+
+
+def _source(facts: Facts) -> list[str]:
+    if not facts.plan.human:
+        name = facts.plan.source.rstrip("/").rpartition("/")[2]
+        number = re.fullmatch(r"Dataset(\d{3})_.+", name)
+        return ["-d", str(int(number[1])) if number else facts.plan.source]
+    return ["-i", "FOLDER", "--labels", *facts.labels.classes, "-channels", *map(str, facts.channels)]
+
+
+def _first(plan: Plan) -> dict[str, Any]:
+    """What was changed later, as it was at first."""
+    found: dict[str, Any] = {}
+    for change in plan.changes:
+        found.setdefault(str(change["what"]), change.get("before"))
+    return found
+
+
+def _change(number: int, change: Mapping[str, Any]) -> str:
+    what, after = change["what"], change.get("after")
+    if what in ("cycles", "seed", "share", "expert"):
+        words = ["nnactive_change", "-d", str(number), f"-{what}", str(after)]
+    elif what == "dropped" and isinstance(after, list):
+        words = ["nnactive_change", "-d", str(number), "-drop", *map(str, after)]
+    elif what == "added":
+        words = ["nnactive_change", "-d", str(number), "-add", "FOLDER"]
+    else:
+        return ""
+    return f"{shlex.join(words)}   # after cycle {change.get('after_cycle')}"

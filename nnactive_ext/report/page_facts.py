@@ -1,0 +1,126 @@
+"""Everything a report says about an experiment, gathered once from its files before any of it is laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnactive_ext.annotation.queue import tasks_of
+from nnactive_ext.annotation.tasks import Task
+from nnactive_ext.annotation.viewers.colours import Colour, colours
+from nnactive_ext.dataset import Labels
+from nnactive_ext.evaluation import read_results
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json
+from nnactive_ext.loops import loop_file
+from nnactive_ext.plan import Plan
+from nnactive_ext.timing import seconds_per_step
+
+if TYPE_CHECKING:
+    from nnactive_ext.report.advice import Advice
+    from nnactive_ext.report.crop import Crop
+    from nnactive_ext.report.overlaps import Overlap
+    from nnactive_ext.report.places import Places
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A query: ``content`` is its loop file, ``tasks`` are its patches."""
+
+    content: Mapping[str, Any]
+    tasks: Sequence[Task]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """``labels`` are the dataset's, with ``ignore``. ``results``: one of each cycle evaluated so far, in order, as its file has
+    it. ``loops``: by cycle; the last one may still be open (``open_cycle``). ``seconds``: cycle -> step -> seconds.
+    ``network``: nnU-Net's configuration, None where it has not been planned yet."""
+
+    name: str
+    number: int
+    plan: Plan
+    labels: Labels
+    channels: Sequence[str]
+    results: Sequence[Mapping[str, Any]]
+    loops: Sequence[Loop]
+    cycle: int
+    seconds: Mapping[int, Mapping[str, float]]
+    network: Mapping[str, Any] | None
+    crops: Mapping[int, Sequence[Crop]] = field(default_factory=dict)
+    places: Places | None = None
+    overlaps: Sequence[Overlap] = ()
+    advice: Advice | None = None
+
+    @property
+    def last(self) -> Mapping[str, Any] | None:
+        """The result of the last cycle evaluated."""
+        return self.results[-1] if self.results else None
+
+    @property
+    def tested(self) -> bool:
+        return bool(self.plan.test)
+
+    @property
+    def open_cycle(self) -> int | None:
+        """The cycle whose boxes are chosen and not all annotated."""
+        last = len(self.loops) - 1
+        return last if last > self.cycle else None
+
+    @property
+    def names(self) -> dict[str, int]:
+        """Label name -> value, background and ignore among them; a label that is only part of regions is its number."""
+        foreground = {name: value for value, name in self.labels.foreground.items()}
+        return {"background": 0, **foreground, "ignore": self.labels.ignore}
+
+    @property
+    def colours(self) -> dict[str, Colour]:
+        """Of labels; a class made of several labels has the colour of its last one, which is the innermost as a rule."""
+        found = colours(self.names)
+        by_value = {value: found[name] for name, value in self.names.items()}
+        for name, values in self.labels.classes.items():
+            found.setdefault(name, by_value[values[-1]])
+        return found
+
+    @property
+    def by_value(self) -> dict[int, Colour]:
+        """Colours by label value, foreground only."""
+        found = colours(self.names)
+        return {value: found[name] for name, value in self.names.items() if value not in (0, self.labels.ignore)}
+
+
+def gather(experiment: Experiment, device: str | None, boxes: int, progress: bool = True) -> Facts:
+    """Read and compute everything; ``device`` None: members are not asked. ``boxes``: crops per cycle."""
+    from nnactive_ext.report.advice import advice
+    from nnactive_ext.report.crops import gallery_crops
+    from nnactive_ext.report.disagreement import disagreement
+    from nnactive_ext.report.overlaps import overlaps
+    from nnactive_ext.report.places import places
+
+    plan, results = experiment.plan, read_results(experiment)
+    cycles = range(experiment.last_loop + 1)
+    return Facts(
+        name=experiment.name,
+        number=experiment.number,
+        plan=plan,
+        labels=experiment.dataset.labels,
+        channels=list(experiment.dataset.json.get("channel_names", {}).values()),
+        results=results,
+        loops=[Loop(read_json(loop_file(experiment.raw, cycle)), tasks_of(experiment, cycle)) for cycle in cycles],
+        cycle=experiment.state["cycle"],
+        seconds={cycle: seconds_per_step(experiment, cycle) for cycle in cycles},
+        network=_network(experiment.preprocessed.folder / f"{plan.plans_identifier}.json", plan.configuration),
+        crops=gallery_crops(experiment, device, boxes, progress) if boxes else {},
+        places=places(experiment),
+        overlaps=overlaps(experiment),
+        advice=advice(results, plan, disagreement(experiment)),
+    )
+
+
+def _network(file: Path, configuration: str) -> Mapping[str, Any] | None:
+    if not file.is_file():
+        return None
+    found: Mapping[str, Any] | None = read_json(file)["configurations"].get(configuration)
+    return found

@@ -1,0 +1,83 @@
+"""Where in the images, and so roughly where in the body, the queried patches lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnactive_ext.annotation.queue import all_tasks
+from nnactive_ext.annotation.upright import Upright
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.patch import Patch
+from nnactive_ext.report.spaces import space_of
+from nnactive_ext.space import Space
+
+AXES = ("right_left", "front_back", "head_foot")
+BINS = 10
+"""Of a histogram, along the whole image."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The centre of a patch as shares of its case's image: 0 at the patient's right, front or head end of the image, 1 at the
+    left, back or foot end. Of an oblique image its own axes are taken, each as the nearest of the patient's."""
+
+    cycle: int
+    case: str
+    stratum: str
+    right_left: float
+    front_back: float
+    head_foot: float
+
+
+@dataclass(frozen=True)
+class Places:
+    """``patches``: of all cycles, in the order in which they were chosen. ``histograms``: axis (of :data:`AXES`) -> cycle ->
+    patches in each of :data:`BINS` equal bins. ``unknown``: cases whose image cannot be read, so that their patches are in
+    neither."""
+
+    patches: tuple[Place, ...]
+    histograms: Mapping[str, Mapping[int, tuple[int, ...]]]
+    unknown: tuple[str, ...]
+
+
+def places(experiment: Experiment) -> Places:
+    """Of every loop file there is, the last one's even if nobody has answered it yet."""
+    tasks = all_tasks(experiment)
+    turns: dict[str, Upright] = {}
+    unknown = []
+    for case in sorted({task.patch.case for task in tasks}):
+        try:
+            turns[case] = Upright.of(space_of(experiment, case))
+        except NnActiveError:
+            unknown.append(case)
+    found = tuple(
+        Place(task.cycle, task.patch.case, task.stratum, *_shares(turns[task.patch.case], task.patch))
+        for task in tasks
+        if task.patch.case in turns
+    )
+    return Places(found, {axis: _histogram(found, axis) for axis in AXES}, tuple(unknown))
+
+
+def place_in(space: Space, patch: Patch) -> tuple[float, float, float]:
+    """The shares of :class:`Place`, in the order of :data:`AXES`."""
+    return _shares(Upright.of(space), patch)
+
+
+def _shares(turn: Upright, patch: Patch) -> tuple[float, float, float]:
+    box = turn.box(patch)
+    head, front, right = (
+        (start + size / 2) / turn.space.shape[axis] for start, size, axis in zip(box.start, box.size, turn.axes, strict=True)
+    )
+    return right, front, head
+
+
+def _histogram(found: tuple[Place, ...], axis: str) -> dict[int, tuple[int, ...]]:
+    counts = {}
+    for cycle in sorted({place.cycle for place in found}):
+        values = [getattr(place, axis) for place in found if place.cycle == cycle]
+        counts[cycle] = tuple(np.histogram(values, BINS, (0, 1))[0].tolist())
+    return counts

@@ -1,0 +1,124 @@
+"""What the members that chose a patch say about it and its surroundings, kept in a file for the next report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from nnactive_ext.annotation.predictor import Predictor
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import replacing
+from nnactive_ext.patch import Patch
+from nnactive_ext.report.choosers import Choosers, Open
+
+Prediction = tuple[np.ndarray, np.ndarray]
+"""A label map and the entropy in nat (float32), (z, y, x)."""
+
+FIRST = "Chosen before the first training."
+NOT_ASKED = "No prediction was asked for."
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_VERSION = 1
+"""Of what the files hold."""
+
+
+class Predictions:
+    """Of the boxes that the members of one cycle chose for the next.
+
+    ``device`` None: nothing is predicted, but what was kept is shown. The members are opened for the first box that has
+    no file. A file is good for exactly these members; when they were deleted, and nothing tells which they were, it still
+    says what they said.
+    """
+
+    def __init__(self, experiment: Experiment, cycle: int, device: str | None, opened: Open | None = None):
+        self._experiment, self._device, self._opened = experiment, device, opened
+        self._choosers = Choosers.of(experiment, cycle)
+        self._folder = experiment.results / f"cycle_{cycle:03d}" / "gallery"
+        self._predictor: Predictor | None = None
+        self._failed = ""
+
+    def of(self, crop: Patch) -> tuple[Prediction | None, str]:
+        """The prediction in a box of the image, or None and why there is none."""
+        stored = self._stored(crop)
+        if stored is not None:
+            return stored, ""
+        cycle = self._choosers.cycle
+        if self._device is None:
+            return None, NOT_ASKED
+        if not self._choosers.complete:
+            return None, f"The members of cycle {cycle}, which chose it, are not all there any more."
+        if not self._failed:
+            try:
+                found = self._predict(crop, self._device)
+            except (NnActiveError, RuntimeError, MemoryError) as error:
+                # Mostly for want of memory, or because a member cannot be opened: the next box would fail as this one did.
+                self._failed = f"The members of cycle {cycle}, which chose it, could not predict it: {_first_line(error)}"
+            else:
+                self._keep(crop, found)
+                return found, ""
+        return None, self._failed
+
+    def _predict(self, crop: Patch, device: str) -> Prediction:
+        if self._predictor is None:
+            self._predictor = Predictor(self._experiment, lambda: self._choosers.open(device, self._opened))
+        labels, entropy = self._predictor.with_uncertainty(crop)
+        # Rounded as the file has it, so that a report does not depend on whether there was one.
+        return labels, entropy.astype(np.float16).astype(np.float32)
+
+    def _file(self, crop: Patch) -> Path:
+        return self._folder / f"{crop.case}_{'_'.join(map(str, (*crop.start, *crop.size)))}.npz"
+
+    def _facts(self) -> str:
+        """What a file has to be made for, beside the members."""
+        plan = self._experiment.plan
+        facts = [_VERSION, plan.experiment, plan.configuration, plan.plans_identifier, plan.trainer]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def _stored(self, crop: Patch) -> Prediction | None:
+        try:
+            with np.load(self._file(crop), allow_pickle=False) as content:
+                trainings = tuple(content["trainings"].tolist())
+                if str(content["facts"]) != self._facts() or self._choosers.trainings not in ((), trainings):
+                    return None
+                labels, entropy = content["labels"], content["uncertainty"].astype(np.float32)
+        except _DAMAGED:
+            return None
+        return (labels, entropy) if labels.shape == entropy.shape == crop.size else None
+
+    def _keep(self, crop: Patch, found: Prediction) -> None:
+        labels, entropy = found
+        kind = np.uint8 if labels.max(initial=0) < 256 else np.uint16
+        with suppress(OSError):  # results that may only be read can be reported, too; it takes longer the next time
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with replacing(self._file(crop)) as temporary:
+                np.savez_compressed(
+                    temporary,
+                    labels=labels.astype(kind),
+                    uncertainty=entropy.astype(np.float16),
+                    trainings=np.array(self._choosers.trainings, dtype=np.str_),
+                    facts=np.array(self._facts()),
+                )
+
+
+def predictions_of(
+    experiment: Experiment, device: str | None, opened: Open | None = None
+) -> Callable[[int], Callable[[Patch], tuple[Prediction | None, str]]]:
+    """For the loop file of a cycle, what gives the predictions in its boxes."""
+
+    def of_loop(cycle: int) -> Callable[[Patch], tuple[Prediction | None, str]]:
+        if cycle == 0:
+            return lambda crop: (None, FIRST)
+        return Predictions(experiment, cycle - 1, device, opened).of
+
+    return of_loop
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

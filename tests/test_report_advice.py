@@ -1,0 +1,205 @@
+"""Advice: its intervals against scipy, and its headline in the situations that it has to tell apart."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from nnactive_ext.metrics.overlap import aggregate
+from nnactive_ext.report.advice import EARLY, GO_ON, NOTHING, STOP, advice
+from nnactive_ext.report.disagreement import Disagreement
+from nnactive_ext.report.improvement import Change, paired, slope
+
+CLASSES = ("organ", "lesion")
+TESTED = SimpleNamespace(test=("a",), cycles=5)
+ROLLOUT = SimpleNamespace(test=(), cycles=5)
+
+
+def result(cycle: int, table, **more) -> dict:
+    """``table``: (case, class) of Dice, NaN where a class is absent, as a cycle's file has it."""
+    table = np.asarray(table, float)
+    per_case = {f"case_{i}": dict(zip(CLASSES, row, strict=True)) for i, row in enumerate(table.tolist())}
+    mean = aggregate(per_case)
+    plain = {case: {n: None if np.isnan(v) else v for n, v in row.items()} for case, row in per_case.items()}
+    return {
+        "cycle": cycle,
+        "mean_dice": None if np.isnan(mean.mean) else mean.mean,
+        "dice_per_class": {n: None if np.isnan(v) else v for n, v in mean.per_class.items()},
+        "dice_per_case": plain,
+        "patches": 10 * (cycle + 1),
+        "annotated_voxels": 20_000 * (cycle + 1),
+        "annotated_voxels_per_label": {"background": 10_000, "organ": 9_000, "lesion": 1_000},
+        "foreground_share": 0.5,
+        "cross_validation": None,
+        **more,
+    }
+
+
+def cross_validated(cycle: int, mean: float | None) -> dict:
+    found = {
+        "dice_per_class": {"organ": mean, "lesion": mean},
+        "mean_dice": mean,
+        "voxels_per_class": {},
+        "cases": 4,
+        "folds": 2,
+    }
+    return result(cycle, [[np.nan, np.nan]], cross_validation=found)
+
+
+def cases(organ: float, lesion: float, n: int = 12, spread: float = 0.02, seed: int = 0) -> np.ndarray:
+    """Of the same patients whatever the means: some are harder than others."""
+    rng = np.random.default_rng(seed)
+    return np.array([organ, lesion]) + rng.normal(0, 0.1, (n, 1)) * 0.5 + rng.normal(0, spread, (n, 2))
+
+
+def per_case(table) -> dict:
+    return result(0, table)["dice_per_case"]
+
+
+@given(st.integers(2, 20), st.integers(0, 2**31), st.sampled_from([0.95, 0.99]))
+def test_the_interval_is_the_paired_t_interval_where_all_cases_have_all_classes(n, seed, level):
+    rng = np.random.default_rng(seed)
+    before, after = rng.random((2, n, 2))
+    found = paired(per_case(before), per_case(after), CLASSES, level)
+    expected = stats.ttest_rel(after.mean(1), before.mean(1)).confidence_interval(level)
+    assert found.value == pytest.approx((after - before).mean())
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (found.cases, found.left_out) == (n, ())
+
+
+@given(st.integers(4, 15), st.integers(0, 2**31))
+def test_the_change_is_that_of_mean_dice_whatever_is_absent(n, seed):
+    rng = np.random.default_rng(seed)
+    tables = rng.random((2, n, 2))
+    tables[:, 2:][rng.random((2, n - 2, 2)) < 0.4] = np.nan  # the first two cases have everything
+    before, after = (result(cycle, table) for cycle, table in enumerate(tables))
+    found = paired(before["dice_per_case"], after["dice_per_case"], CLASSES)
+    assert found.value == pytest.approx(after["mean_dice"] - before["mean_dice"])
+    assert found.low <= found.value <= found.high
+
+
+def test_a_class_of_one_case_is_left_out():
+    before = [[0.5, np.nan], [0.6, np.nan], [0.7, 0.0]]
+    after = [[0.6, np.nan], [0.7, np.nan], [0.8, 1.0]]
+    found = paired(per_case(before), per_case(after), CLASSES)
+    assert found.left_out == ("lesion",)
+    assert (found.value, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_one_case_has_no_interval_and_none_has_no_change():
+    found = paired(per_case([[0.5, 0.1]]), per_case([[0.6, 0.4]]), CLASSES)
+    assert (found.value, found.low, found.high) == (pytest.approx(0.2), None, None)
+    assert paired(per_case([[np.nan, np.nan]]), per_case([[0.5, np.nan]]), CLASSES) is None
+    assert paired({}, {}, CLASSES) is None
+
+
+def test_slope_by_hand():
+    line = slope([0, 1000, 2000, 3000], [0.5, 0.6, 0.7, 0.8])
+    assert (line.value, line.low, line.high) == pytest.approx((1e-4, 1e-4, 1e-4))
+    assert slope([0, 1000], [0.1, 0.2]) is None
+    noisy = slope([0, 1000, 2000], [0.5, 0.7, 0.6])
+    fit = stats.linregress([0, 1000, 2000], [0.5, 0.7, 0.6])
+    assert noisy.high - noisy.value == pytest.approx(fit.stderr * stats.t.ppf(0.975, 1))
+
+
+def test_rates():
+    step = Change(0, 1, 0.05, None, None, 0, 20, 40_000)
+    assert step.per_patch == pytest.approx(0.0025)
+    assert step.per_voxels(10_000) == pytest.approx(0.0125)
+    assert Change(0, 1, 0.05, None, None, 0, 0, 0).per_patch is None
+
+
+RISING = [result(i, cases(0.5 + 0.1 * i, 0.3 + 0.1 * i, seed=i % 2)) for i in range(4)]
+FLAT = [result(i, cases(0.9 + 0.001 * i, 0.8, spread=0.001)) for i in range(4)]
+UNSURE = [result(i, cases(0.9 + 0.02 * i, 0.7, n=4, spread=0.15, seed=i)) for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("results", "headline"),
+    [
+        ([], NOTHING + "a first training"),
+        (RISING[:1], EARLY),
+        (RISING[:2], GO_ON),
+        (RISING, GO_ON),
+        (FLAT[:2], EARLY),
+        (FLAT, STOP),
+        (UNSURE, EARLY),
+        ([*RISING[:3], {**RISING[2], "cycle": 3, "patches": 40, "annotated_voxels": 80_000}], EARLY),
+        ([result(i, [[np.nan, np.nan]]) for i in range(3)], NOTHING + "a test case that has any class"),
+    ],
+    ids=["nothing", "one", "two rising", "rising", "two flat", "flat", "unsure", "stalled once", "no value"],
+)
+def test_headlines_with_a_test_set(results, headline):
+    made = advice(results, TESTED, None)
+    assert made.headline == headline
+    assert len(made.steps) == max(0, len([r for r in results if r["mean_dice"] is not None]) - 1)
+    assert all(point.strip() and "None" not in point and "nan" not in point for point in made.points)
+
+
+def test_one_rising_class_is_a_reason_to_go_on():
+    """A rare class that is learnt late hardly moves the mean, and sets off what another loses."""
+    first, second, third = cases(0.9, 0.1, spread=0.001), cases(0.9, 0.1, spread=0.001), cases(0.85, 0.15, spread=0.001)
+    made = advice([result(i, table) for i, table in enumerate((first, second, third))], TESTED, None)
+    assert made.headline == GO_ON
+    assert [one.rises for one in made.classes] == [False, True]
+
+
+def test_training_noise_is_always_named_with_a_change():
+    for results in (RISING[:2], FLAT):
+        assert any("same labels" in point for point in advice(results, TESTED, None).points)
+    assert not any("same labels" in point for point in advice(RISING[:1], TESTED, None).points)
+
+
+def test_a_lagging_class_is_named():
+    tables = [np.column_stack([np.full(6, 0.8 + 0.05 * i), np.zeros(6)]) for i in range(2)]
+    made = advice([result(i, table) for i, table in enumerate(tables)], TESTED, None)
+    assert any(point.startswith("lesion lags") and "not seen to rise" in point for point in made.points)
+    assert not any("lags" in point for point in advice(FLAT, TESTED, None).points)
+
+
+def pool(*medians: float, query: str = "clasp_pe") -> list[Disagreement]:
+    return [Disagreement(i, query, 9, median, median * 1.2) for i, median in enumerate(medians)]
+
+
+@pytest.mark.parametrize(
+    ("means", "left", "headline"),
+    [
+        ([None, None], None, NOTHING + "a test set or a cross-validation"),
+        ([0.5], None, EARLY),
+        ([0.5, 0.6], None, GO_ON),
+        ([0.5, 0.53], None, EARLY),
+        ([0.8, 0.81, 0.8], pool(0.4, 0.39), EARLY),
+        ([0.8, 0.81, 0.8], pool(0.4, 0.15), STOP),
+        ([0.8, 0.81, 0.8], [*pool(0.4), *pool(0.15, query="bald")], EARLY),
+        ([0.8, 0.81, 0.8], None, EARLY),
+    ],
+)
+def test_headlines_of_a_rollout(means, left, headline):
+    made = advice([cross_validated(i, mean) for i, mean in enumerate(means)], ROLLOUT, left)
+    assert made.headline == headline
+    assert all(step.low is None and step.high is None for step in made.steps)
+    if made.basis:
+        assert any("which the query method chose" in point for point in made.points)
+
+
+def test_older_files_without_new_keys():
+    old = [{key: value for key, value in one.items() if key != "cross_validation"} for one in RISING]
+    assert advice(old, TESTED, None).headline == GO_ON
+    assert advice(old, ROLLOUT, None).headline.startswith(NOTHING)
+
+
+def test_disagreement_is_compared_only_with_its_like():
+    def said(left):
+        (point,) = (point for point in advice(RISING, TESTED, left).points if "pool" in point)
+        return point
+
+    assert "50 % less than after cycle 0" in said(pool(0.4, 0.2))
+    assert "about as much" in said(pool(0.4, 0.41))
+    assert "do not compare" in said([*pool(0.4), Disagreement(1, "bald", 9, 0.1, 0.2)])
+    assert "missing" in said(pool(0.4))
+    assert "no query" in said(None)
