@@ -15,8 +15,8 @@ venv: .venv/installed ## make .venv with the package (editable) and the tools it
 demo: .venv/installed ## a whole experiment on made-up data
 	@.venv/bin/python -m nnactive_ext.demo
 
-test: .venv/installed ## all tests but the slow ones
-	@.venv/bin/pytest
+test: .venv/installed ## all tests but the slow ones, on all cores
+	@.venv/bin/pytest -n auto --dist loadfile
 
 slow: .venv/installed ## full trainings and long proofs
 	@.venv/bin/pytest -m slow

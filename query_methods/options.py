@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -142,3 +142,16 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
 
 SIMPLE: dict[Any, Callable[[str], Any]] = {int: int, float: _finite, str: str, bool: _truth}
 """How text becomes the value of a user's own field, by its type."""
+
+
+def method_and_options(words: Sequence[str] | None) -> tuple[str | None, dict[str, str]]:
+    """``["clasp_pe", "alpha=0.5"]`` -> ``("clasp_pe", {"alpha": "0.5"})``."""
+    if not words:
+        return None, {}
+    options = {}
+    for word in words[1:]:
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise NnActiveError(f"--method {' '.join(words)}: {word!r} is not of the form KEY=VALUE.")
+        options[key] = value
+    return words[0], options

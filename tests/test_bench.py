@@ -99,7 +99,7 @@ def done(done_template, quick_planning, tmp_path, monkeypatch):
 def test_a_whole_benchmark(done, done_template, tmp_path):
     assert done_template[1] == TRAININGS
     assert all(is_complete(run) for run in done)
-    finish(done, [], tmp_path / "compared", quiet)
+    finish(done, [], tmp_path / "compared", say=quiet)
     assert "4 experiments: 1 setting, 2 methods" in (tmp_path / "compared" / "comparison.md").read_text()
     found = estimate(read_benchmark(tmp_path / "small.toml"), done)
     assert (found.experiments, found.complete, found.cycles, found.done) == (6, 6, 12, 12)
@@ -177,7 +177,7 @@ def test_one_that_fails_does_not_stop_the_others(runs, tmp_path):
     assert [failure.run for failure in failures] == [broken]
     assert [is_complete(run) for run in runs].count(False) == 1
     with pytest.raises(NnActiveError, match="diverged") as error:
-        finish(runs, failures, tmp_path / "compared", quiet)
+        finish(runs, failures, tmp_path / "compared", say=quiet)
     assert broken.folder in str(error.value)
     assert "2 of 3" in (tmp_path / "compared" / "comparison.md").read_text()
     assert run_all(runs, "small", counting.tools, False, quiet) == []
@@ -186,7 +186,7 @@ def test_one_that_fails_does_not_stop_the_others(runs, tmp_path):
 def test_a_pool_that_is_used_up_is_compared_as_what_it_is(tiny, quick_planning, tmp_path):
     runs = read(tmp_path, FILE.replace("query_size = 2", "query_size = 60").replace("[1, 2]", "[1]"))
     assert run_all(runs, "small", Counting().tools, False, quiet) == []
-    finish(runs, [], tmp_path / "compared", quiet)
+    finish(runs, [], tmp_path / "compared", say=quiet)
     assert (tmp_path / "compared" / "comparison.md").is_file()
 
 
@@ -208,7 +208,7 @@ def test_two_parts_at_once(runs, tmp_path):
 def test_a_part_that_ends_first_does_not_compare(runs, tmp_path):
     run_part(runs, 0)
     said: list[str] = []
-    finish(runs, [], tmp_path / "compared", said.append)
+    finish(runs, [], tmp_path / "compared", True, said.append)
     assert not (tmp_path / "compared").exists()
     assert "3 of 6" in said[-1]
 

@@ -12,11 +12,17 @@ from nnactive_ext.experiment import Experiment
 from nnactive_ext.record import RECORD
 
 
-def finish(runs: Sequence[Run], failures: Sequence[Failure], output: Path, say: Callable[[str], None] = print) -> None:
-    """Compare if no other part has experiments left; failures are an error in the end, but do not prevent the comparison."""
+def finish(
+    runs: Sequence[Run],
+    failures: Sequence[Failure],
+    output: Path,
+    others: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Compare, unless ``others`` have experiments left; failures are an error in the end, but do not prevent the comparison."""
     without = {failure.run.folder for failure in failures}
     left = [run for run in runs if not (is_complete(run) or is_used_up(run)) and run.folder not in without]
-    if left:
+    if left and others:
         say(f"\n{len(left)} of {len(runs)} experiments are left to other parts; whichever ends last compares.")
     else:
         from nnactive_ext.compare.compare import compare

@@ -67,11 +67,14 @@ def _run(options: argparse.Namespace) -> None:
     if options.dry_run:
         return
     output = options.o or benchmark_folder(benchmark.name) / "comparison"
+    others = options.num_parts > 1
     if options.np > 1:
         try:
             run_side_by_side(options.np, lambda i: _arguments(options, i), benchmark_folder(benchmark.name) / "logs")
-        finally:
-            finish(runs, [], output)
+        except NnActiveError:  # which is told after the comparison of what there is
+            finish(runs, [], output, others)
+            raise
+        finish(runs, [], output, others)
         return
     tools = Tools(
         train=lambda experiment, fold: train_member(experiment, fold, options.device),
@@ -80,7 +83,7 @@ def _run(options: argparse.Namespace) -> None:
     mine = part(runs, options.part_id, options.num_parts)
     failures = run_all(mine, benchmark.name, tools, not options.disable_progress_bar)
     if not options.part:
-        finish(runs, failures, output)
+        finish(runs, failures, output, others)
     elif failures:
         raise NnActiveError(failed(failures))
 

@@ -59,19 +59,6 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--disable_progress_bar", action="store_true", help="no progress bars")
 
 
-def method_and_options(words: Sequence[str] | None) -> tuple[str | None, dict[str, str]]:
-    """``["clasp_pe", "alpha=0.5"]`` -> ``("clasp_pe", {"alpha": "0.5"})``."""
-    if not words:
-        return None, {}
-    options = {}
-    for word in words[1:]:
-        key, equals, value = word.partition("=")
-        if not (key and equals and value):
-            raise NnActiveError(f"--method {' '.join(words)}: {word!r} is not of the form KEY=VALUE.")
-        options[key] = value
-    return words[0], options
-
-
 def current_user() -> str:
     """Whoever runs the command."""
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.failing import failing_clearly
-from nnactive_ext.cli.options import DEFAULT_METHOD, add_method, add_quiet, method_and_options
+from nnactive_ext.cli.options import DEFAULT_METHOD, add_method, add_quiet
 from nnactive_ext.errors import NnActiveError
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def _rollout(options: argparse.Namespace) -> None:
 
 def _wishes(options: argparse.Namespace, starting_budget: int | None) -> Wishes:
     from nnactive_ext.planning import Wishes
+    from nnactive_ext.query_methods.options import method_and_options
 
     method, method_options = method_and_options(options.method)
     return Wishes(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from nnactive_ext.cli.failing import failing_clearly
-from nnactive_ext.cli.options import ListMethods, add_accumulators, add_device, add_method, add_quiet, method_and_options
+from nnactive_ext.cli.options import ListMethods, add_accumulators, add_device, add_method, add_quiet
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,6 +61,7 @@ def _run(options: argparse.Namespace) -> None:
     from nnactive_ext.errors import NnActiveError
     from nnactive_ext.experiment import Experiment
     from nnactive_ext.query import query_cycle
+    from nnactive_ext.query_methods.options import method_and_options
 
     if not 0 <= options.part_id < options.num_parts:
         raise NnActiveError(f"-part_id {options.part_id}: with -num_parts {options.num_parts} it must be from 0 to one less.")
