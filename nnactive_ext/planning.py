@@ -131,12 +131,16 @@ def without_budget(wishes: Wishes, name: str, pool: Mapping[str, Geometry], size
         method_options=options,
         folds=wishes.folds,
         configuration=wishes.configuration,
-        trainer=wishes.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer"),
+        trainer=trainer_of(wishes),
         planner=wishes.planner,
         preset=wishes.preset,
         processes=wishes.processes or default_processes(sum(float(np.prod(g.shape)) for g in pool.values())),
         versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
     )
+
+
+def trainer_of(wishes: Wishes) -> str:
+    return wishes.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer")
 
 
 def _split(names: list[str]) -> tuple[list[str], list[str]]:

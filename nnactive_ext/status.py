@@ -124,6 +124,7 @@ def next_step(experiment: Experiment) -> str:
     if state["cycle"] >= plan.cycles - 1 and len(read_results(experiment)) > state["cycle"]:
         return (
             f"All {plan.cycles} cycles are done. The members are in {experiment.model_folder}.\n"
+            f"To see how good they are, and whether to go on: nnactive_report -d {number}{device}\n"
             f"To go on: nnactive_change -d {number} -cycles {plan.cycles + 1}, then nnactive_run -d {number}{device}"
         )
     return f"Next: nnactive_run -d {number}{device}"

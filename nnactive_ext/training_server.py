@@ -19,7 +19,8 @@ from nnactive_ext.environment import extend_environment
 
 
 class TrainingServer:
-    """For trainings on the CPU of a POSIX system: a GPU's driver does not survive a fork, and Windows has none."""
+    """For trainings on the CPU under Linux: a GPU's driver does not survive a fork, nor do macOS's libraries, and Windows
+    has none."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "nnactive_ext.training_server"]
@@ -31,7 +32,7 @@ class TrainingServer:
 
     @staticmethod
     def possible(device: str) -> bool:
-        return os.name == "posix" and device == "cpu"
+        return sys.platform.startswith("linux") and device == "cpu"
 
     @property
     def running(self) -> bool:
@@ -71,11 +72,11 @@ class TrainingServer:
 
 def serve() -> None:
     """Read a job from each line of stdin, train in a fork, answer with its status; ends with stdin or its parent."""
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
     parent, answers = os.getppid(), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print when they are imported is no answer
     extend_environment()
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
     recursive_find_trainer_class_by_name("nnActiveTrainer")  # imports all that a training does
     print(json.dumps({"ready": True}), file=answers, flush=True)
     running: list[int] = []
@@ -106,6 +107,7 @@ def serve() -> None:
 def _train(job: Mapping[str, Any]) -> NoReturn:
     """In the fork: become what a new process with these arguments would be, but for what is imported already."""
     import numpy as np
+    import torch
 
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -115,7 +117,9 @@ def _train(job: Mapping[str, Any]) -> NoReturn:
     os.environ.clear()
     os.environ.update(job["environment"])
     sys.argv = ["nnUNetv2_train", *job["arguments"]]
-    np.random.seed()  # noqa: NPY002 - nnU-Net's generators, which every fork would otherwise share
+    # All generators that nnU-Net draws from: every fork would otherwise begin with the same weights.
+    torch.seed()
+    np.random.seed()  # noqa: NPY002
     random.seed()
     status = 1
     try:

@@ -16,8 +16,9 @@ from conftest import PLANNED
 from nnactive_ext.bench.definition import read_benchmark
 from nnactive_ext.bench.estimate import estimate, overview
 from nnactive_ext.bench.finish import finish
-from nnactive_ext.bench.running import is_complete, run_all
-from nnactive_ext.bench.runs import Run, part, runs_of, starts_of
+from nnactive_ext.bench.outcomes import Outcomes, is_complete
+from nnactive_ext.bench.running import How, run_all
+from nnactive_ext.bench.runs import Run, benchmark_folder, part, runs_of, starts_of
 from nnactive_ext.bench.side_by_side import run_side_by_side
 from nnactive_ext.cli import bench
 from nnactive_ext.cli import plan as plan_command
@@ -26,6 +27,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.loops import loop_file
+from nnactive_ext.query_methods.base import Query
 
 FILE = """
 name = "small"
@@ -46,6 +48,17 @@ TRAININGS = (2 + 2 * 2 * 2 + 2) * 2  # cycle 0 of each seed, two more of each me
 
 def quiet(text: str) -> None:
     pass
+
+
+def run_them(runs, tools: Tools) -> list[str]:
+    """The folders of those that failed."""
+    outcomes = Outcomes(benchmark_folder("small"))
+    run_all(runs, How("small", tools, False, quiet), outcomes)
+    return [outcome.folder for outcome in outcomes.of(runs) if outcome.failed]
+
+
+def finish_them(runs, output: Path, others: bool = False, say=quiet) -> None:
+    finish(runs, Outcomes(benchmark_folder("small")), output, others, say)
 
 
 class Counting:
@@ -85,7 +98,7 @@ def done_template(tmp_path_factory, tiny_template, planned_template):
         folders, counting = set_folders(patch, folder), Counting()
         quicken(patch, planned_template.preprocessed / PLANNED)
         shutil.copytree(tiny_template, folders.raw / tiny_template.name)
-        assert run_all(read(folder), "small", counting.tools, False, quiet) == []
+        assert run_them(read(folder), counting.tools) == []
     return folders, counting.trained.total()
 
 
@@ -99,7 +112,7 @@ def done(done_template, quick_planning, tmp_path, monkeypatch):
 def test_a_whole_benchmark(done, done_template, tmp_path):
     assert done_template[1] == TRAININGS
     assert all(is_complete(run) for run in done)
-    finish(done, [], tmp_path / "compared", say=quiet)
+    finish_them(done, tmp_path / "compared")
     assert "4 experiments: 1 setting, 2 methods" in (tmp_path / "compared" / "comparison.md").read_text()
     found = estimate(read_benchmark(tmp_path / "small.toml"), done)
     assert (found.experiments, found.complete, found.cycles, found.done) == (6, 6, 12, 12)
@@ -143,8 +156,8 @@ def test_an_experiment_with_a_shared_beginning_goes_on_as_one_of_its_own(done):
 def test_interrupted_anywhere_it_goes_on(runs, patience):
     first, second = Counting(patience), Counting()
     with pytest.raises(KeyboardInterrupt):
-        run_all(runs, "small", first.tools, False, quiet)
-    run_all(runs, "small", second.tools, False, quiet)
+        run_them(runs, first.tools)
+    run_them(runs, second.tools)
     assert first.trained.total() == patience
     assert first.trained.total() + second.trained.total() == TRAININGS
     assert all(is_complete(run) for run in runs)
@@ -159,8 +172,8 @@ def test_a_kill_while_a_beginning_is_copied_leaves_nothing_in_the_way(runs, monk
         # What a kill leaves: the folders stay, with their marks.
         patch.setattr("nnactive_ext.create.shutil.rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
-            run_all(runs, "small", Counting().tools, False, quiet)
-    assert run_all(runs, "small", Counting().tools, False, quiet) == []
+            run_them(runs, Counting().tools)
+    assert run_them(runs, Counting().tools) == []
     assert all(is_complete(run) for run in runs)
 
 
@@ -173,25 +186,69 @@ def test_one_that_fails_does_not_stop_the_others(runs, tmp_path):
             raise NnActiveError("the training diverged")
         counting.train(experiment, fold)
 
-    failures = run_all(runs, "small", Tools(train, counting.tools.open_ensemble), False, quiet)
-    assert [failure.run for failure in failures] == [broken]
+    failures = run_them(runs, Tools(train, counting.tools.open_ensemble))
+    assert failures == [broken.folder]
     assert [is_complete(run) for run in runs].count(False) == 1
     with pytest.raises(NnActiveError, match="diverged") as error:
-        finish(runs, failures, tmp_path / "compared", say=quiet)
+        finish_them(runs, tmp_path / "compared")
     assert broken.folder in str(error.value)
     assert "2 of 3" in (tmp_path / "compared" / "comparison.md").read_text()
-    assert run_all(runs, "small", counting.tools, False, quiet) == []
+    assert run_them(runs, counting.tools) == []
 
 
 def test_a_pool_that_is_used_up_is_compared_as_what_it_is(tiny, quick_planning, tmp_path):
-    runs = read(tmp_path, FILE.replace("query_size = 2", "query_size = 60").replace("[1, 2]", "[1]"))
-    assert run_all(runs, "small", Counting().tools, False, quiet) == []
-    finish(runs, [], tmp_path / "compared", say=quiet)
+    runs = read(tmp_path, FILE.replace("query_size = 2", "query_size = 400").replace("[1, 2]", "[1]"))
+    assert run_them(runs, Counting().tools) == []
+    finish_them(runs, tmp_path / "compared")
+    assert "used up" in (tmp_path / "compared" / "comparison.md").read_text()
+
+
+def test_a_starting_budget_that_does_not_fit_is_a_failure(tiny, quick_planning, tmp_path):
+    runs = read(tmp_path, FILE.replace("starting_budget = 6", "starting_budget = 100000").replace("[1, 2]", "[1]"))
+    assert set(run_them(runs, Counting().tools)) == {run.folder for run in runs if run.start}
+    with pytest.raises(NnActiveError, match="need 100002"):
+        finish_them(runs, tmp_path / "compared", others=True)
+
+
+def test_a_query_that_finds_nothing_ends_an_experiment(runs, tmp_path, monkeypatch):
+    """Then no loop file tells that the pool is used up."""
+
+    def nothing(*_, **__):
+        return Query(())
+
+    monkeypatch.setattr("nnactive_ext.cycles.query_cycle", nothing)
+    assert run_them(runs, Counting().tools) == []
+    said: list[str] = []
+    finish_them(runs, tmp_path / "compared", others=True, say=said.append)
+    assert not any("left to other parts" in text for text in said)
+
+
+def test_failures_of_other_parts_do_not_keep_the_last_one_from_comparing(runs, tmp_path):
+    def diverging(experiment: Experiment, fold: int) -> None:
+        raise NnActiveError("the training diverged")
+
+    assert run_them(part(runs, 0, 2), Tools(diverging, Counting().tools.open_ensemble))
+    assert run_them(part(runs, 1, 2), Counting().tools) == []
+    with pytest.raises(NnActiveError, match="3 of 6 experiments failed"):
+        finish_them(runs, tmp_path / "compared", others=True)
     assert (tmp_path / "compared" / "comparison.md").is_file()
 
 
+def test_accumulators_arrive(runs, monkeypatch):
+    asked = []
+
+    def query(*_, accumulators: str, **__):
+        asked.append(accumulators)
+        return Query(())
+
+    monkeypatch.setattr("nnactive_ext.cycles.query_cycle", query)
+    how = How("small", Counting().tools, False, quiet, accumulators="half")
+    run_all(runs[:1], how, Outcomes(benchmark_folder("small")))
+    assert asked == ["half"]
+
+
 def run_part(runs, part_id: int) -> None:
-    assert run_all(part(runs, part_id, 2), "small", Counting().tools, False, quiet) == []
+    assert run_them(part(runs, part_id, 2), Counting().tools) == []
 
 
 def test_two_parts_at_once(runs, tmp_path):
@@ -208,23 +265,29 @@ def test_two_parts_at_once(runs, tmp_path):
 def test_a_part_that_ends_first_does_not_compare(runs, tmp_path):
     run_part(runs, 0)
     said: list[str] = []
-    finish(runs, [], tmp_path / "compared", True, said.append)
+    finish_them(runs, tmp_path / "compared", True, said.append)
     assert not (tmp_path / "compared").exists()
     assert "3 of 6" in said[-1]
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "named"), [("query_size = 2", "query_size = 3", "query_size"), ("cycles = 3", "cycles = 4", "cycles")]
+    ("old", "new", "named"),
+    [
+        ("query_size = 2", "query_size = 3", "query_size"),
+        ("cycles = 3", "cycles = 4", "cycles"),
+        ("folds = 2", 'folds = 2\ntrainer = "nnActiveTrainer_7epochs"', "nnActiveTrainer_7epochs"),
+    ],
 )
 def test_a_file_that_changed_its_mind_is_told(done, tmp_path, old, new, named):
-    failures = run_all(read(tmp_path, FILE.replace(old, new)), "small", Counting().tools, False, quiet)
-    assert failures
-    assert all(named in failure.why for failure in failures)
+    runs = read(tmp_path, FILE.replace(old, new))
+    assert run_them(runs, Counting().tools)
+    outcomes = Outcomes(benchmark_folder("small")).of(runs)
+    assert all(outcome.failed and named in outcome.why for outcome in outcomes)
 
 
 def test_a_method_added_later_shares_the_beginning_too(done, tmp_path):
     grown, counting = read(tmp_path, FILE.replace('"random"', '"random", "bald"')), Counting()
-    assert run_all(grown, "small", counting.tools, False, quiet) == []
+    assert run_them(grown, counting.tools) == []
     assert counting.trained.total() == 2 * 2 * 2  # seeds, cycles, folds: no cycle 0
 
 

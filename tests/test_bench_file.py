@@ -44,6 +44,10 @@ def test_what_a_file_means(tmp_path):
         ('name = "small"', "", "name"),
         ('name = "small"', 'name = "sm all"', "sm all"),
         ("first_number = 300", 'first_number = "300"', "first_number"),
+        ("first_number = 300", "first_number = -5", "first_number"),
+        ("first_number = 300", "first_number = 1000", "first_number"),
+        ("cycles = 4", "cycles = 4\nminutes_per_training = nan", "minutes_per_training"),
+        ("cycles = 4", "cycles = 4\nminutes_per_training = -1.0", "minutes_per_training"),
         ("seeds = [1, 2, 3]", "seeds = [1, 1]", "twice"),
         ("seeds = [1, 2, 3]", "seeds = []", "seeds"),
         ("seeds = [1, 2, 3]", "seeds = [true]", "seeds"),
@@ -99,6 +103,13 @@ def test_numbers_stay_when_the_file_grows_and_others_are_left_alone(tmp_path, ti
     after = {run.wishes.name: run.wishes.number for run in runs_of(read_benchmark(written(tmp_path, grown)))}
     assert before.items() <= after.items()
     assert len(set(after.values())) == len(after)
+
+
+def test_two_benchmarks_have_no_number_in_common(tmp_path, tiny):
+    one = runs_of(read_benchmark(written(tmp_path, WHOLE)))
+    other = runs_of(read_benchmark(written(tmp_path, WHOLE.replace('"small"', '"other"'))))
+    taken = [{run.wishes.number for run in [*runs, *starts_of(runs)]} for runs in (one, other)]
+    assert not taken[0] & taken[1]
 
 
 def test_looking_writes_nothing(tmp_path, tiny, nnunet_folders):

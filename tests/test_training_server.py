@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
 from nnactive_ext import training
 from nnactive_ext.environment import trainers_folder
-from nnactive_ext.training_server import TrainingServer
+from nnactive_ext.training_server import TrainingServer, _train
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +54,27 @@ def test_one_that_cannot_begin_says_so(tmp_path):
     other = TrainingServer()
     other._process.kill()
     assert other.train(["--help"], os.environ, tmp_path / "log") is None
+
+
+def test_forks_share_no_random_state(monkeypatch, tmp_path):
+    """Weights are drawn by torch, augmentations by all three: members that begin alike are no ensemble."""
+    import random
+
+    import numpy as np
+    import torch
+
+    def drawn() -> None:
+        values = torch.initial_seed(), torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002
+        os.write(1, " ".join(map(str, values)).encode())
+
+    monkeypatch.setattr("nnactive_ext.training_process.main", drawn)
+    lines = []
+    for name in "ab":
+        log = tmp_path / name
+        child = os.fork()
+        if child == 0:
+            _train({"log": str(log), "environment": dict(os.environ), "arguments": []})
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        lines.append(log.read_text().split())
+    assert len(lines[0]) == 4
+    assert all(one != other for one, other in zip(*lines, strict=True))

@@ -53,14 +53,16 @@ def _preprocessed(start: Experiment, experiment: Experiment) -> None:
 
 def _results(start: Experiment, experiment: Experiment) -> None:
     _tree(start.model_folder, experiment.model_folder, lambda name: name in CHECKPOINTS)
-    if (start.model_folder / "plans.json").is_file():
-        _json(start.model_folder, experiment.model_folder, "plans.json", {"dataset_name": experiment.name})
+    for name, key in (("plans.json", "dataset_name"), ("dataset.json", "name")):
+        if (start.model_folder / name).is_file():
+            _json(start.model_folder, experiment.model_folder, name, {key: experiment.name})
     for fold in trained_folds(start):
         folder = fold_folder(experiment, fold)
         _json(folder, folder, MEMBER, {"experiment": experiment.plan.experiment})
     experiment.results.mkdir()
     shutil.copyfile(result_file(start, 0), result_file(experiment, 0))
-    shutil.copyfile(start.results / TIMES, experiment.results / TIMES)
+    if (start.results / TIMES).is_file():
+        shutil.copyfile(start.results / TIMES, experiment.results / TIMES)
     write_record(experiment)
 
 
@@ -80,4 +82,5 @@ def _tree(source: Path, target: Path, shared: Callable[[str], bool]) -> None:
                 pass
         shutil.copy2(one, other)
 
-    shutil.copytree(source, target, copy_function=copy)
+    # nnU-Net's debug.json is full of paths of the training's own folders.
+    shutil.copytree(source, target, copy_function=copy, ignore=shutil.ignore_patterns("debug.json"))

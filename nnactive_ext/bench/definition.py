@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -101,6 +102,11 @@ class _Reader:
             self._refuse(f"name is {name!r}; use letters, digits, '-' and single '_'")
         if cycles < 2 or plain.get("folds", Benchmark.folds) < 2:
             self._refuse("at least 2 cycles and 2 folds are needed")
+        if not 1 <= plain["first_number"] <= 999:
+            self._refuse(f"first_number is {plain['first_number']}; nnU-Net's dataset numbers go from 1 to 999")
+        minutes = plain.get("minutes_per_training", 1)
+        if not (math.isfinite(minutes) and minutes > 0):
+            self._refuse(f"minutes_per_training is {minutes}; it must be above 0")
         tables = content["datasets"]
         if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
             self._refuse("write each dataset as a table that begins with [[datasets]]")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from nnactive_ext.bench.definition import Benchmark
+from nnactive_ext.bench.outcomes import exists
 from nnactive_ext.bench.runs import Run, starts_of
-from nnactive_ext.dataset import nnunet_folder
 from nnactive_ext.evaluation import result_file
 from nnactive_ext.experiment import Experiment
-from nnactive_ext.plan import PLAN_FILE
 from nnactive_ext.text_report import table
 from nnactive_ext.timing import read_times
 
@@ -61,8 +61,13 @@ def _own_cycles(run: Run) -> range:
 
 
 def _seconds(run: Run, cycle: int) -> float:
-    """Of all steps of a cycle; a query ends the cycle that asked."""
-    return sum(line["seconds"] for line in read_times(Experiment(run.folder)) if line["cycle"] == cycle)
+    """Of all steps of a cycle, and of the query that led to it; training and evaluation in cycle 0 are its start's."""
+    total = 0.0
+    for line in read_times(Experiment(run.folder)):
+        asked = line["step"] not in ("train", "evaluate")
+        if line["cycle"] == (cycle - 1 if asked else cycle):
+            total += line["seconds"]
+    return total
 
 
 def overview(benchmark: Benchmark, runs: Sequence[Run], num_parts: int) -> str:
@@ -92,15 +97,23 @@ def overview(benchmark: Benchmark, runs: Sequence[Run], num_parts: int) -> str:
         why = f"the mean of {found.measured} cycles so far" if found.measured else "minutes_per_training, without predictions"
         shared = f", {found.hours_left / num_parts:.1f} in each of {num_parts} parts" if num_parts > 1 else ""
         lines.append(f"About {found.hours_left:.1f} hours of computing are left{shared} ({why}).")
-    lines.append(_disk(runs))
+    lines.append(_disk(found, runs))
     return "\n".join(lines)
 
 
-def _disk(runs: Sequence[Run]) -> str:
-    """Preprocessed images are made for each start; experiments link to them where the file system can."""
-    folders = [nnunet_folder("nnUNet_preprocessed") / start.folder for start in starts_of(runs)]
-    made = [folder for folder in folders if (nnunet_folder("nnUNet_raw") / folder.name / PLAN_FILE).is_file()]
-    if not made:
-        return f"Disk: the preprocessed pool, {len(folders)} times (once for each start)."
-    size = sum(file.stat().st_size for file in made[0].rglob("*") if file.is_file()) / 1e9
-    return f"Disk: about {size * len(folders):.1f} GB of preprocessed cases ({len(folders)} starts of {size:.2f} GB)."
+def _disk(found: Estimate, runs: Sequence[Run]) -> str:
+    """Preprocessed images are made for each start, and experiments link to them where the file system can; the members of
+    every cycle are kept."""
+    starts = starts_of(runs)
+    made = {start.dataset: Experiment(start.folder) for start in starts if exists(start)}
+    members = [file for experiment in made.values() for file in experiment.model_folder.glob("fold_*/checkpoint_final.pth")]
+    if not members or len(made) < len({start.dataset for start in starts}):
+        return f"Disk: the preprocessed pool for each of {len(starts)} starts, and the members of every cycle, which are kept."
+    cases = {dataset: _size(experiment.preprocessed.folder) for dataset, experiment in made.items()}
+    preprocessed = sum(cases[start.dataset] for start in starts)
+    kept = found.cycles * found.trainings_per_cycle * sum(file.stat().st_size for file in members) / len(members)
+    return f"Disk, in the end: about {preprocessed / 1e9:.1f} GB of preprocessed cases, and {kept / 1e9:.1f} GB of members."
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

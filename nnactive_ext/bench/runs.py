@@ -17,6 +17,9 @@ from nnactive_ext.plan import ALL_LABELS, START
 from nnactive_ext.planning import Wishes, check
 from nnactive_ext.query_methods.options import method_and_options
 
+NUMBERS = "numbers.json"
+"""In a benchmark's folder: which dataset number each of its experiments has."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -57,7 +60,7 @@ def runs_of(benchmark: Benchmark, remember: bool = True) -> list[Run]:
 
 
 def check_runs(runs: Sequence[Run]) -> None:
-    """Names, methods, trainers that cannot be are an error before anything is run."""
+    """Names and methods that cannot be, and datasets that are not there, are an error before anything is run."""
     for run in runs:
         check(run.wishes, str(run.wishes.name))
         find_dataset(run.dataset)
@@ -134,22 +137,32 @@ def _safe(text: str) -> str:
 
 
 def _numbers(benchmark: Benchmark, names: Sequence[str], remember: bool) -> dict[str, int]:
-    folder = benchmark_folder(benchmark.name)
-    file = folder / "numbers.json"
+    results = nnunet_folder("nnUNet_results")
+    file = benchmark_folder(benchmark.name) / NUMBERS
     if not remember:
-        return _with_new(benchmark.first_number, read_json(file) if file.is_file() else {}, names)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".numbers.lock"):  # parts of the benchmark may begin at the same time
-        known = read_json(file) if file.is_file() else {}
-        numbers = _with_new(benchmark.first_number, known, names)
+        return _with_new(benchmark.first_number, _read(file), _reserved(results, file), names)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(results / ".nnactive_benchmarks.lock"):  # parts, or other benchmarks, may begin at the same time
+        known = _read(file)
+        numbers = _with_new(benchmark.first_number, known, _reserved(results, file), names)
         if numbers != known:
             write_json(file, numbers)
     return numbers
 
 
-def _with_new(first: int, known: dict[str, int], names: Sequence[str]) -> dict[str, int]:
+def _read(file: Path) -> dict[str, int]:
+    return read_json(file) if file.is_file() else {}
+
+
+def _reserved(results: Path, ours: Path) -> set[int]:
+    """By other benchmarks, whose experiments need not exist yet."""
+    files = [file for file in results.glob(f"benchmark_*/{NUMBERS}") if file != ours]
+    return {number for file in files for number in _read(file).values()}
+
+
+def _with_new(first: int, known: dict[str, int], reserved: set[int], names: Sequence[str]) -> dict[str, int]:
     numbers, number = dict(known), first
-    taken = set(known.values())
+    taken = reserved | set(known.values())
     for name in names:
         if name in numbers:
             continue

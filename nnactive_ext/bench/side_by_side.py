@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from nnactive_ext.bench.outcomes import REMEDY
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.training_process import end_with
 
@@ -20,7 +21,7 @@ Command = Callable[[int], Sequence[str]]
 def run_side_by_side(processes: int, arguments: Command, logs: Path, say: Callable[[str], None] = print) -> None:
     """Start the processes, with their output in files of the folder ``logs``, and wait for all of them to end.
 
-    They end when this process does, however it ends. One that failed is an error, after all have ended.
+    They end when this process does, on POSIX however it ends. One that failed is an error, after all have ended.
     """
     logs.mkdir(parents=True, exist_ok=True)
     files = [logs / f"process_{i}.log" for i in range(processes)]
@@ -30,12 +31,15 @@ def run_side_by_side(processes: int, arguments: Command, logs: Path, say: Callab
         statuses = [process.wait() for process in started]
     except BaseException:
         for process in started:
+            if os.name == "posix" and process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
             process.kill()
+            process.wait()
         raise
     failed = [file for file, status in zip(files, statuses, strict=True) if status]
     if failed:
         ends = [f"{file}:\n" + "\n".join(file.read_text(errors="replace").splitlines()[-6:]) for file in failed]
-        raise NnActiveError("\n".join([*ends, "Mend the causes and run the same command again; what is done is not repeated."]))
+        raise NnActiveError("\n".join([*ends, REMEDY]))
 
 
 def _start(arguments: Sequence[str], log: Path, cores: Sequence[int]) -> subprocess.Popen:
@@ -46,9 +50,9 @@ def _start(arguments: Sequence[str], log: Path, cores: Sequence[int]) -> subproc
 
 def _share(number: int, processes: int) -> list[int]:
     """The cores of one process; none where the system does not say, or where there are fewer cores than processes."""
-    if not hasattr(os, "sched_getaffinity"):
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(cores) < processes:
         return []
-    cores = sorted(os.sched_getaffinity(0))
     return cores[number * len(cores) // processes : (number + 1) * len(cores) // processes]
 
 

@@ -52,40 +52,38 @@ def _run(options: argparse.Namespace) -> None:
 
     from nnactive_ext.bench.definition import read_benchmark
     from nnactive_ext.bench.estimate import overview
-    from nnactive_ext.bench.finish import failed, finish
-    from nnactive_ext.bench.running import run_all
+    from nnactive_ext.bench.finish import finish
+    from nnactive_ext.bench.outcomes import Outcomes
+    from nnactive_ext.bench.running import How, run_all
     from nnactive_ext.bench.runs import benchmark_folder, check_runs, part, runs_of
     from nnactive_ext.bench.side_by_side import run_side_by_side
+    from nnactive_ext.compare.writing import check_output
     from nnactive_ext.cycles import Tools
     from nnactive_ext.ensemble import NnUNetEnsemble
     from nnactive_ext.training import train_member
 
     benchmark = read_benchmark(options.file)
-    runs = runs_of(benchmark, remember=not options.dry_run)
+    folder = benchmark_folder(benchmark.name)
+    output = options.o or folder / "comparison"
+    check_output(output)
+    runs = runs_of(benchmark, remember=False)
     check_runs(runs)
     print(overview(benchmark, runs, options.num_parts * options.np), flush=True)
     if options.dry_run:
         return
-    output = options.o or benchmark_folder(benchmark.name) / "comparison"
-    others = options.num_parts > 1
+    runs, outcomes = runs_of(benchmark), Outcomes(folder)
     if options.np > 1:
-        try:
-            run_side_by_side(options.np, lambda i: _arguments(options, i), benchmark_folder(benchmark.name) / "logs")
-        except NnActiveError:  # which is told after the comparison of what there is
-            finish(runs, [], output, others)
-            raise
-        finish(runs, [], output, others)
-        return
-    tools = Tools(
-        train=lambda experiment, fold: train_member(experiment, fold, options.device),
-        open_ensemble=lambda experiment, folds: NnUNetEnsemble(experiment, folds, options.device),
-    )
-    mine = part(runs, options.part_id, options.num_parts)
-    failures = run_all(mine, benchmark.name, tools, not options.disable_progress_bar)
+        # A process that failed has left its log; but which experiments did is in the outcomes, and told after the comparison.
+        run_side_by_side(options.np, lambda i: _arguments(options, i), folder / "logs")
+    else:
+        tools = Tools(
+            train=lambda experiment, fold: train_member(experiment, fold, options.device),
+            open_ensemble=lambda experiment, folds: NnUNetEnsemble(experiment, folds, options.device),
+        )
+        how = How(benchmark.name, tools, not options.disable_progress_bar, accumulators=options.accumulators)
+        run_all(part(runs, options.part_id, options.num_parts), how, outcomes)
     if not options.part:
-        finish(runs, failures, output, others)
-    elif failures:
-        raise NnActiveError(failed(failures))
+        finish(runs, outcomes, output, others=options.num_parts > 1)
 
 
 def _arguments(options: argparse.Namespace, process: int) -> list[str]:

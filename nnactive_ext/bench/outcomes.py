@@ -1,0 +1,59 @@
+"""How experiments of a benchmark ended that did not reach their last cycle, as files that all parts can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnactive_ext.bench.runs import Run
+from nnactive_ext.evaluation import result_file
+from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.plan import PLAN_FILE
+
+REMEDY = "Mend the causes and run the same command again; what is done is not repeated."
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Why the experiment ``folder`` ended; ``failed``, or else its pool was used up."""
+
+    folder: str
+    failed: bool
+    why: str
+
+
+class Outcomes:
+    """Those noted in the folder of a benchmark."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder / "ended"
+
+    def note(self, run: Run, failed: bool, why: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._file(run), {"failed": failed, "why": why})
+
+    def forget(self, run: Run) -> None:
+        """Because it is tried again."""
+        self._file(run).unlink(missing_ok=True)
+
+    def of(self, runs: Sequence[Run]) -> list[Outcome]:
+        """The outcomes of ``runs`` that have one, in their order."""
+        files = {run.folder: self._file(run) for run in runs}
+        found = {folder: read_json(file) for folder, file in files.items() if file.is_file()}
+        return [Outcome(folder, content["failed"], content["why"]) for folder, content in found.items()]
+
+    def _file(self, run: Run) -> Path:
+        return self._folder / f"{run.folder}.json"
+
+
+def exists(run: Run) -> bool:
+    """Whether the experiment was planned, and that was finished."""
+    return (Experiment(run.folder).raw / PLAN_FILE).is_file()
+
+
+def is_complete(run: Run) -> bool:
+    """Whether the experiment's last planned cycle has been evaluated."""
+    experiment = Experiment(run.folder)
+    return exists(run) and result_file(experiment, experiment.plan.cycles - 1).is_file()
