@@ -84,7 +84,7 @@ def query_cycle(
         with timing.of("score"):
             query = chosen.draw(pool, request)
     if query.patches:
-        _write(experiment, query, name, options, request)
+        _write(experiment, query, name, options, request, list(folds) if isinstance(chosen, RankedMethod) else [])
     return query
 
 
@@ -193,7 +193,9 @@ def _ranking_from_json(content: Mapping[str, Any], case: str) -> Ranking:
     return Ranking(candidates, frozenset(content["predicted"]))
 
 
-def _write(experiment: Experiment, query: Query, method: str, options: Mapping[str, str], request: Request) -> None:
+def _write(
+    experiment: Experiment, query: Query, method: str, options: Mapping[str, str], request: Request, members: Sequence[int]
+) -> None:
     ending = experiment.dataset.file_ending
     patches = [
         entry(
@@ -210,6 +212,7 @@ def _write(experiment: Experiment, query: Query, method: str, options: Mapping[s
         "options": dict(options),
         "cycle": request.cycle + 1,
         "seed": request.seed,
+        "members": list(members),
         "missing": query.missing,
         "warnings": list(query.warnings),
         "versions": dict(experiment.plan.versions),

@@ -9,14 +9,16 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.loops import loop_file, read_loop
+from nnactive_ext.loops import last_loop, loop_file, read_loop
 
+_QUERY = ("method", "options", "seed", "members")
 RECORD = "experiment.json"
 """In an experiment's results folder (``nnUNet_results/DatasetNNN_Name/nnactive``), beside ``cycle_NNN.json``."""
 
 
 def write_record(experiment: Experiment) -> None:
-    """Write down the plan, nnU-Net's settings of the network, the patches of the starting budget and the classes."""
+    """Write down the plan, nnU-Net's settings of the network, the patches of the starting budget, the classes, and how each
+    query was made."""
     source, plan = experiment.source, experiment.plan
     start = read_loop(loop_file(experiment.raw, 0), experiment.dataset.file_ending)
     experiment.results.mkdir(parents=True, exist_ok=True)
@@ -27,8 +29,15 @@ def write_record(experiment: Experiment) -> None:
         "network": experiment.preprocessed.plans["configurations"][plan.configuration],
         "start": [[patch.case, *patch.start, *patch.size] for patch in start],
         "classes": {name: [label] if isinstance(label, int) else list(label) for name, label in source.labels.classes.items()},
+        "queries": [_query(experiment, cycle) for cycle in range(1, last_loop(experiment.raw) + 1)],
     }
     write_json(experiment.results / RECORD, content)
+
+
+def _query(experiment: Experiment, cycle: int) -> dict[str, Any]:
+    """What the loop file of a cycle tells of its query, which need not be the planned one."""
+    content = read_json(loop_file(experiment.raw, cycle))
+    return {"cycle": cycle, **{key: content[key] for key in _QUERY if key in content}}
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from nnactive_ext.compare.sources import results_folders
 from nnactive_ext.compare.summary import summarise
 from nnactive_ext.compare.trajectories import read_trajectories
 from nnactive_ext.cycles import run_cycles
+from nnactive_ext.record import read_record
 
 CURVE = (0.4, 0.5, 0.6)
 
@@ -81,6 +82,12 @@ def test_a_real_run_and_one_of_an_earlier_version(planned, tmp_path):
     (planned.results / "experiment.json").unlink()
     found = results_folders([str(planned.number)], quiet)
     assert (planned.results / "experiment.json").read_bytes() == (copy / "experiment.json").read_bytes()
+    queries = read_record(copy)["queries"]
+    assert [(query["cycle"], query["method"], query["seed"]) for query in queries] == [
+        (cycle, planned.plan.method, planned.plan.seed) for cycle in (1, 2)
+    ]
+    assert all(query["options"] == planned.plan.method_options for query in queries)
+    assert all(len(query["members"]) == planned.plan.folds for query in queries)
     text = written(found, tmp_path / "out")
     assert text == written([copy], tmp_path / "other")
     points = rows(tmp_path / "out", "trajectories")
@@ -187,8 +194,11 @@ def test_fewer_cycles_are_shown_and_not_ranked(tmp_path):
     assert summaries["short"].missing[2] == "no experiment"
     text = written(folders, tmp_path / "out")
     assert "2 of 3 cycles" in text
-    assert "short is not ranked" in text
-    assert {row["method"] for row in rows(tmp_path / "out", "ranks")} == {"a", "b", "c"}
+    assert "short is not ranked: it is not complete in Organs" in text
+    assert "Organs: seed 2; seed 1 is left out, for b lacks it" in text
+    assert {row["method"] for row in rows(tmp_path / "out", "averages")} == {"a", "b", "c"}
+    assert "no ranks, and no tests of them" in text, "all three share one seed only"
+    assert not (tmp_path / "out" / "tables" / "ranks.csv").exists()
     incomplete = [row for row in rows(tmp_path / "out", "trajectories") if row["experiment"] == "Dataset510_X"]
     assert len(incomplete) == 2
     assert all("2 of 3 cycles" in row["incomplete"] for row in incomplete)
@@ -312,6 +322,24 @@ def test_surface_metrics_of_different_tolerances_are_left_out(tmp_path):
     assert {row["nsd_n"] for row in rows(tmp_path / "out", "summary")} == {"0"}
 
 
+def test_numbers_of_cycles_planned_at_first_that_differ_are_a_warning(tmp_path):
+    extended = [{"what": "cycles", "before": 3, "after": 9, "after_cycle": 2}]
+    folders = [
+        write_experiment(tmp_path, 501, CURVE, "clasp_pe", 1, cycles=9, changes=extended),
+        write_experiment(tmp_path, 502, CURVE, "clasp_pe", 2, cycles=3),
+        write_experiment(tmp_path, 503, CURVE, "bald", 1, cycles=3),
+    ]
+    assert "planned with different numbers" not in written(folders, tmp_path / "out")
+    folders[2] = write_experiment(tmp_path, 504, CURVE, "bald", 1, cycles=10)
+    text = written(folders, tmp_path / "out", cycles=3)  # which does not make schedules shorter
+    shown = "(3 in Dataset501\\_X, Dataset502\\_X; 10 in Dataset504\\_X)"
+    assert f"methods were planned with different numbers of cycles {shown}" in text
+    folders.append(write_experiment(tmp_path, 505, CURVE, "bald", 2, cycles=3))
+    text = written(folders, tmp_path / "out", cycles=3)
+    assert "the seeds of bald were planned with different numbers of cycles (3 in Dataset505\\_X; 10 in Dataset504\\_X)" in text
+    assert "the seeds of clasp" not in text
+
+
 def test_versions_that_differ_are_a_warning(tmp_path):
     folders = [write_experiment(tmp_path, 501, CURVE)]
     folders.append(write_experiment(tmp_path, 502, CURVE, "bald", versions={"nnunetv2": "2.9", "torch": "2.9.0"}))
@@ -327,10 +355,10 @@ def test_the_noise_of_training_is_told(tmp_path):
 
 def test_all_figures_are_drawn_and_linked(tmp_path):
     methods = {"random": 0.2, "a_b&c$%^~{}<i>|": 0.5, "clasp_pe": 0.4}
-    folders = write_benchmark(tmp_path / "r", methods, (1, 2), ("Dataset004_O", "Dataset005_P"), cycles=2)
+    folders = write_benchmark(tmp_path / "r", methods, (1, 2, 3), ("Dataset004_O", "Dataset005_P", "Dataset006_Q"), cycles=2)
     (folders[0] / "cycle_001.json").unlink()
     page = compare(folders, tmp_path / "out", quiet)
-    names = {f"{kind}_{setting}" for kind in ("curves", "classes", "foreground") for setting in "OP"}
+    names = {f"{kind}_{setting}" for kind in ("curves", "classes", "foreground") for setting in "OPQ"}
     names |= {"ppm", "ranks_final", "ranks_aubc"}
     assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "svg")

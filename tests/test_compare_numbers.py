@@ -6,6 +6,7 @@ import csv
 import doctest
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,10 +16,12 @@ from results import ALL, edit, write_benchmark, write_experiment
 from nnactive_ext.compare import cells, differences, methods, settings, table
 from nnactive_ext.compare.compare import compare
 from nnactive_ext.compare.overall import overall
+from nnactive_ext.compare.overall_tables import tests_text as words_on
 from nnactive_ext.compare.settings import group
 from nnactive_ext.compare.summary import summarise
 from nnactive_ext.compare.table import Table, latex_text, markdown_text
 from nnactive_ext.compare.trajectories import read_trajectories
+from nnactive_ext.metrics.ranking import friedman
 
 
 def summaries(folders):
@@ -88,6 +91,67 @@ def test_averages_ranks_and_penalties(tmp_path):
     assert penalties.tests[i, j] == 2 * 4, "two settings, four cycles after the first"
     assert penalties.wins[j, i] == 0
     assert penalties.seeds == (4, 4)
+
+
+SETTINGS = ("Dataset004_A", "Dataset005_B", "Dataset006_C")
+
+
+def easy_and_hard(root, without: tuple[str, int], settings=SETTINGS, seeds=(1, 2, 3)) -> list:
+    """Three methods, a always 1 point above b and b 1 above c; seed 2 is hard, and one method did not finish one seed."""
+    folders, number = [], 500
+    for source in settings:
+        for method, worse in (("a", 0.0), ("b", 0.01), ("c", 0.02)):
+            for seed in seeds:
+                base = (0.5 if seed == 2 else 0.7) - worse
+                dice = [base, base + 0.05, base + 0.1][: 2 if (method, seed) == without else 3]
+                folders.append(write_experiment(root, number, dice, method, seed, source, cycles=3))
+                number += 1
+    return folders
+
+
+def test_methods_are_ranked_on_the_seeds_they_all_have(tmp_path, monkeypatch):
+    """Without its hard seed b would be far above a, which is better wherever both ran."""
+    monkeypatch.setattr("nnactive_ext.compare.compare._draw", lambda *_: {})
+    folders = easy_and_hard(tmp_path / "r", ("b", 2))
+    found = summaries(folders)
+    assert found[0].get("b").final.mean > found[0].get("a").final.mean
+    result = overall(found)
+    assert set(result.shared.seeds.values()) == {(1, 3)}
+    for ranking in result.rankings:
+        assert ranking.methods == ("a", "b", "c")
+        assert ranking.mean_ranks.tolist() == [1, 2, 3]
+    final, area = result.rankings
+    assert [mean for mean, _ in final.averages] == pytest.approx([0.8, 0.79, 0.78])
+    assert [mean for mean, _ in area.averages] == pytest.approx([0.75, 0.74, 0.73])
+    text = compare(folders, tmp_path / "out", lambda _: None).read_text(encoding="utf-8")
+    assert "A: seeds 1 and 3; seed 2 is left out, for b lacks it." in text
+    assert "± 1.96 standard errors over seeds, as published; with few seeds well below 95 %" in text
+    ranks = list(csv.DictReader((tmp_path / "out" / "tables" / "ranks.csv").open()))
+    assert {row["seeds"] for row in ranks} == {"1 3", ""}
+
+
+def test_a_method_that_shares_no_seed_is_dropped_and_named(tmp_path):
+    folders = easy_and_hard(tmp_path, ("", 0), seeds=(1, 2))
+    folders += [write_experiment(tmp_path, 600 + i, (0.4, 0.5, 0.9), "odd", 9, source) for i, source in enumerate(SETTINGS)]
+    folders.append(write_experiment(tmp_path, 610, (0.4, 0.5, 0.9), "once", 1, SETTINGS[0]))
+    shared = overall(summaries(folders)).shared
+    assert shared.methods == ("a", "b", "c")
+    assert shared.dropped == {
+        "once": "is not complete in B, C",
+        "odd": "shares no complete seed with the others in A",
+    }
+    assert set(shared.seeds.values()) == {(1, 2)}
+
+
+def test_what_friedman_s_test_says_and_does_not_say(tmp_path):
+    agreeing = overall(summaries(easy_and_hard(tmp_path / "a", ("", 0)))).rankings[0]
+    assert "differ (Nemenyi, 0.05)" in words_on(agreeing)
+    few = overall(summaries(easy_and_hard(tmp_path / "b", ("", 0), SETTINGS[:2]))).rankings[0]
+    assert "no Friedman test. There are too few settings for this test" in words_on(few)
+    assert few.nemenyi.refusal
+    mixed = replace(agreeing, friedman=friedman([[1, 2, 3], [3, 1, 2], [2, 3, 1]]))
+    assert "cannot tell the methods apart, which does not mean that they are alike" in words_on(mixed)
+    assert "do not differ" not in words_on(mixed)
 
 
 def test_seeds_are_paired_by_seed_and_cycles_by_budget(tmp_path):

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from results import NETWORK, POOL, write_experiment
+from results import NETWORK, POOL, edit, write_experiment
 
 from nnactive_ext.cli import compare
 from nnactive_ext.compare.differences import difference
@@ -75,6 +75,49 @@ def test_what_differs_is_refused(tmp_path, refuses, what):
     second = write_experiment(tmp_path / "results", 502, CURVE, **{"method": "the_other", **changes})
     message = refuses([first, second], "Dataset501_X", "Dataset502_X", first, second, *words)
     assert "leave" in message.lower()
+
+
+QUERY = {"cycle": 1, "method": "clasp_pe", "options": {"alpha": "1"}, "seed": 1}
+UNPLANNED = {
+    "another method": ({"method": "random", "options": {}}, ["made with random, planned was clasp_pe alpha=1"]),
+    "other options": ({"options": {"alpha": "2"}}, ["clasp_pe alpha=2", "clasp_pe alpha=1"]),
+    "another seed": ({"seed": 7}, ["seed 7", "planned was 1"]),
+    "fewer members": ({"members": [0, 1]}, ["2 members were asked, planned were 5"]),
+}
+
+
+@pytest.mark.parametrize("what", UNPLANNED)
+def test_queries_that_are_not_the_planned_ones(tmp_path, refuses, what):
+    changes, words = UNPLANNED[what]
+    queries = [QUERY, {**QUERY, "cycle": 2, **changes}]
+    made = {"options": {"alpha": "1"}, "record": {"queries": queries}}
+    folder = write_experiment(tmp_path / "results", 501, CURVE, "clasp_pe", **made)
+    refuses([folder], folder, "the query of cycle 2 is not the planned one", *words)
+    compare.main(["-d", str(folder), "-o", str(tmp_path / "out"), "-cycles", "2"])  # without what it led to
+
+
+def test_queries_as_planned_or_not_recorded_pass(tmp_path):
+    changed = [{"what": "seed", "before": 1, "after": 2, "after_cycle": 1}]
+    planned = [QUERY, {**QUERY, "cycle": 2, "seed": 2, "members": [0, 1, 2, 3, 4]}]
+    made = {"options": {"alpha": "1"}, "changes": changed, "record": {"queries": planned}}
+    folders = [write_experiment(tmp_path, 501, CURVE, "clasp_pe", 2, **made)]
+    folders.append(write_experiment(tmp_path, 502, CURVE, "bald", 2, record={"queries": [{"cycle": 1}]}))
+    few = {"cycle": 1, "members": [0, 1, 2]}
+    folders.append(write_experiment(tmp_path, 503, CURVE, "random", 2, record={"queries": [few]}))
+    edit(folders[-1] / "cycle_000.json", annotated_cases=3)  # which have three folds
+    compare.main(["-d", *map(str, folders), "-o", str(tmp_path / "out")])
+
+
+def test_foreground_of_the_pool_that_is_not_known_differs_from_nothing(tmp_path, refuses):
+    folders = [
+        write_experiment(tmp_path / "results", 500 + i, CURVE, f"method_{i}", pool_foreground_voxels=number)
+        for i, number in enumerate((0, 10_000, 10_000))
+    ]
+    full = write_experiment(tmp_path / "results", 510, [0.9], purpose="all labels", pool_foreground_voxels=0)
+    compare.main(["-d", *map(str, [*folders, full]), "-o", str(tmp_path / "known")])
+    assert "The full Dice, on all labels" in (tmp_path / "known" / "comparison.md").read_text()
+    other = write_experiment(tmp_path / "results", 520, CURVE, "method_9", pool_foreground_voxels=9_999)
+    refuses([*folders, other], "foreground voxels", "10000 against 9999")
 
 
 def test_the_odd_one_out_is_told_whatever_the_order(tmp_path, refuses):

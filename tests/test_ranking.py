@@ -151,6 +151,19 @@ def test_no_test_where_there_is_none(table, why):
     assert np.isnan(nemenyi(table).p).all()
 
 
+@pytest.mark.parametrize(
+    ("settings", "methods", "enough"), [(2, 3, False), (2, 4, False), (3, 3, True), (2, 8, False), (2, 9, True)]
+)
+def test_too_few_settings_even_if_all_agree(settings, methods, enough):
+    agreeing = [list(range(methods))] * settings
+    test = friedman(agreeing)
+    assert test.statistic == pytest.approx(settings * (methods - 1))
+    assert (test.p < 0.05) == enough
+    assert (test.refusal is None) == enough
+    assert enough or "too few settings for this test" in test.refusal
+    assert nemenyi(agreeing).refusal == test.refusal
+
+
 @pytest.mark.parametrize("function", [ranks, mean_ranks, friedman, nemenyi])
 def test_a_table_is_needed(function):
     with pytest.raises(ValueError, match="table"):

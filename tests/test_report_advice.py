@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nnactive_ext.metrics.overlap import aggregate
-from nnactive_ext.report.advice import EARLY, GO_ON, NOTHING, STOP, advice
+from nnactive_ext.plan import ALL_LABELS, START
+from nnactive_ext.report.advice import advice
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change, paired, slope
+from nnactive_ext.report.verdict import EARLY, FELL, GO_ON, LIMIT, NOTHING, STOP, USED_UP
 
 CLASSES = ("organ", "lesion")
-TESTED = SimpleNamespace(test=("a",), cycles=5)
-ROLLOUT = SimpleNamespace(test=(), cycles=5)
+TESTED = SimpleNamespace(test=("a",), cycles=5, purpose=START, human=False)
+ROLLOUT = SimpleNamespace(test=(), cycles=5, purpose=START, human=True)
+FULL = SimpleNamespace(test=("a",), cycles=1, purpose=ALL_LABELS, human=False)
 
 
 def result(cycle: int, table, **more) -> dict:
@@ -116,6 +119,8 @@ def test_rates():
 
 RISING = [result(i, cases(0.5 + 0.1 * i, 0.3 + 0.1 * i, seed=i % 2)) for i in range(4)]
 FLAT = [result(i, cases(0.9 + 0.001 * i, 0.8, spread=0.001)) for i in range(4)]
+FALLING = [result(i, cases(0.9 - 0.1 * i, 0.8 - 0.1 * i, spread=0.001)) for i in range(4)]
+SINKING = [result(i, cases(0.9 - 0.01 * i, 0.8 - 0.01 * i, spread=0.001)) for i in range(4)]
 UNSURE = [result(i, cases(0.9 + 0.02 * i, 0.7, n=4, spread=0.15, seed=i)) for i in range(4)]
 
 
@@ -128,11 +133,29 @@ UNSURE = [result(i, cases(0.9 + 0.02 * i, 0.7, n=4, spread=0.15, seed=i)) for i 
         (RISING, GO_ON),
         (FLAT[:2], EARLY),
         (FLAT, STOP),
+        (FALLING[:2], FELL),
+        (FALLING, FELL),
+        ([*FALLING[:3], {**FALLING[2], "cycle": 3, "patches": 40, "annotated_voxels": 80_000}], EARLY),
+        (SINKING, STOP),
         (UNSURE, EARLY),
         ([*RISING[:3], {**RISING[2], "cycle": 3, "patches": 40, "annotated_voxels": 80_000}], EARLY),
         ([result(i, [[np.nan, np.nan]]) for i in range(3)], NOTHING + "a test case that has any class"),
     ],
-    ids=["nothing", "one", "two rising", "rising", "two flat", "flat", "unsure", "stalled once", "no value"],
+    ids=[
+        "nothing",
+        "one",
+        "two rising",
+        "rising",
+        "two flat",
+        "flat",
+        "fell",
+        "falling",
+        "fell before",
+        "within noise",
+        "unsure",
+        "stalled once",
+        "no value",
+    ],
 )
 def test_headlines_with_a_test_set(results, headline):
     made = advice(results, TESTED, None)
@@ -147,6 +170,59 @@ def test_one_rising_class_is_a_reason_to_go_on():
     made = advice([result(i, table) for i, table in enumerate((first, second, third))], TESTED, None)
     assert made.headline == GO_ON
     assert [one.rises for one in made.classes] == [False, True]
+
+
+def test_after_a_fall_there_is_something_to_check():
+    made = advice(FALLING, TESTED, None)
+    (said,) = (point for point in made.points if point.startswith("The Dice fell"))
+    assert all(word in said for word in ("annotations", "logs of the training", "noise"))
+    assert [one.falls for one in made.classes] == [True, True]
+    assert any(point.startswith("Worse") and "organ (−10.0)" in point for point in made.points)
+    for results in (RISING, FLAT, SINKING, UNSURE):
+        assert not any("fell" in point or point.startswith("Worse") for point in advice(results, TESTED, None).points)
+
+
+def test_without_a_test_set_a_fall_may_only_mean_harder_boxes():
+    made = advice([cross_validated(i, mean) for i, mean in enumerate((0.8, 0.7))], ROLLOUT, None)
+    assert made.headline == EARLY
+    assert any(point.startswith("The Dice fell, which may only mean") for point in made.points)
+
+
+def test_a_pool_that_is_used_up_has_no_next_query():
+    for results in (RISING, FLAT, FALLING):
+        made = advice(results, TESTED, pool(0.4, 0.2), missing=3)
+        assert made.headline == USED_UP
+        assert "3 boxes fewer" in made.points[0]
+        assert not any(word in point for point in made.points for word in ("to come", "nnactive_change", "most uncertain"))
+    behind = [result(i, np.column_stack([np.full(6, 0.8), np.zeros(6)])) for i in range(2)]
+    for missing in (0, 3):
+        points = advice(behind, TESTED, None, missing=missing).points
+        assert any("lags" in point for point in points)
+        assert any("quer" in point and "lags" in point for point in points) == (missing == 0)
+    assert any(point.startswith("The Dice fell") for point in made.points), "that is still worth a look"
+    (said, *_) = advice([cross_validated(0, 0.5)], ROLLOUT, None, missing=1).points
+    assert "1 box fewer" in said
+    assert "nnactive_change -add" in said
+
+
+def test_the_last_boxes_of_the_pool_are_still_to_be_annotated():
+    made = advice(RISING, TESTED, None, missing=3, unanswered=True)
+    assert made.headline == GO_ON
+    assert "still open" in made.points[0]
+    assert not any("to come" in point for point in made.points)
+
+
+def test_all_labels_are_a_limit_and_have_no_next_query():
+    made = advice(RISING[:1], FULL, None)
+    assert made.headline == LIMIT
+    assert f"{100 * RISING[0]['mean_dice']:.1f} %" in made.points[0]
+    assert not any(word in point for point in made.points for word in ("cycle", "no query", "Nothing is known"))
+    assert advice([], FULL, None).headline == NOTHING + "a first training"
+
+
+def test_patches_are_called_boxes_as_on_the_rest_of_the_page():
+    for results in (RISING, FALLING, FLAT):
+        assert not any("patch" in point for point in advice(results, TESTED, pool(0.4, 0.2)).points)
 
 
 def test_training_noise_is_always_named_with_a_change():

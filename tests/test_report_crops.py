@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loops import loop_file
 from nnactive_ext.members import MEMBER
 from nnactive_ext.patch import Patch, triple
+from nnactive_ext.plan import ALL_LABELS
+from nnactive_ext.report import crops as module
 from nnactive_ext.report.choosers import Choosers
 from nnactive_ext.report.crops import _margin, gallery_crops
 from nnactive_ext.report.predictions import FIRST, NOT_ASKED
@@ -242,6 +245,30 @@ def test_crops_are_not_too_large():
     assert np.prod([n + 2 * m for n, m in zip((64, 64, 64), _margin((64, 64, 64)), strict=True)]) == pytest.approx(
         2**20, rel=0.1
     )
+
+
+def test_large_crops_are_thinned_when_they_are_made(finished, monkeypatch):
+    monkeypatch.setattr(module, "MOST_VOXELS", 50)
+    monkeypatch.setattr(module, "_margin", lambda size: (1, 1, 1))
+    monkeypatch.setattr(module, "KEPT_VOXELS", 600)  # of six crops: 100 each
+    for crop in (crop for made in crops(finished).values() for crop in made):
+        arrays = [a for a in (crop.image, crop.annotation, crop.prediction, crop.uncertainty) if a is not None]
+        assert len(arrays) == (4 if crop.cycle else 2), "what is predicted is predicted before"
+        assert {array.shape for array in arrays} == {crop.space.shape}
+        assert np.prod(crop.space.shape) <= 100 < np.prod([n + 1 for n in crop.patch.size])
+    assert files(finished)
+
+
+@given(st.integers(0, 10_000))
+def test_all_crops_together_are_bounded(number):
+    each = module.most_voxels(number)
+    assert module.MOST_VOXELS <= each <= 4 << 20
+    assert each == module.MOST_VOXELS or each * number <= module.KEPT_VOXELS
+
+
+def test_with_all_labels_nothing_was_queried(finished):
+    whole = Experiment(finished.name, replace(finished.plan, purpose=ALL_LABELS))
+    assert crops(whole) == {}
 
 
 NAMES = st.sampled_from(["organ", "lesion", "all"])

@@ -29,13 +29,18 @@ from nnactive_ext.cli import report
 from nnactive_ext.cycles import run_cycles
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.loops import loop_file
+from nnactive_ext.plan import ALL_LABELS
 from nnactive_ext.report.charts import Dots, Series, lines, on_white, square
 from nnactive_ext.report.gallery import MEDIA_TYPE
 from nnactive_ext.report.page import LARGEST, efforts, write_report
 from nnactive_ext.report.page_commands import commands, plan_command
+from nnactive_ext.report.page_facts import gather
 from nnactive_ext.report.page_parts import Html, element, html, table, within_script
 from nnactive_ext.report.page_queries import method_in_words, new_voxels
 from nnactive_ext.report.page_viewer import NIIVUE, chosen, frame
+from nnactive_ext.report.verdict import USED_UP
 
 EVIL = """<script>alert('1')</script>"&'><img src=x onerror=alert(2)>"""
 ANCHORS = ["now", "history", "queries", "viewer", "advice", "settings"]
@@ -155,6 +160,39 @@ def test_new_voxels_of_older_files_are_differences():
     assert new_voxels({1: results[1]}, 1) == {}  # the cycle before is missing
     fewer = {0: results[1], 1: {**results[0], "cycle": 1}}  # answers were withdrawn
     assert new_voxels(fewer, 1) == {}
+
+
+def test_a_change_over_a_missing_cycle_names_both_ends(tmp_path):
+    first, second, third = (report_facts.measured(i, {"liver": 0.5 + 0.1 * i, "tumour": 0.2}) for i in range(3))
+    text = read(tmp_path, report_facts.facts(results=[first, third], pictures=False)).text
+    assert "From cycle 0 to cycle 2 +10.0 points of mean Dice, for 8 more boxes" in text
+    assert "Since the cycle before" not in text
+    text = read(tmp_path, report_facts.facts(results=[second, third], pictures=False)).text
+    assert "Since the cycle before +5.0 points of mean Dice, for 4 more boxes" in text
+
+
+def test_a_fall_is_told_at_the_top(tmp_path):
+    results = [report_facts.measured(i, {"liver": 0.8 - 0.1 * i, "tumour": 0.5}) for i in range(2)]
+    text = read(tmp_path, report_facts.facts(results=results, pictures=False)).text
+    assert text.count("Look at it first: the Dice fell with the last query") == 2  # and in section 5
+
+
+def test_with_all_labels_nothing_is_said_of_queries(tmp_path):
+    results = [report_facts.measured(0, {"liver": 0.8, "tumour": 0.5})]
+    facts = report_facts.facts(results=results, purpose=ALL_LABELS, cycles=1, pictures=False)
+    text = read(tmp_path, facts).text
+    assert "All labels are in use: this is what the trainer can reach" in text
+    assert "Nothing was queried" in text
+    assert not any(words in text for words in ("No pictures", "Boxes are chosen by", "the last query", "still to come"))
+
+
+def test_that_the_pool_is_used_up_is_read_from_the_last_loop_file(planned):
+    with planned.lock():
+        run_cycles(planned, fake_tools(classes=3), progress=False, say=lambda text: None)
+    assert gather(planned, None, 0).advice.headline != USED_UP
+    file = loop_file(planned.raw, 2)
+    write_json(file, {**read_json(file), "missing": 2})
+    assert gather(planned, None, 0).advice.headline == USED_UP
 
 
 # Safe

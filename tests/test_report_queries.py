@@ -118,5 +118,12 @@ def test_leftover_and_damaged_candidates_do_not_count(finished):
     assert found[0].high < 99
 
 
+@pytest.mark.parametrize("rows", [[[1, 2]], [["a", 0, 0, "high", 0]], 7, [3], {"a": 1}])
+def test_candidates_in_another_form_are_passed_over(finished, rows):
+    file, *others = sorted((finished.results / "cycle_000" / "candidates").glob("*.json"))
+    write_json(file, {**read_json(file), "candidates": rows})
+    assert disagreement(finished)[0].cases == len(others)
+
+
 def test_methods_that_ask_no_member_tell_nothing(planned):
     assert disagreement(planned) is None

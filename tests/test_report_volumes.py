@@ -36,22 +36,18 @@ def test_a_voxel_is_where_it_is_in_the_patient(order, flips, voxel):
 def test_values():
     crop = made()
     found = {name: opened(content) for name, content in volumes(crop).items()}
-    assert set(found) == {"image", "prediction", "annotation", "annotated", "uncertainty", "box"}
+    assert set(found) == {"image", "prediction", "annotation", "uncertainty"}
     arrays = {name: np.asarray(image.dataobj).T for name, image in found.items()}
     np.testing.assert_array_equal(arrays["prediction"], crop.prediction)
     known = crop.annotation != IGNORE
-    np.testing.assert_array_equal(arrays["annotated"], known)
     np.testing.assert_array_equal(arrays["annotation"], np.where(known, crop.annotation, 0))
     np.testing.assert_allclose(arrays["uncertainty"], crop.uncertainty, atol=0.003)
     low, high = np.percentile(crop.image, (0.5, 99.5))
     np.testing.assert_allclose(arrays["image"], np.clip(crop.image, low, high), atol=(high - low) / 500)
-    expected = np.zeros(SHAPE)
-    expected[crop.box.slices] = 1
-    np.testing.assert_array_equal(arrays["box"], expected)
 
 
 def test_what_is_not_there_is_left_out():
-    assert set(volumes(made(prediction=None, uncertainty=None, annotation=None))) == {"image", "box"}
+    assert set(volumes(made(prediction=None, uncertainty=None, annotation=None))) == {"image"}
 
 
 def test_large_crops_are_thinned_and_stay_small():
@@ -70,13 +66,13 @@ def test_large_crops_are_thinned_and_stay_small():
     )
     found = volumes(crop)
     assert sum(map(len, found.values())) < 800_000  # of pure noise, which no crop is
-    image, boxes = opened(found["image"]), opened(found["box"])
+    image, seen = opened(found["image"]), opened(found["prediction"])
     assert np.prod(image.shape) <= module.MOST_VOXELS
     spacing = nibabel.affines.voxel_sizes(image.affine)
     assert spacing.max() <= 3.01, "the coarsest axis is not thinned"
-    # The box lies where it did, to within the voxels left out.
-    places = nibabel.affines.apply_affine(boxes.affine, np.argwhere(np.asarray(boxes.dataobj)))
-    ends = np.array([crop.space.to_world(crop.box.start), crop.space.to_world([a - 1 for a in crop.box.stop])]) * (-1, -1, 1)
+    # What is seen lies where it did, to within the voxels left out.
+    places = nibabel.affines.apply_affine(seen.affine, np.argwhere(np.asarray(seen.dataobj)))
+    ends = np.array([crop.space.to_world((20, 60, 50)), crop.space.to_world((39, 89, 99))]) * (-1, -1, 1)
     np.testing.assert_allclose(places.min(0), ends.min(0), atol=spacing.max())
     np.testing.assert_allclose(places.max(0), ends.max(0), atol=spacing.max())
 

@@ -31,7 +31,7 @@ def spread(value: MeanAndSpread, factor: float = 100.0, counted: bool = True) ->
 
 
 def average(value: tuple[float, float]) -> str:
-    """Mean over settings and half the width of its interval.
+    """Mean over settings and 1.96 of its standard errors over seeds.
 
     >>> average((0.6, 0.012)), average((0.6, math.nan))
     ('60.00 ± 1.20', '60.00')

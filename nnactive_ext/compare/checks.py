@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nnactive_ext.compare.differences import difference
+from nnactive_ext.compare.queries import unplanned_queries
 from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.trajectories import Trajectory
 from nnactive_ext.errors import NnActiveError
@@ -14,12 +15,15 @@ Part = Callable[[Trajectory], Any]
 _MOST = 10
 """How many refusals are told; the others are counted."""
 
+UNKNOWN = "unknown"
+"""A part that older plans do not tell, and which differs from nothing."""
+
 WORLD: dict[str, Part] = {
     "test set": lambda t: list(t.plan["test"]),
     "pool": lambda t: t.plan["pool"],
     "cases added or dropped on the way": lambda t: _changed_cases(t.plan.get("changes", ())),
     "classes": lambda t: t.record["classes"],
-    "foreground voxels of the pool": lambda t: t.plan.get("pool_foreground_voxels", 0),
+    "foreground voxels of the pool": lambda t: t.plan.get("pool_foreground_voxels") or UNKNOWN,
 }
 """What experiments on all labels share with those they are the goal of, too."""
 
@@ -42,6 +46,7 @@ def check_comparable(grouped: Grouped) -> None:
     """Raise one NnActiveError that tells everything that differs inside a setting, or do nothing."""
     problems = [problem for setting in grouped.settings for problem in _setting(setting)]
     problems += _twice(grouped.full, "all labels", lambda t: (t.record["source"], t.seed, *_world_and_members(t)))
+    problems += [problem for setting in grouped.settings for t in setting.trajectories for problem in unplanned_queries(t)]
     problems += [
         f"{t.label}: a roll-out without a test set; there is nothing to compare. nnactive_report -d shows it alone."
         for setting in grouped.settings
@@ -57,7 +62,11 @@ def check_comparable(grouped: Grouped) -> None:
 def same_world_and_members(first: Trajectory, second: Trajectory) -> bool:
     """Whether an experiment on all labels is what another one could reach."""
     parts = {**WORLD, **MEMBERS}.values()
-    return first.record["source"] == second.record["source"] and all(part(first) == part(second) for part in parts)
+    return first.record["source"] == second.record["source"] and all(_alike(part(first), part(second)) for part in parts)
+
+
+def _alike(first: Any, second: Any) -> bool:
+    return first == second or UNKNOWN in (first, second)
 
 
 def _setting(setting: Setting) -> Iterator[str]:
@@ -74,6 +83,8 @@ def _unlike(trajectories: Sequence[Trajectory], what: str, part: Part, where: st
     told: list[tuple[Any, list[Trajectory]]] = []
     for trajectory in trajectories:
         value = part(trajectory)
+        if value == UNKNOWN:
+            continue
         same = next((entry for entry in told if entry[0] == value), None)
         if same:
             same[1].append(trajectory)

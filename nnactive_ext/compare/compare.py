@@ -75,7 +75,7 @@ def _draw(summaries: Sequence[SettingSummary], found: Overall, names: Names, fol
         for summary in summaries
     }
     drawn[""] = [penalty_map(found, names, folder)]
-    if found.several:
+    if found.shared.repeated:
         drawn[""] += [rank_diagram(ranking, names, folder) for ranking in found.rankings]
     return {setting: [name for name in figures if name] for setting, figures in drawn.items()}
 

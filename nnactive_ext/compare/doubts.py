@@ -53,6 +53,7 @@ def _setting(setting: Setting) -> Iterator[str]:
         yield f"{setting.name}: surface metrics are left out, for their tolerances differ: {shown}."
     yield from _classes(setting)
     yield from _unfinished(setting)
+    yield from _schedules(setting)
     for trajectory in setting.trajectories:
         for change in trajectory.plan.get("changes", ()):
             if change["what"] == "seed":
@@ -68,6 +69,27 @@ def _unfinished(setting: Setting) -> Iterator[str]:
     if short:
         shown = _some([f"{t.name} has {len(t.cycles)} of {t.planned} cycles" for t in short])
         yield f"{setting.name}: compared up to {setting.budgets[-1]} patches, which is less than planned: {shown}."
+
+
+def _schedules(setting: Setting) -> Iterator[str]:
+    """Numbers of cycles planned at first that differ, on which schedules over the cycles depend."""
+    mixed = [method for method in setting.methods if len({t.schedule for t in setting.of(method)}) > 1]
+    for method in mixed:
+        shown = _planned(setting.of(method))
+        yield (
+            f"{setting.name}: the seeds of {method} were planned with different numbers of cycles ({shown}). "
+            "If the method has a schedule over the cycles, they are not of one method, and its numbers mean nothing."
+        )
+    if not mixed and len({t.schedule for t in setting.trajectories}) > 1:
+        shown = _planned(setting.trajectories)
+        yield f"{setting.name}: methods were planned with different numbers of cycles ({shown}), with which schedules end."
+
+
+def _planned(trajectories: Sequence[Trajectory]) -> str:
+    by_number = _by(trajectories, lambda t: t.schedule)
+    return "; ".join(
+        f"{number} in {_some(names)}" for number, names in sorted(by_number.items(), key=lambda item: int(item[0]))
+    )
 
 
 def _classes(setting: Setting) -> Iterator[str]:

@@ -11,7 +11,16 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from nnactive_ext.compare.completeness import shortcoming
-from nnactive_ext.compare.looks import FULL_COLOUR, draw_full, figure, legend_beside, legend_width, method_styles
+from nnactive_ext.compare.looks import (
+    FULL_COLOUR,
+    draw_full,
+    figure,
+    leave_margins,
+    legend_beside,
+    legend_width,
+    method_styles,
+    titles,
+)
 from nnactive_ext.compare.names import Names
 from nnactive_ext.compare.summary import SettingSummary, complete
 from nnactive_ext.compare.trajectories import Trajectory
@@ -19,6 +28,8 @@ from nnactive_ext.metrics.averages import mean_and_spread
 
 Values = Callable[[Trajectory], list[float]]
 _BUDGET = "annotated patches"
+_MANY = 12
+"""Classes from which on matplotlib would take minutes to find places for their plots."""
 
 
 def learning_curves(summary: SettingSummary, names: Names, folder: Path) -> str | None:
@@ -43,11 +54,16 @@ def class_curves(summary: SettingSummary, names: Names, folder: Path) -> str | N
     setting, classes = summary.setting, summary.setting.classes
     if not setting.budgets or len(classes) < 2:
         return None
-    columns = min(3, len(classes))
+    many = len(classes) > _MANY
+    columns = min(6 if many else 3, len(classes))
     rows = math.ceil(len(classes) / columns)
     name = f"classes_{names.slugs[setting.name]}"
-    with figure(folder, name, 2.8 * columns + 0.4 + _legend_width(summary, names), 2.6 * rows + 0.6) as drawn:
+    beside = _legend_width(summary, names)
+    width, height = 2.8 * columns + 0.4 + beside, 2.6 * rows + 0.6
+    with figure(folder, name, width, height, None if many else "constrained") as drawn:
         grid = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes in grid:
+            axes.set_autoscale_on(False)  # once at the end will do; each time would ask all that share the scale
         for axes, label in zip(grid, classes, strict=False):
             _draw(axes, summary, names, lambda t, n=label: t.values("dice_per_class", n))  # type: ignore[misc]
             if summary.full and summary.full.per_class[label].n:
@@ -60,10 +76,13 @@ def class_curves(summary: SettingSummary, names: Names, folder: Path) -> str | N
             axes.tick_params(labelbottom=True)
         for axes in grid[len(classes) :]:
             axes.set_axis_off()
-        drawn.supxlabel(_BUDGET, fontsize=10)
-        drawn.supylabel("Dice on the test set (%)", fontsize=10)
-        drawn.suptitle(setting.name, fontsize=11, fontweight="bold")
+        for axes in grid:
+            axes.set_autoscale_on(True)
+        grid[0].autoscale_view()
+        titles(drawn, below=_BUDGET, left="Dice on the test set (%)", above=setting.name)
         legend_beside(drawn, grid[0], _about(summary))
+        if many:
+            leave_margins(drawn, left=0.95, right=beside, bottom=0.65, top=0.8)
     return name
 
 

@@ -46,13 +46,17 @@ def method_styles(methods: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def figure(folder: Path, name: str, width: float, height: float) -> Iterator[Figure]:
-    """A figure of so many inches; written as ``NAME.png`` and ``NAME.svg``, the same for the same results."""
+def figure(folder: Path, name: str, width: float, height: float, layout: Any = "constrained") -> Iterator[Figure]:
+    """A figure of so many inches; written as ``NAME.png`` and ``NAME.svg``, the same for the same results.
+
+    ``layout``: matplotlib's layout engine; None where whoever draws places the axes, as solving for many takes long.
+    """
     with rc_context(_STYLE):
-        drawn = Figure(figsize=(width, height), layout="constrained")
+        drawn = Figure(figsize=(width, height), layout=layout)
         FigureCanvasAgg(drawn)
         yield drawn
         drawn.savefig(folder / f"{name}.png", dpi=110)
+        drawn.set_layout_engine("none")  # the places stay; they need not be solved for again
         drawn.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
@@ -69,5 +73,22 @@ def legend_width(labels: Iterable[str]) -> float:
 def legend_beside(drawn: Figure, axes: Axes, title: str = "") -> None:
     """The legend of ``axes`` to the right of all axes, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
-    shown = drawn.legend(handles, labels, loc="outside right upper", title=title, title_fontsize=9)
+    # "outside" is for layout engines, which make room for it.
+    place: Any = "outside right upper" if drawn.get_layout_engine() else "upper right"
+    shown = drawn.legend(handles, labels, loc=place, title=title, title_fontsize=9)
     shown.set_alignment("left")
+
+
+def titles(drawn: Figure, below: str, left: str, above: str) -> None:
+    """Of all plots together; a little off the edges where no layout engine places them."""
+    width, height = drawn.get_size_inches()
+    placed = drawn.get_layout_engine() is None
+    drawn.supxlabel(below, fontsize=10, **({"y": 0.1 / height} if placed else {}))
+    drawn.supylabel(left, fontsize=10, **({"x": 0.1 / width} if placed else {}))
+    drawn.suptitle(above, fontsize=11, fontweight="bold", **({"y": 1 - 0.15 / height} if placed else {}))
+
+
+def leave_margins(drawn: Figure, left: float, right: float, bottom: float, top: float) -> None:
+    """So many inches around all plots, and room for titles and numbers between them, of a figure without layout engine."""
+    width, height = drawn.get_size_inches()
+    drawn.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, wspace=0.12, hspace=0.28)

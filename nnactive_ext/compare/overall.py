@@ -1,8 +1,7 @@
-"""Methods over all settings: averages, ranks and tests, of those that are complete in every setting."""
+"""Methods over all settings: averages, ranks and tests, of those that share complete seeds in every setting."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,8 +10,9 @@ import numpy as np
 
 from nnactive_ext.compare.completeness import comparable_dice
 from nnactive_ext.compare.settings import Setting
-from nnactive_ext.compare.summary import SettingSummary
-from nnactive_ext.metrics.averages import MeanAndSpread, average_over_settings
+from nnactive_ext.compare.shared import Shared, shared_seeds
+from nnactive_ext.compare.summary import VALUES, SettingSummary, complete
+from nnactive_ext.metrics.averages import MeanAndSpread, average_over_settings, mean_and_spread
 from nnactive_ext.metrics.pairwise import Penalties, pairwise_penalties
 from nnactive_ext.metrics.ranking import Friedman, Kendall, Nemenyi, friedman, kendall, mean_ranks, nemenyi, ranks
 
@@ -22,7 +22,7 @@ METRICS = {"final": "Final Dice", "aubc": "AUBC"}
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """``ranks`` (settings, methods); ``averages``: mean and half the width of its 95 % interval, per method.
+    """``ranks`` (settings, methods); ``averages``: mean and 1.96 of its standard errors over seeds, per method.
 
     ``taus``: Kendall's tau-b for each two settings, by index. Methods are in the order of their mean rank.
     """
@@ -40,41 +40,39 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Overall:
-    """``several``: whether any method has two complete seeds; otherwise averages are shown, and no ranks or tests.
+    """``several``: whether any method has two complete seeds; otherwise there are no penalties.
 
-    ``unranked``: method -> the settings in which it is not complete, for which it has no rank anywhere.
-    ``penalties`` is None, too, where no two methods have two seeds in common.
+    ``shared``: the methods and seeds that ``rankings`` rest on; without two seeds in any setting averages are shown, and no
+    ranks or tests of them. ``penalties`` is None, too, where no two methods have two seeds in common.
     """
 
     several: bool
-    unranked: Mapping[str, tuple[str, ...]]
+    shared: Shared
     rankings: tuple[Ranking, ...]
     penalties: Penalties | None
 
 
 def overall(summaries: Sequence[SettingSummary]) -> Overall:
     """Rankings need two methods; without them there is none."""
-    methods = sorted({summary.method for setting in summaries for summary in setting.methods})
-    lacking = {method: tuple(s.setting.name for s in summaries if not _value(s, method, "final").n) for method in methods}
-    ranked = [method for method in methods if not lacking[method]]
-    rankings = tuple(_ranking(summaries, ranked, metric) for metric in METRICS) if len(ranked) > 1 else ()
-    penalties = pairwise_penalties([_runs(summary.setting) for summary in summaries])
-    unranked = {method: where for method, where in lacking.items() if where}
+    shared = shared_seeds(summaries)
+    settings = [summary.setting for summary in summaries]
+    rankings = tuple(_ranking(settings, shared, metric) for metric in METRICS) if len(shared.methods) > 1 else ()
+    penalties = pairwise_penalties([_runs(setting) for setting in settings])
     several = any(len(summary.seeds) > 1 for setting in summaries for summary in setting.methods)
-    return Overall(several, unranked, rankings, penalties if several and penalties.tests.any() else None)
+    return Overall(several, shared, rankings, penalties if several and penalties.tests.any() else None)
 
 
-def _ranking(summaries: Sequence[SettingSummary], methods: Sequence[str], metric: str) -> Ranking:
-    table = np.array([[_value(setting, method, metric).mean for method in methods] for setting in summaries])
+def _ranking(settings: Sequence[Setting], shared: Shared, metric: str) -> Ranking:
+    found = [[_value(setting, method, metric, shared.seeds[setting.name]) for setting in settings] for method in shared.methods]
+    table = np.array([[value.mean for value in of_method] for of_method in found]).T
     order = np.argsort(mean_ranks(table), kind="stable")
-    methods, table = [methods[i] for i in order], table[:, order]
-    values = [[_value(setting, method, metric) for setting in summaries] for method in methods]
+    methods, values, table = [shared.methods[i] for i in order], [found[i] for i in order], table[:, order]
     averages = tuple(
-        average_over_settings([v.mean for v in found], [v.std for v in found], [v.n for v in found]) for found in values
+        average_over_settings([v.mean for v in each], [v.std for v in each], [v.n for v in each]) for each in values
     )
     return Ranking(
         metric,
-        tuple(setting.setting.name for setting in summaries),
+        tuple(setting.name for setting in settings),
         tuple(methods),
         ranks(table),
         mean_ranks(table),
@@ -85,9 +83,9 @@ def _ranking(summaries: Sequence[SettingSummary], methods: Sequence[str], metric
     )
 
 
-def _value(setting: SettingSummary, method: str, metric: str) -> MeanAndSpread:
-    summary = setting.get(method)
-    return getattr(summary, metric) if summary else MeanAndSpread(math.nan, math.nan, 0)
+def _value(setting: Setting, method: str, metric: str, seeds: Sequence[int]) -> MeanAndSpread:
+    """Over these seeds alone, whatever others the method has."""
+    return mean_and_spread([VALUES[metric](t) for t in complete(setting, method) if t.seed in seeds])
 
 
 def _runs(setting: Setting) -> dict[str, dict[int, list[float]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 
 from nnactive_ext.compare.cells import NONE, average, p_value
 from nnactive_ext.compare.names import Names
@@ -15,35 +16,59 @@ _MOST_PAIRS = 10
 
 
 def averages_table(overall: Overall, names: Names) -> Table | None:
-    """A row for each method that is complete everywhere, best mean rank by the first metric first; by name, and without
-    ranks, where there is one seed. None where fewer than two methods are complete."""
+    """A row for each method that shares complete seeds with the others everywhere, best mean rank first; by name, and without
+    ranks, where there is one seed. None where fewer than two methods share seeds."""
     if not overall.rankings:
         return None
-    heading = ["method"]
+    heading, repeated = ["method"], overall.shared.repeated
     for ranking in overall.rankings:
-        heading += [f"{METRICS[ranking.metric]} (%)", f"mean rank by {METRICS[ranking.metric]}"][: 1 + overall.several]
+        heading += [f"{METRICS[ranking.metric]} (%)", f"mean rank by {METRICS[ranking.metric]}"][: 1 + repeated]
     methods = overall.rankings[0].methods
     rows = []
-    for method in methods if overall.several else sorted(methods):
+    for method in methods if repeated else sorted(methods):
         row = [names.methods[method]]
         for ranking in overall.rankings:
             i = ranking.methods.index(method)
-            row += [average(ranking.averages[i]), f"{ranking.mean_ranks[i]:.2f}"][: 1 + overall.several]
+            row += [average(ranking.averages[i]), f"{ranking.mean_ranks[i]:.2f}"][: 1 + repeated]
         rows.append(row)
     number = len(overall.rankings[0].settings)
     about = (
-        "± is half of the 95 % interval over other seeds"
-        if overall.several
-        else "no two complete seeds, so neither intervals nor ranks"
+        "± 1.96 standard errors over seeds, as published; with few seeds well below 95 %"
+        if repeated
+        else "no two complete seeds in common, so neither ± nor ranks"
     )
-    caption = f"Averages over {number} setting{'s' * (number > 1)}; {about}."
-    notes = [
-        f"{names.methods[method]} is not ranked, for it is not complete in {', '.join(where)}."
-        for method, where in overall.unranked.items()
-    ]
-    if overall.several and any(math.isnan(half) for ranking in overall.rankings for _, half in ranking.averages):
-        notes.append("Without an interval where a setting has one seed only.")
+    caption = f"Averages over {number} setting{'s' * (number > 1)}, over the seeds that all methods have; {about}."
+    notes = [*seeds_notes(overall, names), *dropped_notes(overall, names)]
+    if repeated and any(math.isnan(half) for ranking in overall.rankings for _, half in ranking.averages):
+        notes.append("Without a ± where a setting has one seed only.")
     return Table("averages", caption, heading, rows, notes)
+
+
+def seeds_notes(overall: Overall, names: Names) -> list[str]:
+    """Which seeds averages, ranks and their tests rest on, and for lack of which method others are left out."""
+    shared, notes = overall.shared, []
+    alike = len(set(shared.seeds.values())) == 1
+    for setting, seeds in shared.seeds.items():
+        lacking = "; ".join(
+            f"seed {seed} is left out, for {_and([names.methods[m] for m in methods])} lack{'s' * (len(methods) == 1)} it"
+            for seed, methods in shared.lacking[setting].items()
+        )
+        if lacking or not alike:
+            notes.append(f"{setting}: {_seeds(seeds)}{'; ' * bool(lacking)}{lacking}.")
+    return notes or [f"Averages, ranks and their tests rest on {_seeds(seeds)} in every setting."]
+
+
+def dropped_notes(overall: Overall, names: Names) -> list[str]:
+    """Each method that is not ranked, and why."""
+    return [f"{names.methods[method]} is not ranked: it {why}." for method, why in overall.shared.dropped.items()]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) != 1)} {_and(list(map(str, seeds)))}"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def ppm_table(overall: Overall, names: Names) -> Table | None:
@@ -97,7 +122,9 @@ def tests_text(ranking: Ranking) -> str:
     few = " So few settings give it little power, and its p is rough." if test.settings < 10 else ""
     difference = f" Mean ranks further apart than {ranking.nemenyi.critical_difference:.2f} differ (Nemenyi, 0.05)."
     if test.p >= 0.05:
-        difference = " The methods do not differ as a whole, so differences between two of them are not to be relied on."
+        difference = (
+            " The test cannot tell the methods apart, which does not mean that they are alike; rely on no difference of two."
+        )
     p = p_value(test.p)
     return (
         f"{METRICS[ranking.metric]}: Friedman's test over {test.settings} settings and {test.methods} methods: "

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from nnactive_ext.compare.names import Names
 from nnactive_ext.compare.noise import noise_text
 from nnactive_ext.compare.overall import Overall
-from nnactive_ext.compare.overall_tables import averages_table, kendall_table, nemenyi_table, ppm_table, tests_text
+from nnactive_ext.compare.overall_tables import (
+    averages_table,
+    dropped_notes,
+    kendall_table,
+    nemenyi_table,
+    ppm_table,
+    tests_text,
+)
 from nnactive_ext.compare.setting_tables import classes_table, main_table, overview, queries_table
 from nnactive_ext.compare.settings import Grouped
 from nnactive_ext.compare.summary import SettingSummary
@@ -45,7 +52,7 @@ def readable_tables(comparison: Comparison) -> list[Table]:
     for summary in comparison.summaries:
         made += [table(summary, comparison.names) for table in (main_table, classes_table, queries_table)]
     made += [averages_table(comparison.overall, comparison.names), ppm_table(comparison.overall, comparison.names)]
-    for ranking in comparison.overall.rankings if comparison.overall.several else ():
+    for ranking in comparison.overall.rankings if comparison.overall.shared.repeated else ():
         made += [nemenyi_table(ranking, comparison.names), kendall_table(ranking)]
     return [table for table in made if table]
 
@@ -116,13 +123,15 @@ def _over_settings(c: Comparison) -> Iterator[str]:
     if averages:
         yield _shown(averages)
     else:
-        yield "No averages and no ranks: they need two methods that are complete in every setting."
-        lacking = c.overall.unranked.items()
-        yield _bullets(f"{c.names.methods[method]} is not complete in {', '.join(where)}." for method, where in lacking)
+        yield "No averages and no ranks: they need two methods that have a complete seed in common in every setting."
+        yield _bullets(dropped_notes(c.overall, c.names))
     if not c.overall.several:
         yield "No method has two complete seeds: no penalties, no ranks, no tests."
         return
     yield from _penalties(c)
+    if c.overall.rankings and not c.overall.shared.repeated:
+        yield "No setting has two seeds that all methods have complete: no ranks, and no tests of them."
+        return
     yield "### Ranks"
     for ranking in c.overall.rankings:
         yield markdown_text(tests_text(ranking))

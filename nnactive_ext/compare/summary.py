@@ -17,6 +17,11 @@ from nnactive_ext.metrics.trajectory import aubc, budget_to_target
 TARGETS = (0.95, 0.99)
 """Shares of the Dice on all labels."""
 NO_FULL = "no experiment on all labels (nnactive_plan --all_labels, or nnactive_bench)"
+VALUES: dict[str, Callable[[Trajectory], float]] = {
+    "final": lambda t: t.dice[-1],
+    "aubc": lambda t: aubc(t.budgets, t.dice),
+}
+"""What methods are ranked by, of a complete trajectory."""
 NOTHING = MeanAndSpread(math.nan, math.nan, 0)
 
 
@@ -98,8 +103,8 @@ def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> 
         tuple(t.seed for t in there),
         dict(sorted(missing.items())),
         curve,
-        _over_seeds(there, lambda t: t.dice[-1]),
-        _over_seeds(there, lambda t: aubc(t.budgets, t.dice)),
+        _over_seeds(there, VALUES["final"]),
+        _over_seeds(there, VALUES["aubc"]),
         _efficiency(there, full),
         _targets(curve, full),
         share,

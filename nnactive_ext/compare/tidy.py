@@ -34,7 +34,7 @@ def tidy_tables(summaries: Sequence[SettingSummary], overall: Overall, names: Na
         _queries(summaries, names),
         _ppm(overall, names),
         _averages(overall, names),
-        *([_ranks(overall, names), _nemenyi(overall, names), _kendall(overall)] if overall.several else []),
+        *([_ranks(overall, names), _nemenyi(overall, names), _kendall(overall)] if overall.shared.repeated else []),
     ]
 
 
@@ -136,9 +136,11 @@ def _ranks(overall: Overall, names: Names) -> Table:
     for ranking in overall.rankings:
         for j, method in enumerate(ranking.methods):
             found = zip(ranking.settings, ranking.ranks[:, j], strict=True)
-            rows += [[ranking.metric, names.methods[method], setting, float(rank)] for setting, rank in found]
-            rows.append([ranking.metric, names.methods[method], "(mean)", float(ranking.mean_ranks[j])])
-    return Table("ranks", "", ["metric", "method", "setting", "rank"], rows)
+            for setting, rank in found:
+                seeds = " ".join(map(str, overall.shared.seeds[setting]))
+                rows.append([ranking.metric, names.methods[method], setting, float(rank), seeds])
+            rows.append([ranking.metric, names.methods[method], "(mean)", float(ranking.mean_ranks[j]), None])
+    return Table("ranks", "", ["metric", "method", "setting", "rank", "seeds"], rows)
 
 
 def _averages(overall: Overall, names: Names) -> Table:

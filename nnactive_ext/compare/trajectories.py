@@ -22,13 +22,15 @@ _RESULT = ("mean_dice", "dice_per_class", "patches")
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """``cycles`` are the results of cycle 0, 1, ... up to the first one that is not there; ``behind_gap`` numbers those
-    behind it, which are not used. ``planned`` counts cycle 0, too."""
+    behind it, which are not used. ``planned`` counts cycle 0, too; ``schedule`` is what it was at first, with which the
+    schedules of methods end, however many cycles are made or compared."""
 
     folder: Path
     record: Mapping[str, Any]
     cycles: tuple[Mapping[str, Any], ...]
     behind_gap: tuple[int, ...]
     planned: int
+    schedule: int
 
     @property
     def name(self) -> str:
@@ -85,7 +87,12 @@ def read_trajectory(folder: Path) -> Trajectory:
     whole = next(cycle for cycle in range(len(found) + 1) if cycle not in found)
     cycles = tuple(_read_cycle(found[cycle]) for cycle in range(whole))
     behind = tuple(sorted(cycle for cycle in found if cycle > whole))
-    return Trajectory(folder, record, cycles, behind, int(record["plan"]["cycles"]))
+    return Trajectory(folder, record, cycles, behind, int(record["plan"]["cycles"]), _schedule(record["plan"]))
+
+
+def _schedule(plan: Mapping[str, Any]) -> int:
+    """As :attr:`nnactive_ext.plan.Plan.queries` has it, with cycle 0."""
+    return int(next((change["before"] for change in plan.get("changes", ()) if change["what"] == "cycles"), plan["cycles"]))
 
 
 def read_trajectories(folders: Sequence[Path]) -> list[Trajectory]:

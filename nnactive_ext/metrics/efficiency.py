@@ -54,8 +54,10 @@ def foreground_efficiency(seeds: Sequence[Sequence[Point]], full: float) -> Effi
     Dice is at or above ``full`` from the first new foreground on (any rate that is fast enough fits), and where the fit
     has no finite variance. One point beyond the start gives gamma without a standard error.
 
-    The standard error takes the points as independent and t0, y0, and ``full`` as known, so it is rather too small. The
-    published "+-" of this metric is its square. Compare methods inside one setting only, and never by this alone: a
+    The standard error takes the points as independent and t0, y0, and ``full`` as known, so it is rather too small. What
+    the fit leaves is judged by the n points beyond the start alone, with n - 1 degrees of freedom: the start lies on the
+    curve whatever gamma is. The published "+-" of this metric is a variance, so the square of such an error, and counts
+    the starts as points, which makes it smaller still. Compare methods inside one setting only, and never by this alone: a
     method can score high by querying little foreground.
 
     >>> shares = [0.0, 0.01, 0.02]
@@ -70,20 +72,20 @@ def foreground_efficiency(seeds: Sequence[Sequence[Point]], full: float) -> Effi
     starts = np.array([seed[0] for seed in seeds if len(seed) and np.isfinite(seed[0]).all()], float).reshape(-1, 2)
     t0, y0 = starts.mean(axis=0).tolist() if len(starts) else (math.nan, math.nan)
     left_out = sum(len(seed) for seed in seeds) - len(points)
-    beyond = sum(_points_beyond(seed, t0) for seed in seeds)
-    refusal = _no_fit(y0, full, beyond)
+    beyond = np.array([new for seed in seeds for new in _beyond(seed, t0)], bool)
+    refusal = _no_fit(y0, full, int(beyond.sum()))
     gamma = error = math.nan
     if refusal is None:
         gamma, error, refusal = _fit(points[:, 0] - t0, points[:, 1], y0, full, beyond)
     return Efficiency(gamma, error, t0, y0, full, len(points), refusal, left_out)
 
 
-def _points_beyond(seed: Sequence[Point], t0: float) -> int:
-    """How many of a seed's known points have more foreground than its start, or than t0 where its start is not known."""
+def _beyond(seed: Sequence[Point], t0: float) -> list[bool]:
+    """Of each of a seed's known points: whether it has more foreground than its start, or than t0 where that is not known."""
     if not len(seed):
-        return 0
+        return []
     start = seed[0][0] if np.isfinite(seed[0]).all() else t0
-    return sum(1 for t, y in seed[1:] if t > start and math.isfinite(t) and math.isfinite(y))
+    return [i > 0 and t > start for i, (t, y) in enumerate(seed) if math.isfinite(t) and math.isfinite(y)]
 
 
 def _no_fit(y0: float, full: float, beyond: int) -> str | None:
@@ -99,8 +101,8 @@ def _no_fit(y0: float, full: float, beyond: int) -> str | None:
     return None
 
 
-def _fit(t: np.ndarray, y: np.ndarray, y0: float, full: float, beyond: int) -> tuple[float, float, str | None]:
-    """Gamma, its standard error and a refusal, for shares ``t`` beyond t0."""
+def _fit(t: np.ndarray, y: np.ndarray, y0: float, full: float, beyond: np.ndarray) -> tuple[float, float, str | None]:
+    """Gamma, its standard error and a refusal, for shares ``t`` beyond t0; ``beyond``: which points judge the fit."""
     from scipy.optimize import OptimizeWarning, curve_fit
 
     # In units of the longest way gamma is about 1 to 10, whatever the dataset's share of foreground.
@@ -121,13 +123,17 @@ def _fit(t: np.ndarray, y: np.ndarray, y0: float, full: float, beyond: int) -> t
     try:
         with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", OptimizeWarning)  # it says that there is no covariance, and so do we
-            best, covariance = curve_fit(curve, way, left, p0=[start], jac=slope)
+            best, covariance = curve_fit(curve, way, left, p0=[start], jac=slope, sigma=np.ones_like(way), absolute_sigma=True)
     except (RuntimeError, ValueError):
         return math.nan, math.nan, "The fit did not converge."
-    rate, error = float(best[0]), math.sqrt(covariance[0, 0])
+    rate = float(best[0])
+    with np.errstate(over="ignore"):
+        squares = float(((curve(way, rate) - left)[beyond] ** 2).sum())
+    freedom = int(beyond.sum()) - 1
+    error = math.sqrt(covariance[0, 0] * squares / max(freedom, 1))
     if not (math.isfinite(rate) and math.isfinite(error)):
         return math.nan, math.nan, "The fit has no finite variance: the points do not determine a rate."
-    if beyond < 2:
+    if not freedom:
         return rate / longest, math.nan, "One point beyond the start gives a rate but no standard error."
     return rate / longest, error / longest, None
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_LEVEL = 0.05
+"""Friedman's test is significant below it."""
+
 
 def ranks(values: np.ndarray | Sequence[Sequence[float]], higher_is_better: bool = True) -> np.ndarray:
     """Rank of each method in each setting, from ``values`` (settings, methods): best = 1, ties share their mean rank.
@@ -48,14 +51,15 @@ class Friedman:
     """Settings in which every method has a value; the others are left out."""
     methods: int
     refusal: str | None
-    """One sentence where there is no test; the statistic and p are NaN then."""
+    """One sentence where there is no test (the statistic and p are NaN then), or one that could not be significant."""
 
 
 def friedman(values: np.ndarray | Sequence[Sequence[float]]) -> Friedman:
     """Friedman's test on ``values`` (settings, methods), by scipy; a setting with a NaN is left out.
 
     Needs three methods, two settings, and one setting in which not all methods tie. Its p is from the chi-squared
-    distribution, which is only rough for few settings (fewer than about ten).
+    distribution, which is only rough for few settings (fewer than about ten). Where even settings that all agree (a
+    statistic of N (k - 1)) would have p of 0.05 or more, there is a refusal beside the numbers.
 
     >>> test = friedman([[0.7, 0.8, 0.9], [0.4, 0.5, 0.6], [0.1, 0.2, 0.3]])
     >>> test.statistic, round(test.p, 4), test.settings, test.refusal
@@ -69,7 +73,7 @@ def friedman(values: np.ndarray | Sequence[Sequence[float]]) -> Friedman:
     settings, methods = complete.shape
     refusal = _no_test(complete)
     statistic, p = (math.nan, math.nan) if refusal else friedmanchisquare(*complete.T)
-    return Friedman(float(statistic), float(p), settings, methods, refusal)
+    return Friedman(float(statistic), float(p), settings, methods, refusal or _too_few(settings, methods))
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,8 @@ class Nemenyi:
 def nemenyi(values: np.ndarray | Sequence[Sequence[float]], alpha: float = 0.05) -> Nemenyi:
     """Nemenyi's test on ``values`` (settings, methods), by scikit-posthocs; a setting with a NaN is left out.
 
-    It is meant for where Friedman's test is significant, and is refused for the same tables. It accounts for the number
-    of pairs, so its p-values need no further correction.
+    It is meant for where Friedman's test is significant, and refused, without numbers, where that is. It accounts for the
+    number of pairs, so its p-values need no further correction.
 
     >>> test = nemenyi([[0.7, 0.8, 0.9], [0.4, 0.5, 0.6], [0.1, 0.2, 0.3], [0.2, 0.5, 0.6]])
     >>> test.p.round(3)[0], round(test.critical_difference, 3)
@@ -96,7 +100,7 @@ def nemenyi(values: np.ndarray | Sequence[Sequence[float]], alpha: float = 0.05)
     """
     complete = _complete(_table(values))
     settings, methods = complete.shape
-    refusal = _no_test(complete)
+    refusal = _no_test(complete) or _too_few(settings, methods)
     if refusal:
         return Nemenyi(np.full((methods, methods), np.nan), math.nan, refusal)
     from scikit_posthocs import posthoc_nemenyi_friedman  # slow: it imports pandas and matplotlib
@@ -195,3 +199,16 @@ def _no_test(complete: np.ndarray) -> str | None:
     if (complete == complete[:, :1]).all():
         return "All methods tie in every setting."
     return None
+
+
+def _too_few(settings: int, methods: int) -> str | None:
+    """Why Friedman's test cannot come out below 0.05, whatever the ranks, or None."""
+    from scipy.stats import chi2
+
+    smallest = float(chi2.sf(settings * (methods - 1), methods - 1))
+    if smallest < _LEVEL:
+        return None
+    return (
+        f"There are too few settings for this test: with {settings} settings and {methods} methods p would be "
+        f"{smallest:.2f} even if all settings agreed."
+    )

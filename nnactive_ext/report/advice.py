@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from nnactive_ext.plan import Plan
+from nnactive_ext.plan import ALL_LABELS, Plan
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change, Slope, added, change, slope
+from nnactive_ext.report.verdict import HELD_OUT, LIMIT, NOTHING, TEST, USED_UP, falls, rises, verdict
 
-GO_ON, STOP, EARLY = "go on", "consider stopping", "too early to say"
-NOTHING = "nothing to say without "
-"""How the headline begins where there are no numbers; what is missing follows."""
-NOISE = 0.02
-"""Dice by which two trainings on the same labels may differ on small data (docs/hippocampus.md)."""
-TEST, HELD_OUT = "test set", "cross-validation"
 _FITTED = 4
 """Cycles that the slope is fitted to, at most: what the first queries brought says little about the next one."""
 
@@ -33,12 +28,16 @@ class ClassChange:
 
     @property
     def rises(self) -> bool:
-        return _rises(self.change)
+        return rises(self.change)
+
+    @property
+    def falls(self) -> bool:
+        return falls(self.change)
 
 
 @dataclass(frozen=True)
 class Advice:
-    """``headline``: :data:`GO_ON`, :data:`STOP`, :data:`EARLY` or :data:`NOTHING` with what is missing. ``points``: the
+    """``headline``: one of those of :mod:`~nnactive_ext.report.verdict`, :data:`NOTHING` with what is missing. ``points``: the
     reasons, a sentence or two each, plain text. ``basis``: what Dice was measured on, "" for nothing. ``steps``: the change
     by each query, in order; ``unit``: voxels that rates are told for."""
 
@@ -51,10 +50,18 @@ class Advice:
     unit: int
 
 
-def advice(results: Sequence[Mapping[str, Any]], plan: Plan, disagreements: Sequence[Disagreement] | None) -> Advice:
+def advice(
+    results: Sequence[Mapping[str, Any]],
+    plan: Plan,
+    disagreements: Sequence[Disagreement] | None,
+    missing: int = 0,
+    unanswered: bool = False,
+) -> Advice:
     """From the contents of ``cycle_NNN.json`` in order, and what :func:`disagreement` found.
 
-    Dice is that on the test set; without one, that of the cross-validation on annotated voxels, which has no interval.
+    ``missing``: patches that the last query could not find in the pool as it is now; ``unanswered``: whether its patches
+    are still being annotated. Dice is that on the test set; without one, that of the cross-validation on annotated voxels,
+    which has no interval.
     """
     from nnactive_ext.report.advice_words import words
 
@@ -65,7 +72,7 @@ def advice(results: Sequence[Mapping[str, Any]], plan: Plan, disagreements: Sequ
     fitted = known[-_FITTED:]
     line = slope([r["annotated_voxels"] for r in fitted], [dice(r, basis) or 0.0 for r in fitted])
     made = Advice(
-        headline=_headline(results, steps, classes, disagreements, basis) if known else NOTHING + _missing(results, basis),
+        headline="",
         points=(),
         basis=basis if known else "",
         steps=steps,
@@ -73,7 +80,16 @@ def advice(results: Sequence[Mapping[str, Any]], plan: Plan, disagreements: Sequ
         classes=classes,
         unit=_unit(steps),
     )
-    return Advice(**{**vars(made), "points": words(made, known, results, plan, disagreements)})
+    if not known:
+        headline = NOTHING + _lacking(results, basis)
+    elif plan.purpose == ALL_LABELS:
+        headline = LIMIT
+    elif missing and not unanswered:
+        headline = USED_UP
+    else:
+        headline = verdict(steps, classes, disagreements, basis)
+    made = replace(made, headline=headline)
+    return replace(made, points=words(made, known, results, plan, disagreements, missing, unanswered))
 
 
 def dice(result: Mapping[str, Any], basis: str) -> float | None:
@@ -103,44 +119,7 @@ def _classes(known: Sequence[Mapping[str, Any]], basis: str) -> tuple[ClassChang
     return tuple(ClassChange(name, value, changes[name], voxels.get(name)) for name, value in last["dice_per_class"].items())
 
 
-def _headline(
-    results: Sequence[Mapping[str, Any]],
-    steps: Sequence[Change],
-    classes: Sequence[ClassChange],
-    disagreements: Sequence[Disagreement] | None,
-    basis: str,
-) -> str:
-    if not steps:
-        return EARLY
-    if basis == HELD_OUT:
-        # Its voxels are others in every cycle, and there is no interval: only what is large counts.
-        if steps[-1].value >= 2 * NOISE:
-            return GO_ON
-        flat = len(steps) >= 2 and all(abs(step.value) < NOISE for step in steps[-2:])
-        return STOP if flat and settled(disagreements) else EARLY
-    if _rises(steps[-1]) or any(one.rises for one in classes):
-        return GO_ON
-    return STOP if len(steps) >= 2 and all(_flat(step) for step in steps[-2:]) else EARLY
-
-
-def _rises(found: Change | None) -> bool:
-    """Surely above nothing, and by more than two trainings differ."""
-    return found is not None and found.low is not None and found.low > 0 and found.value >= NOISE
-
-
-def _flat(step: Change) -> bool:
-    """Surely less than two trainings differ by."""
-    return step.high is not None and step.high < NOISE
-
-
-def settled(disagreements: Sequence[Disagreement] | None) -> bool:
-    """Whether the ensemble is less than half as unsure about the pool as it was at first."""
-    if not disagreements or len({one.query for one in disagreements}) > 1 or len(disagreements) < 2:
-        return False
-    return disagreements[-1].median < disagreements[0].median / 2
-
-
-def _missing(results: Sequence[Mapping[str, Any]], basis: str) -> str:
+def _lacking(results: Sequence[Mapping[str, Any]], basis: str) -> str:
     if not results:
         return "a first training"
     return "a test case that has any class" if basis == TEST else "a test set or a cross-validation"

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.annotation.reasons import percent
-from nnactive_ext.plan import Plan
+from nnactive_ext.plan import ALL_LABELS, Plan
+from nnactive_ext.report.advice_rest import left, pool, used_up
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change
+from nnactive_ext.report.verdict import HELD_OUT, NOISE, TEST, falls
 
 if TYPE_CHECKING:
     from nnactive_ext.report.advice import Advice
@@ -23,23 +25,66 @@ def words(
     results: Sequence[Mapping[str, Any]],
     plan: Plan,
     disagreements: Sequence[Disagreement] | None,
+    missing: int = 0,
+    unanswered: bool = False,
 ) -> tuple[str, ...]:
-    """``known``: those of the ``results`` that have a mean Dice."""
-    parts = [
-        _last(advice, known),
-        _line(advice),
-        _noise(advice),
-        _rising(advice),
-        _lagging(advice),
-        _pool(disagreements),
-        _foreground(results),
-        _left(results, plan),
-    ]
+    """``known``: those of the ``results`` that have a mean Dice; the rest as for :func:`~nnactive_ext.report.advice.advice`."""
+    if plan.purpose == ALL_LABELS:
+        parts = [_limit(advice, known), _lagging(advice, asks=False), _foreground(results)]
+    else:
+        parts = [
+            used_up(missing, unanswered, plan) if missing else "",
+            _last(advice, known),
+            _fallen(advice, plan),
+            _line(advice),
+            _noise(advice),
+            _rising(advice),
+            _falling(advice),
+            _lagging(advice, asks=not missing),
+            "" if missing else pool(disagreements),
+            _foreground(results),
+            "" if missing else left(results, plan),
+        ]
     return tuple(part for part in parts if part)
 
 
+def _limit(advice: Advice, known: Sequence[Mapping[str, Any]]) -> str:
+    from nnactive_ext.report.advice import dice
+
+    if not known:
+        return ""
+    now = f"{100 * (dice(known[-1], advice.basis) or 0):.1f}"
+    return (
+        f"Every image of the pool is annotated whole, and nothing is queried: a mean Dice of {now} % on the {advice.basis} is "
+        "what this trainer reaches on these data at best. It is what experiments with queries are measured against, and their "
+        "ensembles may pass it by chance: two trainings on the very same labels can differ by 1 to 2 points on small data "
+        "(docs/hippocampus.md)."
+    )
+
+
+def _fallen(advice: Advice, plan: Plan) -> str:
+    """What to check when more annotation made it worse, which it should not."""
+    if not advice.steps:
+        return ""
+    step = advice.steps[-1]
+    if advice.basis == HELD_OUT:
+        if step.value > -2 * NOISE:
+            return ""
+        may = "The Dice fell, which may only mean that the boxes of the last query are harder."
+    elif falls(step):
+        may = "The Dice fell by more than chance over the test cases, and more annotation should not make a model worse."
+    else:
+        return ""
+    who = "are they complete, of the right class, not shifted" if plan.human else "do they fit the images"
+    return (
+        f"{may} Before anything else, look at the annotations of the last query in section 3 ({who}?), and at the logs of the "
+        "training: did every fold end, and did its loss go down? If both are well, train again on the same labels: the noise "
+        "of a training shows in how far the two results differ."
+    )
+
+
 def _last(advice: Advice, known: Sequence[Mapping[str, Any]]) -> str:
-    from nnactive_ext.report.advice import TEST, dice
+    from nnactive_ext.report.advice import dice
 
     if not known:
         return ""
@@ -60,10 +105,11 @@ def _last(advice: Advice, known: Sequence[Mapping[str, Any]]) -> str:
     rate = step.per_voxels(advice.unit)
     rates = [f"{points(rate)} per {advice.unit:,} annotated voxels"] if rate is not None else []
     if step.per_patch is not None:
-        rates.append(f"{points(step.per_patch, 2)} per patch")
+        rates.append(f"{points(step.per_patch, 2)} per box")
+    boxes = "1 more box" if step.patches == 1 else f"{step.patches} more boxes"
     per = f", {' or '.join(rates)}" if rates else ""
     return (
-        f"From cycle {step.first} to {step.last}, with {step.patches} more patches, mean Dice on the {advice.basis} changed by "
+        f"From cycle {step.first} to {step.last}, with {boxes}, mean Dice on the {advice.basis} changed by "
         f"{points(step.value)} points{interval}{per}; it is {now} % now.{held_out}"
     )
 
@@ -96,7 +142,13 @@ def _rising(advice: Advice) -> str:
     return f"Still rising with the last query, beyond chance over the test cases: {', '.join(rising)}." if rising else ""
 
 
-def _lagging(advice: Advice) -> str:
+def _falling(advice: Advice) -> str:
+    found = [f"{one.name} ({points(one.change.value)})" for one in advice.classes if one.falls and one.change]
+    return f"Worse with the last query, beyond chance over the test cases: {', '.join(found)}." if found else ""
+
+
+def _lagging(advice: Advice, asks: bool) -> str:
+    """``asks``: whether another query may follow."""
     found = {one.name: one for one in advice.classes if one.dice is not None}
     if len(found) < 2:
         return ""
@@ -110,31 +162,11 @@ def _lagging(advice: Advice) -> str:
         return f"{lags}."
     if lowest.rises:
         return f"{lags}, and is rising."
+    more = " More of the same queries may not help it." if asks else ""
     return (
         f"{lags} and is not seen to rise. If it matters, look at the pictures of boxes chosen for it: do they hold it, and is "
-        "it annotated well? More of the same queries may not help it."
+        f"it annotated well?{more}"
     )
-
-
-def _pool(disagreements: Sequence[Disagreement] | None) -> str:
-    if not disagreements:
-        return "Nothing is known of how unsure the ensemble is about the rest of the pool: no query has asked it."
-    last = disagreements[-1]
-    now = (
-        f"After cycle {last.cycle} the best patch left in each of {last.cases} cases of the pool scored {last.median:.3g} in "
-        f"the median ({last.high:.3g} in the most uncertain tenth)"
-    )
-    if len(disagreements) < 2:
-        return f"{now}; an earlier cycle to compare with is missing."
-    before = disagreements[-2]
-    if before.query != last.query:
-        return f"{now}; the query before used another method ({before.query}), whose scores do not compare."
-    if before.median <= 0:
-        return f"{now}."
-    share = last.median / before.median - 1
-    much = percent(abs(share))
-    trend = "about as much as" if abs(share) < 0.05 else f"{much} {'more' if share > 0 else 'less'} than"
-    return f"{now}, {trend} after cycle {before.cycle}."
 
 
 def _foreground(results: Sequence[Mapping[str, Any]]) -> str:
@@ -143,16 +175,6 @@ def _foreground(results: Sequence[Mapping[str, Any]]) -> str:
     new = results[-1].get("new_foreground_share")
     newest = f", {percent(new)} of those of the last query" if new is not None and results[-1]["cycle"] > 0 else ""
     return f"{percent(results[-1]['foreground_share'])} of all annotated voxels are foreground{newest}."
-
-
-def _left(results: Sequence[Mapping[str, Any]], plan: Plan) -> str:
-    if not results:
-        return ""
-    done = results[-1]["cycle"] + 1
-    if done < plan.cycles:
-        left = plan.cycles - done
-        return f"{left} of the {plan.cycles} planned cycles {'is' if left == 1 else 'are'} still to come."
-    return f"All {plan.cycles} planned cycles are done; nnactive_change -cycles plans more."
 
 
 def points(value: float, digits: int = 1) -> str:

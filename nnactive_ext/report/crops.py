@@ -13,15 +13,19 @@ from nnactive_ext.annotation.tasks import Task, cropped
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.patch import Patch, Triple, triple
+from nnactive_ext.plan import ALL_LABELS
 from nnactive_ext.report.choosers import Open
 from nnactive_ext.report.crop import Crop
 from nnactive_ext.report.overlaps import covered
 from nnactive_ext.report.predictions import predictions_of
 from nnactive_ext.report.spaces import image_and_space
 from nnactive_ext.report.telling import telling
+from nnactive_ext.report.thin import thinned
 
 MOST_VOXELS = 1 << 20
 """Of a crop, where its patch leaves any room: as much context on each side as the patch itself has, else less."""
+KEPT_VOXELS = 100 << 20
+"""Of all crops together, at about ten bytes each: no crop has more than its part of them, or four million."""
 _LEAST_CONTEXT = 0.2
 """Of the patch's size, on each side, however many voxels that makes."""
 
@@ -37,26 +41,39 @@ def gallery_crops(
     """Cycle -> its crops, for every loop file there is, the last one's even if nobody has answered it yet.
 
     ``device`` None: nothing is predicted, but what was kept of an earlier report is shown. An image that cannot be read is
-    an NnActiveError. ``opened``: instead of nnU-Net's members.
+    an NnActiveError. ``opened``: instead of nnU-Net's members. Large crops are thinned out once they are predicted (see
+    :func:`most_voxels`). With all labels there are none, since nothing was queried.
     """
-    last = experiment.last_loop
+    if experiment.plan.purpose == ALL_LABELS:
+        return {}
+    asked = [tasks_of(experiment, cycle) for cycle in range(experiment.last_loop + 1)]
+    most = most_voxels(sum(min(len(tasks), per_cycle) for tasks in asked))
     bar = tqdm(desc="Looking at queried patches", unit="patch", disable=not progress)
     found: dict[int, list[Crop]] = {}
     with bar:
         predictions = predictions_of(experiment, device, opened)
         earlier: list[Patch] = []
-        for cycle in range(last + 1):
-            tasks = tasks_of(experiment, cycle)
+        for cycle, tasks in enumerate(asked):
             shown = telling(tasks, per_cycle)
             predict, crops = predictions(cycle), {}
             for crop, task in _looked_at(experiment, shown, earlier, channel):
                 prediction, missing = predict(_place(crop))
                 labels, entropy = prediction or (None, None)
-                crops[task.number] = replace(crop, prediction=labels, uncertainty=entropy, missing=missing)
+                made = replace(crop, prediction=labels, uncertainty=entropy, missing=missing)
+                crops[task.number] = thinned(made, most)
                 bar.update()
             found[cycle] = [crops[task.number] for task in shown]
             earlier += [task.patch for task in tasks]
     return found
+
+
+def most_voxels(crops: int) -> int:
+    """That each of so many crops may keep.
+
+    >>> most_voxels(12), most_voxels(50), most_voxels(500)
+    (4194304, 2097152, 1048576)
+    """
+    return min(4 * MOST_VOXELS, max(MOST_VOXELS, KEPT_VOXELS // max(1, crops)))
 
 
 def _looked_at(

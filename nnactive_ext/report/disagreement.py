@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -49,23 +48,19 @@ def _best(experiment: Experiment, folder: Path) -> list[float]:
     cases = [case for case in experiment.plan.pool if case not in experiment.plan.dropped]
     contents = list(_read(folder / f"{case}.json" for case in cases))
     # All files of one query are for the same members, method and request; others are left over from an earlier one.
-    made_for = Counter(content["for"] for content in contents).most_common(1)
-    scores = [
-        max(float(score) for _, _, _, score, _ in content["candidates"])
-        for content in contents
-        if content["candidates"] and content["for"] == made_for[0][0]
-    ]
-    return [score for score in scores if np.isfinite(score)]
+    made_for = Counter(what for what, _ in contents).most_common(1)
+    best = [max(scores) for what, scores in contents if scores and what == made_for[0][0]]
+    return [score for score in best if np.isfinite(score)]
 
 
-def _read(files: Iterable[Path]) -> Iterable[dict[str, Any]]:
+def _read(files: Iterable[Path]) -> Iterable[tuple[str, list[float]]]:
+    """What each file was made for and the scores of its candidates; files that are not what they should be are passed over."""
     for file in files:
         try:
             content = read_json(file)
-        except NnActiveError:
+            yield str(content["for"]), [float(score) for _, _, _, score, _ in content["candidates"]]
+        except (NnActiveError, KeyError, TypeError, ValueError):
             continue
-        if isinstance(content, dict) and {"for", "candidates"} <= content.keys():
-            yield content
 
 
 def _query(experiment: Experiment, cycle: int) -> str:

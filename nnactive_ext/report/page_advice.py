@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nnactive_ext.report.advice import EARLY, GO_ON, STOP
 from nnactive_ext.report.improvement import Change
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_parts import Html, element, joined, listed, paragraph, percent, points, section, table
+from nnactive_ext.report.verdict import EARLY, FELL, GO_ON, LIMIT, STOP, USED_UP
 
 
 def advice(facts: Facts) -> Html:
@@ -22,7 +22,8 @@ def advice(facts: Facts) -> Html:
         ]
         heading = ["Class", "Dice", "change, points", "interval over test cases"]
         parts.append(table(heading, rows, "What the last query changed, per class; intervals are widened for their number"))
-    parts.append(paragraph(_CAUTION, class_="hint"))
+    if found.headline not in (USED_UP, LIMIT):
+        parts.append(paragraph(_CAUTION, class_="hint"))
     return element("section", title, joined(parts, "\n"), id="advice", class_="advice")
 
 
@@ -42,6 +43,9 @@ def in_short(facts: Facts) -> Html:
 _MEANING = {
     GO_ON: "the last query still helped",
     STOP: "the last queries hardly changed anything",
+    FELL: "the Dice fell with the last query",
+    USED_UP: "the pool is used up",
+    LIMIT: "this is what the trainer can reach on these data, and there is nothing to query",
     EARLY: "what there is cannot tell whether more boxes help",
 }
 

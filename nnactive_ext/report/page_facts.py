@@ -100,7 +100,9 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
     from nnactive_ext.report.places import places
 
     plan, results = experiment.plan, read_results(experiment)
-    cycles = range(experiment.last_loop + 1)
+    last, cycle = experiment.last_loop, experiment.state["cycle"]
+    cycles = range(last + 1)
+    loops = [Loop(read_json(loop_file(experiment.raw, one)), tasks_of(experiment, one)) for one in cycles]
     return Facts(
         name=experiment.name,
         number=experiment.number,
@@ -108,15 +110,22 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         labels=experiment.dataset.labels,
         channels=list(experiment.dataset.json.get("channel_names", {}).values()),
         results=results,
-        loops=[Loop(read_json(loop_file(experiment.raw, cycle)), tasks_of(experiment, cycle)) for cycle in cycles],
-        cycle=experiment.state["cycle"],
-        seconds={cycle: seconds_per_step(experiment, cycle) for cycle in cycles},
+        loops=loops,
+        cycle=cycle,
+        seconds={one: seconds_per_step(experiment, one) for one in cycles},
         network=_network(experiment.preprocessed.folder / f"{plan.plans_identifier}.json", plan.configuration),
         crops=gallery_crops(experiment, device, boxes, progress) if boxes else {},
         places=places(experiment),
         overlaps=overlaps(experiment),
-        advice=advice(results, plan, disagreement(experiment)),
+        advice=advice(results, plan, disagreement(experiment), _missing(loops, plan), unanswered=last > cycle),
     )
+
+
+def _missing(loops: Sequence[Loop], plan: Plan) -> int:
+    """Boxes that the last query did not find, unless images were added to the pool since."""
+    if not loops or plan.added_since(len(loops) - 1):
+        return 0
+    return int(loops[-1].content.get("missing") or 0)
 
 
 def _network(file: Path, configuration: str) -> Mapping[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nnactive_ext.annotation.reasons import reason
 from nnactive_ext.annotation.tasks import Task
 from nnactive_ext.annotation.upright import Upright
+from nnactive_ext.plan import ALL_LABELS
 from nnactive_ext.report.gallery import MEDIA_TYPE, dimensions
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_parts import Html, count, details, element, joined, legend, paragraph, swatch
@@ -23,6 +24,8 @@ Draw = Callable[["Crop"], bytes]
 
 def galleries(facts: Facts, draw: Draw, most: int) -> Html:
     """Of every cycle at most ``most`` pictures, the newest cycle first."""
+    if facts.plan.purpose == ALL_LABELS:
+        return Html("")
     if not any(facts.crops.values()) or not most:
         return paragraph("No pictures: none were asked for, or they did not fit into the page.", class_="hint")
     parts: list[object] = [element("h3", "The boxes themselves", id="boxes"), paragraph(_HOW, class_="hint"), _legend(facts)]

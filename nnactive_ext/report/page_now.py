@@ -116,15 +116,17 @@ def _boxes(facts: Facts) -> tuple[str, str, str]:
 
 
 def _since(facts: Facts) -> tuple[str, str, str] | None:
-    """What the last cycle brought."""
+    """What the last cycle brought; where the result before it is missing, what the cycles since the one before did."""
     if len(facts.results) < 2:
         return None
     before, last = facts.results[-2:]
     if before["mean_dice"] is None or last["mean_dice"] is None:
         return None
     change = points(last["mean_dice"] - before["mean_dice"])
-    more = count(last["new_patches"], "more box", "more boxes")
-    return "Since the cycle before", f"{change} points", f"of mean Dice, for {more}"
+    more = count(last["patches"] - before["patches"], "more box", "more boxes")
+    neighbours = last["cycle"] == before["cycle"] + 1
+    since = "Since the cycle before" if neighbours else f"From cycle {before['cycle']} to cycle {last['cycle']}"
+    return since, f"{change} points", f"of mean Dice, for {more}"
 
 
 def _classes(facts: Facts, last: Mapping[str, Any]) -> Html:

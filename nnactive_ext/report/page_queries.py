@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.plan import ALL_LABELS
 from nnactive_ext.report.page_body import body
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_parts import Html, bar, element, joined, paragraph, percent, section, swatch, table
@@ -20,6 +21,8 @@ def queries(facts: Facts, galleries: Html) -> Html:
 def _parts(facts: Facts) -> list[Html]:
     if not facts.loops:
         return [paragraph("Nothing has been asked yet.")]
+    if facts.plan.purpose == ALL_LABELS:
+        return [paragraph("Nothing was queried: every image of the pool is annotated whole, so there are no boxes to show.")]
     parts = [_method(facts), _asked(facts), _strata(facts), _balance(facts), _voxels(facts), body(facts)]
     return [part for part in parts if part]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.annotation.slices import grey_window
+from nnactive_ext.plan import ALL_LABELS
 from nnactive_ext.report.heat import UNSURE
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_gallery import anchor, place
@@ -44,7 +45,9 @@ def viewer(facts: Facts, crops: Sequence[Crop], volumes: Volumes) -> Html:
     """The section; without crops it says so and brings no viewer."""
     title = "4. A closer look, in 3D"
     if not crops:
-        return section("viewer", title, paragraph("No volumes: none were asked for, or they did not fit into the page."))
+        queried = facts.plan.purpose != ALL_LABELS
+        why = "none were asked for, or they did not fit into the page" if queried else "nothing was queried"
+        return section("viewer", title, paragraph(f"No volumes: {why}."))
     colours = facts.colours
     names = [name for name in facts.names if name not in ("background", "ignore")]
     data = (_data(number, crop, volumes) for number, crop in enumerate(crops))
@@ -54,7 +57,7 @@ def viewer(facts: Facts, crops: Sequence[Crop], volumes: Volumes) -> Html:
         paragraph(_HOW, class_="hint screen"),
         element(
             "p",
-            "This browser offers no WebGL2, which the viewer needs; the pictures in section 3 show these boxes too.",
+            _UNABLE,
             class_="unable",
             hidden="",
         ),

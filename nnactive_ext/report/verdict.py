@@ -1,0 +1,62 @@
+"""The headline of an advice: which of the few things that it can say the numbers bear out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nnactive_ext.report.disagreement import Disagreement
+from nnactive_ext.report.improvement import Change
+
+if TYPE_CHECKING:
+    from nnactive_ext.report.advice import ClassChange
+
+GO_ON, STOP, EARLY = "go on", "consider stopping", "too early to say"
+FELL, USED_UP, LIMIT = "look at it first", "nothing is left to annotate", "all labels are in use"
+NOTHING = "nothing to say without "
+"""How the headline begins where there are no numbers; what is missing follows."""
+NOISE = 0.02
+"""Dice by which two trainings on the same labels may differ on small data (docs/hippocampus.md)."""
+TEST, HELD_OUT = "test set", "cross-validation"
+
+
+def verdict(
+    steps: Sequence[Change], classes: Sequence[ClassChange], disagreements: Sequence[Disagreement] | None, basis: str
+) -> str:
+    """:data:`GO_ON`, :data:`FELL`, :data:`STOP` or :data:`EARLY`. ``steps``: the change by each query, in order."""
+    if not steps:
+        return EARLY
+    if basis == HELD_OUT:
+        # Its voxels are others in every cycle, and there is no interval: only what is large counts, and a fall may only
+        # mean that harder voxels were asked for.
+        if steps[-1].value >= 2 * NOISE:
+            return GO_ON
+        level = len(steps) >= 2 and all(abs(step.value) < NOISE for step in steps[-2:])
+        return STOP if level and settled(disagreements) else EARLY
+    if falls(steps[-1]):
+        return FELL
+    if rises(steps[-1]) or any(one.rises for one in classes):
+        return GO_ON
+    return STOP if len(steps) >= 2 and all(_flat(step) for step in steps[-2:]) else EARLY
+
+
+def rises(found: Change | None) -> bool:
+    """Surely above nothing, and by more than two trainings differ."""
+    return found is not None and found.low is not None and found.low > 0 and found.value >= NOISE
+
+
+def falls(found: Change | None) -> bool:
+    """Surely below nothing, and by more than two trainings differ."""
+    return found is not None and found.high is not None and found.high < 0 and found.value <= -NOISE
+
+
+def settled(disagreements: Sequence[Disagreement] | None) -> bool:
+    """Whether the ensemble is less than half as unsure about the pool as it was at first."""
+    if not disagreements or len({one.query for one in disagreements}) > 1 or len(disagreements) < 2:
+        return False
+    return disagreements[-1].median < disagreements[0].median / 2
+
+
+def _flat(step: Change) -> bool:
+    """Surely less than two trainings differ by, up or down."""
+    return step.low is not None and step.high is not None and -NOISE < step.low and step.high < NOISE
