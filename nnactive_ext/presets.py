@@ -5,15 +5,14 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-# On the phantom, 300 iterations on such patches, with one convolution per stage, took as long as 100 on patches of 36-cubes
-# with two, and segmented far better: a few hundred iterations are what it takes, however small they are.
-_VOXELS = 24 * 24 * 24
+# Three stages of 8, 16 and 32 features on this patch take about 0.1 s an iteration on two cores.
+_VOXELS = 32 * 48 * 32
 _FEATURES = (8, 16, 32)
 
 
 def shrink_for_cpu(plans: dict[str, Any], configuration: str, iterations: int = 50) -> dict[str, Any]:
-    """A copy of ``plans`` in which ``configuration`` has three stages of one convolution, few features, batch size 2, a small
-    network patch, ``iterations`` per epoch and less momentum. Strides and kernels stay those nnU-Net planned for the data's
+    """A copy of ``plans`` in which ``configuration`` has three stages, few features, batch size 2, a small network
+    patch, ``iterations`` per epoch and less momentum. Strides and kernels stay those nnU-Net planned for the data's
     anisotropy."""
     plans = deepcopy(plans)
     changed = plans["configurations"][configuration]
@@ -23,7 +22,7 @@ def shrink_for_cpu(plans: dict[str, Any], configuration: str, iterations: int = 
     network["features_per_stage"] = list(_FEATURES[:stages])
     for key in ("kernel_sizes", "strides"):
         network[key] = network[key][:stages]
-    network["n_conv_per_stage"] = [1] * stages
+    network["n_conv_per_stage"] = [2] * stages
     network["n_conv_per_stage_decoder"] = [1] * (stages - 1)
     divisor = [1] * len(changed["patch_size"])
     for strides in network["strides"]:

@@ -56,7 +56,7 @@ def test_small_and_divisible(content):
     divisor = [math.prod(s[axis] for s in network["strides"]) for axis in range(len(new["patch_size"]))]
     assert all(size > 0 and size % d == 0 for size, d in zip(new["patch_size"], divisor, strict=True))
     assert all(small <= large for small, large in zip(new["patch_size"], old["patch_size"], strict=True))
-    assert math.prod(new["patch_size"]) <= 24 * 24 * 24
+    assert math.prod(new["patch_size"]) <= 32 * 48 * 32
     assert shrunk["configurations"]["other"] == content["configurations"]["other"]
     assert new["spacing"] == old["spacing"]
 
@@ -72,15 +72,15 @@ def test_small_and_divisible(content):
 def test_usual_plans(patch, strides):
     new = shrink_for_cpu(plans(patch, strides), "3d_fullres", iterations=40)["configurations"]["3d_fullres"]
     assert len(new["patch_size"]) == len(patch)
-    assert 24 * 24 * 24 / 2 < math.prod(new["patch_size"]) <= 24 * 24 * 24  # small, and not needlessly so
+    assert 32 * 48 * 32 / 2 < math.prod(new["patch_size"]) <= 32 * 48 * 32  # small, and not needlessly so
     assert new["architecture"]["arch_kwargs"]["strides"] == [list(s) for s in strides[:3]]
     assert new["nnactive"]["iterations_per_epoch"] == 40
     assert new["nnactive"]["val_iterations_per_epoch"] >= 1
 
 
 def test_a_patch_that_is_small_already_stays():
-    content = plans((12, 32, 32), [(1, 1, 1), (2, 2, 2), (2, 2, 2)])
-    assert shrink_for_cpu(content, "3d_fullres")["configurations"]["3d_fullres"]["patch_size"] == [12, 32, 32]
+    content = plans((16, 32, 32), [(1, 1, 1), (2, 2, 2), (2, 2, 2)])
+    assert shrink_for_cpu(content, "3d_fullres")["configurations"]["3d_fullres"]["patch_size"] == [16, 32, 32]
 
 
 def test_nnunet_builds_and_runs_the_small_network(planned_template):
