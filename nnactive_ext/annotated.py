@@ -47,7 +47,7 @@ def _new(experiment: Experiment, patches: list[Patch]) -> dict[str, Any]:
     with_class = dict.fromkeys(labels.classes, 0)
     voxels: Counter[int] = Counter()
     for case, boxes in by_case(patches).items():
-        partial = dataset.reader_writer.read_seg(str(dataset.cases[case].label))[0][0]
+        partial = dataset.label_map(case)
         inside = np.full_like(partial, labels.ignore)
         for box in boxes:
             inside[box.slices] = partial[box.slices]

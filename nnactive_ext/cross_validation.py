@@ -51,7 +51,7 @@ def cross_validate(
         for fold, cases in held_out.items():
             predict = Predictor(experiment, partial(open_ensemble, [fold]))
             for case in cases:
-                annotated = dataset.reader_writer.read_seg(str(dataset.cases[case].label))[0][0]
+                annotated = dataset.label_map(case)
                 box = _annotated_box(case, annotated != labels.ignore)
                 said = annotated[box.slices]
                 known = said != labels.ignore

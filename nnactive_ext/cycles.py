@@ -8,7 +8,7 @@ from functools import partial
 
 from nnactive_ext.annotate import annotate_cycle
 from nnactive_ext.annotation.closing import TasksOpen, apply_corrections, close_cycle
-from nnactive_ext.ensemble import Ensemble, fold_folder
+from nnactive_ext.ensemble import Ensemble, NnUNetEnsemble, fold_folder
 from nnactive_ext.errors import PoolExhausted
 from nnactive_ext.evaluation import evaluate, result_file
 from nnactive_ext.experiment import Experiment
@@ -20,6 +20,7 @@ from nnactive_ext.query import query_cycle
 from nnactive_ext.query_methods.base import Query
 from nnactive_ext.text_report import cycle_table
 from nnactive_ext.timing import Timing
+from nnactive_ext.training import train_member
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,14 @@ class Tools:
 
     train: Callable[[Experiment, int], None]
     open_ensemble: Callable[[Experiment, Sequence[int]], Ensemble]
+
+    @classmethod
+    def of_nnunet(cls, device: str) -> Tools:
+        """nnU-Net's, on a device."""
+        return cls(
+            train=lambda experiment, fold: train_member(experiment, fold, device),
+            open_ensemble=lambda experiment, folds: NnUNetEnsemble(experiment, folds, device),
+        )
 
 
 def run_cycles(

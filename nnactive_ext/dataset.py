@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.environment import FOLDERS, require_nnunet_folders
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,18 @@ class Dataset:
             return determine_reader_writer_from_dataset_json(self.json, verbose=False)()
         except RuntimeError as error:
             raise NnActiveError(f"{self.folder / 'dataset.json'}: {error}") from None
+
+    def image(self, name: str) -> tuple[np.ndarray, dict[str, Any]]:
+        """The voxels (channel, z, y, x) of a case as nnU-Net's reader gives them, and what it says of them."""
+        files = [str(file) for file in self.entries[name].images]
+        try:
+            return self.reader_writer.read_images(files)
+        except (RuntimeError, OSError) as error:
+            raise NnActiveError(f"{', '.join(files)}: cannot be read ({error}). Restore it, or drop the case.") from None
+
+    def label_map(self, name: str) -> np.ndarray:
+        """The labels (z, y, x) of a case as its file has them."""
+        return self.reader_writer.read_seg(str(self.cases[name].label))[0][0]
 
     @cached_property
     def entries(self) -> dict[str, Case]:

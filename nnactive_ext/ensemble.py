@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Ensemble(Protocol):
+class Members(Protocol):
     def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
         """Each member's name and logits (class or region, z, y, x) for a preprocessed image (channel, z, y, x).
 
@@ -34,6 +34,8 @@ class Ensemble(Protocol):
         """
         ...
 
+
+class Ensemble(Members, Protocol):
     def segment(self, case: Case) -> np.ndarray:
         """The label map (z, y, x) of an image on its own grid."""
         ...

@@ -16,6 +16,20 @@ START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
 
 
+def method_words(method: str, options: Mapping[str, str]) -> str:
+    """A method with its options, as after ``--method``.
+
+    >>> method_words("clasp_pe", {"alpha": "0.5"})
+    'clasp_pe alpha=0.5'
+    """
+    return " ".join([method, *(f"{key}={value}" for key, value in options.items())])
+
+
+def cycles_at_first(cycles: int, changes: Sequence[Mapping[str, Any]]) -> int:
+    """The cycles planned before any change, counting cycle 0."""
+    return int(next((change["before"] for change in changes if change["what"] == "cycles"), cycles))
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Shape in voxels and spacing in mm of a case's image, along (z, y, x)."""
@@ -82,8 +96,16 @@ class Plan:
     @property
     def queries(self) -> int:
         """The queries planned at first: schedules over the cycles end with them, however many more are made."""
-        first = next((change["before"] for change in self.changes if change["what"] == "cycles"), self.cycles)
-        return int(first) - 1
+        return cycles_at_first(self.cycles, self.changes) - 1
+
+    @property
+    def method_words(self) -> str:
+        return method_words(self.method, self.method_options)
+
+    @property
+    def device_words(self) -> str:
+        """What to add to a command that trains or predicts."""
+        return " -device cpu" if self.preset == "cpu" else ""
 
     def added_since(self, loop: int) -> bool:
         """Whether cases were added to the pool after the query that wrote this loop file."""

@@ -192,8 +192,7 @@ def with_budget(
         rows.append(("WARNING", "small queries", f"fewer than 2 patches per class and query ({classes} classes)"))
     if total < 14 * classes:
         rows.append(("WARNING", "small budget", f"fewer than 14 patches per class in all ({classes} classes)"))
-    options = "".join(f" {key}={value}" for key, value in plan.method_options.items())
-    rows.append(("query method", plan.method + options, "default" if plan.method == methods.DEFAULT else "as asked for"))
+    rows.append(("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for"))
     rows.append(("ensemble", f"{plan.folds} members", "one for each cross-validation fold"))
     rows.append(("trainer", plan.trainer, "small plans for a CPU" if wishes.preset == "cpu" else "200 epochs unless named"))
     rows.append(("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded"))

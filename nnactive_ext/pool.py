@@ -36,8 +36,7 @@ def pool_cases(experiment: Experiment, references: bool) -> dict[str, PoolCase]:
 
 
 def _reference(source: Dataset, name: str) -> np.ndarray:
-    labels, _ = source.reader_writer.read_seg(str(source.cases[name].label))
-    return labels[0].astype(np.int16)
+    return source.label_map(name).astype(np.int16)
 
 
 def request_for(experiment: Experiment, n: int, cycle: int) -> Request:

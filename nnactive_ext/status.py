@@ -101,7 +101,7 @@ def next_step(experiment: Experiment) -> str:
     """One or two lines: what a person should do now."""
     plan, state = experiment.plan, experiment.state
     number = experiment.number
-    device = " -device cpu" if plan.preset == "cpu" else ""
+    device = plan.device_words
     cycle = experiment.last_loop
     if plan.human and cycle > state["cycle"]:
         ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore

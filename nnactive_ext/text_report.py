@@ -72,14 +72,13 @@ def final_report(experiment: Experiment) -> str:
     numbers += _surfaces(results[-1]) if results else []
     lines += ["", *numbers] if numbers else []
     seconds = seconds_per_step(experiment)
-    device = " -device cpu" if experiment.plan.preset == "cpu" else ""
     lines += ["", "Wall time in s: " + ", ".join(f"{step} {seconds[step]:.0f}" for step in STEPS)]
     lines += [
         "",
         f"Queries, partial labels, plan:  {experiment.raw}",
         f"Results per cycle:              {experiment.results}",
         f"Members of the last cycle:      {experiment.model_folder}",
-        f"A page that shows all of it:    nnactive_report -d {experiment.number}{device}",
+        f"A page that shows all of it:    nnactive_report -d {experiment.number}{experiment.plan.device_words}",
     ]
     return "\n".join(lines)
 

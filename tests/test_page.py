@@ -7,12 +7,12 @@ import hashlib
 import io
 import json
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from html_page import Page
 from PIL import Image
 
 from nnactive_ext.annotation.page import card, write_page
@@ -24,42 +24,6 @@ from nnactive_ext.space import Space
 NAMES = {"background": 0, "liver": 1, "tumour": 2, "ignore": 3}
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 EVIL = """<script>alert('1')</script>"&'><img src=x onerror=alert(2)>"""
-EMPTY = {"meta", "img", "br", "input", "link"}
-INLINE = {"b", "i", "span", "code", "strong", "a"}
-
-
-class Page(HTMLParser):
-    """The elements of a page with their attributes, and its text; fails where tags do not match."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.elements: list[tuple[str, dict]] = []
-        self.words: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in INLINE:
-            self.words.append(" ")
-        if tag not in EMPTY:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if self._open and self._open[-1] not in ("style", "script"):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).split())
-
-    def all(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def a_view(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from time import monotonic
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from nnactive_ext.sampling import RegionDataLoader
 CUDA = torch.device("cuda")
 _MOMENTUM = 0.99
 """nnU-Net's."""
+_SECONDS_BETWEEN_PLOTS = 60
 
 
 def _iterations(configuration: dict, key: str, default: int) -> int:
@@ -67,6 +69,7 @@ class nnActiveTrainer(nnUNetTrainer):
         if len(self.configuration_manager.pool_op_kernel_sizes) < 3:
             # nnU-Net gives the coarsest output the weight 0; if it is the only one, the loss becomes 0 / 0.
             self.enable_deep_supervision = False
+        self._plotted = monotonic()
         settings = self.configuration_manager.configuration
         self.num_iterations_per_epoch = _iterations(settings, "iterations_per_epoch", self.num_iterations_per_epoch)
         self.num_val_iterations_per_epoch = _iterations(settings, "val_iterations_per_epoch", self.num_val_iterations_per_epoch)
@@ -174,6 +177,19 @@ class nnActiveTrainer(nnUNetTrainer):
             members.finish(self.output_folder)
             if self.fold_lock is not None:
                 self.fold_lock.release()
+
+    def on_epoch_end(self):
+        """nnU-Net's, except that ``progress.png``, which takes it a second or two, is not drawn after each short epoch."""
+        last = self.current_epoch == self.num_epochs - 1
+        due = last or monotonic() - self._plotted >= _SECONDS_BETWEEN_PLOTS
+        if due:
+            self._plotted = monotonic()
+        else:
+            self.logger.plot_progress_png = lambda folder: None
+        try:
+            super().on_epoch_end()
+        finally:
+            vars(self.logger).pop("plot_progress_png", None)
 
     def on_validation_epoch_end(self, val_outputs: list[dict]):
         """nnU-Net's, except that an epoch without any foreground (Dice NaN) leaves the moving average as it was."""

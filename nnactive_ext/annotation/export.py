@@ -83,7 +83,7 @@ def export(
     for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
         case = task.patch.case
         if image[0] != case:
-            image = (case, read_image(experiment, case))
+            image = (case, experiment.dataset.image(case)[0])
         space, _ = place_of(experiment, case)
         crop, box = cropped(task.patch, space.shape, _margin(task.patch, space, margin_mm))
         voxels = image[1][(slice(None), *crop.slices)]
@@ -145,15 +145,6 @@ def last_export(experiment: Experiment, cycle: int) -> Path:
 def _exports(experiment: Experiment) -> dict[str, str]:
     file = experiment.annotation / EXPORTS
     return read_json(file) if file.is_file() else {}
-
-
-def read_image(experiment: Experiment, case: str) -> np.ndarray:
-    """The voxels (channel, z, y, x) of a case as nnU-Net's reader gives them."""
-    files = [str(file) for file in experiment.dataset.cases[case].images]
-    try:
-        return experiment.dataset.reader_writer.read_images(files)[0]
-    except RuntimeError as error:
-        raise NnActiveError(f"{', '.join(files)}: cannot be read ({error}). Restore it, or drop the case.") from None
 
 
 def _safe(name: str) -> str:

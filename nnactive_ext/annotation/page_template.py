@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Template
 
-PAGE = Template("""<!DOCTYPE html>
+HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -13,7 +13,9 @@ PAGE = Template("""<!DOCTYPE html>
 <title>$title</title>
 <style>$style</style>
 </head>
-<body>
+"""
+
+PAGE = Template(f"""{HEAD}<body>
 <header>
 <h1>$title</h1>
 <p class="counts">$counts</p>

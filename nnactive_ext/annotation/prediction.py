@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnactive_ext.ensemble import Ensemble
+from nnactive_ext.ensemble import Members
 from nnactive_ext.grid import Grid
 from nnactive_ext.patch import Patch, Triple, triple
 from nnactive_ext.query_methods.base import Statistics
@@ -15,7 +15,7 @@ from nnactive_ext.statistics import RunningStatistics
 
 
 def predict_box(
-    ensemble: Ensemble, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions_order: Sequence[int] | None
+    ensemble: Members, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions_order: Sequence[int] | None
 ) -> np.ndarray:
     """The label map (z, y, x) in ``patch`` of an image: the class of the highest mean probability over the members.
 
@@ -30,7 +30,7 @@ def predict_box(
 
 
 def predict_with_uncertainty(
-    ensemble: Ensemble, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions_order: Sequence[int] | None
+    ensemble: Members, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions_order: Sequence[int] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """:func:`predict_box`, and the entropy (z, y, x) of the members' mean in nat, float32.
 
@@ -45,7 +45,7 @@ def predict_with_uncertainty(
 
 
 def _statistics(
-    ensemble: Ensemble, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions: bool
+    ensemble: Members, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions: bool
 ) -> tuple[Statistics, Triple] | None:
     """Of the box and the context around it, and where that begins on the network's grid; None if all was cropped away."""
     covered = grid.to_network(patch)

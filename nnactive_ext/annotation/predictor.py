@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nnactive_ext.annotation.prediction import predict_box, predict_with_uncertainty
-from nnactive_ext.ensemble import Ensemble
+from nnactive_ext.ensemble import Members
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.patch import Patch
 from nnactive_ext.preprocessing import Preprocessed
@@ -16,9 +16,9 @@ from nnactive_ext.preprocessing import Preprocessed
 class Predictor:
     """Called with a box of a case of the pool, returns its label map (z, y, x): see :func:`predict_box`."""
 
-    def __init__(self, experiment: Experiment, open_ensemble: Callable[[], Ensemble]):
+    def __init__(self, experiment: Experiment, open_ensemble: Callable[[], Members]):
         self._experiment, self._open = experiment, open_ensemble
-        self._ensemble: Ensemble | None = None
+        self._ensemble: Members | None = None
         self._loaded: tuple = ("", None, None)
         self._target: Preprocessed = experiment.preprocessed
         self._window = self._target.manager()[1].patch_size

@@ -16,7 +16,7 @@ from nnactive_ext.cycles import Tools, run_cycles
 from nnactive_ext.dataset import find_dataset
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment import Experiment, locked
-from nnactive_ext.plan import START, Plan
+from nnactive_ext.plan import START, Plan, method_words
 from nnactive_ext.planning import decide, trainer_of
 from nnactive_ext.query_methods import methods
 from nnactive_ext.record import write_record
@@ -81,8 +81,7 @@ def _experiment(run: Run, how: How) -> Experiment:
 def _changes(plan: Plan, run: Run) -> dict[str, Any]:
     """In what the plan of ``run`` differs from that of its start."""
     method, options = methods.lasting(run.wishes.method, run.wishes.method_options)
-    words = " ".join([method, *(f"{key}={value}" for key, value in options.items())])
-    row = ("query method", words, f"of the benchmark {plan.benchmark}")
+    row = ("query method", method_words(method, options), f"of the benchmark {plan.benchmark}")
     decisions = tuple(row if decision[0] == "query method" else decision for decision in plan.decisions)
     cycles = run.wishes.cycles
     return {"dataset": run.folder, "method": method, "method_options": options, "cycles": cycles, "decisions": decisions}
@@ -120,12 +119,6 @@ def _measured(dataset: str, progress: bool) -> dict[str, Measured]:
 def _check(experiment: Experiment, run: Run) -> None:
     """An experiment that is not what the file asks for is an error."""
     plan, wishes = experiment.plan, run.wishes
-    source = find_dataset(run.dataset).folder
-    if not source.samefile(experiment.source.folder):
-        raise NnActiveError(
-            f"{plan.dataset}: was planned from {experiment.source.folder}, but the benchmark's file says {source}. Restore the "
-            "file, give the benchmark another name, or delete the experiment."
-        )
     wanted = {name: getattr(wishes, name) for name in SHARED} | {"purpose": run.purpose}
     if run.purpose == START:
         wanted["cycles"] = 1
@@ -134,9 +127,12 @@ def _check(experiment: Experiment, run: Run) -> None:
     wanted["trainer"] = trainer_of(wishes)
     if not run.purpose:
         wanted["method"], wanted["method_options"] = methods.lasting(wishes.method, wishes.method_options)
-    for name, value in wanted.items():
-        if getattr(plan, name) != value:
-            raise NnActiveError(
-                f"{plan.dataset}: was planned with {name} = {getattr(plan, name)!r}, but the benchmark's file says {value!r}. "
-                "Restore the file, give the benchmark another name, or delete the experiment."
-            )
+    differing = [(name, getattr(plan, name), value) for name, value in wanted.items() if getattr(plan, name) != value]
+    source = find_dataset(run.dataset).folder
+    if not source.samefile(experiment.source.folder):
+        differing.insert(0, ("dataset", str(experiment.source.folder), str(source)))
+    for name, planned, value in differing:
+        raise NnActiveError(
+            f"{plan.dataset}: was planned with {name} = {planned!r}, but the benchmark's file says {value!r}. "
+            "Restore the file, give the benchmark another name, or delete the experiment."
+        )

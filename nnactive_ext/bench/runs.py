@@ -34,8 +34,12 @@ class Run:
     start: Run | None = None
 
     @property
+    def name(self) -> str:
+        return str(self.wishes.name)
+
+    @property
     def folder(self) -> str:
-        return f"Dataset{self.wishes.number:03d}_{self.wishes.name}"
+        return f"Dataset{self.wishes.number:03d}_{self.name}"
 
 
 def benchmark_folder(name: str) -> Path:
@@ -50,10 +54,10 @@ def runs_of(benchmark: Benchmark, remember: bool = True) -> list[Run]:
     Each keeps the number it has had before; others get the next free one, which is written down if ``remember``.
     """
     every = _all(benchmark)
-    numbers = _numbers(benchmark, [str(run.wishes.name) for run in every], remember)
+    numbers = _numbers(benchmark, [run.name for run in every], remember)
 
     def numbered(run: Run) -> Run:
-        wishes = replace(run.wishes, number=numbers[str(run.wishes.name)])
+        wishes = replace(run.wishes, number=numbers[run.name])
         return replace(run, wishes=wishes, start=numbered(run.start) if run.start else None)
 
     return [numbered(run) for run in every if run.purpose != START]
@@ -62,16 +66,18 @@ def runs_of(benchmark: Benchmark, remember: bool = True) -> list[Run]:
 def check_runs(runs: Sequence[Run]) -> None:
     """Names and methods that cannot be, and datasets that are not there, are an error before anything is run."""
     for run in runs:
-        check(run.wishes, str(run.wishes.name))
+        check(run.wishes, run.name)
         find_dataset(run.dataset)
 
 
 def _all(benchmark: Benchmark) -> list[Run]:
-    starts = _starts(benchmark)
-    of_methods = [_of_method(start, words) for words in benchmark.methods for start in starts]
+    settings = _settings(benchmark)
+    starts = [replace(setting, wishes=replace(setting.wishes, name=f"{setting.name}_start")) for setting in settings]
+    pairs = list(zip(settings, starts, strict=True))
+    of_methods = [_of_method(setting, start, words) for words in benchmark.methods for setting, start in pairs]
     on_all = [_on_all_labels(benchmark, dataset, seed) for dataset in benchmark.datasets for seed in benchmark.seeds]
     runs = [*starts, *of_methods, *(on_all if benchmark.all_labels else [])]
-    names = [run.wishes.name for run in runs]
+    names = [run.name for run in runs]
     for name in names:
         if names.count(name) > 1:
             raise NnActiveError(f"The benchmark has two experiments called {name}: rename a regime, or leave one out.")
@@ -88,7 +94,8 @@ def part(runs: Sequence[Run], part_id: int, num_parts: int) -> list[Run]:
     return list(runs[part_id::num_parts])
 
 
-def _starts(benchmark: Benchmark) -> list[Run]:
+def _settings(benchmark: Benchmark) -> list[Run]:
+    """What the experiments of each setting and seed have in common."""
     return [
         _run(benchmark, dataset, size, regime, seed)
         for dataset in benchmark.datasets
@@ -115,20 +122,19 @@ def _run(benchmark: Benchmark, dataset: BenchDataset, size: str, regime: Regime,
         planner=benchmark.planner,
         preset=benchmark.preset,
     )
-    return Run(dataset.dataset, replace(wishes, name=f"{wishes.name}_start"), START)
+    return Run(dataset.dataset, wishes, START)
 
 
-def _of_method(start: Run, words: str) -> Run:
+def _of_method(setting: Run, start: Run, words: str) -> Run:
     method, options = method_and_options(words.split())
     assert method is not None
-    name = f"{str(start.wishes.name).removesuffix('_start')}_{_safe(words)}"
-    return Run(start.dataset, replace(start.wishes, name=name, method=method, method_options=options), "", start)
+    wishes = replace(setting.wishes, name=f"{setting.name}_{_safe(words)}", method=method, method_options=options)
+    return Run(setting.dataset, wishes, "", start)
 
 
 def _on_all_labels(benchmark: Benchmark, dataset: BenchDataset, seed: int) -> Run:
     run = _run(benchmark, dataset, dataset.patch_sizes[0], Regime("all-labels", 1, 1), seed)
-    name = str(run.wishes.name).removesuffix("_start")
-    wishes = replace(run.wishes, name=name, query_size=None, starting_budget=None, cycles=1, all_labels=True)
+    wishes = replace(run.wishes, query_size=None, starting_budget=None, cycles=1, all_labels=True)
     return replace(run, wishes=wishes, purpose=ALL_LABELS)
 
 

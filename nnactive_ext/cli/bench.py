@@ -59,8 +59,6 @@ def _run(options: argparse.Namespace) -> None:
     from nnactive_ext.bench.side_by_side import run_side_by_side
     from nnactive_ext.compare.writing import check_output
     from nnactive_ext.cycles import Tools
-    from nnactive_ext.ensemble import NnUNetEnsemble
-    from nnactive_ext.training import train_member
 
     benchmark = read_benchmark(options.file)
     folder = benchmark_folder(benchmark.name)
@@ -76,11 +74,9 @@ def _run(options: argparse.Namespace) -> None:
         # A process that failed has left its log; but which experiments did is in the outcomes, and told after the comparison.
         run_side_by_side(options.np, lambda i: _arguments(options, i), folder / "logs")
     else:
-        tools = Tools(
-            train=lambda experiment, fold: train_member(experiment, fold, options.device),
-            open_ensemble=lambda experiment, folds: NnUNetEnsemble(experiment, folds, options.device),
+        how = How(
+            benchmark.name, Tools.of_nnunet(options.device), not options.disable_progress_bar, accumulators=options.accumulators
         )
-        how = How(benchmark.name, tools, not options.disable_progress_bar, accumulators=options.accumulators)
         run_all(part(runs, options.part_id, options.num_parts), how, outcomes)
     if not options.part:
         finish(runs, outcomes, output, others=options.num_parts > 1)

@@ -120,7 +120,7 @@ def _simulation(options: argparse.Namespace) -> None:
     experiment, warnings = create(plan, source, options.start_from, progress)
     for warning in warnings:
         print(f"WARNING: {warning}")
-    print(f"\nMade {experiment.raw}\nNext: nnactive_run -d {options.o}" + (" -device cpu" if options.preset else ""))
+    print(f"\nMade {experiment.raw}\nNext: nnactive_run -d {options.o}{plan.device_words}")
 
 
 def _rollout(options: argparse.Namespace) -> None:

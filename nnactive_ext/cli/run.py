@@ -35,17 +35,12 @@ def _run(options: argparse.Namespace) -> None:
     check_torchvision()
 
     from nnactive_ext.cycles import Tools, run_cycles
-    from nnactive_ext.ensemble import NnUNetEnsemble
     from nnactive_ext.evaluation import read_results
     from nnactive_ext.experiment import Experiment
     from nnactive_ext.text_report import final_report
-    from nnactive_ext.training import train_member
 
     experiment = Experiment.find(options.d)
-    tools = Tools(
-        train=lambda experiment, fold: train_member(experiment, fold, options.device),
-        open_ensemble=lambda experiment, folds: NnUNetEnsemble(experiment, folds, options.device),
-    )
+    tools = Tools.of_nnunet(options.device)
     with experiment.lock():
         try:
             run_cycles(experiment, tools, progress=not options.disable_progress_bar, accumulators=options.accumulators)

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from nnactive_ext.plan import method_words
+
 
 def method_key(plan: Mapping[str, Any]) -> str:
     """A method and its options as one text; equal texts are the same method.
@@ -14,8 +16,7 @@ def method_key(plan: Mapping[str, Any]) -> str:
     >>> method_key({"method": "clasp_pe", "method_options": {"beta": "1", "alpha": "0.5"}})
     'clasp_pe alpha=0.5 beta=1'
     """
-    options = plan.get("method_options") or {}
-    return " ".join([plan["method"], *(f"{key}={options[key]}" for key in sorted(options))])
+    return method_words(plan["method"], dict(sorted((plan.get("method_options") or {}).items())))
 
 
 def display_names(keys: Iterable[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from nnactive_ext.metrics.pairwise import Penalties, pairwise_penalties
 from nnactive_ext.metrics.ranking import Friedman, Kendall, Nemenyi, friedman, kendall, mean_ranks, nemenyi, ranks
 
 METRICS = {"final": "Final Dice", "aubc": "AUBC"}
-"""What methods are ranked by: the attribute of a summary, and its name."""
+"""What methods are ranked by: the key of :data:`nnactive_ext.compare.summary.VALUES`, and its name."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from typing import Any
 from nnactive_ext.compare.methods import method_key
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
+from nnactive_ext.plan import cycles_at_first
 from nnactive_ext.record import RECORD, read_record
 
 _CYCLE = re.compile(r"cycle_(\d{3,})\.json")
@@ -87,12 +88,8 @@ def read_trajectory(folder: Path) -> Trajectory:
     whole = next(cycle for cycle in range(len(found) + 1) if cycle not in found)
     cycles = tuple(_read_cycle(found[cycle]) for cycle in range(whole))
     behind = tuple(sorted(cycle for cycle in found if cycle > whole))
-    return Trajectory(folder, record, cycles, behind, int(record["plan"]["cycles"]), _schedule(record["plan"]))
-
-
-def _schedule(plan: Mapping[str, Any]) -> int:
-    """As :attr:`nnactive_ext.plan.Plan.queries` has it, with cycle 0."""
-    return int(next((change["before"] for change in plan.get("changes", ()) if change["what"] == "cycles"), plan["cycles"]))
+    plan = record["plan"]
+    return Trajectory(folder, record, cycles, behind, plan["cycles"], cycles_at_first(plan["cycles"], plan.get("changes", ())))
 
 
 def read_trajectories(folders: Sequence[Path]) -> list[Trajectory]:

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnactive_ext.dataset import Case
-from nnactive_ext.ensemble import Ensemble, NnUNetEnsemble
+from nnactive_ext.ensemble import Members, NnUNetEnsemble
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.members import is_trained, read_mark
 
 if TYPE_CHECKING:
     import torch
 
-Open = Callable[[Experiment, Sequence[int], str, Path], Ensemble]
+Open = Callable[[Experiment, Sequence[int], str, Path], Members]
 """Opens the members of these folds on a device; the path is the model folder they lie in."""
 
 
@@ -57,26 +56,23 @@ class Choosers:
         ids = tuple(trainings[fold] for fold in sorted(trainings))
         return cls(experiment, cycle, folds, ids, bool(found) and found == sorted(expected))
 
-    def open(self, device: str, opened: Open | None = None) -> Ensemble:
+    def open(self, device: str, opened: Open | None = None) -> Members:
         """As one ensemble; NnActiveError if a member cannot be opened."""
         open_members = opened or _open
         parts = [open_members(self.experiment, folds, device, model) for model, folds in self.folds.items()]
         return parts[0] if len(parts) == 1 else _Joined(parts)
 
 
-def _open(experiment: Experiment, folds: Sequence[int], device: str, folder: Path) -> Ensemble:
+def _open(experiment: Experiment, folds: Sequence[int], device: str, folder: Path) -> Members:
     return NnUNetEnsemble(experiment, folds, device, folder)
 
 
 class _Joined:
-    """Members that lie in several folders, for queries only."""
+    """Members that lie in several folders."""
 
-    def __init__(self, parts: Sequence[Ensemble]):
+    def __init__(self, parts: Sequence[Members]):
         self._parts = parts
 
     def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
         for part in self._parts:
             yield from part.logits(image)
-
-    def segment(self, case: Case) -> np.ndarray:
-        raise NotImplementedError("members of several folders do not segment together")

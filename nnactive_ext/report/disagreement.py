@@ -13,6 +13,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.loops import loop_file
+from nnactive_ext.plan import method_words
 
 
 @dataclass(frozen=True)
@@ -69,4 +70,4 @@ def _query(experiment: Experiment, cycle: int) -> str:
     content = read_json(file) if file.is_file() else {}
     method = content.get("method", experiment.plan.method)
     options = content.get("options", experiment.plan.method_options)
-    return " ".join([str(method), *(f"{key}={value}" for key, value in sorted(options.items()))])
+    return method_words(str(method), dict(sorted(options.items())))

@@ -16,10 +16,9 @@ def commands(facts: Facts) -> list[str]:
     number = facts.number
     lines = [plan_command(facts)]
     lines += [line for change in facts.plan.changes if (line := _change(number, change))]
-    device = " -device cpu" if facts.plan.preset == "cpu" else ""
     if facts.plan.human:
         lines.append(f"nnactive_annotate export -d {number}   # and import, in each cycle before nnactive_run")
-    return [*lines, f"nnactive_run -d {number}{device}"]
+    return [*lines, f"nnactive_run -d {number}{facts.plan.device_words}"]
 
 
 def plan_command(facts: Facts) -> str:

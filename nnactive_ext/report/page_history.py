@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnactive_ext.metrics.trajectory import aubc
+from nnactive_ext.progress import duration as in_words
 from nnactive_ext.report.charts import SHAPES, Series, lines
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_parts import Html, element, joined, paragraph, percent, points, section, table
@@ -138,9 +139,4 @@ def duration(seconds: float) -> str:
     """
     if seconds < 10:
         return f"{seconds:.1f} s" if seconds else "–"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return in_words(seconds)

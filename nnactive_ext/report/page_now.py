@@ -187,11 +187,9 @@ def _cases(facts: Facts, last: Mapping[str, Any]) -> Html:
 
 
 def _worst_first(per_case: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str, Mapping[str, float | None]]]:
-    def mean(scores: Mapping[str, float | None]) -> float:
-        known = [value for value in scores.values() if value is not None]
-        return sum(known) / len(known) if known else 2.0
-
-    return sorted(per_case.items(), key=lambda item: (mean(item[1]), item[0]))
+    """Cases without any class come last."""
+    means = {case: _mean(scores) for case, scores in per_case.items()}
+    return sorted(per_case.items(), key=lambda item: (means[item[0]] is None, means[item[0]] or 0.0, item[0]))
 
 
 def _mean(values: Mapping[str, float | None] | None) -> float | None:

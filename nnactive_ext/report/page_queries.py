@@ -29,8 +29,7 @@ def _parts(facts: Facts) -> list[Html]:
 
 def _method(facts: Facts) -> Html:
     plan = facts.plan
-    options = "".join(f" {key}={value}" for key, value in plan.method_options.items())
-    said = joined(["Boxes are chosen by ", element("code", plan.method + options)])
+    said = joined(["Boxes are chosen by ", element("code", plan.method_words)])
     words = method_in_words(plan.method, plan.method_options)
     size = " × ".join(f"{mm:.4g}" for mm in plan.patch_size_mm)
     boxes = f" A box (query patch) measures {size} mm along z, y, x of the image; a query asks for {plan.query_size}."

@@ -30,7 +30,7 @@ def _parts(facts: Facts) -> list[Html]:
         ("box", " × ".join(f"{mm:.4g}" for mm in plan.patch_size_mm) + " mm along z, y, x"),
         ("query size, starting budget", f"{plan.query_size}, {plan.starting_budget}"),
         ("cycles", f"{plan.cycles}, of which {len(facts.results)} evaluated"),
-        ("query method", plan.method + "".join(f" {key}={value}" for key, value in plan.method_options.items())),
+        ("query method", plan.method_words),
         ("seed", f"{plan.seed}, of patches and folds; nnU-Net's training itself is not seeded"),
         ("trainer", plan.trainer),
         ("network", f"{plan.configuration}, plans {plan.plans_identifier} by {plan.planner}"),

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from string import Template
 
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="$policy">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
+from nnactive_ext.annotation.page_template import HEAD
+
+PAGE = Template(f"""{HEAD}<body>
 <header>
 <h1>$heading</h1>
 $header

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.annotation.places import PLAIN, REORIENTING, place_of
-from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.patch import triple
 from nnactive_ext.space import Space
@@ -16,11 +15,7 @@ from nnactive_ext.space import Space
 
 def image_and_space(experiment: Experiment, case: str) -> tuple[np.ndarray, Space]:
     """The voxels (channel, z, y, x) and the space of their grid; an image that cannot be read is an NnActiveError."""
-    files = [str(file) for file in experiment.dataset.entries[case].images]
-    try:
-        image, properties = experiment.dataset.reader_writer.read_images(files)
-    except (RuntimeError, OSError) as error:
-        raise NnActiveError(f"{', '.join(files)}: cannot be read ({error}). Restore it.") from None
+    image, properties = experiment.dataset.image(case)
     return image, _space(properties, image.shape[1:])
 
 
