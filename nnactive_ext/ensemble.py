@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from nnactive_ext.convolutions import always_by_onednn
 from nnactive_ext.dataset import Case
 from nnactive_ext.engine.threads import cores
 from nnactive_ext.environment import check_torchvision, extend_environment
@@ -111,6 +112,8 @@ class NnUNetEnsemble:
                     f"{self._folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
                     f"({error}). Delete its fold folder and train it anew."
                 ) from error
+        if self.device.type == "cpu":
+            always_by_onednn(self._predictor.network)
         self._check_plans(experiment)
 
     def _check_plans(self, experiment: Experiment) -> None:

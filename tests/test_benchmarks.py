@@ -79,7 +79,7 @@ def test_the_page_gets_the_tables_between_its_markers(answer, tmp_path):
 
 
 def test_the_page_of_the_documentation_has_the_markers():
-    report.check_markers(Path(__file__).parent.parent / "docs" / "benchmarks.md")
+    report.check_markers(Path(__file__).parent.parent / "docs" / "benchmarks" / "engine.md")
 
 
 def test_rivals_beyond_their_limit_are_left_out(tmp_path):

@@ -11,7 +11,11 @@ import pytest
 
 NAMES = "plan|query|run|phantom|annotate|status|change|compare|bench|report"
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 def shown_commands() -> list[tuple[str, str]]:
@@ -21,7 +25,7 @@ def shown_commands() -> list[tuple[str, str]]:
             for line in block.replace("\\\n", " ").splitlines():
                 match = re.search(rf"\bnnactive_({NAMES})\b.*", line.split("#")[0])
                 if match:
-                    found.append((page.name, match[0].strip()))
+                    found.append((name_of(page), match[0].strip()))
     return found
 
 
@@ -36,7 +40,7 @@ def test_shown_commands_are_understood(page, line):
     module.parser().parse_args(arguments)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):

@@ -189,7 +189,8 @@ class nnActiveTrainer(nnUNetTrainer):
         try:
             super().on_epoch_end()
         finally:
-            vars(self.logger).pop("plot_progress_png", None)
+            if not due:
+                del self.logger.plot_progress_png
 
     def on_validation_epoch_end(self, val_outputs: list[dict]):
         """nnU-Net's, except that an epoch without any foreground (Dice NaN) leaves the moving average as it was."""

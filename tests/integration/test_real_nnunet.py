@@ -60,6 +60,7 @@ def test_train_kill_continue_predict_and_query(shell, nnunet_folders, tmp_path, 
     logs = sorted(fold.glob("training_log_*.txt"), key=lambda file: file.stat().st_mtime)
     assert "Epoch 0" not in [line.split(": ")[-1] for line in logs[-1].read_text().splitlines()], "it began anew"
     assert read_json(fold / "nnactive_member.json")["finished"]
+    assert (fold / "progress.png").is_file()
 
     images = tmp_path / "images"
     images.mkdir()
@@ -69,7 +70,7 @@ def test_train_kill_continue_predict_and_query(shell, nnunet_folders, tmp_path, 
     out = tmp_path / "predicted"
     shell(
         f"nnUNetv2_predict -i {images} -o {out} -d 901 -c 3d_fullres -f 0 -tr nnActiveTrainer_4epochs -device cpu "
-        "-npp 1 -nps 1 --disable_tta"
+        "-npp 0 -nps 0 --disable_tta"
     )
     predicted = sitk.ReadImage(str(out / f"{name}.nii.gz"))
     assert predicted.GetSize() == sitk.ReadImage(str(image)).GetSize()
