@@ -112,9 +112,9 @@ class NnUNetEnsemble:
                     f"{self._folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
                     f"({error}). Delete its fold folder and train it anew."
                 ) from error
+        self._check_plans(experiment)
         if self.device.type == "cpu":
             always_by_onednn(self._predictor.network)
-        self._check_plans(experiment)
 
     def _check_plans(self, experiment: Experiment) -> None:
         name = experiment.plan.configuration
