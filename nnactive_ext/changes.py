@@ -69,7 +69,8 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[
     if cycle >= 0 and len(annotated) < 2:
         raise NnActiveError(f"Without {', '.join(new)} only {len(annotated)} annotated case(s) are left; training needs 2.")
     if new:
-        plan = recorded(experiment, plan, who, "dropped", None, new, pool=pool, dropped=(*plan.dropped, *new))
+        fields = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}  # not known without a case
+        plan = recorded(experiment, plan, who, "dropped", None, new, **fields)
         plan.write(experiment.raw)
     # Done even if the plan was written before: a kill may have come between.
     experiment = Experiment(experiment.name)

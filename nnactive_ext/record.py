@@ -11,7 +11,7 @@ from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loops import last_loop, loop_file, read_loop
 
-_QUERY = ("method", "options", "seed", "members")
+_QUERY = ("method", "options", "seed", "members", "missing")
 RECORD = "experiment.json"
 """In an experiment's results folder (``nnUNet_results/DatasetNNN_Name/nnactive``), beside ``cycle_NNN.json``."""
 
@@ -37,7 +37,8 @@ def write_record(experiment: Experiment) -> None:
 def _query(experiment: Experiment, cycle: int) -> dict[str, Any]:
     """What the loop file of a cycle tells of its query, which need not be the planned one."""
     content = read_json(loop_file(experiment.raw, cycle))
-    return {"cycle": cycle, **{key: content[key] for key in _QUERY if key in content}}
+    told = {key: content[key] for key in _QUERY if key in content}
+    return {"cycle": cycle, "patches": len(content["patches"]), **told}
 
 
 def read_record(folder: Path) -> dict[str, Any]:

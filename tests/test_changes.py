@@ -13,9 +13,11 @@ import scripted_expert as expert
 from rollouts import from_dataset
 
 from conftest import TINY, write_tiny
+from nnactive_ext.annotated import annotation
 from nnactive_ext.annotation.given import given_cases, given_patches
 from nnactive_ext.cli import change, status
 from nnactive_ext.errors import PoolExhausted
+from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loops import loop_file
 
@@ -87,6 +89,15 @@ def test_a_dropped_case_is_gone_from_training_and_querying(started, tmp_path):
     assert started.experiment.state["cycle"] == 1
     with pytest.raises(SystemExit):
         _change("-drop nobody")
+
+
+def test_foreground_of_a_pool_with_a_case_less_is_not_known(planned):
+    """A simulation's: FG-Eff must not divide by the foreground of a case that is gone."""
+    assert planned.plan.pool_foreground_voxels > 0
+    change.main(["-d", str(planned.number), "-drop", next(iter(planned.state["annotated"])), "--disable_progress_bar"])
+    after = Experiment(planned.name)
+    assert after.plan.pool_foreground_voxels == 0
+    assert annotation(after, 0)["share_of_all_foreground"] is None
 
 
 def test_added_cases_are_queried(started, tmp_path):

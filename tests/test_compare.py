@@ -12,7 +12,7 @@ import pytest
 from fake_members import fake_tools
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from results import ALL, write_benchmark, write_experiment
+from results import ALL, POOL, edit, write_benchmark, write_experiment
 
 from nnactive_ext.cli import compare as command
 from nnactive_ext.compare.compare import compare
@@ -172,6 +172,19 @@ def test_all_labels_belong_where_all_else_is_equal(tmp_path):
     assert "Dataset520\\_X" in text.split("Warnings")[1].split("##")[0]
 
 
+def test_all_labels_without_a_case_are_the_goal_of_those_that_dropped_it(tmp_path):
+    left = {case: POOL[case] for case in list(POOL)[1:]}
+    dropped = [{"what": "dropped", "before": None, "after": ["case_0"], "after_cycle": 0}]
+    own = write_experiment(tmp_path, 501, CURVE, pool=left, changes=dropped, pool_foreground_voxels=0)
+    late = write_experiment(tmp_path, 510, [0.8], purpose=ALL, pool=left, changes=dropped)  # trained with the case
+    written([own, late], tmp_path / "out")
+    assert rows(tmp_path / "out", "summary")[0]["full_n"] == "0"
+    planned = write_experiment(tmp_path, 511, [0.9], purpose=ALL, pool=left)
+    text = written([own, late, planned], tmp_path / "out")
+    assert rows(tmp_path / "out", "summary")[0]["full_n"] == "1"
+    assert "Dataset510\\_X" in text.split("Warnings")[1].split("##")[0]
+
+
 # What is missing
 
 
@@ -210,10 +223,12 @@ def test_failed_seeds_gaps_and_pools_that_are_used_up(tmp_path):
     folders.append(write_experiment(tmp_path, 502, (0.4, None, 0.6, 0.7), "gap"))
     folders.append(write_experiment(tmp_path, 503, (None, 0.5, 0.6), "without start"))
     folders.append(write_experiment(tmp_path, 504, (0.4, 0.5), "planned so", cycles=2))
-    used_up = write_experiment(tmp_path, 505, (0.4, 0.5, 0.6), "used up", cycles=4)
-    last = used_up / "cycle_002.json"
-    last.write_text(last.read_text().replace('"patches": 40', '"patches": 34'))
-    summaries = found([*folders, used_up])
+    missed = {"queries": [{"cycle": 2, "patches": 4, "missing": 6}]}
+    used_up = write_experiment(tmp_path, 505, (0.4, 0.5, 0.6), "used up", cycles=4, record=missed)
+    fewer = write_experiment(tmp_path, 506, (0.4, 0.5, 0.6), "fewer", cycles=4)  # for a reason that is not told
+    for folder in (used_up, fewer):
+        edit(folder / "cycle_002.json", patches=34)
+    summaries = found([*folders, used_up, fewer])
     why = {method: summary.missing.get(1, "") for method, summary in summaries.items()}
     assert why["a"] == ""
     assert "no cycle 0" in why["failed"]
@@ -222,9 +237,12 @@ def test_failed_seeds_gaps_and_pools_that_are_used_up(tmp_path):
     assert "although cycle 1 is there" in why["without start"]
     assert "2 of 4 cycles (2 were planned)" in why["planned so"]
     assert "pool was used up: 34 patches" in why["used up"]
+    assert "used up" not in why["fewer"]
+    assert why["fewer"].startswith("3 of 4 cycles")
     assert all(summaries[method].final.n == 0 for method in why if method != "a")
     text = written([*folders, used_up], tmp_path / "out")
     assert "34 patches" in text
+    assert "-cycles" not in text, "some have cycle 0 alone"
 
 
 def test_all_as_far_as_each_other_but_not_as_planned(tmp_path):
@@ -253,6 +271,21 @@ def test_the_first_cycles_only(tmp_path):
     assert [float(row["final_mean"]) for row in rows(tmp_path / "out", "summary")] == [0.5, 0.5]
 
 
+def test_the_first_cycles_have_the_seed_they_were_made_with(tmp_path):
+    changed = [{"what": "seed", "before": 1, "after": 2, "after_cycle": 1}]
+    folder = write_experiment(tmp_path, 501, CURVE, seed=2, changes=changed)
+    for cycles, seed in ((1, "1"), (2, "1"), (3, "2")):
+        text = written([folder], tmp_path / "out", cycles=cycles)
+        assert {row["seed"] for row in rows(tmp_path / "out", "trajectories")} == {seed}
+        assert ("the seed of" in text) == (cycles == 3)
+
+
+def test_budgets_that_part_at_the_end_are_compared_as_far_as_they_agree(tmp_path):
+    folders = [write_experiment(tmp_path, 500 + i, CURVE, method) for i, method in enumerate(("a", "b"))]
+    edit(folders[0] / "cycle_002.json", patches=36)
+    assert "-cycles 2 compares them that far" in written(folders, tmp_path / "out")
+
+
 def test_classes_without_a_value_are_told_and_left_out(tmp_path):
     never = {"liver": 0.5, "tumour": None}
     folder = write_experiment(tmp_path, 501, [never, never])
@@ -264,6 +297,35 @@ def test_classes_without_a_value_are_told_and_left_out(tmp_path):
     assert "leaves out tumour in cycle 0 of Dataset502\\_X, cycle 0 of Dataset501\\_X, cycle 1 of Dataset501\\_X" in text
     tumour = [row for row in rows(tmp_path / "out", "per_class") if row["class"] == "tumour"]
     assert [(row["dice"], row["cases"]) for row in tumour] == [("", "0"), ("0.1", "2"), ("", "0"), ("", "0")]
+
+
+def test_a_full_dice_over_other_classes_is_no_goal(tmp_path):
+    """A class that no test case has counts as 0 where it is predicted, and not at all where it is not."""
+    made_up = [{"liver": dice, "tumour": 0.0} for dice in (0.4, 0.5, 0.6)]
+    folders = [write_experiment(tmp_path, 501, made_up)]
+    folders.append(write_experiment(tmp_path, 510, [{"liver": 0.9, "tumour": None}], purpose=ALL))
+    text = written(folders, tmp_path / "out")
+    assert "leaves out tumour in cycle 0 of Dataset510\\_X" in text
+    assert "FG-Eff of random: The mean Dice of its cycles, or that on all labels, leaves out a class" in text
+    (row,) = rows(tmp_path / "out", "summary")
+    assert (row["fg_eff"], row["full_dice"]) == ("", "0.9")
+    assert (row["budget_to_95_percent"], row["budget_to_99_percent"]) == ("", "")
+
+
+def test_classes_that_not_every_test_case_has_are_told(tmp_path):
+    folder = write_experiment(tmp_path, 501, CURVE)
+    for cycle in range(3):
+        edit(folder / f"cycle_{cycle:03d}.json", cases_per_class={"liver": 2, "tumour": 1})
+    text = written([folder], tmp_path / "out")
+    assert "Dice of tumour rests on 1 of 2 test cases" in text
+    assert "Dice of liver" not in text
+
+
+def test_distances_left_out_are_counted_as_what_they_are(tmp_path):
+    folder = write_experiment(tmp_path, 501, CURVE)
+    counts = {"liver": {"nsd": 2, "hd95": 1, "infinite": 1}, "tumour": {"nsd": 2, "hd95": 0, "infinite": 2}}
+    edit(folder / "cycle_002.json", surface_cases_per_class=counts)
+    assert "leaves out 3 of 4 distances" in written([folder], tmp_path / "out")
 
 
 def test_a_cycle_in_which_nothing_has_a_value(tmp_path):

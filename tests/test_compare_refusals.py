@@ -83,6 +83,7 @@ UNPLANNED = {
     "other options": ({"options": {"alpha": "2"}}, ["clasp_pe alpha=2", "clasp_pe alpha=1"]),
     "another seed": ({"seed": 7}, ["seed 7", "planned was 1"]),
     "fewer members": ({"members": [0, 1]}, ["2 members were asked, planned were 5"]),
+    "another size": ({"patches": 3, "missing": 1}, ["4 patches were asked for, planned were 10"]),
 }
 
 
@@ -105,6 +106,8 @@ def test_queries_as_planned_or_not_recorded_pass(tmp_path):
     few = {"cycle": 1, "members": [0, 1, 2]}
     folders.append(write_experiment(tmp_path, 503, CURVE, "random", 2, record={"queries": [few]}))
     edit(folders[-1] / "cycle_000.json", annotated_cases=3)  # which have three folds
+    used_up = {"cycle": 2, "patches": 7, "missing": 3}
+    folders.append(write_experiment(tmp_path, 504, CURVE, "pe", 2, record={"queries": [used_up]}))
     compare.main(["-d", *map(str, folders), "-o", str(tmp_path / "out")])
 
 

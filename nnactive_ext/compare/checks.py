@@ -18,10 +18,12 @@ _MOST = 10
 UNKNOWN = "unknown"
 """A part that older plans do not tell, and which differs from nothing."""
 
+_CHANGED, _CASES = "cases added or dropped on the way", ("added", "dropped")
+
 WORLD: dict[str, Part] = {
     "test set": lambda t: list(t.plan["test"]),
     "pool": lambda t: t.plan["pool"],
-    "cases added or dropped on the way": lambda t: _changed_cases(t.plan.get("changes", ())),
+    _CHANGED: lambda t: _changed_cases(t.plan.get("changes", ())),
     "classes": lambda t: t.record["classes"],
     "foreground voxels of the pool": lambda t: t.plan.get("pool_foreground_voxels") or UNKNOWN,
 }
@@ -60,8 +62,10 @@ def check_comparable(grouped: Grouped) -> None:
 
 
 def same_world_and_members(first: Trajectory, second: Trajectory) -> bool:
-    """Whether an experiment on all labels is what another one could reach."""
-    parts = {**WORLD, **MEMBERS}.values()
+    """Whether ``first``, an experiment on all labels, is what the other one could reach: with the pool that this has now."""
+    parts = [part for what, part in {**WORLD, **MEMBERS}.items() if what != _CHANGED]
+    if any(change["what"] in _CASES and change["after_cycle"] >= 0 for change in first.plan.get("changes", ())):
+        return False
     return first.record["source"] == second.record["source"] and all(_alike(part(first), part(second)) for part in parts)
 
 
@@ -117,7 +121,7 @@ def _start(trajectory: Trajectory) -> list[str]:
 
 def _changed_cases(changes: Sequence[Mapping[str, Any]]) -> list[str]:
     """In words, with when: an image that came later could be queried in fewer cycles."""
-    changed = [change for change in changes if change["what"] in ("added", "dropped")]
+    changed = [change for change in changes if change["what"] in _CASES]
     return sorted(f"{case} ({c['what']} after cycle {c['after_cycle']})" for c in changed for case in c["after"])
 
 

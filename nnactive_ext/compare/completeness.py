@@ -33,12 +33,17 @@ def _short(trajectory: Trajectory, setting: Setting) -> str:
     text = f"{len(budgets)} of {max(trajectory.planned, furthest)} cycles"
     if trajectory.planned < furthest:
         text += f" ({trajectory.planned} were planned)"
-    asked = int(trajectory.plan["query_size"])
-    if len(budgets) > 1 and budgets[-1] - budgets[-2] < asked and len(budgets) <= trajectory.planned:
+    if _used_up(trajectory):
         text += f"; the pool was used up: {budgets[-1]} patches, the others have {setting.budgets[-1]}"
     elif len(budgets) == furthest:
         text += f", {budgets[0]} to {budgets[-1]} patches; the others have {setting.budgets[0]} to {setting.budgets[-1]}"
     return text
+
+
+def _used_up(trajectory: Trajectory) -> bool:
+    """Whether the query that led to the last cycle found fewer patches than it was asked for."""
+    queries = trajectory.record.get("queries") or ()
+    return any(query["cycle"] == len(trajectory.cycles) - 1 and query.get("missing") for query in queries)
 
 
 def comparable_dice(trajectory: Trajectory, setting: Setting) -> list[float]:

@@ -93,10 +93,13 @@ def _planned(trajectories: Sequence[Trajectory]) -> str:
 
 
 def _classes(setting: Setting) -> Iterator[str]:
-    """Classes that are in the mean Dice of some cycles and not of others."""
+    """Classes that are in the mean Dice of some cycles and not of others, or that not every test case has."""
+    test = len(setting.trajectories[0].plan["test"])
     for name in setting.classes:
         cases = [
-            (t, i, (c.get("cases_per_class") or {}).get(name)) for t in setting.trajectories for i, c in enumerate(t.cycles)
+            (t, i, (c.get("cases_per_class") or {}).get(name))
+            for t in (*setting.trajectories, *setting.full)
+            for i, c in enumerate(t.cycles)
         ]
         without = [(t, i) for t, i, n in cases if n == 0]
         if without and len(without) == len(cases):
@@ -104,10 +107,11 @@ def _classes(setting: Setting) -> Iterator[str]:
         elif without:
             where = _some([f"cycle {i} of {t.name}" for t, i in without])
             yield f"{setting.name}: the mean Dice leaves out {name} in {where}, where no test case has or predicts it."
-        elif len(counts := {n for _, _, n in cases if n is not None}) > 1:
+        elif (counts := {n for _, _, n in cases if n is not None}) - {test}:
+            number = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{min(counts)}"
             yield (
-                f"{setting.name}: Dice of {name} rests on {min(counts)} to {max(counts)} cases, for it is left out where "
-                "neither reference nor prediction has it."
+                f"{setting.name}: Dice of {name} rests on {number} of {test} test cases, for it is left out where neither "
+                "reference nor prediction has it."
             )
 
 

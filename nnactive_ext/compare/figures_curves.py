@@ -115,11 +115,10 @@ def _draw(axes: Axes, summary: SettingSummary, names: Names, values: Values) -> 
             _mean_and_band(axes, whole, values, style, names.methods[method])
         for trajectory in setting.of(method):
             if trajectory.cycles and not (same and trajectory in whole):
-                label = None if whole and same else f"{names.methods[method]} (incomplete)"
-                if label in axes.get_legend_handles_labels()[1]:
-                    label = None
+                label = names.methods[method] + ("" if trajectory in whole else " (incomplete)")
                 thin = {**style, "linestyle": ":", "linewidth": 1.2, "markersize": 4, "markerfacecolor": "white"}
-                axes.plot(trajectory.budgets, 100 * np.array(values(trajectory)), label=label, **thin)
+                told = (whole and same) or label in axes.get_legend_handles_labels()[1]
+                axes.plot(trajectory.budgets, 100 * np.array(values(trajectory)), label=None if told else label, **thin)
 
 
 def _mean_and_band(axes: Axes, whole: Sequence[Trajectory], values: Values, style: dict[str, Any], name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from nnactive_ext.compare.names import Names
 from nnactive_ext.compare.noise import noise_text
@@ -17,7 +18,7 @@ from nnactive_ext.compare.overall_tables import (
     tests_text,
 )
 from nnactive_ext.compare.setting_tables import classes_table, main_table, overview, queries_table
-from nnactive_ext.compare.settings import Grouped
+from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.summary import SettingSummary
 from nnactive_ext.compare.table import Table, markdown_text
 
@@ -112,10 +113,16 @@ def _missing(c: Comparison) -> list[str]:
         for method in summary.methods
         for seed, why in method.missing.items()
     ]
-    lengths = {len(t.cycles) for summary in c.summaries for t in summary.setting.trajectories if t.cycles}
-    if len(lengths) > 1:
-        missing.append(f"All that have begun have {min(lengths)} cycles: -cycles {min(lengths)} compares them that far.")
+    alike = min((_alike(summary.setting) for summary in c.summaries), default=0)
+    if missing and alike > 1:
+        missing.append(f"All that have begun have the same budgets in {alike} cycles: -cycles {alike} compares them that far.")
     return missing
+
+
+def _alike(setting: Setting) -> int:
+    """How many of the first cycles all trajectories that have begun have, with the same budgets."""
+    cycles = zip(*(t.budgets for t in setting.trajectories if t.cycles), strict=False)
+    return sum(1 for _ in takewhile(lambda budgets: len(set(budgets)) == 1, cycles))
 
 
 def _over_settings(c: Comparison) -> Iterator[str]:

@@ -10,12 +10,13 @@ from nnactive_ext.compare.trajectories import Trajectory
 
 
 def unplanned_queries(trajectory: Trajectory) -> Iterator[str]:
-    """One sentence for each query that leads to a compared cycle and differs from the plan in method, options, seed or
-    number of members; nothing is held against what the record does not tell, as those of older versions do not."""
+    """One sentence for each query that leads to a compared cycle and differs from the plan in method, options, seed,
+    number of members or of patches; nothing is held against what the record does not tell, as those of older versions do
+    not."""
     for query in trajectory.record.get("queries") or ():
         if query["cycle"] >= len(trajectory.cycles):
             continue
-        differing = _differing(query, trajectory.plan) or _members(query, trajectory)
+        differing = _differing(query, trajectory.plan) or _members(query, trajectory) or _size(query, trajectory.plan)
         if differing:
             yield (
                 f"{trajectory.label}: the query of cycle {query['cycle']} is not the planned one: {differing}. Leave it out: "
@@ -40,6 +41,13 @@ def _members(query: Mapping[str, Any], trajectory: Trajectory) -> str:
     if not asked or not folds or there is None or len(asked) >= min(folds, there):
         return ""
     return f"{len(asked)} members were asked, planned were {min(folds, there)}"
+
+
+def _size(query: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """A pool without room for all of them is no deviation."""
+    if "patches" not in query or "missing" not in query or query["patches"] + query["missing"] == plan["query_size"]:
+        return ""
+    return f"{query['patches'] + query['missing']} patches were asked for, planned were {plan['query_size']}"
 
 
 def _options(query: Mapping[str, Any], plan: Mapping[str, Any]) -> Mapping[str, Any]:

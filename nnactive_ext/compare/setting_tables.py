@@ -47,7 +47,8 @@ def _notes(summary: SettingSummary, names: Names) -> list[str]:
             notes.append(f"FG-Eff of {name}: {fit.refusal}")
         if method.infinite:
             notes.append(
-                f"* HD95 of {name} leaves out {method.infinite} cases in which a class is missed altogether or made up."
+                f"* HD95 of {name} leaves out {method.infinite} of {method.distances} distances (class, test case, seed): "
+                "there the class is missed altogether or made up."
             )
     if summary.full is None:
         names_of_full = ", ".join(t.name for t in summary.setting.full)

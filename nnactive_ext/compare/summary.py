@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from nnactive_ext.compare.completeness import shortcoming
 from nnactive_ext.compare.doubts import surface_tolerance
@@ -22,6 +23,7 @@ VALUES: dict[str, Callable[[Trajectory], float]] = {
     "aubc": lambda t: aubc(t.budgets, t.dice),
 }
 """What methods are ranked by, of a complete trajectory."""
+_OTHER_CLASSES = "The mean Dice of its cycles, or that on all labels, leaves out a class that another one holds."
 NOTHING = MeanAndSpread(math.nan, math.nan, 0)
 
 
@@ -47,6 +49,8 @@ class MethodSummary:
     hd95: MeanAndSpread
     infinite: int
     """Cases and classes, over all seeds, that were missed altogether or made up: ``hd95`` leaves them out."""
+    distances: int
+    """Cases and classes, over all seeds, with these."""
     per_class: Mapping[str, MeanAndSpread]
 
 
@@ -57,6 +61,8 @@ class Full:
     mean_dice: MeanAndSpread
     per_class: Mapping[str, MeanAndSpread]
     names: tuple[str, ...]
+    classes: frozenset[frozenset[str]]
+    """Those with a value, of each seed: its mean is over them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +95,8 @@ def _full(setting: Setting) -> Full | None:
     dice = mean_and_spread([t.dice[-1] for t in done])
     if not dice.n:
         return None
-    return Full(dice, _per_class(done, setting.classes, "dice_per_class"), tuple(t.name for t in done))
+    classes = frozenset(_with_value(t.cycles[-1]) for t in done)
+    return Full(dice, _per_class(done, setting.classes, "dice_per_class"), tuple(t.name for t in done), classes)
 
 
 def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> MethodSummary:
@@ -97,6 +104,7 @@ def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> 
     missing = {t.seed: why + _reached(t) for t in setting.of(method) if (why := shortcoming(t, setting))}
     missing |= {seed: "no experiment" for seed in setting.seeds if seed not in {t.seed for t in setting.of(method)}}
     curve = _curve(there)
+    comparable = full is not None and full.classes == {_with_value(cycle) for t in there for cycle in t.cycles}
     share = _over_seeds(there, lambda t: t.values("foreground_share")[-1])
     return MethodSummary(
         method,
@@ -105,12 +113,13 @@ def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> 
         curve,
         _over_seeds(there, VALUES["final"]),
         _over_seeds(there, VALUES["aubc"]),
-        _efficiency(there, full),
-        _targets(curve, full),
+        _efficiency(there, full, comparable),
+        _targets(curve, full if comparable else None),
         share,
         _over_seeds(there, lambda t: _over_classes(t, "nsd_per_class")) if surface else NOTHING,
         _over_seeds(there, lambda t: _over_classes(t, "hd95_per_class")) if surface else NOTHING,
-        sum(_infinite(t) for t in there) if surface else 0,
+        sum(_cases(t, "infinite") for t in there) if surface else 0,
+        sum(_cases(t, "nsd") for t in there) if surface else 0,
         _per_class(there, setting.classes, "dice_per_class"),
     )
 
@@ -129,12 +138,17 @@ def _reached(trajectory: Trajectory) -> str:
     return f"; Dice {100 * known[-1][1]:.2f} % after {known[-1][0]} patches" if known else ""
 
 
-def _efficiency(trajectories: Sequence[Trajectory], full: Full | None) -> Efficiency | None:
-    """None without a Dice on all labels or a trajectory."""
+def _with_value(cycle: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(name for name, dice in cycle["dice_per_class"].items() if dice is not None)
+
+
+def _efficiency(trajectories: Sequence[Trajectory], full: Full | None, comparable: bool) -> Efficiency | None:
+    """None without a Dice on all labels or a trajectory; ``comparable``: whether all means are over the same classes."""
     if full is None or not trajectories:
         return None
     seeds = [list(zip(t.values("share_of_all_foreground"), t.dice, strict=True)) for t in trajectories]
-    return foreground_efficiency(seeds, full.mean_dice.mean)
+    found = foreground_efficiency(seeds, full.mean_dice.mean if comparable else math.nan)
+    return found if comparable else replace(found, refusal=_OTHER_CLASSES)
 
 
 def _targets(curve: Sequence[tuple[int, MeanAndSpread]], full: Full | None) -> dict[float, float | None]:
@@ -154,9 +168,9 @@ def _over_classes(trajectory: Trajectory, key: str) -> float:
     return mean_and_spread([value for value in values if value is not None]).mean
 
 
-def _infinite(trajectory: Trajectory) -> int:
+def _cases(trajectory: Trajectory, which: str) -> int:
     cases = trajectory.cycles[-1].get("surface_cases_per_class") or {}
-    return sum(int(counts.get("infinite", 0)) for counts in cases.values())
+    return sum(int(counts.get(which, 0)) for counts in cases.values())
 
 
 def _per_class(trajectories: Sequence[Trajectory], classes: Sequence[str], key: str) -> dict[str, MeanAndSpread]:

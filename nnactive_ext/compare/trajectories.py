@@ -74,9 +74,13 @@ class Trajectory:
         return [math.nan if value is None else float(value) for value in found]
 
     def first(self, cycles: int) -> Trajectory:
-        """The trajectory as if so many cycles had been planned."""
+        """The trajectory as if so many cycles had been planned: with the seed that it had then."""
         gap = tuple(cycle for cycle in self.behind_gap if cycle < cycles)
-        return replace(self, cycles=self.cycles[:cycles], behind_gap=gap, planned=min(self.planned, cycles))
+        later = [c for c in self.plan.get("changes", ()) if c["what"] == "seed" and c["after_cycle"] >= cycles - 1]
+        seed = later[0]["before"] if later else self.seed
+        changes = [change for change in self.plan.get("changes", ()) if change not in later]
+        record = {**self.record, "plan": {**self.plan, "seed": seed, "changes": changes}}
+        return replace(self, record=record, cycles=self.cycles[:cycles], behind_gap=gap, planned=min(self.planned, cycles))
 
 
 def read_trajectory(folder: Path) -> Trajectory:

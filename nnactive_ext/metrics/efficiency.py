@@ -110,7 +110,7 @@ def _fit(t: np.ndarray, y: np.ndarray, y0: float, full: float, beyond: np.ndarra
     way, left = t / longest, (full - y) / (full - y0)  # how far along, and what is left of the way to the full Dice
     way[np.abs(way) < _VOXEL] = 0  # the mean of equal starts is not quite their share in floating point
     if _arrives_at_once(way, left):
-        sentence = "The Dice is at or above that on all labels from the first new foreground on, so no finite rate fits best."
+        sentence = "No finite rate fits better than one that reaches the Dice on all labels with the first new foreground."
         return math.nan, math.nan, sentence
 
     def curve(x: np.ndarray, rate: float) -> np.ndarray:
