@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nnactive_ext.annotate import write_labels
@@ -30,7 +31,7 @@ def check_number(number: int) -> None:
         # The plan is written when all else is: with it, only the removal of the marks was interrupted.
         if any((folder / INCOMPLETE).is_file() for folder in folders) and not (folders[0] / PLAN_FILE).is_file():
             for folder in folders:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
     names = existing_names(number)
     if names:
         raise NnActiveError(
@@ -82,16 +83,34 @@ def new_folders(*wanted: Path) -> Iterator[None]:
     folders: list[Path] = []
     try:
         for folder in wanted:
-            folder.mkdir(parents=True)
+            if folder.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
             folders.append(folder)
-            (folder / INCOMPLETE).touch()
+            aside = _aside(folder)
+            shutil.rmtree(aside, ignore_errors=True)  # what a kill left
+            aside.mkdir(parents=True)
+            (aside / INCOMPLETE).touch()
+            aside.rename(folder)
         yield
     except BaseException:
         for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         raise
     for folder in folders:
         (folder / INCOMPLETE).unlink()
+
+
+def _aside(folder: Path) -> Path:
+    """Where a folder is while it has no mark: there nobody takes it for a dataset."""
+    return folder.with_name(f".nnactive_{folder.name}")
+
+
+def _remove(folder: Path) -> None:
+    aside = _aside(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    with suppress(OSError):
+        folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_dataset_json(experiment: Experiment, plan: Plan, source: Dataset) -> None:

@@ -1,5 +1,12 @@
 """Errors meant for the user: what was found, where, and what to do."""
 
+import errno
+
+NO_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG})
+"""Of an OSError: the disk is full."""
+DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""Of an OSError: reading or writing is not allowed."""
+
 
 class NnActiveError(Exception):
     """Something the user can mend; commands print it without a traceback and exit with :attr:`status`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.loops import loop_file
+from nnactive_ext.plan import ALL_LABELS
 from nnactive_ext.query_methods.base import Query
 
 FILE = """
@@ -194,6 +197,72 @@ def test_one_that_fails_does_not_stop_the_others(runs, tmp_path):
     assert broken.folder in str(error.value)
     assert "2 of 3" in (tmp_path / "compared" / "comparison.md").read_text()
     assert run_them(runs, counting.tools) == []
+
+
+def test_an_error_that_nobody_foresaw_does_not_stop_the_others(runs, tmp_path, capsys):
+    broken, counting = runs[0], Counting()
+
+    def train(experiment: Experiment, fold: int) -> None:
+        if experiment.name == broken.folder:
+            raise RuntimeError("labelsTr/tiny_1.nii.gz: cannot be read")
+        counting.train(experiment, fold)
+
+    assert run_them(runs, Tools(train, counting.tools.open_ensemble)) == [broken.folder]
+    assert "Traceback" in capsys.readouterr().err
+    with pytest.raises(NnActiveError, match="RuntimeError: labelsTr/tiny_1"):
+        finish_them(runs, tmp_path / "compared")
+    assert (tmp_path / "compared" / "comparison.md").is_file()
+
+
+def test_a_full_disk_stops_all(runs):
+    tried = []
+
+    def train(experiment: Experiment, fold: int) -> None:
+        tried.append(experiment.name)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        run_them(runs, Tools(train, Counting().tools.open_ensemble))
+    assert len(tried) == 1
+
+
+def test_a_plan_that_cannot_be_read_is_a_failure_of_its_own(done, tmp_path):
+    broken = Experiment(done[0].folder).raw / "nnactive_plan.json"
+    broken.write_bytes(broken.read_bytes()[:50])
+    assert not is_complete(done[0])
+    assert run_them(done, Counting().tools) == [done[0].folder]
+    with pytest.raises(NnActiveError, match="nnactive_plan"):
+        finish_them(done, tmp_path / "compared")
+    assert (tmp_path / "compared" / "comparison.md").is_file()
+
+
+def test_a_dataset_that_has_moved_is_another_one(done, tmp_path):
+    moved = shutil.move(Experiment(done[0].folder).source.folder, tmp_path)
+    assert run_them([replace(done[0], dataset=moved)], Counting().tools) == [done[0].folder]
+    (outcome,) = Outcomes(benchmark_folder("small")).of(done)
+    assert "was planned with dataset" in outcome.why
+
+
+def test_a_number_that_somebody_else_has_taken(runs, tmp_path):
+    """Those that share its start go on; the next time it gets another number."""
+    lost = runs[0]
+    other = Experiment(f"Dataset{lost.wishes.number:03d}_Liver").raw
+    other.mkdir()
+    counting = Counting()
+    assert run_them(runs, counting.tools) == [lost.folder]
+    again = read(tmp_path)
+    assert [run.folder for run in again[1:]] == [run.folder for run in runs[1:]]
+    assert again[0].wishes.number not in {run.wishes.number for run in runs}
+    assert run_them(again, counting.tools) == []
+    assert counting.trained.total() == TRAININGS
+    assert list(other.iterdir()) == []
+
+
+def test_a_dataset_in_two_tables_is_trained_once_on_all_labels(tiny, tmp_path):
+    table = FILE[FILE.index("[[datasets]]") :]
+    runs = read(tmp_path, FILE + table.replace('"3 6 6"', '"6 12 12"'))
+    assert sum(run.purpose == ALL_LABELS for run in runs) == 2, "one for each seed"
+    assert len(runs) == 2 * 2 * 2 + 2
 
 
 def test_a_pool_that_is_used_up_is_compared_as_what_it_is(tiny, quick_planning, tmp_path):

@@ -51,6 +51,7 @@ def test_what_a_file_means(tmp_path):
         ("seeds = [1, 2, 3]", "seeds = [1, 1]", "twice"),
         ("seeds = [1, 2, 3]", "seeds = []", "seeds"),
         ("seeds = [1, 2, 3]", "seeds = [true]", "seeds"),
+        ('"random", ', '"random", " ", ', "an entry of methods is empty"),
         ("cycles = 4", "cycles = 1", "2 cycles"),
         ("cycles = 4", "cycle = 4", "cycle unknown"),
         ("cycles = 4", 'cycles = 4\npreset = "gpu"', "gpu"),
@@ -77,6 +78,8 @@ def test_what_is_wrong_is_named_with_the_file(tmp_path, old, new, named):
 def test_a_missing_file(tmp_path):
     with pytest.raises(NnActiveError, match=r"none\.toml"):
         read_benchmark(tmp_path / "none.toml")
+    with pytest.raises(NnActiveError, match="is a folder"):
+        read_benchmark(tmp_path)
 
 
 def test_every_combination_is_a_run_and_every_number_is_its_own(tmp_path, tiny):

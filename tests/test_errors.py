@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnactive_ext.cli import plan, query, run
+from nnactive_ext.create import check_number, new_folders
 from nnactive_ext.experiment import INCOMPLETE, Experiment
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loops import loop_file
@@ -584,6 +586,47 @@ def test_what_a_killed_plan_of_another_name_left_is_replaced(tiny, nnunet_folder
     plan.main(PLANNING.split())
     names = [p.name for f in (nnunet_folders.raw, nnunet_folders.preprocessed) for p in f.glob("Dataset101_*")]
     assert names == ["Dataset101_Tiny"] * 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_folders_killed_at_any_moment_are_replaced(nnunet_folders):
+    """At each change of the file system while folders are made, and while they are removed after a failure."""
+    wanted = [folder / "Dataset700_Half" for folder in (nnunet_folders.raw, nnunet_folders.preprocessed)]
+    for moment in range(100):
+        child = os.fork()
+        if child == 0:  # pragma: no cover
+            _die_at(moment)
+            with contextlib.suppress(InterruptedError), new_folders(*wanted):
+                for folder in wanted:
+                    (folder / "sub").mkdir()
+                    (folder / "sub" / "junk").touch()
+                raise InterruptedError
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        check_number(700)
+        with new_folders(*wanted):
+            assert all([file.name for file in folder.iterdir()] == [INCOMPLETE] for folder in wanted)
+        for folder in wanted:
+            folder.rmdir()
+        assert not list(nnunet_folders.raw.iterdir())
+        if status == 0:
+            break
+    assert 10 < moment < 99, "it ended undisturbed after as many moments as there are"
+
+
+def _die_at(moment: int) -> None:
+    """Kill this process right before its next but ``moment`` change of the file system."""
+    left = moment
+
+    def hook(event: str, _: tuple) -> None:
+        nonlocal left
+        if event in ("os.mkdir", "os.rename", "os.rmdir", "os.remove"):
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+
+    sys.addaudithook(hook)
 
 
 @pytest.mark.usefixtures("quick_planning")

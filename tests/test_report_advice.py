@@ -12,14 +12,14 @@ from scipy import stats
 
 from nnactive_ext.metrics.overlap import aggregate
 from nnactive_ext.plan import ALL_LABELS, START
-from nnactive_ext.report.advice import advice
+from nnactive_ext.report.advice import ClassChange, advice
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change, paired, slope
-from nnactive_ext.report.verdict import EARLY, FELL, GO_ON, LIMIT, NOTHING, STOP, USED_UP
+from nnactive_ext.report.verdict import EARLY, FELL, GO_ON, LIMIT, NOTHING, STOP, TEST, USED_UP, verdict
 
 CLASSES = ("organ", "lesion")
-TESTED = SimpleNamespace(test=("a",), cycles=5, purpose=START, human=False)
-ROLLOUT = SimpleNamespace(test=(), cycles=5, purpose=START, human=True)
+TESTED = SimpleNamespace(test=("a",), cycles=5, purpose="", human=False)
+ROLLOUT = SimpleNamespace(test=(), cycles=5, purpose="", human=True)
 FULL = SimpleNamespace(test=("a",), cycles=1, purpose=ALL_LABELS, human=False)
 
 
@@ -101,6 +101,24 @@ def test_one_case_has_no_interval_and_none_has_no_change():
     assert paired({}, {}, CLASSES) is None
 
 
+@pytest.mark.parametrize(("n", "rare"), [(20, 2), (20, 3), (6, 2), (12, 12)])
+def test_the_interval_holds_the_change_as_often_as_it_says_where_a_class_is_rare(n, rare):
+    """Nothing changes but by chance; 95 % of the intervals should hold 0, or more where they are too wide."""
+    rng, held = np.random.default_rng(n + rare), 0
+    for _ in range(400):
+        before, after = rng.normal(0.5, 0.1, (2, n, 2))
+        before[rare:, 1] = after[rare:, 1] = np.nan
+        found = paired(per_case(before), per_case(after), CLASSES)
+        held += found.low <= 0 <= found.high
+    assert held / 400 > 0.92
+
+
+@pytest.mark.parametrize("purpose", ["", START])
+def test_only_an_experiment_that_goes_on_itself_is_told_how_to_plan_more_cycles(purpose):
+    plan = SimpleNamespace(**{**vars(TESTED), "cycles": 1, "purpose": purpose})
+    assert any("nnactive_change" in point for point in advice(RISING[:1], plan, None).points) == (not purpose)
+
+
 def test_slope_by_hand():
     line = slope([0, 1000, 2000, 3000], [0.5, 0.6, 0.7, 0.8])
     assert (line.value, line.low, line.high) == pytest.approx((1e-4, 1e-4, 1e-4))
@@ -170,6 +188,14 @@ def test_one_rising_class_is_a_reason_to_go_on():
     made = advice([result(i, table) for i, table in enumerate((first, second, third))], TESTED, None)
     assert made.headline == GO_ON
     assert [one.rises for one in made.classes] == [False, True]
+
+
+@pytest.mark.parametrize(("value", "headline"), [(0.0, GO_ON), (-0.01, GO_ON), (-0.032, EARLY)])
+def test_one_rising_class_does_not_outweigh_a_mean_that_went_down(value, headline):
+    """Few cases with large differences: the mean may have risen, too, but one cannot say that the query helped."""
+    step = Change(0, 1, value, value - 0.05, value + 0.05, 6, 16, 10_000)
+    rising = ClassChange("organ", 0.8, Change(0, 1, 0.034, 0.02, 0.05, 6, 16, 10_000), None)
+    assert verdict([step], [rising], None, TEST) == headline
 
 
 def test_after_a_fall_there_is_something_to_check():

@@ -362,6 +362,13 @@ def test_the_command_is_understood_and_gives_the_same_plan():
     assert (options.preset, options.tolerance) == ("cpu", 2.5)
 
 
+@pytest.mark.parametrize("where", ["../../data", "/data/of somebody"])
+def test_a_dataset_outside_of_nnunets_folder_has_no_number_there(where):
+    facts = report_facts.facts(source=f"{where}/Dataset004_Source")
+    options = plan_command_line.parser().parse_args(shlex.split(plan_command(facts).replace("\\\n", " "))[1:])
+    assert options.d == "FOLDER/Dataset004_Source"
+
+
 def test_changes_are_commands_of_their_own():
     change = {"what": "cycles", "before": 3, "after": 5, "who": "a", "after_cycle": 2}
     facts = report_facts.facts(cycles=5, changes=(change, {**change, "what": "dropped", "before": None, "after": ["x y"]}))
@@ -436,7 +443,12 @@ def test_a_rollout_needs_no_reference_labels(rollout, tmp_path):
 
 
 def test_wrong_words_are_told(planned, tmp_path, capsys):
-    for words in (["-d", "101", "-boxes", "-1"], ["-d", "101", "-o", str(tmp_path / "no" / "r.html")], ["-d", "100"]):
+    for words in (
+        ["-d", "101", "-boxes", "-1"],
+        ["-d", "101", "-o", str(tmp_path / "no" / "r.html")],
+        ["-d", "101", "-o", str(tmp_path)],
+        ["-d", "100"],
+    ):
         with pytest.raises(SystemExit):
             report.main([*words, "-device", "none"])
         assert "ERROR" in capsys.readouterr().err

@@ -65,6 +65,8 @@ def read_benchmark(file: Path) -> Benchmark:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NnActiveError(f"{file}: no such file.") from None
+    except IsADirectoryError:
+        raise NnActiveError(f"{file}: is a folder. Give the benchmark's file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise NnActiveError(f"{file}: not valid TOML ({error}). Mend the file.") from None
     return _Reader(file).benchmark(content)
@@ -160,6 +162,8 @@ class _Reader:
         if not isinstance(values, list) or not values or any(isinstance(v, bool) or not isinstance(v, kind) for v in values):
             self._refuse(f"{where}give {key} as a list, with at least one entry")
         assert isinstance(values, list)
+        if not all(str(value).strip() for value in values):
+            self._refuse(f"{where}an entry of {key} is empty")
         if len({str(value) for value in values}) < len(values):
             self._refuse(f"{where}an entry of {key} is there twice")
         return values

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.bench.runs import Run
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.evaluation import result_file
 from nnactive_ext.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
@@ -54,6 +55,10 @@ def exists(run: Run) -> bool:
 
 
 def is_complete(run: Run) -> bool:
-    """Whether the experiment's last planned cycle has been evaluated."""
+    """Whether the experiment's last planned cycle has been evaluated; where its plan cannot be read, which running it tells, it
+    is not."""
     experiment = Experiment(run.folder)
-    return exists(run) and result_file(experiment, experiment.plan.cycles - 1).is_file()
+    try:
+        return exists(run) and result_file(experiment, experiment.plan.cycles - 1).is_file()
+    except NnActiveError:
+        return False

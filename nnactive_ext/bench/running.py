@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,7 +15,7 @@ from nnactive_ext.checks import Measured, measure
 from nnactive_ext.create import check_number, create
 from nnactive_ext.cycles import Tools, run_cycles
 from nnactive_ext.dataset import find_dataset
-from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError, PoolExhausted
 from nnactive_ext.experiment import Experiment, locked
 from nnactive_ext.plan import START, Plan, method_words
 from nnactive_ext.planning import decide, trainer_of
@@ -58,8 +59,13 @@ def run_all(runs: Sequence[Run], how: How, outcomes: Outcomes) -> None:
             used_up = isinstance(error, PoolExhausted) and exists(run)
             how.say(f"WARNING: {error}" if used_up else f"ERROR: {run.folder}: {error}")
             outcomes.note(run, not used_up, str(error))
-            if run.start and not exists(run):
+            if run.start and not is_complete(run.start):
                 broken[run.start.folder] = str(error)
+        except Exception as error:  # a library's, of a damaged image for example
+            if isinstance(error, OSError) and error.errno in (*NO_SPACE, *DENIED):  # which fails all of them
+                raise
+            traceback.print_exc()
+            outcomes.note(run, True, f"{type(error).__name__}: {error}")
 
 
 def _experiment(run: Run, how: How) -> Experiment:
@@ -129,7 +135,7 @@ def _check(experiment: Experiment, run: Run) -> None:
         wanted["method"], wanted["method_options"] = methods.lasting(wishes.method, wishes.method_options)
     differing = [(name, getattr(plan, name), value) for name, value in wanted.items() if getattr(plan, name) != value]
     source = find_dataset(run.dataset).folder
-    if not source.samefile(experiment.source.folder):
+    if not experiment.source.folder.is_dir() or not source.samefile(experiment.source.folder):
         differing.insert(0, ("dataset", str(experiment.source.folder), str(source)))
     for name, planned, value in differing:
         raise NnActiveError(

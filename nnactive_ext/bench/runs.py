@@ -75,7 +75,8 @@ def _all(benchmark: Benchmark) -> list[Run]:
     starts = [replace(setting, wishes=replace(setting.wishes, name=f"{setting.name}_start")) for setting in settings]
     pairs = list(zip(settings, starts, strict=True))
     of_methods = [_of_method(setting, start, words) for words in benchmark.methods for setting, start in pairs]
-    on_all = [_on_all_labels(benchmark, dataset, seed) for dataset in benchmark.datasets for seed in benchmark.seeds]
+    datasets = {dataset.dataset: dataset for dataset in reversed(benchmark.datasets)}  # which several tables may name
+    on_all = [_on_all_labels(benchmark, datasets[name], seed) for name in reversed(datasets) for seed in benchmark.seeds]
     runs = [*starts, *of_methods, *(on_all if benchmark.all_labels else [])]
     names = [run.name for run in runs]
     for name in names:
@@ -166,11 +167,17 @@ def _reserved(results: Path, ours: Path) -> set[int]:
     return {number for file in files for number in _read(file).values()}
 
 
+def _lost(number: int, name: str) -> bool:
+    """Whether another dataset has got the number of an experiment that was not made yet."""
+    others = existing_names(number)
+    return bool(others) and f"Dataset{number:03d}_{name}" not in others
+
+
 def _with_new(first: int, known: dict[str, int], reserved: set[int], names: Sequence[str]) -> dict[str, int]:
     numbers, number = dict(known), first
     taken = reserved | set(known.values())
     for name in names:
-        if name in numbers:
+        if name in numbers and not _lost(numbers[name], name):
             continue
         while number in taken or existing_names(number):
             number += 1

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nnactive_ext.errors import NnActiveError
-
-_NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
+from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError
 
 
 @contextmanager
@@ -22,10 +19,10 @@ def failing_clearly() -> Iterator[None]:
         _stop(str(error), error.status)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             free = "Free some space and run the same command again; nothing half-written was kept."
             _stop(f"{place}no space left on the device. {free}", 1)
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in DENIED:
             _stop(f"{place}cannot be written or read ({os.strerror(error.errno)}). Check its permissions.", 1)
         raise
     except KeyboardInterrupt:

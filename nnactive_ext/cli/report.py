@@ -51,6 +51,8 @@ def _run(options: argparse.Namespace) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
     elif not file.parent.is_dir():
         raise NnActiveError(f"{file.parent}: no such folder. Make it, or give another -o.")
+    if file.is_dir():
+        raise NnActiveError(f"{file}: is a folder. Give -o a file.")
     device = None if options.device == "none" else options.device
     if device:
         prepare_device(device)

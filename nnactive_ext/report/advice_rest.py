@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnactive_ext.annotation.reasons import percent
-from nnactive_ext.plan import Plan
+from nnactive_ext.plan import START, Plan
 from nnactive_ext.report.disagreement import Disagreement
 
 
@@ -45,7 +45,7 @@ def used_up(missing: int, unanswered: bool, plan: Plan) -> str:
 
 def left(results: Sequence[Mapping[str, Any]], plan: Plan) -> str:
     """How many of the planned cycles are to come."""
-    if not results:
+    if not results or plan.purpose == START:  # which others continue
         return ""
     done = results[-1]["cycle"] + 1
     if done < plan.cycles:

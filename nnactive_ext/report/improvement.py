@@ -66,9 +66,9 @@ def paired(before: PerCase, after: PerCase, classes: Sequence[str], level: float
     """The change of the mean over classes of the mean over cases, and how much it depends on which cases there are.
 
     The interval is Student's t with the jackknife's standard error: each case in turn is left out of both means. Where every
-    case has every class that is the paired t interval exactly; where not, it holds approximately. Classes that fewer than
-    two cases have, before or after, are left out; if all are so, the change is that of those with one, without an interval.
-    None where no class has a value in both.
+    case has every class that is the paired t interval exactly; where not, its degrees of freedom are those of the class that
+    fewest cases have, and it may be too wide. Classes that fewer than two cases have, before or after, are left out; if all
+    are so, the change is that of those with one, without an interval. None where no class has a value in both.
 
     >>> paired({"a": {"x": 0.5}, "b": {"x": 0.25}}, {"a": {"x": 0.75}, "b": {"x": 0.25}}, ["x"]).value
     0.125
@@ -89,7 +89,7 @@ def paired(before: PerCase, after: PerCase, classes: Sequence[str], level: float
         return Paired(value, None, None, n, left_out)
     without = np.array([_mean(np.delete(new, case, axis=0)) - _mean(np.delete(old, case, axis=0)) for case in range(n)])
     error = math.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
-    reach = _student(level, n - 1) * error
+    reach = _student(level, int(known[kept].min()) - 1) * error
     return Paired(value, value - reach, value + reach, n, left_out)
 
 

@@ -66,9 +66,9 @@ def wrapped(words: list[str], width: int = 90) -> str:
 
 def _source(facts: Facts) -> list[str]:
     if not facts.plan.human:
-        name = facts.plan.source.rstrip("/").rpartition("/")[2]
-        number = re.fullmatch(r"Dataset(\d{3})_.+", name)
-        return ["-d", str(int(number[1])) if number else facts.plan.source]
+        number = re.fullmatch(r"\.\./Dataset(\d{3})_.+", facts.plan.source)  # beside the experiment, in nnUNet_raw
+        # Its folder would tell whoever gets the report about the machine.
+        return ["-d", str(int(number[1])) if number else f"FOLDER/{facts.plan.source.rpartition('/')[2]}"]
     return ["-i", "FOLDER", "--labels", *facts.labels.classes, "-channels", *map(str, facts.channels)]
 
 

@@ -35,7 +35,8 @@ def verdict(
         return STOP if level and settled(disagreements) else EARLY
     if falls(steps[-1]):
         return FELL
-    if rises(steps[-1]) or any(one.rises for one in classes):
+    # A single class carries it where the mean, which it hardly moves, is at least as good but for noise.
+    if rises(steps[-1]) or (steps[-1].value > -NOISE and any(one.rises for one in classes)):
         return GO_ON
     return STOP if len(steps) >= 2 and all(_flat(step) for step in steps[-2:]) else EARLY
 
