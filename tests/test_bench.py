@@ -214,6 +214,19 @@ def test_an_error_that_nobody_foresaw_does_not_stop_the_others(runs, tmp_path, c
     assert (tmp_path / "compared" / "comparison.md").is_file()
 
 
+@pytest.mark.parametrize("error", [NnActiveError, RuntimeError])
+def test_a_beginning_that_fails_is_tried_once(runs, error):
+    tried: Counter[str] = Counter()
+
+    def train(experiment: Experiment, fold: int) -> None:
+        tried[experiment.name] += 1
+        raise error("it diverged")
+
+    assert run_them(runs, Tools(train, Counting().tools.open_ensemble)) == [run.folder for run in runs]
+    assert {start.folder: 1 for start in starts_of(runs)}.items() <= tried.items()
+    assert all("it diverged" in outcome.why for outcome in Outcomes(benchmark_folder("small")).of(runs))
+
+
 def test_a_full_disk_stops_all(runs):
     tried = []
 

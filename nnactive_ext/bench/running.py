@@ -54,18 +54,23 @@ def run_all(runs: Sequence[Run], how: How, outcomes: Outcomes) -> None:
             experiment = _experiment(run, how)
             if not is_complete(run):
                 how.run_cycles(experiment)
-        except NnActiveError as error:
-            # A starting budget that does not fit into the pool ends no experiment: there is none.
-            used_up = isinstance(error, PoolExhausted) and exists(run)
-            how.say(f"WARNING: {error}" if used_up else f"ERROR: {run.folder}: {error}")
-            outcomes.note(run, not used_up, str(error))
-            if run.start and not is_complete(run.start):
-                broken[run.start.folder] = str(error)
-        except Exception as error:  # a library's, of a damaged image for example
+        except Exception as error:  # ours, or a library's, of a damaged image for example
             if isinstance(error, OSError) and error.errno in (*NO_SPACE, *DENIED):  # which fails all of them
                 raise
-            traceback.print_exc()
-            outcomes.note(run, True, f"{type(error).__name__}: {error}")
+            # A starting budget that does not fit into the pool ends no experiment: there is none.
+            used_up = isinstance(error, PoolExhausted) and exists(run)
+            why = _why(error)
+            how.say(f"WARNING: {why}" if used_up else f"ERROR: {run.folder}: {why}")
+            outcomes.note(run, not used_up, why)
+            if run.start and not is_complete(run.start):
+                broken[run.start.folder] = why
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, NnActiveError):
+        return str(error)
+    traceback.print_exception(error)  # for whoever is to mend what nobody foresaw
+    return f"{type(error).__name__}: {error}"
 
 
 def _experiment(run: Run, how: How) -> Experiment:
