@@ -128,4 +128,6 @@ def _mean_and_band(axes: Axes, whole: Sequence[Trajectory], values: Values, styl
     label = f"{name} ({len(whole)} seeds)" if len(whole) > 1 else name
     axes.plot(budgets, mean, label=label, **style)
     if len(whole) > 1:
-        axes.fill_between(budgets, mean - std, mean + std, color=style["color"], alpha=0.13, linewidth=0)
+        # No Dice lies outside of 0 to 100 %, however far apart seeds are.
+        band = np.clip((mean - std, mean + std), 0, 100)
+        axes.fill_between(budgets, *band, color=style["color"], alpha=0.13, linewidth=0)
