@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _LAG = 0.15
 """Dice below the mean of the other classes from which a class is said to lag."""
+_SAME_LABELS = (
+    "two trainings on the very same labels can differ by 1 to 2 points on small data (docs/hippocampus.md), and by 7 after a "
+    "hundred iterations (docs/benchmarks/hippocampus/README.md)"
+)
 
 
 def words(
@@ -57,8 +61,7 @@ def _limit(advice: Advice, known: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"Every image of the pool is annotated whole, and nothing is queried: a mean Dice of {now} % on the {advice.basis} is "
         "what this trainer reaches on these data at best. It is what experiments with queries are measured against, and their "
-        "ensembles may pass it by chance: two trainings on the very same labels can differ by 1 to 2 points on small data "
-        "(docs/hippocampus.md)."
+        f"ensembles may pass it by chance: {_SAME_LABELS}."
     )
 
 
@@ -132,7 +135,7 @@ def _noise(advice: Advice) -> str:
     interval = "The interval over test cases does not hold that, so " if advice.steps[-1].low is not None else ""
     say = f"{interval}a change of less than 2 points says little by itself"
     return (
-        "Two trainings on the very same labels can differ by 1 to 2 points on small data (docs/hippocampus.md). "
+        f"{_SAME_LABELS[0].upper()}{_SAME_LABELS[1:]}. "
         f"{say[0].upper()}{say[1:]}, and a single seed cannot tell chance from progress."
     )
 
