@@ -158,8 +158,8 @@ def test_a_seed_without_a_start_still_has_its_points():
         ([[(0.1, 0.5), (0.1, 0.6), (0.1, 0.7)]], FULL, "no rate"),  # queries without foreground
         ([[(0.1, 0.5), (0.2, NAN), (0.3, NAN)]], FULL, "no rate"),
         ([[(0.2, 0.5)], [(0.1, NAN), (0.2, 0.6)]], FULL, "no rate"),  # nothing beyond the only start that is known
-        ([[(0.0, 0.5), (0.1, 0.9), (0.2, 0.9)]], FULL, "no finite rate"),
-        ([[(0.0, 0.5), (0.1, 0.92), (0.2, 0.95)], [(0.0, 0.4), (0.1, 0.91)]], FULL, "no finite rate"),
+        ([[(0.0, 0.5), (0.1, 0.9), (0.2, 0.9)]], FULL, "No finite rate"),
+        ([[(0.0, 0.5), (0.1, 0.92), (0.2, 0.95)], [(0.0, 0.4), (0.1, 0.91)]], FULL, "No finite rate"),
     ],
 )
 def test_no_fit_where_none_is_honest(seeds, full, why):
@@ -175,7 +175,7 @@ def test_equal_starts_are_not_beyond_their_own_mean():
     seeds = [[(0.003, 0.5), (0.1, 0.9), (0.2, 0.9)]] * 6
     fit = foreground_efficiency(seeds, FULL)
     assert 0 < 0.003 - fit.t0 < 1e-15  # this is what makes it a test
-    assert "no finite rate" in fit.refusal
+    assert "No finite rate" in fit.refusal
 
 
 def test_a_full_dice_equal_to_the_start_is_not_above_it():
