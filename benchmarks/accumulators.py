@@ -18,8 +18,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.special import entr
 
-from nnactive_ext.statistics import ACCUMULATORS, RunningStatistics
-from nnactive_ext.text_report import table
+from nnactive_ext.loop.tables import table
+from nnactive_ext.members.statistics import ACCUMULATORS, RunningStatistics
 
 SHAPE = (96, 96, 96)
 BOX = 32

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.inputs import Inputs
-from nnactive_ext.patch import Triple
+from nnactive_ext.geometry.patch import Triple
 
 STRIDE = 8
 """Of the pooling rivals; the stride with which the published experiments on large images were run."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks import alternatives, ours
 from benchmarks.inputs import Inputs
-from nnactive_ext.patch import Triple
+from nnactive_ext.geometry.patch import Triple
 
 Start = tuple[int, int, int]
 Run = Callable[[Inputs, Triple, int, float | None, int], list[list[Start]]]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from nnactive_ext.patch import Triple
+from nnactive_ext.geometry.patch import Triple
 
 BETA = 1.0
 """Of the first query of ClaSP PE, and of every point that does not say otherwise."""

@@ -15,7 +15,7 @@ from benchmarks import alone, goals, inputs, machine, report
 from benchmarks.alone import Job
 from benchmarks.contenders import CONTENDERS, RIVALS
 from benchmarks.design import FULL, QUICK, Design, Point
-from nnactive_ext.patch import Triple, triple
+from nnactive_ext.geometry.patch import Triple, triple
 
 
 def benchmark(

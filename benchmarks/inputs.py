@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
-from nnactive_ext.patch import Triple
+from nnactive_ext.geometry.patch import Triple
 
 MEMBERS = 5
 FOREGROUND = 0.15

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.inputs import Inputs
 from nnactive_ext.engine import box_means, select
-from nnactive_ext.patch import Triple
+from nnactive_ext.geometry.patch import Triple
 
 
 def engine(inputs: Inputs, size: Triple, picks: int, beta: float | None, seed: int) -> list[list[Triple]]:

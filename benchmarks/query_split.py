@@ -29,11 +29,11 @@ def prepare(dataset: str, number: int, folds: int) -> None:
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
 
-    from nnactive_ext import members
     from nnactive_ext.cli import plan
-    from nnactive_ext.environment import extend_environment
-    from nnactive_ext.experiment import Experiment
+    from nnactive_ext.experiment import marks as members
+    from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.files import write_json
+    from nnactive_ext.nnunet.environment import extend_environment
 
     plan.main(["-d", dataset, *f"-o {number} -name Split -folds {folds} --disable_progress_bar".split()])
     experiment = Experiment.find(number)
@@ -57,11 +57,11 @@ def prepare(dataset: str, number: int, folds: int) -> None:
 
 def measure(number: int, folds: list[int], n_cases: int, device: str, accumulators: str = "single") -> list[dict[str, Any]]:
     """For each case, in order: its name, shape and seconds in each step. The first warms things up."""
-    from nnactive_ext.ensemble import NnUNetEnsemble
-    from nnactive_ext.experiment import Experiment
-    from nnactive_ext.preprocessing import stored_shape
-    from nnactive_ext.query import query_cycle
-    from nnactive_ext.timing import read_times
+    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.experiment.timing import read_times
+    from nnactive_ext.members.ensemble import NnUNetEnsemble
+    from nnactive_ext.nnunet.preprocessing import stored_shape
+    from nnactive_ext.querying.query import query_cycle
 
     experiment = Experiment.find(number)
     pool = list(experiment.plan.pool)
@@ -84,7 +84,7 @@ def measure(number: int, folds: list[int], n_cases: int, device: str, accumulato
 
 def report(rows: list[dict[str, Any]]) -> str:
     """A line for each case, and the median and the sum of all but the first, which warms things up."""
-    from nnactive_ext.text_report import table
+    from nnactive_ext.loop.tables import table
 
     def line(name: str, shape: str, seconds: dict[str, float]) -> list[str]:
         return [name, shape, *(f"{1000 * seconds[step]:.1f}" for step in STEPS), f"{100 * share(seconds):.1f} %"]
@@ -118,7 +118,7 @@ def main(args: list[str] | None = None) -> None:
         for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
             os.environ[name] = str(options.folder.resolve() / name)
             (options.folder / name).mkdir(parents=True, exist_ok=True)
-    from nnactive_ext.environment import prepare_device
+    from nnactive_ext.nnunet.environment import prepare_device
 
     prepare_device(options.device)  # before anything else imports torch
     if options.prepare:

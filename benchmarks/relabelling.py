@@ -33,10 +33,10 @@ class Relabelled:
 
     def relabel(self, cases: Sequence[str]) -> None:
         """New partial labels: what was annotated at the start, and one more patch at a random place."""
-        from nnactive_ext.annotators import SimulatedAnnotator
-        from nnactive_ext.labels import write_label
-        from nnactive_ext.loops import by_case
-        from nnactive_ext.patch import Patch, triple
+        from nnactive_ext.experiment.loops import by_case
+        from nnactive_ext.geometry.patch import Patch, triple
+        from nnactive_ext.labelling.annotators import SimulatedAnnotator
+        from nnactive_ext.labelling.labels import write_label
 
         plan, dataset = self.experiment.plan, self.experiment.dataset
         annotator, start = SimulatedAnnotator(self.experiment.source), by_case(self.experiment.annotated_patches())
@@ -47,7 +47,7 @@ class Relabelled:
             write_label(dataset.cases[case].label, partial, dataset.reader_writer, properties)
 
     def refresh(self, cases: Sequence[str]) -> None:
-        from nnactive_ext.preprocessing import refresh
+        from nnactive_ext.nnunet.preprocessing import refresh
 
         refresh(self.experiment.dataset, self.experiment.preprocessed, cases, progress=False)
 
@@ -62,7 +62,7 @@ class Relabelled:
 
     def full(self) -> None:
         """Preprocess all cases anew."""
-        from nnactive_ext.preprocessing import preprocess
+        from nnactive_ext.nnunet.preprocessing import preprocess
 
         preprocess(self.experiment.dataset, self._fresh, progress=False)
 
@@ -108,10 +108,10 @@ class Relabelled:
 
 def prepare(dataset: str | None, pool: int, seed: int) -> Any:
     """Plan an experiment with the CPU preset: on ``dataset``, or on made-up scans of which ``pool`` are the pool."""
-    from nnactive_ext.budget import SHARE_OF_TEST_CASES
     from nnactive_ext.cli import plan
-    from nnactive_ext.experiment import Experiment
+    from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.phantom import write_dataset
+    from nnactive_ext.planning.budget import SHARE_OF_TEST_CASES
 
     if dataset is None:
         write_dataset(PHANTOM, next(n for n in range(2 * pool + 4) if n - round(SHARE_OF_TEST_CASES * n) >= pool), seed)

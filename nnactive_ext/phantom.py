@@ -19,9 +19,9 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 
-from nnactive_ext.dataset import check_dataset_name, existing_names, nnunet_folder
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_json
+from nnactive_ext.nnunet.dataset import check_dataset_name, existing_names, nnunet_folder
 from nnactive_ext.randomness import generator
 
 LABELS = {"background": 0, "organ": 1, "vessel": 2, "lesion": 3}

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from nnactive_ext.engine import box_means
-from nnactive_ext.patch import Triple, triple
+from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.query_methods.base import Statistics
 
 Aggregation = Callable[[np.ndarray, np.ndarray | None, Triple, Statistics], np.ndarray]

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from nnactive_ext.patch import Patch, Triple
+from nnactive_ext.geometry.patch import Patch, Triple
 from nnactive_ext.randomness import generator
 
 

@@ -59,7 +59,7 @@ def code_digest() -> str:
     """The sha256 of all our code between a member's logits and a case's candidates."""
     package = Path(nnactive_ext.__file__).parent
     files = [*Path(__file__).parent.glob("*.py"), *Path(engine.__file__).parent.glob("*.py")]
-    files += [package / f"{name}.py" for name in ("ensemble", "grid", "query", "statistics")]
+    files += [package / f"{name}.py" for name in ("members/ensemble", "geometry/grid", "querying/query", "members/statistics")]
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 

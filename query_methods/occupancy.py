@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from nnactive_ext.engine import allowed_voxels, free_starts
-from nnactive_ext.patch import Patch, Triple, clipped_size
+from nnactive_ext.geometry.patch import Patch, Triple, clipped_size
 from nnactive_ext.query_methods.base import PoolCase
 
 

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Triple, triple
+from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.query_methods.aggregation import parse_aggregation
 from nnactive_ext.query_methods.perturbation import PERTURBATIONS, parse_beta
 from nnactive_ext.query_methods.precomputed import Precomputed

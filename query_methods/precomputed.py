@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nnactive_ext.dataset import dataset_folder_name, nnunet_folder
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.loops import loop_file, read_loop
-from nnactive_ext.patch import Patch
+from nnactive_ext.experiment.loops import loop_file, read_loop
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.nnunet.dataset import dataset_folder_name, nnunet_folder
 from nnactive_ext.query_methods.base import PoolCase, Query, Request, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
 

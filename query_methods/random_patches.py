@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch, Triple, centred
+from nnactive_ext.geometry.patch import Patch, Triple, centred
 from nnactive_ext.query_methods.base import PoolCase, Query, Request, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
 

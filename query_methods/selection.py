@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
 from nnactive_ext.query_methods.perturbation import softrank_keys

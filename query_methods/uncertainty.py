@@ -10,7 +10,7 @@ import numpy as np
 
 from nnactive_ext.engine import select
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch, Triple, clipped_size
+from nnactive_ext.geometry.patch import Patch, Triple, clipped_size
 from nnactive_ext.query_methods import selection
 from nnactive_ext.query_methods.aggregation import Aggregation, above_threshold, mean
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, ScoredCase, ScoredPatch

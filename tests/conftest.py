@@ -82,7 +82,7 @@ def planned_template(tmp_path_factory: pytest.TempPathFactory, tiny_template: Pa
     with pytest.MonkeyPatch.context() as monkeypatch:
         folders = set_folders(monkeypatch, tmp_path_factory.mktemp("planned"))
         # The tens of millions of draws are nnU-Net's; so few voxels need no more than this.
-        monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
+        monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e5)
         shutil.copytree(tiny_template, folders.raw / TINY)
         plan.main(PLAN.split())
     return folders
@@ -97,7 +97,7 @@ def tiny(nnunet_folders: SimpleNamespace, tiny_template: Path) -> Path:
 @pytest.fixture
 def planned(nnunet_folders: SimpleNamespace, planned_template: SimpleNamespace):
     """The experiment 101, planned from the tiny dataset 100, both copied into this test's own folders; cycle 0."""
-    from nnactive_ext.experiment import Experiment
+    from nnactive_ext.experiment.experiment import Experiment
 
     for name in ("raw", "preprocessed"):
         shutil.copytree(getattr(planned_template, name), getattr(nnunet_folders, name), dirs_exist_ok=True)
@@ -140,7 +140,7 @@ def finished_template(tmp_path_factory: pytest.TempPathFactory, planned_template
     """Read only; tests take ``finished``."""
     from report_experiment import run
 
-    from nnactive_ext.experiment import Experiment
+    from nnactive_ext.experiment.experiment import Experiment
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         folders = set_folders(monkeypatch, tmp_path_factory.mktemp("finished"))
@@ -153,7 +153,7 @@ def finished_template(tmp_path_factory: pytest.TempPathFactory, planned_template
 @pytest.fixture
 def finished(nnunet_folders: SimpleNamespace, finished_template: SimpleNamespace):
     """The experiment 101 after its last cycle, with members that cost nothing, in this test's own folders."""
-    from nnactive_ext.experiment import Experiment
+    from nnactive_ext.experiment.experiment import Experiment
 
     for name in ("raw", "preprocessed", "results"):
         shutil.copytree(getattr(finished_template, name), getattr(nnunet_folders, name), dirs_exist_ok=True)

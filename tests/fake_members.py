@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from nnactive_ext import members
-from nnactive_ext.cycles import Tools
-from nnactive_ext.ensemble import fold_folder
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment import marks as members
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.loop.cycles import Tools
+from nnactive_ext.members.ensemble import fold_folder
 
 
 def fake_train(experiment: Experiment, fold: int, seconds: float = 0.0) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from nnactive_ext.loops import entry, loop_file, write_loop
-from nnactive_ext.patch import Patch, Triple, clipped_size, triple
+from nnactive_ext.experiment.loops import entry, loop_file, write_loop
+from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import PoolCase, Query, RankedMethod, Request, ScoredCase, Statistics
 from nnactive_ext.query_methods.precomputed import Precomputed

@@ -29,7 +29,7 @@ def quicken(monkeypatch: pytest.MonkeyPatch, planned: Path) -> Callable:
         shutil.copy(planned / "nnUNetPlans.json", experiment.preprocessed.folder)
         return "nnUNetPlans"
 
-    monkeypatch.setattr("nnactive_ext.prepare.nnunet_plans", plans)
+    monkeypatch.setattr("nnactive_ext.labelling.prepare.nnunet_plans", plans)
     # The tens of millions of draws are nnU-Net's; so few voxels need no more than this.
-    monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
+    monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e5)
     return plans

@@ -13,10 +13,10 @@ import numpy as np
 import scripted_expert as expert
 from rollouts import Rollout, from_dataset
 
-from nnactive_ext.annotation.answers import Book, labels_of
-from nnactive_ext.annotation.ledger import Ledger
-from nnactive_ext.annotation.queue import find_task
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.labelling.answers import Book, labels_of
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.queue import find_task
 
 IGNORE = 3
 POINTS = """case,class,i,j,k

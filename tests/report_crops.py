@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.report.crop import Crop
-from nnactive_ext.space import Space
 
 IGNORE = 3
 COLOURS = {0: (0, 0, 0), 1: (230, 20, 20), 2: (20, 20, 230), IGNORE: (128, 128, 128)}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from fake_members import FakeEnsemble, fake_tools, fake_train
 
-from nnactive_ext.cycles import Tools, run_cycles
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import write_json
-from nnactive_ext.training import _put_away_earlier
+from nnactive_ext.loop.cycles import Tools, run_cycles
+from nnactive_ext.members.training import _put_away_earlier
 
 
 def run(experiment: Experiment) -> Experiment:

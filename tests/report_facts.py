@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.annotation.tasks import Task
-from nnactive_ext.dataset import Labels
-from nnactive_ext.patch import Patch
-from nnactive_ext.plan import Geometry, Plan
+from nnactive_ext.experiment.plan import Geometry, Plan
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.report.advice import advice
 from nnactive_ext.report.crop import Crop
 from nnactive_ext.report.overlaps import Overlap
 from nnactive_ext.report.page_facts import Facts, Loop
 from nnactive_ext.report.places import AXES, Place, Places
-from nnactive_ext.space import Space
 
 CLASSES = ("liver", "tumour")
 SIZE = (6, 8, 8)

@@ -11,14 +11,14 @@ import numpy as np
 import scripted_expert
 from fake_members import fake_tools
 
-from nnactive_ext.annotation.queue import tasks_of
-from nnactive_ext.annotators import SimulatedAnnotator
 from nnactive_ext.cli import annotate, plan
-from nnactive_ext.cycles import run_cycles
-from nnactive_ext.dataset import Dataset
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.files import write_json
-from nnactive_ext.loops import by_case
+from nnactive_ext.labelling.annotators import SimulatedAnnotator
+from nnactive_ext.labelling.queue import tasks_of
+from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.nnunet.dataset import Dataset
 
 NUMBER = 601
 OPTIONS = (

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from fake_members import FakeEnsemble, fake_tools
 
-from nnactive_ext.cycles import Tools, run_cycles
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.evaluation import read_results
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import entry, loop_file, write_loop
 from nnactive_ext.files import read_json
-from nnactive_ext.loops import entry, loop_file, write_loop
-from nnactive_ext.pool import pool_cases, request_for
+from nnactive_ext.loop.cycles import Tools, run_cycles
+from nnactive_ext.members.evaluation import read_results
 from nnactive_ext.query_methods import methods
+from nnactive_ext.querying.pool import pool_cases, request_for
 
 
 def run(planned, line: str) -> Experiment:

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nnactive_ext.annotation.answers import Book, agreement, labels_of, merged, status_of
-from nnactive_ext.annotation.ledger import Ledger
-from nnactive_ext.space import Space
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.labelling.answers import Book, agreement, labels_of, merged, status_of
+from nnactive_ext.labelling.ledger import Ledger
 
 TASKS, PEOPLE, IGNORE = ("a", "b"), ("anna", "bert", "carla"), 3
 EYE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

@@ -24,12 +24,12 @@ from nnactive_ext.bench.runs import Run, benchmark_folder, part, runs_of, starts
 from nnactive_ext.bench.side_by_side import run_side_by_side
 from nnactive_ext.cli import bench
 from nnactive_ext.cli import plan as plan_command
-from nnactive_ext.cycles import Tools, run_cycles
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.files import read_json
-from nnactive_ext.loops import loop_file
-from nnactive_ext.plan import ALL_LABELS
+from nnactive_ext.loop.cycles import Tools, run_cycles
 from nnactive_ext.query_methods.base import Query
 
 FILE = """
@@ -173,7 +173,7 @@ def test_a_kill_while_a_beginning_is_copied_leaves_nothing_in_the_way(runs, monk
     with monkeypatch.context() as patch:
         patch.setattr("nnactive_ext.bench.clone.write_record", killed)
         # What a kill leaves: the folders stay, with their marks.
-        patch.setattr("nnactive_ext.create.shutil.rmtree", lambda *_, **__: None)
+        patch.setattr("nnactive_ext.planning.create.shutil.rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             run_them(runs, Counting().tools)
     assert run_them(runs, Counting().tools) == []
@@ -298,7 +298,7 @@ def test_a_query_that_finds_nothing_ends_an_experiment(runs, tmp_path, monkeypat
     def nothing(*_, **__):
         return Query(())
 
-    monkeypatch.setattr("nnactive_ext.cycles.query_cycle", nothing)
+    monkeypatch.setattr("nnactive_ext.loop.cycles.query_cycle", nothing)
     assert run_them(runs, Counting().tools) == []
     said: list[str] = []
     finish_them(runs, tmp_path / "compared", others=True, say=said.append)
@@ -323,7 +323,7 @@ def test_accumulators_arrive(runs, monkeypatch):
         asked.append(accumulators)
         return Query(())
 
-    monkeypatch.setattr("nnactive_ext.cycles.query_cycle", query)
+    monkeypatch.setattr("nnactive_ext.loop.cycles.query_cycle", query)
     how = How("small", Counting().tools, False, quiet, accumulators="half")
     run_all(runs[:1], how, Outcomes(benchmark_folder("small")))
     assert asked == ["half"]

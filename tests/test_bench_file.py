@@ -7,7 +7,7 @@ import pytest
 from nnactive_ext.bench.definition import Regime, read_benchmark
 from nnactive_ext.bench.runs import check_runs, part, runs_of, starts_of
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.planning import check
+from nnactive_ext.planning.simulation import check
 
 WHOLE = """
 name = "small"

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from nnactive_ext.annotation.boxed import Boxed, cut
-from nnactive_ext.annotation.label_files import read_label_file
-from nnactive_ext.annotation.places import PLAIN, REORIENTING, place
-from nnactive_ext.annotation.tasks import Task, cropped
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.boxed import Boxed, cut
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.label_files import read_label_file
+from nnactive_ext.images.places import PLAIN, REORIENTING, place
 from nnactive_ext.intake.lattice import on_lattice
-from nnactive_ext.patch import Patch
-from nnactive_ext.space import Space
+from nnactive_ext.labelling.tasks import Task, cropped
 
 IGNORE = 4
 NAMES = {"background": 0, "organ": 1, "lesion": 2, "vessel": 3, "ignore": IGNORE}

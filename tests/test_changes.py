@@ -13,13 +13,13 @@ import scripted_expert as expert
 from rollouts import from_dataset
 
 from conftest import TINY, write_tiny
-from nnactive_ext.annotated import annotation
-from nnactive_ext.annotation.given import given_cases, given_patches
 from nnactive_ext.cli import change, status
 from nnactive_ext.errors import PoolExhausted
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.loops import loop_file
+from nnactive_ext.labelling.given import given_cases, given_patches
+from nnactive_ext.members.annotated import annotation
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_nothing_of_an_add_that_failed_is_seen(started, two_more, tmp_path, monk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"nnactive_ext.changes.{breaks}", full)
+        patched.setattr(f"nnactive_ext.planning.changes.{breaks}", full)
         with pytest.raises(SystemExit):
             _change(f"-add {two_more.images} -label_maps {labels}")
     experiment = started.experiment
@@ -173,7 +173,7 @@ def test_nothing_of_an_add_that_failed_is_seen(started, two_more, tmp_path, monk
 
 def test_other_cases_than_those_of_an_add_that_failed(started, two_more, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("nnactive_ext.changes.write_labels", lambda *args: [][0])
+        patched.setattr("nnactive_ext.planning.changes.write_labels", lambda *args: [][0])
         with pytest.raises(IndexError):
             _change(f"-add {two_more.images}")
     for channel in ("T1", "T2"):

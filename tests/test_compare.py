@@ -22,8 +22,8 @@ from nnactive_ext.compare.settings import group
 from nnactive_ext.compare.sources import results_folders
 from nnactive_ext.compare.summary import summarise
 from nnactive_ext.compare.trajectories import read_trajectories
-from nnactive_ext.cycles import run_cycles
-from nnactive_ext.record import read_record
+from nnactive_ext.experiment.record import read_record
+from nnactive_ext.loop.cycles import run_cycles
 
 CURVE = (0.4, 0.5, 0.6)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnactive_ext.cost import estimate, rows
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.planning.cost import estimate, rows
 
 USUAL = {
     "boxes": 200,

@@ -10,15 +10,15 @@ import pytest
 import scripted_expert
 from fake_members import FakeEnsemble, fake_tools, fake_train
 
-from nnactive_ext import cross_validation, members
-from nnactive_ext.cross_validation import cross_validate, held_out_cases
-from nnactive_ext.cycles import run_cycles
-from nnactive_ext.ensemble import fold_folder
-from nnactive_ext.evaluation import read_results
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment import marks as members
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import STATE, cross_validation, read_mark
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.members import STATE, read_mark
-from nnactive_ext.text_report import cycle_table, final_report
+from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.loop.tables import cycle_table, final_report
+from nnactive_ext.members.cross_validation import cross_validate, held_out_cases
+from nnactive_ext.members.ensemble import fold_folder
+from nnactive_ext.members.evaluation import read_results
 
 
 @pytest.fixture

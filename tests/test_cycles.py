@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from fake_members import FakeEnsemble, fake_tools, fake_train
 
-from nnactive_ext.cycles import run_cycles
 from nnactive_ext.errors import NnActiveError, PoolExhausted
-from nnactive_ext.evaluation import read_results
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.files import read_json
-from nnactive_ext.loops import by_case
-from nnactive_ext.query import query_cycle
-from nnactive_ext.text_report import final_report
-from nnactive_ext.timing import STEPS, seconds_per_step
+from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.loop.tables import final_report
+from nnactive_ext.members.evaluation import read_results
+from nnactive_ext.querying.query import query_cycle
 
 quiet = {"progress": False, "say": lambda text: None}
 

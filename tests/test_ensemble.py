@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from nnactive_ext import statistics
-from nnactive_ext.ensemble import NnUNetEnsemble
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.members import statistics
+from nnactive_ext.members.ensemble import NnUNetEnsemble
 
 INF = "Encountered inf in predicted array. Aborting... If this problem persists, reduce value_scaling_factor"
 

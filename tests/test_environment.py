@@ -10,14 +10,14 @@ import types
 
 import pytest
 
-from nnactive_ext import environment
 from nnactive_ext.cli import env
-from nnactive_ext.environment import TRAINERS
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.nnunet import environment
+from nnactive_ext.nnunet.environment import TRAINERS
 
 
 def test_importing_is_free_and_silent():
-    code = "import sys, nnactive_ext.environment, nnactive_ext.cli.env; print('torch' in sys.modules)"
+    code = "import sys, nnactive_ext.nnunet.environment, nnactive_ext.cli.env; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("False", "")
 
@@ -107,7 +107,7 @@ def test_env_lines_of_other_shells(monkeypatch, capsys, shell, expected):
 def test_a_device_that_is_not_there_is_refused():
     import torch
 
-    from nnactive_ext.environment import prepare_device
+    from nnactive_ext.nnunet.environment import prepare_device
 
     prepare_device("cpu")
     if not torch.cuda.is_available():

@@ -18,11 +18,11 @@ import pytest
 import SimpleITK as sitk
 
 from nnactive_ext.cli import plan, query, run
-from nnactive_ext.create import check_number, new_folders
-from nnactive_ext.experiment import INCOMPLETE, Experiment
+from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.plan import PLAN_FILE
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.loops import loop_file
-from nnactive_ext.plan import PLAN_FILE
+from nnactive_ext.planning.create import check_number, new_folders
 
 OPTIONS = "-patch_size 5 5 3 -query_size 4 -starting_budget 6 -cycles 3 -folds 3 --preset cpu --disable_progress_bar"
 PLANNING = f"-d 100 -o 101 {OPTIONS}"
@@ -364,7 +364,7 @@ def test_a_label_that_does_not_fit_keeps_the_old_one(tmp_path, ending):
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
     from nnactive_ext.errors import NnActiveError
-    from nnactive_ext.labels import write_label
+    from nnactive_ext.labelling.labels import write_label
 
     old, labels = np.zeros((40, 40, 40), np.uint8), np.random.default_rng(0).integers(0, 3, (40, 40, 40), np.uint8)
     geometry = {"spacing": (1, 1, 1), "origin": (0, 0, 0), "direction": (1, 0, 0, 0, 1, 0, 0, 0, 1)}
@@ -536,7 +536,10 @@ def test_preprocessed_cases_of_another_experiment(planned, refuses):
 @pytest.fixture
 def holder(planned):
     """Another process that holds the lock of the experiment, until it is killed."""
-    code = "import time\nfrom nnactive_ext.experiment import locked\nwith locked(101): print('x', flush=True), time.sleep(99)"
+    code = (
+        "import time\nfrom nnactive_ext.experiment.experiment import locked\n"
+        "with locked(101): print('x', flush=True), time.sleep(99)"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout.readline().strip() == b"x"
     yield process
@@ -560,7 +563,7 @@ def test_one_command_at_a_time_and_a_killed_one_does_not_block(planned, holder, 
 def test_what_a_killed_plan_left_is_replaced(tiny, nnunet_folders, monkeypatch, refuses):
     child = os.fork()
     if child == 0:  # pragma: no cover
-        monkeypatch.setattr("nnactive_ext.prepare.preprocess", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr("nnactive_ext.labelling.prepare.preprocess", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         try:
             plan.main(PLANNING.split())
         finally:
@@ -634,7 +637,7 @@ def test_an_interrupted_plan_leaves_nothing(tiny, monkeypatch, refuses):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nnactive_ext.prepare.preprocess", interrupt)
+    monkeypatch.setattr("nnactive_ext.labelling.prepare.preprocess", interrupt)
     refuses(plan.main, PLANNING, "Interrupted", status=130)
 
 

@@ -12,9 +12,9 @@ from rollouts import OPTIONS
 
 from conftest import PLAN
 from nnactive_ext.cli import plan as plan_command
-from nnactive_ext.evaluation import evaluate, result_file, tolerance_mm
-from nnactive_ext.experiment import Experiment
-from nnactive_ext.loops import loop_file, read_loop
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file, read_loop
+from nnactive_ext.members.evaluation import evaluate, result_file, tolerance_mm
 
 
 class Members(FakeEnsemble):

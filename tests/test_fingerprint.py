@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnactive_ext import fingerprint
-from nnactive_ext.dataset import Dataset
-from nnactive_ext.fingerprint import write_fingerprint
+from nnactive_ext.nnunet import fingerprint
+from nnactive_ext.nnunet.dataset import Dataset
+from nnactive_ext.nnunet.fingerprint import write_fingerprint
 
 SAMPLES = 50_000.0
 

@@ -13,12 +13,12 @@ import pytest
 import SimpleITK as sitk
 from rollouts import OPTIONS, Rollout
 
-from nnactive_ext.annotation.given import boxes_of, given_cases, given_labels, given_patches, keep_given
-from nnactive_ext.annotation.places import place_of
-from nnactive_ext.annotation.queue import all_tasks, tasks_of
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import Experiment
-from nnactive_ext.patch import Patch
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.images.places import place_of
+from nnactive_ext.labelling.given import boxes_of, given_cases, given_labels, given_patches, keep_given
+from nnactive_ext.labelling.queue import all_tasks, tasks_of
 
 IGNORE = 3
 BOX = Patch("tiny_2", (8, 8, 3), (9, 10, 8))

@@ -13,11 +13,11 @@ import SimpleITK as sitk
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nnactive_ext.annotators import SimulatedAnnotator
-from nnactive_ext.dataset import Dataset
-from nnactive_ext.grid import Grid
-from nnactive_ext.labels import write_label
-from nnactive_ext.patch import Patch, clipped_size
+from nnactive_ext.geometry.grid import Grid
+from nnactive_ext.geometry.patch import Patch, clipped_size
+from nnactive_ext.labelling.annotators import SimulatedAnnotator
+from nnactive_ext.labelling.labels import write_label
+from nnactive_ext.nnunet.dataset import Dataset
 
 AXES = range(3)
 

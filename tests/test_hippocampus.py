@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnactive_ext.budget import patch_size_from_structures
-from nnactive_ext.checks import measure
 from nnactive_ext.cli import plan, query
-from nnactive_ext.dataset import find_dataset
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
+from nnactive_ext.nnunet.dataset import find_dataset
+from nnactive_ext.planning.budget import patch_size_from_structures
+from nnactive_ext.planning.measure import measure
 
 pytestmark = pytest.mark.realdata
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.realdata
 def test_planned_as_published(hippocampus, nnunet_folders, capsys, monkeypatch):
     source = find_dataset(hippocampus)
     measured = measure(source, progress=False)
-    monkeypatch.setattr("nnactive_ext.checks.measure", lambda *_: measured)  # once is enough
+    monkeypatch.setattr("nnactive_ext.planning.measure.measure", lambda *_: measured)  # once is enough
     assert len(measured) == 260
     derived = patch_size_from_structures(measured.values(), source.labels.foreground)
     np.testing.assert_allclose(derived, (17, 20, 20), atol=1.5)  # D.5

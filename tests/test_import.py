@@ -19,10 +19,10 @@ from folders import set_folders
 from open_tasks import IGNORE, OpenTasks, copied
 
 from conftest import PLANNED
-from nnactive_ext.annotation.export import export
-from nnactive_ext.annotators import HumanAnnotator
 from nnactive_ext.cli import annotate, status
-from nnactive_ext.loops import by_case
+from nnactive_ext.exchange.export import export
+from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.labelling.annotators import HumanAnnotator
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def closed_template(tmp_path_factory, tasks_template, planned_template) -> Simpl
             shutil.copy(planned_template.preprocessed / PLANNED / "nnUNetPlans.json", experiment.preprocessed.folder)
             return "nnUNetPlans"
 
-        monkeypatch.setattr("nnactive_ext.prepare.nnunet_plans", plans)
-        monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
+        monkeypatch.setattr("nnactive_ext.labelling.prepare.nnunet_plans", plans)
+        monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e5)
         for task in made.seen:
             expert.in_place(task)
         made.hand_in()
@@ -459,7 +459,7 @@ def test_folds_that_a_late_answer_adds_do_not_predict_before_they_are_trained(cl
     with pytest.raises(SystemExit):
         closed.annotate(f"export -cycle 0 -o {tmp_path / 'new'} -device cpu --disable_progress_bar")
     assert "Train the members of cycle 0 first" in capsys.readouterr().err
-    monkeypatch.setattr("nnactive_ext.ensemble.NnUNetEnsemble", ensemble)
+    monkeypatch.setattr("nnactive_ext.members.ensemble.NnUNetEnsemble", ensemble)
     fake_train(experiment, 1)
     closed.annotate(f"export -cycle 0 -o {tmp_path / 'new'} -device cpu --disable_progress_bar")
     fake_train(experiment, 0)

@@ -12,8 +12,8 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.intake.dicom import convert, one_series, read_series, series_in
-from nnactive_ext.space import Space
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.dicom import convert, one_series, read_series, series_in
 
 OBLIQUE = Rotation.from_euler("xyz", [10, 20, 30], degrees=True).as_matrix()
 VOXELS = np.random.default_rng(0).integers(-1000, 2000, (6, 7, 8))

@@ -14,9 +14,9 @@ import SimpleITK as sitk
 from test_intake_dicom import OBLIQUE, VOXELS, refused, write_series
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.intake.find import find_cases
 from nnactive_ext.intake.inspect import channel_difference, inspect
-from nnactive_ext.space import Space
 
 NAMES = {"background": 0, "organ": 1, "ignore": 2}
 STORED = VOXELS.astype(np.int16)

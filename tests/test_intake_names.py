@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from test_space import spaces
 
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.geometry.turning import orientation
+from nnactive_ext.images.names import case_name
 from nnactive_ext.intake.inspect import reoriented
-from nnactive_ext.intake.names import case_name
-from nnactive_ext.intake.turning import orientation
-from nnactive_ext.space import Space
 
 CODES = [a + b + c for a in "LR" for b in "AP" for c in "IS"] + ["SPL", "AIR", "PSR"]
 

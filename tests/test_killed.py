@@ -17,9 +17,9 @@ from fake_members import copy_of, fake_tools
 from folders import set_folders
 
 from nnactive_ext.cli import phantom, plan
-from nnactive_ext.cycles import run_cycles
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
+from nnactive_ext.loop.cycles import run_cycles
 
 NUMBER = 902
 MOMENTS = 3
@@ -29,7 +29,7 @@ _PROCESSES = multiprocessing.get_context("forkserver") if os.name != "nt" else m
 _PROCESSES.set_forkserver_preload(
     [
         "fake_members",
-        "nnactive_ext.cycles",
+        "nnactive_ext.loop.cycles",
         "nnunetv2.imageio.reader_writer_registry",
         "nnunetv2.preprocessing.cropping.cropping",
         "nnunetv2.training.dataloading.nnunet_dataset",

@@ -14,10 +14,10 @@ import slicerio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nnactive_ext.annotation.label_files import read_label_file
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch
-from nnactive_ext.space import Space, align
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.images.label_files import read_label_file
 
 NAMES = {"background": 0, "liver": 1, "liver tumour": 2, "vena_cava": 3, "ignore": 4}
 SPACE = Space((6, 7, 8), (0.7, 0.8, 2.5), (-12.5, 40.0, 3.25), (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0))

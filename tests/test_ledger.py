@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnactive_ext.annotation.ledger import LEDGER, Ledger, sha256
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.space import Space
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.labelling.ledger import LEDGER, Ledger, sha256
 
 TURNED = (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.loops import by_case, entry, last_loop, loop_file, read_loop, read_loops, write_loop
-from nnactive_ext.patch import Patch
+from nnactive_ext.experiment.loops import by_case, entry, last_loop, loop_file, read_loop, read_loops, write_loop
+from nnactive_ext.geometry.patch import Patch
 
 FIRST = [Patch("b", (1, 2, 3), (4, 5, 6)), Patch("a.x", (0, 0, 0), (4, 5, 6))]
 SECOND = [Patch("b", (9, 2, 3), (4, 5, 6))]

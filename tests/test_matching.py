@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from nnactive_ext.annotation.matching import candidates, match
-from nnactive_ext.annotation.tasks import Task
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch
+from nnactive_ext.exchange.matching import candidates, match
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.labelling.tasks import Task
 
 CASES = ["liver_1", "liver_12", "liver_1_left", "T1.5_Müller", "a", "a_b"]
 TASKS = [

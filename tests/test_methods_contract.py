@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch, triple
+from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.aggregation import above_threshold
 from nnactive_ext.query_methods.base import DrawnMethod, RankedMethod, Request

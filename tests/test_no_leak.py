@@ -14,12 +14,12 @@ from fake_members import FakeEnsemble, fake_train
 from folders import set_folders
 
 from nnactive_ext.cli import phantom, plan
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import by_case, read_loop
 from nnactive_ext.files import read_json
-from nnactive_ext.loops import by_case, read_loop
-from nnactive_ext.pool import pool_cases, request_for
-from nnactive_ext.query import query_cycle
 from nnactive_ext.query_methods import methods
+from nnactive_ext.querying.pool import pool_cases, request_for
+from nnactive_ext.querying.query import query_cycle
 
 PLAN = "-patch_size 8 16 16 -query_size 6 -cycles 3 -folds 2 --preset cpu --disable_progress_bar"
 

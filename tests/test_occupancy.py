@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnactive_ext.engine import select
-from nnactive_ext.patch import Patch, triple
+from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.query_methods.base import PoolCase
 from nnactive_ext.query_methods.occupancy import Occupancy, covered
 

@@ -14,7 +14,6 @@ from fakes import CLASSES, run, shown_methods, world
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
-from nnactive_ext.query import query_cycle
 from nnactive_ext.query_methods import external, methods
 from nnactive_ext.query_methods.aggregation import Largest
 from nnactive_ext.query_methods.base import Request
@@ -23,6 +22,7 @@ from nnactive_ext.query_methods.listing import described, listing
 from nnactive_ext.query_methods.perturbation import Schedule
 from nnactive_ext.query_methods.scores import bald
 from nnactive_ext.query_methods.uncertainty import Uncertainty
+from nnactive_ext.querying.query import query_cycle
 
 OWN = """
 from dataclasses import dataclass

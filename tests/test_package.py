@@ -83,7 +83,7 @@ def test_nnunet_finds_the_trainers_of_the_wheel(unpacked):
     printed = run(
         unpacked,
         "import os\n"
-        "from nnactive_ext.environment import trainers_folder\n"
+        "from nnactive_ext.nnunet.environment import trainers_folder\n"
         "os.environ['nnUNet_extTrainer'] = str(trainers_folder())\n"
         "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name\n"
         "import nnactive_ext.trainers\n"

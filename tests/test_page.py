@@ -15,11 +15,11 @@ import pytest
 from html_page import Page
 from PIL import Image
 
-from nnactive_ext.annotation.page import card, write_page
-from nnactive_ext.annotation.reasons import percent, reason
-from nnactive_ext.annotation.tasks import Task, View
-from nnactive_ext.patch import Patch
-from nnactive_ext.space import Space
+from nnactive_ext.exchange.page import card, write_page
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.labelling.reasons import percent, reason
+from nnactive_ext.labelling.tasks import Task, View
 
 NAMES = {"background": 0, "liver": 1, "tumour": 2, "ignore": 3}
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

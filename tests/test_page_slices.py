@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from nnactive_ext.annotation.planes import PLANES
-from nnactive_ext.annotation.slices import GREYS, GUTTER, grey_window, three_slices
-from nnactive_ext.annotation.upright import Upright
-from nnactive_ext.patch import Patch
-from nnactive_ext.space import Space
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.geometry.upright import Upright
+from nnactive_ext.pages.planes import PLANES
+from nnactive_ext.pages.slices import GREYS, GUTTER, grey_window, three_slices
 
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 TURNS = [

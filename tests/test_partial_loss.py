@@ -9,7 +9,7 @@ from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_lo
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 
-from nnactive_ext.partial_loss import without_smoothing
+from nnactive_ext.nnunet.partial_loss import without_smoothing
 
 IGNORE = 3
 SHAPE = (2, 3, 4, 5, 6)  # batch, classes or regions, z, y, x

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnactive_ext.patch import Patch, centred, clipped_size, triple
+from nnactive_ext.geometry.patch import Patch, centred, clipped_size, triple
 
 SHAPE = (9, 8, 7)
 starts = st.tuples(*(st.integers(0, n - 1) for n in SHAPE))

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from nnactive_ext.annotation.points import Point, boxes_around, read_points
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch
-from nnactive_ext.space import Space
+from nnactive_ext.exchange.points import Point, boxes_around, read_points
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.geometry.space import Space
 
 CASES = ("liver_1", "liver_10", "liver_2")
 NAMES = ("background", "liver", "Portal Vein", "tumour")

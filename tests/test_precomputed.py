@@ -8,9 +8,9 @@ import pytest
 from fakes import CLASSES, patches_of, world
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.files import write_json
-from nnactive_ext.loops import loop_file
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import Request
 from nnactive_ext.query_methods.precomputed import Precomputed

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import entr
 
-from nnactive_ext.annotation.prediction import predict_box, predict_with_uncertainty
-from nnactive_ext.grid import Grid
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.grid import Grid
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.members.prediction import predict_box, predict_with_uncertainty
 
 CHANNELS, CLASSES = 2, 4
 

@@ -10,10 +10,10 @@ import blosc2
 import numpy as np
 import pytest
 
-from nnactive_ext.annotate import write_labels
-from nnactive_ext.loops import by_case, entry, loop_file, write_loop
-from nnactive_ext.patch import Patch
-from nnactive_ext.preprocessing import preprocess, refresh, stored_shape
+from nnactive_ext.experiment.loops import by_case, entry, loop_file, write_loop
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.labelling.relabel import write_labels
+from nnactive_ext.nnunet.preprocessing import preprocess, refresh, stored_shape
 
 IGNORE = 3
 MORE = [

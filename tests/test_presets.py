@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnactive_ext.presets import shrink_for_cpu
+from nnactive_ext.nnunet.presets import shrink_for_cpu
 
 
 def plans(patch, strides, name="3d_fullres"):

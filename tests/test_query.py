@@ -12,9 +12,9 @@ import pytest
 from fake_members import FakeEnsemble, fake_train
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.preprocessing import Preprocessed
-from nnactive_ext.query import query_cycle
-from nnactive_ext.timing import read_times
+from nnactive_ext.experiment.timing import read_times
+from nnactive_ext.nnunet.preprocessing import Preprocessed
+from nnactive_ext.querying.query import query_cycle
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from fake_members import FakeEnsemble, fake_train
 
 from benchmarks import accumulators, query_split
-from nnactive_ext import ensemble
+from nnactive_ext.members import ensemble
 
 
 def test_accumulators(monkeypatch, tmp_path, capsys):

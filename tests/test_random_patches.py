@@ -9,7 +9,7 @@ from scipy.ndimage import binary_erosion
 from scipy.stats import chisquare
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.query_methods.base import PoolCase, Request
 from nnactive_ext.query_methods.methods import get
 from nnactive_ext.query_methods.random_patches import border_of, draw_true

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from nnactive_ext.experiment.plan import ALL_LABELS, START
 from nnactive_ext.metrics.overlap import aggregate
-from nnactive_ext.plan import ALL_LABELS, START
 from nnactive_ext.report.advice import ClassChange, advice
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change, paired, slope

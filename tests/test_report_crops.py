@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_experiment import Opened
 
-from nnactive_ext.annotation.prediction import predict_box
-from nnactive_ext.annotation.tasks import Task
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.marks import MEMBER
+from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.loops import loop_file
-from nnactive_ext.members import MEMBER
-from nnactive_ext.patch import Patch, triple
-from nnactive_ext.plan import ALL_LABELS
+from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.members.prediction import predict_box
 from nnactive_ext.report import crops as module
 from nnactive_ext.report.choosers import Choosers
 from nnactive_ext.report.crops import _margin, gallery_crops

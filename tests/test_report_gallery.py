@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from report_crops import COLOURS, IGNORE, made
 
-from nnactive_ext.annotation.planes import planes_of
-from nnactive_ext.annotation.slices import GUTTER
+from nnactive_ext.pages.planes import planes_of
+from nnactive_ext.pages.slices import GUTTER
 from nnactive_ext.report import gallery
 from nnactive_ext.report.gallery import TITLE, dimensions, picture, rows
 

@@ -26,13 +26,13 @@ from PIL import Image
 
 from nnactive_ext.cli import plan as plan_command_line
 from nnactive_ext.cli import report
-from nnactive_ext.cycles import run_cycles
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.loops import loop_file
-from nnactive_ext.plan import ALL_LABELS
-from nnactive_ext.report.charts import Dots, Series, lines, on_white, square
+from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.pages.charts import Dots, Series, lines, on_white, square
 from nnactive_ext.report.gallery import MEDIA_TYPE
 from nnactive_ext.report.page import LARGEST, efforts, write_report
 from nnactive_ext.report.page_commands import commands, plan_command
@@ -319,7 +319,7 @@ def test_marks_stay_inside_the_chart(values, step):
 
 @given(st.tuples(*[st.integers(0, 255)] * 3))
 def test_colours_on_white_can_be_seen(colour):
-    from nnactive_ext.report.charts import _luminance
+    from nnactive_ext.pages.charts import _luminance
 
     assert 1.05 / (_luminance(on_white(colour)) + 0.05) >= 3
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_crops import _space
 
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file, read_loop
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.loops import loop_file, read_loop
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.report.disagreement import disagreement
 from nnactive_ext.report.overlaps import covered, overlaps
 from nnactive_ext.report.places import AXES, BINS, place_in, places

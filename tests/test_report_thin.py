@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_crops import SHAPE, made
 
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.report.thin import thinned
 
 ARRAYS = ("image", "annotation", "prediction", "uncertainty")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_crops import IGNORE, SHAPE, made
 
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.report import volumes as module
 from nnactive_ext.report.volumes import volumes
 

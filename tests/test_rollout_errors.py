@@ -20,11 +20,11 @@ import scripted_expert as expert
 import SimpleITK as sitk
 from rollout_states import State, contents
 
-from nnactive_ext.annotation.ledger import LEDGER, Ledger
 from nnactive_ext.cli import annotate, status
-from nnactive_ext.experiment import Experiment, locked
+from nnactive_ext.experiment.experiment import Experiment, locked
+from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.loops import loop_file
+from nnactive_ext.labelling.ledger import LEDGER, Ledger
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,8 @@ def closed_template(template, tmp_path_factory, planned_template) -> State:
             shutil.copy(plans, experiment.preprocessed.folder / plans.name)
             return "nnUNetPlans"
 
-        patch.setattr("nnactive_ext.prepare.nnunet_plans", quick_plans)
-        patch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
+        patch.setattr("nnactive_ext.labelling.prepare.nnunet_plans", quick_plans)
+        patch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e5)
         for task in made.seen[:-1]:
             call("import", expert.in_place(task), "-who", "anna", "--accept_unchanged")
         call("close", "-share", "0.8")

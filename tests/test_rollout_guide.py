@@ -16,9 +16,9 @@ import SimpleITK as sitk
 from fake_members import fake_tools
 
 from nnactive_ext.cli import phantom
-from nnactive_ext.cycles import run_cycles
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
+from nnactive_ext.loop.cycles import run_cycles
 
 PAGE = Path(__file__).parent.parent / "docs" / "rollout.md"
 CLASSES = {1: "liver", 2: "vessel", 3: "tumour"}
@@ -35,7 +35,7 @@ def lines() -> list[str]:
 def hospital(nnunet_folders, tmp_path, monkeypatch) -> Path:
     """A folder with ``cts``, ``new_cts`` and ``points.csv``; the label maps (as organ, vessel, lesion) lie in ``anatomy``."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e6)
+    monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e6)
     phantom.main("-d 900 -n 8".split())
     raw = next(nnunet_folders.raw.glob("Dataset900_*"))
     for name in ("cts", "new_cts", "anatomy"):

@@ -11,7 +11,7 @@ import scripted_expert as expert
 from rollouts import NUMBER, Rollout, assert_simulated
 
 from nnactive_ext.cli import run
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
 
 pytestmark = pytest.mark.realdata
 PLAN = (
@@ -23,7 +23,7 @@ PLAN = (
 @pytest.fixture
 def hospital(hippocampus: Path, tmp_path: Path, nnunet_folders, monkeypatch) -> Rollout:
     """16 real images in a plain folder; their label maps elsewhere."""
-    monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e6)
+    monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e6)
     images, anatomy = tmp_path / "mris", tmp_path / "anatomy"
     images.mkdir()
     anatomy.mkdir()
@@ -111,7 +111,7 @@ def test_two_cycles_with_real_training(hospital, tmp_path, capsys):
     # The classes were learnt: the members' prediction of a whole image overlaps with what is there.
     import SimpleITK as sitk
 
-    from nnactive_ext.ensemble import NnUNetEnsemble
+    from nnactive_ext.members.ensemble import NnUNetEnsemble
     from nnactive_ext.metrics.overlap import dice_per_case
 
     case = next(iter(experiment.dataset.cases.values()))

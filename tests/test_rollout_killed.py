@@ -31,13 +31,13 @@ _PROCESSES = multiprocessing.get_context("forkserver") if os.name != "nt" else m
 _PROCESSES.set_forkserver_preload(
     [
         "fake_members",
-        "nnactive_ext.cycles",
-        "nnactive_ext.annotation.closing",
-        "nnactive_ext.annotation.export",
-        "nnactive_ext.annotation.marking",
-        "nnactive_ext.annotation.receive",
+        "nnactive_ext.loop.cycles",
+        "nnactive_ext.labelling.closing",
+        "nnactive_ext.exchange.export",
+        "nnactive_ext.exchange.marking",
+        "nnactive_ext.exchange.receive",
         "nnactive_ext.cli.annotate",
-        "nnactive_ext.status",
+        "nnactive_ext.loop.status",
         "nnunetv2.imageio.reader_writer_registry",
         "nnunetv2.preprocessing.cropping.cropping",
         "nnunetv2.training.dataloading.nnunet_dataset",
@@ -51,9 +51,9 @@ def _command(folders: dict[str, str], plans: str, words: list[str], die_at: int 
     """``nnactive_annotate``; dies by SIGKILL right before the ``die_at``-th file or line of the ledger would be in place,
     or when half of that line is written. ``count``: how many moments there are."""
     os.environ.update(folders)
-    from nnactive_ext import fingerprint, prepare
-    from nnactive_ext.annotation import ledger
     from nnactive_ext.cli import annotate
+    from nnactive_ext.labelling import ledger, prepare
+    from nnactive_ext.nnunet import fingerprint
 
     replace, add, done = os.replace, ledger.Ledger.add, 0
 
@@ -153,8 +153,8 @@ def result(folders: SimpleNamespace) -> dict[str, object]:
         elif file.suffix == ".pkl":
             locations = pickle.loads(file.read_bytes())["class_locations"]
             found[file.name] = {key: np.asarray(value).tobytes() for key, value in locations.items()}
-    from nnactive_ext.annotation.answers import Book
-    from nnactive_ext.annotation.ledger import Ledger
+    from nnactive_ext.labelling.answers import Book
+    from nnactive_ext.labelling.ledger import Ledger
 
     book = Book.of(Ledger(raw / "annotation"))
     found["book"] = {task: [(a.who, a.place, a.unsure) for a in answers] for task, answers in book.answers.items()}

@@ -17,14 +17,14 @@ import torch
 from rollouts import Rollout
 from scipy.spatial.transform import Rotation
 
-from nnactive_ext.annotation.export import export
-from nnactive_ext.annotation.places import place_of
-from nnactive_ext.annotation.queue import tasks_of
 from nnactive_ext.cli import query
-from nnactive_ext.experiment import Experiment
-from nnactive_ext.intake.names import case_name
-from nnactive_ext.loops import by_case
-from nnactive_ext.patch import Patch, triple
+from nnactive_ext.exchange.export import export
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.images.names import case_name
+from nnactive_ext.images.places import place_of
+from nnactive_ext.labelling.queue import tasks_of
 
 PATCH_MM = (8.0, 6.0, 5.0)
 """Along z, y, x of the patient."""
@@ -106,7 +106,7 @@ def stored(array: np.ndarray, spacing, angles, code: str, origin) -> sitk.Image:
 @pytest.fixture
 def mixed(nnunet_folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rollout:
     """Every voxel of a body has a label of its own chance, so that no turn, flip or shift looks like another."""
-    monkeypatch.setattr("nnactive_ext.fingerprint._SAMPLES", 1e5)
+    monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e5)
     images, anatomy = tmp_path / "my images", tmp_path / "anatomy"
     images.mkdir()
     anatomy.mkdir()

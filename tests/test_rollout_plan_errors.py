@@ -17,7 +17,7 @@ from rollout_states import contents
 from rollouts import from_dataset
 
 from nnactive_ext.cli import plan, status
-from nnactive_ext.experiment import INCOMPLETE, Experiment
+from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
 
 OPTIONS = (
     "--labels organ lesion -channels T1 T2 -patch_size 5 5 3 -starting_budget 6 -query_size 4 -cycles 3 -folds 2 "

@@ -16,7 +16,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from scipy.stats import chisquare
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.sampling import RegionDataLoader, draw_position, draw_voxel, place
+from nnactive_ext.nnunet.sampling import RegionDataLoader, draw_position, draw_voxel, place
 
 IGNORE = 3
 LABELS = LabelManager({"background": 0, "a": 1, "b": 2, "ignore": IGNORE}, None)

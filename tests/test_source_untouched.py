@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from nnactive_ext.cli import plan, query
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
 
 
 def checksums(folder) -> dict[str, tuple[str, int]]:

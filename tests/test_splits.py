@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.splits import make_splits
+from nnactive_ext.nnunet.splits import make_splits
 
 
 def rng(seed=0):

@@ -5,7 +5,7 @@ import pytest
 from fakes import World, blobs, disjoint, patches_of, statistics
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.query_methods.base import Request
 from nnactive_ext.query_methods.starting_budget import starting_budget
 

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnactive_ext import statistics
 from nnactive_ext.cli.options import add_accumulators
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.statistics import ACCUMULATORS, RunningStatistics
+from nnactive_ext.members import statistics
+from nnactive_ext.members.statistics import ACCUMULATORS, RunningStatistics
 
 SHAPE = (5, 6, 7)
 
@@ -260,7 +260,7 @@ def test_no_member_is_an_error():
 
 MEMORY = """
 import resource, sys, torch
-from nnactive_ext.statistics import RunningStatistics
+from nnactive_ext.members.statistics import RunningStatistics
 logits = torch.zeros((16, 64, 160, 160), dtype=torch.half)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 RunningStatistics().add(logits[:, :1])  # loads what torch needs

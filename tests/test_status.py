@@ -16,8 +16,8 @@ from open_tasks import IGNORE, POINTS, OpenTasks
 from rollouts import OPTIONS
 
 from nnactive_ext.cli import annotate, change, status
-from nnactive_ext.cycles import run_cycles
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.loop.cycles import run_cycles
 
 NEXT = re.compile(r"(nnactive_\w+) (-d \d.*?|\w+ -d \d.*?)(?=$|, then|\n)")
 

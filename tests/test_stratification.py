@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import PoolCase, Ranking, Request, ScoredPatch
 from nnactive_ext.query_methods.selection import merge

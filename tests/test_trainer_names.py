@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from nnactive_ext.environment import trainers_folder
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
+from nnactive_ext.nnunet.environment import trainers_folder
 from nnactive_ext.trainers import nnActiveTrainer as module
 
 NAMES = ["nnActiveTrainer_7epochs", "nnActiveTrainer_7epochs_NoMirroring"]

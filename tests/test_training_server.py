@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from nnactive_ext import training
-from nnactive_ext.environment import trainers_folder
-from nnactive_ext.training_server import TrainingServer, _train
+from nnactive_ext.members import training
+from nnactive_ext.members.training_server import TrainingServer, _train
+from nnactive_ext.nnunet.environment import trainers_folder
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")
 
@@ -67,7 +67,7 @@ def test_forks_share_no_random_state(monkeypatch, tmp_path):
         values = torch.initial_seed(), torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002
         os.write(1, " ".join(map(str, values)).encode())
 
-    monkeypatch.setattr("nnactive_ext.training_process.main", drawn)
+    monkeypatch.setattr("nnactive_ext.members.training_process.main", drawn)
     lines = []
     for name in "ab":
         log = tmp_path / name

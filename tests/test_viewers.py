@@ -13,11 +13,11 @@ import pytest
 import SimpleITK as sitk
 from viewer_tasks import NAMES, TURNS, make_view, space_of
 
-from nnactive_ext.annotation.viewers import facts, itksnap, mitk
-from nnactive_ext.annotation.viewers.all import write_list, write_task
-from nnactive_ext.annotation.viewers.colours import colours
+from nnactive_ext.exchange.viewers import facts, itksnap, mitk
+from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.files import read_json
-from nnactive_ext.space import Space
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.pages.colours import colours
 
 PER_TASK = {"task.json", "box.mrk.json", "open_in_slicer.py", "task.itksnap", "mitk_start.nrrd"}
 PER_LIST = {"labels.txt", "labels.ctbl", "labels.json", "cycle_01_mitk.json", "README.txt"}

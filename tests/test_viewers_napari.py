@@ -12,9 +12,9 @@ import SimpleITK as sitk
 from viewer_tasks import NAMES, TURNS, make_view, space_of
 
 import nnactive_ext
-from nnactive_ext.annotation.viewers import facts
-from nnactive_ext.annotation.viewers.napari import get_reader, read_task, write_task_labels
-from nnactive_ext.space import Space
+from nnactive_ext.exchange.viewers import facts
+from nnactive_ext.exchange.viewers.napari import get_reader, read_task, write_task_labels
+from nnactive_ext.geometry.space import Space
 
 MANIFEST = Path(nnactive_ext.__file__).parent / "napari.yaml"
 

@@ -17,9 +17,9 @@ import slicerio
 from hypothesis import given
 from viewer_tasks import NAMES, TURNS, boxes_in_space, make_view, space_of
 
-from nnactive_ext.annotation.viewers import facts, slicer
-from nnactive_ext.annotation.viewers.colours import colours
-from nnactive_ext.space import Space
+from nnactive_ext.exchange.viewers import facts, slicer
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.pages.colours import colours
 
 SCHEMA = Path(__file__).parent.parent.parent / "shared" / "spec" / "slicer-markups-schema-v1.0.3.json"
 

@@ -9,9 +9,9 @@ import SimpleITK as sitk
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from nnactive_ext.annotation.tasks import Task, View
-from nnactive_ext.patch import Patch
-from nnactive_ext.space import Space
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.labelling.tasks import Task, View
 
 NAMES = {"background": 0, "left kidney": 1, 'cyst "<&>"': 2, "Gefäß": 3, "ignore": 4}
 TURNS = {

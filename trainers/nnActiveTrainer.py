@@ -19,10 +19,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnactive_ext import members
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.partial_loss import without_smoothing
-from nnactive_ext.sampling import RegionDataLoader
+from nnactive_ext.experiment import marks as members
+from nnactive_ext.nnunet.partial_loss import without_smoothing
+from nnactive_ext.nnunet.sampling import RegionDataLoader
 
 CUDA = torch.device("cuda")
 _MOMENTUM = 0.99

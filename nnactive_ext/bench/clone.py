@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nnactive_ext.create import check_number, new_folders
-from nnactive_ext.dataset import nnunet_folder
-from nnactive_ext.ensemble import fold_folder, trained_folds
-from nnactive_ext.evaluation import result_file
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, STATE
+from nnactive_ext.experiment.record import write_record
+from nnactive_ext.experiment.timing import FILE as TIMES
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.members import CHECKPOINTS, MEMBER, STATE
-from nnactive_ext.record import write_record
-from nnactive_ext.timing import FILE as TIMES
+from nnactive_ext.members.ensemble import fold_folder, trained_folds
+from nnactive_ext.members.evaluation import result_file
+from nnactive_ext.nnunet.dataset import nnunet_folder
+from nnactive_ext.planning.create import check_number, new_folders
 
 
 def clone(start: Experiment, number: int, changes: Mapping[str, Any]) -> Experiment:

@@ -9,10 +9,10 @@ from pathlib import Path
 from nnactive_ext.bench.definition import Benchmark
 from nnactive_ext.bench.outcomes import exists
 from nnactive_ext.bench.runs import Run, starts_of
-from nnactive_ext.evaluation import result_file
-from nnactive_ext.experiment import Experiment
-from nnactive_ext.text_report import table
-from nnactive_ext.timing import read_times
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.timing import read_times
+from nnactive_ext.loop.tables import table
+from nnactive_ext.members.evaluation import result_file
 
 
 @dataclass(frozen=True)

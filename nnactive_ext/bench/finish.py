@@ -8,8 +8,8 @@ from pathlib import Path
 from nnactive_ext.bench.outcomes import REMEDY, Outcomes, is_complete
 from nnactive_ext.bench.runs import Run
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import Experiment
-from nnactive_ext.record import RECORD
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.record import RECORD
 
 
 def finish(

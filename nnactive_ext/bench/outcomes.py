@@ -8,10 +8,10 @@ from pathlib import Path
 
 from nnactive_ext.bench.runs import Run
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.evaluation import result_file
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.plan import PLAN_FILE
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.plan import PLAN_FILE
+from nnactive_ext.members.evaluation import result_file
 
 REMEDY = "Mend the causes and run the same command again; what is done is not repeated."
 

@@ -11,16 +11,16 @@ from typing import Any
 from nnactive_ext.bench.clone import clone
 from nnactive_ext.bench.outcomes import Outcomes, exists, is_complete
 from nnactive_ext.bench.runs import Run
-from nnactive_ext.checks import Measured, measure
-from nnactive_ext.create import check_number, create
-from nnactive_ext.cycles import Tools, run_cycles
-from nnactive_ext.dataset import find_dataset
 from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError, PoolExhausted
-from nnactive_ext.experiment import Experiment, locked
-from nnactive_ext.plan import START, Plan, method_words
-from nnactive_ext.planning import decide, trainer_of
+from nnactive_ext.experiment.experiment import Experiment, locked
+from nnactive_ext.experiment.plan import START, Plan, method_words
+from nnactive_ext.experiment.record import write_record
+from nnactive_ext.loop.cycles import Tools, run_cycles
+from nnactive_ext.nnunet.dataset import find_dataset
+from nnactive_ext.planning.create import check_number, create
+from nnactive_ext.planning.measure import Measured, measure
+from nnactive_ext.planning.simulation import decide, trainer_of
 from nnactive_ext.query_methods import methods
-from nnactive_ext.record import write_record
 
 SHARED = ("query_size", "starting_budget", "cycles", "seed", "folds", "configuration", "planner", "preset")
 """What an experiment that is there already must have in common with the benchmark's file."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from nnactive_ext.bench.definition import BenchDataset, Benchmark, Regime
-from nnactive_ext.dataset import existing_names, find_dataset, nnunet_folder
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.plan import ALL_LABELS, START
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.plan import ALL_LABELS, START
-from nnactive_ext.planning import Wishes, check
+from nnactive_ext.nnunet.dataset import existing_names, find_dataset, nnunet_folder
+from nnactive_ext.planning.simulation import Wishes, check
 from nnactive_ext.query_methods.options import method_and_options
 
 NUMBERS = "numbers.json"

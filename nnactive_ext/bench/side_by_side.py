@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nnactive_ext.bench.outcomes import REMEDY
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.training_process import end_with
+from nnactive_ext.members.training_process import end_with
 
 Command = Callable[[int], Sequence[str]]
 """Number of a process -> the arguments of its ``nnactive_bench``."""

@@ -11,7 +11,7 @@ from nnactive_ext.cli.options import add_device, add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
 
 if TYPE_CHECKING:
-    from nnactive_ext.experiment import Experiment
+    from nnactive_ext.experiment.experiment import Experiment
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,11 +63,11 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from nnactive_ext.annotation.closing import apply_corrections
-    from nnactive_ext.annotation.corrections import noted
-    from nnactive_ext.environment import require_nnunet_folders
-    from nnactive_ext.experiment import Experiment
-    from nnactive_ext.status import next_step
+    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.labelling.closing import apply_corrections
+    from nnactive_ext.labelling.corrections import noted
+    from nnactive_ext.loop.status import next_step
+    from nnactive_ext.nnunet.environment import require_nnunet_folders
 
     require_nnunet_folders()
     experiment = Experiment.find(options.d)
@@ -84,8 +84,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _export(experiment: Experiment, options: argparse.Namespace) -> None:
-    from nnactive_ext.annotation.export import export, tasks_folder
-    from nnactive_ext.environment import prepare_device
+    from nnactive_ext.exchange.export import export, tasks_folder
+    from nnactive_ext.nnunet.environment import prepare_device
 
     cycle = experiment.last_loop if options.cycle is None else options.cycle
     if not 0 <= cycle <= experiment.last_loop:
@@ -97,7 +97,7 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     folder = (options.o or tasks_folder(experiment, cycle)).absolute()
 
     def open_ensemble():
-        from nnactive_ext.ensemble import NnUNetEnsemble, trained_folds
+        from nnactive_ext.members.ensemble import NnUNetEnsemble, trained_folds
 
         prepare_device(options.device)
         folds = options.f or trained_folds(experiment) or experiment.folds()  # without any it says how to train them
@@ -112,9 +112,9 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _import(experiment: Experiment, options: argparse.Namespace) -> None:
-    from nnactive_ext.annotation.closing import apply_corrections
-    from nnactive_ext.annotation.queue import find_task
-    from nnactive_ext.annotation.receive import receive
+    from nnactive_ext.exchange.receive import receive
+    from nnactive_ext.labelling.closing import apply_corrections
+    from nnactive_ext.labelling.queue import find_task
 
     only = find_task(experiment, options.task) if options.task else None
     if only and len(options.paths) > 1:
@@ -146,7 +146,7 @@ def _correct(experiment: Experiment, cases: list[str], options: argparse.Namespa
 
 
 def _points(experiment: Experiment, options: argparse.Namespace) -> None:
-    from nnactive_ext.annotation.marking import add_points, marked
+    from nnactive_ext.exchange.marking import add_points, marked
 
     made = add_points(experiment, options.paths, _who(experiment, options))
     print(f"{len(made.added)} boxes added; {len(made.covered)} points lie in boxes that were chosen before.")
@@ -156,11 +156,11 @@ def _points(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
-    from nnactive_ext.annotation.answers import Book
-    from nnactive_ext.annotation.closing import apply_corrections, check_withdrawal
-    from nnactive_ext.annotation.corrections import note
-    from nnactive_ext.annotation.ledger import Ledger
-    from nnactive_ext.annotation.queue import find_task
+    from nnactive_ext.labelling.answers import Book
+    from nnactive_ext.labelling.closing import apply_corrections, check_withdrawal
+    from nnactive_ext.labelling.corrections import note
+    from nnactive_ext.labelling.ledger import Ledger
+    from nnactive_ext.labelling.queue import find_task
 
     task, ledger = find_task(experiment, options.task), Ledger(experiment.annotation)
     answers = Book.of(ledger).answers.get(task.id, [])
@@ -179,11 +179,11 @@ def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _rule(experiment: Experiment, options: argparse.Namespace) -> None:
-    from nnactive_ext.annotation.answers import RULES, Book
-    from nnactive_ext.annotation.closing import apply_corrections
-    from nnactive_ext.annotation.corrections import note
-    from nnactive_ext.annotation.ledger import Ledger
-    from nnactive_ext.annotation.queue import all_tasks, find_task
+    from nnactive_ext.labelling.answers import RULES, Book
+    from nnactive_ext.labelling.closing import apply_corrections
+    from nnactive_ext.labelling.corrections import note
+    from nnactive_ext.labelling.ledger import Ledger
+    from nnactive_ext.labelling.queue import all_tasks, find_task
 
     ledger = Ledger(experiment.annotation)
     book = Book.of(ledger)
@@ -202,7 +202,7 @@ def _rule(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _close(experiment: Experiment, options: argparse.Namespace) -> None:
-    from nnactive_ext.annotation.closing import close_cycle
+    from nnactive_ext.labelling.closing import close_cycle
 
     cycle = experiment.last_loop
     if cycle <= experiment.state["cycle"]:
@@ -215,7 +215,7 @@ def _close(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _who(experiment: Experiment, options: argparse.Namespace) -> str:
-    from nnactive_ext.annotation.people import check_annotator
+    from nnactive_ext.labelling.people import check_annotator
 
     name = options.who if options.who is not None else experiment.plan.expert or current_user()
     check_annotator(name)

@@ -39,7 +39,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from nnactive_ext.environment import check_torchvision, prepare_device, require_nnunet_folders
+    from nnactive_ext.nnunet.environment import check_torchvision, prepare_device, require_nnunet_folders
 
     require_nnunet_folders()
     if options.np < 1:
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> None:
     from nnactive_ext.bench.runs import benchmark_folder, check_runs, part, runs_of
     from nnactive_ext.bench.side_by_side import run_side_by_side
     from nnactive_ext.compare.writing import check_output
-    from nnactive_ext.cycles import Tools
+    from nnactive_ext.loop.cycles import Tools
 
     benchmark = read_benchmark(options.file)
     folder = benchmark_folder(benchmark.name)

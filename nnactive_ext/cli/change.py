@@ -38,10 +38,10 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from nnactive_ext.changes import add_cases, change_settings, drop_cases
-    from nnactive_ext.environment import require_nnunet_folders
-    from nnactive_ext.experiment import Experiment
-    from nnactive_ext.status import next_step
+    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.loop.status import next_step
+    from nnactive_ext.nnunet.environment import require_nnunet_folders
+    from nnactive_ext.planning.changes import add_cases, change_settings, drop_cases
 
     require_nnunet_folders()
     wishes = {name: getattr(options, name) for name in ("cycles", "seed", "expert", "share")}

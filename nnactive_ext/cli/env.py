@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 
-from nnactive_ext.environment import TRAINERS, trainer_search_path
+from nnactive_ext.nnunet.environment import TRAINERS, trainer_search_path
 
 
 def _fish(text: str) -> str:

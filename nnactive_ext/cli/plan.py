@@ -11,7 +11,7 @@ from nnactive_ext.cli.options import DEFAULT_METHOD, add_method, add_quiet
 from nnactive_ext.errors import NnActiveError
 
 if TYPE_CHECKING:
-    from nnactive_ext.planning import Wishes
+    from nnactive_ext.planning.simulation import Wishes
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,9 +87,9 @@ def main(args: list[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
-    from nnactive_ext.create import check_number
-    from nnactive_ext.environment import require_nnunet_folders
-    from nnactive_ext.experiment import locked
+    from nnactive_ext.experiment.experiment import locked
+    from nnactive_ext.nnunet.environment import require_nnunet_folders
+    from nnactive_ext.planning.create import check_number
 
     require_nnunet_folders()
     with locked(options.o):
@@ -101,12 +101,12 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _simulation(options: argparse.Namespace) -> None:
-    from nnactive_ext.checks import measure
-    from nnactive_ext.create import create
-    from nnactive_ext.dataset import find_dataset
-    from nnactive_ext.loops import read_loop
-    from nnactive_ext.planning import decide
-    from nnactive_ext.text_report import plan_table
+    from nnactive_ext.experiment.loops import read_loop
+    from nnactive_ext.loop.tables import plan_table
+    from nnactive_ext.nnunet.dataset import find_dataset
+    from nnactive_ext.planning.create import create
+    from nnactive_ext.planning.measure import measure
+    from nnactive_ext.planning.simulation import decide
 
     if options.labels or options.label_maps or options.pattern or options.channels:
         raise NnActiveError("--labels, -channels, -pattern and -label_maps are for a folder of images: give it with -i.")
@@ -124,13 +124,13 @@ def _simulation(options: argparse.Namespace) -> None:
 
 
 def _rollout(options: argparse.Namespace) -> None:
-    from nnactive_ext.create_rollout import create_rollout
     from nnactive_ext.intake.find import find_cases
     from nnactive_ext.intake.inspect import inspect
+    from nnactive_ext.loop.status import next_step
+    from nnactive_ext.loop.tables import plan_table
     from nnactive_ext.parallel import default_processes
-    from nnactive_ext.rollout import RolloutWishes, check_wishes, decide_rollout, label_names
-    from nnactive_ext.status import next_step
-    from nnactive_ext.text_report import plan_table
+    from nnactive_ext.planning.create_rollout import create_rollout
+    from nnactive_ext.planning.rollout import RolloutWishes, check_wishes, decide_rollout, label_names
 
     if not options.labels:
         raise NnActiveError("--labels: name the structures to be labelled, e.g. --labels liver tumour")
@@ -162,7 +162,7 @@ def _rollout(options: argparse.Namespace) -> None:
 
 
 def _wishes(options: argparse.Namespace, starting_budget: int | None) -> Wishes:
-    from nnactive_ext.planning import Wishes
+    from nnactive_ext.planning.simulation import Wishes
     from nnactive_ext.query_methods.options import method_and_options
 
     method, method_options = method_and_options(options.method)

@@ -52,16 +52,16 @@ def _without_parts(words: Sequence[str]) -> list[str]:
 def _run(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from nnactive_ext.environment import prepare_device, require_nnunet_folders
+    from nnactive_ext.nnunet.environment import prepare_device, require_nnunet_folders
 
     require_nnunet_folders()
 
-    from nnactive_ext.cycles import finish_annotation, query_and_annotate
-    from nnactive_ext.ensemble import NnUNetEnsemble
     from nnactive_ext.errors import NnActiveError
-    from nnactive_ext.experiment import Experiment
-    from nnactive_ext.query import query_cycle
+    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.loop.cycles import finish_annotation, query_and_annotate
+    from nnactive_ext.members.ensemble import NnUNetEnsemble
     from nnactive_ext.query_methods.options import method_and_options
+    from nnactive_ext.querying.query import query_cycle
 
     if not 0 <= options.part_id < options.num_parts:
         raise NnActiveError(f"-part_id {options.part_id}: with -num_parts {options.num_parts} it must be from 0 to one less.")

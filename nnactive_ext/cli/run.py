@@ -28,16 +28,16 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from nnactive_ext.environment import check_torchvision, prepare_device, require_nnunet_folders
+    from nnactive_ext.nnunet.environment import check_torchvision, prepare_device, require_nnunet_folders
 
     require_nnunet_folders()
     prepare_device(options.device)  # before anything else imports torch
     check_torchvision()
 
-    from nnactive_ext.cycles import Tools, run_cycles
-    from nnactive_ext.evaluation import read_results
-    from nnactive_ext.experiment import Experiment
-    from nnactive_ext.text_report import final_report
+    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.loop.cycles import Tools, run_cycles
+    from nnactive_ext.loop.tables import final_report
+    from nnactive_ext.members.evaluation import read_results
 
     experiment = Experiment.find(options.d)
     tools = Tools.of_nnunet(options.device)

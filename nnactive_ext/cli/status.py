@@ -25,10 +25,10 @@ def main(args: list[str] | None = None) -> None:
 def _run(options: argparse.Namespace) -> None:
     import json
 
-    from nnactive_ext.environment import require_nnunet_folders
-    from nnactive_ext.experiment import Experiment
-    from nnactive_ext.status import status
-    from nnactive_ext.status_text import status_text
+    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.loop.status import status
+    from nnactive_ext.loop.status_text import status_text
+    from nnactive_ext.nnunet.environment import require_nnunet_folders
 
     require_nnunet_folders()
     found = status(Experiment.find(options.d))

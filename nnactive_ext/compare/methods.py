@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nnactive_ext.plan import method_words
+from nnactive_ext.experiment.plan import method_words
 
 
 def method_key(plan: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from nnactive_ext.compare.trajectories import Trajectory
-from nnactive_ext.plan import ALL_LABELS, START
+from nnactive_ext.experiment.plan import ALL_LABELS, START
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nnactive_ext.dataset import dataset_folder_name, nnunet_folder
-from nnactive_ext.environment import FOLDERS
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import Experiment
-from nnactive_ext.plan import PLAN_FILE
-from nnactive_ext.record import RECORD, write_record
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.plan import PLAN_FILE
+from nnactive_ext.experiment.record import RECORD, write_record
+from nnactive_ext.nnunet.dataset import dataset_folder_name, nnunet_folder
+from nnactive_ext.nnunet.environment import FOLDERS
 
 
 def results_folders(words: Sequence[str], say: Callable[[str], None] = print) -> list[Path]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from nnactive_ext.compare.methods import method_key
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.plan import cycles_at_first
+from nnactive_ext.experiment.record import RECORD, read_record
 from nnactive_ext.files import read_json
-from nnactive_ext.plan import cycles_at_first
-from nnactive_ext.record import RECORD, read_record
 
 _CYCLE = re.compile(r"cycle_(\d{3,})\.json")
 _PLAN = ("pool", "test", "patch_size_mm", "query_size", "starting_budget", "cycles", "seed", "method")

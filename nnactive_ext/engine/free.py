@@ -8,7 +8,7 @@ import numpy as np
 
 from nnactive_ext.engine.means import box_means
 from nnactive_ext.engine.windows import Box, allowed_voxels, window_shape
-from nnactive_ext.patch import triple
+from nnactive_ext.geometry.patch import triple
 
 
 def free_starts(shape: Sequence[int], size: Sequence[int], boxes: Iterable[Box], overlap: float = 0.0) -> np.ndarray:

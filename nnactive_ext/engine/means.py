@@ -9,7 +9,7 @@ import numpy as np
 from nnactive_ext.engine.compiling import kernel
 from nnactive_ext.engine.threads import in_pieces
 from nnactive_ext.engine.windows import window_shape
-from nnactive_ext.patch import triple
+from nnactive_ext.geometry.patch import triple
 
 
 def box_means(score_map: np.ndarray, size: Sequence[int], weight: np.ndarray | None = None) -> np.ndarray:

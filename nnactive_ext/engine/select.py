@@ -12,7 +12,7 @@ from nnactive_ext.engine.race import race
 from nnactive_ext.engine.taking import take_box
 from nnactive_ext.engine.tiles import tile_maxima
 from nnactive_ext.engine.windows import Box, allowed_voxels, window_starts
-from nnactive_ext.patch import Triple, triple
+from nnactive_ext.geometry.patch import Triple, triple
 
 
 class Pick(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnactive_ext.patch import Triple, triple
+from nnactive_ext.geometry.patch import Triple, triple
 
 Box = tuple[Sequence[int], Sequence[int]]
 """Start and size of a box of voxels along (z, y, x)."""

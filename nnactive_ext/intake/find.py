@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.intake.dicom import one_series
+from nnactive_ext.images.dicom import one_series
+from nnactive_ext.images.names import case_name, check_name
 from nnactive_ext.intake.folder import ENDINGS, Item, items_in, unread_in
 from nnactive_ext.intake.found import FoundCase, Source
 from nnactive_ext.intake.label_maps import LabelFolder, looks_like_label_map
 from nnactive_ext.intake.layout import Placed, place
-from nnactive_ext.intake.names import case_name, check_name
 from nnactive_ext.intake.pattern import Pattern
 from nnactive_ext.intake.problems import listed, refuse
 

@@ -21,7 +21,7 @@ class Source:
 
 @dataclass(frozen=True)
 class FoundCase:
-    """``name`` can be used as file name and with nnU-Net (:func:`nnactive_ext.intake.names.case_name`); ``sources`` has one
+    """``name`` can be used as file name and with nnU-Net (:func:`nnactive_ext.images.names.case_name`); ``sources`` has one
     for each channel, in the order of the channels."""
 
     name: str

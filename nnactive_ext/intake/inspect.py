@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.turning import orientation, reoriented
+from nnactive_ext.images.nifti import numbers
 from nnactive_ext.intake.found import FoundCase
-from nnactive_ext.intake.nifti import numbers
 from nnactive_ext.intake.problems import refuse
 from nnactive_ext.intake.reading import read
-from nnactive_ext.intake.turning import orientation, reoriented
 from nnactive_ext.parallel import map_cases
-from nnactive_ext.space import Space, align
 
 __all__ = ["Inspected", "inspect", "reoriented"]
 
@@ -104,7 +104,7 @@ def channel_difference(one: Space, other: Space) -> str:
 
 
 def _label_problems(file: Path, image_file: Path, space: Space, names: Mapping[str, int]) -> list[str]:
-    from nnactive_ext.annotation.label_files import read_label_file
+    from nnactive_ext.images.label_files import read_label_file
 
     try:
         found = read_label_file(file, names)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.images.names import case_name
 from nnactive_ext.intake.folder import Item, items_in
-from nnactive_ext.intake.names import case_name
 from nnactive_ext.intake.pattern import Pattern
 
 _LOOKS_LIKE_ONE = re.compile(r"(?:.*[._-])?(?:seg|segmentation|mask|labels?|label-?map)", re.IGNORECASE)

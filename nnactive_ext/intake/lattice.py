@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nnactive_ext.annotation.label_files import LabelFile, read_label_file
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.patch import Patch, shared, triple
-from nnactive_ext.space import Space, align
+from nnactive_ext.geometry.patch import Patch, shared, triple
+from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.images.label_files import LabelFile, read_label_file
 
 
 def on_lattice(file: Path, names: Mapping[str, int], space: Space) -> np.ndarray:

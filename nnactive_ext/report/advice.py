@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from nnactive_ext.plan import ALL_LABELS, Plan
+from nnactive_ext.experiment.plan import ALL_LABELS, Plan
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change, Slope, added, change, slope
 from nnactive_ext.report.verdict import HELD_OUT, LIMIT, NOTHING, TEST, USED_UP, falls, rises, verdict

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnactive_ext.annotation.reasons import percent
-from nnactive_ext.plan import START, Plan
+from nnactive_ext.experiment.plan import START, Plan
+from nnactive_ext.labelling.reasons import percent
 from nnactive_ext.report.disagreement import Disagreement
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nnactive_ext.annotation.reasons import percent
-from nnactive_ext.plan import ALL_LABELS, Plan
+from nnactive_ext.experiment.plan import ALL_LABELS, Plan
+from nnactive_ext.labelling.reasons import percent
 from nnactive_ext.report.advice_rest import left, pool, used_up
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnactive_ext.ensemble import Members, NnUNetEnsemble
-from nnactive_ext.experiment import Experiment
-from nnactive_ext.members import is_trained, read_mark
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import is_trained, read_mark
+from nnactive_ext.members.ensemble import Members, NnUNetEnsemble
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnactive_ext.patch import Patch
-from nnactive_ext.space import Space
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.geometry.space import Space
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 from tqdm import tqdm
 
-from nnactive_ext.annotation.queue import tasks_of
-from nnactive_ext.annotation.tasks import Task, cropped
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import Experiment
-from nnactive_ext.patch import Patch, Triple, triple
-from nnactive_ext.plan import ALL_LABELS
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.plan import ALL_LABELS
+from nnactive_ext.experiment.spaces import image_and_space
+from nnactive_ext.geometry.patch import Patch, Triple, triple
+from nnactive_ext.labelling.queue import tasks_of
+from nnactive_ext.labelling.tasks import Task, cropped
 from nnactive_ext.report.choosers import Open
 from nnactive_ext.report.crop import Crop
 from nnactive_ext.report.overlaps import covered
 from nnactive_ext.report.predictions import predictions_of
-from nnactive_ext.report.spaces import image_and_space
 from nnactive_ext.report.telling import telling
 from nnactive_ext.report.thin import thinned
 

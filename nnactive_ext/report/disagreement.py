@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.plan import method_words
 from nnactive_ext.files import read_json
-from nnactive_ext.loops import loop_file
-from nnactive_ext.plan import method_words
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nnactive_ext.annotation.planes import Plane, outlined, planes_of
-from nnactive_ext.annotation.slices import GUTTER, Colour, draw_frame, draw_letters, grey_window
+from nnactive_ext.pages.heat import UNSURE, heated, scale_bar
+from nnactive_ext.pages.planes import Plane, outlined, planes_of
+from nnactive_ext.pages.slices import GUTTER, Colour, draw_frame, draw_letters, grey_window
 from nnactive_ext.report.crop import Crop
-from nnactive_ext.report.heat import UNSURE, heated, scale_bar
 
 MEDIA_TYPE = "image/webp"
 """Of the pictures: four times the same noise makes PNGs of 200 kB, these have a third of it and look the same."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnactive_ext.annotation.queue import tasks_of
-from nnactive_ext.experiment import Experiment
-from nnactive_ext.loops import by_case
-from nnactive_ext.patch import Patch, shared
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.geometry.patch import Patch, shared
+from nnactive_ext.labelling.queue import tasks_of
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nnactive_ext.report.charts import SHAPES, Colour, Dots, sign, square
+from nnactive_ext.pages.charts import SHAPES, Colour, Dots, sign, square
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_parts import Html, bar, details, element, joined, legend, paragraph, table
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from nnactive_ext.plan import ALL_LABELS, Plan
+from nnactive_ext.experiment.plan import ALL_LABELS, Plan
 from nnactive_ext.report.page_facts import Facts
 
 

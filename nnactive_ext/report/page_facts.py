@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnactive_ext.annotation.queue import tasks_of
-from nnactive_ext.annotation.tasks import Task
-from nnactive_ext.annotation.viewers.colours import Colour, colours
-from nnactive_ext.dataset import Labels
-from nnactive_ext.evaluation import read_results
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.plan import Plan
+from nnactive_ext.experiment.timing import seconds_per_step
 from nnactive_ext.files import read_json
-from nnactive_ext.loops import loop_file
-from nnactive_ext.plan import Plan
-from nnactive_ext.timing import seconds_per_step
+from nnactive_ext.labelling.queue import tasks_of
+from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.members.evaluation import read_results
+from nnactive_ext.nnunet.dataset import Labels
+from nnactive_ext.pages.colours import Colour, colours
 
 if TYPE_CHECKING:
     from nnactive_ext.report.advice import Advice

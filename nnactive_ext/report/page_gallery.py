@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from nnactive_ext.annotation.reasons import reason
-from nnactive_ext.annotation.tasks import Task
-from nnactive_ext.annotation.upright import Upright
-from nnactive_ext.plan import ALL_LABELS
+from nnactive_ext.experiment.plan import ALL_LABELS
+from nnactive_ext.geometry.upright import Upright
+from nnactive_ext.labelling.reasons import reason
+from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.report.gallery import MEDIA_TYPE, dimensions
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_parts import Html, count, details, element, joined, legend, paragraph, swatch

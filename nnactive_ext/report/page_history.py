@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nnactive_ext.loop.progress import duration as in_words
 from nnactive_ext.metrics.trajectory import aubc
-from nnactive_ext.progress import duration as in_words
-from nnactive_ext.report.charts import SHAPES, Series, lines
+from nnactive_ext.pages.charts import SHAPES, Series, lines
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_parts import Html, element, joined, paragraph, percent, points, section, table
 

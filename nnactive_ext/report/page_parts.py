@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from nnactive_ext.annotation.page_parts import text
+from nnactive_ext.exchange.page_parts import text
 
 _EMPTY = {"img", "br", "input", "meta"}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.plan import ALL_LABELS
+from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.report.page_body import body
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_parts import Html, bar, element, joined, paragraph, percent, section, swatch, table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Template
 
-from nnactive_ext.annotation.page_template import HEAD
+from nnactive_ext.exchange.page_template import HEAD
 
 PAGE = Template(f"""{HEAD}<body>
 <header>

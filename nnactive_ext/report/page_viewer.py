@@ -10,9 +10,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnactive_ext.annotation.slices import grey_window
-from nnactive_ext.plan import ALL_LABELS
-from nnactive_ext.report.heat import UNSURE
+from nnactive_ext.experiment.plan import ALL_LABELS
+from nnactive_ext.pages.heat import UNSURE
+from nnactive_ext.pages.slices import grey_window
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_gallery import anchor, place
 from nnactive_ext.report.page_parts import Html, element, joined, legend, paragraph, section, swatch, within_script

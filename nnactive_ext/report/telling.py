@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nnactive_ext.annotation.tasks import Task
+from nnactive_ext.labelling.tasks import Task
 
 
 def telling(tasks: Sequence[Task], most: int) -> list[Task]:
     """At most ``most`` of ``tasks``, in their order: as many of each stratum as of any other, and of a stratum the best,
     the last and some evenly between, by score (where there is none, by the order in which they were chosen).
 
-    >>> from nnactive_ext.patch import Patch
+    >>> from nnactive_ext.geometry.patch import Patch
     >>> tasks = [Task(str(i), 1, i, Patch("a", (i, 0, 0), (1, 1, 1)), "liver", i / 10) for i in range(9)]
     >>> [task.number for task in telling([*tasks, Task("t", 1, 9, Patch("b", (0, 0, 0), (1, 1, 1)), "tumour")], 4)]
     [0, 4, 8, 9]

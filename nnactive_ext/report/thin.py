@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from nnactive_ext.patch import Patch, triple
+from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.report.crop import Crop
-from nnactive_ext.space import Space
 
 
 def thinned(crop: Crop, most: int) -> Crop:

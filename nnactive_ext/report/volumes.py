@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from nnactive_ext.annotation.slices import grey_window
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.pages.heat import UNSURE
+from nnactive_ext.pages.slices import grey_window
 from nnactive_ext.report.crop import Crop
-from nnactive_ext.report.heat import UNSURE
 from nnactive_ext.report.thin import thinned
-from nnactive_ext.space import Space
 
 MOST_VOXELS = 300_000
 """Of a volume: noise packs badly, and four volumes of this many stay below 500 kB."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from folders import set_folders
 
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.query_methods import methods
 

@@ -16,9 +16,9 @@ from fake_members import copy_of
 from filelock import FileLock, Timeout
 
 from nnactive_ext.cli import phantom, plan
-from nnactive_ext.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import LOCK
 from nnactive_ext.files import read_json
-from nnactive_ext.members import LOCK
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")
 BIN = Path(sys.executable).parent

@@ -1,1 +1,0 @@
-"""The annotation loop with people: tasks out to their viewers, answers back in."""

@@ -1,0 +1,1 @@
+"""Tasks out to people's viewers, answers back in."""

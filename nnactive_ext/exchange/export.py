@@ -1,0 +1,188 @@
+"""Tasks out: for each box of a cycle a folder with a crop, a label map to edit, and what each viewer opens."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.page import card, write_page
+from nnactive_ext.exchange.viewers.all import write_list, write_task
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.files import read_json, remove_temporary, replacing, write_json
+from nnactive_ext.geometry.patch import Patch, Triple, triple
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.places import place_of
+from nnactive_ext.images.writing import write_whole
+from nnactive_ext.labelling.annotators import HumanAnnotator
+from nnactive_ext.labelling.answers import Book, labels_of, status_of
+from nnactive_ext.labelling.labels import blank
+from nnactive_ext.labelling.ledger import Ledger, sha256
+from nnactive_ext.labelling.queue import all_tasks, tasks_of
+from nnactive_ext.labelling.tasks import Task, View, cropped
+from nnactive_ext.members.ensemble import Ensemble
+from nnactive_ext.members.predictor import Predictor
+
+EXPORTED = "exported.json"
+"""Beside the ledger: the label maps that were exported, so that files nobody has saved since are recognised."""
+EXPORTS = "exports.json"
+"""Beside the ledger: by cycle, the folder that its tasks were last exported to."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was exported: the folder, its tasks, and those whose edited label map was there and left alone."""
+
+    folder: Path
+    tasks: tuple[Task, ...]
+    kept: tuple[Path, ...]
+
+
+def tasks_folder(experiment: Experiment, cycle: int) -> Path:
+    return experiment.raw / "tasks" / f"cycle_{cycle:03d}"
+
+
+def export(
+    experiment: Experiment,
+    cycle: int,
+    folder: Path,
+    open_ensemble: Callable[[], Ensemble] | None,
+    margin_mm: float | None = None,
+    progress: bool = True,
+) -> Export:
+    """Write the tasks of ``cycle`` below ``folder``.
+
+    The label map of a task holds ``ignore`` outside the box; inside, what has been answered so far, else what other boxes
+    and label maps that were given say, and where they say nothing the prediction of the members (``open_ensemble``; None:
+    background). One that was edited since it was exported is left alone.
+    ``margin_mm``: context around each box (default: as much as the box).
+    """
+    if margin_mm is not None and not (math.isfinite(margin_mm) and margin_mm >= 0):
+        raise NnActiveError(f"-margin {margin_mm:g}: give the context around a box in mm, 0 or more.")
+    tasks = tasks_of(experiment, cycle)
+    ledger = Ledger(experiment.annotation)
+    book, ignore = Book.of(ledger), experiment.dataset.labels.ignore
+    names = dict(sorted(experiment.dataset.labels.names.items(), key=lambda item: item[1]))
+    channels = list(experiment.dataset.json["channel_names"].values())
+    predict = Predictor(experiment, open_ensemble) if open_ensemble else None
+    annotator, patches = HumanAnnotator(experiment), by_case([task.patch for task in all_tasks(experiment)])
+    record = exported(experiment)
+    experiment.annotation.mkdir(exist_ok=True)
+    _make(folder)
+    views, cards, kept = [], [], []
+    image: tuple[str, np.ndarray] = ("", np.empty(0))
+    known: tuple[str, np.ndarray] = ("", np.empty(0))
+    # By case, so that each image is read once.
+    for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
+        case = task.patch.case
+        if image[0] != case:
+            image = (case, experiment.dataset.image(case)[0])
+        space, _ = place_of(experiment, case)
+        crop, box = cropped(task.patch, space.shape, _margin(task.patch, space, margin_mm))
+        voxels = image[1][(slice(None), *crop.slices)]
+        answer = labels_of(ledger, book, task.id, ignore)
+        inside = answer
+        if inside is None:
+            if known[0] != case:
+                known = (case, annotator.annotate(case, patches[case])[0])
+            said = known[1][task.patch.slices]
+            inside = np.where(said == ignore, predict(task.patch) if predict else 0, said)
+        labels = blank(crop.size, ignore)
+        labels[box.slices] = inside
+        target = folder / task.id
+        _make(target)
+        view = View(
+            task=task,
+            folder=target,
+            images=tuple(target / f"image_{_safe(name)}.nii.gz" for name in channels),
+            label=target / f"{task.id}.nii.gz",
+            labels=labels,
+            space=space.crop(crop),
+            box=box,
+            names=names,
+            channels=channels,
+            predicted=predict is not None and answer is None,
+        )
+        for file, channel in zip(view.images, voxels, strict=True):
+            _write(file, channel, view.space)
+        before = record.get(task.id, [])
+        if view.label.is_file() and sha256(view.label) not in before:
+            kept.append(view.label)
+        else:
+            with replacing(view.label) as temporary:
+                write_whole(view.label, temporary, labels, view.space)
+                _pack_as_nobody_does(temporary)
+                # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
+                # or a kill between the two would make a prediction look like somebody's answer.
+                record[task.id] = sorted({*before, sha256(temporary)})
+                write_json(experiment.annotation / EXPORTED, record)
+        write_task(view)
+        cards.append((task.number, card(view, voxels, status_of(ledger, book, task.id, ignore))))
+        views.append(replace(view, labels=np.empty((0, 0, 0), labels.dtype)))  # lists need no voxels, which add up
+    _write_lists(experiment, cycle, folder, views, [text for _, text in sorted(cards)], names)
+    write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})
+    return Export(folder, tuple(tasks), tuple(kept))
+
+
+def exported(experiment: Experiment) -> dict[str, list[str]]:
+    """By task: the sha256 of each label map that was exported for it."""
+    file = experiment.annotation / EXPORTED
+    return read_json(file) if file.is_file() else {}
+
+
+def last_export(experiment: Experiment, cycle: int) -> Path:
+    """The folder that the tasks of ``cycle`` were last exported to, else where they go unless another is said."""
+    return Path(_exports(experiment).get(str(cycle), tasks_folder(experiment, cycle)))
+
+
+def _exports(experiment: Experiment) -> dict[str, str]:
+    file = experiment.annotation / EXPORTS
+    return read_json(file) if file.is_file() else {}
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+
+
+def _margin(patch: Patch, space: Space, margin_mm: float | None) -> Triple:
+    if margin_mm is None:
+        return patch.size
+    return triple([round(margin_mm / mm) for mm in space.spacing_zyx])
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NnActiveError(f"{folder}: a file is in the way of this folder. Say another with -o.") from None
+    remove_temporary(folder)  # of a killed export
+
+
+def _write(file: Path, array: np.ndarray, space: Space) -> None:
+    whole = array.dtype.kind == "f" and np.abs(array).max(initial=0) < 2**15 and (array == np.rint(array)).all()
+    with replacing(file) as temporary:
+        write_whole(file, temporary, array.astype(np.int16) if whole else array, space)
+
+
+def _pack_as_nobody_does(file: Path) -> None:
+    """Viewers that write with ITK, too, would save an unchanged label map byte for byte as it is: nobody could tell that
+    somebody looked at it and agrees. The time in gzip's header, a second after 1970, tells."""
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()), mtime=1))
+
+
+def _write_lists(
+    experiment: Experiment, cycle: int, folder: Path, views: Sequence[View], cards: Sequence[str], names: dict[str, int]
+) -> None:
+    number = experiment.number
+    views = sorted(views, key=lambda view: view.task.number)
+    write_list(views, folder, names, number, f"{experiment.name}_cycle_{cycle:03d}")
+    methods = sorted({view.task.method for view in views})
+    facts = [("experiment", experiment.name), ("cycle", str(cycle)), ("query method", ", ".join(methods))]
+    write_page(folder / "index.html", cards, f"{experiment.name}, cycle {cycle}", facts, names, number)

@@ -1,0 +1,105 @@
+"""Boxes around points that people mark, added to the open cycle's tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.points import Point, boxes_around, position_of, read_points, voxel_at
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import entry, loop_file, write_loop
+from nnactive_ext.files import read_json
+from nnactive_ext.geometry.patch import Patch, Triple, triple
+from nnactive_ext.images.places import PLAIN, place, place_of
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.queue import tasks_of
+from nnactive_ext.planning.budget import marked_per_class
+
+MARKED = "marked: "
+"""How the stratum of a marked box begins; the class follows."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Boxes that were added, and points that lie in a box chosen before (which is so when a list is handed in again)."""
+
+    added: tuple[tuple[Patch, str], ...]
+    covered: tuple[Point, ...]
+
+
+def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marked:
+    """Put a box around each point of ``files`` and add it to the open cycle; nothing is added unless all can be read."""
+    cycle = experiment.last_loop
+    if cycle <= experiment.state["cycle"]:
+        raise NnActiveError(
+            f"{experiment.name}: no cycle is open for annotation, and points add to the one that is. Query first: "
+            f"nnactive_query -d {experiment.number}"
+        )
+    tasks = [task for c in range(cycle + 1) for task in tasks_of(experiment, c)]  # which says so if a loop file is damaged
+    plan = experiment.plan
+    names = ["background", *experiment.dataset.labels.foreground.values()]
+    for source in files:
+        if not source.is_file():
+            raise NnActiveError(
+                f"{source}: {'a folder' if source.is_dir() else 'no such file'}. Name the files with the points."
+            )
+    points = [point for file in files for point in read_points(file, plan.pool.keys(), names)]
+    cases = sorted({point.case for point in points})
+    spaces = {case: place_of(experiment, case)[0] for case in cases}
+    on_disk = {case: place(experiment.dataset.entries[case].images[0], PLAIN)[0] for case in cases}
+    sizes = {case: plan.patch_size(case) for case in cases}
+    ledger, file = Ledger(experiment.annotation), loop_file(experiment.raw, cycle)
+    content = read_json(file)
+    ending = experiment.dataset.file_ending
+    before = _counted(ledger, content, cycle, ending)
+    added: list[tuple[Patch, str]] = []
+    covered: list[Point] = []
+    entries, places = [], []
+    chosen = [task.patch for task in tasks]
+    boxes = boxes_around(points, spaces, sizes, on_disk)
+    for point, (patch, label) in zip(points, boxes, strict=True):
+        voxel = Patch(point.case, voxel_at(position_of(point, on_disk[point.case]), spaces[point.case]), (1, 1, 1))
+        mark = (point.case, label, voxel.start)
+        if voxel.overlaps_any(chosen):
+            covered.append(point)
+            if mark not in before:
+                places.append([point.case, label, list(voxel.start), point.where])
+        else:
+            added.append((patch, label))
+            chosen.append(patch)
+            entries.append(entry(patch, ending, stratum=MARKED + label, method="points", point=list(voxel.start)))
+        before.add(mark)
+    for source in files:
+        received, checksum = ledger.keep(source)
+        ledger.add("points", who, file=str(source.resolve()), received=received, sha256=checksum, cycle=cycle)
+    if places:
+        ledger.add("covered points", who, cycle=cycle, points=places)
+    facts = {key: value for key, value in content.items() if key != "patches"}
+    write_loop(file, [*content["patches"], *entries], facts)
+    return Marked(tuple(added), tuple(covered))
+
+
+def _counted(ledger: Ledger, loop: Mapping[str, Any], cycle: int, ending: str) -> set[tuple[str, str, Triple]]:
+    """Case, class and voxel of the points marked so far: a list that grows is handed in again and again."""
+    marks = {
+        (found["file"].removesuffix(ending), found["stratum"].removeprefix(MARKED), triple(found["point"]))
+        for found in loop["patches"]
+        if "point" in found
+    }
+    for event in ledger.events():
+        if event["what"] == "covered points" and event["cycle"] == cycle:
+            marks |= {(case, label, triple(at)) for case, label, at, _ in event["points"]}
+    return marks
+
+
+def marked(experiment: Experiment) -> dict[str, tuple[int, int]]:
+    """Of each class: boxes of cycle 0 with a marked point of it, and how many are asked for."""
+    names = list(experiment.dataset.labels.foreground.values())
+    goal = marked_per_class(experiment.plan.starting_budget, len(names))
+    strata = [task.stratum for task in tasks_of(experiment, 0)]
+    events = Ledger(experiment.annotation).events()
+    covered = [p[1] for event in events if event["what"] == "covered points" and event["cycle"] == 0 for p in event["points"]]
+    return {name: (strata.count(MARKED + name) + covered.count(name), goal) for name in names}

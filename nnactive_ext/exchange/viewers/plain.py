@@ -1,0 +1,75 @@
+"""README.txt: what to do, for whoever has the folder of tasks and any viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nnactive_ext.files import write_text
+from nnactive_ext.labelling.tasks import View
+from nnactive_ext.pages.colours import IGNORE
+
+_TEXT = """\
+Boxes to annotate: {count} ({name})
+
+Each folder here is one task: a part of an image, and in it one box to annotate.
+
+    image_*.nii.gz    the image, one file per channel
+    <task>.nii.gz     the label map to edit
+
+WHAT TO DO
+
+- Label every voxel inside the box. Background needs no paint.
+- {start}
+- Outside the box everything is "{ignore}", which means: not annotated. Leave it so. What is changed there is not used.
+- A voxel inside the box that you cannot decide: paint it "{ignore}".
+- Save under the name the file has, or any name that begins with the task's, even if nothing had to be changed: what was
+  never saved counts as not done. Image and voxel size must stay as they are.
+- The rest of the image is there for you to see what surrounds the box.
+
+LABELS
+
+{labels}
+
+HOW TO OPEN A TASK
+
+3D Slicer 5   Slicer --python-script <task>/open_in_slicer.py
+              Sets up everything; paints in the box only. Save the segmentation as <task>.seg.nrrd, as proposed. Leave the
+              segment "query_box" as it is. The box alone: box.mrk.json. Colours: labels.ctbl.
+ITK-SNAP      itksnap -w <task>/task.itksnap
+              Paints only where nothing is painted yet, and so in the box only. To change a label, choose it and erase (right
+              button), or choose to paint over all labels. Save the segmentation image. Names and colours: labels.txt.
+MITK          Open {list} and load one task after the other. "{ignore}" is locked. Accepted results
+              are <task>/<task>_mitk.nrrd.
+napari        pip install "nnactive-ext[napari]"; then drop the task's folder on the window, reader "nnActive annotation
+              tasks". Only the box can be painted. Save the selected labels layer as <task>.nii.gz in the task's folder.
+Any other     Edit <task>.nii.gz. task.json has the box, in voxels and in mm.
+
+nnInteractive and other tools that segment from clicks work as usual: use them inside the box. What they add outside is not
+used.
+
+HOW TO HAND IN
+
+    nnactive_annotate import -d {number} FOLDER -who NAME
+
+FOLDER is this folder or a copy of it, NAME is yours. Files are matched to tasks by the task's name, with which theirs
+begin.
+"""
+
+
+def write_readme(folder: Path, views: Sequence[View], names: Mapping[str, int], number: int, name: str) -> None:
+    """``README.txt`` in ``folder`` for the tasks called ``name`` of dataset ``number``."""
+    start = "The box starts empty, as background."
+    if any(view.predicted for view in views):
+        start = "The box starts with what a model predicts: correct it."
+    labels = "\n".join(f"    {value:5}  {label}" for label, value in names.items())
+    text = _TEXT.format(
+        count=len(views),
+        name=name,
+        start=start,
+        ignore=IGNORE,
+        labels=labels,
+        list=f"{name}_mitk.json",
+        number=number,
+    )
+    write_text(folder / "README.txt", text)

@@ -1,0 +1,1 @@
+"""An experiment as its files: plan, loop files, results, times."""

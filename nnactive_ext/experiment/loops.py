@@ -1,0 +1,63 @@
+"""The loop files: ``loop_NNN.json`` lists the patches chosen for a cycle, as the published nnActive writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.geometry.patch import Patch, triple
+
+_NAME = re.compile(r"loop_(\d{3,})\.json")
+
+
+def loop_file(folder: Path, cycle: int) -> Path:
+    return folder / f"loop_{cycle:03d}.json"
+
+
+def last_loop(folder: Path) -> int:
+    """The highest cycle for which a loop file exists, -1 for none; a gap in the numbers is an error."""
+    found = sorted(int(match[1]) for match in (_NAME.fullmatch(p.name) for p in folder.iterdir()) if match)
+    if found != list(range(len(found))):
+        missing = min(set(range(len(found) + 1)) - set(found))
+        raise NnActiveError(f"{loop_file(folder, missing)}: missing, although later loop files exist. Restore it.")
+    return len(found) - 1
+
+
+def write_loop(file: Path, patches: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
+    """``patches`` hold ``file``, ``coords``, ``size`` and what else is known of each; ``facts`` are about the query."""
+    write_json(file, {"patches": list(patches), **facts})
+
+
+def entry(patch: Patch, file_ending: str, **more: Any) -> dict[str, Any]:
+    """A patch as the published nnActive writes it, and more."""
+    return {"file": patch.case + file_ending, "coords": list(patch.start), "size": list(patch.size), **more}
+
+
+def read_loop(file: Path, file_ending: str) -> list[Patch]:
+    """The patches of one loop file (ours or the published nnActive's)."""
+    content = read_json(file)
+    try:
+        return [
+            Patch(item["file"].removesuffix(file_ending), triple(item["coords"]), triple(item["size"]))
+            for item in content["patches"]
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NnActiveError(f"{file}: not a loop file: each patch needs file, coords and size ({error!r}).") from None
+
+
+def read_loops(folder: Path, file_ending: str, upto: int | None = None) -> list[Patch]:
+    """All patches of cycles 0 to ``upto`` (inclusive), in order."""
+    last = last_loop(folder) if upto is None else upto
+    return [patch for cycle in range(last + 1) for patch in read_loop(loop_file(folder, cycle), file_ending)]
+
+
+def by_case(patches: Iterable[Patch]) -> dict[str, list[Patch]]:
+    """Patches grouped by case, cases sorted."""
+    groups: dict[str, list[Patch]] = {}
+    for patch in patches:
+        groups.setdefault(patch.case, []).append(patch)
+    return dict(sorted(groups.items()))

@@ -1,0 +1,169 @@
+"""The plan of an experiment: one frozen value and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
+
+PLAN_FILE = "nnactive_plan.json"
+START, ALL_LABELS = "start", "all labels"
+"""Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
+
+
+def method_words(method: str, options: Mapping[str, str]) -> str:
+    """A method with its options, as after ``--method``.
+
+    >>> method_words("clasp_pe", {"alpha": "0.5"})
+    'clasp_pe alpha=0.5'
+    """
+    return " ".join([method, *(f"{key}={value}" for key, value in options.items())])
+
+
+def cycles_at_first(cycles: int, changes: Sequence[Mapping[str, Any]]) -> int:
+    """The cycles planned before any change, counting cycle 0."""
+    return int(next((change["before"] for change in changes if change["what"] == "cycles"), cycles))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Shape in voxels and spacing in mm of a case's image, along (z, y, x)."""
+
+    shape: Triple
+    spacing: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that was decided; what ``nnactive_change`` altered since is in ``changes``, with what it was before.
+
+    ``source`` is the dataset with the images (and, in a simulation, the reference labels), relative to the
+    experiment's raw folder where possible. ``patch_size_mm`` is the query patch along (z, y, x); each case has it in
+    voxels of its own spacing. ``cycles`` counts cycle 0, so ``cycles - 1`` queries are planned. ``annotator`` is
+    ``"simulated"`` or ``"human"``; for the latter, training may start when this ``share`` of a cycle's tasks is done, and
+    ``expert`` is who hands in what nobody signs. ``dropped``: cases that were taken out of the pool. ``purpose`` is empty
+    for an experiment of its own, ``"start"`` for the cycle 0 that others begin with, ``"all labels"`` for one in which the
+    whole pool is annotated; ``benchmark`` is the name of the one it belongs to. ``tolerance_mm``: see
+    :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned.
+    """
+
+    experiment: str
+    dataset: str
+    source: str
+    pool: Mapping[str, Geometry]
+    test: tuple[str, ...]
+    patch_size_mm: tuple[float, float, float]
+    query_size: int
+    starting_budget: int
+    cycles: int
+    seed: int
+    method: str
+    method_options: Mapping[str, str] = field(default_factory=dict)
+    annotator: str = "simulated"
+    share: float = 1.0
+    expert: str = ""
+    dropped: tuple[str, ...] = ()
+    folds: int = 5
+    configuration: str = "3d_fullres"
+    trainer: str = "nnActiveTrainer"
+    planner: str = "ExperimentPlanner"
+    preset: str | None = None
+    plans_identifier: str = "nnUNetPlans"
+    processes: int = 1
+    pool_foreground_voxels: int = 0
+    tolerance_mm: float = 0.0
+    purpose: str = ""
+    benchmark: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    decisions: tuple[tuple[str, str, str], ...] = ()
+    changes: tuple[Mapping[str, Any], ...] = ()
+
+    def patch_size(self, case: str) -> Triple:
+        """The query patch in voxels (z, y, x) of ``case``, clipped to its image."""
+        geometry = self.pool[case]
+        voxels = [max(1, round(mm / s)) for mm, s in zip(self.patch_size_mm, geometry.spacing, strict=True)]
+        return clipped_size(voxels, geometry.shape)
+
+    @property
+    def human(self) -> bool:
+        return self.annotator == "human"
+
+    @property
+    def queries(self) -> int:
+        """The queries planned at first: schedules over the cycles end with them, however many more are made."""
+        return cycles_at_first(self.cycles, self.changes) - 1
+
+    @property
+    def method_words(self) -> str:
+        return method_words(self.method, self.method_options)
+
+    @property
+    def device_words(self) -> str:
+        """What to add to a command that trains or predicts."""
+        return " -device cpu" if self.preset == "cpu" else ""
+
+    def added_since(self, loop: int) -> bool:
+        """Whether cases were added to the pool after the query that wrote this loop file."""
+        added = [change for change in self.changes if change["what"] == "added"]
+        return any(change.get("after_loop", change["after_cycle"]) >= loop for change in added)
+
+    def whole_images(self) -> list[Patch]:
+        """One patch for each case of the pool: all of its image."""
+        return [Patch(case, (0, 0, 0), geometry.shape) for case, geometry in self.pool.items()]
+
+    def check(self, patches: Sequence[Patch], file: Path) -> None:
+        """Patches read from ``file`` that are not in the pool, not inside their image, or there twice are an error.
+
+        That they do not overlap is up to the query method; whoever annotates them does not mind.
+        """
+        seen: set[Patch] = set()
+        for patch in patches:
+            geometry = self.pool.get(patch.case)
+            if patch.case in self.dropped:
+                continue
+            if geometry is None:
+                problem = f"{patch.case} is not a case of the pool"
+            elif not patch.inside(geometry.shape):
+                problem = f"the patch at {patch.start} of {patch.case} is not inside its image of {geometry.shape} voxels"
+            elif patch in seen:
+                problem = f"the patch at {patch.start} of {patch.case} has been chosen before"
+            else:
+                seen.add(patch)
+                continue
+            raise NnActiveError(f"{file}: {problem}. Restore the file, or take the patch out.")
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / PLAN_FILE, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        file = folder / PLAN_FILE
+        content = read_json(file)
+        known = {f.name for f in fields(cls)}
+        if not isinstance(content, dict) or set(content) - known:
+            unknown = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else "no object"
+            raise NnActiveError(f"{file}: not a plan of this version of nnactive_ext ({unknown}).")
+        try:
+            return cls(**{**content, **_typed(content)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise NnActiveError(f"{file}: damaged ({error}). Restore it, or plan the experiment anew.") from None
+
+
+def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
+    pool = {
+        name: Geometry(triple(entry["shape"]), tuple(float(s) for s in entry["spacing"]))  # type: ignore[arg-type]
+        for name, entry in content["pool"].items()
+    }
+    return {
+        "pool": pool,
+        "test": tuple(content["test"]),
+        "dropped": tuple(content.get("dropped", ())),
+        "patch_size_mm": tuple(float(v) for v in content["patch_size_mm"]),
+        "decisions": tuple(tuple(row) for row in content["decisions"]),
+        "changes": tuple(content.get("changes", ())),
+    }

@@ -1,0 +1,34 @@
+"""The image of a case and where its voxels lie in the patient, whichever of nnU-Net's readers the experiment has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.geometry.patch import triple
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.places import PLAIN, REORIENTING, place_of
+
+
+def image_and_space(experiment: Experiment, case: str) -> tuple[np.ndarray, Space]:
+    """The voxels (channel, z, y, x) and the space of their grid; an image that cannot be read is an NnActiveError."""
+    image, properties = experiment.dataset.image(case)
+    return image, _space(properties, image.shape[1:])
+
+
+def space_of(experiment: Experiment, case: str) -> Space:
+    """The space alone, from the header where the reader allows it."""
+    if experiment.dataset.json.get("overwrite_image_reader_writer") in (PLAIN, REORIENTING):
+        return place_of(experiment, case)[0]
+    return image_and_space(experiment, case)[1]
+
+
+def _space(properties: Mapping[str, Any], shape: tuple[int, ...]) -> Space:
+    try:
+        return Space.of_properties(properties, shape)
+    except ValueError:  # formats that know no patient: their axes are taken as they are
+        z, y, x = (float(mm) for mm in properties["spacing"])
+        return Space(triple(shape), (x, y, z), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))

@@ -1,0 +1,73 @@
+"""How long each step took, one line a time in ``times.jsonl``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+
+from nnactive_ext.experiment.experiment import Experiment
+
+STEPS = ("train", "load", "predict", "statistics", "score", "annotate", "preprocess", "evaluate")
+"""Of a query: ``load``, waiting for an image; ``predict``, the networks; ``statistics``, from their logits to the means
+over members; ``score``, from these to candidates, and the choice."""
+FILE = "times.jsonl"
+
+
+class Stopwatch:
+    """Adds up seconds per step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, step: str) -> Iterator[None]:
+        """Time a block; only one that succeeds is counted."""
+        start = perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + perf_counter() - start
+
+
+class Timing:
+    """Appends seconds per step to the experiment's file, whose folder it makes."""
+
+    def __init__(self, experiment: Experiment, cycle: int):
+        self._file, self._cycle = experiment.results / FILE, cycle
+
+    @contextmanager
+    def of(self, step: str) -> Iterator[None]:
+        """Time a block; only one that succeeds is noted, when it ends."""
+        watch = Stopwatch()
+        with watch.of(step):
+            yield
+        self.note(watch.seconds)
+
+    def note(self, seconds: Mapping[str, float], case: str | None = None) -> None:
+        """One line per step, all in one write; with the ``case`` they were spent on, if it was one."""
+        facts = {"cycle": self._cycle, **({"case": case} if case else {})}
+        lines = [{**facts, "step": step, "seconds": round(spent, 4)} for step, spent in seconds.items()]
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._file, "a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def read_times(experiment: Experiment) -> list[dict]:
+    """All lines; one cut short by a kill is passed over."""
+    file, lines = experiment.results / FILE, []
+    if file.is_file():
+        for text in file.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                continue
+    return lines
+
+
+def seconds_per_step(experiment: Experiment, cycle: int | None = None) -> dict[str, float]:
+    """Seconds spent in each step, in one cycle or in all."""
+    total = dict.fromkeys(STEPS, 0.0)
+    for line in read_times(experiment):
+        if cycle is None or line["cycle"] == cycle:
+            total[line["step"]] = total.get(line["step"], 0.0) + line["seconds"]
+    return total

@@ -1,0 +1,1 @@
+"""Boxes, lattices and axes; knows no files and no nnU-Net."""

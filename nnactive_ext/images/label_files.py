@@ -1,0 +1,101 @@
+"""Reads a label map as an annotator returns it: by the names it carries, else by its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.label_images import ENDINGS, LabelImage, read_image
+from nnactive_ext.images.segment_names import by_name, mitk_segments, slicer_segments
+
+__all__ = ["ENDINGS", "LabelFile", "read_label_file"]
+
+_ROUNDING = 1e-3
+"""How far from a whole number a value may be that was kept as a float."""
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """``labels`` (z, y, x) in the file's own order of axes, uint8 or uint16, the dataset's values; ``space`` is theirs.
+
+    ``by_name``: the values were found through names in the file; else they were taken as they are. ``whole``: beyond the
+    array nothing is said; if False, as for 3D Slicer's segmentations, which are cut to their segments, it is background.
+    """
+
+    labels: np.ndarray
+    space: Space
+    by_name: bool
+    whole: bool
+
+
+def read_label_file(file: Path, names: Mapping[str, int]) -> LabelFile:
+    """The label map in ``file``; ``names``: label -> value, with background (0) and ignore. It is not changed.
+
+    NnActiveError says what is wrong with a file that cannot be read or whose labels are not the dataset's.
+    """
+    file = Path(file)
+    image = read_image(file)
+    dtype = np.uint8 if max(names.values()) < 256 else np.uint16
+    segments = slicer_segments(file, image.header)
+    whole = segments is None
+    if segments is None:
+        segments = mitk_segments(file, image.header)
+    else:
+        _check_that_slicer_saved_voxels(file, image)
+    if segments is None:
+        labels = _by_value(file, image, names)
+    else:
+        labels = by_name(file, image.layers, segments, names)
+    return LabelFile(labels.astype(dtype), image.space, by_name=segments is not None, whole=whole)
+
+
+def _check_that_slicer_saved_voxels(file: Path, image: LabelImage) -> None:
+    header = image.header
+    # Slicer 5.2 renamed the key.
+    source = header.get("Segmentation_SourceRepresentation", header.get("Segmentation_MasterRepresentation", "")).strip()
+    contained = header.get("Segmentation_ContainedRepresentationNames", "").lower()
+    is_labelmap = source.lower() in ("", "binary labelmap")
+    if not is_labelmap and ("fractional" in source.lower() or "binary labelmap" not in contained):
+        raise NnActiveError(
+            f"{file}: holds no label map but a {source!r}. In 3D Slicer: Segmentations module, Representations, create the "
+            "Binary labelmap and make it the source (primary), then save again."
+        )
+    # Slicer saves a segmentation without voxels as a single one, whose place means nothing.
+    if image.layers.size == len(image.layers) and not image.layers.any():
+        raise NnActiveError(
+            f"{file}: no segment has a voxel. If all of the box is background, paint a segment named 'background'; else "
+            "annotate, and save again."
+        )
+
+
+def _by_value(file: Path, image: LabelImage, names: Mapping[str, int]) -> np.ndarray:
+    if len(image.layers) != 1:
+        raise NnActiveError(
+            f"{file}: {len(image.layers)} numbers per voxel (colours or vectors) and no names of segments. Save one label map."
+        )
+    array = image.layers[0]
+    name_of = {value: name for name, value in sorted(names.items(), key=lambda item: item[1])}
+    labels = np.zeros(array.shape, np.uint16)
+    unknown: dict[float, int] = {}
+    for plane, target in zip(array, labels, strict=True):
+        values, place, counts = np.unique(plane, return_inverse=True, return_counts=True)
+        whole = [round(value) if abs(value - round(value)) <= _ROUNDING else None for value in values.tolist()]
+        for value, number, count in zip(values.tolist(), whole, counts.tolist(), strict=True):
+            if number not in name_of:
+                unknown[value] = unknown.get(value, 0) + count
+        if not unknown:
+            target[...] = np.array(whole, np.uint16)[place].reshape(plane.shape)
+    if unknown:
+        shown = [f"{value:g} ({count} voxel{'s' * (count > 1)})" for value, count in sorted(unknown.items())]
+        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        known = ", ".join(f"{value} {name!r}" for value, name in name_of.items())
+        raise NnActiveError(
+            f"{file}: values that are no label of the dataset: {', '.join(shown[:5])}{more}. It knows {known}. "
+            "Give these voxels one of these values in the viewer, and save again."
+        )
+    return labels

@@ -1,0 +1,1 @@
+"""From chosen patches and answers to labels in place, whoever annotates."""

@@ -1,0 +1,66 @@
+"""Who answers a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.images.places import place_of
+from nnactive_ext.labelling.answers import Book, labels_of
+from nnactive_ext.labelling.given import given_labels
+from nnactive_ext.labelling.labels import blank, fill
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.queue import all_tasks
+from nnactive_ext.nnunet.dataset import Dataset
+
+
+class Annotator(Protocol):
+    def annotate(self, case: str, patches: Iterable[Patch]) -> tuple[np.ndarray, dict[str, Any]]:
+        """The partial label map (z, y, x) of ``case`` with ``patches`` annotated, and its image's properties."""
+        ...
+
+
+@dataclass(frozen=True)
+class SimulatedAnnotator:
+    """Copies the reference labels into the patches; outside them nothing of the reference is passed on."""
+
+    reference: Dataset
+
+    def annotate(self, case: str, patches: Iterable[Patch]) -> tuple[np.ndarray, dict[str, Any]]:
+        answers, properties = self.reference.reader_writer.read_seg(str(self.reference.cases[case].label))
+        partial = blank(answers.shape[1:], self.reference.labels.ignore)
+        return fill(partial, patches, answers[0]), properties
+
+
+@dataclass(frozen=True)
+class HumanAnnotator:
+    """Puts together what people handed in: label maps that were there from the start, and the answers that count."""
+
+    experiment: Experiment
+
+    @cached_property
+    def _answers(self) -> tuple[Ledger, Book, dict[Patch, str]]:
+        ledger = Ledger(self.experiment.annotation)
+        tasks = {task.patch: task.id for task in all_tasks(self.experiment)}
+        return ledger, Book.of(ledger), tasks
+
+    def annotate(self, case: str, patches: Iterable[Patch]) -> tuple[np.ndarray, dict[str, Any]]:
+        ledger, book, tasks = self._answers
+        ignore = self.experiment.dataset.labels.ignore
+        space, properties = place_of(self.experiment, case)
+        partial = given_labels(self.experiment, case)
+        if partial is None:
+            partial = blank(space.shape, ignore)
+        for patch in patches:
+            answer = labels_of(ledger, book, tasks[patch], ignore)
+            if answer is not None:
+                box = partial[patch.slices]
+                # What an answer leaves open keeps what is known of it.
+                box[...] = np.where(answer == ignore, box, answer)
+        return partial, properties

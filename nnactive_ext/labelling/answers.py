@@ -1,0 +1,132 @@
+"""Which answers to a task count, and how well its annotators agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.metrics.overlap import dice_per_case
+
+RULES = ("latest", "first", "consensus")
+"""``latest``: the last annotator who answered or corrected; ``first``: who answered first; ``consensus``: all of them, and
+where they disagree the voxels stay ``ignore``. A rule may also be the name of an annotator: theirs, else the latest."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one annotator says about one task: ``unsure`` of its ``voxels`` are ``ignore``; ``place`` is in the ledger's
+    folder, ``file`` the name it came with."""
+
+    task: str
+    who: str
+    when: str
+    event: int
+    file: str
+    sha256: str
+    place: str
+    voxels: int
+    unsure: int
+
+    @property
+    def complete(self) -> bool:
+        return self.unsure == 0
+
+
+@dataclass
+class Book:
+    """The ledger as it stands: per task the current answer of each annotator, in the order they first answered, and the
+    rules."""
+
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
+    rule: str = RULES[0]
+    rules: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> Book:
+        stacks: dict[str, list[Answer]] = {}
+        book = cls()
+        for event in ledger.events():
+            if event["what"] == "answer":
+                facts = {key: event[key] for key in Answer.__dataclass_fields__}
+                stacks.setdefault(event["task"], []).append(Answer(**facts))
+            elif event["what"] == "withdraw":
+                # The annotator's answer before the one taken back counts again.
+                stacks[event["task"]] = [a for a in stacks.get(event["task"], []) if a.event != event["withdrawn"]]
+            elif event["what"] == "rule":
+                if event.get("task"):
+                    book.rules[event["task"]] = event["rule"]
+                else:
+                    book.rule = event["rule"]
+        for task, stack in stacks.items():
+            if stack:
+                # A dict keeps the order in which its keys came first: who corrects an answer is still the first.
+                book.answers[task] = list({answer.who: answer for answer in stack}.values())
+        return book
+
+    def rule_of(self, task: str) -> str:
+        return self.rules.get(task, self.rule)
+
+    def counting(self, task: str) -> list[Answer]:
+        """The answers that count: none, one, or with ``consensus`` all of them."""
+        answers, rule = self.answers.get(task, []), self.rule_of(task)
+        if not answers or rule == "consensus":
+            return answers
+        if rule == "first":
+            return answers[:1]
+        named = [answer for answer in answers if answer.who == rule]
+        return named or [max(answers, key=lambda answer: answer.event)]
+
+    def status(self, task: str) -> str:
+        """``open``; ``done`` if an answer that counts leaves nothing open, else ``partial``. See :func:`status_of`."""
+        counting = self.counting(task)
+        if not counting:
+            return "open"
+        return "done" if any(answer.complete for answer in counting) else "partial"
+
+
+def labels_of(ledger: Ledger, book: Book, task: str, ignore: int) -> np.ndarray | None:
+    """What counts for the box of ``task``, (z, y, x); None while nobody has answered."""
+    return merged([ledger.read_answer(answer.place) for answer in book.counting(task)], ignore)
+
+
+def status_of(ledger: Ledger, book: Book, task: str, ignore: int) -> str:
+    """``open``; ``partial`` while voxels of the box are ``ignore`` in all that counts; ``done``.
+
+    Several people may finish a task together. What they disagree on is the outcome of their rule, not work left to do.
+    """
+    status, counting = book.status(task), book.counting(task)
+    if status == "partial" and len(counting) > 1:
+        unsure = np.logical_and.reduce([ledger.read_answer(answer.place) == ignore for answer in counting])
+        return "partial" if unsure.any() else "done"
+    return status
+
+
+def merged(answers: Sequence[np.ndarray], ignore: int) -> np.ndarray | None:
+    """One label map from several: where one of them is ``ignore`` the others', where they disagree ``ignore``."""
+    if not answers:
+        return None
+    result = answers[0].copy()
+    disputed = np.zeros(result.shape, bool)
+    for other in answers[1:]:
+        both = (result != ignore) & (other != ignore)
+        disputed |= both & (result != other)
+        result = np.where(result == ignore, other, result)
+    result[disputed] = ignore
+    return result
+
+
+def agreement(answers: Sequence[np.ndarray], classes: Mapping[str, Sequence[int]], ignore: int) -> dict[str, float]:
+    """Dice per class between annotators, mean over pairs, on the voxels that both of a pair annotated; NaN for a class
+    that no pair has there, empty for fewer than two answers."""
+    pairs = []
+    for first, second in combinations(answers, 2):
+        compared = np.where(first == ignore, ignore, second)
+        pairs.append(dice_per_case(first, compared, classes, ignore))
+    if not pairs:
+        return {}
+    values = {name: [pair[name] for pair in pairs if not np.isnan(pair[name])] for name in classes}
+    return {name: float(np.mean(found)) if found else float("nan") for name, found in values.items()}

@@ -1,0 +1,103 @@
+"""Closing a cycle's annotation: what people handed in becomes the labels that are trained on next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.labelling import corrections
+from nnactive_ext.labelling.answers import Answer, Book, status_of
+from nnactive_ext.labelling.given import given_cases
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.prepare import prepare
+from nnactive_ext.labelling.queue import all_tasks, tasks_of
+from nnactive_ext.labelling.relabel import annotate_cycle, relabel, write_labels
+from nnactive_ext.labelling.tasks import Task
+
+
+class TasksOpen(NnActiveError):
+    """Too few tasks of the cycle are done to train on them."""
+
+
+def close_cycle(experiment: Experiment, cycle: int, share: float | None = None, progress: bool = True) -> tuple[str, ...]:
+    """Put the labels of ``cycle`` in place; returns warnings. Fewer done tasks than ``share`` (default: the plan's)
+    raise :class:`TasksOpen`, as does a pool with fewer than two annotated cases, before anything is changed.
+
+    The first cycle is also when nnU-Net plans and preprocesses: only now there are labelled voxels to measure.
+    """
+    _check_share(experiment, cycle, experiment.plan.share if share is None else share)
+    if cycle > 0:
+        apply_corrections(experiment, [], progress)
+        return annotate_cycle(experiment, cycle, progress)
+    tasks = tasks_of(experiment, 0)
+    _check_annotated(experiment, _answered(experiment, tasks), tasks)
+    # All others are blank since the experiment was made.
+    cases = sorted({task.patch.case for task in tasks} | set(given_cases(experiment)))
+    counts = write_labels(experiment, 0, cases, progress)
+    # Answers that contradict each other may leave nothing of what was annotated.
+    _check_annotated(experiment, {case for case, voxels in counts.items() if voxels}, tasks)
+    _, warnings = prepare(experiment, counts, progress)
+    seen = {label for voxels in counts.values() for label in voxels}
+    absent = [name for label, name in experiment.dataset.labels.foreground.items() if label not in seen]
+    if absent:
+        warnings = (
+            *warnings,
+            f"Nothing is annotated as {', '.join(absent)}: the models cannot find it yet. Mark points of it.",
+        )
+    return warnings
+
+
+def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
+    tasks, ledger, ignore = tasks_of(experiment, cycle), Ledger(experiment.annotation), experiment.dataset.labels.ignore
+    book = Book.of(ledger)
+    status = [status_of(ledger, book, task.id, ignore) for task in tasks]
+    done, wanted = status.count("done"), math.ceil(share * len(tasks) - 1e-9)
+    if done < wanted:
+        number = experiment.number
+        raise TasksOpen(
+            f"Cycle {cycle} of {experiment.name}: {done} of {len(tasks)} tasks are done, {status.count('partial')} partly; "
+            f"training waits for {wanted}.\nNext: nnactive_annotate export -d {number}, annotate, then nnactive_annotate "
+            f"import -d {number} FOLDER; or train on what there is: nnactive_annotate close -d {number} -share "
+            f"{math.floor(100 * done / len(tasks)) / 100:g}"
+        )
+
+
+def _answered(experiment: Experiment, tasks: Sequence[Task]) -> set[str]:
+    """Cases with a label map from the start, or an answer that says more than ``ignore``."""
+    book = Book.of(Ledger(experiment.annotation))
+    said = {task.patch.case for task in tasks if any(a.unsure < a.voxels for a in book.counting(task.id))}
+    return said | set(given_cases(experiment))
+
+
+def _check_annotated(experiment: Experiment, cases: set[str], tasks: Sequence[Task]) -> None:
+    if len(cases) < 2:
+        raise TasksOpen(
+            f"{len(cases)} case(s) of {experiment.name} have annotated voxels; training needs 2 or more. "
+            + ("Annotate tasks in other cases first." if tasks else "Give label maps, or a starting budget.")
+        )
+
+
+def check_withdrawal(experiment: Experiment, answer: Answer) -> None:
+    """Taking an answer of a closed cycle back must leave enough to train on."""
+    book, cycle = Book.of(Ledger(experiment.annotation)), experiment.state["cycle"]
+    left = set(given_cases(experiment))
+    for task in all_tasks(experiment):
+        others = [a for a in book.answers.get(task.id, []) if a.event != answer.event and a.unsure < a.voxels]
+        if others and task.cycle <= cycle:
+            left.add(task.patch.case)
+    if len(left) < 2:
+        raise NnActiveError(
+            f"{answer.task}: without the answer of {answer.who} {len(left)} case(s) have annotated voxels; training needs 2. "
+            "Hand in another answer instead."
+        )
+
+
+def apply_corrections(experiment: Experiment, cases: list[str], progress: bool = True) -> tuple[str, ...]:
+    """Labels of cases whose answers changed after their cycle was closed, and of those noted before; returns warnings."""
+    cycle = experiment.state["cycle"]
+    cases = [case for case in dict.fromkeys([*cases, *corrections.noted(experiment)]) if case in experiment.plan.pool]
+    warnings = relabel(experiment, cycle, cases, progress) if cases and cycle >= 0 else ()
+    corrections.strike(experiment)
+    return warnings

@@ -1,0 +1,78 @@
+"""Label maps that were there before the first task: dense or partial, used as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.files import read_json, replacing, write_json
+from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.nifti import what_itk_hides
+from nnactive_ext.images.writing import write_whole
+
+_FILLED = 0.5
+"""A region that fills at least this share of its bounding box is not asked for again."""
+
+
+def _folder(experiment: Experiment) -> Path:
+    return experiment.annotation / "given"
+
+
+def keep_given(experiment: Experiment, case: str, labels: np.ndarray, space: Space) -> None:
+    """Keep the label map (z, y, x) of a case, on the lattice of its array."""
+    file = _folder(experiment) / f"{case}.nii.gz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as temporary:
+        write_whole(file, temporary, labels, space)
+
+
+def given_labels(experiment: Experiment, case: str) -> np.ndarray | None:
+    """The label map (z, y, x) of a case that was there from the start; None if there was none."""
+    import SimpleITK as sitk
+
+    file = _folder(experiment) / f"{case}.nii.gz"
+    if not file.is_file():
+        return None
+    problem = what_itk_hides(file)
+    try:
+        labels = None if problem else sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+    except RuntimeError:
+        labels, problem = None, f"{file}: damaged"
+    if labels is None:
+        raise NnActiveError(f"{problem.rstrip('.')}. Restore it, or copy the label map of {case} there anew.")
+    return labels
+
+
+def given_cases(experiment: Experiment) -> list[str]:
+    """Cases of the pool with a label map from the start."""
+    return [case for case in experiment.plan.pool if (_folder(experiment) / f"{case}.nii.gz").is_file()]
+
+
+def write_given_patches(experiment: Experiment, patches: Mapping[str, list[Patch]]) -> None:
+    boxes = {case: [[list(p.start), list(p.size)] for p in found] for case, found in sorted(patches.items())}
+    write_json(_folder(experiment) / "boxes.json", boxes)
+
+
+def given_patches(experiment: Experiment) -> list[Patch]:
+    """Boxes of what the given label maps annotate, in cases of the pool."""
+    file = _folder(experiment) / "boxes.json"
+    if not file.is_file():
+        return []
+    boxes = read_json(file).items()
+    return [Patch(case, triple(a), triple(n)) for case, found in boxes if case in experiment.plan.pool for a, n in found]
+
+
+def boxes_of(case: str, labels: np.ndarray, ignore: int) -> list[Patch]:
+    """The bounding boxes of the connected annotated regions of a label map, but for those that hardly fill them."""
+    regions, _ = ndimage.label(labels != ignore)
+    found = []
+    for number, box in enumerate(ndimage.find_objects(regions), start=1):
+        if (regions[box] == number).mean() >= _FILLED:
+            found.append(Patch(case, triple([s.start for s in box]), triple([s.stop - s.start for s in box])))
+    return found

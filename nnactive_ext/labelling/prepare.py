@@ -1,0 +1,54 @@
+"""From the labels of cycle 0 to what nnU-Net trains on: fingerprint, plans, preprocessed cases, splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import replace
+
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.plan import Plan
+from nnactive_ext.files import write_json
+from nnactive_ext.labelling.relabel import settle
+from nnactive_ext.nnunet.fingerprint import write_fingerprint
+from nnactive_ext.nnunet.preprocessing import Preprocessed, preprocess
+from nnactive_ext.nnunet.presets import shrink_for_cpu
+
+
+def prepare(
+    experiment: Experiment, counts: Mapping[str, Mapping[int, int]], progress: bool = True
+) -> tuple[Plan, tuple[str, ...]]:
+    """Everything up to the first training; ``counts``: case -> label value -> annotated voxels. Returns the plan, which
+    now has the name of nnU-Net's plans, and warnings. A plan that is being made is written by the caller, once all else is
+    there; that of an experiment, before its state says that there is something to train on."""
+    plan, making = experiment.plan, experiment.planned is not None
+    folder = experiment.preprocessed.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    write_fingerprint(experiment.dataset, folder / "dataset_fingerprint.json", plan.processes, progress)
+    plan = replace(plan, plans_identifier=nnunet_plans(experiment))
+    experiment = Experiment(plan.dataset, plan)
+    preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
+    if not making:
+        plan.write(experiment.raw)
+    return plan, settle(experiment, 0, counts)
+
+
+def nnunet_plans(experiment: Experiment) -> str:
+    """Let nnU-Net plan and return its plans' name; what it prints goes into a log file beside the plans."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiments
+
+    plan, folder = experiment.plan, experiment.preprocessed.folder
+    # With 0 loader processes the planner calls torch.set_num_threads(0) and dies.
+    loaders = os.environ.pop("nnUNet_n_proc_DA", None)
+    try:
+        with open(folder / "nnactive_planning.log", "w", encoding="utf-8") as log, redirect_stdout(log):
+            identifier = plan_experiments([experiment.number], experiment_planner_class_name=plan.planner)
+    finally:
+        if loaders is not None:
+            os.environ["nnUNet_n_proc_DA"] = loaders
+    planned = Preprocessed(folder, identifier, plan.configuration)
+    planned.manager()  # an unknown configuration is an error here, before anything is preprocessed
+    if plan.preset == "cpu":
+        write_json(folder / f"{identifier}.json", shrink_for_cpu(planned.plans, planned.configuration))
+    return identifier

@@ -1,0 +1,77 @@
+"""The annotate step: from a loop file to partial labels, refreshed preprocessed cases, splits, and the state that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tqdm import tqdm
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
+from nnactive_ext.experiment.marks import STATE
+from nnactive_ext.experiment.timing import Timing
+from nnactive_ext.files import write_json
+from nnactive_ext.labelling.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
+from nnactive_ext.labelling.labels import count_voxels, write_label
+from nnactive_ext.nnunet.preprocessing import refresh
+from nnactive_ext.nnunet.splits import make_splits
+from nnactive_ext.randomness import generator
+
+
+def annotator_of(experiment: Experiment) -> Annotator:
+    if experiment.plan.human:
+        return HumanAnnotator(experiment)
+    if experiment.plan.annotator != "simulated":
+        raise NnActiveError(
+            f"{experiment.name}: the annotator {experiment.plan.annotator!r} is neither 'simulated' nor 'human'."
+        )
+    return SimulatedAnnotator(experiment.source)
+
+
+def annotate_cycle(experiment: Experiment, cycle: int, progress: bool = True) -> tuple[str, ...]:
+    """Have the patches of ``loop_<cycle>.json`` annotated; returns warnings about the new splits.
+
+    Every file is written anew from all loops up to ``cycle``, and the state last of all, so a step that was killed is
+    simply done again.
+    """
+    chosen = by_case(read_loop(loop_file(experiment.raw, cycle), experiment.dataset.file_ending))
+    changed = [case for case in chosen if case not in experiment.plan.dropped]
+    experiment.plan.check(experiment.annotated_patches(cycle), loop_file(experiment.raw, cycle))
+    return relabel(experiment, cycle, changed, progress)
+
+
+def relabel(experiment: Experiment, cycle: int, cases: list[str], progress: bool = True) -> tuple[str, ...]:
+    """Write the labels of ``cases`` anew, preprocess these again, and settle on ``cycle``; returns warnings."""
+    timing = Timing(experiment, cycle - 1)  # the query and its annotation end the cycle that asked
+    with timing.of("annotate"):
+        counts = write_labels(experiment, cycle, cases, progress)
+    with timing.of("preprocess"):
+        refresh(experiment.dataset, experiment.preprocessed, cases, experiment.plan.processes, progress)
+    return settle(experiment, cycle, {**experiment.state["annotated"], **counts})
+
+
+def write_labels(experiment: Experiment, cycle: int, cases: list[str], progress: bool = True) -> dict[str, dict[int, int]]:
+    """Write the partial labels of ``cases`` for all loops up to ``cycle``; returns annotated voxels per label value."""
+    annotator, dataset = annotator_of(experiment), experiment.dataset
+    patches = by_case(experiment.annotated_patches(cycle))
+    (experiment.raw / "labelsTr").mkdir(exist_ok=True)
+    counts = {}
+    for case in tqdm(cases, desc="Writing partial labels", disable=not progress):
+        partial, properties = annotator.annotate(case, patches.get(case, []))
+        file = experiment.raw / "labelsTr" / f"{case}{dataset.file_ending}"
+        write_label(file, partial, dataset.reader_writer, properties)
+        counts[case] = count_voxels(partial, dataset.labels.ignore)
+    return counts
+
+
+def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
+    """Write the splits over the annotated cases, then the state: from now on the labels are those of ``cycle``."""
+    plan = experiment.plan
+    voxels = {case: {int(k): int(v) for k, v in counts.items()} for case, counts in sorted(annotated.items())}
+    voxels = {case: counts for case, counts in voxels.items() if counts and case in plan.pool}
+    splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"))
+    folder = experiment.preprocessed.folder
+    write_json(folder / "splits_final.json", splits)
+    write_json(folder / STATE, {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels})
+    return warnings

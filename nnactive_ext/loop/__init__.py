@@ -1,0 +1,1 @@
+"""Goes round the cycles of an experiment, and says where it stands."""

@@ -1,0 +1,133 @@
+"""All cycles of an experiment: looks at the files, does what is missing, and can be killed anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from nnactive_ext.errors import PoolExhausted
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.marks import is_trained
+from nnactive_ext.experiment.timing import Timing
+from nnactive_ext.files import read_json
+from nnactive_ext.labelling.closing import TasksOpen, apply_corrections, close_cycle
+from nnactive_ext.labelling.relabel import annotate_cycle
+from nnactive_ext.loop.progress import Progress
+from nnactive_ext.loop.tables import cycle_table
+from nnactive_ext.members.ensemble import Ensemble, NnUNetEnsemble, fold_folder
+from nnactive_ext.members.evaluation import evaluate, result_file
+from nnactive_ext.members.training import train_member
+from nnactive_ext.query_methods.base import Query
+from nnactive_ext.querying.query import query_cycle
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The two expensive things, which tests replace: training a fold, and opening the members of some folds."""
+
+    train: Callable[[Experiment, int], None]
+    open_ensemble: Callable[[Experiment, Sequence[int]], Ensemble]
+
+    @classmethod
+    def of_nnunet(cls, device: str) -> Tools:
+        """nnU-Net's, on a device."""
+        return cls(
+            train=lambda experiment, fold: train_member(experiment, fold, device),
+            open_ensemble=lambda experiment, folds: NnUNetEnsemble(experiment, folds, device),
+        )
+
+
+def run_cycles(
+    experiment: Experiment,
+    tools: Tools,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+    accumulators: str = "single",
+) -> None:
+    """Train, evaluate, query and annotate until the planned cycles are done.
+
+    ``accumulators``: see :class:`nnactive_ext.members.statistics.RunningStatistics`.
+    Raises :class:`PoolExhausted` after the last cycle the pool could feed. Where people annotate it ends, too, when the
+    boxes are chosen and it is their turn.
+    """
+    plan = experiment.plan
+    try:
+        finish_annotation(experiment, progress, say)
+    except TasksOpen as error:
+        say(str(error))
+        return
+    steps = Progress(experiment, say)
+    while True:
+        cycle = experiment.state["cycle"]
+        folds = experiment.folds()
+        timing = Timing(experiment, cycle)
+        for fold in folds:
+            if not is_trained(fold_folder(experiment, fold), plan.experiment, cycle):
+                steps.next(cycle, f"training fold {fold}")
+                with timing.of("train"):
+                    tools.train(experiment, fold)
+        if not result_file(experiment, cycle).is_file():
+            steps.next(cycle, "evaluating the test set" if plan.test else "evaluating by cross-validation")
+            with timing.of("evaluate"):
+                evaluate(experiment, partial(tools.open_ensemble, experiment), folds, progress)
+            say(cycle_table(experiment))
+        if cycle >= plan.cycles - 1:
+            return
+        missing = read_json(loop_file(experiment.raw, cycle)).get("missing", 0)
+        if missing and not plan.added_since(cycle):
+            raise PoolExhausted(
+                f"The pool of {experiment.name} is used up: the query of cycle {cycle} lacked {missing} patches. The "
+                f"experiment ends after cycle {cycle} of {plan.cycles - 1}."
+            )
+        steps.next(cycle, "querying the pool")
+        ask = partial(query_cycle, experiment, tools.open_ensemble, folds, progress=progress, accumulators=accumulators)
+        query_and_annotate(experiment, ask, progress, say, go_on=True)
+        if plan.human:
+            return
+
+
+def query_and_annotate(
+    experiment: Experiment,
+    query: Callable[[], Query | None],
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+    go_on: bool = False,
+) -> None:
+    """Query, tell the user about it, annotate. A query that found nothing is an error that changed nothing; one that
+    found too little is carried out and then an error, unless the caller wants to ``go_on``."""
+    chosen = query()
+    assert chosen is not None, "a query in parts does not choose"
+    for warning in chosen.warnings:
+        say(f"WARNING: {warning}")
+    if not chosen.patches:
+        raise PoolExhausted(f"The pool of {experiment.name} is used up: not one more patch fits. Nothing was changed.")
+    if experiment.plan.human:
+        number = experiment.number
+        say(f"{len(chosen.patches)} patches chosen: {loop_file(experiment.raw, experiment.last_loop)}")
+        say(f"Next: nnactive_annotate export -d {number}")
+        return
+    finish_annotation(experiment, progress, say)
+    cycle = experiment.state["cycle"]
+    say(f"{len(chosen.patches)} patches chosen and annotated: {loop_file(experiment.raw, cycle)}")
+    if chosen.missing and not go_on:
+        raise PoolExhausted(f"The pool of {experiment.name} is used up: {chosen.missing} patches less than asked for.")
+
+
+def finish_annotation(experiment: Experiment, progress: bool = True, say: Callable[[str], None] = print) -> bool:
+    """Annotate the loops whose patches are chosen but whose labels are not in place; whether there were any.
+
+    Where people annotate, one with fewer tasks done than the plan's share raises :class:`TasksOpen` and stays as it is.
+    """
+    if experiment.plan.human:
+        apply_corrections(experiment, [], progress)  # what a killed import left behind
+    pending = range(experiment.state["cycle"] + 1, experiment.last_loop + 1)
+    for cycle in pending:
+        if experiment.plan.human:
+            warnings = close_cycle(experiment, cycle, progress=progress)
+        else:
+            warnings = annotate_cycle(experiment, cycle, progress)
+        for warning in warnings:
+            say(f"WARNING: {warning}")
+    return bool(pending)

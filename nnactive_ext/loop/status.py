@@ -1,0 +1,130 @@
+"""Where an experiment stands and what to do next, as plain values."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nnactive_ext.exchange.export import last_export
+from nnactive_ext.exchange.marking import marked
+from nnactive_ext.exchange.tallies import KINDS, tasks_per_class, voxels_per_class
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.labelling.answers import Book, agreement, status_of
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.queue import all_tasks, tasks_of
+from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.members.ensemble import trained_folds
+from nnactive_ext.members.evaluation import read_results
+from nnactive_ext.nnunet.dataset import Labels
+
+
+def status(experiment: Experiment) -> dict[str, Any]:
+    """Everything as plain values: cycles, tasks, annotated voxels, members, results, the next step."""
+    plan, state = experiment.plan, experiment.state
+    folds = experiment.folds() if state["cycle"] >= 0 else []
+    voxels: dict[str, int] = {}
+    names = {0: "background", **experiment.dataset.labels.foreground}
+    for counts in state["annotated"].values():
+        for label, count in counts.items():
+            name = names[int(label)]
+            voxels[name] = voxels.get(name, 0) + count
+    results = read_results(experiment)
+    found = {
+        "experiment": experiment.name,
+        "folder": str(experiment.raw),
+        "annotator": plan.annotator,
+        "cycle": state["cycle"],
+        "cycles": plan.cycles,
+        "open_cycle": experiment.last_loop if experiment.last_loop > state["cycle"] else None,
+        "pool": len(plan.pool),
+        "dropped": list(plan.dropped),
+        "annotated_cases": len(state["annotated"]),
+        "annotated_voxels": voxels,
+        "folds": folds,
+        "trained_folds": trained_folds(experiment) if folds else [],
+        "mean_dice": [result["mean_dice"] for result in results],
+        "changes": [dict(change) for change in plan.changes],
+    }
+    if plan.human:
+        found["tasks"] = _tasks(experiment, names)
+        found["classes"] = _in_all([tasks["classes"] for tasks in found["tasks"]])
+        if found["open_cycle"] == 0 and plan.starting_budget:
+            found["marked"] = {name: {"boxes": n, "of": goal} for name, (n, goal) in marked(experiment).items()}
+    found["next"] = next_step(experiment)
+    return found
+
+
+def _tasks(experiment: Experiment, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Per cycle: its tasks, how many are open, partial and done, in all and per class, and the voxels answered."""
+    ledger, labels = Ledger(experiment.annotation), experiment.dataset.labels
+    book, tasks = Book.of(ledger), all_tasks(experiment)
+    voxels = voxels_per_class(tasks, ledger, book, names, labels.ignore)
+    kinds = {task.id: status_of(ledger, book, task.id, labels.ignore) for task in tasks}
+    found = []
+    for cycle in range(experiment.last_loop + 1):
+        chosen = [task for task in tasks if task.cycle == cycle]
+        numbers: dict[str, dict[str, int]] = {
+            name: {**counts, "voxels": 0} for name, counts in tasks_per_class(chosen, kinds).items()
+        }
+        for name, count in voxels.get(cycle, {}).items():
+            numbers.setdefault(name, {**dict.fromkeys(KINDS, 0), "voxels": 0})["voxels"] = count
+        rows = [_task(task, kinds[task.id], ledger, book, labels) for task in chosen]
+        counts = {kind: sum(row["status"] == kind for row in rows) for kind in KINDS}
+        found.append({"cycle": cycle, **counts, "classes": numbers, "tasks": rows})
+    return found
+
+
+def _task(task: Task, kind: str, ledger: Ledger, book: Book, labels: Labels) -> dict[str, Any]:
+    answers = book.answers.get(task.id, [])
+    row: dict[str, Any] = {"task": task.id, "status": kind, "stratum": task.stratum}
+    row["answers"] = [{"who": a.who, "when": a.when, "unsure": a.unsure, "of": a.voxels} for a in answers]
+    if len(answers) > 1:
+        between = agreement([ledger.read_answer(a.place) for a in answers], labels.classes, labels.ignore)
+        row["agreement"] = {name: round(dice, 4) if dice == dice else None for name, dice in between.items()}
+        row["rule"] = book.rule_of(task.id)
+    return row
+
+
+def _in_all(cycles: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Per class: tasks and voxels of all cycles."""
+    found: dict[str, dict[str, int]] = {}
+    for classes in cycles:
+        for name, counts in classes.items():
+            total = found.setdefault(name, dict.fromkeys(counts, 0))
+            for kind, count in counts.items():
+                total[kind] += count
+    return found
+
+
+def next_step(experiment: Experiment) -> str:
+    """One or two lines: what a person should do now."""
+    plan, state = experiment.plan, experiment.state
+    number = experiment.number
+    device = plan.device_words
+    cycle = experiment.last_loop
+    if plan.human and cycle > state["cycle"]:
+        ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
+        book = Book.of(ledger)
+        kinds = [status_of(ledger, book, task.id, ignore) for task in tasks_of(experiment, cycle)]
+        lines = []
+        missing = {name: goal - n for name, (n, goal) in marked(experiment).items() if n < goal} if cycle == 0 else {}
+        if missing and plan.starting_budget:
+            short = ", ".join(f"{n} of {name}" for name, n in missing.items())
+            lines.append(f"Next: mark points ({short}): nnactive_annotate points -d {number} FILE...")
+        if kinds.count("done") >= plan.share * len(kinds) - 1e-9 and (kinds or cycle > 0 or not plan.starting_budget):
+            return "\n".join([*lines, f"{'Or train on what there is' if lines else 'Next'}: nnactive_run -d {number}{device}"])
+        folder = last_export(experiment, cycle)
+        if not (folder / "index.html").is_file():
+            lines.append(f"{'Then' if lines else 'Next'}: nnactive_annotate export -d {number}{device if cycle else ''}")
+        else:
+            lines.append(f"{'Then' if lines else 'Next'}: annotate the tasks ({folder / 'index.html'})")
+            lines.append(f"and hand them in: nnactive_annotate import -d {number} {shlex.quote(str(folder))}")
+        return "\n".join(lines)
+    if state["cycle"] >= plan.cycles - 1 and len(read_results(experiment)) > state["cycle"]:
+        return (
+            f"All {plan.cycles} cycles are done. The members are in {experiment.model_folder}.\n"
+            f"To see how good they are, and whether to go on: nnactive_report -d {number}{device}\n"
+            f"To go on: nnactive_change -d {number} -cycles {plan.cycles + 1}, then nnactive_run -d {number}{device}"
+        )
+    return f"Next: nnactive_run -d {number}{device}"

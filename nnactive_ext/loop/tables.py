@@ -1,0 +1,100 @@
+"""Tables for people: what was decided, and the learning curve so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.timing import STEPS, seconds_per_step
+from nnactive_ext.members.cross_validation import EXPLAINED
+from nnactive_ext.members.evaluation import read_results
+from nnactive_ext.metrics.trajectory import aubc
+
+
+def table(rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
+    """Rows in aligned columns, the first row being the heading; ``numbers``: right-aligned but for the first column."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if numbers and i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def plan_table(decisions: Sequence[Sequence[str]]) -> str:
+    return table([("what", "decided", "why"), *decisions])
+
+
+def cycle_table(experiment: Experiment) -> str:
+    """The learning curve: one line per cycle evaluated so far; without a test set, what was annotated, and how members do
+    on it where they were not trained on it."""
+    results = read_results(experiment)
+    tested = bool(experiment.plan.test)
+    scored = [result if tested else result.get("cross_validation") for result in results]
+    classes = list(scored[-1]["dice_per_class"]) if scored and scored[-1] else []
+    heading = ["cycle", "patches", "cases", "voxels", "foreground", *(["Dice" if tested else "CV Dice"] if classes else [])]
+    rows = [[*heading, *classes]]
+    for result, scores in zip(results, scored, strict=True):
+        rows.append(
+            [
+                str(result["cycle"]),
+                str(result["patches"]),
+                str(result["annotated_cases"]),
+                f"{result['annotated_voxels']:,}",
+                _percent(result["foreground_share"]),
+                *([_percent(scores["mean_dice"] if scores else None)] if classes else []),
+                *(_percent(scores["dice_per_class"].get(name) if scores else None) for name in classes),
+            ]
+        )
+    text = table(rows, numbers=True)
+    if tested and any(result["classes_left_out"] for result in results):
+        text += "\n-: a class that no test case contains or predicts"
+    return text if tested or not classes else f"{text}\n{EXPLAINED}"
+
+
+def final_report(experiment: Experiment) -> str:
+    """The learning curve, its area, where the time went, and where the files are."""
+    results = read_results(experiment)
+    about = "Dice in % on the test set" if experiment.plan.test else "no test set; CV Dice in %"
+    lines = [f"{experiment.name}: {experiment.plan.method}, {len(results)} cycles; {about}", ""]
+    lines.append(cycle_table(experiment))
+    numbers = []
+    values = [result["mean_dice"] for result in results]
+    if None not in values:
+        area = aubc([result["patches"] for result in results], values)
+        numbers.append(f"AUBC {100 * area:.2f}   Final Dice {100 * values[-1]:.2f}")
+    numbers += _surfaces(results[-1]) if results else []
+    lines += ["", *numbers] if numbers else []
+    seconds = seconds_per_step(experiment)
+    lines += ["", "Wall time in s: " + ", ".join(f"{step} {seconds[step]:.0f}" for step in STEPS)]
+    lines += [
+        "",
+        f"Queries, partial labels, plan:  {experiment.raw}",
+        f"Results per cycle:              {experiment.results}",
+        f"Members of the last cycle:      {experiment.model_folder}",
+        f"A page that shows all of it:    nnactive_report -d {experiment.number}{experiment.plan.device_words}",
+    ]
+    return "\n".join(lines)
+
+
+def _surfaces(result: Mapping[str, Any]) -> list[str]:
+    """One line on the surfaces of a cycle, as means over classes; none where they were not measured."""
+    nsd, hd95 = ([v for v in result.get(f"{key}_per_class", {}).values() if v is not None] for key in ("nsd", "hd95"))
+    if not nsd:
+        return []
+    text = f"Last cycle: NSD at {result['tolerance_mm']:.4g} mm {100 * fmean(nsd):.1f}"
+    text += f"   HD95 {fmean(hd95):.2f} mm" if hd95 else "   no HD95"
+    infinite = sum(cases["infinite"] for cases in result["surface_cases_per_class"].values())
+    if infinite:
+        text += f" (without {infinite} that are infinite: a class missed, or made up)"
+    return [text]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,1 @@
+"""Train the ensemble's members, ask them for predictions, and evaluate them."""

@@ -1,0 +1,75 @@
+"""What has been annotated so far, and in the patches of the cycle: patches, voxels, and the foreground among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.labelling.labels import count_voxels
+
+
+def annotation(experiment: Experiment, cycle: int) -> dict[str, Any]:
+    """Patches and voxels annotated up to ``cycle`` (whose labels are in place), and the foreground among them.
+
+    ``foreground_share`` is of all annotated voxels. Patches in cases that were dropped from the pool count nowhere.
+    """
+    labels, plan = experiment.source.labels, experiment.plan
+    voxels: Counter[int] = Counter()
+    for counts in experiment.state["annotated"].values():
+        voxels.update({int(label): n for label, n in counts.items()})
+    foreground = sum(voxels[label] for label in labels.foreground)
+    new = read_loop(loop_file(experiment.raw, cycle), experiment.dataset.file_ending)
+    new = [patch for patch in new if patch.case not in plan.dropped]
+    return {
+        "patches": len(experiment.annotated_patches(cycle)),
+        "new_patches": len(new),
+        "annotated_cases": len(experiment.state["annotated"]),
+        "annotated_voxels": voxels.total(),
+        "annotated_voxels_per_label": _named(voxels, _names(experiment)),
+        "foreground_share": _share(experiment, voxels),
+        "share_of_all_foreground": foreground / plan.pool_foreground_voxels if plan.pool_foreground_voxels else None,
+        **_new(experiment, new),
+    }
+
+
+def _new(experiment: Experiment, patches: list[Patch]) -> dict[str, Any]:
+    """What the partial labels hold inside ``patches``: a voxel in several of them counts once, an unannotated one nowhere.
+
+    In a roll-out that is what the expert's answers said until now; what they left ``ignore`` is not there.
+    """
+    labels, dataset = experiment.source.labels, experiment.dataset
+    with_class = dict.fromkeys(labels.classes, 0)
+    voxels: Counter[int] = Counter()
+    for case, boxes in by_case(patches).items():
+        partial = dataset.label_map(case)
+        inside = np.full_like(partial, labels.ignore)
+        for box in boxes:
+            inside[box.slices] = partial[box.slices]
+            found = set(count_voxels(partial[box.slices], labels.ignore))
+            for name, values in labels.classes.items():
+                with_class[name] += not found.isdisjoint(values)
+        voxels.update(count_voxels(inside, labels.ignore))
+    return {
+        "new_patches_per_class": with_class,
+        "new_voxels_per_label": _named(voxels, _names(experiment)),
+        "new_foreground_share": _share(experiment, voxels),
+    }
+
+
+def _names(experiment: Experiment) -> dict[int, str]:
+    return {0: "background", **experiment.source.labels.foreground}
+
+
+def _named(voxels: Mapping[int, int], names: Mapping[int, str]) -> dict[str, int]:
+    return {name: int(voxels.get(label, 0)) for label, name in names.items()}
+
+
+def _share(experiment: Experiment, voxels: Counter[int]) -> float | None:
+    foreground = sum(voxels[label] for label in experiment.source.labels.foreground)
+    return foreground / voxels.total() if voxels.total() else None

@@ -1,0 +1,102 @@
+"""How good the members are where there is no test set: each on annotated voxels of cases that it was not trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from tqdm import tqdm
+
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import read_mark
+from nnactive_ext.files import read_json
+from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.members.ensemble import Ensemble, fold_folder
+from nnactive_ext.members.predictor import Predictor
+
+EXPLAINED = (
+    "CV Dice: each member on the annotated voxels of cases it was not trained on, all pooled. A query method chose these\n"
+    "voxels, and others in each cycle: not comparable with the Dice on a test set, nor strictly between cycles and methods."
+)
+"""For whoever shows these numbers."""
+
+
+def cross_validate(
+    experiment: Experiment,
+    open_ensemble: Callable[[Sequence[int]], Ensemble],
+    folds: Sequence[int],
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Dice per class, of true and false positives and negatives added up over all annotated voxels of all these cases.
+
+    Single boxes say little, so there is one Dice per class, not a mean over cases; null where a class is neither annotated
+    nor predicted there. ``cases`` are those counted, ``voxels_per_class`` their annotated voxels of each class, ``folds``
+    the members that had any. A case counts when it validates one of the ``folds`` whose member was not trained on it;
+    ``cases_left_out`` are the annotated cases of which that cannot be said: fewer members than folds, or answers that came
+    after the training and changed the folds.
+
+    **Not comparable with the Dice on a test set.** A query method chose these voxels, mostly because they were hard; others
+    are added in each cycle. And they are predicted by one member, not by the ensemble, as in queries: without mirroring,
+    from the box around all annotated voxels of a case and its surroundings. Reference labels are not read.
+    """
+    labels, dataset = experiment.dataset.labels, experiment.dataset
+    held_out, left_out = held_out_cases(experiment, folds)
+    counts = {name: np.zeros(3, np.int64) for name in labels.classes}  # true positives, false ones, false negatives
+    total = sum(map(len, held_out.values()))
+    with tqdm(desc="Cross-validating", total=total, disable=not progress) as bar:
+        for fold, cases in held_out.items():
+            predict = Predictor(experiment, partial(open_ensemble, [fold]))
+            for case in cases:
+                annotated = dataset.label_map(case)
+                box = _annotated_box(case, annotated != labels.ignore)
+                said = annotated[box.slices]
+                known = said != labels.ignore
+                said, predicted = said[known], predict(box)[known]
+                for name, values in labels.classes.items():
+                    counts[name] += _compare(np.isin(predicted, values), np.isin(said, values))
+                bar.update()
+    dice = {name: _dice(*found) for name, found in counts.items()}
+    numbers = [value for value in dice.values() if value is not None]
+    return {
+        "dice_per_class": dice,
+        "mean_dice": math.fsum(numbers) / len(numbers) if numbers else None,
+        "voxels_per_class": {name: int(found[0] + found[2]) for name, found in counts.items()},
+        "cases": total,
+        "cases_left_out": len(left_out),
+        "folds": len(held_out),
+    }
+
+
+def held_out_cases(experiment: Experiment, folds: Sequence[int]) -> tuple[dict[int, list[str]], list[str]]:
+    """Of each fold that has any, the annotated cases that validate it and that its member was not trained on, each case
+    in one fold only; and the other annotated cases."""
+    splits = read_json(experiment.preprocessed.folder / "splits_final.json")
+    open_cases = [case for case, counts in experiment.state["annotated"].items() if any(counts.values())]
+    held_out: dict[int, list[str]] = {}
+    for fold in folds:
+        # What the member itself noted; a member of an earlier version did not.
+        trained_on = read_mark(fold_folder(experiment, fold)).get("cases") or splits[fold]["train"]
+        chosen = [case for case in open_cases if case in splits[fold]["val"] and case not in trained_on]
+        if chosen:
+            held_out[fold] = chosen
+            open_cases = [case for case in open_cases if case not in chosen]
+    return held_out, open_cases
+
+
+def _annotated_box(case: str, annotated: np.ndarray) -> Patch:
+    (box,) = ndimage.find_objects(annotated.astype(np.uint8))
+    return Patch(case, triple([s.start for s in box]), triple([s.stop - s.start for s in box]))
+
+
+def _compare(predicted: np.ndarray, true: np.ndarray) -> tuple[int, int, int]:
+    both = int((predicted & true).sum())
+    return both, int(predicted.sum()) - both, int(true.sum()) - both
+
+
+def _dice(hits: int, too_much: int, missed: int) -> float | None:
+    either = int(2 * hits + too_much + missed)
+    return 2 * int(hits) / either if either else None

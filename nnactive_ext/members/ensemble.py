@@ -1,0 +1,159 @@
+"""The trained members of the current cycle: what they say about a pool case, and their segmentation of a test case."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from nnactive_ext.engine.threads import cores
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import is_trained, read_mark
+from nnactive_ext.members.convolutions import always_by_onednn
+from nnactive_ext.members.statistics import DIVERGED
+from nnactive_ext.nnunet.dataset import Case
+from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Members(Protocol):
+    def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
+        """Each member's name and logits (class or region, z, y, x) for a preprocessed image (channel, z, y, x).
+
+        They are predicted one after another, when asked for, and on any device; an image's logits are large, so none
+        are kept here.
+        """
+        ...
+
+
+class Ensemble(Members, Protocol):
+    def segment(self, case: Case) -> np.ndarray:
+        """The label map (z, y, x) of an image on its own grid."""
+        ...
+
+
+def fold_folder(experiment: Experiment, fold: int) -> Path:
+    return experiment.model_folder / f"fold_{fold}"
+
+
+def trained_folds(experiment: Experiment) -> list[int]:
+    """The folds with a finished member of the current cycle; a late answer may add folds that nobody has trained yet."""
+    plan, cycle = experiment.plan, experiment.state["cycle"]
+    return [f for f in experiment.folds() if is_trained(fold_folder(experiment, f), plan.experiment, cycle)]
+
+
+def check_members(experiment: Experiment, folds: Sequence[int]) -> list[str]:
+    """The members' training numbers; anything but finished members of this experiment's current cycle is an error."""
+    plan, cycle, trainings, problems = experiment.plan, experiment.state["cycle"], [], []
+    for fold in folds:
+        folder = fold_folder(experiment, fold)
+        mark = read_mark(folder)
+        if not (folder / "checkpoint_final.pth").is_file():
+            problems.append(f"{folder}: no trained member (no checkpoint_final.pth).")
+        elif mark.get("experiment") != plan.experiment:
+            problems.append(f"{folder}: this member was not trained on the experiment in {experiment.raw}.")
+        elif mark.get("cycle") != cycle:
+            problems.append(f"{folder}: this member was trained in cycle {mark.get('cycle')}; the labels are of cycle {cycle}.")
+        elif not mark.get("finished"):
+            problems.append(f"{folder}: this member's training did not finish.")
+        trainings.append(mark.get("training", ""))
+    if problems:
+        number = experiment.number
+        todo = f"nnactive_run -d {number}, or nnUNetv2_train {number} {plan.configuration} FOLD -tr {plan.trainer}"
+        raise NnActiveError("\n".join([*problems, f"Train the members of cycle {cycle} first: {todo}"]))
+    return trainings
+
+
+class NnUNetEnsemble:
+    """Members trained by nnU-Net, predicted with nnU-Net's sliding windows.
+
+    Queries: no mirroring, Gaussian weighting, tile step 0.75, each member's logits apart. Segmentation: mirroring as
+    trained, tile step 0.5, nnU-Net's own mean over members (methods.md, Training).
+
+    ``folder``: where members of an earlier cycle were put, which the caller has looked at; None: those of the current
+    cycle, and anything else in their place is an error.
+    """
+
+    def __init__(self, experiment: Experiment, folds: Sequence[int], device: str, folder: Path | None = None):
+        import torch
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        check_torchvision()
+        extend_environment()
+        if folder is None:
+            check_members(experiment, folds)
+        self._folder = folder or experiment.model_folder
+        self._folds = tuple(folds)
+        self.device = torch.device(device)
+        if self.device.type == "cpu":
+            # All cores whatever OMP_NUM_THREADS says, as nnUNetv2_predict does: the last bits of a convolution depend on
+            # the number of threads, and a query must not depend on the environment.
+            torch.set_num_threads(cores())
+        on_device = self.device.type == "cuda"
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of libraries that nnU-Net imports when it looks for trainers
+            self._predictor = nnUNetPredictor(
+                perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
+            )
+            try:
+                self._predictor.initialize_from_trained_model_folder(str(self._folder), self._folds)
+            except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+                raise NnActiveError(
+                    f"{self._folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
+                    f"({error}). Delete its fold folder and train it anew."
+                ) from error
+        self._check_plans(experiment)
+        if self.device.type == "cpu":
+            always_by_onednn(self._predictor.network)
+
+    def _check_plans(self, experiment: Experiment) -> None:
+        name = experiment.plan.configuration
+        ours = experiment.preprocessed.plans["configurations"][name]
+        theirs = self._predictor.plans_manager.plans["configurations"].get(name)
+        if json.dumps(ours, sort_keys=True) != json.dumps(theirs, sort_keys=True):
+            raise NnActiveError(
+                f"{self._folder / 'plans.json'}: the members were trained with other plans than "
+                f"{experiment.preprocessed.folder / experiment.plan.plans_identifier}.json. Train them anew."
+            )
+
+    def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
+        import torch
+
+        predictor = self._predictor
+        data = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+        for fold, parameters in zip(self._folds, predictor.list_of_parameters, strict=True):
+            predictor.use_mirroring, predictor.tile_step_size = False, 0.75
+            getattr(predictor.network, "_orig_mod", predictor.network).load_state_dict(parameters)
+            yield f"fold {fold}", self._predict(data, fold)
+
+    def _predict(self, data: torch.Tensor, fold: int) -> torch.Tensor:
+        try:
+            return self._predictor.predict_sliding_window_return_logits(data)
+        except RuntimeError as error:  # for want of memory, or because of infinite logits, for which nnU-Net looks
+            remedy = f". {DIVERGED}" if "inf in predicted" in str(error) else ""
+            raise NnActiveError(f"the prediction of fold {fold} failed: {error}{remedy}") from error
+
+    def segment(self, case: Case) -> np.ndarray:
+        import torch
+        from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+
+        predictor: Any = self._predictor
+        predictor.use_mirroring, predictor.tile_step_size = True, 0.5
+        plans, configuration = predictor.plans_manager, predictor.configuration_manager
+        preprocessor = configuration.preprocessor_class(verbose=False)
+        files = [str(file) for file in case.images]
+        data, _, properties = preprocessor.run_case(files, None, plans, configuration, predictor.dataset_json)
+        logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
+        return convert_predicted_logits_to_segmentation_with_correct_shape(
+            logits, plans, configuration, predictor.label_manager, properties
+        )

@@ -1,0 +1,103 @@
+"""Evaluation of the current members on the test set: one JSON file per cycle, with what has been annotated for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.plan import Plan
+from nnactive_ext.experiment.record import write_record
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.members.annotated import annotation
+from nnactive_ext.members.cross_validation import cross_validate
+from nnactive_ext.members.ensemble import Ensemble
+from nnactive_ext.metrics.overlap import aggregate, dice_per_case
+from nnactive_ext.metrics.surface import Surface, mean_surface, one_voxel, surface_per_case
+
+
+def result_file(experiment: Experiment, cycle: int) -> Path:
+    return experiment.results / f"cycle_{cycle:03d}.json"
+
+
+def evaluate(
+    experiment: Experiment,
+    open_ensemble: Callable[[Sequence[int]], Ensemble],
+    folds: Sequence[int],
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Dice and surface metrics on the test set and the annotation they rest on; written to ``cycle_NNN.json``.
+
+    ``open_ensemble`` gives the members of some of the ``folds``. Without a test set there is a cross-validation on annotated
+    voxels instead, which is another thing: :func:`nnactive_ext.members.cross_validation.cross_validate`.
+
+    Voxels the reference marks as ``ignore`` do not count. NaN (a class absent in prediction and reference) is null, and
+    so is an infinite distance (a class in one of them only), where ``nsd_per_case`` is 0.
+    """
+    cycle = experiment.state["cycle"]
+    tested = bool(experiment.plan.test)
+    dice, surfaces = _on_test_set(experiment, open_ensemble(folds), progress) if tested else ({}, {})
+    classes = experiment.source.labels.classes
+    mean = aggregate(dice or {"": dict.fromkeys(classes, math.nan)})
+    surface = mean_surface(surfaces or {"": dict.fromkeys(classes, Surface(math.nan, math.nan))})
+    result = {
+        "cycle": cycle,
+        "mean_dice": _number(mean.mean),
+        "dice_per_class": _numbers(mean.per_class),
+        "cases_per_class": mean.cases,
+        "classes_left_out": list(mean.left_out),
+        "nsd_per_class": _numbers(surface.nsd),
+        "hd95_per_class": _numbers(surface.hd95),
+        "surface_cases_per_class": surface.cases,
+        "tolerance_mm": tolerance_mm(experiment.plan),
+        "cross_validation": None if tested else cross_validate(experiment, open_ensemble, folds, progress),
+        **annotation(experiment, cycle),
+        "dice_per_case": {case: _numbers(scores) for case, scores in dice.items()},
+        "nsd_per_case": {case: _numbers({n: s.nsd for n, s in found.items()}) for case, found in surfaces.items()},
+        "hd95_per_case": {case: _numbers({n: s.hd95 for n, s in found.items()}) for case, found in surfaces.items()},
+    }
+    experiment.results.mkdir(parents=True, exist_ok=True)
+    write_record(experiment)
+    write_json(result_file(experiment, cycle), result)
+    return result
+
+
+def tolerance_mm(plan: Plan) -> float:
+    """Of the normalised surface distance: as planned, else one voxel of the pool's coarsest axis."""
+    return plan.tolerance_mm or one_voxel(geometry.spacing for geometry in plan.pool.values())
+
+
+def _on_test_set(
+    experiment: Experiment, ensemble: Ensemble, progress: bool
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Surface]]]:
+    """By case and class: Dice, and surface metrics."""
+    labels, tolerance = experiment.source.labels, tolerance_mm(experiment.plan)
+    dice, surfaces = {}, {}
+    for case in tqdm(experiment.test_cases(), desc="Evaluating the test set", disable=not progress):
+        reference, properties = experiment.source.reader_writer.read_seg(str(case.label))
+        try:
+            prediction = ensemble.segment(case)
+        except RuntimeError as error:  # torch's, for want of memory or because of infinite logits
+            raise NnActiveError(f"{case.name}: its prediction failed: {error}") from error
+        dice[case.name] = dice_per_case(prediction, reference[0], labels.classes, labels.ignore)
+        spacing = properties["spacing"]
+        surfaces[case.name] = surface_per_case(prediction, reference[0], labels.classes, spacing, tolerance, labels.ignore)
+    return dice, surfaces
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def read_results(experiment: Experiment) -> list[dict[str, Any]]:
+    """The results of all cycles evaluated so far, in order."""
+    return [read_json(file) for file in sorted(experiment.results.glob("cycle_*.json"))]

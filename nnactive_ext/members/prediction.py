@@ -1,0 +1,86 @@
+"""What the ensemble predicts in a box, from the image around it only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnactive_ext.geometry.grid import Grid
+from nnactive_ext.geometry.patch import Patch, Triple, triple
+from nnactive_ext.members.ensemble import Members
+from nnactive_ext.members.statistics import RunningStatistics
+from nnactive_ext.query_methods.base import Statistics
+from nnactive_ext.query_methods.scores import predictive_entropy
+
+
+def predict_box(
+    ensemble: Members, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions_order: Sequence[int] | None
+) -> np.ndarray:
+    """The label map (z, y, x) in ``patch`` of an image: the class of the highest mean probability over the members.
+
+    ``image`` is preprocessed (channel, z, y, x) and ``grid`` how it came about; ``window`` is the network patch, so much
+    context is predicted on each side; ``regions_order`` is nnU-Net's ``regions_class_order`` (None: no regions). Labels
+    come back to the image's voxels by the nearest network voxel; what nnU-Net cropped away is background.
+    """
+    predicted = _statistics(ensemble, image, grid, patch, window, regions_order is not None)
+    if predicted is None:
+        return np.zeros(patch.size, np.uint16)
+    return _on_image(_labels(predicted[0].mean, regions_order), grid, patch, predicted[1])
+
+
+def predict_with_uncertainty(
+    ensemble: Members, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions_order: Sequence[int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`predict_box`, and the entropy (z, y, x) of the members' mean in nat, float32.
+
+    For regions it is the sum of the binary entropies; it is 0 in what nnU-Net cropped away.
+    """
+    predicted = _statistics(ensemble, image, grid, patch, window, regions_order is not None)
+    if predicted is None:
+        return np.zeros(patch.size, np.uint16), np.zeros(patch.size, np.float32)
+    statistics, offset = predicted
+    labels = _on_image(_labels(statistics.mean, regions_order), grid, patch, offset)
+    return labels, _on_image(predictive_entropy(statistics), grid, patch, offset)
+
+
+def _statistics(
+    ensemble: Members, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions: bool
+) -> tuple[Statistics, Triple] | None:
+    """Of the box and the context around it, and where that begins on the network's grid; None if all was cropped away."""
+    covered = grid.to_network(patch)
+    if covered is None:
+        return None
+    context = _widened(covered, window, grid.network_shape)
+    running = RunningStatistics(regions)
+    for name, logits in ensemble.logits(np.ascontiguousarray(image[(slice(None), *context.slices)])):
+        running.add(logits, name)
+    return running.result(), context.start
+
+
+def _labels(mean: np.ndarray, regions_order: Sequence[int] | None) -> np.ndarray:
+    if regions_order is None:
+        return mean.argmax(axis=0).astype(np.uint16)
+    predicted = np.zeros(mean.shape[1:], np.uint16)
+    for region, value in zip(mean, regions_order, strict=True):  # later ones cover earlier ones, as in nnU-Net
+        predicted[region > 0.5] = value
+    return predicted
+
+
+def _widened(patch: Patch, window: Sequence[int], shape: Sequence[int]) -> Patch:
+    start = [max(0, a - w) for a, w in zip(patch.start, window, strict=True)]
+    stop = [min(n, b + w) for b, w, n in zip(patch.stop, window, shape, strict=True)]
+    return Patch(patch.case, triple(start), triple([b - a for a, b in zip(start, stop, strict=True)]))
+
+
+def _on_image(predicted: np.ndarray, grid: Grid, patch: Patch, offset: Triple) -> np.ndarray:
+    """``predicted``, which begins at ``offset`` on the network's grid, at the voxels of ``patch``."""
+    indices, inside = [], []
+    for axis, source in enumerate(grid.transpose):
+        voxels = np.arange(patch.start[source], patch.stop[source]) - grid.crop_start[axis]
+        index = np.floor((voxels + 0.5) * grid.scale[axis]).astype(int) - offset[axis]
+        inside.append((voxels >= 0) & (voxels < grid.crop_size[axis]))
+        indices.append(np.clip(index, 0, predicted.shape[axis] - 1))
+    z, y, x = (kept.astype(predicted.dtype) for kept in inside)
+    moved = predicted[np.ix_(*indices)] * (z[:, None, None] * y[:, None] * x)
+    return np.ascontiguousarray(moved.transpose(np.argsort(grid.transpose)))

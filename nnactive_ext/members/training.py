@@ -1,0 +1,106 @@
+"""Trains one member: stock nnU-Net in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import CHECKPOINTS, is_trained, read_mark
+from nnactive_ext.members.ensemble import fold_folder
+from nnactive_ext.members.training_server import TrainingServer
+from nnactive_ext.nnunet.environment import extend_environment
+
+
+def train_member(experiment: Experiment, fold: int, device: str) -> None:
+    """Train the member of ``fold`` on the current labels; an interrupted training of this cycle is continued.
+
+    A member of an earlier cycle is moved to ``nnactive/cycle_NNN`` first, where ``nnUNetv2_predict_from_modelfolder``
+    can use it. nnU-Net's output goes to a log file there; its last lines are in the error when it fails.
+    """
+    plan, cycle, folder = experiment.plan, experiment.state["cycle"], fold_folder(experiment, fold)
+    _put_away_earlier(experiment, fold)
+    arguments = [str(experiment.number), plan.configuration, str(fold), "-tr", plan.trainer]
+    arguments += ["-p", plan.plans_identifier, "-device", device]
+    if _can_continue(folder, plan.experiment, cycle):
+        arguments.append("--c")
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()  # what our own predictions kept of the GPU's memory
+    extend_environment()
+    environment = {**os.environ, "nnactive_skip_validation": "1"}
+    if device == "cpu":
+        # Loader processes cost more than they bring where the network runs on the same few cores.
+        environment.setdefault("nnUNet_n_proc_DA", "0")
+    log = experiment.results / f"cycle_{cycle:03d}" / f"train_fold_{fold}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    status = _server().train(arguments, environment, log) if TrainingServer.possible(device) else None
+    if status is None:
+        status = _run([sys.executable, "-m", "nnactive_ext.members.training_process", *arguments], environment, log)
+    if status or not is_trained(folder, plan.experiment, cycle):
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
+        raise NnActiveError(
+            f"nnUNetv2_train {' '.join(arguments)} failed with status {status}. The end of {log}:\n{tail}\n"
+            "Mend the cause and run the same command again; finished steps are not repeated."
+        )
+    (folder / "checkpoint_best.pth").unlink(missing_ok=True)
+
+
+_servers: list[TrainingServer] = []
+
+
+def _server() -> TrainingServer:
+    """This process's, started when first needed, or again after it was killed."""
+    if not (_servers and _servers[-1].running):
+        _servers.append(TrainingServer())
+    return _servers[-1]
+
+
+def _run(command: list[str], environment: dict[str, str], log: Path) -> int:
+    """Run it in a process group of its own, which is killed as a whole when we are interrupted; returns its status."""
+    with open(log, "a", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=os.name == "posix"
+        )
+        try:
+            return process.wait()
+        except BaseException:
+            if os.name == "posix":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            process.wait()
+            raise
+
+
+def _can_continue(folder: Path, experiment: str, cycle: int) -> bool:
+    """Whether a training of this cycle left a whole checkpoint; broken ones (killed while writing) are removed."""
+    mark = read_mark(folder)
+    if mark.get("experiment") != experiment or mark.get("cycle") != cycle:
+        return False
+    for name in CHECKPOINTS:
+        if (folder / name).is_file() and not zipfile.is_zipfile(folder / name):
+            (folder / name).unlink()
+    return any((folder / name).is_file() for name in CHECKPOINTS)
+
+
+def _put_away_earlier(experiment: Experiment, fold: int) -> None:
+    folder = fold_folder(experiment, fold)
+    mark = read_mark(folder)
+    if not mark.get("finished") or mark.get("cycle") == experiment.state["cycle"]:
+        return
+    archive = experiment.results / f"cycle_{mark['cycle']:03d}" / experiment.model_folder.name
+    archive.mkdir(parents=True, exist_ok=True)
+    for name in ("plans.json", "dataset.json"):
+        shutil.copyfile(experiment.model_folder / name, archive / name)
+    target = archive / folder.name
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(folder, target)

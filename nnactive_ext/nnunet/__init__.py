@@ -1,0 +1,1 @@
+"""Everything that knows nnU-Net's folders, files and classes."""

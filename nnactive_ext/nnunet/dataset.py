@@ -1,0 +1,263 @@
+"""nnU-Net dataset folders: where they are, their cases, labels and reader."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json
+from nnactive_ext.nnunet.environment import FOLDERS, require_nnunet_folders
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image: its name, its channels' files and its label file."""
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The ``labels`` of a dataset.json: names to values, or to lists of values in region-based training."""
+
+    names: Mapping[str, Any]
+    regions_class_order: tuple[int, ...] | None = None
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """All label values including background, without ignore."""
+        found = {0}
+        for name, value in self.names.items():
+            if name != "ignore":
+                found.update(int(v) for v in (value if isinstance(value, (list, tuple)) else [value]))
+        return tuple(sorted(found))
+
+    @property
+    def ignore(self) -> int:
+        """The value of voxels nobody has annotated; the highest label + 1, as nnU-Net wants it."""
+        return int(self.names.get("ignore", max(self.values) + 1))
+
+    @property
+    def regions(self) -> bool:
+        return any(isinstance(v, (list, tuple)) and len(v) > 1 for n, v in self.names.items() if n != "ignore")
+
+    @property
+    def order(self) -> tuple[int, ...] | None:
+        """The label each region is painted with, in the network's order; None without regions."""
+        return self.regions_class_order if self.regions else None
+
+    @property
+    def foreground(self) -> dict[int, str]:
+        """Foreground label value -> name; a value that only occurs inside regions is called by its number."""
+        single = {int(v): n for n, v in self.names.items() if n != "ignore" and not isinstance(v, (list, tuple))}
+        return {value: single.get(value, str(value)) for value in self.values if value != 0}
+
+    @property
+    def classes(self) -> dict[str, tuple[int, ...]]:
+        """What is evaluated and stratified by: class or region name -> its label values, in the network's order."""
+        found = {}
+        for name, value in self.names.items():
+            values = tuple(int(v) for v in value) if isinstance(value, (list, tuple)) else (int(value),)
+            if name != "ignore" and set(values) != {0}:
+                found[name] = values
+        return found if self.regions else dict(sorted(found.items(), key=lambda item: item[1]))
+
+    @property
+    def channels(self) -> dict[int, str]:
+        """Index of each class in the network's output -> its name."""
+        names = list(self.classes)
+        return dict(enumerate(names)) if self.regions else {self.classes[name][0]: name for name in names}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A raw nnU-Net dataset: ``folder`` with its dataset.json.
+
+    ``known``: the only cases that count, whatever else dataset.json lists; None for all.
+    """
+
+    folder: Path
+    known: frozenset[str] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def json(self) -> dict:
+        file = self.folder / "dataset.json"
+        if not file.is_file():
+            raise NnActiveError(f"{file}: no such file. An nnU-Net dataset needs one.")
+        content = read_json(file)
+        missing = [key for key in ("labels", "channel_names", "file_ending") if key not in content]
+        if missing:
+            raise NnActiveError(
+                f"{file}: the key{'s' * (len(missing) > 1)} {', '.join(missing)} "
+                f"{'are' if len(missing) > 1 else 'is'} missing. Add what nnU-Net's dataset format asks for."
+            )
+        return content
+
+    @cached_property
+    def labels(self) -> Labels:
+        names, file = self.json["labels"], self.folder / "dataset.json"
+        if not isinstance(names, dict) or names.get("background") != 0:
+            raise NnActiveError(f"{file}: labels must contain background with the value 0.")
+        order = self.json.get("regions_class_order")
+        for name, value in names.items():
+            values = value if isinstance(value, list) else [value]
+            if not values or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+                raise NnActiveError(f"{file}: the label {name} must be a whole number, or a list of them; found {value!r}.")
+        labels = Labels(names, tuple(order) if order else None)
+        if labels.values != tuple(range(len(labels.values))):
+            raise NnActiveError(f"{file}: label values must be consecutive from 0; found {list(labels.values)}.")
+        if len(labels.values) < 2:
+            raise NnActiveError(f"{file}: no foreground label. There is nothing to segment.")
+        if labels.ignore != max(labels.values) + 1:
+            raise NnActiveError(f"{file}: ignore must be the highest label + 1; found {labels.ignore}.")
+        if labels.regions and not order:
+            raise NnActiveError(f"{file}: labels with regions need regions_class_order.")
+        return labels
+
+    @property
+    def file_ending(self) -> str:
+        return self.json["file_ending"]
+
+    @cached_property
+    def reader_writer(self) -> Any:
+        """An instance of nnU-Net's reader/writer for this dataset; arrays are (channel, z, y, x)."""
+        from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+        try:
+            return determine_reader_writer_from_dataset_json(self.json, verbose=False)()
+        except RuntimeError as error:
+            raise NnActiveError(f"{self.folder / 'dataset.json'}: {error}") from None
+
+    def image(self, name: str) -> tuple[np.ndarray, dict[str, Any]]:
+        """The voxels (channel, z, y, x) of a case as nnU-Net's reader gives them, and what it says of them."""
+        files = [str(file) for file in self.entries[name].images]
+        try:
+            return self.reader_writer.read_images(files)
+        except (RuntimeError, OSError) as error:
+            raise NnActiveError(f"{', '.join(files)}: cannot be read ({error}). Restore it, or drop the case.") from None
+
+    def label_map(self, name: str) -> np.ndarray:
+        """The labels (z, y, x) of a case as its file has them."""
+        return self.reader_writer.read_seg(str(self.cases[name].label))[0][0]
+
+    @cached_property
+    def entries(self) -> dict[str, Case]:
+        """All cases by name, sorted, whether or not their files exist."""
+        if "dataset" in self.json:
+            try:
+                found = {
+                    name: Case(name, tuple(self._path(p) for p in entry["images"]), self._path(entry["label"]))
+                    for name, entry in self.json["dataset"].items()
+                }
+            except (AttributeError, KeyError, TypeError):
+                file = self.folder / "dataset.json"
+                raise NnActiveError(f"{file}: each entry of dataset needs images (a list of files) and label.") from None
+        else:
+            found = self._listed()
+        return {name: case for name, case in sorted(found.items()) if self.known is None or name in self.known}
+
+    @cached_property
+    def cases(self) -> dict[str, Case]:
+        """All cases by name, sorted; every file they need exists."""
+        found = self.entries
+        channels = len(self.json["channel_names"])
+        problems = [
+            f"{self.folder / 'dataset.json'}: {case.name} has {len(case.images)} images for {channels} channels."
+            for case in found.values()
+            if len(case.images) != channels
+        ]
+        problems += [
+            f"{file}: no such file (case {case.name})."
+            for case in found.values()
+            for file in (*case.images, case.label)
+            if not file.is_file()
+        ]
+        if not found:
+            problems = [f"{self.folder / 'imagesTr'}: no image called CASE_0000{self.file_ending}."]
+        if problems:
+            raise NnActiveError("\n".join(problems))
+        return found
+
+    def _path(self, text: str) -> Path:
+        path = Path(os.path.expandvars(text))
+        return path if path.is_absolute() else Path(os.path.normpath(self.folder / path))
+
+    def _listed(self) -> dict[str, Case]:
+        images = self.folder / "imagesTr"
+        pattern = re.compile(r"(.+)_\d{4}" + re.escape(self.file_ending))
+        files = sorted(os.listdir(images)) if images.is_dir() else []
+        names = sorted({match[1] for match in map(pattern.fullmatch, files) if match})
+        channels = range(len(self.json["channel_names"]))
+        return {
+            name: Case(
+                name,
+                tuple(images / f"{name}_{channel:04d}{self.file_ending}" for channel in channels),
+                self.folder / "labelsTr" / f"{name}{self.file_ending}",
+            )
+            for name in names
+        }
+
+
+def nnunet_folder(variable: str) -> Path:
+    """The folder that nnUNet_raw, nnUNet_preprocessed or nnUNet_results names."""
+    require_nnunet_folders()
+    return Path(os.environ[variable])
+
+
+def dataset_folder_name(identifier: str | int) -> str:
+    """``4`` or ``Dataset004_X`` -> the folder name found in nnU-Net's folders; unknown or ambiguous is an error."""
+    text = str(identifier)
+    if text.startswith("Dataset"):
+        return text
+    if not text.isdigit():
+        raise NnActiveError(f"{text!r} is neither a dataset number nor a name like Dataset004_Name.")
+    found = existing_names(int(text))
+    if not found:
+        raise NnActiveError(f"There is no dataset with the number {text} in {nnunet_folder('nnUNet_raw')}.")
+    if len(found) > 1:
+        raise NnActiveError(f"The number {text} has several names: {', '.join(found)}. Keep one of them.")
+    return found[0]
+
+
+def check_dataset_name(number: int, name: str) -> None:
+    """A number or name that nnU-Net's ``DatasetXXX_Name`` cannot hold is an error."""
+    if not 1 <= number <= 999:
+        raise NnActiveError(f"Dataset number {number}: nnU-Net's numbers go from 1 to 999.")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or "__" in name:
+        raise NnActiveError(f"Dataset name {name!r}: use letters, digits, '-' and single '_'.")
+
+
+def existing_names(number: int) -> list[str]:
+    """All names that a dataset number has in nnU-Net's raw, preprocessed and results folders."""
+    found: set[str] = set()
+    for variable in FOLDERS:
+        folder = nnunet_folder(variable)
+        if folder.is_dir():
+            found.update(p.name for p in folder.glob(f"Dataset{number:03d}_*"))
+    return sorted(found)
+
+
+def find_dataset(identifier: str | int) -> Dataset:
+    """A dataset by number, by name, or by the path of its folder."""
+    path = Path(str(identifier))
+    if path.is_dir() and path.name.startswith("Dataset"):
+        return Dataset(Path(os.path.abspath(path)))
+    folder = nnunet_folder("nnUNet_raw") / dataset_folder_name(identifier)
+    if not folder.is_dir():
+        raise NnActiveError(f"{folder}: no such folder. Which dataset is meant by -d {identifier}?")
+    return Dataset(folder)

@@ -1,0 +1,69 @@
+"""nnU-Net's dataset fingerprint from partial labels, in which ``ignore`` is not foreground."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnactive_ext.files import write_json
+from nnactive_ext.nnunet.dataset import Case, Dataset
+from nnactive_ext.parallel import map_cases
+
+# As in nnU-Net's extractor: so many foreground voxels in all, an equal number of draws from each case.
+_SAMPLES = 10e7
+_PERCENTILES = (0.5, 50.0, 99.5)
+
+
+def write_fingerprint(dataset: Dataset, file: Path, processes: int = 1, progress: bool = True) -> dict[str, Any]:
+    """Write ``dataset_fingerprint.json``; equal to nnU-Net's own where there is no ignore label.
+
+    Foreground is what is annotated and > 0. If nothing in the dataset is, the non-zero voxels of the images stand in
+    for it. nnU-Net's own extractor counts ``ignore`` as foreground (its issue 3055).
+    """
+    samples = int(_SAMPLES // len(dataset.cases))
+    jobs = list(dataset.cases.values())
+    read = partial(_analyse, reader=dataset.reader_writer, ignore=dataset.labels.ignore, samples=samples)
+    results = map_cases(read, jobs, "Extracting dataset fingerprint", processes, progress)
+    if not any(len(intensities) for _, _, channels, _ in results for intensities in channels):
+        read = partial(read, nonzero=True)
+        results = map_cases(read, jobs, "Nothing is annotated as foreground: using non-zero voxels", processes, progress)
+    properties = {}
+    for channel in range(len(dataset.json["channel_names"])):
+        values = np.concatenate([channels[channel] for _, _, channels, _ in results])
+        low, median, high = np.percentile(values, _PERCENTILES)
+        properties[str(channel)] = {
+            "mean": float(np.mean(values)),
+            "median": float(median),
+            "std": float(np.std(values)),
+            "min": float(np.min(values)),
+            "max": float(np.max(values)),
+            "percentile_99_5": float(high),
+            "percentile_00_5": float(low),
+        }
+    fingerprint = {
+        "spacings": [list(map(float, spacing)) for _, spacing, _, _ in results],
+        "shapes_after_crop": [list(map(int, shape)) for shape, _, _, _ in results],
+        "foreground_intensity_properties_per_channel": properties,
+        "median_relative_size_after_cropping": float(np.median([relative for *_, relative in results])),
+    }
+    write_json(file, fingerprint)
+    return fingerprint
+
+
+def _analyse(case: Case, reader: Any, ignore: int, samples: int, nonzero: bool = False) -> tuple:
+    from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+    from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
+
+    images, properties = reader.read_images([str(file) for file in case.images])
+    if nonzero:
+        foreground = (images != 0).any(0, keepdims=True).astype(np.int8)
+    else:
+        labels, _ = reader.read_seg(str(case.label))
+        foreground = np.where(labels == ignore, 0, labels)
+    cropped, foreground, _ = crop_to_nonzero(images, foreground)
+    intensities, _ = DatasetFingerprintExtractor.collect_foreground_intensities(foreground, cropped, num_samples=samples)
+    relative = np.prod(cropped.shape[1:]) / np.prod(images.shape[1:])
+    return cropped.shape[1:], properties["spacing"], intensities, relative

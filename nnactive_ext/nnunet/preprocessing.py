@@ -1,0 +1,196 @@
+"""nnU-Net's preprocessing of partly labelled cases: images once, labels again whenever they change."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import TEMPORARY, copy_file, read_json
+from nnactive_ext.geometry.grid import Grid
+from nnactive_ext.geometry.patch import Triple, triple
+from nnactive_ext.nnunet.dataset import Case, Dataset
+from nnactive_ext.parallel import map_cases
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """A preprocessed nnU-Net dataset: its folder, its plans and one configuration of them."""
+
+    folder: Path
+    plans_identifier: str
+    configuration: str
+
+    @property
+    def plans(self) -> dict:
+        return read_json(self.folder / f"{self.plans_identifier}.json")
+
+    def manager(self) -> tuple[Any, Any]:
+        """nnU-Net's plans manager and configuration manager."""
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        plans = PlansManager(self.plans)
+        if self.configuration not in plans.available_configurations:
+            raise NnActiveError(
+                f"{self.folder / self.plans_identifier}.json has no configuration {self.configuration}; it has "
+                f"{', '.join(plans.available_configurations)}. Choose one of them with -c."
+            )
+        return plans, plans.get_configuration(self.configuration)
+
+    @property
+    def gt_folder(self) -> Path:
+        """nnU-Net's copies of the label files."""
+        return self.folder / "gt_segmentations"
+
+    @property
+    def data_folder(self) -> Path:
+        return self.folder / self.manager()[1].data_identifier
+
+    def load(self, case: str, data_folder: Path | None = None) -> tuple[np.ndarray, Grid]:
+        """The preprocessed image (channel, z, y, x), float32, and how it came about."""
+        import blosc2
+
+        folder = data_folder or self.data_folder
+        try:
+            image = blosc2.open(urlpath=str(folder / f"{case}.b2nd"), mode="r")[:]
+            with open(folder / f"{case}.pkl", "rb") as file:
+                properties = pickle.load(file)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise NnActiveError(
+                f"{folder / case}.b2nd or .pkl: cannot be read ({error}). Delete the dataset and plan it anew."
+            ) from None
+        return image, Grid.from_properties(properties, self.plans["transpose_forward"], image.shape[1:])
+
+
+def preprocess(
+    dataset: Dataset, target: Preprocessed, processes: int = 1, progress: bool = True, cases: Iterable[str] | None = None
+) -> None:
+    """Images and labels of all cases (or of ``cases``), and the copies of the labels in ``gt_segmentations``."""
+    chosen = dataset.cases if cases is None else cases
+    _run(_preprocess_case, dataset, target, chosen, "Preprocessing cases", processes, progress)
+
+
+def refresh(dataset: Dataset, target: Preprocessed, cases: Iterable[str], processes: int = 1, progress: bool = True) -> None:
+    """Only the labels and ``class_locations`` of ``cases``; each file is replaced at once, the images stay as they are."""
+    _run(_refresh_case, dataset, target, cases, "Preprocessing labels", processes, progress)
+
+
+def _run(
+    work: Any, dataset: Dataset, target: Preprocessed, cases: Iterable[str], what: str, processes: int, progress: bool
+) -> None:
+    target.gt_folder.mkdir(parents=True, exist_ok=True)
+    target.data_folder.mkdir(exist_ok=True)
+    job = partial(work, dataset_json=dataset.json, target=target, ending=dataset.file_ending)
+    map_cases(job, [dataset.cases[name] for name in cases], what, processes, progress)
+
+
+def _preprocess_case(case: Case, dataset_json: dict, target: Preprocessed, ending: str) -> None:
+    plans, configuration = target.manager()
+    reader = plans.image_reader_writer_class()
+    image, properties = reader.read_images([str(file) for file in case.images])
+    preprocessor = configuration.preprocessor_class(verbose=False)
+    # The image goes in without its label, as at inference: with one, masked normalisation (use_mask_for_norm) would
+    # take every unannotated voxel outside the body for inside and depend on what happens to be annotated.
+    data, _, properties = preprocessor.run_case_npy(image, None, properties, plans, configuration, dataset_json)
+    labels = _network_labels(case, image, properties, reader, plans, configuration, data.shape[1:])
+    properties["class_locations"] = _class_locations(labels, plans, dataset_json, preprocessor)
+    _save(target, case.name, labels, properties, configuration, data.astype(np.float32, copy=False))
+    _copy_label(case, target, ending)
+
+
+def _refresh_case(case: Case, dataset_json: dict, target: Preprocessed, ending: str) -> None:
+    plans, configuration = target.manager()
+    reader = plans.image_reader_writer_class()
+    image, _ = reader.read_images([str(file) for file in case.images])
+    with open(target.data_folder / f"{case.name}.pkl", "rb") as file:
+        properties = pickle.load(file)
+    labels = _network_labels(case, image, properties, reader, plans, configuration, stored_shape(case.name, target))
+    preprocessor = configuration.preprocessor_class(verbose=False)
+    properties["class_locations"] = _class_locations(labels, plans, dataset_json, preprocessor)
+    _save(target, case.name, labels, properties, configuration)
+    _copy_label(case, target, ending)
+
+
+def _network_labels(
+    case: Case, image: np.ndarray, properties: dict, reader: Any, plans: Any, configuration: Any, shape: Any
+) -> np.ndarray:
+    """The label map as nnU-Net's preprocessor makes it, (1, z, y, x) int16: transposed, cropped, -1 outside, resampled."""
+    from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
+
+    labels, _ = reader.read_seg(str(case.label))
+    axes = [0, *(axis + 1 for axis in plans.transpose_forward)]
+    crop = tuple(slice(low, high) for low, high in properties["bbox_used_for_cropping"])
+    labels = labels.transpose(axes)[(slice(None), *crop)].copy()
+    inside = create_nonzero_mask(image.transpose(axes))[crop]
+    labels[(labels == 0) & ~inside[None]] = -1
+    spacing = [properties["spacing"][axis] for axis in plans.transpose_forward]
+    target_spacing = list(configuration.spacing)
+    if len(target_spacing) < 3:  # 2D configurations keep the distance between slices
+        target_spacing = [spacing[0], *target_spacing]
+    return configuration.resampling_fn_seg(labels, shape, spacing, target_spacing).astype(np.int16, copy=False)
+
+
+def _class_locations(labels: np.ndarray, plans: Any, dataset_json: dict, preprocessor: Any) -> dict:
+    manager = plans.get_label_manager(dataset_json)
+    wanted = list(manager.foreground_regions if manager.has_regions else manager.foreground_labels)
+    if manager.has_ignore_label:
+        wanted.append([-1, *manager.all_labels])
+    return preprocessor._sample_foreground_locations(labels, wanted)
+
+
+def _save(
+    target: Preprocessed,
+    name: str,
+    labels: np.ndarray,
+    properties: dict,
+    configuration: Any,
+    data: np.ndarray | None = None,
+) -> None:
+    """Written under temporary names outside the data folder (nnU-Net lists that by ending), then moved into it."""
+    import blosc2
+    from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params
+
+    final = target.data_folder
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=target.folder) as temporary:
+        arrays = {f"{name}.b2nd": data, f"{name}_seg.b2nd": labels}
+        files = []
+        for file, array in arrays.items():
+            if array is None:
+                continue
+            blocks, chunks = comp_blosc2_params(array.shape, tuple(configuration.patch_size), array.itemsize)
+            try:
+                blosc2.asarray(
+                    np.ascontiguousarray(array),
+                    urlpath=os.path.join(temporary, file),
+                    chunks=chunks,
+                    blocks=blocks,
+                    cparams={"codec": blosc2.Codec.LZ4HC, "clevel": 5},  # as nnU-Net writes
+                )
+            except RuntimeError as error:  # all that blosc2 says when the device is full
+                raise NnActiveError(
+                    f"{final / file}: could not be written ({error}). Is there no space left? Free some and try again."
+                ) from None
+            files.append(file)
+        with open(os.path.join(temporary, f"{name}.pkl"), "wb") as handle:
+            pickle.dump(properties, handle)
+        for file in [*files, f"{name}.pkl"]:
+            os.replace(os.path.join(temporary, file), final / file)
+
+
+def _copy_label(case: Case, target: Preprocessed, ending: str) -> None:
+    copy_file(case.label, target.gt_folder / f"{case.name}{ending}")
+
+
+def stored_shape(case: str, target: Preprocessed) -> Triple:
+    """The shape (z, y, x) of a preprocessed image, without reading its voxels."""
+    import blosc2
+
+    return triple(blosc2.open(urlpath=str(target.data_folder / f"{case}.b2nd"), mode="r").shape[1:])

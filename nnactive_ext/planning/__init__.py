@@ -1,0 +1,1 @@
+"""Decides what an experiment will be, and makes it."""

@@ -1,0 +1,79 @@
+"""How large patches and queries should be, from the sizes of structures and of the pool."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.patch import Triple, clipped_size
+from nnactive_ext.planning.measure import Measured
+
+PATCHES_PER_CLASS = 50
+"""Per foreground class and query (D.5); 100 for classes expected to vary much, such as tumours."""
+MIN_CYCLES = 5
+"""Counting cycle 0 (D.5); more are fine."""
+SHARE_OF_TEST_CASES = 0.25
+MARKED = 2 / 3
+"""The share of the starting budget that goes around points the user marks, if they do; the others are drawn at random."""
+
+
+def patch_size_from_structures(cases: Iterable[Measured], classes: Iterable[int]) -> tuple[float, float, float]:
+    """The query patch in mm (D.5): per class the median, over images, of the largest component's bounding box; then the
+    median over classes. A class that occurs nowhere is an error of the caller."""
+    cases = list(cases)
+    per_class = [np.median([case.extents[c] for case in cases if c in case.extents], axis=0) for c in classes]
+    z, y, x = np.median(per_class, axis=0)
+    return float(z), float(y), float(x)
+
+
+def parse_patch_size(words: Sequence[str], spacing: Sequence[float]) -> tuple[float, float, float]:
+    """``20`` or ``20 20 20`` in voxels of ``spacing``, or ``20mm`` or ``6mm 20mm 20mm`` -> mm along (z, y, x)."""
+    text = " ".join(words)
+    if len(words) not in (1, 3):
+        raise NnActiveError(f"-patch_size {text}: give one number for a cube, or three along z, y, x.")
+    sizes = []
+    for word, mm in zip(list(words) * (3 // len(words)), spacing, strict=True):
+        try:
+            value = float(word.removesuffix("mm")) * (1.0 if word.endswith("mm") else mm)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value > 0):
+            raise NnActiveError(f"-patch_size {text}: {word} is no size. Write voxels (20) or millimetres (20mm).")
+        sizes.append(value)
+    z, y, x = sizes
+    return z, y, x
+
+
+def capacity(shapes: Mapping[str, Triple], sizes: Mapping[str, Triple]) -> int:
+    """The largest number of disjoint patches that fit into the pool; ``sizes`` are per case, as are ``shapes``."""
+    return sum(
+        math.prod(n // s for n, s in zip(shape, clipped_size(sizes[case], shape), strict=True))
+        for case, shape in shapes.items()
+    )
+
+
+def check_fits(size_mm: Sequence[float], cases: Iterable[Measured]) -> None:
+    """An axis along which the patch is longer than every image is a mistake (often of axis order), hence an error."""
+    cases = list(cases)
+    extents = np.array([[n * mm for n, mm in zip(c.shape, c.spacing, strict=True)] for c in cases])
+    spacings = np.array([c.spacing for c in cases])
+    for axis, name in enumerate("zyx"):
+        # Rounding to whole voxels may add half of one.
+        if size_mm[axis] > (extents[:, axis] + spacings[:, axis] / 2).max():
+            raise NnActiveError(
+                f"The query patch is {size_mm[axis]:.4g} mm along {name}, longer than every image there (at most "
+                f"{extents[:, axis].max():.4g} mm). Give a smaller -patch_size; its order is z y x."
+            )
+
+
+def marked_per_class(starting_budget: int, classes: int) -> int:
+    """Boxes of the starting budget that go around marked points of each class."""
+    return round(MARKED * starting_budget / classes)
+
+
+def random_boxes(starting_budget: int, classes: int) -> int:
+    """The other boxes of the starting budget."""
+    return max(0, starting_budget - classes * marked_per_class(starting_budget, classes))

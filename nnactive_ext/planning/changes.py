@@ -1,0 +1,149 @@
+"""Changes of a running experiment between cycles, recorded in its plan: more cycles, another seed or expert, other cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.experiment.plan import Geometry, Plan
+from nnactive_ext.files import write_json
+from nnactive_ext.images.places import PLAIN, REORIENTING, place
+from nnactive_ext.intake.find import find_cases
+from nnactive_ext.intake.inspect import Inspected, inspect, reoriented
+from nnactive_ext.intake.lattice import on_lattice
+from nnactive_ext.labelling.given import boxes_of, given_patches, keep_given, write_given_patches
+from nnactive_ext.labelling.people import check_annotator
+from nnactive_ext.labelling.relabel import settle, write_labels
+from nnactive_ext.nnunet.preprocessing import preprocess
+from nnactive_ext.planning.budget import check_fits
+from nnactive_ext.planning.create_rollout import images_of, write_dataset_json
+from nnactive_ext.planning.measure import Measured
+from nnactive_ext.planning.rollout import worth_keeping
+
+
+def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: Any, after: Any, **fields: Any) -> Plan:
+    """``plan`` with ``fields`` replaced, and a note of it in ``changes``."""
+    note = {"what": what, "before": before, "after": after, "who": who}
+    note |= {"after_cycle": experiment.state["cycle"], "after_loop": experiment.last_loop}
+    note["when"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return replace(plan, changes=(*plan.changes, note), **fields)
+
+
+def change_settings(experiment: Experiment, who: str, wishes: Mapping[str, Any]) -> list[str]:
+    """Set ``cycles``, ``seed``, ``expert`` or ``share`` from now on; returns what changed, in words."""
+    plan, cycle, told = experiment.plan, experiment.state["cycle"], []
+    least = max(experiment.last_loop, cycle) + 1
+    if wishes.get("expert"):
+        check_annotator(wishes["expert"], "-expert")
+    if wishes.get("cycles") is not None and wishes["cycles"] < least:
+        raise NnActiveError(f"-cycles {wishes['cycles']}: {least} have begun already, and they cannot be undone.")
+    if wishes.get("share") is not None and not 0 < wishes["share"] <= 1:
+        raise NnActiveError(f"-share {wishes['share']:g}: a share is above 0 and at most 1.")
+    for what, value in wishes.items():
+        before = getattr(plan, what)
+        if value is not None and value != before:
+            plan = recorded(experiment, plan, who, what, before, value, **{what: value})
+            told.append(f"{what}: {before or '-'} -> {value}")
+    plan.write(experiment.raw)
+    return told
+
+
+def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[str, ...]:
+    """Take cases out of the pool, with their labels; returns warnings. What was annotated in them stays in the ledger."""
+    plan = experiment.plan
+    unknown = [case for case in cases if case not in plan.pool and case not in plan.dropped]
+    if unknown:
+        raise NnActiveError(f"-drop {' '.join(unknown)}: not in the pool of {experiment.name}.")
+    new = [case for case in cases if case in plan.pool]
+    pool = {case: geometry for case, geometry in plan.pool.items() if case not in new}
+    if len(pool) < 2:
+        raise NnActiveError(f"Without {', '.join(new)} the pool has {len(pool)} case(s); it needs 2.")
+    cycle = experiment.state["cycle"]
+    annotated = [case for case in experiment.state["annotated"] if case in pool]
+    if cycle >= 0 and len(annotated) < 2:
+        raise NnActiveError(f"Without {', '.join(new)} only {len(annotated)} annotated case(s) are left; training needs 2.")
+    if new:
+        fields = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}  # not known without a case
+        plan = recorded(experiment, plan, who, "dropped", None, new, **fields)
+        plan.write(experiment.raw)
+    # Done even if the plan was written before: a kill may have come between.
+    experiment = Experiment(experiment.name)
+    content = experiment.dataset.json
+    left = {case: entry for case, entry in content["dataset"].items() if case in plan.pool}
+    write_json(experiment.raw / "dataset.json", {**content, "numTraining": len(left), "dataset": left})
+    return settle(Experiment(experiment.name), cycle, experiment.state["annotated"]) if cycle >= 0 else ()
+
+
+def add_cases(
+    experiment: Experiment,
+    who: str,
+    folder: Path,
+    pattern: str | None,
+    label_maps: Path | None,
+    label_pattern: str = "{case}",
+    progress: bool = True,
+) -> tuple[list[str], tuple[str, ...]]:
+    """Add the images of a folder to the pool; returns their cases and warnings.
+
+    The plan is written last: without it nothing of a case counts, whatever of it lies in dataset.json and other files.
+    """
+    plan, dataset = experiment.plan, experiment.dataset
+    channels = list(dataset.json["channel_names"].values())
+    names = dict(dataset.labels.names)
+    found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps, label_pattern)
+    known = [case for case in found if case in plan.pool or case in plan.dropped]
+    if known:
+        raise NnActiveError(f"{folder}: {', '.join(known[:5])} is in the pool already, or was dropped. Rename the new images.")
+    wrong = [case for case, entry in found.items() if len(entry.sources) != len(channels)]
+    if wrong:
+        raise NnActiveError(f"{folder}: {', '.join(wrong[:5])} has not the {len(channels)} channel(s) {', '.join(channels)}.")
+    inspected = inspect(found, names, plan.processes, progress)
+    reader = dataset.json["overwrite_image_reader_writer"]
+    if reader == PLAIN:
+        _check_orientation(experiment, folder, inspected)
+    spaces = {case: reoriented(i.space) if reader == REORIENTING else i.space for case, i in inspected.items()}
+    geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
+    check_fits(plan.patch_size_mm, [Measured(g.shape, g.spacing) for g in (*geometry.values(), *plan.pool.values())])
+    given = {case: on_lattice(entry.label_map, names, spaces[case]) for case, entry in found.items() if entry.label_map}
+
+    cycle = experiment.state["cycle"]
+    pool = dict(sorted({**plan.pool, **geometry}.items()))
+    boxes = by_case(given_patches(experiment))
+    plan = recorded(experiment, plan, who, "added", None, list(found), pool=pool)
+    experiment = Experiment(experiment.name, plan)
+    write_dataset_json(experiment, dataset.json, images_of(experiment, found, progress))
+    for case in found:
+        if case in given:
+            keep_given(experiment, case, given[case], spaces[case])
+        else:  # what an earlier attempt left
+            (experiment.annotation / "given" / f"{case}.nii.gz").unlink(missing_ok=True)
+    found_boxes = {case: boxes_of(case, labels, names["ignore"]) for case, labels in given.items()}
+    boxes |= worth_keeping(replace(plan, pool=geometry), found_boxes)
+    if boxes or given_patches(experiment):
+        write_given_patches(experiment, boxes)
+    counts = write_labels(experiment, cycle, list(found), progress)
+    warnings: tuple[str, ...] = ()
+    if cycle >= 0:
+        preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress, list(found))
+        warnings = settle(experiment, cycle, {**experiment.state["annotated"], **counts})
+    plan.write(experiment.raw)
+    return list(found), warnings
+
+
+def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[str, Inspected]) -> None:
+    from nnactive_ext.geometry.turning import orientation
+
+    first = next(iter(experiment.plan.pool))
+    code = orientation(place(experiment.dataset.entries[first].images[0], PLAIN)[0].direction)
+    others = sorted(case for case, i in inspected.items() if i.orientation != code)
+    if others:
+        raise NnActiveError(
+            f"{folder}: {', '.join(others[:5])} is stored as {inspected[others[0]].orientation}, the pool as {code}. nnU-Net "
+            f"would see it turned: store it as {code} (SimpleITK: DICOMOrient(image, '{code}'))."
+        )

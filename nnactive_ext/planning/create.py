@@ -1,0 +1,146 @@
+"""Makes a planned experiment: the raw dataset, the starting budget, plans, preprocessed cases; all of it or nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
+from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
+from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, Plan
+from nnactive_ext.files import write_json
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.labelling.prepare import prepare
+from nnactive_ext.labelling.relabel import write_labels
+from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
+from nnactive_ext.nnunet.environment import FOLDERS
+from nnactive_ext.query_methods.base import Query, ScoredPatch
+from nnactive_ext.query_methods.starting_budget import starting_budget
+from nnactive_ext.querying.pool import pool_cases, request_for
+
+
+def check_number(number: int) -> None:
+    """A dataset number in use is an error; what a killed ``nnactive_plan`` left behind is removed."""
+    for name in existing_names(number):
+        folders = [nnunet_folder(variable) / name for variable in FOLDERS]
+        # The plan is written when all else is: with it, only the removal of the marks was interrupted.
+        if any((folder / INCOMPLETE).is_file() for folder in folders) and not (folders[0] / PLAN_FILE).is_file():
+            for folder in folders:
+                _remove(folder)
+    names = existing_names(number)
+    if names:
+        raise NnActiveError(
+            f"The dataset number {number} is in use: {', '.join(names)} (in nnUNet_raw, nnUNet_preprocessed or "
+            "nnUNet_results). Choose another number with -o, or delete it."
+        )
+
+
+def create(
+    plan: Plan,
+    source: Dataset,
+    start_from: Path | None = None,
+    progress: bool = True,
+) -> tuple[Experiment, tuple[str, ...]]:
+    """Make the experiment; returns it with warnings. Whatever goes wrong, nothing is left behind.
+
+    ``start_from``: a loop file whose patches are the starting budget, instead of drawing them. With all labels, whole
+    images are.
+    """
+    experiment = Experiment(plan.dataset, plan)
+    ending = source.file_ending
+    with new_folders(experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name):
+        _write_dataset_json(experiment, plan, source)
+        if plan.purpose == ALL_LABELS:
+            start = _given(plan.whole_images())
+        elif start_from:
+            start = _start_from(start_from, plan, ending)
+        else:
+            start = starting_budget(pool_cases(experiment, references=True), request_for(experiment, plan.starting_budget, -1))
+            if start.missing:
+                raise PoolExhausted(
+                    f"Only {len(start.patches)} of the {plan.starting_budget} patches of the starting budget could be placed "
+                    "in the pool. Ask for fewer (-starting_budget) or smaller ones (-patch_size)."
+                )
+        write_loop(
+            loop_file(experiment.raw, 0),
+            [entry(p.patch, ending, stratum=p.stratum) for p in start.patches],
+            {"method": "starting_budget", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)},
+        )
+        counts = write_labels(experiment, 0, list(plan.pool), progress)
+        plan, warnings = prepare(experiment, counts, progress)
+        plan.write(experiment.raw)
+    return Experiment(plan.dataset), (*start.warnings, *warnings)
+
+
+@contextmanager
+def new_folders(*wanted: Path) -> Iterator[None]:
+    """Make folders that vanish again if anything goes wrong in the block, also by a kill (see :func:`check_number`)."""
+    folders: list[Path] = []
+    try:
+        for folder in wanted:
+            if folder.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+            folders.append(folder)
+            aside = _aside(folder)
+            shutil.rmtree(aside, ignore_errors=True)  # what a kill left
+            aside.mkdir(parents=True)
+            (aside / INCOMPLETE).touch()
+            aside.rename(folder)
+        yield
+    except BaseException:
+        for folder in folders:
+            _remove(folder)
+        raise
+    for folder in folders:
+        (folder / INCOMPLETE).unlink()
+
+
+def _aside(folder: Path) -> Path:
+    """Where a folder is while it has no mark: there nobody takes it for a dataset."""
+    return folder.with_name(f".nnactive_{folder.name}")
+
+
+def _remove(folder: Path) -> None:
+    aside = _aside(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    with suppress(OSError):
+        folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_dataset_json(experiment: Experiment, plan: Plan, source: Dataset) -> None:
+    def path(file: Path) -> str:
+        if Path(plan.source).is_absolute():
+            return file.as_posix()
+        return Path(os.path.relpath(file, experiment.raw)).as_posix()
+
+    ending = source.file_ending
+    cases = {
+        name: {"images": [path(f) for f in source.cases[name].images], "label": f"labelsTr/{name}{ending}"}
+        for name in plan.pool
+    }
+    content = {
+        **{key: value for key, value in source.json.items() if key != "dataset"},
+        "name": experiment.name,
+        "labels": {**source.json["labels"], "ignore": source.labels.ignore},
+        "numTraining": len(cases),
+        # Named, so that neither planning nor training guesses another one from a damaged file.
+        "overwrite_image_reader_writer": type(source.reader_writer).__name__,
+        "dataset": cases,
+    }
+    write_json(experiment.raw / "dataset.json", content)
+
+
+def _start_from(file: Path, plan: Plan, ending: str) -> Query:
+    patches = read_loop(file, ending)
+    plan.check(patches, file)
+    return _given(patches)
+
+
+def _given(patches: Sequence[Patch]) -> Query:
+    return Query(tuple(ScoredPatch(patch, 0.0, 0.0, "given") for patch in patches))

@@ -1,0 +1,209 @@
+"""Decides what an experiment looks like, from a fully labelled dataset and the user's wishes."""
+
+from __future__ import annotations
+
+import math
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.experiment.plan import ALL_LABELS, Geometry, Plan
+from nnactive_ext.metrics.surface import one_voxel
+from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, nnunet_folder
+from nnactive_ext.parallel import default_processes
+from nnactive_ext.planning.budget import (
+    MIN_CYCLES,
+    PATCHES_PER_CLASS,
+    SHARE_OF_TEST_CASES,
+    capacity,
+    check_fits,
+    parse_patch_size,
+    patch_size_from_structures,
+)
+from nnactive_ext.planning.measure import Measured
+from nnactive_ext.query_methods import methods
+from nnactive_ext.randomness import generator
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user may set; None means: decide for me."""
+
+    number: int
+    name: str | None = None
+    patch_size: Sequence[str] | None = None
+    query_size: int | None = None
+    starting_budget: int | None = None
+    cycles: int = 5
+    tolerance_mm: float | None = None
+    seed: int = 12345
+    method: str = methods.DEFAULT
+    method_options: Mapping[str, str] = field(default_factory=dict)
+    folds: int = 5
+    configuration: str = "3d_fullres"
+    trainer: str | None = None
+    planner: str = "ExperimentPlanner"
+    preset: str | None = None
+    processes: int | None = None
+    all_labels: bool = False
+
+
+def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) -> Plan:
+    """The plan, with each decision and its reason; nothing is written and no unannotated label shapes the training."""
+    name = wishes.name or source.name.split("_", 1)[-1]
+    check(wishes, name)
+    rows: list[tuple[str, str, str]] = []
+    pool, test = _split(list(measured))
+    rows.append(("pool / test cases", f"{len(pool)} / {len(test)}", "75 / 25 %, the same for every seed and method"))
+    cases = [measured[name] for name in pool]
+    absent = [name for label, name in source.labels.foreground.items() if not any(c.voxels.get(label) for c in cases)]
+    if absent:
+        raise NnActiveError(
+            f"{source.folder}: no pool case contains {', '.join(absent)}. Nothing could ever be learnt about it: remove "
+            "it from the labels in dataset.json, or add cases that show it."
+        )
+    spacing = np.median([c.spacing for c in cases], axis=0)
+    if wishes.patch_size:
+        size_mm, why = parse_patch_size(list(wishes.patch_size), spacing.tolist()), "as asked for"
+    else:
+        size_mm = patch_size_from_structures(cases, source.labels.foreground)
+        why = "largest component per class: median over images, then over classes (D.5)"
+    check_fits(size_mm, cases)
+    voxels = [max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)]
+    # Kept as whole voxels of the median spacing, so equal spacings give exactly this size everywhere.
+    z, y, x = (float(n * s) for n, s in zip(voxels, spacing, strict=True))
+    size_mm = (z, y, x)
+    rows.append(("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why))
+    rows.append(("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing"))
+    tolerance, why = wishes.tolerance_mm, "as asked for"
+    if tolerance is None:
+        tolerance, why = one_voxel(c.spacing for c in cases), "one voxel of the coarsest axis, in the median of the pool"
+    rows.append(("surface tolerance", f"{tolerance:.4g} mm", f"{why}; surfaces so near count as equal"))
+
+    geometry = {name: Geometry(measured[name].shape, measured[name].spacing) for name in pool}
+    plan = replace(
+        without_budget(wishes, name, geometry, size_mm),
+        test=tuple(test),
+        tolerance_mm=tolerance,
+        pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
+    )
+    if wishes.all_labels:
+        wishes = replace(wishes, starting_budget=len(pool), query_size=1, cycles=1)
+        plan = replace(plan, purpose=ALL_LABELS, cycles=1)
+        rows.append(("labels", "all of the pool", "what the trainer reaches when nothing is left to annotate"))
+    plan = with_budget(plan, list(source.labels.foreground.values()), str(source.folder), wishes, rows)
+    return replace(plan, source=_relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset))
+
+
+def check(wishes: Wishes, name: str) -> None:
+    """Wishes that no experiment called ``name`` can fulfil are an error."""
+    if "cascade" in wishes.configuration:
+        raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
+    check_dataset_name(wishes.number, name)
+    if wishes.cycles < 1 or wishes.folds < 2:
+        raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
+    if wishes.tolerance_mm is not None and not (math.isfinite(wishes.tolerance_mm) and wishes.tolerance_mm > 0):
+        raise NnActiveError(f"-tolerance {wishes.tolerance_mm:g}: give the tolerance of the surface distance in mm, above 0.")
+    methods.get(wishes.method, **wishes.method_options)
+
+
+def without_budget(wishes: Wishes, name: str, pool: Mapping[str, Geometry], size_mm: tuple[float, float, float]) -> Plan:
+    """The plan of an experiment called ``name`` as far as it does not depend on how many patches are asked for."""
+    method, options = methods.lasting(wishes.method, wishes.method_options)
+    return Plan(
+        experiment=uuid.uuid4().hex[:12],
+        dataset=f"Dataset{wishes.number:03d}_{name}",
+        source="",
+        pool=pool,
+        test=(),
+        patch_size_mm=size_mm,
+        query_size=0,
+        starting_budget=0,
+        cycles=wishes.cycles,
+        seed=wishes.seed,
+        method=method,
+        method_options=options,
+        folds=wishes.folds,
+        configuration=wishes.configuration,
+        trainer=trainer_of(wishes),
+        planner=wishes.planner,
+        preset=wishes.preset,
+        processes=wishes.processes or default_processes(sum(float(np.prod(g.shape)) for g in pool.values())),
+        versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
+    )
+
+
+def trainer_of(wishes: Wishes) -> str:
+    return wishes.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer")
+
+
+def _split(names: list[str]) -> tuple[list[str], list[str]]:
+    """Pool and test set; drawn without the experiment's seed, so that all seeds and methods share them."""
+    if len(names) < 4:
+        raise NnActiveError(f"{len(names)} case(s) are too few: at least 4 are needed for a pool and a test set.")
+    names = sorted(names)
+    held_out = generator(0, 0, "pool and test").permutation(len(names))[: round(SHARE_OF_TEST_CASES * len(names))]
+    test = {names[i] for i in held_out}
+    return [name for name in names if name not in test], sorted(test)
+
+
+def with_budget(
+    plan: Plan, names: Sequence[str], where: str, wishes: Wishes, rows: list[tuple[str, str, str]], hard: Sequence[str] = ()
+) -> Plan:
+    """``plan`` with query size and starting budget for the foreground classes ``names``, of which the ``hard`` ones get
+    twice as many patches; the decisions are added to ``rows``. ``where`` the images are is for messages."""
+    shapes = {name: geometry.shape for name, geometry in plan.pool.items()}
+    room = capacity(shapes, {name: plan.patch_size(name) for name in plan.pool})
+    classes = len(names)
+    rows.append(("room in the pool", f"{room} patches", "the most disjoint patches it can hold"))
+    if wishes.query_size is not None:
+        query, why = wishes.query_size, "as asked for"
+    else:
+        query, why = PATCHES_PER_CLASS * (classes + len(hard)), f"{PATCHES_PER_CLASS} for each of {classes} classes (D.5)"
+        if hard:
+            why = f"{why[:-6]}, {2 * PATCHES_PER_CLASS} where hard ({', '.join(hard)}) (D.5)"
+        if query * wishes.cycles > room // 2:
+            query = max(1, room // 2 // wishes.cycles)
+            why += f", lowered so that {wishes.cycles} cycles take at most half of the pool"
+    starting = wishes.starting_budget if wishes.starting_budget is not None else query
+    if query < 1 or starting < (0 if plan.human else 1):
+        raise NnActiveError("The query size and the starting budget must be at least 1 patch.")
+    first = starting + (query if wishes.cycles > 1 else 0)
+    if first > room:
+        raise PoolExhausted(
+            f"The pool of {where} can hold {room} disjoint patches, but the starting budget and the first query "
+            f"need {first}. Ask for fewer patches (-query_size, -starting_budget) or smaller ones (-patch_size)."
+        )
+    total = starting + (wishes.cycles - 1) * query
+    rows.append(
+        ("starting budget", f"{starting} patches", "= query size" if wishes.starting_budget is None else "as asked for")
+    )
+    rows.append(("query size", f"{query} patches", why))
+    rows.append(("cycles", str(wishes.cycles), f"{wishes.cycles - 1} queries; {total} patches in all"))
+    if total > room:
+        rows.append(("WARNING", "pool too small", f"{total} patches are planned and at most {room} fit"))
+    if query < 2 * classes:
+        rows.append(("WARNING", "small queries", f"fewer than 2 patches per class and query ({classes} classes)"))
+    if total < 14 * classes:
+        rows.append(("WARNING", "small budget", f"fewer than 14 patches per class in all ({classes} classes)"))
+    rows.append(("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for"))
+    rows.append(("ensemble", f"{plan.folds} members", "one for each cross-validation fold"))
+    rows.append(("trainer", plan.trainer, "small plans for a CPU" if wishes.preset == "cpu" else "200 epochs unless named"))
+    rows.append(("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded"))
+    if plan.cycles < MIN_CYCLES:
+        rows.append(("WARNING", "few cycles", f"fewer than {MIN_CYCLES} (D.5)"))
+    return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(rows))
+
+
+def _relative(folder: Path, start: Path) -> str:
+    """``folder`` as seen from ``start``, with forward slashes; absolute where it lies on another drive."""
+    try:
+        return Path(os.path.relpath(folder, start)).as_posix()
+    except ValueError:
+        return folder.as_posix()

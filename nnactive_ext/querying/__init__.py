@@ -1,0 +1,1 @@
+"""Ranks the patches of the pool and writes the query of a cycle."""

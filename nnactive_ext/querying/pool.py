@@ -1,0 +1,45 @@
+"""The pool as query methods see it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.labelling.given import given_patches
+from nnactive_ext.nnunet.dataset import Dataset
+from nnactive_ext.query_methods.base import PoolCase, Request
+
+
+def pool_cases(experiment: Experiment, references: bool) -> dict[str, PoolCase]:
+    """Every pool case on its image grid with the patches chosen so far.
+
+    ``references``: give access to the reference labels; only for methods that simulate a person looking for structures.
+    """
+    plan = experiment.plan
+    if references and plan.human:
+        raise NnActiveError(f"{experiment.name} has no reference labels: choose a method that does without, such as random.")
+    chosen = by_case([*given_patches(experiment), *experiment.annotated_patches()])
+    return {
+        name: PoolCase(
+            name,
+            geometry.shape,
+            plan.patch_size(name),
+            tuple(chosen.get(name, ())),
+            partial(_reference, experiment.source, name) if references else None,
+        )
+        for name, geometry in plan.pool.items()
+    }
+
+
+def _reference(source: Dataset, name: str) -> np.ndarray:
+    return source.label_map(name).astype(np.int16)
+
+
+def request_for(experiment: Experiment, n: int, cycle: int) -> Request:
+    """A request for ``n`` patches in ``cycle`` (the cycle whose members score; -1 for the starting budget)."""
+    labels, plan = experiment.source.labels, experiment.plan
+    return Request(n=n, classes=labels.channels, labels=labels.foreground, seed=plan.seed, cycle=cycle, queries=plan.queries)

@@ -1,0 +1,220 @@
+"""The query of one cycle: rank every pool case (each into a file of its own), merge, write the loop file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from nnactive_ext.ahead import one_ahead
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import entry, loop_file, write_loop
+from nnactive_ext.experiment.timing import Stopwatch, Timing
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.geometry.grid import Grid
+from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.members.ensemble import Ensemble, check_members
+from nnactive_ext.members.statistics import RunningStatistics
+from nnactive_ext.query_methods import methods
+from nnactive_ext.query_methods.base import (
+    PoolCase,
+    Query,
+    RankedMethod,
+    Ranking,
+    Request,
+    ScoredCase,
+    ScoredPatch,
+    Statistics,
+)
+from nnactive_ext.query_methods.identity import code_digest, identity
+from nnactive_ext.querying.pool import pool_cases, request_for
+
+OpenEnsemble = Callable[[Experiment, Sequence[int]], Ensemble]
+"""Opens the members of these folds; called only when a case has to be predicted."""
+
+
+def query_cycle(
+    experiment: Experiment,
+    open_ensemble: OpenEnsemble,
+    folds: Sequence[int],
+    method: str | None = None,
+    options: Mapping[str, str] | None = None,
+    n: int | None = None,
+    parts: tuple[int, int] = (0, 1),
+    progress: bool = True,
+    accumulators: str = "single",
+) -> Query | None:
+    """Choose the patches of the next cycle and write its loop file.
+
+    ``parts`` = (part id, number of parts): with more than one part only that share of the cases is ranked and None is
+    returned; a later call without parts finds their files and merges. Fewer patches than asked for are written as
+    they are, with ``missing`` saying how many; no patch at all is written nowhere. ``accumulators``: see
+    :class:`RunningStatistics`.
+    """
+    cycle, plan = experiment.state["cycle"], experiment.plan
+    name = method or plan.method
+    options = dict(options or {}) if method else dict(plan.method_options)
+    name, options = methods.lasting(name, options)
+    chosen = methods.get(name, **options)
+    request = request_for(experiment, plan.query_size if n is None else n, cycle)
+    if request.n < 1:
+        raise NnActiveError(f"A query of {request.n} patches makes no sense; ask for at least 1.")
+    pool = pool_cases(experiment, references=chosen.needs_reference)
+    timing = Timing(experiment, cycle)
+    if isinstance(chosen, RankedMethod):
+        ranker = _Ranker(experiment, chosen, request, pool, open_ensemble, folds, timing, accumulators)
+        part, number = parts
+        rankings = ranker.rank(list(pool)[part::number], progress)
+        if number > 1:
+            return None
+        with timing.of("score"):
+            query = chosen.merge(rankings, pool, request)
+    elif parts[1] > 1:
+        return None  # nothing to score: the call without parts draws
+    else:
+        with timing.of("score"):
+            query = chosen.draw(pool, request)
+    if query.patches:
+        _write(experiment, query, name, options, request, list(folds) if isinstance(chosen, RankedMethod) else [])
+    return query
+
+
+class _Ranker:
+    """Ranks cases and keeps each ranking in a file that is good for exactly these members, this method and request."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        method: RankedMethod,
+        request: Request,
+        pool: Mapping[str, PoolCase],
+        open_ensemble: OpenEnsemble,
+        folds: Sequence[int],
+        timing: Timing,
+        accumulators: str,
+    ):
+        self.experiment, self.method, self.request, self.pool, self.timing = experiment, method, request, pool, timing
+        self.trainings = check_members(experiment, folds)
+        self._open, self._folds = open_ensemble, folds
+        self._ensemble: Ensemble | None = None
+        self.accumulators, self.regions = accumulators, experiment.source.labels.regions
+        self.target = experiment.preprocessed
+        self.data_folder = self.target.data_folder
+        facts = {"method": identity(method), "request": repr(request), "trainings": self.trainings}
+        facts |= {"accumulators": accumulators, "code": code_digest()}
+        self.digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        self.folder = experiment.results / f"cycle_{request.cycle:03d}" / "candidates"
+
+    def rank(self, cases: Sequence[str], progress: bool) -> dict[str, Ranking]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        rankings = {case: self._stored(case) for case in cases}
+        left = [case for case, ranking in rankings.items() if ranking is None]
+        bar = tqdm(left, desc="Scoring the pool", total=len(cases), initial=len(cases) - len(left), disable=not progress)
+        with closing(one_ahead(self._load, left)) as loaded:
+            for case in bar:
+                rankings[case] = ranking = self._rank(case, loaded)
+                write_json(self._file(case), _ranking_to_json(ranking, self.digest))
+        return {case: ranking for case, ranking in rankings.items() if ranking is not None}
+
+    def _file(self, case: str) -> Path:
+        return self.folder / f"{case}.json"
+
+    def _stored(self, case: str) -> Ranking | None:
+        file = self._file(case)
+        if not file.is_file():
+            return None
+        content = read_json(file)
+        return _ranking_from_json(content, case) if content.get("for") == self.digest else None
+
+    def _load(self, case: str) -> tuple[np.ndarray, Grid]:
+        try:
+            return self.target.load(case, self.data_folder)
+        except MemoryError as error:
+            raise NnActiveError(f"{case}: no memory is left to load its preprocessed image. Free some.") from error
+
+    def _rank(self, case: str, loaded: Iterator[tuple[np.ndarray, Grid]]) -> Ranking:
+        """The ranking of a case whose image is the next that is ``loaded``."""
+        pool_case, watch = self.pool[case], Stopwatch()
+        with watch.of("load"):
+            image, grid = next(loaded)
+        if self._ensemble is None:
+            self._ensemble = self._open(self.experiment, self._folds)
+        try:
+            statistics = self._statistics(self._ensemble, image, watch)
+        except (NnActiveError, RuntimeError, MemoryError) as error:  # RuntimeError is torch's, mostly for want of memory
+            short = isinstance(error, MemoryError) or "memory" in str(error).lower()
+            less = " -accumulators half takes less." if short and self.accumulators != "half" else ""
+            raise NnActiveError(f"{case}: {error or 'no memory is left for its statistics.'}{less}") from error
+        with watch.of("score"):
+            annotated = [patch for patch in map(grid.to_network, pool_case.annotated) if patch]
+            scored = ScoredCase(case, statistics, grid.network_size(pool_case.patch_size), annotated)
+            try:
+                ranking = self.method.rank(scored, self.request)
+            except MemoryError as error:
+                raise NnActiveError(f"{case}: no memory is left to score it. Free some.") from error
+        self.timing.note(watch.seconds, case)
+        moved = [replace(c, patch=grid.to_image(c.patch, pool_case.patch_size)) for c in ranking.candidates]
+        return Ranking(tuple(moved), ranking.predicted)
+
+    def _statistics(self, ensemble: Ensemble, image: np.ndarray, watch: Stopwatch) -> Statistics:
+        running = RunningStatistics(self.regions, self.accumulators)
+        members = ensemble.logits(image)
+        while True:
+            with watch.of("predict"):
+                member = next(members, None)
+            if member is None:
+                break
+            with watch.of("statistics"):
+                running.add(member[1], member[0])
+            del member  # an image's logits are large: no member's are kept while the next one's are predicted
+        with watch.of("statistics"):
+            return running.result()
+
+
+def _ranking_to_json(ranking: Ranking, digest: str) -> dict[str, Any]:
+    rows = [[c.stratum, c.patch.start, c.patch.size, c.score, c.key] for c in ranking.candidates]
+    return {"for": digest, "predicted": sorted(ranking.predicted), "candidates": rows}
+
+
+def _ranking_from_json(content: Mapping[str, Any], case: str) -> Ranking:
+    candidates = tuple(
+        ScoredPatch(Patch(case, triple(start), triple(size)), float(score), float(key), stratum)
+        for stratum, start, size, score, key in content["candidates"]
+    )
+    return Ranking(candidates, frozenset(content["predicted"]))
+
+
+def _write(
+    experiment: Experiment, query: Query, method: str, options: Mapping[str, str], request: Request, members: Sequence[int]
+) -> None:
+    ending = experiment.dataset.file_ending
+    patches = [
+        entry(
+            p.patch,
+            ending,
+            score=float(p.score),
+            key=float(p.key) if math.isfinite(p.key) else None,
+            stratum=p.stratum,
+        )
+        for p in query.patches
+    ]
+    facts = {
+        "method": method,
+        "options": dict(options),
+        "cycle": request.cycle + 1,
+        "seed": request.seed,
+        "members": list(members),
+        "missing": query.missing,
+        "warnings": list(query.warnings),
+        "versions": dict(experiment.plan.versions),
+    }
+    write_loop(loop_file(experiment.raw, request.cycle + 1), patches, facts)
