@@ -22,6 +22,6 @@ slow: .venv/installed ## full trainings and long proofs
 	@.venv/bin/pytest -m slow
 
 # mypy does not see through setuptools' editable installs, so it is given the package laid out as the wheel has it.
-lint: .venv/installed ## ruff, and mypy on the package as installed
+lint: .venv/installed ## ruff; mypy and import-linter on the package as installed
 	@.venv/bin/ruff check && .venv/bin/ruff format --check
-	@d=$$(mktemp -d) && trap "rm -r $$d" EXIT && cp -r nnactive_ext $$d && cp -r trainers query_methods $$d/nnactive_ext && cd $$d && "$(CURDIR)/.venv/bin/mypy" --config-file "$(CURDIR)/pyproject.toml" --cache-dir "$(CURDIR)/.mypy_cache" -p nnactive_ext
+	@d=$$(mktemp -d) && trap "rm -r $$d" EXIT && cp -r nnactive_ext $$d && cp -r trainers query_methods $$d/nnactive_ext && cd $$d && "$(CURDIR)/.venv/bin/mypy" --config-file "$(CURDIR)/pyproject.toml" --cache-dir "$(CURDIR)/.mypy_cache" -p nnactive_ext && "$(CURDIR)/.venv/bin/lint-imports" --no-logo --no-cache "$(CURDIR)/pyproject.toml"

@@ -1,3 +1,7 @@
 """Active learning for 3D biomedical segmentation around an unmodified nnU-Net."""
 
+from nnactive_ext._moved import keep_old_addresses
+
 __version__ = "0.1.0"
+
+keep_old_addresses()

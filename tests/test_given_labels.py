@@ -15,8 +15,8 @@ from rollouts import OPTIONS, Rollout
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.spaces import place_of
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.images.places import place_of
 from nnactive_ext.labelling.given import boxes_of, given_cases, given_labels, given_patches, keep_given
 from nnactive_ext.labelling.queue import all_tasks, tasks_of
 

@@ -18,7 +18,7 @@ from PIL import Image
 from nnactive_ext.exchange.page import card, write_page
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.labelling.reasons import percent, reason
+from nnactive_ext.labelling.reasons import reason
 from nnactive_ext.labelling.tasks import Task, View
 
 NAMES = {"background": 0, "liver": 1, "tumour": 2, "ignore": 3}
@@ -192,4 +192,4 @@ def test_reasons(stratum, score, method, words):
 
 
 def test_percent():
-    assert [percent(share) for share in (0.314, 0.0042, 0.0001, 0.9996, 1)] == ["31 %", "0.4 %", "< 0.1 %", "> 99 %", "100 %"]
+    assert [share(share) for share in (0.314, 0.0042, 0.0001, 0.9996, 1)] == ["31 %", "0.4 %", "< 0.1 %", "> 99 %", "100 %"]

@@ -33,11 +33,11 @@ from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loop.cycles import run_cycles
 from nnactive_ext.pages.charts import Dots, Series, lines, on_white, square
+from nnactive_ext.pages.parts import Html, element, html, table, within_script
 from nnactive_ext.report.gallery import MEDIA_TYPE
 from nnactive_ext.report.page import LARGEST, efforts, write_report
 from nnactive_ext.report.page_commands import commands, plan_command
 from nnactive_ext.report.page_facts import gather
-from nnactive_ext.report.page_parts import Html, element, html, table, within_script
 from nnactive_ext.report.page_queries import method_in_words, new_voxels
 from nnactive_ext.report.page_viewer import NIIVUE, chosen, frame
 from nnactive_ext.report.verdict import USED_UP

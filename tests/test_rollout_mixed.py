@@ -21,9 +21,9 @@ from nnactive_ext.cli import query
 from nnactive_ext.exchange.export import export
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.experiment.spaces import place_of
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.images.names import case_name
-from nnactive_ext.images.places import place_of
 from nnactive_ext.labelling.queue import tasks_of
 
 PATCH_MM = (8.0, 6.0, 5.0)

@@ -43,7 +43,7 @@ def run_side_by_side(processes: int, arguments: Command, logs: Path, say: Callab
 
 
 def _start(arguments: Sequence[str], log: Path, cores: Sequence[int]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "nnactive_ext.bench.side_by_side", ",".join(map(str, cores)), *arguments]
+    command = [sys.executable, "-m", "nnactive_ext.cli.bench", f"--part={','.join(map(str, cores))}", *arguments]
     with open(log, "a", encoding="utf-8") as output:
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=os.name == "posix")
 
@@ -56,18 +56,11 @@ def _share(number: int, processes: int) -> list[int]:
     return cores[number * len(cores) // processes : (number + 1) * len(cores) // processes]
 
 
-def main() -> None:
-    """One of the processes: ``cores`` (numbers with commas between them), then the arguments of ``nnactive_bench``."""
-    cores, *arguments = sys.argv[1:]
+def become_one(cores: str) -> None:
+    """Make this process one of several: it keeps to ``cores`` (numbers with commas between them; "" for all) and ends with
+    the process that started it."""
     if cores:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     if os.name == "posix":
         threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from nnactive_ext.cli.bench import main as bench
-
-    bench(arguments)
-
-
-if __name__ == "__main__":
-    main()

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         "-np", type=int, default=1, metavar="N", help="processes side by side on this machine (default: %(default)s)"
     )
     made.add_argument("--dry_run", action="store_true", help="say what there is to do and what it will take, and end")
-    made.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # one of -np
+    made.add_argument("--part", metavar="CORES", help=argparse.SUPPRESS)  # one of -np, on these cores
     add_device(made)
     add_accumulators(made)
     add_quiet(made)
@@ -39,6 +39,10 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.part is not None:
+        from nnactive_ext.bench.side_by_side import become_one
+
+        become_one(options.part)  # before anything counts the cores
     from nnactive_ext.nnunet.environment import check_torchvision, prepare_device, require_nnunet_folders
 
     require_nnunet_folders()
@@ -78,14 +82,14 @@ def _run(options: argparse.Namespace) -> None:
             benchmark.name, Tools.of_nnunet(options.device), not options.disable_progress_bar, accumulators=options.accumulators
         )
         run_all(part(runs, options.part_id, options.num_parts), how, outcomes)
-    if not options.part:
+    if options.part is None:
         finish(runs, outcomes, output, others=options.num_parts > 1)
 
 
 def _arguments(options: argparse.Namespace, process: int) -> list[str]:
     """Of one of the processes side by side: a part of this part."""
     part_id = options.part_id + process * options.num_parts
-    parts = ["-num_parts", str(options.num_parts * options.np), "-part_id", str(part_id), "--part"]
+    parts = ["-num_parts", str(options.num_parts * options.np), "-part_id", str(part_id)]
     return [
         str(options.file),
         *parts,

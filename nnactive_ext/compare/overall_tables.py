@@ -10,6 +10,7 @@ from nnactive_ext.compare.cells import NONE, average, p_value
 from nnactive_ext.compare.names import Names
 from nnactive_ext.compare.overall import METRICS, Overall, Ranking
 from nnactive_ext.compare.table import Table
+from nnactive_ext.words import enumerated
 
 _MOST_PAIRS = 10
 """Pairs of settings that are listed; more are told by their range, and are all in kendall.csv."""
@@ -50,7 +51,7 @@ def seeds_notes(overall: Overall, names: Names) -> list[str]:
     alike = len(set(shared.seeds.values())) == 1
     for setting, seeds in shared.seeds.items():
         lacking = "; ".join(
-            f"seed {seed} is left out, for {_and([names.methods[m] for m in methods])} lack{'s' * (len(methods) == 1)} it"
+            f"seed {seed} is left out, for {enumerated([names.methods[m] for m in methods])} lack{'s' * (len(methods) == 1)} it"
             for seed, methods in shared.lacking[setting].items()
         )
         if lacking or not alike:
@@ -64,11 +65,7 @@ def dropped_notes(overall: Overall, names: Names) -> list[str]:
 
 
 def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' * (len(seeds) != 1)} {_and(list(map(str, seeds)))}"
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"seed{'s' * (len(seeds) != 1)} {enumerated(list(map(str, seeds)))}"
 
 
 def ppm_table(overall: Overall, names: Names) -> Table | None:

@@ -16,10 +16,10 @@ from nnactive_ext.exchange.page import card, write_page
 from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.experiment.spaces import place_of
 from nnactive_ext.files import read_json, remove_temporary, replacing, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.places import place_of
 from nnactive_ext.images.writing import write_whole
 from nnactive_ext.labelling.annotators import HumanAnnotator
 from nnactive_ext.labelling.answers import Book, labels_of, status_of

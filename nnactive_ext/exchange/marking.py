@@ -11,9 +11,10 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.points import Point, boxes_around, position_of, read_points, voxel_at
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import entry, loop_file, write_loop
+from nnactive_ext.experiment.spaces import place_of
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
-from nnactive_ext.images.places import PLAIN, place, place_of
+from nnactive_ext.images.places import PLAIN, place
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.queue import tasks_of
 from nnactive_ext.planning.budget import marked_per_class

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping, Sequence
-from html import escape
-from urllib.parse import quote
 
 import numpy as np
 
 from nnactive_ext.exchange.page_template import FIGURE
 from nnactive_ext.geometry.upright import Upright
-from nnactive_ext.labelling.reasons import percent
 from nnactive_ext.labelling.tasks import View
+from nnactive_ext.pages.parts import text
 from nnactive_ext.pages.slices import Colour, grey_window, three_slices
+from nnactive_ext.words import share
 
 IGNORE = "ignore"
-
-
-def text(words: str) -> str:
-    """Escaped, for text as well as attributes; names of files may hold bytes that are no UTF-8."""
-    return escape(str(words).encode("utf-8", "backslashreplace").decode("utf-8"))
-
-
-def link(name: str) -> str:
-    """The address of a file or folder beside the page."""
-    return quote(os.fsencode(name), safe="")
 
 
 def _colours(names: Mapping[str, int]) -> Mapping[str, Colour]:
@@ -87,7 +75,7 @@ def content(view: View, found: Mapping[str, float], answered: bool) -> str:
     if not view.predicted and not answered:
         return "no prediction: nothing trained yet"
     colours = _colours(view.names)
-    chips = (f"<span>{_swatch(colours.get(name))}{text(name)} {percent(part)}</span>" for name, part in found.items())
+    chips = (f"<span>{_swatch(colours.get(name))}{text(name)} {share(part)}</span>" for name, part in found.items())
     return ", ".join(chips) or "background only"
 
 

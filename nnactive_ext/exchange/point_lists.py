@@ -11,7 +11,7 @@ from typing import Any
 from nnactive_ext.exchange.marks import Point, matching, world
 from nnactive_ext.files import read_json
 from nnactive_ext.images.names import longest_beginning
-from nnactive_ext.intake.problems import listed
+from nnactive_ext.words import listed
 
 _SYSTEMS = {"LPS": "LPS", "RAS": "RAS", "1": "LPS", "0": "RAS"}
 """Coordinate systems, also by the numbers that early versions of Slicer wrote for them."""

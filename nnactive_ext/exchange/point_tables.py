@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.marks import Point, matching, world
-from nnactive_ext.intake.problems import listed
+from nnactive_ext.words import listed
 
 _TRIPLES = {"lps": ("x_lps", "y_lps", "z_lps"), "ras": ("x_ras", "y_ras", "z_ras"), "ijk": ("i", "j", "k")}
 _CHOICES = "x_lps,y_lps,z_lps or x_ras,y_ras,z_ras (mm), or i,j,k (voxels along x, y, z, counted from 0)"

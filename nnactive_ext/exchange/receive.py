@@ -14,9 +14,9 @@ from nnactive_ext.exchange.boxed import Boxed, cut, describe
 from nnactive_ext.exchange.export import exported
 from nnactive_ext.exchange.matching import candidates, match
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.spaces import place_of
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
-from nnactive_ext.images.places import place_of
 from nnactive_ext.labelling import corrections
 from nnactive_ext.labelling.answers import Answer, Book
 from nnactive_ext.labelling.ledger import Ledger, sha256

@@ -10,13 +10,19 @@ import numpy as np
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.places import PLAIN, REORIENTING, place_of
+from nnactive_ext.images.places import PLAIN, REORIENTING, place
 
 
 def image_and_space(experiment: Experiment, case: str) -> tuple[np.ndarray, Space]:
     """The voxels (channel, z, y, x) and the space of their grid; an image that cannot be read is an NnActiveError."""
     image, properties = experiment.dataset.image(case)
     return image, _space(properties, image.shape[1:])
+
+
+def place_of(experiment: Experiment, case: str) -> tuple[Space, dict[str, Any]]:
+    """The space of a case's array as nnU-Net's reader gives it, and the properties its writer wants; no voxel is read."""
+    file = experiment.dataset.entries[case].images[0]
+    return place(file, experiment.dataset.json["overwrite_image_reader_writer"])
 
 
 def space_of(experiment: Experiment, case: str) -> Space:

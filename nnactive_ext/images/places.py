@@ -1,4 +1,4 @@
-"""Where the images of a roll-out are in the patient, from their headers."""
+"""Where the voxels of an image file lie in the patient, from its header alone."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.geometry.turning import reoriented
 
 REORIENTING = "SimpleITKIOWithReorient"
 PLAIN = "SimpleITKIO"
 
 
-def place_of(experiment: Experiment, case: str) -> tuple[Space, dict[str, Any]]:
-    """The space of a case's array as nnU-Net's reader gives it, and the properties its writer wants; no voxel is read."""
-    file = experiment.dataset.entries[case].images[0]
-    return place(file, experiment.dataset.json["overwrite_image_reader_writer"])
-
-
 def place(file: Path, reader: str) -> tuple[Space, dict[str, Any]]:
+    """The space of a file's array as nnU-Net's ``reader`` gives it, and the properties its writer wants; no voxel is read."""
     import SimpleITK as sitk
 
     header = sitk.ImageFileReader()
@@ -32,8 +27,6 @@ def place(file: Path, reader: str) -> tuple[Space, dict[str, Any]]:
     space = Space(triple(header.GetSize()[::-1]), *_geometry(header))
     stuff: dict[str, Any] = {}
     if reader == REORIENTING:
-        from nnactive_ext.intake.inspect import reoriented
-
         code = sitk.DICOMOrientImageFilter_GetOrientationFromDirectionCosines(space.direction)
         space, stuff = reoriented(space), {"original_orientation": code}
     stuff |= {"spacing": space.spacing, "origin": space.origin, "direction": space.direction}

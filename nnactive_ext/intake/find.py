@@ -15,7 +15,8 @@ from nnactive_ext.intake.found import FoundCase, Source
 from nnactive_ext.intake.label_maps import LabelFolder, looks_like_label_map
 from nnactive_ext.intake.layout import Placed, place
 from nnactive_ext.intake.pattern import Pattern
-from nnactive_ext.intake.problems import listed, refuse
+from nnactive_ext.intake.problems import refuse
+from nnactive_ext.words import listed
 
 __all__ = ["FoundCase", "Source", "find_cases"]
 

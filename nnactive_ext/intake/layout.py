@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.intake.folder import Item
-from nnactive_ext.intake.problems import listed
+from nnactive_ext.words import listed
 
 _NUMBERED = re.compile(r"(?:(.+)_)?(\d{4})")
 _SURELY_CHANNELS = 4

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 from nnactive_ext.errors import NnActiveError
 
@@ -16,8 +15,3 @@ def refuse(problems: Sequence[str], remedy: str = "") -> None:
     if problems:
         more = [f"... and {len(problems) - SHOWN} more."] if len(problems) > SHOWN else []
         raise NnActiveError("\n".join([*problems[:SHOWN], *more, *([remedy] if remedy else [])]))
-
-
-def listed(names: Collection[object], most: int = 5) -> str:
-    """``names`` with commas, the first few of them."""
-    return ", ".join(map(str, islice(names, most))) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.spaces import place_of
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.images.places import place_of
 from nnactive_ext.labelling.answers import Book, labels_of
 from nnactive_ext.labelling.given import given_labels
 from nnactive_ext.labelling.labels import blank, fill

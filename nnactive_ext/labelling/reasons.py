@@ -52,16 +52,3 @@ def shares(view: View) -> dict[str, float]:
     counts = {name: np.count_nonzero(inside == value) for name, value in view.names.items() if value != 0}
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     return {name: count / inside.size for name, count in ordered if count}
-
-
-def percent(share: float) -> str:
-    """A share as text that is never "0 %" for something nor "100 %" for less than all.
-
-    >>> [percent(share) for share in (0.314, 0.0042, 0.0001, 0.9996, 1)]
-    ['31 %', '0.4 %', '< 0.1 %', '> 99 %', '100 %']
-    """
-    if share < 0.001:
-        return "< 0.1 %"
-    if share < 0.00995:
-        return f"{100 * share:.1f} %"
-    return "> 99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"

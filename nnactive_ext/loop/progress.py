@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.words import duration
 
 
 class Progress:
@@ -39,13 +40,3 @@ class Progress:
         queries = later
         seconds = trainings * mean["training"] + evaluations * mean["evaluating"] + queries * mean["querying"]
         return duration(seconds)
-
-
-def duration(seconds: float) -> str:
-    """``75`` -> ``1 min 15 s``; ``4000`` -> ``1 h 7 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
@@ -15,9 +15,7 @@ FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 def trainers_folder() -> Path:
     """The folder of our trainers, wherever the package is installed."""
-    import nnactive_ext.trainers
-
-    return Path(nnactive_ext.trainers.__path__[0]).resolve()
+    return Path(str(resources.files("nnactive_ext.trainers"))).resolve()
 
 
 def trainer_search_path(environment: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nnactive_ext.report.page_parts import Html, element, joined, legend
+from nnactive_ext.pages.parts import Html, element, joined, legend
 
 Colour = tuple[int, int, int]
 WIDTH, HEIGHT = 380, 250

@@ -21,7 +21,6 @@ from nnactive_ext.images.places import PLAIN, REORIENTING
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.inspect import Inspected, reoriented
 from nnactive_ext.intake.lattice import laid
-from nnactive_ext.intake.problems import listed
 from nnactive_ext.labelling.given import boxes_of
 from nnactive_ext.labelling.people import check_annotator
 from nnactive_ext.planning.budget import marked_per_class, random_boxes
@@ -31,6 +30,7 @@ from nnactive_ext.planning.measure import Measured, largest_components_mm
 from nnactive_ext.planning.simulation import Wishes, check, with_budget, without_budget
 from nnactive_ext.planning.structures import query_patch_mm
 from nnactive_ext.query_methods import methods
+from nnactive_ext.words import listed
 
 _AIR = -500.0
 """Nothing but CT has such grey values."""

@@ -3,51 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from nnactive_ext.experiment.plan import ALL_LABELS, Plan
+from nnactive_ext.report.advice_words import words
 from nnactive_ext.report.disagreement import Disagreement
-from nnactive_ext.report.improvement import Change, Slope, added, change, slope
-from nnactive_ext.report.verdict import HELD_OUT, LIMIT, NOTHING, TEST, USED_UP, falls, rises, verdict
+from nnactive_ext.report.improvement import Change, added, change, slope
+from nnactive_ext.report.verdict import HELD_OUT, LIMIT, NOTHING, TEST, USED_UP, Advice, ClassChange, dice, verdict
 
 _FITTED = 4
 """Cycles that the slope is fitted to, at most: what the first queries brought says little about the next one."""
-
-
-@dataclass(frozen=True)
-class ClassChange:
-    """A class: its Dice (0 to 1) after the last cycle, None where no case has it; what the last query changed (of one test
-    case or none: None), with an interval widened for the number of classes; annotated voxels of it, if they are counted."""
-
-    name: str
-    dice: float | None
-    change: Change | None
-    voxels: int | None
-
-    @property
-    def rises(self) -> bool:
-        return rises(self.change)
-
-    @property
-    def falls(self) -> bool:
-        return falls(self.change)
-
-
-@dataclass(frozen=True)
-class Advice:
-    """``headline``: one of those of :mod:`~nnactive_ext.report.verdict`, :data:`NOTHING` with what is missing. ``points``: the
-    reasons, a sentence or two each, plain text. ``basis``: what Dice was measured on, "" for nothing. ``steps``: the change
-    by each query, in order; ``unit``: voxels that rates are told for."""
-
-    headline: str
-    points: tuple[str, ...]
-    basis: str
-    steps: tuple[Change, ...]
-    slope: Slope | None
-    classes: tuple[ClassChange, ...]
-    unit: int
 
 
 def advice(
@@ -63,8 +30,6 @@ def advice(
     are still being annotated. Dice is that on the test set; without one, that of the cross-validation on annotated voxels,
     which has no interval.
     """
-    from nnactive_ext.report.advice_words import words
-
     basis = TEST if plan.test else HELD_OUT
     known = [result for result in results if dice(result, basis) is not None]
     steps = tuple(_step(before, after, basis) for before, after in pairwise(known))
@@ -90,13 +55,6 @@ def advice(
         headline = verdict(steps, classes, disagreements, basis)
     made = replace(made, headline=headline)
     return replace(made, points=words(made, known, results, plan, disagreements, missing, unanswered))
-
-
-def dice(result: Mapping[str, Any], basis: str) -> float | None:
-    """The mean Dice of one result."""
-    found = result if basis == TEST else result.get("cross_validation") or {}
-    value: float | None = found.get("mean_dice")
-    return value
 
 
 def _step(before: Mapping[str, Any], after: Mapping[str, Any], basis: str) -> Change:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnactive_ext.experiment.plan import START, Plan
-from nnactive_ext.labelling.reasons import percent
 from nnactive_ext.report.disagreement import Disagreement
+from nnactive_ext.words import share
 
 
 def pool(disagreements: Sequence[Disagreement] | None) -> str:
@@ -26,9 +26,9 @@ def pool(disagreements: Sequence[Disagreement] | None) -> str:
         return f"{now}; the query before used another method ({before.query}), whose scores do not compare."
     if before.median <= 0:
         return f"{now}."
-    share = last.median / before.median - 1
-    much = percent(abs(share))
-    trend = "about as much as" if abs(share) < 0.05 else f"{much} {'more' if share > 0 else 'less'} than"
+    ratio = last.median / before.median - 1
+    much = share(abs(ratio))
+    trend = "about as much as" if abs(ratio) < 0.05 else f"{much} {'more' if ratio > 0 else 'less'} than"
     return f"{now}, {trend} after cycle {before.cycle}."
 
 

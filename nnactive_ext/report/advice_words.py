@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nnactive_ext.experiment.plan import ALL_LABELS, Plan
-from nnactive_ext.labelling.reasons import percent
 from nnactive_ext.report.advice_rest import left, pool, used_up
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change
-from nnactive_ext.report.verdict import HELD_OUT, NOISE, TEST, falls
-
-if TYPE_CHECKING:
-    from nnactive_ext.report.advice import Advice
+from nnactive_ext.report.verdict import HELD_OUT, NOISE, TEST, Advice, dice, falls
+from nnactive_ext.words import points, share
 
 _LAG = 0.15
 """Dice below the mean of the other classes from which a class is said to lag."""
@@ -53,8 +50,6 @@ def words(
 
 
 def _limit(advice: Advice, known: Sequence[Mapping[str, Any]]) -> str:
-    from nnactive_ext.report.advice import dice
-
     if not known:
         return ""
     now = f"{100 * (dice(known[-1], advice.basis) or 0):.1f}"
@@ -87,8 +82,6 @@ def _fallen(advice: Advice, plan: Plan) -> str:
 
 
 def _last(advice: Advice, known: Sequence[Mapping[str, Any]]) -> str:
-    from nnactive_ext.report.advice import dice
-
     if not known:
         return ""
     now = f"{100 * (dice(known[-1], advice.basis) or 0):.1f}"
@@ -176,18 +169,8 @@ def _foreground(results: Sequence[Mapping[str, Any]]) -> str:
     if not results or results[-1].get("foreground_share") is None:
         return ""
     new = results[-1].get("new_foreground_share")
-    newest = f", {percent(new)} of those of the last query" if new is not None and results[-1]["cycle"] > 0 else ""
-    return f"{percent(results[-1]['foreground_share'])} of all annotated voxels are foreground{newest}."
-
-
-def points(value: float, digits: int = 1) -> str:
-    """Dice in points, with its sign.
-
-    >>> points(-0.0123), points(0.0504)
-    ('−1.2', '+5.0')
-    """
-    text = f"{100 * value:+.{digits}f}"
-    return text.replace("-", "−")
+    newest = f", {share(new)} of those of the last query" if new is not None and results[-1]["cycle"] > 0 else ""
+    return f"{share(results[-1]['foreground_share'])} of all annotated voxels are foreground{newest}."
 
 
 def _between(step: Change) -> str:

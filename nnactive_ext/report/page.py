@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_text
+from nnactive_ext.pages.parts import Html, element, joined, listed, text
 from nnactive_ext.report.page_advice import advice, in_short
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_gallery import galleries
 from nnactive_ext.report.page_history import history
 from nnactive_ext.report.page_looks import STYLE
 from nnactive_ext.report.page_now import headline, now
-from nnactive_ext.report.page_parts import Html, count, element, joined, listed, text
 from nnactive_ext.report.page_queries import queries
 from nnactive_ext.report.page_script import SCRIPT
 from nnactive_ext.report.page_settings import settings
 from nnactive_ext.report.page_template import PAGE
 from nnactive_ext.report.page_viewer import chosen, scripts, viewer
+from nnactive_ext.words import count
 
 if TYPE_CHECKING:
     from nnactive_ext.report.crop import Crop

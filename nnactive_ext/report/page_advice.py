@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from nnactive_ext.pages.parts import Html, element, joined, listed, paragraph, section, table
 from nnactive_ext.report.improvement import Change
 from nnactive_ext.report.page_facts import Facts
-from nnactive_ext.report.page_parts import Html, element, joined, listed, paragraph, percent, points, section, table
 from nnactive_ext.report.verdict import EARLY, FELL, GO_ON, LIMIT, STOP, USED_UP
+from nnactive_ext.words import percent, points
 
 
 def advice(facts: Facts) -> Html:

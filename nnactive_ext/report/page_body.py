@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nnactive_ext.pages.charts import SHAPES, Colour, Dots, sign, square
+from nnactive_ext.pages.parts import Html, bar, details, element, joined, legend, paragraph, table
 from nnactive_ext.report.page_facts import Facts
-from nnactive_ext.report.page_parts import Html, bar, details, element, joined, legend, paragraph, table
 
 _ENDS = {"right_left": ("R", "L"), "front_back": ("A", "P"), "head_foot": ("H", "F")}
 _VIEWS = (

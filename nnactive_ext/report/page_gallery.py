@@ -11,9 +11,10 @@ from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.geometry.upright import Upright
 from nnactive_ext.labelling.reasons import reason
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.pages.parts import Html, details, element, joined, legend, paragraph, swatch
 from nnactive_ext.report.gallery import MEDIA_TYPE, dimensions
 from nnactive_ext.report.page_facts import Facts
-from nnactive_ext.report.page_parts import Html, count, details, element, joined, legend, paragraph, swatch
+from nnactive_ext.words import count
 
 if TYPE_CHECKING:
     from nnactive_ext.report.crop import Crop

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnactive_ext.loop.progress import duration as in_words
 from nnactive_ext.metrics.trajectory import aubc
 from nnactive_ext.pages.charts import SHAPES, Series, lines
+from nnactive_ext.pages.parts import Html, element, joined, paragraph, section, table
 from nnactive_ext.report.page_facts import Facts
-from nnactive_ext.report.page_parts import Html, element, joined, paragraph, percent, points, section, table
+from nnactive_ext.words import duration, percent, points
 
 
 def history(facts: Facts) -> Html:
@@ -126,17 +126,7 @@ def _times(facts: Facts) -> Html:
     for cycle in cycles:
         spent = facts.seconds[cycle]
         total = sum(spent.values())
-        rows.append([str(cycle), *(duration(spent.get(step, 0)) for step in steps), duration(total)])
+        rows.append([str(cycle), *(duration(spent.get(step, 0), tenths=True) for step in steps), duration(total, tenths=True)])
     heading: Sequence[str] = ["Cycle", *(_STEPS.get(step, step) for step in steps), "in all"]
     words = "Time the machine spent on each step; where people annotate, their time is not in it"
     return table(heading, rows, words)
-
-
-def duration(seconds: float) -> str:
-    """
-    >>> duration(0), duration(0.4), duration(57.8), duration(400), duration(40000)
-    ('–', '0.4 s', '58 s', '6 min 40 s', '11 h 6 min')
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s" if seconds else "–"
-    return in_words(seconds)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nnactive_ext.pages.parts import Html, details, element, joined, paragraph, section, table
 from nnactive_ext.report.page_facts import Facts
-from nnactive_ext.report.page_parts import Html, count, details, element, joined, paragraph, percent, points, section, table
+from nnactive_ext.words import count, percent, points
 
 
 def now(facts: Facts) -> Html:

@@ -8,9 +8,10 @@ from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import ALL_LABELS
+from nnactive_ext.pages.parts import Html, bar, element, joined, paragraph, section, swatch, table
 from nnactive_ext.report.page_body import body
 from nnactive_ext.report.page_facts import Facts
-from nnactive_ext.report.page_parts import Html, bar, element, joined, paragraph, percent, section, swatch, table
+from nnactive_ext.words import percent
 
 
 def queries(facts: Facts, galleries: Html) -> Html:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from nnactive_ext.pages.parts import Html, details, element, joined, paragraph, section, table
+from nnactive_ext.pages.parts import facts as pairs
 from nnactive_ext.report.page_commands import commands
 from nnactive_ext.report.page_facts import Facts
-from nnactive_ext.report.page_parts import Html, count, details, element, joined, paragraph, section, table
-from nnactive_ext.report.page_parts import facts as pairs
+from nnactive_ext.words import count
 
 
 def settings(facts: Facts) -> Html:

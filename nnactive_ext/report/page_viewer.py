@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.pages.heat import UNSURE
+from nnactive_ext.pages.parts import Html, element, joined, legend, paragraph, section, swatch, within_script
 from nnactive_ext.pages.slices import grey_window
 from nnactive_ext.report.page_facts import Facts
 from nnactive_ext.report.page_gallery import anchor, place
-from nnactive_ext.report.page_parts import Html, element, joined, legend, paragraph, section, swatch, within_script
 
 if TYPE_CHECKING:
     from nnactive_ext.report.crop import Crop

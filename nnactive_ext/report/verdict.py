@@ -1,15 +1,13 @@
-"""The headline of an advice: which of the few things that it can say the numbers bear out."""
+"""What an advice consists of, and its headline: which of the few things that it can say the numbers bear out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from nnactive_ext.report.disagreement import Disagreement
-from nnactive_ext.report.improvement import Change
-
-if TYPE_CHECKING:
-    from nnactive_ext.report.advice import ClassChange
+from nnactive_ext.report.improvement import Change, Slope
 
 GO_ON, STOP, EARLY = "go on", "consider stopping", "too early to say"
 FELL, USED_UP, LIMIT = "look at it first", "nothing is left to annotate", "all labels are in use"
@@ -18,6 +16,47 @@ NOTHING = "nothing to say without "
 NOISE = 0.02
 """Dice by which two trainings on the same labels may differ on small data (docs/hippocampus.md)."""
 TEST, HELD_OUT = "test set", "cross-validation"
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """A class: its Dice (0 to 1) after the last cycle, None where no case has it; what the last query changed (of one test
+    case or none: None), with an interval widened for the number of classes; annotated voxels of it, if they are counted."""
+
+    name: str
+    dice: float | None
+    change: Change | None
+    voxels: int | None
+
+    @property
+    def rises(self) -> bool:
+        return rises(self.change)
+
+    @property
+    def falls(self) -> bool:
+        return falls(self.change)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """``headline``: one of the constants above, :data:`NOTHING` with what is missing. ``points``: the
+    reasons, a sentence or two each, plain text. ``basis``: what Dice was measured on, "" for nothing. ``steps``: the change
+    by each query, in order; ``unit``: voxels that rates are told for."""
+
+    headline: str
+    points: tuple[str, ...]
+    basis: str
+    steps: tuple[Change, ...]
+    slope: Slope | None
+    classes: tuple[ClassChange, ...]
+    unit: int
+
+
+def dice(result: Mapping[str, Any], basis: str) -> float | None:
+    """The mean Dice of one result."""
+    found = result if basis == TEST else result.get("cross_validation") or {}
+    value: float | None = found.get("mean_dice")
+    return value
 
 
 def verdict(

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-
-from nnactive_ext.exchange.page_parts import text
+from html import escape
+from urllib.parse import quote
 
 _EMPTY = {"img", "br", "input", "meta"}
+
+
+def text(words: str) -> str:
+    """Escaped, for text as well as attributes; names of files may hold bytes that are no UTF-8."""
+    return escape(str(words).encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def link(name: str) -> str:
+    """The address of a file or folder beside the page."""
+    return quote(os.fsencode(name), safe="")
 
 
 class Html(str):
@@ -78,32 +89,6 @@ def bar(share: float | None, words: object) -> Html:
     """A cell of a table with a bar behind its words; ``share`` 0 to 1."""
     width = 0 if share is None else 100 * min(1.0, max(0.0, share))
     return element("span", element("span", words), class_="bar", style=f"--share:{width:.1f}%")
-
-
-def percent(value: float | None, unknown: str = "–") -> str:
-    """A number 0 to 1, as Dice is, with one digit.
-
-    >>> percent(0.5925), percent(None)
-    ('59.2 %', '–')
-    """
-    return unknown if value is None else f"{100 * value:.1f} %"
-
-
-def points(value: float | None) -> str:
-    """A difference of numbers 0 to 1, in points of a per cent, with its sign.
-
-    >>> points(0.0561), points(-0.02), points(None)
-    ('+5.6', '−2.0', '–')
-    """
-    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
-
-
-def count(number: float, one: str, many: str = "") -> str:
-    """
-    >>> count(1, "box", "boxes"), count(1200, "case")
-    ('1 box', '1,200 cases')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def swatch(colour: Sequence[int]) -> Html:

@@ -1,0 +1,91 @@
+"""Numbers and lists as people read them: percentages, points, counts, durations, enumerations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import islice
+
+UNKNOWN = "–"
+
+
+def percent(value: float | None, unknown: str = UNKNOWN) -> str:
+    """A number 0 to 1, as Dice is, with one digit.
+
+    >>> percent(0.5925), percent(None)
+    ('59.2 %', '–')
+    """
+    return unknown if value is None else f"{100 * value:.1f} %"
+
+
+def share(value: float) -> str:
+    """A share 0 to 1 as text that is never "0 %" for something nor "100 %" for less than all.
+
+    >>> [share(value) for value in (0.314, 0.0042, 0.0001, 0.9996, 1)]
+    ['31 %', '0.4 %', '< 0.1 %', '> 99 %', '100 %']
+    """
+    if value < 0.001:
+        return "< 0.1 %"
+    if value < 0.00995:
+        return f"{100 * value:.1f} %"
+    return "> 99 %" if 0.995 <= value < 1 else f"{100 * value:.0f} %"
+
+
+def points(value: float | None, digits: int = 1) -> str:
+    """A difference of numbers 0 to 1 in percentage points, with its sign.
+
+    >>> points(0.0561), points(-0.02), points(None)
+    ('+5.6', '−2.0', '–')
+    """
+    return UNKNOWN if value is None else f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
+def count(number: float, one: str, many: str = "") -> str:
+    """A number and its noun, in the plural (``many``, else ``one`` with an s) unless it is one.
+
+    >>> count(1, "patch", "patches"), count(1200, "case")
+    ('1 patch', '1,200 cases')
+    """
+    return f"{number:,} {plural(number, one, many)}"
+
+
+def plural(number: float, one: str, many: str = "") -> str:
+    """The noun alone, in the number that fits.
+
+    >>> plural(1, "case"), plural(0, "case"), plural(2, "is", "are")
+    ('case', 'cases', 'are')
+    """
+    return one if number == 1 else many or one + "s"
+
+
+def duration(seconds: float, tenths: bool = False) -> str:
+    """Seconds, minutes or hours; ``tenths``: one digit below 10 seconds, and a dash for none.
+
+    >>> duration(75), duration(4000), duration(0.4), duration(0.4, tenths=True), duration(0, tenths=True)
+    ('1 min 15 s', '1 h 7 min', '0 s', '0.4 s', '–')
+    """
+    if tenths and seconds < 10:
+        return f"{seconds:.1f} s" if seconds else UNKNOWN
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def listed(names: Collection[object], most: int = 5) -> str:
+    """The first ``most`` of ``names`` with commas, and how many more there are.
+
+    >>> listed("abc"), listed("abc", 2)
+    ('a, b, c', 'a, b and 1 more')
+    """
+    return ", ".join(map(str, islice(names, most))) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def enumerated(words: Sequence[str]) -> str:
+    """All of ``words``, with "and" before the last.
+
+    >>> enumerated(["a"]), enumerated(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
