@@ -111,7 +111,7 @@ def prepare(dataset: str | None, pool: int, seed: int) -> Any:
     from nnactive_ext.cli import plan
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.phantom import write_dataset
-    from nnactive_ext.planning.budget import SHARE_OF_TEST_CASES
+    from nnactive_ext.planning.sizes import SHARE_OF_TEST_CASES
 
     if dataset is None:
         write_dataset(PHANTOM, next(n for n in range(2 * pool + 4) if n - round(SHARE_OF_TEST_CASES * n) >= pool), seed)

@@ -16,7 +16,7 @@ from rollouts import Rollout, from_dataset
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.answers import Book, labels_of
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.queue import find_task
+from nnactive_ext.labelling.tasks import find_task
 
 IGNORE = 3
 POINTS = """case,class,i,j,k

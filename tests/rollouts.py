@@ -16,7 +16,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.annotators import SimulatedAnnotator
-from nnactive_ext.labelling.queue import tasks_of
+from nnactive_ext.labelling.tasks import tasks_of
 from nnactive_ext.loop.cycles import run_cycles
 from nnactive_ext.nnunet.dataset import Dataset
 

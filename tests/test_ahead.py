@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from nnactive_ext.ahead import one_ahead
+from nnactive_ext.parallel import one_ahead
 
 
 def wait_until(true, seconds=5):

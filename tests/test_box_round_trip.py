@@ -21,7 +21,7 @@ from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
 from nnactive_ext.images.places import PLAIN, REORIENTING, place
-from nnactive_ext.intake.lattice import on_lattice
+from nnactive_ext.intake.label_maps import on_lattice
 from nnactive_ext.labelling.tasks import Task, cropped
 
 IGNORE = 4

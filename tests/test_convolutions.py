@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nnactive_ext.members.convolutions import always_by_onednn
+from nnactive_ext.members.ensemble import always_by_onednn
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.spaces import place_of
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.given import boxes_of, given_cases, given_labels, given_patches, keep_given
-from nnactive_ext.labelling.queue import all_tasks, tasks_of
+from nnactive_ext.labelling.tasks import all_tasks, tasks_of
 
 IGNORE = 3
 BOX = Patch("tiny_2", (8, 8, 3), (9, 10, 8))

@@ -9,8 +9,8 @@ from nnactive_ext.cli import plan, query
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.nnunet.dataset import find_dataset
-from nnactive_ext.planning.budget import patch_size_from_structures
 from nnactive_ext.planning.measure import measure
+from nnactive_ext.planning.sizes import patch_size_from_structures
 
 pytestmark = pytest.mark.realdata
 

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from test_space import spaces
 
+from nnactive_ext.geometry.axes import orientation
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.geometry.turning import orientation
 from nnactive_ext.images.names import case_name
 from nnactive_ext.intake.inspect import reoriented
 

@@ -16,10 +16,11 @@ from html_page import Page
 from PIL import Image
 
 from nnactive_ext.exchange.page import card, write_page
+from nnactive_ext.exchange.view import View
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.labelling.reasons import reason
-from nnactive_ext.labelling.tasks import Task, View
+from nnactive_ext.labelling.tasks import Task
 
 NAMES = {"background": 0, "liver": 1, "tumour": 2, "ignore": 3}
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

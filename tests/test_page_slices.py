@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from nnactive_ext.geometry.axes import Upright
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.geometry.upright import Upright
 from nnactive_ext.pages.planes import PLANES
 from nnactive_ext.pages.slices import GREYS, GUTTER, grey_window, three_slices
 

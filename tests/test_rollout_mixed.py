@@ -24,7 +24,7 @@ from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.spaces import place_of
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.images.names import case_name
-from nnactive_ext.labelling.queue import tasks_of
+from nnactive_ext.labelling.tasks import tasks_of
 
 PATCH_MM = (8.0, 6.0, 5.0)
 """Along z, y, x of the patient."""

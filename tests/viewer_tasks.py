@@ -9,9 +9,10 @@ import SimpleITK as sitk
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from nnactive_ext.exchange.view import View
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.labelling.tasks import Task, View
+from nnactive_ext.labelling.tasks import Task
 
 NAMES = {"background": 0, "left kidney": 1, 'cyst "<&>"': 2, "Gefäß": 3, "ignore": 4}
 TURNS = {

@@ -64,8 +64,7 @@ def main(args: list[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from nnactive_ext.experiment.experiment import Experiment
-    from nnactive_ext.labelling.closing import apply_corrections
-    from nnactive_ext.labelling.corrections import noted
+    from nnactive_ext.labelling.closing import apply_corrections, noted
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.nnunet.environment import require_nnunet_folders
 
@@ -114,7 +113,7 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
 def _import(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.exchange.receive import receive
     from nnactive_ext.labelling.closing import apply_corrections
-    from nnactive_ext.labelling.queue import find_task
+    from nnactive_ext.labelling.tasks import find_task
 
     only = find_task(experiment, options.task) if options.task else None
     if only and len(options.paths) > 1:
@@ -157,10 +156,9 @@ def _points(experiment: Experiment, options: argparse.Namespace) -> None:
 
 def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.labelling.answers import Book
-    from nnactive_ext.labelling.closing import apply_corrections, check_withdrawal
-    from nnactive_ext.labelling.corrections import note
+    from nnactive_ext.labelling.closing import apply_corrections, check_withdrawal, note
     from nnactive_ext.labelling.ledger import Ledger
-    from nnactive_ext.labelling.queue import find_task
+    from nnactive_ext.labelling.tasks import find_task
 
     task, ledger = find_task(experiment, options.task), Ledger(experiment.annotation)
     answers = Book.of(ledger).answers.get(task.id, [])
@@ -180,10 +178,9 @@ def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
 
 def _rule(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.labelling.answers import RULES, Book
-    from nnactive_ext.labelling.closing import apply_corrections
-    from nnactive_ext.labelling.corrections import note
+    from nnactive_ext.labelling.closing import apply_corrections, note
     from nnactive_ext.labelling.ledger import Ledger
-    from nnactive_ext.labelling.queue import all_tasks, find_task
+    from nnactive_ext.labelling.tasks import all_tasks, find_task
 
     ledger = Ledger(experiment.annotation)
     book = Book.of(ledger)
@@ -215,7 +212,7 @@ def _close(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _who(experiment: Experiment, options: argparse.Namespace) -> str:
-    from nnactive_ext.labelling.people import check_annotator
+    from nnactive_ext.labelling.answers import check_annotator
 
     name = options.who if options.who is not None else experiment.plan.expert or current_user()
     check_annotator(name)

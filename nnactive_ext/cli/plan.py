@@ -129,7 +129,7 @@ def _rollout(options: argparse.Namespace) -> None:
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.loop.tables import plan_table
     from nnactive_ext.parallel import default_processes
-    from nnactive_ext.planning.create_rollout import create_rollout
+    from nnactive_ext.planning.create import create_rollout
     from nnactive_ext.planning.rollout import RolloutWishes, check_wishes, decide_rollout, label_names
 
     if not options.labels:

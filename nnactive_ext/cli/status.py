@@ -26,8 +26,7 @@ def _run(options: argparse.Namespace) -> None:
     import json
 
     from nnactive_ext.experiment.experiment import Experiment
-    from nnactive_ext.loop.status import status
-    from nnactive_ext.loop.status_text import status_text
+    from nnactive_ext.loop.status import status, status_text
     from nnactive_ext.nnunet.environment import require_nnunet_folders
 
     require_nnunet_folders()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.page import card, write_page
+from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
@@ -25,10 +26,9 @@ from nnactive_ext.labelling.annotators import HumanAnnotator
 from nnactive_ext.labelling.answers import Book, labels_of, status_of
 from nnactive_ext.labelling.labels import blank
 from nnactive_ext.labelling.ledger import Ledger, sha256
-from nnactive_ext.labelling.queue import all_tasks, tasks_of
-from nnactive_ext.labelling.tasks import Task, View, cropped
+from nnactive_ext.labelling.tasks import Task, all_tasks, cropped, tasks_of
 from nnactive_ext.members.ensemble import Ensemble
-from nnactive_ext.members.predictor import Predictor
+from nnactive_ext.members.prediction import Predictor
 
 EXPORTED = "exported.json"
 """Beside the ledger: the label maps that were exported, so that files nobody has saved since are recognised."""

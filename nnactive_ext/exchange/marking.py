@@ -16,8 +16,8 @@ from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.images.places import PLAIN, place
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.queue import tasks_of
-from nnactive_ext.planning.budget import marked_per_class
+from nnactive_ext.labelling.tasks import tasks_of
+from nnactive_ext.planning.sizes import marked_per_class
 
 MARKED = "marked: "
 """How the stratum of a marked box begins; the class follows."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nnactive_ext.exchange.page_template import FIGURE
-from nnactive_ext.geometry.upright import Upright
-from nnactive_ext.labelling.tasks import View
+from nnactive_ext.exchange.view import View
+from nnactive_ext.geometry.axes import Upright
 from nnactive_ext.pages.parts import text
 from nnactive_ext.pages.slices import Colour, grey_window, three_slices
 from nnactive_ext.words import share

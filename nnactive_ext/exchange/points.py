@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.marks import Point
-from nnactive_ext.exchange.point_lists import read_point_list
-from nnactive_ext.exchange.point_tables import read_point_table
+from nnactive_ext.exchange.point_files import Point, read_point_list, read_point_table
 from nnactive_ext.geometry.patch import Patch, Triple, centred, triple
 from nnactive_ext.geometry.space import Space, Vector
 from nnactive_ext.intake.problems import refuse

@@ -17,11 +17,10 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.spaces import place_of
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
-from nnactive_ext.labelling import corrections
+from nnactive_ext.labelling import closing as corrections
 from nnactive_ext.labelling.answers import Answer, Book
 from nnactive_ext.labelling.ledger import Ledger, sha256
-from nnactive_ext.labelling.queue import all_tasks
-from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.labelling.tasks import Task, all_tasks
 
 _TWO_FILES = (".mhd", ".nhdr")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.axes import reoriented
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.geometry.turning import reoriented
 
 REORIENTING = "SimpleITKIOWithReorient"
 PLAIN = "SimpleITKIO"

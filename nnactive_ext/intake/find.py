@@ -5,18 +5,42 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.images.dicom import one_series
 from nnactive_ext.images.names import case_name, check_name
 from nnactive_ext.intake.folder import ENDINGS, Item, items_in, unread_in
-from nnactive_ext.intake.found import FoundCase, Source
 from nnactive_ext.intake.label_maps import LabelFolder, looks_like_label_map
 from nnactive_ext.intake.layout import Placed, place
 from nnactive_ext.intake.pattern import Pattern
 from nnactive_ext.intake.problems import refuse
 from nnactive_ext.words import listed
+
+
+@dataclass(frozen=True)
+class Source:
+    """One channel of one case: ``path`` is the file, or the folder of a DICOM series whose files, in slice order, are
+    ``series`` (empty for an image file)."""
+
+    path: Path
+    series: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.series or (self.path,)
+
+
+@dataclass(frozen=True)
+class FoundCase:
+    """``name`` can be used as file name and with nnU-Net (:func:`nnactive_ext.images.names.case_name`); ``sources`` has one
+    for each channel, in the order of the channels."""
+
+    name: str
+    sources: tuple[Source, ...]
+    label_map: Path | None = None
+
 
 __all__ = ["FoundCase", "Source", "find_cases"]
 

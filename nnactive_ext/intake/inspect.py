@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.axes import orientation, reoriented
 from nnactive_ext.geometry.space import Space, align
-from nnactive_ext.geometry.turning import orientation, reoriented
 from nnactive_ext.images.nifti import numbers
-from nnactive_ext.intake.found import FoundCase
+from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.problems import refuse
 from nnactive_ext.intake.reading import read
 from nnactive_ext.parallel import map_cases

@@ -1,14 +1,19 @@
-"""Label maps that people already have: which file belongs to which case, and which lie among the images by mistake."""
+"""Label maps that people already have: which file belongs to which case, laid on the lattice of the image's array."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.patch import Patch, shared, triple
+from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.images.label_files import LabelFile, read_label_file
 from nnactive_ext.images.names import case_name
 from nnactive_ext.intake.folder import Item, items_in
 from nnactive_ext.intake.pattern import Pattern
@@ -78,3 +83,23 @@ def looks_like_label_map(item: Item, channels: Sequence[str] | None, pattern: st
     if any(f"_{last}".lower().endswith(f"_{channel}".lower()) for channel in channels or ()):
         return False
     return not (pattern and _LOOKS_LIKE_ONE.fullmatch(pattern))
+
+
+def on_lattice(file: Path, names: Mapping[str, int], space: Space) -> np.ndarray:
+    """The label map of ``file`` as an array (z, y, x) in ``space``; one that does not cover it all is an error."""
+    return laid(file, read_label_file(file, names), space)
+
+
+def laid(file: Path, returned: LabelFile, space: Space) -> np.ndarray:
+    """As :func:`on_lattice`, of a ``file`` that was read."""
+    try:
+        placed = align(space, returned.space)
+    except ValueError as error:
+        raise NnActiveError(f"{file}: not the geometry of its image: {error}. Resample it to the image.") from None
+    labels = placed.turned(returned.labels)
+    target, source = shared(Patch("", (0, 0, 0), space.shape), Patch("", placed.start, triple(labels.shape)))
+    if returned.whole and labels[source].shape != space.shape:
+        raise NnActiveError(f"{file}: covers only a part of its image. Pad it (with ignore where nothing is labelled).")
+    full = np.zeros(space.shape, labels.dtype)  # a .seg.nrrd is cut to its segments: beyond, it says background
+    full[target] = labels[source]
+    return full

@@ -11,7 +11,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.images.dicom import read_series
 from nnactive_ext.images.metaimage import what_metaimage_hides
 from nnactive_ext.images.nifti import brief, header_problem, numbers, what_itk_hides
-from nnactive_ext.intake.found import Source
+from nnactive_ext.intake.find import Source
 
 _SPACING = (1e-4, 1000.0)
 """mm between voxels: below is finer than electron microscopy's, above is a mix-up of units."""

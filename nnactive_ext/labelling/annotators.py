@@ -16,7 +16,7 @@ from nnactive_ext.labelling.answers import Book, labels_of
 from nnactive_ext.labelling.given import given_labels
 from nnactive_ext.labelling.labels import blank, fill
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.queue import all_tasks
+from nnactive_ext.labelling.tasks import all_tasks
 from nnactive_ext.nnunet.dataset import Dataset
 
 

@@ -1,4 +1,4 @@
-"""Which answers to a task count, and how well its annotators agree."""
+"""Who answered which task, which answers count, and how well their annotators agree."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.metrics.overlap import dice_per_case
 
@@ -130,3 +131,9 @@ def agreement(answers: Sequence[np.ndarray], classes: Mapping[str, Sequence[int]
         return {}
     values = {name: [pair[name] for pair in pairs if not np.isnan(pair[name])] for name in classes}
     return {name: float(np.mean(found)) if found else float("nan") for name, found in values.items()}
+
+
+def check_annotator(name: str, option: str = "-who") -> None:
+    """A blank name, or one that says which of several answers counts, is an error; ``option`` is where it was given."""
+    if not name.strip() or name in RULES:
+        raise NnActiveError(f"{option} {name!r}: not a name an annotator can have.")

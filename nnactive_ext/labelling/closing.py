@@ -1,20 +1,21 @@
-"""Closing a cycle's annotation: what people handed in becomes the labels that are trained on next."""
+"""Closing a cycle's annotation: what people handed in becomes the labels that are trained on next; later corrections too."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.labelling import corrections
+from nnactive_ext.files import read_json, write_json
+from nnactive_ext.labelling import closing as corrections
 from nnactive_ext.labelling.answers import Answer, Book, status_of
 from nnactive_ext.labelling.given import given_cases
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.prepare import prepare
-from nnactive_ext.labelling.queue import all_tasks, tasks_of
 from nnactive_ext.labelling.relabel import annotate_cycle, relabel, write_labels
-from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 
 
 class TasksOpen(NnActiveError):
@@ -101,3 +102,25 @@ def apply_corrections(experiment: Experiment, cases: list[str], progress: bool =
     warnings = relabel(experiment, cycle, cases, progress) if cases and cycle >= 0 else ()
     corrections.strike(experiment)
     return warnings
+
+
+def _file(experiment: Experiment) -> Path:
+    return experiment.annotation / "corrections.json"
+
+
+def noted(experiment: Experiment) -> list[str]:
+    """Cases whose labels are to be written anew: a process was killed, or failed, between an answer and its labels."""
+    return read_json(_file(experiment)) if _file(experiment).is_file() else []
+
+
+def note(experiment: Experiment, cases: Iterable[str]) -> None:
+    """Before a ledger event on a task of a closed cycle; a note without such an event costs time only."""
+    cases, before = set(cases), set(noted(experiment))
+    if not cases <= before:
+        experiment.annotation.mkdir(exist_ok=True)
+        write_json(_file(experiment), sorted(cases | before))
+
+
+def strike(experiment: Experiment) -> None:
+    """All labels follow the answers now."""
+    _file(experiment).unlink(missing_ok=True)

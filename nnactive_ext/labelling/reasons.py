@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from nnactive_ext.labelling.tasks import Task, View
+from nnactive_ext.labelling.tasks import Task
 
 _STRATA = {
     "random": "drawn at random",
@@ -44,11 +42,3 @@ def reason(task: Task) -> str:
     if uncertain and task.score is not None:
         details.append(f"score {task.score:.3g}")
     return f"{words} ({', '.join(details)})" if details else words
-
-
-def shares(view: View) -> dict[str, float]:
-    """The share of the box that each name but background has in it, ``ignore`` too; the largest first, without zeros."""
-    inside = view.labels[view.box.slices]
-    counts = {name: np.count_nonzero(inside == value) for name, value in view.names.items() if value != 0}
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return {name: count / inside.size for name, count in ordered if count}

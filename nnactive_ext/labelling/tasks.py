@@ -1,15 +1,15 @@
-"""A task: one box of one cycle's query, which somebody is to annotate."""
+"""A task, one patch of one cycle's query that somebody is to annotate; and the tasks of an experiment, from its loop files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file, read_loop
+from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, triple
-from nnactive_ext.geometry.space import Space
 
 
 @dataclass(frozen=True)
@@ -26,29 +26,6 @@ class Task:
     method: str = ""
 
 
-@dataclass(frozen=True)
-class View:
-    """A task as an annotator gets it: a crop of the image around the box.
-
-    ``folder`` is the task's own; ``images`` are the crop's files, one per channel (``.nii.gz``, in ``folder``), ``label``
-    is the label map to be edited (``folder / f"{task.id}.nii.gz"``). ``labels`` is its array (z, y, x): ``ignore``
-    outside ``box``, a prediction or background inside. ``space`` is that of the crop, ``box`` the query box in voxels of
-    the crop. ``names``: label name -> value, in order of value, with background (0) and ignore (the highest).
-    ``channels``: names of the channels. ``predicted``: whether the labels inside the box are a model's.
-    """
-
-    task: Task
-    folder: Path
-    images: tuple[Path, ...]
-    label: Path
-    labels: np.ndarray
-    space: Space
-    box: Patch
-    names: Mapping[str, int]
-    channels: Sequence[str]
-    predicted: bool
-
-
 def cropped(patch: Patch, shape: Sequence[int], margin: Sequence[int]) -> tuple[Patch, Patch]:
     """``patch`` widened by ``margin`` voxels (z, y, x) on each side, as far as the image of ``shape`` reaches, and
     ``patch`` within that crop."""
@@ -56,3 +33,39 @@ def cropped(patch: Patch, shape: Sequence[int], margin: Sequence[int]) -> tuple[
     stop = [min(n, b + m) for b, m, n in zip(patch.stop, margin, shape, strict=True)]
     crop = Patch(patch.case, triple(start), triple([b - a for a, b in zip(start, stop, strict=True)]))
     return crop, Patch(patch.case, triple([a - b for a, b in zip(patch.start, start, strict=True)]), patch.size)
+
+
+def tasks_of(experiment: Experiment, cycle: int) -> list[Task]:
+    """The tasks of one cycle, numbered from 1 as its loop file lists them; those in dropped cases are left out."""
+    file = loop_file(experiment.raw, cycle)
+    patches = read_loop(file, experiment.dataset.file_ending)
+    experiment.plan.check(patches, file)
+    content = read_json(file)
+    tasks = []
+    for number, (patch, facts) in enumerate(zip(patches, content["patches"], strict=True), start=1):
+        if patch.case in experiment.plan.pool:
+            score = facts.get("score")
+            tasks.append(
+                Task(
+                    f"c{cycle:03d}_{number:03d}_{patch.case}",
+                    cycle,
+                    number,
+                    patch,
+                    str(facts.get("stratum", "")),
+                    float(score) if score is not None else None,
+                    str(facts.get("method") or content.get("method", "")),
+                )
+            )
+    return tasks
+
+
+def all_tasks(experiment: Experiment) -> list[Task]:
+    return [task for cycle in range(experiment.last_loop + 1) for task in tasks_of(experiment, cycle)]
+
+
+def find_task(experiment: Experiment, name: str) -> Task:
+    """A task by its id, or by the beginning of it that no other has (``c001_003``)."""
+    found = [task for task in all_tasks(experiment) if task.id == name or task.id.startswith(f"{name}_")]
+    if len(found) != 1:
+        raise NnActiveError(f"{experiment.name} has no task {name!r}. nnactive_status -d {experiment.number} lists them.")
+    return found[0]

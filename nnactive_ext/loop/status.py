@@ -1,4 +1,4 @@
-"""Where an experiment stands and what to do next, as plain values."""
+"""Where an experiment stands and what to do next, as plain values and as text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nnactive_ext.exchange.tallies import KINDS, tasks_per_class, voxels_per_cla
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.labelling.answers import Book, agreement, status_of
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.queue import all_tasks, tasks_of
-from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
+from nnactive_ext.loop.tables import table
 from nnactive_ext.members.ensemble import trained_folds
 from nnactive_ext.members.evaluation import read_results
 from nnactive_ext.nnunet.dataset import Labels
@@ -128,3 +128,43 @@ def next_step(experiment: Experiment) -> str:
             f"To go on: nnactive_change -d {number} -cycles {plan.cycles + 1}, then nnactive_run -d {number}{device}"
         )
     return f"Next: nnactive_run -d {number}{device}"
+
+
+def status_text(found: dict[str, Any]) -> str:
+    """What :func:`nnactive_ext.loop.status.status` found, for people."""
+    where = f"cycle {found['cycle']} of {found['cycles'] - 1}" if found["cycle"] >= 0 else "nothing is trained yet"
+    lines = [f"{found['experiment']} ({found['annotator']} annotator): {where}", ""]
+    lines.append(f"Pool: {found['pool']} cases" + (f", {len(found['dropped'])} dropped" if found["dropped"] else ""))
+    if found["annotated_voxels"]:
+        total = sum(found["annotated_voxels"].values())
+        shares = ", ".join(f"{name} {n:,}" for name, n in found["annotated_voxels"].items())
+        lines.append(f"Labels in place: {total:,} voxels in {found['annotated_cases']} cases ({shares})")
+    if found["folds"]:
+        lines.append(f"Members trained on them: {len(found['trained_folds'])} of {len(found['folds'])}")
+    if found.get("tasks"):
+        lines += ["", _table(found)]
+        for tasks in found["tasks"]:
+            for row in tasks["tasks"]:
+                if "agreement" in row:
+                    who = ", ".join(answer["who"] for answer in row["answers"])
+                    dice = ", ".join(f"{n} {'-' if d is None else format(d, '.2f')}" for n, d in row["agreement"].items())
+                    lines.append(f"{row['task']}: {who} agree with Dice {dice}; what counts: {row['rule']}")
+    if "marked" in found:
+        rows = [["points marked", "boxes", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
+        lines += ["", table(rows, numbers=True)]
+    scores = [dice for dice in found["mean_dice"] if dice is not None]
+    if scores:
+        lines += ["", "Mean Dice per cycle: " + ", ".join(f"{100 * dice:.1f}" for dice in scores)]
+    return "\n".join([*lines, "", found["next"]])
+
+
+def _table(found: dict[str, Any]) -> str:
+    """Tasks and voxels answered, per cycle and then per class over all cycles."""
+    rows = [["tasks", *reversed(KINDS), "voxels"]]
+    cycles = [(f"of cycle {t['cycle']}", t, sum(c["voxels"] for c in t["classes"].values())) for t in found["tasks"]]
+    classes = [(name, counts, counts["voxels"]) for name, counts in found["classes"].items()]
+    for name, counts, voxels in [*cycles, *classes]:
+        asked = any(counts[kind] for kind in KINDS)
+        numbers = [str(counts[kind]) if asked else "-" for kind in reversed(KINDS)]
+        rows.append([name, *numbers, f"{voxels:,}" if voxels else "-"])
+    return table(rows, numbers=True)

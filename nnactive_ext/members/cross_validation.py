@@ -16,7 +16,7 @@ from nnactive_ext.experiment.marks import read_mark
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.members.ensemble import Ensemble, fold_folder
-from nnactive_ext.members.predictor import Predictor
+from nnactive_ext.members.prediction import Predictor
 
 EXPLAINED = (
     "CV Dice: each member on the annotated voxels of cases it was not trained on, all pooled. A query method chose these\n"

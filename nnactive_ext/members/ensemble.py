@@ -17,13 +17,40 @@ from nnactive_ext.engine.threads import cores
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import is_trained, read_mark
-from nnactive_ext.members.convolutions import always_by_onednn
 from nnactive_ext.members.statistics import DIVERGED
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
 
 if TYPE_CHECKING:
     import torch
+from functools import partial
+from typing import TYPE_CHECKING
+
+
+def always_by_onednn(network: torch.nn.Module) -> None:
+    """Let the float32 3D convolutions of a network that predicts on the CPU go through oneDNN, whatever their size.
+
+    torch's own loop, which it takes for a batch of one and few features (``use_mkldnn`` in its Convolution.cpp), is slower.
+    Results differ in the last bits. Gradients are not meant; where torch has no oneDNN nothing changes.
+    """
+    import torch
+
+    if not torch.backends.mkldnn.is_available():
+        return
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv3d) and module.padding_mode == "zeros":
+            module._conv_forward = partial(_convolved, module)  # type: ignore[method-assign]
+
+
+def _convolved(
+    convolution: torch.nn.Conv3d, image: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    import torch
+
+    c = convolution
+    if image.dtype != torch.float32 or isinstance(c.padding, str):
+        return torch.nn.functional.conv3d(image, weight, bias, c.stride, c.padding, c.dilation, c.groups)
+    return torch.mkldnn_convolution(image, weight, bias, c.padding, c.stride, c.dilation, c.groups)
 
 
 class Members(Protocol):

@@ -1,15 +1,17 @@
-"""What the ensemble predicts in a box, from the image around it only."""
+"""What the ensemble predicts in patches of an experiment's cases, from the image around them only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.members.ensemble import Members
 from nnactive_ext.members.statistics import RunningStatistics
+from nnactive_ext.nnunet.preprocessing import Preprocessed
 from nnactive_ext.query_methods.base import Statistics
 from nnactive_ext.query_methods.scores import predictive_entropy
 
@@ -84,3 +86,29 @@ def _on_image(predicted: np.ndarray, grid: Grid, patch: Patch, offset: Triple) -
     z, y, x = (kept.astype(predicted.dtype) for kept in inside)
     moved = predicted[np.ix_(*indices)] * (z[:, None, None] * y[:, None] * x)
     return np.ascontiguousarray(moved.transpose(np.argsort(grid.transpose)))
+
+
+class Predictor:
+    """Called with a box of a case of the pool, returns its label map (z, y, x): see :func:`predict_box`."""
+
+    def __init__(self, experiment: Experiment, open_ensemble: Callable[[], Members]):
+        self._experiment, self._open = experiment, open_ensemble
+        self._ensemble: Members | None = None
+        self._loaded: tuple = ("", None, None)
+        self._target: Preprocessed = experiment.preprocessed
+        self._window = self._target.manager()[1].patch_size
+
+    def __call__(self, patch: Patch) -> np.ndarray:
+        return predict_box(*self._arguments(patch))
+
+    def with_uncertainty(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+        """See :func:`predict_with_uncertainty`."""
+        return predict_with_uncertainty(*self._arguments(patch))
+
+    def _arguments(self, patch: Patch) -> tuple:
+        if self._ensemble is None:
+            self._ensemble = self._open()
+        if self._loaded[0] != patch.case:
+            self._loaded = (patch.case, *self._target.load(patch.case))
+        window = [1, *self._window][-3:] if len(self._window) == 2 else self._window
+        return self._ensemble, *self._loaded[1:], patch, window, self._experiment.dataset.labels.order

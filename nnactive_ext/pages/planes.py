@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from nnactive_ext.geometry.axes import ENDS, Upright
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.geometry.upright import ENDS, Upright
 
 PLANES = ("axial", "coronal", "sagittal")
 """By the upright axis that each looks along."""

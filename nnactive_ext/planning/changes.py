@@ -16,15 +16,15 @@ from nnactive_ext.files import write_json
 from nnactive_ext.images.places import PLAIN, REORIENTING, place
 from nnactive_ext.intake.find import find_cases
 from nnactive_ext.intake.inspect import Inspected, inspect, reoriented
-from nnactive_ext.intake.lattice import on_lattice
+from nnactive_ext.intake.label_maps import on_lattice
+from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.labelling.given import boxes_of, given_patches, keep_given, write_given_patches
-from nnactive_ext.labelling.people import check_annotator
 from nnactive_ext.labelling.relabel import settle, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
-from nnactive_ext.planning.budget import check_fits
-from nnactive_ext.planning.create_rollout import images_of, write_dataset_json
+from nnactive_ext.planning.create import images_of, write_dataset_json
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.rollout import worth_keeping
+from nnactive_ext.planning.sizes import check_fits
 
 
 def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: Any, after: Any, **fields: Any) -> Plan:
@@ -137,7 +137,7 @@ def add_cases(
 
 
 def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[str, Inspected]) -> None:
-    from nnactive_ext.geometry.turning import orientation
+    from nnactive_ext.geometry.axes import orientation
 
     first = next(iter(experiment.plan.pool))
     code = orientation(place(experiment.dataset.entries[first].images[0], PLAIN)[0].direction)

@@ -20,15 +20,14 @@ from nnactive_ext.images.label_files import read_label_file
 from nnactive_ext.images.places import PLAIN, REORIENTING
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.inspect import Inspected, reoriented
-from nnactive_ext.intake.lattice import laid
+from nnactive_ext.intake.label_maps import laid
+from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.labelling.given import boxes_of
-from nnactive_ext.labelling.people import check_annotator
-from nnactive_ext.planning.budget import marked_per_class, random_boxes
 from nnactive_ext.planning.cost import estimate
 from nnactive_ext.planning.cost import rows as cost_rows
 from nnactive_ext.planning.measure import Measured, largest_components_mm
 from nnactive_ext.planning.simulation import Wishes, check, with_budget, without_budget
-from nnactive_ext.planning.structures import query_patch_mm
+from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_boxes
 from nnactive_ext.query_methods import methods
 from nnactive_ext.words import listed
 

@@ -17,7 +17,8 @@ from nnactive_ext.experiment.plan import ALL_LABELS, Geometry, Plan
 from nnactive_ext.metrics.surface import one_voxel
 from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, nnunet_folder
 from nnactive_ext.parallel import default_processes
-from nnactive_ext.planning.budget import (
+from nnactive_ext.planning.measure import Measured
+from nnactive_ext.planning.sizes import (
     MIN_CYCLES,
     PATCHES_PER_CLASS,
     SHARE_OF_TEST_CASES,
@@ -26,7 +27,6 @@ from nnactive_ext.planning.budget import (
     parse_patch_size,
     patch_size_from_structures,
 )
-from nnactive_ext.planning.measure import Measured
 from nnactive_ext.query_methods import methods
 from nnactive_ext.randomness import generator
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nnactive_ext.ahead import one_ahead
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import entry, loop_file, write_loop
@@ -24,6 +23,7 @@ from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.members.ensemble import Ensemble, check_members
 from nnactive_ext.members.statistics import RunningStatistics
+from nnactive_ext.parallel import one_ahead
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import (
     PoolCase,

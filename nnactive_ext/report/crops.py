@@ -13,8 +13,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.experiment.spaces import image_and_space
 from nnactive_ext.geometry.patch import Patch, Triple, triple
-from nnactive_ext.labelling.queue import tasks_of
-from nnactive_ext.labelling.tasks import Task, cropped
+from nnactive_ext.labelling.tasks import Task, cropped, tasks_of
 from nnactive_ext.report.choosers import Open
 from nnactive_ext.report.crop import Crop
 from nnactive_ext.report.overlaps import covered

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nnactive_ext.pages.heat import UNSURE, heated, scale_bar
+from nnactive_ext.pages.colours import UNSURE, heated, scale_bar
 from nnactive_ext.pages.planes import Plane, outlined, planes_of
 from nnactive_ext.pages.slices import GUTTER, Colour, draw_frame, draw_letters, grey_window
 from nnactive_ext.report.crop import Crop

@@ -10,7 +10,7 @@ import numpy as np
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.geometry.patch import Patch, shared
-from nnactive_ext.labelling.queue import tasks_of
+from nnactive_ext.labelling.tasks import tasks_of
 
 
 @dataclass(frozen=True)

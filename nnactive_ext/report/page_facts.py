@@ -12,8 +12,7 @@ from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.timing import seconds_per_step
 from nnactive_ext.files import read_json
-from nnactive_ext.labelling.queue import tasks_of
-from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.members.evaluation import read_results
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.colours import Colour, colours

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from nnactive_ext.experiment.plan import ALL_LABELS
-from nnactive_ext.geometry.upright import Upright
+from nnactive_ext.geometry.axes import Upright
 from nnactive_ext.labelling.reasons import reason
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.pages.parts import Html, details, element, joined, legend, paragraph, swatch

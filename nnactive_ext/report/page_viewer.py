@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.experiment.plan import ALL_LABELS
-from nnactive_ext.pages.heat import UNSURE
+from nnactive_ext.pages.colours import UNSURE
 from nnactive_ext.pages.parts import Html, element, joined, legend, paragraph, section, swatch, within_script
 from nnactive_ext.pages.slices import grey_window
 from nnactive_ext.report.page_facts import Facts

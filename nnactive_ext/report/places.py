@@ -10,10 +10,10 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.spaces import space_of
+from nnactive_ext.geometry.axes import Upright
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.geometry.upright import Upright
-from nnactive_ext.labelling.queue import all_tasks
+from nnactive_ext.labelling.tasks import all_tasks
 
 AXES = ("right_left", "front_back", "head_foot")
 BINS = 10

@@ -16,7 +16,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import replacing
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.members.predictor import Predictor
+from nnactive_ext.members.prediction import Predictor
 from nnactive_ext.report.choosers import Choosers, Open
 
 Prediction = tuple[np.ndarray, np.ndarray]

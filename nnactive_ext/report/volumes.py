@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.pages.heat import UNSURE
+from nnactive_ext.pages.colours import UNSURE
 from nnactive_ext.pages.slices import grey_window
 from nnactive_ext.report.crop import Crop
 from nnactive_ext.report.thin import thinned

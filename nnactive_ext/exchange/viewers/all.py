@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers import facts, itksnap, mitk, plain, slicer
-from nnactive_ext.labelling.tasks import View
 
 
 def write_task(view: View) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nnactive_ext.exchange.view import View
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.labelling.tasks import View
 from nnactive_ext.pages.colours import colours
 
 NAME = "task.json"

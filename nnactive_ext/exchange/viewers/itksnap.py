@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from nnactive_ext.exchange.view import View
 from nnactive_ext.files import write_text
-from nnactive_ext.labelling.tasks import View
 from nnactive_ext.pages.colours import IGNORE, colours
 
 WORKSPACE = "task.itksnap"

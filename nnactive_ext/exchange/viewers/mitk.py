@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from nnactive_ext.exchange.view import View
 from nnactive_ext.files import replacing, write_json
-from nnactive_ext.labelling.tasks import View
 from nnactive_ext.pages.colours import IGNORE, colours
 
 START = "mitk_start.nrrd"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nnactive_ext.exchange.view import View
 from nnactive_ext.files import write_text
-from nnactive_ext.labelling.tasks import View
 from nnactive_ext.pages.colours import IGNORE
 
 _TEXT = """\

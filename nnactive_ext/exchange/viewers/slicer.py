@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from nnactive_ext.exchange.view import View
 from nnactive_ext.files import write_json, write_text
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.labelling.tasks import View
 from nnactive_ext.pages.colours import BOX, colours
 
 BOX_FILE = "box.mrk.json"
