@@ -59,6 +59,17 @@ def test_every_module_is_in_the_wheel_and_no_other(unpacked):
     assert modules(unpacked) == expected
 
 
+def test_the_lists_of_public_names_and_the_mark_of_types_are_in_the_wheel(unpacked):
+    stubs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nnactive_ext").rglob("*.pyi")}
+    assert {"nnactive_ext/compare/__init__.pyi", "nnactive_ext/experiment/__init__.pyi"} <= stubs
+    for file in (*stubs, "nnactive_ext/py.typed"):
+        assert (unpacked / file).exists(), file
+    run(
+        unpacked,
+        "from nnactive_ext.experiment import Experiment\nfrom nnactive_ext.compare import compare\nassert callable(compare)\n",
+    )
+
+
 def test_the_viewer_of_the_report_is_in_the_wheel_with_its_licence(unpacked):
     vendored = {file.name for file in (ROOT / "nnactive_ext" / "report" / "vendor").iterdir()}
     assert {"niivue.umd.js", "niivue-LICENSE.txt"} <= vendored
