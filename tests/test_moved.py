@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -96,5 +98,11 @@ def test_exactly_the_moved_addresses_warn_and_are_the_module_at_its_new_one(foun
 
 
 def test_an_address_that_never_was_is_not_found():
-    with pytest.raises(ModuleNotFoundError, match="nnactive_ext.nowhere"):
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
         __import__("nnactive_ext.nowhere")
+
+
+def test_the_changelog_lists_the_table():
+    text = (Path(__file__).parent.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `nnactive_ext\.([\w.]+)` \| `nnactive_ext\.([\w.]+)` \|$", text, re.MULTILINE))
+    assert rows == MOVED
