@@ -59,17 +59,6 @@ def test_every_module_is_in_the_wheel_and_no_other(unpacked):
     assert modules(unpacked) == expected
 
 
-def test_the_lists_of_public_names_and_the_mark_of_types_are_in_the_wheel(unpacked):
-    stubs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nnactive_ext").rglob("*.pyi")}
-    assert {"nnactive_ext/compare/__init__.pyi", "nnactive_ext/experiment/__init__.pyi"} <= stubs
-    for file in (*stubs, "nnactive_ext/py.typed"):
-        assert (unpacked / file).exists(), file
-    run(
-        unpacked,
-        "from nnactive_ext.experiment import Experiment\nfrom nnactive_ext.compare import compare\nassert callable(compare)\n",
-    )
-
-
 def test_the_viewer_of_the_report_is_in_the_wheel_with_its_licence(unpacked):
     vendored = {file.name for file in (ROOT / "nnactive_ext" / "report" / "vendor").iterdir()}
     assert {"niivue.umd.js", "niivue-LICENSE.txt"} <= vendored
@@ -104,3 +93,14 @@ def test_nnunet_finds_the_trainers_of_the_wheel(unpacked):
     name, *places = printed.splitlines()[-4:]  # nnU-Net prints lines of its own before
     assert all(Path(place).resolve().is_relative_to(unpacked.resolve()) for place in places), places
     assert name == "nnActiveTrainer_3epochs"
+
+
+def test_the_lists_of_public_names_and_the_mark_of_types_are_in_the_wheel(unpacked):
+    stubs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nnactive_ext").rglob("*.pyi")}
+    assert {"nnactive_ext/compare/__init__.pyi", "nnactive_ext/experiment/__init__.pyi"} <= stubs
+    for file in (*stubs, "nnactive_ext/py.typed"):
+        assert (unpacked / file).exists(), file
+    run(
+        unpacked,
+        "from nnactive_ext.experiment import Experiment\nfrom nnactive_ext.compare import compare\nassert callable(compare)\n",
+    )

@@ -26,7 +26,8 @@ def status(experiment: Experiment) -> dict[str, Any]:
         experiment: an experiment.
 
     Returns:
-        Plain values, as ``nnactive_status --json`` prints them: cycles, tasks, annotated voxels, members, results, the next step.
+        Plain values, as ``nnactive_status --json`` prints them: cycles, tasks, annotated voxels, members, results, and the
+        next step.
     """
     plan, state = experiment.plan, experiment.state
     folds = experiment.folds() if state["cycle"] >= 0 else []
