@@ -6,8 +6,10 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,9 @@ def test_a_function_called_like_its_module_is_the_function_whichever_is_imported
         code = f"{first}\nfrom nnactive_ext.{folder} import {name}\nimport nnactive_ext.{folder}.{name}\n"
         code += f"assert callable({name}) and callable(nnactive_ext.{folder}.{name})"
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_reference_shows_every_folder_that_re_exports():
+    page = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\.\. automodule:: (\S+)$", page, re.MULTILINE))
+    assert {*LAZY, "nnactive_ext.engine"} <= shown

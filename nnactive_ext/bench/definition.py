@@ -60,17 +60,7 @@ class Benchmark:
 
 
 def read_benchmark(file: Path) -> Benchmark:
-    """Read a benchmark from a TOML file.
-
-    Args:
-        file: the benchmark file; relative folders of datasets in it are relative to the file.
-
-    Returns:
-        The benchmark with all defaults filled in.
-
-    Raises:
-        NnActiveError: the file lacks, repeats or misspells something, or gives it the wrong type; the message names it.
-    """
+    """Read a TOML file; whatever it lacks, repeats, misspells or has of the wrong type is an error that names it."""
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
