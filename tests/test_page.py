@@ -16,11 +16,12 @@ from html_page import Page
 from PIL import Image
 
 from nnactive_ext.exchange.page import card, write_page
+from nnactive_ext.exchange.reasons import reason
 from nnactive_ext.exchange.view import View
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.labelling.reasons import reason
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.words import share
 
 NAMES = {"background": 0, "liver": 1, "tumour": 2, "ignore": 3}
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -181,10 +182,22 @@ def test_a_hundred_noisy_tasks_stay_small():
         ("all", 0.5, "bald", "among the most uncertain, all classes together (bald, score 0.5)"),
         ("liver", 0.0, "starting_budget", "for the start, around liver (starting budget)"),
         ("random", None, "starting_budget", "drawn at random (starting budget)"),
-        ("marked: tumour", None, "marked", "around a point marked as tumour (marked)"),
+        ("marked: tumour", None, "points", "around a point marked as tumour (points)"),
         ("marked", None, "", "around a marked point"),
         ("", None, "given", "given by hand (given)"),
-        ("", 2.0, "mine.py:best", "chosen by its score (mine.py:best, score 2)"),
+        ("", 2.0, "mine.py:best", "chosen by the query method (mine.py:best, score 2)"),
+        # A class may be called like one of our strata ...
+        ("border", 0.3, "clasp_pe", "among the most uncertain about border (clasp_pe, score 0.3)"),
+        ("foreground", 0.3, "power_bald", "among the most uncertain about foreground (power_bald, score 0.3)"),
+        ("random", 0.3, "clasp_pe", "among the most uncertain about random (clasp_pe, score 0.3)"),
+        ("random", 0.0, "clasp_pe", "drawn at random (clasp_pe)"),
+        ("given", 0.2, "clasp_pe", "among the most uncertain about given (clasp_pe, score 0.2)"),
+        ("marked: x", 0.2, "clasp_pe", "among the most uncertain about marked: x (clasp_pe, score 0.2)"),
+        # ... and of somebody's own method we do not know what its strata mean: docs/methods.md prints this one.
+        ("evenly", 0.0, "/a/my_methods.py:evenly", "chosen in the stratum evenly (/a/my_methods.py:evenly, score 0)"),
+        ("border", 0.5, "random_walk", "chosen in the stratum border (random_walk, score 0.5)"),
+        ("precomputed", 0.0, "precomputed", "chosen by another experiment's query (precomputed)"),
+        ("all", 0.5, "", "chosen in the stratum all (score 0.5)"),
         ("", None, "", "no reason is recorded"),
     ],
 )
@@ -193,4 +206,4 @@ def test_reasons(stratum, score, method, words):
 
 
 def test_percent():
-    assert [share(share) for share in (0.314, 0.0042, 0.0001, 0.9996, 1)] == ["31 %", "0.4 %", "< 0.1 %", "> 99 %", "100 %"]
+    assert [share(value) for value in (0.314, 0.0042, 0.0001, 0.9996, 1)] == ["31 %", "0.4 %", "< 0.1 %", "> 99 %", "100 %"]

@@ -18,9 +18,9 @@ import numpy as np
 from nnactive_ext.exchange.page_looks import SCRIPT, STYLE
 from nnactive_ext.exchange.page_parts import IGNORE, box, content, image_facts, legend, pictures
 from nnactive_ext.exchange.page_template import CARD, PAGE
+from nnactive_ext.exchange.reasons import reason
 from nnactive_ext.exchange.view import View, shares
 from nnactive_ext.files import write_text
-from nnactive_ext.labelling.reasons import reason
 from nnactive_ext.pages.parts import link, text
 
 BADGES = {"open": "○ open", "partial": "◐ partly done", "done": "● done"}

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from nnactive_ext.exchange.reasons import reason
 from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.geometry.axes import Upright
-from nnactive_ext.labelling.reasons import reason
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.pages.parts import Html, details, element, joined, legend, paragraph, swatch
 from nnactive_ext.report.gallery import MEDIA_TYPE, dimensions
