@@ -260,10 +260,10 @@ def unreachable(task: expert.Seen, folder: Path) -> Path:
 
 
 WRONG = {
-    "truncated gzip": (bytes_of(lambda b: b[: len(b) // 2]), ["cut short", "again"]),
+    "truncated gzip": (bytes_of(lambda b: b[: len(b) // 2]), ["truncated", "again"]),
     "gzip with a wrong checksum": (bytes_of(lambda b: b[:-8] + bytes(8)), ["damaged", "again"]),
-    "half a file, well packed": (bytes_of(short_inside), ["cut short", "again"]),
-    "truncated .nii": (bytes_of(lambda b: b[:-50], ".nii"), ["cut short"]),
+    "half a file, well packed": (bytes_of(short_inside), ["truncated", "again"]),
+    "truncated .nii": (bytes_of(lambda b: b[:-50], ".nii"), ["truncated"]),
     "truncated .mha": (bytes_of(lambda b: b[:-9], ".mha"), ["again"]),
     "truncated .nrrd": (bytes_of(lambda b: b[:-30], ".nrrd"), ["again"]),
     "wrong direction": (altered(turned), ["direction", "grid"]),
@@ -286,10 +286,10 @@ WRONG = {
     "no image": (text("TASK.nii.gz"), ["damaged", "again"]),
     "no image, well packed": (text("TASK.nii.gz", gzip.compress(b"no image at all")), ["damaged", "again"]),
     "no .nrrd": (text("TASK.seg.nrrd"), ["not an image", "again"]),
-    "all ignore": (altered(lambda i: with_values(i, lambda a: a.fill(3))), ["whole box is ignore", "annotated"]),
+    "all ignore": (altered(lambda i: with_values(i, lambda a: a.fill(3))), ["whole patch is ignore", "annotated"]),
     "beside the box": (beside_the_box, ["no voxel of the task's box"]),
     "a file of no case": (text("stranger.nii.gz"), ["no task is called", "-task"]),
-    "unsupported ending": (text("TASK.png"), ["not a format", ".nii.gz"]),
+    "unsupported ending": (text("TASK.png"), ["cannot be read from this format", ".nii.gz"]),
     "missing": (unreachable, ["no such file"]),
     "an empty folder": (made_folder, ["no label file"]),
     "links that go round": (linked_to_itself, ["no such file"]),

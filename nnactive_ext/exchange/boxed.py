@@ -72,7 +72,7 @@ def describe(boxed: Boxed, ignore: int, foreground: Mapping[int, str]) -> str:
     if unsure:
         text += f"; {100 * unsure / size:.3g} % left as ignore"
     if boxed.missing:
-        text += f"; {boxed.missing} voxels of the box are not in the file"
+        text += f"; {boxed.missing} voxels of the patch are not in the file"
     if boxed.outside:
-        text += f"; {boxed.outside} labelled voxels outside the box were not taken"
+        text += f"; {boxed.outside} labelled voxels outside the patch were skipped"
     return text

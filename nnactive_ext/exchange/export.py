@@ -65,7 +65,7 @@ def export(
     ``margin_mm``: context around each box (default: as much as the box).
     """
     if margin_mm is not None and not (math.isfinite(margin_mm) and margin_mm >= 0):
-        raise NnActiveError(f"-margin {margin_mm:g}: give the context around a box in mm, 0 or more.")
+        raise NnActiveError(f"-margin {margin_mm:g}: give the context around a patch in mm, 0 or more.")
     tasks = tasks_of(experiment, cycle)
     ledger = Ledger(experiment.annotation)
     book, ignore = Book.of(ledger), experiment.dataset.labels.ignore
@@ -161,7 +161,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise NnActiveError(f"{folder}: a file is in the way of this folder. Say another with -o.") from None
+        raise NnActiveError(f"{folder}: a file has the name of this folder. Choose another folder with -o.") from None
     remove_temporary(folder)  # of a killed export
 
 

@@ -151,7 +151,7 @@ class Plan:
         try:
             return cls(**{**content, **_typed(content)})
         except (KeyError, TypeError, ValueError) as error:
-            raise NnActiveError(f"{file}: damaged ({error}). Restore it, or plan the experiment anew.") from None
+            raise NnActiveError(f"{file}: damaged ({error}). Restore it, or plan the experiment again.") from None
 
 
 def _typed(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def convert(files: Sequence[Path], target: Path) -> None:
         except RuntimeError:
             whole = False
         if not whole:
-            raise NnActiveError(f"{target}: could not be written whole. Is there no space left? Free some and try again.")
+            raise NnActiveError(f"{target}: the file could not be written. Check the free disk space and try again.")
 
 
 def _header(file: Path) -> Any:

@@ -21,4 +21,4 @@ def write_whole(file: Path, temporary: Path, array: np.ndarray, space: Space) ->
     except RuntimeError:
         written = False
     if not written:
-        raise NnActiveError(f"{file}: could not be written whole. Is there no space left? Free some and try again.")
+        raise NnActiveError(f"{file}: the file could not be written. Check the free disk space and try again.")

@@ -51,7 +51,7 @@ def inspect(
     same_files, reported = _same_files(cases)
     whole = {name: result.inspected for name, result in zip(cases, results, strict=True) if result.inspected}
     problems += same_files + _same_voxels(cases, whole, reported)
-    refuse(problems, "Mend these files or move them out of the folder, then run the same command again.")
+    refuse(problems, "Repair these files or move them out of the folder, then run the same command again.")
     return whole
 
 

@@ -43,4 +43,4 @@ def write_label(file: Path, partial: np.ndarray, reader_writer: Any, properties:
         except RuntimeError:  # ITK's; what other readers raise when a device is full is an OSError
             whole = False
         if not whole:
-            raise NnActiveError(f"{file}: could not be written whole. Is there no space left? Free some and try again.")
+            raise NnActiveError(f"{file}: the file could not be written. Check the free disk space and try again.")

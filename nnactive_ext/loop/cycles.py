@@ -102,7 +102,7 @@ def query_and_annotate(
     for warning in chosen.warnings:
         say(f"WARNING: {warning}")
     if not chosen.patches:
-        raise PoolExhausted(f"The pool of {experiment.name} is used up: not one more patch fits. Nothing was changed.")
+        raise PoolExhausted(f"The pool of {experiment.name} is used up: no further patch fits. Nothing was changed.")
     if experiment.plan.human:
         number = experiment.number
         say(f"{len(chosen.patches)} patches chosen: {loop_file(experiment.raw, experiment.last_loop)}")
