@@ -82,7 +82,7 @@ def test_the_patients_left_front_top_in_every_order_of_axes(direction):
     corners = np.array([space.to_world(corner) for corner in product(*[(0, n - 1) for n in space.shape])])
     left_front_top = (corners[:, 0].max(), corners[:, 1].min(), corners[:, 2].max())
     image = of_patient(space, left_front_top, 0.1)
-    upright = turn.array(image)
+    upright = turn.turned(image)
     assert np.argwhere(upright).tolist() == [[0, 0, upright.shape[2] - 1]]
     assert turn.tilt == pytest.approx(0)
     box = Patch("case", (0, 1, 3), (1, 2, 3))
@@ -90,10 +90,10 @@ def test_the_patients_left_front_top_in_every_order_of_axes(direction):
     marked[box.slices] = 1
     expected = np.zeros(upright.shape)
     expected[turn.box(box).slices] = 1
-    np.testing.assert_array_equal(turn.array(marked), expected)
+    np.testing.assert_array_equal(turn.turned(marked), expected)
     middle = np.zeros(space.shape)
     middle[0, 2, 4] = 1
-    assert np.argwhere(turn.array(middle)).tolist() == [list(turn.middle(box))]
+    assert np.argwhere(turn.turned(middle)).tolist() == [list(turn.middle(box))]
 
 
 def test_position_of_the_middle():

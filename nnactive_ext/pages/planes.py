@@ -33,7 +33,7 @@ class Plane:
 
     def voxels(self, array: np.ndarray) -> np.ndarray:
         """The slice (rows, columns) of an ``array`` (z, y, x) of the space."""
-        return self.turn.array(array)[self.cut]
+        return self.turn.turned(array)[self.cut]
 
     def shades(self, image: np.ndarray, low: float, high: float) -> np.ndarray:
         """Its values between pixels' centres interpolated, (height, width): 0 at ``low`` and below or where they are no
