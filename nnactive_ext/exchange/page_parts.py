@@ -9,7 +9,7 @@ import numpy as np
 
 from nnactive_ext.exchange.page_template import FIGURE
 from nnactive_ext.exchange.view import View
-from nnactive_ext.geometry.axes import Upright
+from nnactive_ext.geometry.axes import Canonical
 from nnactive_ext.pages.parts import text
 from nnactive_ext.pages.slices import Colour, grey_window, three_slices
 from nnactive_ext.words import share
@@ -44,7 +44,7 @@ def legend(names: Mapping[str, int]) -> str:
 def pictures(view: View, image: np.ndarray, classes: Sequence[str]) -> str:
     """The three slices with their captions, as figures; ``image`` is one channel, ``classes`` are named to the blind."""
     by_value = {view.names[name]: colour for name, colour in _colours(view.names).items() if name in view.names}
-    turn = Upright.of(view.space)
+    turn = Canonical.of(view.space)
     size = turn.box(view.box).size
     sides = [n * mm for n, mm in zip(size, turn.spacing, strict=True)]
     described = f"slice of {view.task.patch.case} through the middle of the box"
@@ -81,7 +81,7 @@ def content(view: View, found: Mapping[str, float], answered: bool) -> str:
 
 def box(view: View) -> str:
     """The size of the box in voxels and in mm."""
-    turn = Upright.of(view.space)
+    turn = Canonical.of(view.space)
     order = (2, 1, 0)  # as people say it: across, front to back, head to foot
     size = [turn.box(view.box).size[axis] for axis in order]
     lengths = _lengths([n * turn.spacing[axis] for n, axis in zip(size, order, strict=True)], view)
@@ -90,7 +90,7 @@ def box(view: View) -> str:
 
 def image_facts(view: View, image: np.ndarray) -> str:
     """What is drawn and how: the channel (``image``), its window, the size of a voxel, an oblique lattice."""
-    turn = Upright.of(view.space)
+    turn = Canonical.of(view.space)
     low, high = grey_window(image, view.box)
     channel = f"{text(view.channels[0])}, " if view.channels else ""
     tilt = f"; tilted by {turn.tilt:.0f}° against the patient's axes" if turn.tilt >= 1 else ""

@@ -18,7 +18,7 @@ _TOLERANCE = 0.1
 _CANONICAL = "LPI"
 """ITK's code of :data:`ENDS`: its letters are where x, y and z end."""
 ENDS = (("H", "F"), ("A", "P"), ("R", "L"))
-"""Where the upright axes begin and end: head to foot, anterior to posterior, right to left."""
+"""Where the canonical axes begin and end: head to foot, anterior to posterior, right to left."""
 
 
 def orientation(direction: Sequence[float]) -> str:
@@ -86,7 +86,7 @@ def _in_array_order(turn: np.ndarray) -> tuple[Triple, tuple[bool, bool, bool]]:
 
 
 @dataclass(frozen=True)
-class Upright(Turn):
+class Canonical(Turn):
     """A space turned and flipped, never resampled, so that its axes run as :data:`ENDS` as closely as they can.
 
     An oblique space keeps its obliqueness, which :attr:`tilt` tells.
@@ -95,38 +95,38 @@ class Upright(Turn):
     space: Space
 
     @classmethod
-    def of(cls, space: Space) -> Upright:
+    def of(cls, space: Space) -> Canonical:
         return cls(*_in_array_order(_turn(space, _CANONICAL)), space)
 
     @property
     def spacing(self) -> Vector:
-        """In mm, along the upright axes."""
+        """In mm, along the canonical axes."""
         return reoriented(self.space, _CANONICAL).spacing_zyx
 
     @property
     def tilt(self) -> float:
-        """The largest angle, in degrees, between an upright axis and the patient's."""
+        """The largest angle, in degrees, between a canonical axis and the patient's."""
         along = np.abs(np.diag(np.reshape(reoriented(self.space, _CANONICAL).direction, (3, 3))))
         return math.degrees(math.acos(min(1.0, along.min())))
 
     def box(self, box: Patch) -> Patch:
-        """``box`` in voxels of the upright array."""
+        """``box`` in voxels of the canonical array."""
         first, last = self._voxel(box.start), self._voxel([stop - 1 for stop in box.stop])
         return Patch(box.case, triple(np.minimum(first, last)), triple(np.abs(last - first) + 1))
 
     def middle(self, box: Patch) -> Triple:
-        """The voxel of the upright array in the middle of ``box``; of two the one that comes later in the given array."""
+        """The voxel of the canonical array in the middle of ``box``; of two the one that comes later in the given array."""
         return triple(self._voxel(_middle(box)))
 
     def position(self, box: Patch) -> tuple[tuple[float, str], ...]:
-        """How far, in mm, the middle voxel of ``box`` is from world's origin, and towards where, along the upright axes."""
+        """How far, in mm, the middle voxel of ``box`` is from world's origin, and towards where, along the canonical axes."""
         world = self.space.to_world(_middle(box))
         ends = (("R", "L"), ("A", "P"), ("F", "H"))
         sides = [(abs(mm), letters[mm >= 0]) for mm, letters in zip(world, ends, strict=True)]
         return tuple(reversed(sides))
 
     def _voxel(self, index: Sequence[int]) -> np.ndarray:
-        """The upright array's index of a voxel of the given array."""
+        """The canonical array's index of a voxel of the given array."""
         from nibabel.orientations import inv_ornt_aff
 
         back = inv_ornt_aff(self._orientation, self.space.shape)
