@@ -153,7 +153,7 @@ def _read(kind: Any, value: Any) -> Any:
     elif origin is None and not isinstance(value, bool) and isinstance(value, int | float if kind is float else kind):
         return value
     text = repr(value)
-    raise ValueError(f"{text if len(text) <= 60 else text[:60] + '...'} is no value for it")
+    raise ValueError(f"{text if len(text) <= 60 else text[:60] + '...'} is not a valid value")
 
 
 def _built(kind: Any, content: Any) -> Any:
