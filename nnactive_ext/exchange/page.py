@@ -12,7 +12,7 @@ import numpy as np
 from nnactive_ext.exchange.reasons import reason
 from nnactive_ext.exchange.view import View, shares
 from nnactive_ext.files import write_text
-from nnactive_ext.geometry.axes import Upright
+from nnactive_ext.geometry.axes import Canonical
 from nnactive_ext.pages.colours import IGNORE, Colour, colours
 from nnactive_ext.pages.slices import grey_window, three_slices
 from nnactive_ext.pages.templates import render
@@ -77,7 +77,7 @@ def card(view: View, image: np.ndarray, status: str = "open", note: str = "") ->
     ``image`` (channels, z, y, x) is the crop; its first channel is drawn. ``status`` is one of :data:`BADGES`; ``note`` is
     shown above the facts, as what is left to do.
     """
-    task, turn = view.task, Upright.of(view.space)
+    task, turn = view.task, Canonical.of(view.space)
     found, shown, why = shares(view), colours(view.names), reason(task)
     order = (2, 1, 0)  # as people say it: across, front to back, head to foot
     voxels = [turn.box(view.box).size[axis] for axis in order]
@@ -133,7 +133,7 @@ def write_page(
     write_text(file, page)
 
 
-def _pictures(view: View, image: np.ndarray, turn: Upright) -> list[Picture]:
+def _pictures(view: View, image: np.ndarray, turn: Canonical) -> list[Picture]:
     """The three slices through the middle of the box, of one channel."""
     by_value = {view.names[name]: colour for name, colour in colours(view.names).items()}
     sides = [n * mm for n, mm in zip(turn.box(view.box).size, turn.spacing, strict=True)]

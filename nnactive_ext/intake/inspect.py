@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.geometry.axes import orientation, reoriented
-from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.axes import align, orientation, reoriented
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.nifti import numbers
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.problems import refuse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
     from nnactive_ext.report.overlaps import overlaps
     from nnactive_ext.report.places import places
 
-    plan, results = experiment.plan, read_results(experiment)
+    plan, results = experiment.plan, [asdict(result) for result in read_results(experiment)]
     last, cycle = experiment.last_loop, experiment.state["cycle"]
     cycles = range(last + 1)
     loops = [Loop(read_json(loop_file(experiment.raw, one)), tasks_of(experiment, one)) for one in cycles]

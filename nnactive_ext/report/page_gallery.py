@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnactive_ext.exchange.reasons import reason
 from nnactive_ext.experiment.plan import ALL_LABELS
-from nnactive_ext.geometry.axes import Upright
+from nnactive_ext.geometry.axes import Canonical
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.pages.parts import Html, details, element, joined, legend, paragraph, swatch
 from nnactive_ext.report.gallery import MEDIA_TYPE, dimensions
@@ -93,5 +93,5 @@ def anchor(crop: Crop) -> str:
 
 def place(crop: Crop) -> str:
     """Where the middle of the box is, in mm from the origin of the scanner's coordinates: ``R 12, A 30, H 4 mm``."""
-    sides = Upright.of(crop.space).position(crop.box)
+    sides = Canonical.of(crop.space).position(crop.box)
     return ", ".join(f"{side} {away:.0f}" for away, side in reversed(sides)) + " mm"

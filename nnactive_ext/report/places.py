@@ -10,7 +10,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.spaces import space_of
-from nnactive_ext.geometry.axes import Upright
+from nnactive_ext.geometry.axes import Canonical
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.labelling.tasks import all_tasks
@@ -47,11 +47,11 @@ class Places:
 def places(experiment: Experiment) -> Places:
     """Of every loop file there is, the last one's even if nobody has answered it yet."""
     tasks = all_tasks(experiment)
-    turns: dict[str, Upright] = {}
+    turns: dict[str, Canonical] = {}
     unknown = []
     for case in sorted({task.patch.case for task in tasks}):
         try:
-            turns[case] = Upright.of(space_of(experiment, case))
+            turns[case] = Canonical.of(space_of(experiment, case))
         except NnActiveError:
             unknown.append(case)
     found = tuple(
@@ -64,10 +64,10 @@ def places(experiment: Experiment) -> Places:
 
 def place_in(space: Space, patch: Patch) -> tuple[float, float, float]:
     """The shares of :class:`Place`, in the order of :data:`AXES`."""
-    return _shares(Upright.of(space), patch)
+    return _shares(Canonical.of(space), patch)
 
 
-def _shares(turn: Upright, patch: Patch) -> tuple[float, float, float]:
+def _shares(turn: Canonical, patch: Patch) -> tuple[float, float, float]:
     box = turn.box(patch)
     head, front, right = (
         (start + size / 2) / turn.space.shape[axis] for start, size, axis in zip(box.start, box.size, turn.axes, strict=True)
