@@ -23,6 +23,14 @@ def modules(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
 
 
+def data(folder: Path) -> set[str]:
+    """All other files: templates, style sheets, scripts, what napari reads."""
+    files = (
+        path for path in folder.rglob("*") if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__"
+    )
+    return {path.relative_to(folder).as_posix() for path in files}
+
+
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory) -> Path:
     """The wheel, built from a copy of the sources, as a folder; a wheel of pure Python unpacked is installed."""
@@ -59,10 +67,24 @@ def test_every_module_is_in_the_wheel_and_no_other(unpacked):
     assert modules(unpacked) == expected
 
 
-def test_the_viewer_of_the_report_is_in_the_wheel_with_its_licence(unpacked):
-    vendored = {file.name for file in (ROOT / "nnactive_ext" / "report" / "vendor").iterdir()}
-    assert {"niivue.umd.js", "niivue-LICENSE.txt"} <= vendored
-    assert {file.name for file in (unpacked / "nnactive_ext" / "report" / "vendor").iterdir()} == vendored
+def test_every_template_and_every_other_file_is_in_the_wheel(unpacked):
+    expected = {f"{PACKAGES[folder]}/{file}" for folder in PACKAGES for file in data(ROOT / folder)}
+    assert {
+        "nnactive_ext/napari.yaml",
+        "nnactive_ext/pages/templates/base.html",
+        "nnactive_ext/exchange/assets/page.css",
+        "nnactive_ext/compare/templates/comparison.md",
+        "nnactive_ext/report/vendor/niivue.umd.js",
+        "nnactive_ext/report/vendor/niivue-LICENSE.txt",
+    } <= expected
+    assert {f"nnactive_ext/{file}" for file in data(unpacked / "nnactive_ext")} == expected
+
+
+def test_pages_are_made_from_the_wheel(unpacked):
+    values = {"title": "Liver", "counts": [], "facts": [], "following": None, "folder": "f", "number": 1}
+    values |= {"classes": [], "cards": []}
+    code = f"from nnactive_ext.pages.templates import render\nprint(render('exchange', 'index.html', **{values}))"
+    assert "<title>Liver</title>" in run(unpacked, code)
 
 
 def test_every_command_has_a_main(unpacked):

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.page import card, write_page
+from nnactive_ext.exchange.page import Card, card, write_page
 from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
@@ -76,7 +76,8 @@ def export(
     record = exported(experiment)
     experiment.annotation.mkdir(exist_ok=True)
     _make(folder)
-    views, cards, kept = [], [], []
+    views, kept = [], []
+    cards: dict[int, Card] = {}
     image: tuple[str, np.ndarray] = ("", np.empty(0))
     known: tuple[str, np.ndarray] = ("", np.empty(0))
     # By case, so that each image is read once.
@@ -124,9 +125,9 @@ def export(
                 record[task.id] = sorted({*before, sha256(temporary)})
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
-        cards.append((task.number, card(view, voxels, status_of(ledger, book, task.id, ignore))))
+        cards[task.number] = card(view, voxels, status_of(ledger, book, task.id, ignore))
         views.append(replace(view, labels=np.empty((0, 0, 0), labels.dtype)))  # lists need no voxels, which add up
-    _write_lists(experiment, cycle, folder, views, [text for _, text in sorted(cards)], names)
+    _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], names)
     write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})
     return Export(folder, tuple(tasks), tuple(kept))
 
@@ -178,7 +179,7 @@ def _pack_as_nobody_does(file: Path) -> None:
 
 
 def _write_lists(
-    experiment: Experiment, cycle: int, folder: Path, views: Sequence[View], cards: Sequence[str], names: dict[str, int]
+    experiment: Experiment, cycle: int, folder: Path, views: Sequence[View], cards: Sequence[Card], names: dict[str, int]
 ) -> None:
     number = experiment.number
     views = sorted(views, key=lambda view: view.task.number)
