@@ -33,9 +33,7 @@ INDEX = {
 }
 EXEMPT = (
     "nnactive_ext/exchange/page_template.py",
-    "nnactive_ext/pages/charts.py",
     "nnactive_ext/pages/parts.py",
-    "nnactive_ext/report/",
 )
 """Python files, and folders of them, that still make HTML."""
 

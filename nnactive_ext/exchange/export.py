@@ -18,10 +18,10 @@ from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.spaces import place_of
-from nnactive_ext.files import read_json, remove_temporary, replacing, write_json
+from nnactive_ext.files import read_json, remove_temporary, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.writing import write_whole
+from nnactive_ext.images.writing import image_written, write_image
 from nnactive_ext.labelling.annotators import HumanAnnotator
 from nnactive_ext.labelling.answers import Book, labels_of, status_of
 from nnactive_ext.labelling.labels import blank
@@ -117,8 +117,7 @@ def export(
         if view.label.is_file() and sha256(view.label) not in before:
             kept.append(view.label)
         else:
-            with replacing(view.label) as temporary:
-                write_whole(view.label, temporary, labels, view.space)
+            with image_written(view.label, view.space.image(labels)) as temporary:
                 _pack_as_nobody_does(temporary)
                 # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
                 # or a kill between the two would make a prediction look like somebody's answer.
@@ -168,8 +167,7 @@ def _make(folder: Path) -> None:
 
 def _write(file: Path, array: np.ndarray, space: Space) -> None:
     whole = array.dtype.kind == "f" and np.abs(array).max(initial=0) < 2**15 and (array == np.rint(array)).all()
-    with replacing(file) as temporary:
-        write_whole(file, temporary, array.astype(np.int16) if whole else array, space)
+    write_image(file, space.image(array.astype(np.int16) if whole else array))
 
 
 def _pack_as_nobody_does(file: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +11,7 @@ from markupsafe import Markup
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_text
-from nnactive_ext.pages.templates import asset, render
+from nnactive_ext.pages.templates import render
 from nnactive_ext.report.facts import Facts
 from nnactive_ext.report.section_gallery import galleries
 from nnactive_ext.report.section_history import history
@@ -76,8 +74,7 @@ def _left_out(facts: Facts, effort: Effort, most: int) -> str:
 def page(facts: Facts, effort: Effort, drawn: _Drawn, left_out: str) -> str:
     """The whole file."""
     crops = chosen(facts, effort.volumes, effort.pictures)
-    libraries = {"niivue-source": NIIVUE.read_text(encoding="utf-8")} if crops else {}
-    script = asset("report", "report.js")
+    libraries = {"niivue-source": Markup(NIIVUE.read_text(encoding="utf-8"))} if crops else {}
     advice = facts.advice
     return render(
         "report",
@@ -97,10 +94,7 @@ def page(facts: Facts, effort: Effort, drawn: _Drawn, left_out: str) -> str:
         meaning=MEANING,
         queries_follow=advice is not None and advice.headline not in (USED_UP, LIMIT),
         settings=settings(facts),
-        policy=_policy([script, *libraries.values()]),
-        style=Markup(asset("report", "report.css")),
-        script=Markup(script),
-        libraries={name: Markup(source) for name, source in libraries.items()},
+        libraries=libraries,
     )
 
 
@@ -117,11 +111,3 @@ class _Drawn:
 
         colours, ignore = self._facts.by_value, self._facts.labels.ignore
         return cache(lambda crop: picture(crop, colours, ignore, size))
-
-
-def _policy(sources: list[str]) -> str:
-    """No address may be reached, and no script may run but these."""
-    hashes = (base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in sources)
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
-    rest = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    return f"{rest}; script-src {allowed}"

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
 
 from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.geometry.space import Space
@@ -34,14 +32,14 @@ _LAYERS = {"prediction": 50, "uncertainty": 0, "annotation": 0}
 
 @dataclass(frozen=True)
 class Choice:
-    """A crop that can be looked at: its ``picture`` is the id of its figure, and ``data`` is JSON for the viewer."""
+    """A crop that can be looked at: its ``picture`` is the id of its figure, and ``data`` is for the viewer's script."""
 
     case: str
     cycle: int
     stratum: str
     place: str
     picture: str
-    data: Markup
+    data: Mapping[str, Any]
 
 
 def chosen(facts: Facts, most: int, pictures: int) -> list[Crop]:
@@ -64,18 +62,12 @@ def viewer(facts: Facts, crops: Sequence[Crop], volumes: Volumes) -> dict[str, A
         "queried": facts.plan.purpose != ALL_LABELS,
         "choices": [_choice(crop, volumes) for crop in crops],
         "layers": _LAYERS,
-        "settings": in_script(_settings(facts)),
+        "settings": _settings(facts),
     }
 
 
 def _choice(crop: Crop, volumes: Volumes) -> Choice:
-    data = in_script(_data(crop, volumes))
-    return Choice(crop.patch.case, crop.cycle, crop.stratum, place(crop), anchor(crop), data)
-
-
-def in_script(value: Any) -> Markup:
-    """JSON as it may stand in a script element, which ends at the first ``</script``; keys keep their order."""
-    return htmlsafe_json_dumps(value)
+    return Choice(crop.patch.case, crop.cycle, crop.stratum, place(crop), anchor(crop), _data(crop, volumes))
 
 
 def _data(crop: Crop, volumes: Volumes) -> dict[str, Any]:
