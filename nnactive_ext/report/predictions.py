@@ -39,9 +39,9 @@ Open = Callable[[Experiment, Sequence[int], str, Path], Members]
 
 
 class Predictions:
-    """Of the boxes that the members of one cycle chose for the next.
+    """The predictions in the patches that the members of one cycle chose for the next.
 
-    ``device`` None: nothing is predicted, but what was kept is shown. The members are opened for the first box that has
+    ``device`` None: nothing is predicted, but what was kept is shown. The members are opened for the first patch that has
     no file. A file is good for exactly these members; when they were deleted, and nothing tells which they were, it still
     says what they said.
     """
@@ -54,7 +54,7 @@ class Predictions:
         self._failed = ""
 
     def of(self, crop: Patch) -> tuple[Prediction | None, str]:
-        """The prediction in a box of the image, or None and why there is none."""
+        """The prediction in a crop of the image, or None and why there is none."""
         stored = self._stored(crop)
         if stored is not None:
             return stored, ""
@@ -67,7 +67,7 @@ class Predictions:
             try:
                 found = self._predict(crop, self._device)
             except (NnActiveError, RuntimeError, MemoryError) as error:
-                # Mostly for want of memory, or because a member cannot be opened: the next box would fail as this one did.
+                # Too little memory, as a rule, or a member that cannot be opened: the next patch would fail as this one did.
                 self._failed = f"The members of cycle {cycle}, which chose it, could not predict it: {_first_line(error)}"
             else:
                 self._keep(crop, found)
@@ -119,7 +119,7 @@ class Predictions:
 def predictions_of(
     experiment: Experiment, device: str | None, opened: Open | None = None
 ) -> Callable[[int], Callable[[Patch], tuple[Prediction | None, str]]]:
-    """For the loop file of a cycle, what gives the predictions in its boxes."""
+    """A function that takes the cycle of a loop file and gives one that predicts in its patches."""
 
     def of_loop(cycle: int) -> Callable[[Patch], tuple[Prediction | None, str]]:
         if cycle == 0:
