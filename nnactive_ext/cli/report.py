@@ -39,8 +39,8 @@ def _run(options: argparse.Namespace) -> None:
     from nnactive_ext.errors import NnActiveError
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.nnunet.environment import prepare_device, require_nnunet_folders
+    from nnactive_ext.report.facts import gather
     from nnactive_ext.report.page import write_report
-    from nnactive_ext.report.page_facts import gather
 
     require_nnunet_folders()
     if options.boxes < 0:

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import base64
-import json
+import gzip
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from nnactive_ext.experiment.plan import ALL_LABELS
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.pages.colours import UNSURE
-from nnactive_ext.pages.parts import Html, element, joined, legend, paragraph, section, swatch, within_script
 from nnactive_ext.pages.slices import grey_window
-from nnactive_ext.report.page_facts import Facts
-from nnactive_ext.report.page_gallery import anchor, place
-
-if TYPE_CHECKING:
-    from nnactive_ext.report.crop import Crop
+from nnactive_ext.report.crop import Crop, thinned
+from nnactive_ext.report.facts import Facts
+from nnactive_ext.report.section_gallery import anchor, place
 
 NIIVUE = Path(__file__).parent / "vendor" / "niivue.umd.js"
-Volumes = Callable[["Crop"], Mapping[str, bytes]]
+MOST_VOXELS = 300_000
+"""Of a volume: noise packs badly, and four volumes of this many stay below 500 kB."""
+Volumes = Callable[[Crop], Mapping[str, bytes]]
 """The layers of a crop as .nii.gz."""
 _LAYERS = {"prediction": 50, "uncertainty": 0, "annotation": 0}
 """Their opacity at first, in per cent."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A crop that can be looked at: its ``picture`` is the id of its figure, and ``data`` is for the viewer's script."""
+
+    case: str
+    cycle: int
+    stratum: str
+    place: str
+    picture: str
+    data: Mapping[str, Any]
 
 
 def chosen(facts: Facts, most: int, pictures: int) -> list[Crop]:
@@ -41,91 +56,28 @@ def chosen(facts: Facts, most: int, pictures: int) -> list[Crop]:
     return sorted(found, key=lambda crop: crop.prediction is None)[:most]
 
 
-def viewer(facts: Facts, crops: Sequence[Crop], volumes: Volumes) -> Html:
-    """The section; without crops it says so and brings no viewer."""
-    title = "4. A closer look, in 3D"
-    if not crops:
-        queried = facts.plan.purpose != ALL_LABELS
-        why = "none were asked for, or they did not fit into the page" if queried else "nothing was queried"
-        return section("viewer", title, paragraph(f"No volumes: {why}."))
-    colours = facts.colours
-    names = [name for name in facts.names if name not in ("background", "ignore")]
-    data = (_data(number, crop, volumes) for number, crop in enumerate(crops))
-    return section(
-        "viewer",
-        title,
-        paragraph(_HOW, class_="hint screen"),
-        element(
-            "p",
-            _UNABLE,
-            class_="unable",
-            hidden="",
-        ),
-        legend({name: swatch(colours[name]) for name in names}),
-        element("ul", joined((_choice(n, crop) for n, crop in enumerate(crops)), "\n"), class_="choices"),
-        _stage(),
-        paragraph(_LICENCE, class_="hint"),
-        element("script", within_script(json.dumps(_settings(facts))), type="application/json", id="viewer-settings"),
-        *data,
-    )
+def viewer(facts: Facts, crops: Sequence[Crop], volumes: Volumes) -> dict[str, Any]:
+    """What ``viewer.html`` says; without ``crops`` there is no viewer."""
+    return {
+        "queried": facts.plan.purpose != ALL_LABELS,
+        "choices": [_choice(crop, volumes) for crop in crops],
+        "layers": _LAYERS,
+        "settings": _settings(facts),
+    }
 
 
-_HOW = (
-    "Choose a box. Click into a slice to move the cross, then scroll to leaf through; turn the model by dragging it. The "
-    "yellow frame is the box; the patient's right (R) is on the left, S is towards the head. The sliders set how much is seen "
-    "of each layer."
-)
-_UNABLE = "This browser offers no WebGL2, which the viewer needs; the pictures in section 3 show these boxes too."
-_LICENCE = (
-    "The viewer is niivue 0.69.0, copyright 2021 Niivue, under the BSD 2-Clause licence, whose text comes with nnactive-ext."
-)
+def _choice(crop: Crop, volumes: Volumes) -> Choice:
+    return Choice(crop.patch.case, crop.cycle, crop.stratum, place(crop), anchor(crop), _data(crop, volumes))
 
 
-def scripts() -> list[tuple[str, str]]:
-    """What the page has to bring for the viewer to start: (id, source)."""
-    return [("niivue-source", NIIVUE.read_text(encoding="utf-8"))]
-
-
-def _stage() -> Html:
-    sliders = [
-        element(
-            "label",
-            name,
-            element("input", type="range", name=name, min=0, max=100, value=value, aria_label=f"opacity of the {name}"),
-        )
-        for name, value in _LAYERS.items()
-    ]
-    canvas = element("div", element("canvas", tabindex=0, aria_label="3D viewer of the chosen box"), class_="canvas")
-    bar = element("form", joined(sliders), element("output", aria_live="polite"), class_="layers")
-    return element("div", bar, canvas, class_="viewer", hidden="")
-
-
-def _choice(number: int, crop: Crop) -> Html:
-    title = f"{crop.patch.case}, cycle {crop.cycle}{f', {crop.stratum}' if crop.stratum else ''}"
-    button = element(
-        "button",
-        title,
-        type="button",
-        hidden="",
-        data_crop=f"crop-{number}",
-        data_title=title,
-        aria_pressed="false",
-        aria_label=f"Show in 3D: {title}, {place(crop)}",
-    )
-    words = element("span", f"{title} ", class_="instead")
-    return element("li", button, words, element("a", "picture", href=f"#{anchor(crop)}", aria_label=f"Picture of {title}"))
-
-
-def _data(number: int, crop: Crop, volumes: Volumes) -> Html:
+def _data(crop: Crop, volumes: Volumes) -> dict[str, Any]:
     layers = {name: base64.b64encode(content).decode() for name, content in volumes(crop).items()}
-    ordered = {name: layers[name] for name in ("image", *_LAYERS) if name in layers}
-    content = {
-        "volumes": ordered,
+    return {
+        "volumes": {name: layers[name] for name in ("image", *_LAYERS) if name in layers},  # drawn in this order
         "window": [float(edge) for edge in grey_window(crop.image, crop.box)],
         "frame": frame(crop),
         "middle": _ras(crop, [a + (n - 1) / 2 for a, n in zip(crop.box.start, crop.box.size, strict=True)]),
     }
-    return element("script", within_script(json.dumps(content)), type="application/json", id=f"crop-{number}")
 
 
 def _settings(facts: Facts) -> dict[str, Any]:
@@ -178,3 +130,43 @@ def _ras(crop: Crop, index: Sequence[float]) -> list[float]:
     """An index (z, y, x) of the crop in RAS mm."""
     x, y, z = crop.space.to_world(index)
     return [-float(x), -float(y), float(z)]
+
+
+def volumes(crop: Crop) -> dict[str, bytes]:
+    """Name -> the bytes of a ``.nii.gz``; what the crop has not is left out.
+
+    ``image``: grey values within the window that the pictures have, in 256 steps; ``prediction`` and ``annotation``: label
+    values, the latter with 0 where nobody annotated; ``uncertainty``: nat, in 256 steps. Steps are scaled in the header, so
+    viewers show the values meant. Larger crops are thinned out along their finest axes.
+    """
+    low, high = grey_window(crop.image, crop.box)
+    image = np.nan_to_num(np.clip(crop.image, low, high), nan=low)
+    crop = thinned(replace(crop, image=image), MOST_VOXELS)
+    found = {"image": _scaled(crop.image, crop.space, low, high)}
+    if crop.annotation is not None:
+        known = np.where(crop.annotation != crop.ignore, crop.annotation, 0)
+        found["annotation"] = _nifti(known.astype(crop.annotation.dtype), crop.space)
+    if crop.prediction is not None:
+        found["prediction"] = _nifti(crop.prediction, crop.space)
+    if crop.uncertainty is not None:
+        most = max(UNSURE, float(crop.uncertainty.max()))
+        found["uncertainty"] = _scaled(crop.uncertainty, crop.space, 0, most)
+    return found
+
+
+def _scaled(array: np.ndarray, space: Space, low: float, high: float) -> bytes:
+    """With 256 values from ``low`` to ``high``."""
+    slope = (high - low) / 255 or 1.0
+    return _nifti(np.clip(np.rint((array - low) / slope), 0, 255).astype(np.uint8), space, slope, low)
+
+
+def _nifti(array: np.ndarray, space: Space, slope: float = 1.0, intercept: float = 0.0) -> bytes:
+    import nibabel
+
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ space.affine  # NIfTI's RAS
+    image = nibabel.Nifti1Image(np.ascontiguousarray(array.T), affine)
+    image.header.set_slope_inter(slope, intercept)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    return gzip.compress(image.to_bytes(), compresslevel=9, mtime=0)  # no date: the same crop gives the same bytes

@@ -1,8 +1,4 @@
-"""The script of the report's page: it opens what is folded before printing, and starts the 3D viewer when it is looked at."""
-
-from __future__ import annotations
-
-SCRIPT = """
+// Opens what is folded before printing, enlarges pictures, and starts the 3D viewer when it is looked at.
 "use strict";
 let opened = [];
 addEventListener("beforeprint", () => {
@@ -110,4 +106,3 @@ if (viewer) {
     document.querySelector("#viewer .unable").hidden = false;
   }
 }
-"""

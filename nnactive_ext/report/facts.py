@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.plan import Plan
+from nnactive_ext.experiment.result import CycleResult, read_results
 from nnactive_ext.experiment.timing import seconds_per_step
 from nnactive_ext.files import read_json
 from nnactive_ext.labelling.tasks import Task, tasks_of
-from nnactive_ext.members.evaluation import read_results
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.colours import Colour, colours
 
 if TYPE_CHECKING:
     from nnactive_ext.report.advice import Advice
     from nnactive_ext.report.crop import Crop
-    from nnactive_ext.report.overlaps import Overlap
-    from nnactive_ext.report.places import Places
+    from nnactive_ext.report.places import Overlap, Places
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Loop:
 
 @dataclass(frozen=True)
 class Facts:
-    """``labels`` are the dataset's, with ``ignore``. ``results``: one of each cycle evaluated so far, in order, as its file has
-    it. ``loops``: by cycle; the last one may still be open (``open_cycle``). ``seconds``: cycle -> step -> seconds.
+    """``labels`` are the dataset's, with ``ignore``. ``results``: one of each cycle evaluated so far, in order.
+    ``loops``: by cycle; the last one may still be open (``open_cycle``). ``seconds``: cycle -> step -> seconds.
     ``network``: nnU-Net's configuration, None where it has not been planned yet."""
 
     name: str
@@ -43,7 +42,7 @@ class Facts:
     plan: Plan
     labels: Labels
     channels: Sequence[str]
-    results: Sequence[Mapping[str, Any]]
+    results: Sequence[CycleResult]
     loops: Sequence[Loop]
     cycle: int
     seconds: Mapping[int, Mapping[str, float]]
@@ -54,7 +53,7 @@ class Facts:
     advice: Advice | None = None
 
     @property
-    def last(self) -> Mapping[str, Any] | None:
+    def last(self) -> CycleResult | None:
         """The result of the last cycle evaluated."""
         return self.results[-1] if self.results else None
 
@@ -95,10 +94,9 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
     from nnactive_ext.report.advice import advice
     from nnactive_ext.report.crops import gallery_crops
     from nnactive_ext.report.disagreement import disagreement
-    from nnactive_ext.report.overlaps import overlaps
-    from nnactive_ext.report.places import places
+    from nnactive_ext.report.places import overlaps, places
 
-    plan, results = experiment.plan, [asdict(result) for result in read_results(experiment)]
+    plan, results = experiment.plan, read_results(experiment.results)
     last, cycle = experiment.last_loop, experiment.state["cycle"]
     cycles = range(last + 1)
     loops = [Loop(read_json(loop_file(experiment.raw, one)), tasks_of(experiment, one)) for one in cycles]

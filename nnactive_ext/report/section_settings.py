@@ -1,14 +1,63 @@
-"""The commands that would make an experiment again, as far as its files tell."""
+"""Section 6 of the report: everything that is needed to do it again, above all the commands."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from nnactive_ext.experiment.plan import ALL_LABELS, Plan
-from nnactive_ext.report.page_facts import Facts
+from nnactive_ext.report.facts import Facts
+
+
+def settings(facts: Facts) -> dict[str, Any]:
+    """What ``settings.html`` says."""
+    plan = facts.plan
+    short = {name: value for name, value in asdict(plan).items() if name not in ("pool", "decisions", "changes")}
+    return {
+        "name": facts.name,
+        "plan": plan,
+        "classes": list(facts.labels.classes),
+        "channels": facts.channels,
+        "evaluated": len(facts.results),
+        "commands": commands(facts),
+        "later_versions": _later_versions(facts),
+        "changes": [{key: _value(change.get(key)) for key in _CHANGE} for change in plan.changes],
+        "network": None if facts.network is None else _json(facts.network),
+        "plan_file": _json(short),
+    }
+
+
+_CHANGE = ("what", "before", "after", "after_cycle", "who", "when")
+
+
+def _later_versions(facts: Facts) -> dict[int, Mapping[str, str]]:
+    """Cycle -> versions of packages, where they are not those of the plan."""
+    versions = {cycle: loop.content.get("versions") for cycle, loop in enumerate(facts.loops)}
+    return {cycle: found for cycle, found in versions.items() if found and found != dict(facts.plan.versions)}
+
+
+def _value(value: object) -> str | None:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return None if value is None else str(value)
+
+
+def _json(content: Mapping[str, object]) -> str:
+    """Indented, but lists without lists in them in one line each."""
+    lines = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+    return _FLAT.sub(_in_one_line, lines)
+
+
+_FLAT = re.compile(r"\[\n\s*([^][{}]*?)\n\s*\]")
+"""A list without lists or objects in it, as json writes it; one with brackets in its texts is not found."""
+
+
+def _in_one_line(found: re.Match[str]) -> str:
+    return "[" + re.sub(r",\n\s*", ", ", found[1]) + "]"
 
 
 def commands(facts: Facts) -> list[str]:
