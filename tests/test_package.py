@@ -1,6 +1,9 @@
 """The built wheel holds what the folders hold, and works with the sources out of the way."""
 
+import ast
 import configparser
+import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
@@ -115,3 +123,31 @@ def test_nnunet_finds_the_trainers_of_the_wheel(unpacked):
     name, *places = printed.splitlines()[-4:]  # nnU-Net prints lines of its own before
     assert all(Path(place).resolve().is_relative_to(unpacked.resolve()) for place in places), places
     assert name == "nnActiveTrainer_3epochs"
+
+
+def test_everything_that_is_imported_is_a_declared_dependency():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    declared = {canonical(re.match(r"[\w.-]+", line)[0]) for line in declared}
+    distributions = importlib.metadata.packages_distributions()
+    undeclared = set()
+    for source in PACKAGES:
+        for file in (ROOT / source).rglob("*.py"):
+            if file.name != "slicer_script.py":  # runs in 3D Slicer
+                for name in third_party(ast.parse(file.read_text(encoding="utf-8"))):
+                    offered = {canonical(one) for one in distributions.get(name, [name])}
+                    undeclared |= set() if offered & (declared | OPTIONAL) else {f"{file.relative_to(ROOT)}: {name}"}
+    assert not undeclared
+
+
+OPTIONAL = {"napari"}
+"""Imported only by those who have the extra of that name."""
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def third_party(tree: ast.AST) -> set[str]:
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"nnactive_ext", "tomli"}

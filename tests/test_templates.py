@@ -32,8 +32,6 @@ INDEX = {
     "cards": [],
 }
 
-"""Python files, and folders of them, that still make HTML."""
-
 
 @pytest.fixture
 def from_text(tmp_path, monkeypatch):
