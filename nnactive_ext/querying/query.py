@@ -152,7 +152,7 @@ class _Ranker:
             statistics = self._statistics(self._ensemble, image, watch)
         except (NnActiveError, RuntimeError, MemoryError) as error:  # RuntimeError is torch's, mostly for want of memory
             short = isinstance(error, MemoryError) or "memory" in str(error).lower()
-            less = " -accumulators half takes less." if short and self.accumulators != "half" else ""
+            less = " -precision half needs less." if short and self.accumulators != "half" else ""
             raise NnActiveError(f"{case}: {error or 'not enough memory for the statistics of this case.'}{less}") from error
         with watch.of("score"):
             annotated = [patch for patch in map(grid.to_network, pool_case.annotated) if patch]
