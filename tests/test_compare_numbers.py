@@ -7,6 +7,7 @@ import doctest
 import io
 import math
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 from hypothesis import given
@@ -112,7 +113,7 @@ def easy_and_hard(root, without: tuple[str, int], settings=SETTINGS, seeds=(1, 2
 
 def test_methods_are_ranked_on_the_seeds_they_all_have(tmp_path, monkeypatch):
     """Without its hard seed b would be far above a, which is better wherever both ran."""
-    monkeypatch.setattr("nnactive_ext.compare.compare._draw", lambda *_: {})
+    monkeypatch.setattr(import_module("nnactive_ext.compare.compare"), "_draw", lambda *_: {})
     folders = easy_and_hard(tmp_path / "r", ("b", 2))
     found = summaries(folders)
     assert found[0].get("b").final.mean > found[0].get("a").final.mean
@@ -215,7 +216,7 @@ def test_no_text_leaves_its_cell(text):
 
 
 def test_names_of_methods_and_classes_are_escaped_in_the_page(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnactive_ext.compare.compare._draw", lambda *_: {})
+    monkeypatch.setattr(import_module("nnactive_ext.compare.compare"), "_draw", lambda *_: {})
     options = {"source": "/home/someone/recorded"}
     folder = write_experiment(
         tmp_path, 501, (0.4, 0.5), "/home/some one/my.py:a<b>|c", classes=("x|y_z", "<b>"), options=options

@@ -125,6 +125,17 @@ def test_nnunet_finds_the_trainers_of_the_wheel(unpacked):
     assert name == "nnActiveTrainer_3epochs"
 
 
+def test_the_lists_of_public_names_and_the_mark_of_types_are_in_the_wheel(unpacked):
+    stubs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nnactive_ext").rglob("*.pyi")}
+    assert {"nnactive_ext/compare/__init__.pyi", "nnactive_ext/experiment/__init__.pyi"} <= stubs
+    for file in (*stubs, "nnactive_ext/py.typed"):
+        assert (unpacked / file).exists(), file
+    run(
+        unpacked,
+        "from nnactive_ext.experiment import Experiment\nfrom nnactive_ext.compare import compare\nassert callable(compare)\n",
+    )
+
+
 def test_everything_that_is_imported_is_a_declared_dependency():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     declared = {canonical(re.match(r"[\w.-]+", line)[0]) for line in declared}

@@ -96,7 +96,17 @@ def read_trajectory(folder: Path) -> Trajectory:
 
 
 def read_trajectories(folders: Sequence[Path]) -> list[Trajectory]:
-    """Each folder once, however often and by whatever path it was given; sorted, so their order does not matter."""
+    """Read the trajectories of experiments.
+
+    Args:
+        folders: results folders; one that is given twice is read once, and their order does not matter.
+
+    Returns:
+        The trajectories, sorted.
+
+    Raises:
+        NnActiveError: a folder holds no results, or a file is damaged.
+    """
     different = {folder.resolve(): folder for folder in sorted(folders, reverse=True)}
     return sorted((read_trajectory(folder) for folder in different.values()), key=lambda t: (t.name, str(t.folder)))
 

@@ -57,12 +57,21 @@ def export(
     margin_mm: float | None = None,
     progress: bool = True,
 ) -> Export:
-    """Write the tasks of ``cycle`` below ``folder``.
+    """Write the tasks of a cycle: for each patch a crop, a label map to edit, and what each viewer opens.
 
-    The label map of a task holds ``ignore`` outside the box; inside, what has been answered so far, else what other boxes
-    and label maps that were given say, and where they say nothing the prediction of the members (``open_ensemble``; None:
-    background). One that was edited since it was exported is left alone.
-    ``margin_mm``: context around each box (default: as much as the box).
+    The label map of a task holds ``ignore`` outside the patch; inside, the answer so far, else the labels of other patches and
+    given label maps, else the prediction of the members. A label map that was edited since it was exported is left alone.
+
+    Args:
+        experiment: a roll-out.
+        cycle: the cycle of the tasks.
+        folder: where the folder of each task is made.
+        open_ensemble: gives the members that predict; None: background instead of a prediction.
+        margin_mm: context around each patch in mm (default: as much as the patch).
+        progress: show a progress bar.
+
+    Returns:
+        What was written.
     """
     if margin_mm is not None and not (math.isfinite(margin_mm) and margin_mm >= 0):
         raise NnActiveError(f"-margin {margin_mm:g}: give the context around a patch in mm, 0 or more.")

@@ -130,7 +130,17 @@ def result_files(folder: Path) -> dict[int, Path]:
 
 
 def read_results(folder: Path) -> list[CycleResult]:
-    """The results of all cycles in ``folder``, in order of the cycles."""
+    """Read the results of all cycles.
+
+    Args:
+        folder: the results folder of an experiment, with ``cycle_NNN.json``.
+
+    Returns:
+        One result per file, in order of the cycles.
+
+    Raises:
+        NnActiveError: a file is damaged; the message names it and a remedy.
+    """
     return [CycleResult.read(file) for file in result_files(folder).values()]
 
 

@@ -20,7 +20,15 @@ from nnactive_ext.nnunet.dataset import Labels
 
 
 def status(experiment: Experiment) -> dict[str, Any]:
-    """Everything as plain values: cycles, tasks, annotated voxels, members, results, the next step."""
+    """Say where an experiment stands; nothing is changed.
+
+    Args:
+        experiment: an experiment.
+
+    Returns:
+        Plain values, as ``nnactive_status --json`` prints them: cycles, tasks, annotated voxels, members, results, and the
+        next step.
+    """
     plan, state = experiment.plan, experiment.state
     folds = experiment.folds() if state["cycle"] >= 0 else []
     voxels: dict[str, int] = {}
