@@ -20,9 +20,10 @@ from nnactive_ext.compare.overall import overall
 from nnactive_ext.compare.overall_tables import tests_text as words_on
 from nnactive_ext.compare.settings import group
 from nnactive_ext.compare.summary import summarise
-from nnactive_ext.compare.table import Table, latex_text, markdown_text
+from nnactive_ext.compare.table import Table, latex_text
 from nnactive_ext.compare.trajectories import read_trajectories
 from nnactive_ext.metrics.ranking import friedman
+from nnactive_ext.pages.templates import markdown_text
 
 
 def summaries(folders):

@@ -220,7 +220,7 @@ def test_too_few_of_them_leave_the_starting_budget(rollout, given, capsys):
 
 @pytest.mark.parametrize(
     ("what", "words"),
-    [("shifted", "its origin"), ("cut", "covers only a part"), ("value", "no label of the dataset"), ("name", "of no case")],
+    [("shifted", "its origin"), ("cut", "covers only a part"), ("value", "no label of the dataset"), ("name", "to no case")],
 )
 def test_one_that_does_not_fit_makes_no_experiment(rollout, given, capsys, what, words):
     file = given / "tiny_1.nii.gz"

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.axes import align
 from nnactive_ext.geometry.patch import Patch, shared, triple
-from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import LabelFile
 from nnactive_ext.labelling.tasks import Task
 
@@ -72,7 +73,7 @@ def describe(boxed: Boxed, ignore: int, foreground: Mapping[int, str]) -> str:
     if unsure:
         text += f"; {100 * unsure / size:.3g} % left as ignore"
     if boxed.missing:
-        text += f"; {boxed.missing} voxels of the box are not in the file"
+        text += f"; {boxed.missing} voxels of the patch are not in the file"
     if boxed.outside:
-        text += f"; {boxed.outside} labelled voxels outside the box were not taken"
+        text += f"; {boxed.outside} labelled voxels outside the patch were skipped"
     return text

@@ -19,6 +19,8 @@ from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import tasks_of
 from nnactive_ext.planning.sizes import marked_per_class
 
+POINTS = "points"
+"""The method of marked patches."""
 MARKED = "marked: "
 """How the stratum of a marked box begins; the class follows."""
 
@@ -83,7 +85,7 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
         else:
             added.append((patch, label))
             chosen.append(patch)
-            entries.append(entry(patch, ending, stratum=MARKED + label, method="points", point=list(voxel.start)))
+            entries.append(entry(patch, ending, stratum=MARKED + label, method=POINTS, point=list(voxel.start)))
         before.add(mark)
     for source in files:
         received, checksum = ledger.keep(source)

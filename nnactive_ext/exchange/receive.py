@@ -172,7 +172,9 @@ def _decide(desk: _Desk, offers: Sequence[Offer]) -> Iterator[Received]:
     chosen = touched or fallback
     for offer in untouched:
         if offer not in chosen:
-            yield Received(offer.file, task, False, f"not saved since it was exported; {desk.who} answered in another file")
+            yield Received(
+                offer.file, task, False, f"the file was not saved after the export; {desk.who} answered in another file"
+            )
     if not chosen:
         return
     handed_in, taken_back = _before(desk, task)
@@ -182,7 +184,7 @@ def _decide(desk: _Desk, offers: Sequence[Offer]) -> Iterator[Received]:
     else:
         back = [offer for offer in chosen if offer.checksum in taken_back and not lost]
         for offer in back:
-            text = "was taken back. To hand it in again, import the file by its name"
+            text = "was withdrawn. To hand it in again, import the file by its name"
             yield Received(offer.file, task, False, text)
         chosen = [offer for offer in chosen if offer not in back]
         new = [offer for offer in chosen if offer.checksum not in handed_in]
@@ -202,17 +204,19 @@ def _decide(desk: _Desk, offers: Sequence[Offer]) -> Iterator[Received]:
 def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
     """Why an offer is none; empty if it is one."""
     if (offer.boxed.labels == ignore).all():
-        return "the whole box is ignore: nothing is annotated yet"
+        return "the whole patch is ignore: nothing is annotated yet"
     if unchanged:
         return ""
     if offer.untouched:
-        return "not saved since it was exported. If there is nothing to change, save it, or import it with --accept_unchanged"
+        return (
+            "the file was not saved after the export. If nothing needs a change, save it, or import it with --accept_unchanged"
+        )
     if not offer.boxed.labelled(ignore):
         if offer.by_case:
             return "empty, which a file of the whole image may be where nobody looked. If it is right: --accept_unchanged"
         if not offer.whole and offer.boxed.outside:
             return (
-                f"nothing is labelled in the box, but {offer.boxed.outside} voxels elsewhere are: is it the answer to "
+                f"nothing is labelled in the patch, but {offer.boxed.outside} voxels elsewhere are: is it the answer to "
                 "another task? If it is right: --accept_unchanged"
             )
     return ""
@@ -223,7 +227,7 @@ def _take(desk: _Desk, offer: Offer, current: Answer | None) -> Received:
         return Received(offer.file, offer.task, False, f"handed in by {desk.who} before")
     _keep(desk, offer)
     labels = desk.experiment.dataset.labels
-    instead = f" (instead of the answer of {current.when})" if current else ""
+    instead = f" (replaces the answer of {current.when})" if current else ""
     return Received(offer.file, offer.task, True, describe(offer.boxed, labels.ignore, labels.foreground) + instead)
 
 
@@ -259,7 +263,7 @@ def _keep(desk: _Desk, offer: Offer) -> None:
     received, checksum = ledger.keep(file)
     place = ledger.write_answer(task.id, checksum, boxed.labels, offer.space.crop(task.patch))
     if checksum != offer.checksum or sha256(ledger.folder / received) != checksum:
-        raise NnActiveError(f"{file}: changed while it was imported. Import it again.")
+        raise NnActiveError(f"{file}: the file changed during the import. Import it again.")
     if task.cycle <= experiment.state["cycle"]:
         corrections.note(experiment, [task.patch.case])
     ledger.add(

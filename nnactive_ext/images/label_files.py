@@ -76,7 +76,7 @@ def _check_that_slicer_saved_voxels(file: Path, image: LabelImage) -> None:
     # Slicer saves a segmentation without voxels as a single one, whose place means nothing.
     if image.layers.size == len(image.layers) and not image.layers.any():
         raise NnActiveError(
-            f"{file}: no segment has a voxel. If all of the box is background, paint a segment named 'background'; else "
+            f"{file}: no segment has a voxel. If the whole patch is background, paint a segment named 'background'; else "
             "annotate, and save again."
         )
 

@@ -76,7 +76,7 @@ def find_cases(
     without = labels.folder if labels and not among else None
     taken = {os.path.realpath(file) for _, file in labels.files} if labels and among else set()
     items = [item for item in items_in(folder, without) if item.dicom or os.path.realpath(item.path) not in taken]
-    problems = [] if pattern else [f"{file}: this format is not read." for file in unread_in(folder, without)]
+    problems = [] if pattern else [f"{file}: this format is not supported." for file in unread_in(folder, without)]
     if not items and not problems:
         raise NnActiveError(
             f"{folder}: no images in it ({', '.join(ENDINGS)} or folders of DICOM files)"
@@ -99,7 +99,7 @@ def find_cases(
 
 def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
     if not folder.is_dir():
-        raise NnActiveError(f"{folder}: no such folder of images (-i).")
+        raise NnActiveError(f"{folder}: this folder of images (-i) does not exist.")
     if (folder / "imagesTr").is_dir():
         labels = " and, for its label maps, -label_maps " + str(folder / "labelsTr") if (folder / "labelsTr").is_dir() else ""
         raise NnActiveError(f"{folder}: an nnU-Net dataset, not a folder of images: give {folder / 'imagesTr'}{labels}.")

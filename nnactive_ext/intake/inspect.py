@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.geometry.axes import orientation, reoriented
-from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.axes import align, orientation, reoriented
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.nifti import numbers
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.problems import refuse
@@ -64,7 +64,7 @@ def inspect(
     same_files, reported = _same_files(cases)
     whole = {name: result.inspected for name, result in zip(cases, results, strict=True) if result.inspected}
     problems += same_files + _same_voxels(cases, whole, reported)
-    refuse(problems, "Mend these files or move them out of the folder, then run the same command again.")
+    refuse(problems, "Repair these files or move them out of the folder, then run the same command again.")
     return whole
 
 

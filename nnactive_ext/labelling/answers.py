@@ -136,4 +136,4 @@ def agreement(answers: Sequence[np.ndarray], classes: Mapping[str, Sequence[int]
 def check_annotator(name: str, option: str = "-who") -> None:
     """A blank name, or one that says which of several answers counts, is an error; ``option`` is where it was given."""
     if not name.strip() or name in RULES:
-        raise NnActiveError(f"{option} {name!r}: not a name an annotator can have.")
+        raise NnActiveError(f"{option} {name!r}: this is not a valid name of an annotator.")

@@ -51,7 +51,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "annotated_voxels": voxels,
         "folds": folds,
         "trained_folds": trained_folds(experiment) if folds else [],
-        "mean_dice": [result["mean_dice"] for result in results],
+        "mean_dice": [result.mean_dice for result in results],
         "changes": [dict(change) for change in plan.changes],
     }
     if plan.human:

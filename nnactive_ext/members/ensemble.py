@@ -152,7 +152,7 @@ class NnUNetEnsemble:
         if json.dumps(ours, sort_keys=True) != json.dumps(theirs, sort_keys=True):
             raise NnActiveError(
                 f"{self._folder / 'plans.json'}: the members were trained with other plans than "
-                f"{experiment.preprocessed.folder / experiment.plan.plans_identifier}.json. Train them anew."
+                f"{experiment.preprocessed.folder / experiment.plan.plans_identifier}.json. Train them again."
             )
 
     def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:

@@ -56,7 +56,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
         raise NnActiveError(
             f"nnUNetv2_train {' '.join(arguments)} failed with status {status}. The end of {log}:\n{tail}\n"
-            "Mend the cause and run the same command again; finished steps are not repeated."
+            "Remove the cause and run the same command again; finished steps are not repeated."
         )
     (folder / "checkpoint_best.pth").unlink(missing_ok=True)
 

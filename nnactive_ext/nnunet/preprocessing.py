@@ -184,7 +184,7 @@ def _save(
                 )
             except RuntimeError as error:  # all that blosc2 says when the device is full
                 raise NnActiveError(
-                    f"{final / file}: could not be written ({error}). Is there no space left? Free some and try again."
+                    f"{final / file}: could not be written ({error}). Check the free disk space and try again."
                 ) from None
             files.append(file)
         with open(os.path.join(temporary, f"{name}.pkl"), "wb") as handle:

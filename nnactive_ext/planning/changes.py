@@ -35,17 +35,17 @@ def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: An
     return replace(plan, changes=(*plan.changes, note), **fields)
 
 
-def change_settings(experiment: Experiment, who: str, wishes: Mapping[str, Any]) -> list[str]:
+def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any]) -> list[str]:
     """Set ``cycles``, ``seed``, ``expert`` or ``share`` from now on; returns what changed, in words."""
     plan, cycle, told = experiment.plan, experiment.state["cycle"], []
     least = max(experiment.last_loop, cycle) + 1
-    if wishes.get("expert"):
-        check_annotator(wishes["expert"], "-expert")
-    if wishes.get("cycles") is not None and wishes["cycles"] < least:
-        raise NnActiveError(f"-cycles {wishes['cycles']}: {least} have begun already, and they cannot be undone.")
-    if wishes.get("share") is not None and not 0 < wishes["share"] <= 1:
-        raise NnActiveError(f"-share {wishes['share']:g}: a share is above 0 and at most 1.")
-    for what, value in wishes.items():
+    if wanted.get("expert"):
+        check_annotator(wanted["expert"], "-expert")
+    if wanted.get("cycles") is not None and wanted["cycles"] < least:
+        raise NnActiveError(f"-cycles {wanted['cycles']}: {least} have begun already, and they cannot be undone.")
+    if wanted.get("share") is not None and not 0 < wanted["share"] <= 1:
+        raise NnActiveError(f"-share {wanted['share']:g}: a share is above 0 and at most 1.")
+    for what, value in wanted.items():
         before = getattr(plan, what)
         if value is not None and value != before:
             plan = recorded(experiment, plan, who, what, before, value, **{what: value})

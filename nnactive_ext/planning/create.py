@@ -27,7 +27,7 @@ from nnactive_ext.labelling.relabel import write_labels
 from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.planning.rollout import Rollout
-from nnactive_ext.planning.sizes import random_boxes
+from nnactive_ext.planning.sizes import random_patches
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import Query, ScoredPatch
 from nnactive_ext.query_methods.starting_budget import starting_budget
@@ -237,7 +237,7 @@ def write_dataset_json(experiment: Experiment, content: Mapping[str, Any], files
 def _write_first_tasks(experiment: Experiment) -> None:
     """The random part of the starting budget; points that are marked later add to it."""
     plan = experiment.plan
-    n = random_boxes(plan.starting_budget, len(experiment.dataset.labels.foreground))
+    n = random_patches(plan.starting_budget, len(experiment.dataset.labels.foreground))
     drawn = Query(())
     facts = {"method": "random", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)}
     if n:

@@ -38,7 +38,7 @@ def measure(dataset: Dataset, processes: int | None = None, progress: bool = Tru
     problems = [problem for result in results for problem in result.problems]
     if problems:
         shown = problems[:20] + ([f"... and {len(problems) - 20} more."] if len(problems) > 20 else [])
-        raise NnActiveError("\n".join([*shown, "Mend these files, or take their cases out of the dataset."]))
+        raise NnActiveError("\n".join([*shown, "Correct these files, or remove their cases from the dataset."]))
     return dict(zip(dataset.cases, results, strict=True))
 
 

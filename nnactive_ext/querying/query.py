@@ -81,7 +81,7 @@ def query_cycle(
     chosen = methods.get(name, **options)
     request = request_for(experiment, plan.query_size if n is None else n, cycle)
     if request.n < 1:
-        raise NnActiveError(f"A query of {request.n} patches makes no sense; ask for at least 1.")
+        raise NnActiveError(f"A query of {request.n} patches is not possible; ask for at least 1 patch.")
     pool = pool_cases(experiment, references=chosen.needs_reference)
     timing = Timing(experiment, cycle)
     if isinstance(chosen, RankedMethod):
@@ -153,7 +153,7 @@ class _Ranker:
         try:
             return self.target.load(case, self.data_folder)
         except MemoryError as error:
-            raise NnActiveError(f"{case}: no memory is left to load its preprocessed image. Free some.") from error
+            raise NnActiveError(f"{case}: not enough memory to load its preprocessed image.") from error
 
     def _rank(self, case: str, loaded: Iterator[tuple[np.ndarray, Grid]]) -> Ranking:
         """The ranking of a case whose image is the next that is ``loaded``."""
@@ -166,15 +166,15 @@ class _Ranker:
             statistics = self._statistics(self._ensemble, image, watch)
         except (NnActiveError, RuntimeError, MemoryError) as error:  # RuntimeError is torch's, mostly for want of memory
             short = isinstance(error, MemoryError) or "memory" in str(error).lower()
-            less = " -accumulators half takes less." if short and self.accumulators != "half" else ""
-            raise NnActiveError(f"{case}: {error or 'no memory is left for its statistics.'}{less}") from error
+            less = " -precision half needs less." if short and self.accumulators != "half" else ""
+            raise NnActiveError(f"{case}: {error or 'not enough memory for the statistics of this case.'}{less}") from error
         with watch.of("score"):
             annotated = [patch for patch in map(grid.to_network, pool_case.annotated) if patch]
             scored = ScoredCase(case, statistics, grid.network_size(pool_case.patch_size), annotated)
             try:
                 ranking = self.method.rank(scored, self.request)
             except MemoryError as error:
-                raise NnActiveError(f"{case}: no memory is left to score it. Free some.") from error
+                raise NnActiveError(f"{case}: not enough memory to score this case.") from error
         self.timing.note(watch.seconds, case)
         moved = [replace(c, patch=grid.to_image(c.patch, pool_case.patch_size)) for c in ranking.candidates]
         return Ranking(tuple(moved), ranking.predicted)
