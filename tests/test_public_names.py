@@ -49,3 +49,16 @@ def test_the_reference_shows_every_folder_that_re_exports():
     page = (Path(__file__).parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
     shown = set(re.findall(r"^\.\. automodule:: (\S+)$", page, re.MULTILINE))
     assert {*LAZY, "nnactive_ext.engine"} <= shown
+
+
+@pytest.mark.parametrize("folder", [*LAZY, "nnactive_ext.engine"])
+def test_every_function_documents_its_arguments_and_what_it_returns(folder):
+    module = importlib.import_module(folder)
+    for name in module.__all__:
+        function = getattr(module, name)
+        if inspect.isfunction(function):
+            signature = inspect.signature(function)
+            missing = [p for p in signature.parameters if f"\n        {p}: " not in function.__doc__]
+            assert not missing, (name, missing)
+            if signature.return_annotation not in ("None", "Iterator[None]", None):
+                assert "\n    Returns:\n" in function.__doc__, name

@@ -58,7 +58,17 @@ class Benchmark:
 
 
 def read_benchmark(file: Path) -> Benchmark:
-    """Read a TOML file. Missing, repeated and unknown keys and values of the wrong type are NnActiveErrors that name them."""
+    """Read a benchmark from a TOML file.
+
+    Args:
+        file: the benchmark file; relative folders of datasets in it are relative to the file.
+
+    Returns:
+        The benchmark with all defaults filled in.
+
+    Raises:
+        NnActiveError: a key is missing, repeated or unknown, or a value has the wrong type; the message names it.
+    """
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

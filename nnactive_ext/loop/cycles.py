@@ -48,9 +48,19 @@ def run_cycles(
 ) -> None:
     """Train, evaluate, query and annotate until the planned cycles are done.
 
-    ``accumulators``: see :class:`nnactive_ext.members.statistics.RunningStatistics`.
-    Raises NnActiveError for a damaged results file before it does anything, and :class:`PoolExhausted` after the last cycle
-    the pool could feed. Where people annotate it ends, too, when the patches are chosen and it is their turn.
+    A step whose result exists is not repeated. In a roll-out the function also returns when a query is chosen and it is the
+    experts' turn.
+
+    Args:
+        experiment: a planned experiment, whose lock the caller holds.
+        tools: what trains members and opens them for prediction.
+        progress: show progress bars.
+        say: gets what happens, one line each.
+        accumulators: "single" or "half", see :class:`nnactive_ext.members.statistics.RunningStatistics`.
+
+    Raises:
+        NnActiveError: a results file is damaged (before anything is done), or a step failed.
+        PoolExhausted: the pool is used up; it is raised after the last cycle that the pool could feed.
     """
     plan = experiment.plan
     read_results(experiment)  # refuses a damaged file now instead of after hours of training

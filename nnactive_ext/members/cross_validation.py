@@ -31,16 +31,25 @@ def cross_validate(
     folds: Sequence[int],
     progress: bool = True,
 ) -> CrossValidation:
-    """Dice per class, of true and false positives and negatives added up over all annotated voxels of all these cases.
+    """Dice per class on annotated voxels of cases that a member was not trained on.
 
-    Single boxes say little, so there is one Dice per class, not a mean over cases; null where a class is neither annotated
-    nor predicted there. A case counts when it validates one of the ``folds`` whose member was not trained on it;
-    ``cases_left_out`` are the annotated cases of which that cannot be said: fewer members than folds, or answers that came
-    after the training and changed the folds.
+    Single patches say little, so true positives, false positives and false negatives are summed over all annotated voxels
+    of all these cases, which gives one Dice per class, not a mean over cases. A case counts when it validates one of the
+    ``folds`` whose member was not trained on it. ``cases_left_out`` of the result are the other annotated cases: there are
+    fewer members than folds, or answers that came after the training changed the folds.
 
-    **Not comparable with the Dice on a test set.** A query method chose these voxels, mostly because they were hard; others
-    are added in each cycle. And they are predicted by one member, not by the ensemble, as in queries: without mirroring,
-    from the box around all annotated voxels of a case and its surroundings. Reference labels are not read.
+    **Not comparable with the Dice on a test set.** A query method chose these voxels, mostly because they were hard, and
+    each cycle adds others. One member predicts them, not the ensemble, and as in queries: without mirroring, from the box
+    around all annotated voxels of a case and its surroundings. Reference labels are not read.
+
+    Args:
+        experiment: its members of the current cycle are trained.
+        open_ensemble: gives the members of some folds.
+        folds: the folds whose members are judged.
+        progress: show a progress bar.
+
+    Returns:
+        Dice (0 to 1), None where a class is neither annotated nor predicted, and the counts behind it.
     """
     labels, dataset = experiment.dataset.labels, experiment.dataset
     held_out, left_out = held_out_cases(experiment, folds)

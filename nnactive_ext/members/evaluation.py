@@ -31,13 +31,20 @@ def evaluate(
     folds: Sequence[int],
     progress: bool = True,
 ) -> CycleResult:
-    """Dice and surface metrics on the test set and the annotation they rest on; written to ``cycle_NNN.json``.
+    """Evaluate the members on the test set, count what was annotated for them, and write ``cycle_NNN.json``.
 
-    ``open_ensemble`` gives the members of some of the ``folds``. Without a test set there is a cross-validation on annotated
-    voxels instead, which is another thing: :func:`nnactive_ext.members.cross_validation.cross_validate`.
+    Without a test set there is a cross-validation on annotated voxels instead, which is not the same:
+    :func:`nnactive_ext.members.cross_validation.cross_validate`. Voxels that are ``ignore`` in a reference do not count.
 
-    Voxels the reference marks as ``ignore`` do not count. NaN (a class absent in prediction and reference) is null, and
-    so is an infinite distance (a class in one of them only), where ``nsd_per_case`` is 0.
+    Args:
+        experiment: its members of the current cycle are trained.
+        open_ensemble: gives the members of some folds.
+        folds: the folds of the ensemble.
+        progress: show a progress bar.
+
+    Returns:
+        The result that was written: Dice and NSD (0 to 1), HD95 (mm). A class that is in neither prediction nor reference has
+        None; one that is in only one of them has an NSD of 0 and None instead of an infinite distance.
     """
     cycle = experiment.state["cycle"]
     tested = bool(experiment.plan.test)

@@ -19,11 +19,10 @@ from nnactive_ext import words
 
 
 def render(package: str, name: str, /, **values: Any) -> str:
-    """Fill in the template ``templates/name`` of the room ``package`` ("report").
+    """Fill in a template.
 
     Every value is escaped, for Markdown in a template ``NAME.md`` and for HTML in any other, unless it is a
-    ``markupsafe.Markup``. Bytes that are no UTF-8, as file names may hold them, become backslash escapes. A name that the
-    template uses and ``values`` lacks raises ``jinja2.UndefinedError``.
+    ``markupsafe.Markup``. Bytes that are no UTF-8, as file names may hold them, become backslash escapes.
 
     Templates extend and import what all pages share as ``pages/NAME``. Beside Jinja2's own filters (``tojson`` is safe in
     a script element and in a single-quoted attribute) they have those for numbers from :mod:`nnactive_ext.words`, and:
@@ -32,6 +31,17 @@ def render(package: str, name: str, /, **values: Any) -> str:
     - ``shell``: a name as one word of a shell command
     - ``sha256``: the source of a script as its Content-Security-Policy names it
     - ``asset(NAME)``, a function: :func:`asset` of the same room
+
+    Args:
+        package: the room that the template belongs to, such as "report".
+        name: the template ``templates/name`` of this room.
+        values: the names that the template uses.
+
+    Returns:
+        The text of the page.
+
+    Raises:
+        jinja2.UndefinedError: the template uses a name that ``values`` lacks.
     """
     text = _environment(package, name.endswith(".md")).get_template(name).render(**values)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

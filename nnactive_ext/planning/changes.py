@@ -36,7 +36,19 @@ def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: An
 
 
 def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any]) -> list[str]:
-    """Set ``cycles``, ``seed``, ``expert`` or ``share`` from now on; returns what changed, in words."""
+    """Change settings of an experiment from now on, and record the change in its plan.
+
+    Args:
+        experiment: a planned experiment.
+        who: the name of the person who makes the change.
+        wanted: the new values of some of ``cycles``, ``seed``, ``expert`` and ``share``; None leaves a setting unchanged.
+
+    Returns:
+        What changed, one text for each setting.
+
+    Raises:
+        NnActiveError: a value is not possible, such as fewer cycles than have begun; nothing is changed then.
+    """
     plan, cycle, told = experiment.plan, experiment.state["cycle"], []
     least = max(experiment.last_loop, cycle) + 1
     if wanted.get("expert"):

@@ -91,7 +91,20 @@ def _name_of(folder: Path) -> str:
 def decide_rollout(
     folder: Path, found: Mapping[str, FoundCase], inspected: Mapping[str, Inspected], settings: Settings
 ) -> Rollout:
-    """The plan with each decision and its reason; nothing is written."""
+    """Decide what a roll-out looks like; nothing is written.
+
+    Args:
+        folder: the folder of images.
+        found: its cases, from :func:`nnactive_ext.intake.find_cases`.
+        inspected: the measured cases, from :func:`nnactive_ext.intake.inspect`.
+        settings: what the user set.
+
+    Returns:
+        The plan with each decision and its reason, and the dataset's description.
+
+    Raises:
+        NnActiveError: there are fewer than two cases, or a setting is not possible.
+    """
     name = check_rollout(folder, settings)
     labels = settings.labels or ()
     if len(found) < 2:

@@ -35,9 +35,18 @@ from nnactive_ext.randomness import generator
 
 
 def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings) -> Plan:
-    """The plan of a simulation, with each decision and its reason; nothing is written.
+    """Decide what a simulation looks like; nothing is written.
 
-    Settings that cannot be used, and classes that no case of the pool contains, are NnActiveErrors.
+    Args:
+        source: the labelled dataset.
+        measured: its measured cases, from :func:`nnactive_ext.planning.measure.measure`.
+        settings: what the user set.
+
+    Returns:
+        The plan with each decision and its reason.
+
+    Raises:
+        NnActiveError: a setting is not possible, or no case of the pool contains a class.
     """
     name = settings.name or source.name.split("_", 1)[-1]
     check_kind(settings, SIMULATION)

@@ -36,7 +36,19 @@ class Effort:
 
 
 def write_report(facts: Facts, file: Path, largest: int = LARGEST) -> tuple[int, str]:
-    """Write the report to ``file``, whole or not at all; returns its bytes and what had to be left out, in a sentence."""
+    """Write the report of an experiment, whole or not at all.
+
+    Args:
+        facts: what the report says, gathered from the files of the experiment.
+        file: the HTML file.
+        largest: its largest size in bytes; pictures are left out or thinned to stay below it.
+
+    Returns:
+        The size of the file in bytes, and a sentence on what was left out.
+
+    Raises:
+        NnActiveError: the report is too large even without pictures; nothing is written then.
+    """
     most = max((len(crops) for crops in facts.crops.values()), default=0)
     drawn = _Drawn(facts)
     for effort in efforts(most):
