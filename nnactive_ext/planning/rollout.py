@@ -16,8 +16,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import Geometry, Plan
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.headers import PLAIN, REORIENTING
 from nnactive_ext.images.label_files import read_label_file
-from nnactive_ext.images.places import PLAIN, REORIENTING
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.inspect import Inspected, reoriented
 from nnactive_ext.intake.label_maps import laid
@@ -40,7 +40,7 @@ _AIR = -500.0
 
 @dataclass(frozen=True)
 class Rollout:
-    """The plan, dataset.json but for its cases, and per case the space of its array and the boxes that are labelled."""
+    """The plan, dataset.json but for its cases, and per case the space of its array and the patches that are labelled."""
 
     plan: Plan
     json: Mapping[str, object]
@@ -147,7 +147,7 @@ def decide_rollout(
 
 
 def worth_keeping(plan: Plan, given: Mapping[str, list[Patch]]) -> dict[str, list[Patch]]:
-    """Of labelled boxes those at least half as large as a query patch: scribbles and clicks do not keep queries away."""
+    """Of labelled patches those at least half as large as a query patch: scribbles and clicks do not keep queries away."""
     least = {case: math.prod(plan.patch_size(case)) / 2 for case in given}
     return {case: [box for box in boxes if box.voxels >= least[case]] for case, boxes in given.items()}
 
@@ -163,7 +163,7 @@ def _reader(inspected: Mapping[str, Inspected], decisions: Decisions) -> str:
 def _given(
     found: Mapping[str, FoundCase], spaces: Mapping[str, Space], names: Mapping[str, int]
 ) -> tuple[dict[str, Measured], dict[str, list[Patch]], list[str]]:
-    """What the label maps hold, and the boxes in them; sizes of structures only of dense ones. Last the cases whose label
+    """What the label maps hold, and the patches in them; sizes of structures only of dense ones. Last the cases whose label
     map has no names and holds the value of ignore."""
     measured, boxes, by_value = {}, {}, []
     for case, entry in found.items():
