@@ -23,6 +23,7 @@ from nnactive_ext.labelling.relabel import settle, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
 from nnactive_ext.planning.create import images_of, write_dataset_json
 from nnactive_ext.planning.measure import Measured
+from nnactive_ext.planning.options import planned_value, with_value
 from nnactive_ext.planning.rollout import worth_keeping
 from nnactive_ext.planning.sizes import check_fits
 
@@ -36,19 +37,22 @@ def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: An
 
 
 def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any]) -> list[str]:
-    """Set ``cycles``, ``seed``, ``expert`` or ``share`` from now on; returns what changed, in words."""
+    """Set ``cycles``, ``seed``, ``expert``, ``share`` or another changeable setting from now on; None leaves it as it is.
+
+    Returns what changed, in words. Values that cannot be are NnActiveErrors, before anything is changed.
+    """
     plan, cycle, told = experiment.plan, experiment.state["cycle"], []
     least = max(experiment.last_loop, cycle) + 1
     if wanted.get("expert"):
         check_annotator(wanted["expert"], "-expert")
     if wanted.get("cycles") is not None and wanted["cycles"] < least:
-        raise NnActiveError(f"-cycles {wanted['cycles']}: {least} have begun already, and they cannot be undone.")
+        raise NnActiveError(f"-cycles {wanted['cycles']}: {least} cycles have begun already and cannot be undone.")
     if wanted.get("share") is not None and not 0 < wanted["share"] <= 1:
-        raise NnActiveError(f"-share {wanted['share']:g}: a share is above 0 and at most 1.")
+        raise NnActiveError(f"-share {wanted['share']:g}: a share must be above 0 and at most 1.")
     for what, value in wanted.items():
-        before = getattr(plan, what)
+        before = planned_value(plan, what)
         if value is not None and value != before:
-            plan = recorded(experiment, plan, who, what, before, value, **{what: value})
+            plan = recorded(experiment, with_value(plan, what, value), who, what, before, value)
             told.append(f"{what}: {before or '-'} -> {value}")
     plan.write(experiment.raw)
     return told
@@ -99,10 +103,14 @@ def add_cases(
     found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps, label_pattern)
     known = [case for case in found if case in plan.pool or case in plan.dropped]
     if known:
-        raise NnActiveError(f"{folder}: {', '.join(known[:5])} is in the pool already, or was dropped. Rename the new images.")
+        raise NnActiveError(
+            f"{folder}: {', '.join(known[:5])} is in the pool already or was dropped from it. Rename the new images."
+        )
     wrong = [case for case, entry in found.items() if len(entry.sources) != len(channels)]
     if wrong:
-        raise NnActiveError(f"{folder}: {', '.join(wrong[:5])} has not the {len(channels)} channel(s) {', '.join(channels)}.")
+        raise NnActiveError(
+            f"{folder}: {', '.join(wrong[:5])} does not have the {len(channels)} channel(s) {', '.join(channels)}."
+        )
     inspected = inspect(found, names, plan.processes, progress)
     reader = dataset.json["overwrite_image_reader_writer"]
     if reader == PLAIN:
@@ -144,6 +152,6 @@ def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[
     others = sorted(case for case, i in inspected.items() if i.orientation != code)
     if others:
         raise NnActiveError(
-            f"{folder}: {', '.join(others[:5])} is stored as {inspected[others[0]].orientation}, the pool as {code}. nnU-Net "
-            f"would see it turned: store it as {code} (SimpleITK: DICOMOrient(image, '{code}'))."
+            f"{folder}: {', '.join(others[:5])} is stored as {inspected[others[0]].orientation}, the pool as {code}, so "
+            f"nnU-Net would see it rotated. Store it as {code} (SimpleITK: DICOMOrient(image, '{code}'))."
         )
