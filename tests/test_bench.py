@@ -173,7 +173,7 @@ def test_a_kill_while_a_beginning_is_copied_leaves_nothing_in_the_way(runs, monk
     with monkeypatch.context() as patch:
         patch.setattr("nnactive_ext.bench.clone.write_record", killed)
         # What a kill leaves: the folders stay, with their marks.
-        patch.setattr("nnactive_ext.planning.create.shutil.rmtree", lambda *_, **__: None)
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             run_them(runs, Counting().tools)
     assert run_them(runs, Counting().tools) == []

@@ -44,8 +44,16 @@ class How:
 
 
 def run_all(runs: Sequence[Run], how: How, outcomes: Outcomes) -> None:
-    """Run one after another; one that fails does not keep the others from running, but those that share its start do not try
-    that again. A pool that is used up is no failure. Both are noted in ``outcomes``."""
+    """Run the experiments of a benchmark one after another, each from wherever it stands.
+
+    An experiment that fails does not keep the others from running, except those that share its start. A pool that is used up is
+    not a failure.
+
+    Args:
+        runs: the experiments, starts before those that begin with a copy of them.
+        how: the tools and options that all experiments are run with.
+        outcomes: where failures and used-up pools are noted.
+    """
     broken: dict[str, str] = {}
     for i, run in enumerate(runs, 1):
         how.say(f"\n[{i} of {len(runs)}] {run.folder}")

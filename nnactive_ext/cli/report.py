@@ -44,8 +44,8 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.errors import NnActiveError
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.nnunet.environment import prepare_device
+    from nnactive_ext.report.facts import gather
     from nnactive_ext.report.page import write_report
-    from nnactive_ext.report.page_facts import gather
 
     if options.patches < 0:
         raise NnActiveError(f"-patches {options.patches}: give 0 or more.")

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.axes import align
 from nnactive_ext.geometry.patch import Patch, shared, triple
-from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import LabelFile
 from nnactive_ext.labelling.tasks import Task
 

@@ -34,7 +34,19 @@ class Marked:
 
 
 def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marked:
-    """Put a box around each point of ``files`` and add it to the open cycle; nothing is added unless all can be read."""
+    """Put a patch around each marked point and add the patches to the tasks of the open cycle.
+
+    Args:
+        experiment: a roll-out.
+        files: point lists (``.mrk.json``) and tables (``.csv``).
+        who: the name of the expert.
+
+    Returns:
+        The patches that were added, and the points that lie in a patch chosen before.
+
+    Raises:
+        NnActiveError: a file or a point cannot be used, or no cycle is open; nothing is added then.
+    """
     cycle = experiment.last_loop
     if cycle <= experiment.state["cycle"]:
         raise NnActiveError(

@@ -75,10 +75,18 @@ class _Desk:
 def receive(
     experiment: Experiment, paths: Sequence[Path], who: str, only: Task | None = None, unchanged: bool = False
 ) -> list[Received]:
-    """Take in files, or all label files below folders; each is taken or refused by itself.
+    """Import answers: files, or all label files below folders; each is accepted, skipped or refused by itself.
 
-    ``only``: the task that they answer, whatever their names. ``unchanged``: take files that nobody has saved since they
-    were exported, and boxes without any label in files of whole images: the prediction is right, there is nothing in them.
+    Args:
+        experiment: a roll-out.
+        paths: files and folders.
+        who: the name of the annotator.
+        only: the task that the files answer, whatever their names.
+        unchanged: accept files that were not saved after the export, and patches without any label in files of whole
+            images: the prediction is right, or there is nothing in them.
+
+    Returns:
+        What became of each file, with a text for the user.
     """
     ledger = Ledger(experiment.annotation)
     events = list(ledger.events())

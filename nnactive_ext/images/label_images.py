@@ -32,7 +32,17 @@ class LabelImage:
 
 
 def read_image(file: Path) -> LabelImage:
-    """Everything in ``file``; NnActiveError if it is missing, damaged, or no 3D image of real numbers."""
+    """Read the voxels, the space and the header of an image file.
+
+    Args:
+        file: NIfTI, NRRD or MetaImage.
+
+    Returns:
+        Voxels as (layer, z, y, x), most files have one layer; space; header.
+
+    Raises:
+        NnActiveError: the file is missing, damaged, or not a 3D image of real numbers.
+    """
     if file.is_dir():
         raise NnActiveError(f"{file}: a folder, not an image. Name a file ({', '.join(ENDINGS)}).")
     if not file.is_file():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.geometry.axes import reoriented
+from nnactive_ext.geometry.axes import orientation, reoriented
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.geometry.space import Space
 
@@ -27,8 +27,7 @@ def place(file: Path, reader: str) -> tuple[Space, dict[str, Any]]:
     space = Space(triple(header.GetSize()[::-1]), *_geometry(header))
     stuff: dict[str, Any] = {}
     if reader == REORIENTING:
-        code = sitk.DICOMOrientImageFilter_GetOrientationFromDirectionCosines(space.direction)
-        space, stuff = reoriented(space), {"original_orientation": code}
+        space, stuff = reoriented(space), {"original_orientation": orientation(space.direction)}
     stuff |= {"spacing": space.spacing, "origin": space.origin, "direction": space.direction}
     return space, {"sitk_stuff": stuff, "spacing": list(space.spacing_zyx)}
 

@@ -52,12 +52,22 @@ def find_cases(
     label_maps: Path | None = None,
     label_pattern: str = "{case}",
 ) -> dict[str, FoundCase]:
-    """The cases in ``folder`` by name, in order of names.
+    """Find the cases in a folder of images by names alone; no image is read.
 
-    ``channels`` are the channels' names in order; without them there is one, or as many as nnU-Net's endings ``_0000``,
-    ``_0001`` show. ``pattern`` ("{case}/{case}_{channel}", without the ending) picks the images that fit and passes over
-    others; without it every image must find a place (:mod:`nnactive_ext.intake.layout`). ``label_maps`` may be the same
-    folder, if ``label_pattern`` tells label maps and images apart. One :class:`NnActiveError` lists all problems.
+    Args:
+        folder: files and DICOM folders, however deep.
+        channels: the channels' names in order; without them there is one channel, or as many as nnU-Net's endings ``_0000``,
+            ``_0001`` show.
+        pattern: "{case}/{case}_{channel}", without the ending, chooses the images that fit and skips others; without it every
+            image must find its case (:mod:`nnactive_ext.intake.layout`).
+        label_maps: a folder of label maps; it may be the same folder if ``label_pattern`` tells label maps and images apart.
+        label_pattern: the pattern of names of label maps.
+
+    Returns:
+        The cases by name, in order of names.
+
+    Raises:
+        NnActiveError: lists all problems of the folder.
     """
     folder = Path(folder)
     _check_arguments(folder, channels)

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.axes import align
 from nnactive_ext.geometry.patch import Patch, shared, triple
-from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import LabelFile, read_label_file
 from nnactive_ext.images.names import case_name
 from nnactive_ext.intake.folder import Item, items_in

@@ -23,10 +23,21 @@ class TasksOpen(NnActiveError):
 
 
 def close_cycle(experiment: Experiment, cycle: int, share: float | None = None, progress: bool = True) -> tuple[str, ...]:
-    """Put the labels of ``cycle`` in place; returns warnings. Fewer done tasks than ``share`` (default: the plan's)
-    raise :class:`TasksOpen`, as does a pool with fewer than two annotated cases, before anything is changed.
+    """End the annotation of a cycle: answers become partial labels, and training can begin.
 
-    The first cycle is also when nnU-Net plans and preprocesses: only now there are labelled voxels to measure.
+    When the first cycle is closed, nnU-Net also plans and preprocesses: only then there are labelled voxels to measure.
+
+    Args:
+        experiment: a roll-out.
+        cycle: the cycle to close.
+        share: the share (0 to 1) of its tasks that must be done (default: the plan's).
+        progress: show progress bars.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        TasksOpen: fewer tasks are done, or fewer than two cases have annotated voxels; nothing is changed then.
     """
     _check_share(experiment, cycle, experiment.plan.share if share is None else share)
     if cycle > 0:

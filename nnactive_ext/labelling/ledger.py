@@ -17,7 +17,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import replacing
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.writing import write_whole
+from nnactive_ext.images.writing import write_image
 
 LEDGER = "ledger.jsonl"
 
@@ -81,8 +81,7 @@ class Ledger:
         place = Path("answers") / f"{task}_{digest[:16]}_{_mark(labels)}.nii.gz"
         target = self.folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            write_whole(target, temporary, labels, space)
+        write_image(target, space.image(labels))
         return place.as_posix()
 
     def read_answer(self, place: str) -> np.ndarray:

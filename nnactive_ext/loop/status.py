@@ -20,7 +20,15 @@ from nnactive_ext.nnunet.dataset import Labels
 
 
 def status(experiment: Experiment) -> dict[str, Any]:
-    """Everything as plain values: cycles, tasks, annotated voxels, members, results, the next step."""
+    """Say where an experiment stands; nothing is changed.
+
+    Args:
+        experiment: an experiment.
+
+    Returns:
+        Plain values, as ``nnactive_status --json`` prints them: cycles, tasks, annotated voxels, members, results, and the
+        next step.
+    """
     plan, state = experiment.plan, experiment.state
     folds = experiment.folds() if state["cycle"] >= 0 else []
     voxels: dict[str, int] = {}
@@ -43,7 +51,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "annotated_voxels": voxels,
         "folds": folds,
         "trained_folds": trained_folds(experiment) if folds else [],
-        "mean_dice": [result["mean_dice"] for result in results],
+        "mean_dice": [result.mean_dice for result in results],
         "changes": [dict(change) for change in plan.changes],
     }
     if plan.human:

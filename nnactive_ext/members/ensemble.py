@@ -64,6 +64,8 @@ class Members(Protocol):
 
 
 class Ensemble(Members, Protocol):
+    """Trained members: the logits of each for a pool case, and their common segmentation of a test case."""
+
     def segment(self, case: Case) -> np.ndarray:
         """The label map (z, y, x) of an image on its own grid."""
         ...

@@ -55,10 +55,24 @@ def query_cycle(
 ) -> Query | None:
     """Choose the patches of the next cycle and write its loop file.
 
-    ``parts`` = (part id, number of parts): with more than one part only that share of the cases is ranked and None is
-    returned; a later call without parts finds their files and merges. Fewer patches than asked for are written as
-    they are, with ``missing`` saying how many; no patch at all is written nowhere. ``accumulators``: see
-    :class:`RunningStatistics`.
+    Args:
+        experiment: the labels of its current cycle are in place.
+        open_ensemble: opens the members of some folds; it is called only when a case must be predicted.
+        folds: the members that are asked.
+        method: the query method (default: the plan's).
+        options: options of the method as text (default: the plan's).
+        n: how many patches (default: the plan's query size).
+        parts: (part id, number of parts). With more than one part, only this share of the cases is ranked; a later call
+            without parts finds their files and merges them.
+        progress: show progress bars.
+        accumulators: "single" or "half", see :class:`RunningStatistics`.
+
+    Returns:
+        The query, or None with more than one part. It may have fewer patches than asked for; ``missing`` says how many fewer. A
+        query without any patch is not written.
+
+    Raises:
+        NnActiveError: a member is missing or of another cycle, a case cannot be predicted, or the method does not fit.
     """
     cycle, plan = experiment.state["cycle"], experiment.plan
     name = method or plan.method
