@@ -620,7 +620,7 @@ def pass_time() -> None:
         (["rule", "nobody"], ["nobody", "consensus", "none"]),
         (["rule", "first", "-task", "c000_099"], ["c000_099"]),
         (["rule", "first", "-who", " "], ["-who"]),
-        (["withdraw", "TASK"], ["TASK", "nobody"]),
+        (["withdraw", "TASK"], ["TASK", "no answer"]),
         (["withdraw", "TASK", "-who", "bert"], ["TASK", "bert"]),
         (["withdraw", "c000"], ["c000"]),
         (["close"], ["0 of 6 tasks are done", "waits for 6", "-share"]),
@@ -657,7 +657,7 @@ def test_whose_answer_is_taken_back_must_be_said(state, refuses, say):
     call("import", expert.half(task), "-who", "bert")
     refuses(["withdraw", task.id], "anna", "bert", "-who")
     say("withdraw", task.id, "-who", "anna")
-    refuses(["withdraw", task.id, "-who", "anna"], "anna has an answer there")
+    refuses(["withdraw", task.id, "-who", "anna"], "no answer of anna")
 
 
 @pytest.mark.parametrize(("arguments", "words"), [(["export"], ["no cycle is open"]), (["close"], ["no cycle is open"])])
@@ -681,7 +681,7 @@ def test_a_late_answer_whose_labels_could_not_be_written(closed, monkeypatch, re
         at_call(patched, os, "replace", 4, raising(errno.ENOSPC))
         refuses(["import", expert.in_place(task), "-who", "anna"], "no space left", unchanged=False)
     assert label.read_bytes() == before
-    assert "corrected in 1 case" in say("rule", "latest")
+    assert "Corrected labels of closed cycles in 1 case" in say("rule", "latest")
     assert label.read_bytes() != before
     assert "corrected" not in say("rule", "latest")
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import report_facts
@@ -18,6 +19,7 @@ from nnactive_ext.bench import definition, runs
 from nnactive_ext.cli import change, plan
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import Geometry, Plan
+from nnactive_ext.planning.changes import change_settings
 from nnactive_ext.planning.options import (
     ROLLOUT,
     SIMULATION,
@@ -50,6 +52,7 @@ class More(Settings):
         metavar="PERCENT",
         old=("-gamma",),
         benchmark=True,
+        change="contrast from now on, in percent (%)",
     )
 
 
@@ -109,6 +112,20 @@ def test_a_setting_declared_once_is_a_key_of_benchmark_files(tmp_path):
     file.write_text(BENCHMARK.format('contrast = "3"'))
     with pytest.raises(NnActiveError, match="contrast is '3'"):
         definition.read_benchmark(file)
+
+
+def test_a_setting_that_may_change_is_a_flag_of_change_and_repeated_as_it_was(monkeypatch, tmp_path):
+    for module in (plan, change):
+        monkeypatch.setattr(module, "Settings", More)
+    assert change.parser().parse_args(["-d", "504", "-contrast", "4"]).contrast == 4
+    made = planned(read("-d 4 -o 504 -contrast 2"))
+    for value in (4.0, 5.0):
+        running = SimpleNamespace(plan=made, state={"cycle": 0}, last_loop=0, raw=tmp_path)
+        change_settings(running, "anna", {"contrast": value, "cycles": None})
+        made = Plan.read(tmp_path)
+        assert planned_value(made, "contrast") == value
+    words = repeating(More, made)
+    assert words[words.index("-contrast") + 1] == "2"
 
 
 def test_a_benchmark_file_has_no_key_for_other_settings(tmp_path):

@@ -125,7 +125,7 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
 
     only = find_task(experiment, options.task) if options.task else None
     if only and len(options.paths) > 1:
-        raise NnActiveError("-task is for a single file.")
+        raise NnActiveError("-task names the task of one file. Import one file with it.")
     results = receive(experiment, options.paths, _who(experiment, options), only, options.accept_unchanged)
     answered = {result.task.id for result in results if result.taken and result.task}
     for result in results:

@@ -23,6 +23,7 @@ from nnactive_ext.labelling.relabel import settle, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
 from nnactive_ext.planning.create import images_of, write_dataset_json
 from nnactive_ext.planning.measure import Measured
+from nnactive_ext.planning.options import planned_value, with_value
 from nnactive_ext.planning.rollout import worth_keeping
 from nnactive_ext.planning.sizes import check_fits
 
@@ -41,7 +42,8 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
     Args:
         experiment: a planned experiment.
         who: the name of the person who makes the change.
-        wanted: the new values of some of ``cycles``, ``seed``, ``expert`` and ``share``; None leaves a setting unchanged.
+        wanted: the new values of settings that may change, such as ``cycles``, ``seed``, ``expert`` and ``share``; None
+            leaves a setting unchanged.
 
     Returns:
         What changed, one text for each setting.
@@ -54,13 +56,13 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
     if wanted.get("expert"):
         check_annotator(wanted["expert"], "-expert")
     if wanted.get("cycles") is not None and wanted["cycles"] < least:
-        raise NnActiveError(f"-cycles {wanted['cycles']}: {least} have begun already, and they cannot be undone.")
+        raise NnActiveError(f"-cycles {wanted['cycles']}: {least} cycles have begun already and cannot be undone.")
     if wanted.get("share") is not None and not 0 < wanted["share"] <= 1:
-        raise NnActiveError(f"-share {wanted['share']:g}: a share is above 0 and at most 1.")
+        raise NnActiveError(f"-share {wanted['share']:g}: a share must be above 0 and at most 1.")
     for what, value in wanted.items():
-        before = getattr(plan, what)
+        before = planned_value(plan, what)
         if value is not None and value != before:
-            plan = recorded(experiment, plan, who, what, before, value, **{what: value})
+            plan = recorded(experiment, with_value(plan, what, value), who, what, before, value)
             told.append(f"{what}: {before or '-'} -> {value}")
     plan.write(experiment.raw)
     return told
@@ -111,10 +113,14 @@ def add_cases(
     found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps, label_pattern)
     known = [case for case in found if case in plan.pool or case in plan.dropped]
     if known:
-        raise NnActiveError(f"{folder}: {', '.join(known[:5])} is in the pool already, or was dropped. Rename the new images.")
+        raise NnActiveError(
+            f"{folder}: {', '.join(known[:5])} is in the pool already or was dropped from it. Rename the new images."
+        )
     wrong = [case for case, entry in found.items() if len(entry.sources) != len(channels)]
     if wrong:
-        raise NnActiveError(f"{folder}: {', '.join(wrong[:5])} has not the {len(channels)} channel(s) {', '.join(channels)}.")
+        raise NnActiveError(
+            f"{folder}: {', '.join(wrong[:5])} does not have the {len(channels)} channel(s) {', '.join(channels)}."
+        )
     inspected = inspect(found, names, plan.processes, progress)
     reader = dataset.json["overwrite_image_reader_writer"]
     if reader == PLAIN:
@@ -156,6 +162,6 @@ def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[
     others = sorted(case for case, i in inspected.items() if i.orientation != code)
     if others:
         raise NnActiveError(
-            f"{folder}: {', '.join(others[:5])} is stored as {inspected[others[0]].orientation}, the pool as {code}. nnU-Net "
-            f"would see it turned: store it as {code} (SimpleITK: DICOMOrient(image, '{code}'))."
+            f"{folder}: {', '.join(others[:5])} is stored as {inspected[others[0]].orientation}, the pool as {code}, so "
+            f"nnU-Net would see it rotated. Store it as {code} (SimpleITK: DICOMOrient(image, '{code}'))."
         )

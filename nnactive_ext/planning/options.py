@@ -149,6 +149,13 @@ def planned_value(plan: Plan, name: str, default: Any = None) -> Any:
     return getattr(plan, name) if name in own else plan.settings.get(name, default)
 
 
+def with_value(plan: Plan, name: str, value: Any) -> Plan:
+    """``plan`` with another value of a setting."""
+    if name in {one.name for one in fields(plan)}:
+        return replace(plan, **{name: value})
+    return replace(plan, settings={**plan.settings, name: value})
+
+
 def repeating(table: Any, plan: Plan, **known: Any) -> list[str]:
     """The words of the command that plans the same again; ``known``: settings that the plan does not hold."""
     plan, kind = _at_first(table, plan), ROLLOUT if plan.human else SIMULATION
@@ -165,11 +172,10 @@ def repeating(table: Any, plan: Plan, **known: Any) -> list[str]:
 
 def _at_first(table: Any, plan: Plan) -> Plan:
     """``plan`` before it was changed."""
-    before: dict[str, Any] = {}
-    for change in plan.changes:
+    for change in reversed(plan.changes):
         if change["what"] in changeable(table):
-            before.setdefault(str(change["what"]), change.get("before"))
-    return replace(plan, **before)
+            plan = with_value(plan, str(change["what"]), change.get("before"))
+    return plan
 
 
 def _text(value: Any) -> str:

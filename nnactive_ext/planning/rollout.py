@@ -52,7 +52,9 @@ def label_names(labels: Sequence[str]) -> dict[str, int]:
     """``["liver", "tumour"]`` -> background 0, liver 1, tumour 2, ignore 3."""
     bad = [name for name in labels if name.lower() in ("background", "ignore") or not name.strip() or '"' in name]
     if bad or not labels:
-        raise NnActiveError(f"--labels {' '.join(labels)}: name the structures; background and ignore come by themselves.")
+        raise NnActiveError(
+            f"--labels {' '.join(labels)}: name the structures only; background and ignore are added by themselves."
+        )
     if len({name.lower() for name in labels}) < len(labels):
         raise NnActiveError(f"--labels {' '.join(labels)}: a name appears twice.")
     return {"background": 0, **{name: i for i, name in enumerate(labels, start=1)}, "ignore": len(labels) + 1}
@@ -61,11 +63,11 @@ def label_names(labels: Sequence[str]) -> dict[str, int]:
 def check_rollout(folder: Path, settings: Settings) -> str:
     """Settings that no roll-out can have are an error, whatever the images are; returns its name, by default the folder's."""
     if not settings.labels:
-        raise NnActiveError("--labels: name the structures to be labelled, e.g. --labels liver tumour")
+        raise NnActiveError("--labels: name the structures to be annotated, e.g. --labels liver tumour")
     check_kind(settings, ROLLOUT)
     check(settings, name := settings.name or _name_of(folder))
     if not 0 < settings.share <= 1:
-        raise NnActiveError(f"-share {settings.share:g}: a share is above 0 and at most 1.")
+        raise NnActiveError(f"-share {settings.share:g}: a share must be above 0 and at most 1.")
     if settings.expert:
         check_annotator(settings.expert, "-expert")
     label_names(settings.labels)
@@ -74,7 +76,7 @@ def check_rollout(folder: Path, settings: Settings) -> str:
         raise NnActiveError(f"--hard {' '.join(unknown)}: not among --labels {' '.join(settings.labels)}.")
     if methods.get(settings.method, **settings.method_options).needs_reference:
         raise NnActiveError(
-            f"--method {settings.method} looks at reference labels, which a roll-out has none of. Choose another."
+            f"--method {settings.method} needs reference labels, which a roll-out does not have. Choose another method."
         )
     return name
 
@@ -84,7 +86,7 @@ def _name_of(folder: Path) -> str:
     plain = unicodedata.normalize("NFKD", Path(os.path.abspath(folder)).name).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9-]+", "_", plain).strip("_-")
     if not name:
-        raise NnActiveError(f"{folder}: its name cannot be a dataset's. Name the dataset with -name.")
+        raise NnActiveError(f"{folder}: the folder's name cannot be a dataset's. Give the dataset a name with -name.")
     return name
 
 
@@ -147,7 +149,7 @@ def decide_rollout(
 
 
 def worth_keeping(plan: Plan, given: Mapping[str, list[Patch]]) -> dict[str, list[Patch]]:
-    """Of labelled patches those at least half as large as a query patch: scribbles and clicks do not keep queries away."""
+    """The labelled patches at least half as large as a query patch: scribbles and clicks do not keep queries away."""
     least = {case: math.prod(plan.patch_size(case)) / 2 for case in given}
     return {case: [box for box in boxes if box.voxels >= least[case]] for case, boxes in given.items()}
 
@@ -163,8 +165,8 @@ def _reader(inspected: Mapping[str, Inspected], decisions: Decisions) -> str:
 def _given(
     found: Mapping[str, FoundCase], spaces: Mapping[str, Space], names: Mapping[str, int]
 ) -> tuple[dict[str, Measured], dict[str, list[Patch]], list[str]]:
-    """What the label maps hold, and the patches in them; sizes of structures only of dense ones. Last the cases whose label
-    map has no names and holds the value of ignore."""
+    """What the label maps hold (sizes of structures from dense ones only), the labelled patches in them, and the cases whose
+    label map has no names and holds the value of ignore."""
     measured, boxes, by_value = {}, {}, []
     for case, entry in found.items():
         if entry.label_map is not None:
@@ -218,8 +220,8 @@ def _channels(
         decisions.warn(f"channels {', '.join(channels)}", why)
         return channels
     ct = sum(i.minimum <= _AIR for i in inspected.values()) > len(inspected) / 2
-    why = f"grey values below {_AIR:g} in most images" if ct else "no grey values as of CT: normalised by z-score"
-    decisions.add("channels", "CT" if ct else "image", why + "; -channels says otherwise")
+    why = f"grey values below {_AIR:g} in most images" if ct else "no grey values as in CT: normalised by z-score"
+    decisions.add("channels", "CT" if ct else "image", why + "; -channels sets another name")
     return ["CT" if ct else "image"]
 
 

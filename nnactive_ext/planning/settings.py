@@ -272,6 +272,15 @@ class Settings:
         only=ROLLOUT,
         shown=lambda plan: None,  # the query size is there
     )
+    expert: str = setting(
+        "",
+        "-expert",
+        "name of the annotator whose answers arrive without a name",
+        metavar="NAME",
+        decided="the user who runs nnactive_annotate",
+        only=ROLLOUT,
+        change="name of the annotator whose answers arrive without a name, from now on",
+    )
     share: float = setting(
         1.0,
         "-share",
@@ -281,15 +290,6 @@ class Settings:
         only=ROLLOUT,
         shown=lambda plan: None if plan.share == 1 else plan.share,
         change="share of a cycle's tasks, above 0 and at most 1, that must be done before training starts, from now on",
-    )
-    expert: str = setting(
-        "",
-        "-expert",
-        "name of the annotator whose answers arrive without a name",
-        metavar="NAME",
-        decided="the user who runs nnactive_annotate",
-        only=ROLLOUT,
-        change="name of the annotator whose answers arrive without a name, from now on",
     )
     minutes_per_patch: float = setting(
         3.0,
@@ -327,8 +327,13 @@ class Settings:
 
 
 def command_of(plan: Plan, **known: Any) -> list[str]:
-    """The words of the ``nnactive_plan`` command that plans the same again, as it was before ``nnactive_change``.
+    """The ``nnactive_plan`` command that plans the same again, as it was before ``nnactive_change``.
 
-    ``known``: values of settings that are in the dataset instead of the plan, namely ``labels`` and ``channels``.
+    Args:
+        plan: the plan of an experiment.
+        known: values of settings that are in the dataset instead of the plan, namely ``labels`` and ``channels``.
+
+    Returns:
+        The words of the command.
     """
     return repeating(Settings, plan, **known)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from nnactive_ext.experiment.plan import ALL_LABELS, Plan
+from nnactive_ext.planning.options import changeable
+from nnactive_ext.planning.settings import Settings, command_of
 from nnactive_ext.report.facts import Facts
 
 
@@ -71,23 +72,8 @@ def commands(facts: Facts) -> list[str]:
 
 
 def plan_command(facts: Facts) -> str:
-    plan, first = facts.plan, _first(facts.plan)
-    words = ["nnactive_plan", *_source(facts), "-o", str(facts.number), "-name", facts.name[11:]]
-    if plan.purpose == ALL_LABELS:
-        words.append("--all_labels")
-    words += ["-patch_size", *(f"{mm:.6g}mm" for mm in plan.patch_size_mm)]
-    if "--all_labels" not in words:
-        words += ["-query_size", str(plan.query_size), "-starting_budget", str(plan.starting_budget)]
-    words += ["-cycles", str(first.get("cycles", plan.cycles)), "-seed", str(first.get("seed", plan.seed))]
-    words += ["--method", plan.method, *(f"{key}={value}" for key, value in plan.method_options.items())]
-    words += ["-folds", str(plan.folds), "-c", plan.configuration, "-tr", plan.trainer, "-pl", plan.planner]
-    words += ["-tolerance", f"{plan.tolerance_mm:.6g}"] if plan.tolerance_mm else []
-    words += ["--preset", plan.preset] if plan.preset else []
-    if plan.human:
-        share, expert = first.get("share", plan.share), first.get("expert", plan.expert)
-        words += ["-share", f"{share:g}"] if share != 1 else []
-        words += ["-expert", expert] if expert else []
-    return wrapped(words)
+    labels, channels = list(facts.labels.classes), list(map(str, facts.channels))
+    return wrapped(command_of(facts.plan, number=facts.number, name=facts.name[11:], labels=labels, channels=channels))
 
 
 def wrapped(words: list[str], width: int = 90) -> str:
@@ -113,26 +99,10 @@ def wrapped(words: list[str], width: int = 90) -> str:
     return " \\\n".join(lines)
 
 
-def _source(facts: Facts) -> list[str]:
-    if not facts.plan.human:
-        number = re.fullmatch(r"\.\./Dataset(\d{3})_.+", facts.plan.source)  # beside the experiment, in nnUNet_raw
-        # Its folder would tell whoever gets the report about the machine.
-        return ["-d", str(int(number[1])) if number else f"FOLDER/{facts.plan.source.rpartition('/')[2]}"]
-    return ["-i", "FOLDER", "--labels", *facts.labels.classes, "-channels", *map(str, facts.channels)]
-
-
-def _first(plan: Plan) -> dict[str, Any]:
-    """What was changed later, as it was at first."""
-    found: dict[str, Any] = {}
-    for change in plan.changes:
-        found.setdefault(str(change["what"]), change.get("before"))
-    return found
-
-
 def _change(number: int, change: Mapping[str, Any]) -> str:
     what, after = change["what"], change.get("after")
-    if what in ("cycles", "seed", "share", "expert"):
-        words = ["nnactive_change", "-d", str(number), f"-{what}", str(after)]
+    if what in changeable(Settings):
+        words = ["nnactive_change", "-d", str(number), changeable(Settings)[str(what)], str(after)]
     elif what == "dropped" and isinstance(after, list):
         words = ["nnactive_change", "-d", str(number), "-drop", *map(str, after)]
     elif what == "added":
