@@ -10,14 +10,17 @@ from types import SimpleNamespace
 import pytest
 
 
+def folders_below(root: Path) -> SimpleNamespace:
+    """``.raw``, ``.preprocessed`` and ``.results`` below ``root``."""
+    return SimpleNamespace(**{name: root / f"nnUNet_{name}" for name in ("raw", "preprocessed", "results")})
+
+
 def set_folders(monkeypatch: pytest.MonkeyPatch, root: Path) -> SimpleNamespace:
-    """``.raw``, ``.preprocessed`` and ``.results`` below ``root``, which the environment then points at."""
-    folders = SimpleNamespace()
-    for name in ("raw", "preprocessed", "results"):
-        folder = root / f"nnUNet_{name}"
+    """``folders_below(root)``, made, and the environment points at them."""
+    folders = folders_below(root)
+    for name, folder in vars(folders).items():
         folder.mkdir()
         monkeypatch.setenv(f"nnUNet_{name}", str(folder))
-        setattr(folders, name, folder)
     monkeypatch.delenv("nnUNet_extTrainer", raising=False)
     return folders
 
