@@ -1,9 +1,11 @@
-"""nnU-Net's three folders, empty, and its planner without its waiting, for one test or for a module of them."""
+"""nnU-Net's three folders, empty, and what it does without its waiting, for one test or for a module of them."""
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 from collections.abc import Callable
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,3 +38,8 @@ def quicken(monkeypatch: pytest.MonkeyPatch, planned: Path) -> Callable:
     # The tens of millions of draws are nnU-Net's; so few voxels need no more than this.
     monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e5)
     return plans
+
+
+def threads_for_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nnU-Net's pools of processes, each of which imports nnU-Net anew, become pools of threads; the results are the same."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: SimpleNamespace(Pool=ThreadPool))

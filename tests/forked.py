@@ -25,5 +25,6 @@ PROCESSES.set_forkserver_preload(
         "test_cycles",
         "test_killed",
         "test_rollout_killed",
+        "warm_kernels",
     ]
 )
