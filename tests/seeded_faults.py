@@ -102,11 +102,12 @@ def lay_out(checkout: Path, folder: Path) -> Path:
 
 
 def find(package: Path, name: str, snippet: str) -> Path | None:
-    """The file that holds ``snippet``: ``name``, else the only one with it (files moved), else None."""
+    """The file that holds ``snippet``: ``name``, else the only one with it, or with its file name too (files moved)."""
     file = package / name
     if file.is_file() and snippet in file.read_text():
         return file
     others = [file for file in package.rglob("*.py") if snippet in file.read_text()]
+    others = [file for file in others if file.name == Path(name).name] or others
     return others[0] if len(others) == 1 else None
 
 
