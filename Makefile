@@ -10,7 +10,7 @@ venv: .venv/installed ## make .venv with the package (editable) and the tools it
 
 .venv/installed: pyproject.toml
 	@echo "installing nnU-Net and torch (6 GB, a few minutes; a minute with uv and a warm cache)"
-	@if command -v uv >/dev/null; then $(WITH_UV); else $(WITH_PIP); fi && touch $@
+	@if uv --version >/dev/null 2>&1; then $(WITH_UV); else $(WITH_PIP); fi && touch $@
 
 WITH_UV = uv venv --quiet --allow-existing --python "$(PYTHON)" .venv && uv pip install --quiet --python .venv --editable '.[dev]'
 WITH_PIP = $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --editable '.[dev]'
