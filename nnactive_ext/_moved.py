@@ -12,7 +12,8 @@ from types import ModuleType
 
 MOVED = {
     "annotators": "labelling.annotators",
-    "budget": "planning.budget",
+    "budget": "planning.sizes",
+    "dataset": "nnunet.dataset",
     "ensemble": "members.ensemble",
     "environment": "nnunet.environment",
     "labels": "labelling.labels",

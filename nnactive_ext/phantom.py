@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_json
+from nnactive_ext.geometry.patch import triple
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.writing import write_image
 from nnactive_ext.nnunet.dataset import check_dataset_name, existing_names, nnunet_folder
 from nnactive_ext.randomness import generator
 
@@ -214,10 +216,8 @@ def _direction(rng: np.random.Generator) -> tuple[float, ...]:
 
 
 def _write(array: np.ndarray, direction: Sequence[float], path: Path) -> None:
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(SPACING[::-1])
-    image.SetDirection(direction)
-    sitk.WriteImage(image, str(path), useCompression=True)
+    space = Space(triple(array.shape), SPACING[::-1], (0.0, 0.0, 0.0), tuple(direction))
+    write_image(path, space.image(array))
 
 
 def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "Phantom") -> Path:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 import nnactive_ext
-from nnactive_ext import engine
 
 OURS = "nnactive_ext"
+ROOMS = ("engine", "experiment", "geometry", "images", "labelling", "members", "nnunet", "query_methods", "querying")
+"""The folders whose code may decide a query: all that ``querying`` may import. A change in any of them outdates candidates."""
 
 
 def identity(value: Any) -> str:
@@ -55,12 +56,27 @@ def identity(value: Any) -> str:
     return f"{identity(type(value))}({', '.join(f'{name}={identity(v)}' for name, v in values.items())})"
 
 
-def code_digest() -> str:
-    """The sha256 of all our code between a member's logits and a case's candidates."""
-    package = Path(nnactive_ext.__file__).parent
-    files = [*Path(__file__).parent.glob("*.py"), *Path(engine.__file__).parent.glob("*.py")]
-    files += [package / f"{name}.py" for name in ("members/ensemble", "geometry/grid", "querying/query", "members/statistics")]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+def code_digest(package: Path | None = None) -> str:
+    """The sha256 of all our code that decides which candidates a case has: :func:`deciding_files`, their names too."""
+    digest = hashlib.sha256()
+    for name, file in sorted(deciding_files(package).items()):
+        digest.update(f"{name} {file_digest(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def deciding_files(package: Path | None = None) -> dict[str, Path]:
+    """Every module (``geometry/grid.py``) that may decide a query: those of :data:`ROOMS` and the ground floor's.
+
+    ``package``: the folder of another installation of nnactive_ext. Whole folders, because a list of modules forgets some.
+    """
+    folders = {"": Path(nnactive_ext.__file__).parent, "query_methods": Path(__file__).parent}
+    if package is not None:
+        folders = {"": package, "query_methods": package / "query_methods"}
+    found = {file.name: file for file in folders[""].glob("*.py")}
+    for room in ROOMS:
+        folder = folders.get(room, folders[""] / room)
+        found |= {f"{room}/{file.relative_to(folder).as_posix()}": file for file in folder.rglob("*.py")}
+    return found
 
 
 def _file(part: Any) -> str:

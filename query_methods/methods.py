@@ -83,4 +83,6 @@ def _named(name: str) -> Method:
     if name in installed:
         return external.from_package(installed[name])
     known = ", ".join((*names(), *(other for other in installed if other not in names())))
-    raise NnActiveError(f"There is no query method {name!r}. Known: {known}; or path/to/file.py:name for one of your own.")
+    raise NnActiveError(
+        f"There is no query method {name!r}. Known: {known}; or path/to/file.py:name for a method in your own file."
+    )

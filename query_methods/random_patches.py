@@ -185,7 +185,7 @@ def load_reference(case: PoolCase) -> np.ndarray:
     """The reference labels of a case; NnActiveError if it has none or they are of another shape."""
     if case.load_reference is None:
         raise NnActiveError(
-            f"{case.name} has no reference labels, which this method needs; choose one that does without, as `random`."
+            f"{case.name} has no reference labels, which this method needs. Choose another method, such as `random`."
         )
     reference = np.asarray(case.load_reference())
     if reference.shape != tuple(case.shape):

@@ -66,7 +66,7 @@ def least_confidence(statistics: Statistics) -> np.ndarray:
 def margin(statistics: Statistics) -> np.ndarray:
     """1 - (p_(1) - p_(2)), how close the two likeliest classes of the members' mean p are (Settles 2009, 3.1).
 
-    1 where they are equally likely, 0 where one is certain. For regions the sum of 1 - |2p - 1|.
+    1 where they are equally likely, 0 where one is certain. For regions the sum of ``1 - |2p - 1|``.
     """
     if statistics.regions:
         return _summed(statistics, lambda p: 1 - np.abs(2 * p - 1))

@@ -146,7 +146,7 @@ class Uncertainty:
             raise NnActiveError(f"{case.name}: the score {name} has shape {voxel_map.shape}, the image {case.shape}.")
         lowest = voxel_map.min()
         if not (np.isfinite(lowest) and np.isfinite(voxel_map.max())):
-            raise NnActiveError(f"{case.name}: the score {name} is NaN or infinite in some voxel. Mend the score.")
+            raise NnActiveError(f"{case.name}: the score {name} is NaN or infinite in some voxel. Correct the score.")
         if lowest < 0 and (why := self._needs_no_sign()):
             raise NnActiveError(f"{case.name}: the score {name} is {lowest:.4g} in some voxel, and {why}.")
         return voxel_map

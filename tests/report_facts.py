@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.experiment.plan import Geometry, Plan
+from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.report.advice import advice
 from nnactive_ext.report.crop import Crop
-from nnactive_ext.report.overlaps import Overlap
-from nnactive_ext.report.page_facts import Facts, Loop
-from nnactive_ext.report.places import AXES, Place, Places
+from nnactive_ext.report.facts import Facts, Loop
+from nnactive_ext.report.places import AXES, Overlap, Place, Places
 
 CLASSES = ("liver", "tumour")
 SIZE = (6, 8, 8)
 
 
-def result(cycle: int, dice: dict[str, float | None], **more: Any) -> dict[str, Any]:
-    """The content of a ``cycle_NNN.json`` with a test set, as an earlier version wrote it."""
+def result(cycle: int, dice: dict[str, float | None], **more: Any) -> CycleResult:
+    """The result of a cycle with a test set, as an earlier version wrote it."""
     known = [value for value in dice.values() if value is not None]
     voxels = {"background": 3000 * (cycle + 1), **{name: 500 * (cycle + 1) for name in dice}}
-    return {
+    content = {
         "cycle": cycle,
         "mean_dice": sum(known) / len(known) if known else None,
         "dice_per_class": dice,
@@ -40,11 +40,11 @@ def result(cycle: int, dice: dict[str, float | None], **more: Any) -> dict[str, 
         "foreground_share": 1 - voxels["background"] / sum(voxels.values()),
         "share_of_all_foreground": 0.1,
         "dice_per_case": {"test_1": dice, "test_2": dice},
-        **more,
     }
+    return CycleResult.of({**content, **more})
 
 
-def measured(cycle: int, dice: dict[str, float | None]) -> dict[str, Any]:
+def measured(cycle: int, dice: dict[str, float | None]) -> CycleResult:
     """As this version writes it."""
     return result(
         cycle,
@@ -114,7 +114,7 @@ def facts(
     classes: tuple[str, ...] = CLASSES,
     notes: tuple[str, ...] = (),
     pictures: bool = True,
-    results: list[dict[str, Any]] | None = None,
+    results: list[CycleResult] | None = None,
     **planned: Any,
 ) -> Facts:
     """Three cycles, the last of which is still open."""

@@ -46,8 +46,8 @@ def test_it_runs(planned, source, name):
     loop = read_json(experiment.raw / "loop_001.json")
     assert (loop["method"], len(loop["patches"]), loop["missing"]) == (name, 4, 0)
     results = read_results(experiment)
-    assert [result["patches"] for result in results] == [6, 10]
-    assert results[1]["annotated_voxels"] > results[0]["annotated_voxels"]
+    assert [result.patches for result in results] == [6, 10]
+    assert results[1].annotated_voxels > results[0].annotated_voxels
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_overlapping_patches_are_counted_once(planned):
     patches = experiment.annotated_patches()
     assert any(patch.overlaps_any(patches[:i]) for i, patch in enumerate(patches)), "nothing overlaps, so nothing is tested"
     painted = sum(len({v for p in patches if p.case == case for v in _voxels(p)}) for case in experiment.plan.pool)
-    assert read_results(experiment)[-1]["annotated_voxels"] == painted < sum(p.voxels for p in patches)
+    assert read_results(experiment)[-1].annotated_voxels == painted < sum(p.voxels for p in patches)
 
 
 def test_the_same_patch_twice_is_refused(planned):

@@ -126,7 +126,7 @@ def test_methods_of_a_seed_share_their_beginning(done_template, tmp_path, monkey
         monkeypatch.setenv(f"nnUNet_{name}", str(folder))
     runs = read(tmp_path)
     one, other, start = (
-        Experiment(run.folder) for run in (*(r for r in runs if r.start and r.wishes.seed == 1), starts_of(runs)[0])
+        Experiment(run.folder) for run in (*(r for r in runs if r.start and r.settings.seed == 1), starts_of(runs)[0])
     )
     assert [one.plan.method, other.plan.method] == ["random", "clasp_pe"]
     assert len({e.plan.experiment for e in (one, other, start)}) == 3
@@ -140,7 +140,7 @@ def test_methods_of_a_seed_share_their_beginning(done_template, tmp_path, monkey
 
 
 def test_an_experiment_with_a_shared_beginning_goes_on_as_one_of_its_own(done):
-    run = next(run for run in done if run.wishes.method == "clasp_pe" and run.wishes.seed == 2)
+    run = next(run for run in done if run.settings.method == "clasp_pe" and run.settings.seed == 2)
     alone = "-d 100 -o 500 -patch_size 3 6 6 -starting_budget 6 -query_size 2 -cycles 3 -folds 2 -seed 2 --preset cpu"
     plan_command.main([*alone.split(), "--disable_progress_bar"])
     run_cycles(Experiment.find(500), Counting().tools, False, quiet)
@@ -173,7 +173,7 @@ def test_a_kill_while_a_beginning_is_copied_leaves_nothing_in_the_way(runs, monk
     with monkeypatch.context() as patch:
         patch.setattr("nnactive_ext.bench.clone.write_record", killed)
         # What a kill leaves: the folders stay, with their marks.
-        patch.setattr("nnactive_ext.planning.create.shutil.rmtree", lambda *_, **__: None)
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             run_them(runs, Counting().tools)
     assert run_them(runs, Counting().tools) == []
@@ -181,7 +181,7 @@ def test_a_kill_while_a_beginning_is_copied_leaves_nothing_in_the_way(runs, monk
 
 
 def test_one_that_fails_does_not_stop_the_others(runs, tmp_path):
-    broken = next(run for run in runs if run.wishes.method == "random" and run.wishes.seed == 2)
+    broken = next(run for run in runs if run.settings.method == "random" and run.settings.seed == 2)
     counting = Counting()
 
     def train(experiment: Experiment, fold: int) -> None:
@@ -259,13 +259,13 @@ def test_a_dataset_that_has_moved_is_another_one(done, tmp_path):
 def test_a_number_that_somebody_else_has_taken(runs, tmp_path):
     """Those that share its start go on; the next time it gets another number."""
     lost = runs[0]
-    other = Experiment(f"Dataset{lost.wishes.number:03d}_Liver").raw
+    other = Experiment(f"Dataset{lost.settings.number:03d}_Liver").raw
     other.mkdir()
     counting = Counting()
     assert run_them(runs, counting.tools) == [lost.folder]
     again = read(tmp_path)
     assert [run.folder for run in again[1:]] == [run.folder for run in runs[1:]]
-    assert again[0].wishes.number not in {run.wishes.number for run in runs}
+    assert again[0].settings.number not in {run.settings.number for run in runs}
     assert run_them(again, counting.tools) == []
     assert counting.trained.total() == TRAININGS
     assert list(other.iterdir()) == []

@@ -32,7 +32,7 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_what_a_file_means(tmp_path):
     benchmark = read_benchmark(written(tmp_path, WHOLE))
     assert benchmark.methods == ("random", "clasp_pe alpha=0.5")
-    assert (benchmark.cycles, benchmark.folds, benchmark.all_labels) == (4, 5, True)
+    assert (benchmark.settings.cycles, benchmark.settings.folds, benchmark.all_labels) == (4, 5, True)
     (dataset,) = benchmark.datasets
     assert dataset.patch_sizes == ("4 4 4", "6", "5mm 4mm 4mm")
     assert dataset.regimes == (Regime("low", 10, 10), Regime("odd", 3, 7))
@@ -86,7 +86,7 @@ def test_every_combination_is_a_run_and_every_number_is_its_own(tmp_path, tiny):
     runs = runs_of(read_benchmark(written(tmp_path, WHOLE)))
     assert len(runs) == 2 * 3 * 2 * 3 + 3  # methods, patch sizes, regimes, seeds; and all labels for each seed
     assert len(starts_of(runs)) == 3 * 2 * 3
-    numbers = [run.wishes.number for run in [*runs, *starts_of(runs)]]
+    numbers = [run.settings.number for run in [*runs, *starts_of(runs)]]
     assert len(set(numbers)) == len(numbers)
     assert min(numbers) == 300
     check_runs(runs)
@@ -100,10 +100,10 @@ def test_parts_are_everything_and_disjoint(tmp_path, tiny):
 
 def test_numbers_stay_when_the_file_grows_and_others_are_left_alone(tmp_path, tiny, nnunet_folders):
     (nnunet_folders.raw / "Dataset301_Other").mkdir()
-    before = {run.wishes.name: run.wishes.number for run in runs_of(read_benchmark(written(tmp_path, WHOLE)))}
+    before = {run.settings.name: run.settings.number for run in runs_of(read_benchmark(written(tmp_path, WHOLE)))}
     assert 301 not in before.values()
     grown = WHOLE.replace('"random", ', '"bald", "random", ').replace("[1, 2, 3]", "[7, 1, 2, 3]")
-    after = {run.wishes.name: run.wishes.number for run in runs_of(read_benchmark(written(tmp_path, grown)))}
+    after = {run.settings.name: run.settings.number for run in runs_of(read_benchmark(written(tmp_path, grown)))}
     assert before.items() <= after.items()
     assert len(set(after.values())) == len(after)
 
@@ -111,7 +111,7 @@ def test_numbers_stay_when_the_file_grows_and_others_are_left_alone(tmp_path, ti
 def test_two_benchmarks_have_no_number_in_common(tmp_path, tiny):
     one = runs_of(read_benchmark(written(tmp_path, WHOLE)))
     other = runs_of(read_benchmark(written(tmp_path, WHOLE.replace('"small"', '"other"'))))
-    taken = [{run.wishes.number for run in [*runs, *starts_of(runs)]} for runs in (one, other)]
+    taken = [{run.settings.number for run in [*runs, *starts_of(runs)]} for runs in (one, other)]
     assert not taken[0] & taken[1]
 
 
@@ -147,7 +147,7 @@ def test_the_files_we_ship_are_benchmarks(file, nnunet_folders):
     """Whose datasets are not here; but all else is checked."""
     runs = runs_of(read_benchmark(file), remember=False)
     for run in runs:
-        check(run.wishes, str(run.wishes.name))
+        check(run.settings, str(run.settings.name))
     assert len(runs) > 8
 
 

@@ -97,7 +97,7 @@ def test_foreground_of_a_pool_with_a_case_less_is_not_known(planned):
     change.main(["-d", str(planned.number), "-drop", next(iter(planned.state["annotated"])), "--disable_progress_bar"])
     after = Experiment(planned.name)
     assert after.plan.pool_foreground_voxels == 0
-    assert annotation(after, 0)["share_of_all_foreground"] is None
+    assert annotation(after, 0).share_of_all_foreground is None
 
 
 def test_added_cases_are_queried(started, tmp_path):

@@ -6,6 +6,7 @@ import csv
 import os
 import random
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ CURVE = (0.4, 0.5, 0.6)
 def without_figures(request, monkeypatch):
     """Figures take longer than all else; only tests that are about them draw them."""
     if "figures" not in request.node.name:
-        monkeypatch.setattr("nnactive_ext.compare.compare._draw", lambda *_: {})
+        monkeypatch.setattr(import_module("nnactive_ext.compare.compare"), "_draw", lambda *_: {})
 
 
 def quiet(text: str) -> None:
@@ -149,7 +150,7 @@ def test_the_order_of_folders_does_not_matter(ordered, seed):
 def ordered(tmp_path_factory):
     root = tmp_path_factory.mktemp("ordered")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("nnactive_ext.compare.compare._draw", lambda *_: {})
+        monkeypatch.setattr(import_module("nnactive_ext.compare.compare"), "_draw", lambda *_: {})
         methods = {"random": 0.2, "clasp_pe": 0.5, "bald": 0.3}
         folders = write_benchmark(root / "results", methods, (1, 2), ("Dataset004_Organs", "Dataset005_H"), cycles=3)
         return folders, written(folders, root / "first"), root / "out"

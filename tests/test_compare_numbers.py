@@ -7,6 +7,7 @@ import doctest
 import io
 import math
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 from hypothesis import given
@@ -19,9 +20,10 @@ from nnactive_ext.compare.overall import overall
 from nnactive_ext.compare.overall_tables import tests_text as words_on
 from nnactive_ext.compare.settings import group
 from nnactive_ext.compare.summary import summarise
-from nnactive_ext.compare.table import Table, latex_text, markdown_text
+from nnactive_ext.compare.table import Table, latex_text
 from nnactive_ext.compare.trajectories import read_trajectories
 from nnactive_ext.metrics.ranking import friedman
+from nnactive_ext.pages.templates import markdown_text
 
 
 def summaries(folders):
@@ -111,7 +113,7 @@ def easy_and_hard(root, without: tuple[str, int], settings=SETTINGS, seeds=(1, 2
 
 def test_methods_are_ranked_on_the_seeds_they_all_have(tmp_path, monkeypatch):
     """Without its hard seed b would be far above a, which is better wherever both ran."""
-    monkeypatch.setattr("nnactive_ext.compare.compare._draw", lambda *_: {})
+    monkeypatch.setattr(import_module("nnactive_ext.compare.compare"), "_draw", lambda *_: {})
     folders = easy_and_hard(tmp_path / "r", ("b", 2))
     found = summaries(folders)
     assert found[0].get("b").final.mean > found[0].get("a").final.mean
@@ -214,7 +216,7 @@ def test_no_text_leaves_its_cell(text):
 
 
 def test_names_of_methods_and_classes_are_escaped_in_the_page(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnactive_ext.compare.compare._draw", lambda *_: {})
+    monkeypatch.setattr(import_module("nnactive_ext.compare.compare"), "_draw", lambda *_: {})
     options = {"source": "/home/someone/recorded"}
     folder = write_experiment(
         tmp_path, 501, (0.4, 0.5), "/home/some one/my.py:a<b>|c", classes=("x|y_z", "<b>"), options=options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ CURVE = (0.4, 0.5, 0.6)
 
 @pytest.fixture(autouse=True)
 def without_figures(monkeypatch):
-    monkeypatch.setattr("nnactive_ext.compare.compare._draw", lambda *_: {})
+    monkeypatch.setattr(import_module("nnactive_ext.compare.compare"), "_draw", lambda *_: {})
 
 
 @pytest.fixture

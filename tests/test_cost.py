@@ -12,12 +12,12 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.planning.cost import estimate, rows
 
 USUAL = {
-    "boxes": 200,
-    "box_voxels": 66_560,
+    "patches": 200,
+    "patch_voxels": 66_560,
     "pool_voxels": 1_100_000_000,
     "cycles": 5,
     "folds": 5,
-    "minutes_per_box": 3,
+    "minutes_per_patch": 3,
     "training_hours": 2,
     "expert_rate": 120,
     "machine_rate": 2,
@@ -25,44 +25,44 @@ USUAL = {
 
 
 def test_a_usual_experiment():
-    """200 x 3 min = 10 h; 5 x 5 x 2 h = 50 h at 2 are 100; a box costs 3 / 60 x 120 = 6; 100 / 6 = 16.7."""
+    """200 x 3 min = 10 h; 5 x 5 x 2 h = 50 h at 2 are 100; a patch costs 3 / 60 x 120 = 6; 100 / 6 = 16.7."""
     cost = estimate(**USUAL)
     assert cost.annotation_hours == pytest.approx(10)
     assert cost.training_hours == 50
     assert cost.overhead == 100
-    assert cost.box_cost == pytest.approx(6)
+    assert cost.patch_cost == pytest.approx(6)
     assert cost.break_even == pytest.approx(100 / 6)
-    assert cost.boxes_to_save == 17
+    assert cost.patches_to_save == 17
     assert rows(cost) == [
-        ("annotation", "200 boxes, 13.3 M voxels (1.2 % of the pool), 10.0 h", "3 min a box (-minutes_per_box)"),
-        ("training", "5 cycles x 5 members x 2 h = 50 h", "2 h for one (-training_hours)"),
-        ("active learning pays", "if it saves 17 boxes or more", "Eq 4.1: overhead 100 / 6 a box"),
+        ("annotation", "200 patches, 13.3 M voxels (1.2 % of the pool), 10.0 h", "3 min per patch (-minutes_per_patch)"),
+        ("training", "5 cycles x 5 members x 2 h = 50 h", "2 h per member (-training_hours)"),
+        ("active learning pays", "if it saves 17 patches or more", "Eq 4.1: overhead 100 / 6 per patch"),
     ]
 
 
 def test_at_the_break_even_nothing_is_won():
-    """50 h at 2 are 100; a box costs 3 / 60 x 100 = 5: 20 saved boxes cost as much as the training, 21 are a gain."""
-    assert estimate(**{**USUAL, "expert_rate": 100}).boxes_to_save == 21
+    """50 h at 2 are 100; a patch costs 3 / 60 x 100 = 5: 20 saved patches cost as much as the training, 21 are a gain."""
+    assert estimate(**{**USUAL, "expert_rate": 100}).patches_to_save == 21
 
 
 def test_a_machine_for_nothing():
-    assert estimate(**{**USUAL, "machine_rate": 0}).boxes_to_save == 1
-    assert rows(estimate(**{**USUAL, "machine_rate": 0}))[2][1] == "if it saves 1 box or more"
+    assert estimate(**{**USUAL, "machine_rate": 0}).patches_to_save == 1
+    assert rows(estimate(**{**USUAL, "machine_rate": 0}))[2][1] == "if it saves 1 patch or more"
 
 
 def test_quick_boxes_and_long_trainings():
-    """20 boxes of half a minute at 60 an hour cost 0.5 each; 4 x 5 x 10 h at 1 are 200: 400 boxes, 401 to gain."""
+    """20 patches of half a minute at 60 an hour cost 0.5 each; 4 x 5 x 10 h at 1 are 200: 400 patches, 401 to gain."""
     cost = estimate(20, 1000, 1_000_000, 4, 5, 0.5, 10, 60, 1)
-    assert cost.boxes_to_save == 401
+    assert cost.patches_to_save == 401
     annotation, _, pays = rows(cost)
-    assert annotation[1] == "20 boxes, 20,000 voxels (2 % of the pool), 0.2 h"
-    assert pays[1] == "hardly: only if it saves 401 boxes, more than it asks for"
+    assert annotation[1] == "20 patches, 20,000 voxels (2 % of the pool), 0.2 h"
+    assert pays[1] == "hardly: only if it saves 401 patches, more than it asks for"
     assert "random_fg_66" in pays[2]
 
 
 def test_as_many_as_it_asks_for_is_not_too_many():
-    """1 x 1 x 19 h at 1 are 19; a box costs 1: 20 boxes must be saved."""
-    assert rows(estimate(20, 1, 100, 1, 1, 60, 19, 1, 1))[2][1] == "if it saves 20 boxes or more"
+    """1 x 1 x 19 h at 1 are 19; a patch costs 1: 20 patches must be saved."""
+    assert rows(estimate(20, 1, 100, 1, 1, 60, 19, 1, 1))[2][1] == "if it saves 20 patches or more"
     assert rows(estimate(19, 1, 100, 1, 1, 60, 19, 1, 1))[2][1].startswith("hardly")
 
 
@@ -80,11 +80,13 @@ def test_eq_4_1_changes_sign_there(minutes, hours, expert, machine, cycles, fold
     def gain(r: int) -> float:
         return r * minutes / 60 * expert - cycles * folds * hours * machine
 
-    assert gain(cost.boxes_to_save) > 0
-    assert gain(cost.boxes_to_save - 1) <= 1e-6 * (1 + cost.overhead)
+    assert gain(cost.patches_to_save) > 0
+    assert gain(cost.patches_to_save - 1) <= 1e-6 * (1 + cost.overhead)
 
 
-@pytest.mark.parametrize("name", ["minutes_per_box", "expert_rate", "boxes", "box_voxels", "pool_voxels", "cycles", "folds"])
+@pytest.mark.parametrize(
+    "name", ["minutes_per_patch", "expert_rate", "patches", "patch_voxels", "pool_voxels", "cycles", "folds"]
+)
 @pytest.mark.parametrize("value", [0, -1])
 def test_what_must_be_more_than_0(name, value):
     with pytest.raises(NnActiveError, match=f"{name} is {value}: it must be more than 0"):

@@ -12,10 +12,11 @@ from fake_members import FakeEnsemble, fake_tools, fake_train
 
 from nnactive_ext.experiment import marks as members
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import STATE, cross_validation, read_mark
+from nnactive_ext.experiment.marks import STATE, read_mark
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loop.cycles import run_cycles
 from nnactive_ext.loop.tables import cycle_table, final_report
+from nnactive_ext.members import cross_validation
 from nnactive_ext.members.cross_validation import cross_validate, held_out_cases
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.members.evaluation import read_results
@@ -86,10 +87,10 @@ def test_by_hand(untested, monkeypatch):
     says(told, monkeypatch)
     found = cross_validate(untested, one_fold, [0, 1], progress=False)
     # organ: TP 2, FP 2, FN 1; lesion: TP 0, FP 1, FN 1. The mean of the cases' Dice would be 0.58 for organ.
-    assert found["dice_per_class"] == pytest.approx({"organ": 4 / 7, "lesion": 0})
-    assert found["mean_dice"] == pytest.approx(2 / 7)
-    assert found["voxels_per_class"] == {"organ": 3, "lesion": 1}
-    assert (found["cases"], found["folds"], found["cases_left_out"]) == (2, 2, 0)
+    assert found.dice_per_class == pytest.approx({"organ": 4 / 7, "lesion": 0})
+    assert found.mean_dice == pytest.approx(2 / 7)
+    assert found.voxels_per_class == {"organ": 3, "lesion": 1}
+    assert (found.cases, found.folds, found.cases_left_out) == (2, 2, 0)
 
 
 def test_what_is_neither_annotated_nor_predicted_has_no_dice(untested, monkeypatch):
@@ -98,8 +99,8 @@ def test_what_is_neither_annotated_nor_predicted_has_no_dice(untested, monkeypat
     annotate(untested, {a: {(0, 0, 0): 1}, b: {(0, 0, 0): 1}})
     says({(a, 0): {(0, 0, 0): 1, (0, 0, 1): 2}, (b, 1): {}}, monkeypatch)
     found = cross_validate(untested, one_fold, [0, 1], progress=False)
-    assert found["dice_per_class"] == {"organ": pytest.approx(2 / 3), "lesion": None}
-    assert found["mean_dice"] == pytest.approx(2 / 3)
+    assert found.dice_per_class == {"organ": pytest.approx(2 / 3), "lesion": None}
+    assert found.mean_dice == pytest.approx(2 / 3)
 
 
 def test_nothing_to_count_is_no_number(untested, monkeypatch):
@@ -109,9 +110,9 @@ def test_nothing_to_count_is_no_number(untested, monkeypatch):
     annotate(untested, {a: {(0, 0, 0): 1}, b: {(0, 0, 0): 1}})
     says({}, monkeypatch)
     found = cross_validate(untested, one_fold, [0, 1], progress=False)
-    assert found["mean_dice"] is None
-    assert found["dice_per_class"] == {"organ": None, "lesion": None}
-    assert (found["cases"], found["folds"], found["cases_left_out"]) == (0, 0, 2)
+    assert found.mean_dice is None
+    assert found.dice_per_class == {"organ": None, "lesion": None}
+    assert (found.cases, found.folds, found.cases_left_out) == (0, 0, 2)
 
 
 def test_cases_no_member_can_be_asked_about_are_left_out(untested):
@@ -163,7 +164,7 @@ def test_reference_labels_are_not_read_and_each_member_is_opened_alone(untested)
         fake_train(untested, fold)
     honest = cross_validate(untested, open_ensemble, untested.folds(), progress=False)
     assert opened == [[fold] for fold in untested.folds()]
-    assert honest["cases"] == len(untested.state["annotated"])
+    assert honest.cases == len(untested.state["annotated"])
     shutil.rmtree(untested.source.folder / "labelsTr")
     assert cross_validate(untested, open_ensemble, untested.folds(), progress=False) == honest
 
@@ -181,23 +182,23 @@ def test_the_real_predictor_in_every_box(untested, monkeypatch):
     for fold in untested.folds():
         fake_train(untested, fold)
     found = cross_validate(untested, lambda folds: Bright(untested), untested.folds(), progress=False)
-    assert found["dice_per_class"]["lesion"] > 0.4, "the lesion is the brightest"
-    assert found["dice_per_class"]["organ"] == 0
+    assert found.dice_per_class["lesion"] > 0.4, "the lesion is the brightest"
+    assert found.dice_per_class["organ"] == 0
 
 
 def test_a_simulation_without_a_test_set(untested):
     made = fake_tools(classes=3)
     run_cycles(untested, made, progress=False, say=lambda text: None)
     last = read_results(untested)[-1]
-    assert last["mean_dice"] is None
-    assert last["nsd_per_class"] == {"organ": None, "lesion": None}
-    assert last["cross_validation"]["cases"] + last["cross_validation"]["cases_left_out"] == last["annotated_cases"]
-    assert last["cross_validation"]["cases"] > 0
+    assert last.mean_dice is None
+    assert last.nsd_per_class == {"organ": None, "lesion": None}
+    assert last.cross_validation.cases + last.cross_validation.cases_left_out == last.annotated_cases
+    assert last.cross_validation.cases > 0
 
 
 def test_a_simulation_with_one_has_none(planned):
     run_cycles(planned, fake_tools(classes=3), progress=False, say=lambda text: None)
-    assert all(result["cross_validation"] is None for result in read_results(planned))
+    assert all(result.cross_validation is None for result in read_results(planned))
     report = final_report(planned)
     assert "CV" not in report
     assert "NSD at" in report
@@ -212,14 +213,14 @@ def test_in_a_rollout(tasks):
     tasks.run()
     experiment = tasks.experiment
     (result,) = read_results(experiment)
-    found = result["cross_validation"]
-    assert found["cases"] == result["annotated_cases"] > 1
-    assert found["voxels_per_class"] == {name: result["annotated_voxels_per_label"][name] for name in ("organ", "lesion")}
-    assert 0 <= found["mean_dice"] <= 1
+    found = result.cross_validation
+    assert found.cases == result.annotated_cases > 1
+    assert found.voxels_per_class == {name: result.annotated_voxels_per_label[name] for name in ("organ", "lesion")}
+    assert 0 <= found.mean_dice <= 1
     for text in (cycle_table(experiment), final_report(experiment)):
         assert "CV Dice" in text
         assert "not comparable" in text
-        assert f"{100 * found['mean_dice']:.1f}" in text
+        assert f"{100 * found.mean_dice:.1f}" in text
     file = experiment.results / "cycle_000.json"
     old = {
         key: value for key, value in read_json(file).items() if not key.startswith(("cross", "nsd", "hd95", "surface", "tol"))

@@ -41,17 +41,17 @@ def trained(experiment):
 def test_a_whole_run(planned):
     run_cycles(planned, tools(), **quiet)
     results = read_results(planned)
-    assert [r["cycle"] for r in results] == [0, 1, 2]
-    assert [r["patches"] for r in results] == [6, 10, 14]
-    assert [r["new_patches"] for r in results] == [6, 4, 4]
+    assert [r.cycle for r in results] == [0, 1, 2]
+    assert [r.patches for r in results] == [6, 10, 14]
+    assert [r.new_patches for r in results] == [6, 4, 4]
     for patches in by_case(planned.annotated_patches()).values():
         assert not any(a.overlaps(b) for a in patches for b in patches if a is not b)
         assert all(p.inside(planned.plan.pool[p.case].shape) for p in patches)
-    voxels = [r["annotated_voxels"] for r in results]
+    voxels = [r.annotated_voxels for r in results]
     assert voxels[0] < voxels[1] < voxels[2]
     assert voxels[2] == sum(p.voxels for p in planned.annotated_patches())
-    assert 0 < results[2]["foreground_share"] < 1
-    assert results[2]["cases_per_class"]["organ"] == len(planned.plan.test)
+    assert 0 < results[2].foreground_share < 1
+    assert results[2].cases_per_class["organ"] == len(planned.plan.test)
     assert all(seconds_per_step(planned)[step] > 0 for step in STEPS if step != "evaluate")
     assert "AUBC" in final_report(planned)
 

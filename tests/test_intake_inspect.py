@@ -118,10 +118,10 @@ def with_nan(file: Path) -> None:
 VECTORS = np.zeros((6, 7, 8, 3))
 IDENTITY = b"space directions: (1,0,0) (0,1,0)"
 PROBLEMS = [
-    ("cut.nii.gz", cut, "cut short"),
-    ("cut.nii", cut, "cut short"),
+    ("cut.nii.gz", cut, "truncated"),
+    ("cut.nii", cut, "truncated"),
     ("cut.nrrd", cut, "cannot be read"),
-    ("cut.mha", cut, "cut short"),
+    ("cut.mha", cut, "truncated"),
     ("damaged.mha", damaged_mha, "damaged"),
     ("alone.mhd", without_voxels, ".raw"),
     ("empty.nrrd", Path.touch, "not an image"),

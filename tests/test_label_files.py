@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.axes import align
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import ENDINGS, read_label_file
 
 NAMES = {"background": 0, "liver": 1, "liver tumour": 2, "ignore": 3}

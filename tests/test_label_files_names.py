@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.axes import align
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
 
 NAMES = {"background": 0, "liver": 1, "liver tumour": 2, "vena_cava": 3, "ignore": 4}

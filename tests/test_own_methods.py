@@ -17,7 +17,7 @@ from nnactive_ext.files import read_json
 from nnactive_ext.query_methods import external, methods
 from nnactive_ext.query_methods.aggregation import Largest
 from nnactive_ext.query_methods.base import Request
-from nnactive_ext.query_methods.identity import code_digest, identity
+from nnactive_ext.query_methods.identity import identity
 from nnactive_ext.query_methods.listing import described, listing
 from nnactive_ext.query_methods.perturbation import Schedule
 from nnactive_ext.query_methods.scores import bald
@@ -310,14 +310,6 @@ def test_functions_that_differ_in_what_they_hold_are_told_apart():
     by_default.__defaults__ = (2,)
     texts.add(identity(Uncertainty("mine", by_default)))
     assert len(texts) == 4
-
-
-def test_our_own_code_is_part_of_what_candidates_are_stored_for(monkeypatch, tmp_path):
-    before = code_digest()
-    assert before == code_digest()
-    (tmp_path / "__init__.py").write_text("")
-    monkeypatch.setattr("nnactive_ext.engine.__file__", str(tmp_path / "__init__.py"))
-    assert code_digest() != before
 
 
 @pytest.mark.parametrize("values", [np.zeros((12, 16, 14)), np.full((9, 12, 9), np.nan), np.full((9, 12, 9), -1.0)])

@@ -1,6 +1,9 @@
 """The built wheel holds what the folders hold, and works with the sources out of the way."""
 
+import ast
 import configparser
+import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +12,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
@@ -21,6 +29,14 @@ PACKAGES = {
 
 def modules(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
+
+
+def data(folder: Path) -> set[str]:
+    """All other files: templates, style sheets, scripts, what napari reads."""
+    files = (
+        path for path in folder.rglob("*") if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__"
+    )
+    return {path.relative_to(folder).as_posix() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +75,24 @@ def test_every_module_is_in_the_wheel_and_no_other(unpacked):
     assert modules(unpacked) == expected
 
 
-def test_the_viewer_of_the_report_is_in_the_wheel_with_its_licence(unpacked):
-    vendored = {file.name for file in (ROOT / "nnactive_ext" / "report" / "vendor").iterdir()}
-    assert {"niivue.umd.js", "niivue-LICENSE.txt"} <= vendored
-    assert {file.name for file in (unpacked / "nnactive_ext" / "report" / "vendor").iterdir()} == vendored
+def test_every_template_and_every_other_file_is_in_the_wheel(unpacked):
+    expected = {f"{PACKAGES[folder]}/{file}" for folder in PACKAGES for file in data(ROOT / folder)}
+    assert {
+        "nnactive_ext/napari.yaml",
+        "nnactive_ext/pages/templates/base.html",
+        "nnactive_ext/exchange/assets/page.css",
+        "nnactive_ext/compare/templates/comparison.md",
+        "nnactive_ext/report/vendor/niivue.umd.js",
+        "nnactive_ext/report/vendor/niivue-LICENSE.txt",
+    } <= expected
+    assert {f"nnactive_ext/{file}" for file in data(unpacked / "nnactive_ext")} == expected
+
+
+def test_pages_are_made_from_the_wheel(unpacked):
+    values = {"title": "Liver", "counts": [], "facts": [], "following": None, "folder": "f", "number": 1}
+    values |= {"classes": [], "cards": []}
+    code = f"from nnactive_ext.pages.templates import render\nprint(render('exchange', 'index.html', **{values}))"
+    assert "<title>Liver</title>" in run(unpacked, code)
 
 
 def test_every_command_has_a_main(unpacked):
@@ -96,3 +126,42 @@ def test_nnunet_finds_the_trainers_of_the_wheel(unpacked):
     places = printed.splitlines()[-3:]
     assert all(Path(place).resolve().is_relative_to(unpacked.resolve()) for place in places), places
     assert names == ["found nnActiveTrainer_7epochs 7 True", "found nnActiveTrainer_7epochs_NoMirroring 7 False"]
+
+
+def test_the_lists_of_public_names_and_the_mark_of_types_are_in_the_wheel(unpacked):
+    stubs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nnactive_ext").rglob("*.pyi")}
+    assert {"nnactive_ext/compare/__init__.pyi", "nnactive_ext/experiment/__init__.pyi"} <= stubs
+    for file in (*stubs, "nnactive_ext/py.typed"):
+        assert (unpacked / file).exists(), file
+    run(
+        unpacked,
+        "from nnactive_ext.experiment import Experiment\nfrom nnactive_ext.compare import compare\nassert callable(compare)\n",
+    )
+
+
+def test_everything_that_is_imported_is_a_declared_dependency():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    declared = {canonical(re.match(r"[\w.-]+", line)[0]) for line in declared}
+    distributions = importlib.metadata.packages_distributions()
+    undeclared = set()
+    for source in PACKAGES:
+        for file in (ROOT / source).rglob("*.py"):
+            if file.name != "slicer_script.py":  # runs in 3D Slicer
+                for name in third_party(ast.parse(file.read_text(encoding="utf-8"))):
+                    offered = {canonical(one) for one in distributions.get(name, [name])}
+                    undeclared |= set() if offered & (declared | OPTIONAL) else {f"{file.relative_to(ROOT)}: {name}"}
+    assert not undeclared
+
+
+OPTIONAL = {"napari"}
+"""Imported only by those who have the extra of that name."""
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def third_party(tree: ast.AST) -> set[str]:
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"nnactive_ext", "tomli"}

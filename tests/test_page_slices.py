@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from nnactive_ext.geometry.axes import Upright
+from nnactive_ext.geometry.axes import Canonical
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.pages.planes import PLANES
@@ -78,11 +78,11 @@ def test_a_place_in_the_patient_is_where_radiologists_look_for_it(direction, sid
 @pytest.mark.parametrize("direction", TURNS)
 def test_the_patients_left_front_top_in_every_order_of_axes(direction):
     space = Space((5, 6, 7), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), direction)
-    turn = Upright.of(space)
+    turn = Canonical.of(space)
     corners = np.array([space.to_world(corner) for corner in product(*[(0, n - 1) for n in space.shape])])
     left_front_top = (corners[:, 0].max(), corners[:, 1].min(), corners[:, 2].max())
     image = of_patient(space, left_front_top, 0.1)
-    upright = turn.array(image)
+    upright = turn.turned(image)
     assert np.argwhere(upright).tolist() == [[0, 0, upright.shape[2] - 1]]
     assert turn.tilt == pytest.approx(0)
     box = Patch("case", (0, 1, 3), (1, 2, 3))
@@ -90,22 +90,22 @@ def test_the_patients_left_front_top_in_every_order_of_axes(direction):
     marked[box.slices] = 1
     expected = np.zeros(upright.shape)
     expected[turn.box(box).slices] = 1
-    np.testing.assert_array_equal(turn.array(marked), expected)
+    np.testing.assert_array_equal(turn.turned(marked), expected)
     middle = np.zeros(space.shape)
     middle[0, 2, 4] = 1
-    assert np.argwhere(turn.array(middle)).tolist() == [list(turn.middle(box))]
+    assert np.argwhere(turn.turned(middle)).tolist() == [list(turn.middle(box))]
 
 
 def test_position_of_the_middle():
     space = Space((10, 10, 10), (1.0, 2.0, 3.0), (-20.0, 5.0, -100.0), STRAIGHT)
     box = Patch("case", (2, 4, 5), (2, 2, 2))  # middle voxel (3, 5, 6)
-    assert Upright.of(space).position(box) == ((91.0, "F"), (15.0, "P"), (14.0, "R"))
+    assert Canonical.of(space).position(box) == ((91.0, "F"), (15.0, "P"), (14.0, "R"))
 
 
 def test_tilt_is_the_angle():
     turn = Rotation.from_euler("x", 12, degrees=True).as_matrix()
     space = Space((4, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(turn.ravel().tolist()))
-    assert Upright.of(space).tilt == pytest.approx(12)
+    assert Canonical.of(space).tilt == pytest.approx(12)
 
 
 @settings(max_examples=40, deadline=None)

@@ -117,7 +117,7 @@ def test_the_loading_thread_ends_when_the_prediction_fails(trained, error):
         message = str(caught.value)
         assert message.startswith(f"{next(iter(trained.plan.pool))}: ")
         assert "out of memory" in message
-        assert "-accumulators half" in message
+        assert "-precision half" in message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

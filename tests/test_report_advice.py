@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nnactive_ext.experiment.plan import ALL_LABELS, START
+from nnactive_ext.experiment.result import CrossValidation, CycleResult
 from nnactive_ext.metrics.overlap import aggregate
 from nnactive_ext.report.advice import ClassChange, advice
 from nnactive_ext.report.disagreement import Disagreement
@@ -23,35 +25,33 @@ ROLLOUT = SimpleNamespace(test=(), cycles=5, purpose="", human=True)
 FULL = SimpleNamespace(test=("a",), cycles=1, purpose=ALL_LABELS, human=False)
 
 
-def result(cycle: int, table, **more) -> dict:
-    """``table``: (case, class) of Dice, NaN where a class is absent, as a cycle's file has it."""
+def result(cycle: int, table, cross_validation: CrossValidation | None = None) -> CycleResult:
+    """``table``: (case, class) of Dice, NaN where a class is absent."""
     table = np.asarray(table, float)
     per_case = {f"case_{i}": dict(zip(CLASSES, row, strict=True)) for i, row in enumerate(table.tolist())}
     mean = aggregate(per_case)
-    plain = {case: {n: None if np.isnan(v) else v for n, v in row.items()} for case, row in per_case.items()}
-    return {
-        "cycle": cycle,
-        "mean_dice": None if np.isnan(mean.mean) else mean.mean,
-        "dice_per_class": {n: None if np.isnan(v) else v for n, v in mean.per_class.items()},
-        "dice_per_case": plain,
-        "patches": 10 * (cycle + 1),
-        "annotated_voxels": 20_000 * (cycle + 1),
-        "annotated_voxels_per_label": {"background": 10_000, "organ": 9_000, "lesion": 1_000},
-        "foreground_share": 0.5,
-        "cross_validation": None,
-        **more,
-    }
+    return CycleResult(
+        cycle=cycle,
+        mean_dice=None if np.isnan(mean.mean) else mean.mean,
+        dice_per_class=known(mean.per_class),
+        dice_per_case={case: known(row) for case, row in per_case.items()},
+        patches=10 * (cycle + 1),
+        new_patches=10,
+        annotated_cases=4,
+        annotated_voxels=20_000 * (cycle + 1),
+        annotated_voxels_per_label={"background": 10_000, "organ": 9_000, "lesion": 1_000},
+        foreground_share=0.5,
+        cross_validation=cross_validation,
+    )
 
 
-def cross_validated(cycle: int, mean: float | None) -> dict:
-    found = {
-        "dice_per_class": {"organ": mean, "lesion": mean},
-        "mean_dice": mean,
-        "voxels_per_class": {},
-        "cases": 4,
-        "folds": 2,
-    }
-    return result(cycle, [[np.nan, np.nan]], cross_validation=found)
+def known(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
+def cross_validated(cycle: int, mean: float | None) -> CycleResult:
+    found = CrossValidation(mean_dice=mean, dice_per_class={"organ": mean, "lesion": mean}, cases=4, folds=2)
+    return result(cycle, [[np.nan, np.nan]], found)
 
 
 def cases(organ: float, lesion: float, n: int = 12, spread: float = 0.02, seed: int = 0) -> np.ndarray:
@@ -61,7 +61,7 @@ def cases(organ: float, lesion: float, n: int = 12, spread: float = 0.02, seed: 
 
 
 def per_case(table) -> dict:
-    return result(0, table)["dice_per_case"]
+    return result(0, table).dice_per_case
 
 
 @given(st.integers(2, 20), st.integers(0, 2**31), st.sampled_from([0.95, 0.99]))
@@ -81,8 +81,8 @@ def test_the_change_is_that_of_mean_dice_whatever_is_absent(n, seed):
     tables = rng.random((2, n, 2))
     tables[:, 2:][rng.random((2, n - 2, 2)) < 0.4] = np.nan  # the first two cases have everything
     before, after = (result(cycle, table) for cycle, table in enumerate(tables))
-    found = paired(before["dice_per_case"], after["dice_per_case"], CLASSES)
-    assert found.value == pytest.approx(after["mean_dice"] - before["mean_dice"])
+    found = paired(before.dice_per_case, after.dice_per_case, CLASSES)
+    assert found.value == pytest.approx(after.mean_dice - before.mean_dice)
     assert found.low <= found.value <= found.high
 
 
@@ -135,6 +135,11 @@ def test_rates():
     assert Change(0, 1, 0.05, None, None, 0, 0, 0).per_patch is None
 
 
+def stalled(third: CycleResult) -> CycleResult:
+    """A fourth cycle, as good as the third."""
+    return replace(third, cycle=3, patches=40, annotated_voxels=80_000)
+
+
 RISING = [result(i, cases(0.5 + 0.1 * i, 0.3 + 0.1 * i, seed=i % 2)) for i in range(4)]
 FLAT = [result(i, cases(0.9 + 0.001 * i, 0.8, spread=0.001)) for i in range(4)]
 FALLING = [result(i, cases(0.9 - 0.1 * i, 0.8 - 0.1 * i, spread=0.001)) for i in range(4)]
@@ -153,10 +158,10 @@ UNSURE = [result(i, cases(0.9 + 0.02 * i, 0.7, n=4, spread=0.15, seed=i)) for i 
         (FLAT, STOP),
         (FALLING[:2], FELL),
         (FALLING, FELL),
-        ([*FALLING[:3], {**FALLING[2], "cycle": 3, "patches": 40, "annotated_voxels": 80_000}], EARLY),
+        ([*FALLING[:3], stalled(FALLING[2])], EARLY),
         (SINKING, STOP),
         (UNSURE, EARLY),
-        ([*RISING[:3], {**RISING[2], "cycle": 3, "patches": 40, "annotated_voxels": 80_000}], EARLY),
+        ([*RISING[:3], stalled(RISING[2])], EARLY),
         ([result(i, [[np.nan, np.nan]]) for i in range(3)], NOTHING + "a test case that has any class"),
     ],
     ids=[
@@ -178,7 +183,7 @@ UNSURE = [result(i, cases(0.9 + 0.02 * i, 0.7, n=4, spread=0.15, seed=i)) for i 
 def test_headlines_with_a_test_set(results, headline):
     made = advice(results, TESTED, None)
     assert made.headline == headline
-    assert len(made.steps) == max(0, len([r for r in results if r["mean_dice"] is not None]) - 1)
+    assert len(made.steps) == max(0, len([r for r in results if r.mean_dice is not None]) - 1)
     assert all(point.strip() and "None" not in point and "nan" not in point for point in made.points)
 
 
@@ -241,7 +246,7 @@ def test_the_last_boxes_of_the_pool_are_still_to_be_annotated():
 def test_all_labels_are_a_limit_and_have_no_next_query():
     made = advice(RISING[:1], FULL, None)
     assert made.headline == LIMIT
-    assert f"{100 * RISING[0]['mean_dice']:.1f} %" in made.points[0]
+    assert f"{100 * RISING[0].mean_dice:.1f} %" in made.points[0]
     assert not any(word in point for point in made.points for word in ("cycle", "no query", "Nothing is known"))
     assert advice([], FULL, None).headline == NOTHING + "a first training"
 
@@ -289,10 +294,14 @@ def test_headlines_of_a_rollout(means, left, headline):
         assert any("which the query method chose" in point for point in made.points)
 
 
-def test_older_files_without_new_keys():
-    old = [{key: value for key, value in one.items() if key != "cross_validation"} for one in RISING]
-    assert advice(old, TESTED, None).headline == GO_ON
-    assert advice(old, ROLLOUT, None).headline.startswith(NOTHING)
+def test_without_what_later_versions_measure():
+    """A cross-validation, and per case what an interval rests on."""
+    assert advice(RISING, ROLLOUT, None).headline.startswith(NOTHING)
+    old = [replace(one, dice_per_case={}, annotated_voxels_per_label={}, foreground_share=None) for one in RISING]
+    made = advice(old, TESTED, None)
+    assert made.headline == EARLY
+    assert all(step.low is None for step in made.steps)
+    assert all(point.strip() and "None" not in point for point in made.points)
 
 
 def test_disagreement_is_compared_only_with_its_like():

@@ -22,10 +22,8 @@ from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.members.prediction import predict_box
 from nnactive_ext.report import crops as module
-from nnactive_ext.report.choosers import Choosers
-from nnactive_ext.report.crops import _margin, gallery_crops
-from nnactive_ext.report.predictions import FIRST, NOT_ASKED
-from nnactive_ext.report.telling import telling
+from nnactive_ext.report.crops import _margin, gallery_crops, representative
+from nnactive_ext.report.predictions import FIRST, NOT_ASKED, PastMembers
 
 
 def crops(experiment, opened=None, device="cpu", **more):
@@ -151,7 +149,7 @@ def test_members_in_two_folders_while_the_next_cycle_is_trained(finished):
     for fold in sorted(archived(finished, last - 1).glob("fold_*"))[1:]:
         shutil.rmtree(model / fold.name)
         shutil.move(fold, model / fold.name)
-    found = Choosers.of(finished, last - 1)
+    found = PastMembers.of(finished, last - 1)
     assert found.complete
     assert [len(folds) for folds in found.folds.values()] == [1, len(finished.folds()) - 1]
     opened = Opened()
@@ -163,9 +161,9 @@ def test_a_fold_whose_folder_is_gone_is_missed(finished):
     (archived(finished) / "train_fold_0.log").parent.mkdir(exist_ok=True)
     for fold in (0, 1):
         (finished.results / "cycle_000" / f"train_fold_{fold}.log").write_text("")
-    assert Choosers.of(finished, 0).complete
+    assert PastMembers.of(finished, 0).complete
     shutil.rmtree(archived(finished) / "fold_1")
-    assert not Choosers.of(finished, 0).complete
+    assert not PastMembers.of(finished, 0).complete
 
 
 def test_without_a_device_nothing_is_predicted(finished):
@@ -282,7 +280,7 @@ def test_the_patches_shown(drawn, most):
         Task(f"t{i}", 1, i, Patch("a", (i, 0, 0), (1, 1, 1)), stratum, None if score is None else float(score))
         for i, (stratum, score) in enumerate(drawn)
     ]
-    shown = telling(tasks, most)
+    shown = representative(tasks, most)
     assert len(shown) == min(most, len(tasks))
     assert [task.number for task in shown] == sorted({task.number for task in shown}), "in order, none twice"
     for stratum in {task.stratum for task in tasks}:
@@ -306,4 +304,4 @@ def test_of_a_stratum_the_best_the_last_and_the_middle_are_shown():
         Task(f"t{i}", 1, i, Patch("a", (i, 0, 0), (1, 1, 1)), "organ", score)
         for i, score in enumerate((1.0, 5.0, 3.0, 4.0, 2.0))
     ]
-    assert [[task.number for task in telling(tasks, most)] for most in (1, 2, 3)] == [[1], [0, 1], [0, 1, 2]]
+    assert [[task.number for task in representative(tasks, most)] for most in (1, 2, 3)] == [[1], [0, 1], [0, 1, 2]]

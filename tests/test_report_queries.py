@@ -17,8 +17,7 @@ from nnactive_ext.experiment.loops import loop_file, read_loop
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.report.disagreement import disagreement
-from nnactive_ext.report.overlaps import covered, overlaps
-from nnactive_ext.report.places import AXES, BINS, place_in, places
+from nnactive_ext.report.places import AXES, BINS, covered, overlaps, place_in, places
 
 TURNS = [(order, flips) for order in permutations(range(3)) for flips in product((False, True), repeat=3)]
 BOXES = st.tuples(st.tuples(*[st.integers(0, 6)] * 3), st.tuples(*[st.integers(1, 5)] * 3))

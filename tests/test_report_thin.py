@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from report_crops import SHAPE, made
 
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.report.thin import thinned
+from nnactive_ext.report.crop import thinned
 
 ARRAYS = ("image", "annotation", "prediction", "uncertainty")
 

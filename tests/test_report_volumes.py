@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from report_crops import IGNORE, SHAPE, made
 
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.report import volumes as module
-from nnactive_ext.report.volumes import volumes
+from nnactive_ext.report.section_viewer import MOST_VOXELS, volumes
 
 
 def opened(content: bytes) -> nibabel.Nifti1Image:
@@ -67,7 +66,7 @@ def test_large_crops_are_thinned_and_stay_small():
     found = volumes(crop)
     assert sum(map(len, found.values())) < 800_000  # of pure noise, which no crop is
     image, seen = opened(found["image"]), opened(found["prediction"])
-    assert np.prod(image.shape) <= module.MOST_VOXELS
+    assert np.prod(image.shape) <= MOST_VOXELS
     spacing = nibabel.affines.voxel_sizes(image.affine)
     assert spacing.max() <= 3.01, "the coarsest axis is not thinned"
     # What is seen lies where it did, to within the voxels left out.

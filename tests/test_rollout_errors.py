@@ -260,10 +260,10 @@ def unreachable(task: expert.Seen, folder: Path) -> Path:
 
 
 WRONG = {
-    "truncated gzip": (bytes_of(lambda b: b[: len(b) // 2]), ["cut short", "again"]),
+    "truncated gzip": (bytes_of(lambda b: b[: len(b) // 2]), ["truncated", "again"]),
     "gzip with a wrong checksum": (bytes_of(lambda b: b[:-8] + bytes(8)), ["damaged", "again"]),
-    "half a file, well packed": (bytes_of(short_inside), ["cut short", "again"]),
-    "truncated .nii": (bytes_of(lambda b: b[:-50], ".nii"), ["cut short"]),
+    "half a file, well packed": (bytes_of(short_inside), ["truncated", "again"]),
+    "truncated .nii": (bytes_of(lambda b: b[:-50], ".nii"), ["truncated"]),
     "truncated .mha": (bytes_of(lambda b: b[:-9], ".mha"), ["again"]),
     "truncated .nrrd": (bytes_of(lambda b: b[:-30], ".nrrd"), ["again"]),
     "wrong direction": (altered(turned), ["direction", "grid"]),
@@ -286,10 +286,10 @@ WRONG = {
     "no image": (text("TASK.nii.gz"), ["damaged", "again"]),
     "no image, well packed": (text("TASK.nii.gz", gzip.compress(b"no image at all")), ["damaged", "again"]),
     "no .nrrd": (text("TASK.seg.nrrd"), ["not an image", "again"]),
-    "all ignore": (altered(lambda i: with_values(i, lambda a: a.fill(3))), ["whole box is ignore", "annotated"]),
+    "all ignore": (altered(lambda i: with_values(i, lambda a: a.fill(3))), ["whole patch is ignore", "annotated"]),
     "beside the box": (beside_the_box, ["no voxel of the task's box"]),
     "a file of no case": (text("stranger.nii.gz"), ["no task is called", "-task"]),
-    "unsupported ending": (text("TASK.png"), ["not a format", ".nii.gz"]),
+    "unsupported ending": (text("TASK.png"), ["cannot be read from this format", ".nii.gz"]),
     "missing": (unreachable, ["no such file"]),
     "an empty folder": (made_folder, ["no label file"]),
     "links that go round": (linked_to_itself, ["no such file"]),
@@ -325,7 +325,7 @@ def test_one_bad_file_among_good_ones(state, tmp_path, refuses, say, of_task):
     expert.in_place(third)
     second.label.write_bytes(b"")
     message = refuses(
-        ["import", state.out, "-who", "anna"], second.label, "1 file(s) refused, 2 box(es) taken", unchanged=False
+        ["import", state.out, "-who", "anna"], second.label, "1 file(s) refused, 2 patch(es) imported", unchanged=False
     )
     assert str(first.label) not in message
     assert [of_task(task.id)["status"] for task in (first, second, third)] == ["done", "open", "done"]
@@ -735,7 +735,7 @@ def test_points_that_cannot_be(state, tmp_path, refuses, say, wrong):
     good.write_text(f"case,class,i,j,k\n{GOOD}")
     (tmp_path / name).write_text(content)
     refuses(["points", good, tmp_path / name], tmp_path / name, *words)
-    assert "1 boxes added" in say("points", good)
+    assert "1 patches added" in say("points", good)
 
 
 @pytest.mark.parametrize("name", ["absent.csv", "absent.mrk.json", "folder.csv", "folder.json"])
@@ -749,9 +749,9 @@ def test_a_list_of_points_that_grows_counts_each_point_once(state, tmp_path, say
     points = tmp_path / "more.csv"
     points.write_text("case,class,i,j,k\ntiny_6,organ,2,3,4\ntiny_6,organ,2,3,5\n")
     first = say("points", points)
-    assert "1 boxes added; 1 points" in first
+    assert "1 patches added; 1 points" in first
     assert "organ: 4 of 2" in first
     points.write_text(points.read_text() + "tiny_6,organ,11,20,20\n")
     second = say("points", points)
-    assert "1 boxes added; 2 points" in second
+    assert "1 patches added; 2 points" in second
     assert "organ: 5 of 2" in second

@@ -84,7 +84,7 @@ def test_everything_wrong_with_the_images_is_told_at_once(hospital, refuses):
     change(joined, lambda i: sitk.JoinSeries([i, i]))
     change(moved, lambda i: i.SetSpacing((1.0, 1.0, 3.0)))
     empty.write_bytes(b"")
-    message = refuses(images, OPTIONS, *bad, "cut short", "NaN", "4D", "Mend these files")
+    message = refuses(images, OPTIONS, *bad, "truncated", "NaN", "4D", "Repair these files")
     assert str(images / "tiny_3_T2.nii.gz") not in message
     for file, content in whole.items():
         file.write_bytes(content)
@@ -162,7 +162,7 @@ def test_no_images(hospital, nnunet_folders, tmp_path, refuses):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "again").symlink_to(tmp_path / "empty")
     refuses(tmp_path / "empty", OPTIONS, tmp_path / "empty", "no images")
-    refuses(tmp_path / "absent", OPTIONS, tmp_path / "absent", "no such folder")
+    refuses(tmp_path / "absent", OPTIONS, tmp_path / "absent", "does not exist")
     (tmp_path / "one").mkdir()
     for file in hospital.images.glob("tiny_0*"):
         shutil.copy(file, tmp_path / "one")
@@ -173,7 +173,7 @@ LABELS = {
     "unknown value": (lambda f: change(f, values(lambda a: a.__setitem__((1, 1, 1), 7), np.uint8)), ["7 (1 voxel)"]),
     "another grid": (lambda f: change(f, lambda i: i.SetSpacing((1.0, 1.0, 3.0))), ["not on the grid"]),
     "a part": (lambda f: change(f, lambda i: i[:, :, 3:]), ["covers only a part"]),
-    "cut short": (lambda f: f.write_bytes(f.read_bytes()[:-200]), ["cut short"]),
+    "cut short": (lambda f: f.write_bytes(f.read_bytes()[:-200]), ["truncated"]),
     "of no case": (lambda f: shutil.copy(f, f.with_name("stranger.nii.gz")), ["stranger.nii.gz", "no case"]),
     "twice": (lambda f: change(f, lambda i: i, f.with_name("tiny_2.mha")), ["tiny_2", "2 label maps"]),
 }

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from nnactive_ext.geometry.axes import align
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.space import Space
 
 spacings = st.tuples(*[st.floats(0.2, 6)] * 3)
 origins = st.tuples(*[st.floats(-300, 300)] * 3)

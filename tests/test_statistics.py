@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnactive_ext.cli.options import add_accumulators
+from nnactive_ext.cli.options import add_precision
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.members import statistics
 from nnactive_ext.members.statistics import ACCUMULATORS, RunningStatistics
@@ -225,9 +225,10 @@ def test_unknown_accumulators_are_refused():
 
 def test_the_commands_offer_the_accumulators_there_are():
     parser = argparse.ArgumentParser()
-    add_accumulators(parser)
-    assert [parser.parse_args(["-accumulators", kind]).accumulators for kind in ACCUMULATORS] == list(ACCUMULATORS)
-    assert parser.parse_args([]).accumulators == "single"
+    add_precision(parser)
+    for flag in ("-precision", "-accumulators"):
+        assert [parser.parse_args([flag, kind]).precision for kind in ACCUMULATORS] == list(ACCUMULATORS)
+    assert parser.parse_args([]).precision == "single"
 
 
 def test_a_channel_predicted_in_the_last_block_by_one_member_counts(monkeypatch):

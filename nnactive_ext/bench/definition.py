@@ -1,15 +1,17 @@
-"""A benchmark as its file says it: datasets, label regimes, query patch sizes, methods, seeds."""
+"""Reads a benchmark from its file: datasets, label regimes, query patch sizes, methods, seeds, settings."""
 
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.planning.options import benchmark_keys, check_value
+from nnactive_ext.planning.settings import Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,9 +41,10 @@ class BenchDataset:
 class Benchmark:
     """What a benchmark file says; where it is silent, the protocol's values (methods.md) and ``nnactive_plan``'s defaults.
 
-    ``methods`` are written as after ``--method``. ``all_labels``: train on all labels too, once for each seed, which the
-    foreground efficiency and the target budgets need. ``minutes_per_training`` is for the estimate, until trainings of this
-    benchmark have been timed.
+    ``methods`` are written as after ``--method``. ``settings``: what all experiments have in common; their number, name, patch
+    size, budgets, seed and method are those of each. ``all_labels``: train on all labels too, once for each seed, which the
+    foreground efficiency and the target budgets need. ``minutes_per_training``, of one member, is for the estimate until
+    trainings of this benchmark have been timed.
     """
 
     name: str
@@ -49,26 +52,21 @@ class Benchmark:
     datasets: tuple[BenchDataset, ...]
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
-    cycles: int = 5
-    folds: int = 5
-    configuration: str = "3d_fullres"
-    planner: str = "ExperimentPlanner"
-    trainer: str | None = None
-    preset: str | None = None
+    settings: Settings
     all_labels: bool = True
     minutes_per_training: float | None = None
 
 
 def read_benchmark(file: Path) -> Benchmark:
-    """Read a TOML file; whatever it lacks, repeats, misspells or has of the wrong type is an error that names it."""
+    """Read a TOML file. Missing, repeated and unknown keys and values of the wrong type are NnActiveErrors that name them."""
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NnActiveError(f"{file}: no such file.") from None
     except IsADirectoryError:
-        raise NnActiveError(f"{file}: is a folder. Give the benchmark's file.") from None
+        raise NnActiveError(f"{file}: is a folder. Give the benchmark's TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise NnActiveError(f"{file}: not valid TOML ({error}). Mend the file.") from None
+        raise NnActiveError(f"{file}: not valid TOML ({error}). Correct the file.") from None
     return _Reader(file).benchmark(content)
 
 
@@ -76,12 +74,6 @@ _REQUIRED = ("name", "first_number", "datasets", "methods", "seeds")
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "first_number": int,
-    "cycles": int,
-    "folds": int,
-    "configuration": str,
-    "planner": str,
-    "trainer": str,
-    "preset": str,
     "all_labels": bool,
     "minutes_per_training": (int, float),
 }
@@ -92,17 +84,16 @@ class _Reader:
         self._file = file
 
     def benchmark(self, content: Mapping[str, Any]) -> Benchmark:
-        self._keys(content, [field.name for field in fields(Benchmark)], "")
+        self._keys(content, [*_REQUIRED, *benchmark_keys(Settings), "all_labels", "minutes_per_training"], "")
         lacking = [key for key in _REQUIRED if key not in content]
         if lacking:
             self._refuse(f"{', '.join(lacking)} missing")
         plain = {key: self._typed(content, key) for key in content if key in _TYPES}
-        if content.get("preset") not in (None, "cpu"):
-            self._refuse(f"preset is {content['preset']!r}; there is only 'cpu'")
-        name, cycles = plain["name"], plain.get("cycles", Benchmark.cycles)
+        settings = self._settings(content)
+        name = plain["name"]
         if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or "__" in name:
             self._refuse(f"name is {name!r}; use letters, digits, '-' and single '_'")
-        if cycles < 2 or plain.get("folds", Benchmark.folds) < 2:
+        if settings.cycles < 2 or settings.folds < 2:
             self._refuse("at least 2 cycles and 2 folds are needed")
         if not 1 <= plain["first_number"] <= 999:
             self._refuse(f"first_number is {plain['first_number']}; nnU-Net's dataset numbers go from 1 to 999")
@@ -114,10 +105,20 @@ class _Reader:
             self._refuse("write each dataset as a table that begins with [[datasets]]")
         return Benchmark(
             **plain,
-            datasets=tuple(self._dataset(table, cycles) for table in tables),
+            settings=settings,
+            datasets=tuple(self._dataset(table, settings.cycles) for table in tables),
             methods=tuple(str(method) for method in self._list(content, "methods", str)),
             seeds=tuple(self._list(content, "seeds", int)),
         )
+
+    def _settings(self, content: Mapping[str, Any]) -> Settings:
+        """Those that the file gives, of the ones that may differ between benchmarks."""
+        given = {key: content[key] for key in benchmark_keys(Settings) if key in content}
+        for key, option in benchmark_keys(Settings).items():
+            if key in given and not check_value(option, given[key]):
+                choices = f" (one of: {', '.join(option.choices)})" if option.choices else ""
+                self._refuse(f"{key} is {given[key]!r}, which is of the wrong type or not allowed{choices}")
+        return Settings(number=0, **given)
 
     def _dataset(self, table: Mapping[str, Any], cycles: int) -> BenchDataset:
         where = f"[[datasets]] {table.get('dataset', '?')}: "
@@ -165,13 +166,13 @@ class _Reader:
         if not all(str(value).strip() for value in values):
             self._refuse(f"{where}an entry of {key} is empty")
         if len({str(value) for value in values}) < len(values):
-            self._refuse(f"{where}an entry of {key} is there twice")
+            self._refuse(f"{where}an entry of {key} appears twice")
         return values
 
     def _typed(self, content: Mapping[str, Any], key: str) -> Any:
         value = content[key]
         if not isinstance(value, _TYPES[key]) or (isinstance(value, bool) and _TYPES[key] is not bool):
-            self._refuse(f"{key} is {value!r}, which is not what belongs there")
+            self._refuse(f"{key} is {value!r}, which is of the wrong type")
         return value
 
     def _keys(self, table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -180,4 +181,4 @@ class _Reader:
             self._refuse(f"{where}{', '.join(unknown)} unknown; there are {', '.join(known)}")
 
     def _refuse(self, problem: str) -> None:
-        raise NnActiveError(f"{self._file}: {problem}. Mend the file.")
+        raise NnActiveError(f"{self._file}: {problem}. Correct the file.")

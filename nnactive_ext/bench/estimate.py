@@ -41,13 +41,13 @@ def estimate(benchmark: Benchmark, runs: Sequence[Run]) -> Estimate:
     done = [(run, cycle) for run, cycle in cycles if result_file(Experiment(run.folder), cycle).is_file()]
     seconds = [spent for run, cycle in done if (spent := _seconds(run, cycle))]
     minutes = benchmark.minutes_per_training
-    given = None if minutes is None else 60 * minutes * benchmark.folds
+    given = None if minutes is None else 60 * minutes * benchmark.settings.folds
     return Estimate(
         experiments=len(runs),
         complete=sum((run, max(_own_cycles(run))) in done for run in runs),
         cycles=len(cycles),
         done=len(done),
-        trainings_per_cycle=benchmark.folds,
+        trainings_per_cycle=benchmark.settings.folds,
         seconds_per_cycle=sum(seconds) / len(seconds) if seconds else given,
         measured=len(seconds),
     )
@@ -56,7 +56,7 @@ def estimate(benchmark: Benchmark, runs: Sequence[Run]) -> Estimate:
 def _own_cycles(run: Run) -> range:
     """The cycles that are trained in this experiment: without the one that comes with its start."""
     if run.start is not None:
-        return range(1, run.wishes.cycles)
+        return range(1, run.settings.cycles)
     return range(1)
 
 
@@ -82,7 +82,7 @@ def overview(benchmark: Benchmark, runs: Sequence[Run], num_parts: int) -> str:
     rows.append((f"trainings ({per} members a cycle)", str(per * found.cycles), str(per * found.done)))
     lines = [f"Benchmark {benchmark.name}", "", table(rows), ""]
     methods, seeds = ", ".join(benchmark.methods), ", ".join(map(str, benchmark.seeds))
-    lines.append(f"Methods: {methods}. Seeds: {seeds}. {benchmark.cycles} cycles each.")
+    lines.append(f"Methods: {methods}. Seeds: {seeds}. {benchmark.settings.cycles} cycles each.")
     for dataset in benchmark.datasets:
         regimes = ", ".join(f"{r.name} {r.starting_budget} + {r.query_size} a query" for r in dataset.regimes)
         sizes = ", ".join(dataset.patch_sizes)

@@ -19,10 +19,12 @@ from nnactive_ext.loop.cycles import Tools, run_cycles
 from nnactive_ext.nnunet.dataset import find_dataset
 from nnactive_ext.planning.create import check_number, create
 from nnactive_ext.planning.measure import Measured, measure
+from nnactive_ext.planning.options import benchmark_keys, planned_value
+from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import decide, trainer_of
 from nnactive_ext.query_methods import methods
 
-SHARED = ("query_size", "starting_budget", "cycles", "seed", "folds", "configuration", "planner", "preset")
+SHARED = ("query_size", "starting_budget", "seed", *benchmark_keys(Settings))
 """What an experiment that is there already must have in common with the benchmark's file."""
 
 
@@ -42,8 +44,16 @@ class How:
 
 
 def run_all(runs: Sequence[Run], how: How, outcomes: Outcomes) -> None:
-    """Run one after another; one that fails does not keep the others from running, but those that share its start do not try
-    that again. A pool that is used up is no failure. Both are noted in ``outcomes``."""
+    """Run the experiments of a benchmark one after another, each from wherever it stands.
+
+    An experiment that fails does not keep the others from running, except those that share its start. A pool that is used up is
+    not a failure.
+
+    Args:
+        runs: the experiments, starts before those that begin with a copy of them.
+        how: the tools and options that all experiments are run with.
+        outcomes: where failures and used-up pools are noted.
+    """
     broken: dict[str, str] = {}
     for i, run in enumerate(runs, 1):
         how.say(f"\n[{i} of {len(runs)}] {run.folder}")
@@ -77,24 +87,24 @@ def _experiment(run: Run, how: How) -> Experiment:
     """The experiment of ``run``, made now if it is not there: anew, or from the cycle 0 it shares with others."""
     experiment = Experiment(run.folder)
     if not exists(run):
-        with locked(run.wishes.number, wait=True):
+        with locked(run.settings.number, wait=True):
             if exists(run):  # made by another part while we waited
                 pass
             elif run.start is None:
                 _plan(run, how)
             else:
                 start = _started(run.start, how)
-                clone(start, run.wishes.number, _changes(start.plan, run))
+                clone(start, run.settings.number, _changes(start.plan, run))
     _check(experiment, run)
     return experiment
 
 
 def _changes(plan: Plan, run: Run) -> dict[str, Any]:
     """In what the plan of ``run`` differs from that of its start."""
-    method, options = methods.lasting(run.wishes.method, run.wishes.method_options)
+    method, options = methods.lasting(run.settings.method, run.settings.method_options)
     row = ("query method", method_words(method, options), f"of the benchmark {plan.benchmark}")
     decisions = tuple(row if decision[0] == "query method" else decision for decision in plan.decisions)
-    cycles = run.wishes.cycles
+    cycles = run.settings.cycles
     return {"dataset": run.folder, "method": method, "method_options": options, "cycles": cycles, "decisions": decisions}
 
 
@@ -108,9 +118,9 @@ def _started(start: Run, how: How) -> Experiment:
 
 
 def _plan(run: Run, how: How) -> None:
-    check_number(run.wishes.number)
+    check_number(run.settings.number)
     source = find_dataset(run.dataset)
-    decided = decide(source, _measured(run.dataset, how.progress), run.wishes)
+    decided = decide(source, _measured(run.dataset, how.progress), run.settings)
     plan = replace(decided, benchmark=how.benchmark, purpose=run.purpose)
     if run.purpose == START:  # decided with all its cycles, for warnings about the pool; but it ends with cycle 0
         plan = replace(plan, cycles=1)
@@ -129,21 +139,22 @@ def _measured(dataset: str, progress: bool) -> dict[str, Measured]:
 
 def _check(experiment: Experiment, run: Run) -> None:
     """An experiment that is not what the file asks for is an error."""
-    plan, wishes = experiment.plan, run.wishes
-    wanted = {name: getattr(wishes, name) for name in SHARED} | {"purpose": run.purpose}
+    plan, settings = experiment.plan, run.settings
+    wanted = {name: getattr(settings, name) for name in SHARED} | {"purpose": run.purpose}
     if run.purpose == START:
         wanted["cycles"] = 1
-    if wishes.all_labels:
+    if settings.all_labels:
         wanted |= {"query_size": 1, "starting_budget": len(plan.pool)}
-    wanted["trainer"] = trainer_of(wishes)
+    wanted["trainer"] = trainer_of(settings)
     if not run.purpose:
-        wanted["method"], wanted["method_options"] = methods.lasting(wishes.method, wishes.method_options)
-    differing = [(name, getattr(plan, name), value) for name, value in wanted.items() if getattr(plan, name) != value]
+        wanted["method"], wanted["method_options"] = methods.lasting(settings.method, settings.method_options)
+    planned = {name: planned_value(plan, name, getattr(Settings, name, None)) for name in wanted}
+    differing = [(name, planned[name], value) for name, value in wanted.items() if planned[name] != value]
     source = find_dataset(run.dataset).folder
     if not experiment.source.folder.is_dir() or not source.samefile(experiment.source.folder):
         differing.insert(0, ("dataset", str(experiment.source.folder), str(source)))
-    for name, planned, value in differing:
+    for name, before, value in differing:
         raise NnActiveError(
-            f"{plan.dataset}: was planned with {name} = {planned!r}, but the benchmark's file says {value!r}. "
+            f"{plan.dataset}: was planned with {name} = {before!r}, but the benchmark's file says {value!r}. "
             "Restore the file, give the benchmark another name, or delete the experiment."
         )

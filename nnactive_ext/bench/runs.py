@@ -14,7 +14,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import ALL_LABELS, START
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.nnunet.dataset import existing_names, find_dataset, nnunet_folder
-from nnactive_ext.planning.simulation import Wishes, check
+from nnactive_ext.planning.settings import Settings
+from nnactive_ext.planning.simulation import check
 from nnactive_ext.query_methods.options import method_and_options
 
 NUMBERS = "numbers.json"
@@ -23,23 +24,23 @@ NUMBERS = "numbers.json"
 
 @dataclass(frozen=True)
 class Run:
-    """One experiment: what is asked for (``wishes``), and of which ``dataset``.
+    """One experiment: what is asked for (``settings``), and of which ``dataset``.
 
     ``start`` is the one whose cycle 0 it begins with; the starts themselves, and trainings on all labels, have none.
     """
 
     dataset: str
-    wishes: Wishes
+    settings: Settings
     purpose: str = ""
     start: Run | None = None
 
     @property
     def name(self) -> str:
-        return str(self.wishes.name)
+        return str(self.settings.name)
 
     @property
     def folder(self) -> str:
-        return f"Dataset{self.wishes.number:03d}_{self.name}"
+        return f"Dataset{self.settings.number:03d}_{self.name}"
 
 
 def benchmark_folder(name: str) -> Path:
@@ -57,8 +58,8 @@ def runs_of(benchmark: Benchmark, remember: bool = True) -> list[Run]:
     numbers = _numbers(benchmark, [run.name for run in every], remember)
 
     def numbered(run: Run) -> Run:
-        wishes = replace(run.wishes, number=numbers[run.name])
-        return replace(run, wishes=wishes, start=numbered(run.start) if run.start else None)
+        settings = replace(run.settings, number=numbers[run.name])
+        return replace(run, settings=settings, start=numbered(run.start) if run.start else None)
 
     return [numbered(run) for run in every if run.purpose != START]
 
@@ -66,13 +67,13 @@ def runs_of(benchmark: Benchmark, remember: bool = True) -> list[Run]:
 def check_runs(runs: Sequence[Run]) -> None:
     """Names and methods that cannot be, and datasets that are not there, are an error before anything is run."""
     for run in runs:
-        check(run.wishes, run.name)
+        check(run.settings, run.name)
         find_dataset(run.dataset)
 
 
 def _all(benchmark: Benchmark) -> list[Run]:
     settings = _settings(benchmark)
-    starts = [replace(setting, wishes=replace(setting.wishes, name=f"{setting.name}_start")) for setting in settings]
+    starts = [replace(setting, settings=replace(setting.settings, name=f"{setting.name}_start")) for setting in settings]
     pairs = list(zip(settings, starts, strict=True))
     of_methods = [_of_method(setting, start, words) for words in benchmark.methods for setting, start in pairs]
     datasets = {dataset.dataset: dataset for dataset in reversed(benchmark.datasets)}  # which several tables may name
@@ -109,34 +110,28 @@ def _settings(benchmark: Benchmark) -> list[Run]:
 def _run(benchmark: Benchmark, dataset: BenchDataset, size: str, regime: Regime, seed: int) -> Run:
     where = _safe(Path(dataset.dataset).name.removeprefix("Dataset"))
     patch = "x".join(size.split()) if len(size.split()) > 1 else f"{size}cube"
-    wishes = Wishes(
-        number=0,
+    settings = replace(
+        benchmark.settings,
         name=f"{benchmark.name}_{where}_{_safe(patch)}_{regime.name}_seed{seed}",
         patch_size=size.split(),
         query_size=regime.query_size,
         starting_budget=regime.starting_budget,
-        cycles=benchmark.cycles,
         seed=seed,
-        folds=benchmark.folds,
-        configuration=benchmark.configuration,
-        trainer=benchmark.trainer,
-        planner=benchmark.planner,
-        preset=benchmark.preset,
     )
-    return Run(dataset.dataset, wishes, START)
+    return Run(dataset.dataset, settings, START)
 
 
 def _of_method(setting: Run, start: Run, words: str) -> Run:
     method, options = method_and_options(words.split())
     assert method is not None
-    wishes = replace(setting.wishes, name=f"{setting.name}_{_safe(words)}", method=method, method_options=options)
-    return Run(setting.dataset, wishes, "", start)
+    settings = replace(setting.settings, name=f"{setting.name}_{_safe(words)}", method=method, method_options=options)
+    return Run(setting.dataset, settings, "", start)
 
 
 def _on_all_labels(benchmark: Benchmark, dataset: BenchDataset, seed: int) -> Run:
     run = _run(benchmark, dataset, dataset.patch_sizes[0], Regime("all-labels", 1, 1), seed)
-    wishes = replace(run.wishes, query_size=None, starting_budget=None, cycles=1, all_labels=True)
-    return replace(run, wishes=wishes, purpose=ALL_LABELS)
+    settings = replace(run.settings, query_size=None, starting_budget=None, cycles=1, all_labels=True)
+    return replace(run, settings=settings, purpose=ALL_LABELS)
 
 
 def _safe(text: str) -> str:

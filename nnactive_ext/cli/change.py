@@ -5,55 +5,49 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nnactive_ext.cli.failing import failing_clearly
-from nnactive_ext.cli.options import add_quiet, current_user
+from nnactive_ext.cli.command import command
+from nnactive_ext.cli.options import add_experiment, add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.planning.options import add_changes, changeable
+from nnactive_ext.planning.settings import Settings
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_change",
-        description="Alters an experiment between cycles, and records it in nnactive_plan.json: more cycles than planned, "
-        "another seed or expert from now on, images added to the pool, broken ones dropped from it.",
+        description="Changes an experiment between cycles: the number of cycles, the seed, the expert, the share of tasks to "
+        "be done, and the cases of the pool. nnactive_plan.json records each change.",
     )
-    made.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment")
-    made.add_argument("-cycles", type=int, metavar="N", help="cycles in all, counting cycle 0")
-    made.add_argument("-seed", type=int, help="for queries and folds from now on")
-    made.add_argument("-expert", metavar="NAME", help="who annotates from now on, where nothing else is said")
-    made.add_argument("-share", type=float, help="of a cycle's tasks that must be done before training")
+    add_experiment(made)
+    add_changes(made, Settings)
     made.add_argument("-add", type=Path, metavar="FOLDER", help="add the images of a folder to the pool of a roll-out")
-    made.add_argument("-pattern", metavar="PATTERN", help="of these files, as for nnactive_plan")
-    made.add_argument("-label_maps", type=Path, metavar="FOLDER", help="label maps of some of these cases")
-    made.add_argument("-label_pattern", default="{case}", metavar="PATTERN", help="of their names (default: %(default)s)")
-    made.add_argument("-drop", nargs="+", metavar="CASE", help="take cases out of the pool, with what was annotated in them")
-    made.add_argument("-who", metavar="NAME", help="who changes it (default: the user)")
+    made.add_argument("-pattern", metavar="PATTERN", help="name pattern of these image files, as for nnactive_plan")
+    made.add_argument("-label_maps", type=Path, metavar="FOLDER", help="folder with label maps of some of these cases")
+    made.add_argument(
+        "-label_pattern", default="{case}", metavar="PATTERN", help="name pattern of the label maps (default: %(default)s)"
+    )
+    made.add_argument("-drop", nargs="+", metavar="CASE", help="remove cases and their labels from the pool")
+    made.add_argument("-who", metavar="NAME", help="name to record with the change (default: the user who runs the command)")
     add_quiet(made)
     return made
 
 
-def main(args: list[str] | None = None) -> None:
-    options = parser().parse_args(args)
-    with failing_clearly():
-        _run(options)
-
-
-def _run(options: argparse.Namespace) -> None:
+@command(parser)
+def main(options: argparse.Namespace) -> None:
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.loop.status import next_step
-    from nnactive_ext.nnunet.environment import require_nnunet_folders
     from nnactive_ext.planning.changes import add_cases, change_settings, drop_cases
 
-    require_nnunet_folders()
-    wishes = {name: getattr(options, name) for name in ("cycles", "seed", "expert", "share")}
-    if not options.add and not options.drop and all(value is None for value in wishes.values()):
-        raise NnActiveError("Nothing to change. nnactive_change -h says what can be.")
+    wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
+    if not options.add and not options.drop and all(value is None for value in wanted.values()):
+        raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
     name = Experiment.find(options.d).name
     with Experiment(name).lock():
         human = Experiment(name).plan.human
         if options.add and not human:
-            raise NnActiveError("-add: a simulated annotator needs reference labels; images are added to roll-outs only.")
-        for line in change_settings(Experiment(name), who, wishes):
+            raise NnActiveError("-add is for roll-outs only: the simulated annotator needs reference labels.")
+        for line in change_settings(Experiment(name), who, wanted):
             print(line)
         warnings: tuple[str, ...] = ()
         if options.drop:
@@ -68,7 +62,3 @@ def _run(options: argparse.Namespace) -> None:
         for warning in warnings:
             print(f"WARNING: {warning}")
         print(next_step(Experiment(name)))
-
-
-if __name__ == "__main__":
-    main()

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 
+from nnactive_ext.cli.command import command
 from nnactive_ext.nnunet.environment import TRAINERS, trainer_search_path
 
 
@@ -28,13 +29,18 @@ LINES = {
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_env",
-        description='Prints the line that lets nnU-Net find our trainers. Use it as: eval "$(nnactive_env)". '
-        "Folders already in nnUNet_extTrainer are kept.",
+        description="Prints the shell line that lets nnU-Net's own commands find the trainers of this package. Use it as: "
+        'eval "$(nnactive_env)". Folders that nnUNet_extTrainer already names are kept.',
     )
-    made.add_argument("--shell", choices=LINES, default="sh", help="the shell (default: sh, also bash and zsh)")
+    made.add_argument(
+        "--shell",
+        choices=LINES,
+        default="sh",
+        help="shell that reads the line; sh is also for bash and zsh (default: %(default)s)",
+    )
     return made
 
 
-def main(args: list[str] | None = None) -> None:
-    options = parser().parse_args(args)
+@command(parser, folders=False)
+def main(options: argparse.Namespace) -> None:
     print(LINES[options.shell](trainer_search_path(os.environ)))

@@ -3,101 +3,100 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from nnactive_ext.cli.failing import failing_clearly
-from nnactive_ext.cli.options import ListMethods, add_accumulators, add_device, add_method, add_quiet
+from nnactive_ext.cli.command import command
+from nnactive_ext.cli.options import add_device, add_experiment, add_parts, add_precision, add_quiet, check_parts
+from nnactive_ext.planning.settings import METHOD_HELP
+
+
+class ListMethods(argparse.Action):
+    """Prints all query methods and ends, whatever else is or is not on the command line."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str):
+        text = "print all query methods with their formulas, sources and options, and exit"
+        super().__init__(option_strings, dest, nargs=0, help=text)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        # Imported late, so that --help answers at once.
+        from nnactive_ext.query_methods.listing import listing
+
+        try:
+            print(listing(min(120, shutil.get_terminal_size().columns)), flush=True)
+        except BrokenPipeError:  # `| head` has seen enough; Python would complain again when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        parser.exit()
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_query",
-        description="Scores the pool with the trained members of the current cycle, writes the chosen patches to "
-        "loop_NNN.json, and has the simulated annotator fill them in.",
+        description="Scores the pool with the trained members of the current cycle, chooses the patches of the next cycle, "
+        "and writes them to loop_NNN.json. In a simulation, the simulated annotator then labels them. nnactive_run does the "
+        "same in each cycle.",
     )
-    made.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment")
-    made.add_argument("-f", nargs="+", type=int, metavar="FOLD", help="members to ask (default: all of the experiment)")
-    made.add_argument("-tr", metavar="TRAINER", help="the members' trainer (default: the experiment's)")
-    add_method(made, None)
+    add_experiment(made)
+    made.add_argument(
+        "-f", nargs="+", type=int, metavar="FOLD", help="members to use, by their folds (default: all of the experiment)"
+    )
+    made.add_argument("-tr", metavar="TRAINER", help="trainer of the members (default: the experiment's)")
+    made.add_argument("--method", nargs="+", metavar=("NAME", "KEY=VALUE"), help=f"{METHOD_HELP} (default: the experiment's)")
     made.add_argument("--list_methods", action=ListMethods)
-    made.add_argument("-query_size", type=int, metavar="N", help="patches to choose (default: the experiment's)")
-    made.add_argument("-num_parts", type=int, default=1, help="score the pool in so many parts; then call without parts")
-    made.add_argument("-part_id", type=int, default=0, help="the part this call scores, from 0")
+    made.add_argument("-query_size", type=int, metavar="N", help="number of patches to choose (default: the experiment's)")
+    add_parts(made, "the scoring of the pool", ", then one without -num_parts and -part_id to merge them")
     add_device(made)
-    add_accumulators(made)
+    add_precision(made)
     add_quiet(made)
     return made
 
 
-def main(args: list[str] | None = None) -> None:
-    words = sys.argv[1:] if args is None else args
-    options = parser().parse_args(words)
-    options.merging = f"nnactive_query {shlex.join(_without_parts(words))}"
-    with failing_clearly():
-        _run(options)
-
-
-def _without_parts(words: Sequence[str]) -> list[str]:
-    """The same command for the whole pool: parts are merged by one that asks for the same."""
+def merging(words: Sequence[str]) -> str:
+    """The command that merges the parts: the same without the part."""
     kept, after = [], ""
     for word in words:
         if not (word.startswith(("-num_parts", "-part_id")) or after in ("-num_parts", "-part_id")):
             kept.append(word)
         after = word
-    return kept
+    return f"nnactive_query {shlex.join(kept)}"
 
 
-def _run(options: argparse.Namespace) -> None:
+@command(parser)
+def main(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from nnactive_ext.nnunet.environment import prepare_device, require_nnunet_folders
-
-    require_nnunet_folders()
-
-    from nnactive_ext.errors import NnActiveError
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.loop.cycles import finish_annotation, query_and_annotate
     from nnactive_ext.members.ensemble import NnUNetEnsemble
+    from nnactive_ext.nnunet.environment import prepare_device
     from nnactive_ext.query_methods.options import method_and_options
     from nnactive_ext.querying.query import query_cycle
 
-    if not 0 <= options.part_id < options.num_parts:
-        raise NnActiveError(f"-part_id {options.part_id}: with -num_parts {options.num_parts} it must be from 0 to one less.")
+    check_parts(options)
     experiment = Experiment.find(options.d)
     if options.tr:
         experiment = replace(experiment, planned=replace(experiment.plan, trainer=options.tr))
     progress = not options.disable_progress_bar
-    method, method_options = method_and_options(options.method)
+    chosen = (*method_and_options(options.method), options.query_size)
 
     def open_ensemble(experiment, folds):
         prepare_device(options.device)
         return NnUNetEnsemble(experiment, folds, options.device)
 
-    def query(folds, parts=(0, 1)):
-        return query_cycle(
-            experiment,
-            open_ensemble,
-            folds,
-            method,
-            method_options,
-            options.query_size,
-            parts,
-            progress,
-            options.accumulators,
-        )
+    def query(parts=(0, 1)):
+        folds = options.f or experiment.folds()
+        return query_cycle(experiment, open_ensemble, folds, *chosen, parts, progress, options.precision)
 
     if options.num_parts > 1:
-        query(options.f or experiment.folds(), (options.part_id, options.num_parts))
-        print(f"Part {options.part_id} of {options.num_parts} is scored. When all are: {options.merging}")
+        query((options.part_id, options.num_parts))
+        print(f"Part {options.part_id} of {options.num_parts} is scored. After the last part, run: {merging(options.words)}")
         return
     with experiment.lock():
         if finish_annotation(experiment, progress):
-            print(f"The annotation of cycle {experiment.state['cycle']}, which had been interrupted, is done.")
+            print(f"The interrupted annotation of cycle {experiment.state['cycle']} is finished.")
             return
-        query_and_annotate(experiment, lambda: query(options.f or experiment.folds()), progress)
-
-
-if __name__ == "__main__":
-    main()
+        query_and_annotate(experiment, query, progress)

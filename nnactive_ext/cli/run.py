@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import argparse
 
-from nnactive_ext.cli.failing import failing_clearly
-from nnactive_ext.cli.options import add_accumulators, add_device, add_quiet
+from nnactive_ext.cli.command import command
+from nnactive_ext.cli.options import add_device, add_experiment, add_precision, add_quiet
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_run",
-        description="Trains the ensemble, evaluates it on the test set, queries and annotates, cycle after cycle. Can be "
-        "stopped or killed at any moment; the same command goes on where it stopped.",
+        description="Runs the cycles of an experiment: each trains the ensemble, evaluates it on the test set, and chooses "
+        "the next patches. A simulation runs to its end; a roll-out stops after each query until people have annotated. If "
+        "the command was stopped or killed, run it again: it continues where it stopped.",
     )
-    made.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment")
+    add_experiment(made)
     add_device(made)
-    add_accumulators(made)
+    add_precision(made)
     add_quiet(made)
     return made
 
 
-def main(args: list[str] | None = None) -> None:
-    options = parser().parse_args(args)
-    with failing_clearly():
-        _run(options)
+@command(parser)
+def main(options: argparse.Namespace) -> None:
+    from nnactive_ext.nnunet.environment import check_torchvision, prepare_device
 
-
-def _run(options: argparse.Namespace) -> None:
-    from nnactive_ext.nnunet.environment import check_torchvision, prepare_device, require_nnunet_folders
-
-    require_nnunet_folders()
     prepare_device(options.device)  # before anything else imports torch
     check_torchvision()
 
@@ -43,11 +38,7 @@ def _run(options: argparse.Namespace) -> None:
     tools = Tools.of_nnunet(options.device)
     with experiment.lock():
         try:
-            run_cycles(experiment, tools, progress=not options.disable_progress_bar, accumulators=options.accumulators)
+            run_cycles(experiment, tools, progress=not options.disable_progress_bar, accumulators=options.precision)
         finally:
             if read_results(experiment):
                 print(f"\n{final_report(experiment)}")
-
-
-if __name__ == "__main__":
-    main()

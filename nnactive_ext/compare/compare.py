@@ -21,10 +21,22 @@ from nnactive_ext.files import write_text
 
 
 def compare(sources: Sequence[Path], output: Path, say: Callable[[str], None] = print, cycles: int | None = None) -> Path:
-    """Compare the experiments whose results folders are ``sources``; returns the page, ``output/comparison.md``.
+    """Compare experiments and write tables, figures and a page.
 
-    ``cycles``: only so many of each, counting cycle 0. What is not comparable, and an ``output`` that holds other files,
-    are NnActiveErrors; then nothing is written. What is missing in an experiment is no error, and told.
+    A trajectory that is incomplete is not an error; the page lists it with the reason.
+
+    Args:
+        sources: the results folders of the experiments.
+        output: the folder to write; it is replaced as a whole.
+        say: gets warnings and a summary, one line each.
+        cycles: compare only this many cycles of each experiment, counting cycle 0 (default: all).
+
+    Returns:
+        The path of the page, ``output/comparison.md``.
+
+    Raises:
+        NnActiveError: the experiments are not comparable, none has a query method, or ``output`` holds other files; nothing
+            is written then.
     """
     check_output(output)
     grouped = _grouped(sources, cycles)

@@ -37,7 +37,7 @@ def surface_tolerance(setting: Setting) -> float | None:
 
 def _tolerances(setting: Setting) -> set[float]:
     """Those of all cycles; 0 stands for none, as in cycles from before there were surface metrics."""
-    return {float(cycle.get("tolerance_mm") or 0) for t in setting.trajectories for cycle in t.cycles}
+    return {float(cycle.tolerance_mm or 0) for t in setting.trajectories for cycle in t.cycles}
 
 
 def _setting(setting: Setting) -> Iterator[str]:
@@ -97,9 +97,7 @@ def _classes(setting: Setting) -> Iterator[str]:
     test = len(setting.trajectories[0].plan["test"])
     for name in setting.classes:
         cases = [
-            (t, i, (c.get("cases_per_class") or {}).get(name))
-            for t in (*setting.trajectories, *setting.full)
-            for i, c in enumerate(t.cycles)
+            (t, i, c.cases_per_class.get(name)) for t in (*setting.trajectories, *setting.full) for i, c in enumerate(t.cycles)
         ]
         without = [(t, i) for t, i, n in cases if n == 0]
         if without and len(without) == len(cases):

@@ -65,7 +65,7 @@ def class_curves(summary: SettingSummary, names: Names, folder: Path) -> str | N
         for axes in grid:
             axes.set_autoscale_on(False)  # once at the end will do; each time would ask all that share the scale
         for axes, label in zip(grid, classes, strict=False):
-            _draw(axes, summary, names, lambda t, n=label: t.values("dice_per_class", n))  # type: ignore[misc]
+            _draw(axes, summary, names, lambda t, n=label: t.class_dice(n))  # type: ignore[misc]
             if summary.full and summary.full.per_class[label].n:
                 draw_full(axes, 100 * summary.full.per_class[label].mean)
             if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):  # type: ignore[arg-type, call-overload]

@@ -1,14 +1,16 @@
-"""comparison.md: what was compared, what is missing, the tables, the figures, and what the numbers do not show."""
+"""comparison.md: what it says, as plain values; its template says how."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 
 from nnactive_ext.compare.names import Names
 from nnactive_ext.compare.noise import noise_text
-from nnactive_ext.compare.overall import Overall
+from nnactive_ext.compare.overall import Overall, Ranking
 from nnactive_ext.compare.overall_tables import (
     averages_table,
     dropped_notes,
@@ -20,19 +22,8 @@ from nnactive_ext.compare.overall_tables import (
 from nnactive_ext.compare.setting_tables import classes_table, main_table, overview, queries_table
 from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.summary import SettingSummary
-from nnactive_ext.compare.table import Table, markdown_text
-
-_LIMITS = (
-    "The ± of a setting is over seeds, which share its images: it says nothing about other datasets.",
-    "A mean Dice hides small structures, which it weighs like large ones and which move it in jumps: see the classes, NSD "
-    "and HD95.",
-    "HD95 leaves out cases in which a class is missed altogether, the worst of all; NSD counts them as 0.",
-    "FG-Eff is a rate of progress per annotated foreground. A method that queries little foreground can have a high one "
-    "and a low Dice. Its standard error takes the points as independent, which cycles are not.",
-    "The tests of pairs are not corrected for their number, and cycles of one trajectory are not independent: PPM "
-    "describes, and proves nothing.",
-    "Budgets count patches. What a patch costs an expert depends on what is in it.",
-)
+from nnactive_ext.compare.table import Table
+from nnactive_ext.pages.templates import render
 
 
 @dataclass(frozen=True)
@@ -60,50 +51,49 @@ def readable_tables(comparison: Comparison) -> list[Table]:
 
 def page(comparison: Comparison) -> str:
     """The page in Markdown; figures and tables are linked relative to it."""
-    return "\n\n".join(part for part in _parts(comparison) if part) + "\n"
+    c, settings = comparison, [summary.setting for summary in comparison.summaries]
+    text = render(
+        "compare",
+        "comparison.md",
+        experiments=sum(len(setting.trajectories) for setting in settings),
+        methods=list(c.names.methods.values()),
+        seeds=sorted({seed for setting in settings for seed in setting.seeds}),
+        on_all_labels=len(c.grouped.full),
+        starts=len(c.grouped.starts),
+        one_seed=all(len(setting.seeds) == 1 for setting in settings),
+        overview=overview(c.summaries),
+        missing=_missing(c),
+        warnings=c.warnings,
+        settings=[_setting(c, summary) for summary in c.summaries],
+        averages=averages_table(c.overall, c.names),
+        dropped=dropped_notes(c.overall, c.names),
+        several_seeds=c.overall.several,
+        shared_seeds=c.overall.shared.repeated,
+        penalties=ppm_table(c.overall, c.names),
+        rankings=[_ranking(c, ranking) for ranking in c.overall.rankings],
+        figures_over_settings=c.figures.get("", ()),
+        noise=[words for setting in settings if (words := noise_text(setting))],
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def _parts(c: Comparison) -> Iterator[str]:
-    yield "# Comparison of query methods"
-    yield "## What was compared"
-    yield _what(c)
-    yield overview(c.summaries).markdown()
-    yield _list("Not complete", _missing(c))
-    yield _list("Warnings", c.warnings)
-    yield "## Each setting"
-    for summary in c.summaries:
-        yield f"### {markdown_text(summary.setting.name)}"
-        yield _shown(main_table(summary, c.names))
-        yield _figures(c, summary.setting.name, "curves_")
-        yield _shown(classes_table(summary, c.names))
-        yield _figures(c, summary.setting.name, "classes_")
-        yield _figures(c, summary.setting.name, "foreground_")
-    yield "## Over settings"
-    yield from _over_settings(c)
-    yield "## What was queried"
-    for summary in c.summaries:
-        yield _shown(queries_table(summary, c.names))
-    yield "## What these numbers do not show"
-    noise = [text for summary in c.summaries if (text := noise_text(summary.setting))]
-    yield _bullets((*noise, *_LIMITS))
-    yield "The raw points are in [tables/trajectories.csv](tables/trajectories.csv); `tables/` has the others, and LaTeX."
+def _setting(c: Comparison, summary: SettingSummary) -> dict[str, Any]:
+    return {
+        "name": summary.setting.name,
+        "main": main_table(summary, c.names),
+        "classes": classes_table(summary, c.names),
+        "queries": queries_table(summary, c.names),
+        "figures": c.figures.get(summary.setting.name, ()),
+    }
 
 
-def _what(c: Comparison) -> str:
-    settings = [summary.setting for summary in c.summaries]
-    trajectories = sum(len(setting.trajectories) for setting in settings)
-    seeds = sorted({seed for setting in settings for seed in setting.seeds})
-    methods = c.names.methods.values()
-    text = f"{_number(trajectories, 'experiment')}: {_number(len(settings), 'setting')}, "
-    text += f"{_number(len(methods), 'method')} ({', '.join(methods)}), "
-    text += f"{_number(len(seeds), 'seed')} ({', '.join(map(str, seeds))})."
-    if c.grouped.full:
-        text += f" {_number(len(c.grouped.full), 'experiment')} on all labels."
-    if c.grouped.starts:
-        text += f" {_number(len(c.grouped.starts), 'experiment')} with only the cycle 0 of others left out."
-    if all(len(setting.seeds) == 1 for setting in settings):
-        text += " One seed only: curves and numbers without spread and without tests. Nothing is claimed about which is better."
-    return markdown_text(text)
+def _ranking(c: Comparison, ranking: Ranking) -> dict[str, Any]:
+    return {
+        "metric": ranking.metric,
+        "tests": tests_text(ranking),
+        "nemenyi": nemenyi_table(ranking, c.names),
+        "kendall": kendall_table(ranking),
+    }
 
 
 def _missing(c: Comparison) -> list[str]:
@@ -123,62 +113,3 @@ def _alike(setting: Setting) -> int:
     """How many of the first cycles all trajectories that have begun have, with the same budgets."""
     cycles = zip(*(t.budgets for t in setting.trajectories if t.cycles), strict=False)
     return sum(1 for _ in takewhile(lambda budgets: len(set(budgets)) == 1, cycles))
-
-
-def _over_settings(c: Comparison) -> Iterator[str]:
-    averages = averages_table(c.overall, c.names)
-    if averages:
-        yield _shown(averages)
-    else:
-        yield "No averages and no ranks: they need two methods that have a complete seed in common in every setting."
-        yield _bullets(dropped_notes(c.overall, c.names))
-    if not c.overall.several:
-        yield "No method has two complete seeds: no penalties, no ranks, no tests."
-        return
-    yield from _penalties(c)
-    if c.overall.rankings and not c.overall.shared.repeated:
-        yield "No setting has two seeds that all methods have complete: no ranks, and no tests of them."
-        return
-    yield "### Ranks"
-    for ranking in c.overall.rankings:
-        yield markdown_text(tests_text(ranking))
-        table = nemenyi_table(ranking, c.names)
-        yield _shown(table) if table else ""
-        yield _figures(c, "", f"ranks_{ranking.metric}")
-    if not c.overall.rankings:
-        yield "None, as said above."
-    yield "### Do settings agree?"
-    tables = [table for ranking in c.overall.rankings if (table := kendall_table(ranking))]
-    yield "\n\n".join(map(_shown, tables)) if tables else "It takes two settings with the same two methods to tell."
-
-
-def _penalties(c: Comparison) -> Iterator[str]:
-    table = ppm_table(c.overall, c.names)
-    yield "### Who beats whom (PPM)"
-    if table:
-        yield _shown(table)
-        yield "Cycle 0, where all methods have the same labels, is left out."
-        yield _figures(c, "", "ppm")
-    else:
-        yield "No test was possible: it needs two methods with two seeds in common, and a query."
-
-
-def _shown(table: Table) -> str:
-    return f"{markdown_text(table.caption)}\n\n{table.markdown()}"
-
-
-def _figures(c: Comparison, setting: str, beginning: str) -> str:
-    found = [name for name in c.figures.get(setting, ()) if name.startswith(beginning)]
-    return "\n\n".join(f"![{name}](figures/{name}.png)" for name in found)
-
-
-def _list(title: str, lines: Sequence[str]) -> str:
-    return f"**{title}**\n\n{_bullets(lines)}" if lines else ""
-
-
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {markdown_text(line)}" for line in lines)
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"

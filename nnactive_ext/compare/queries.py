@@ -37,8 +37,8 @@ def _differing(query: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
 def _members(query: Mapping[str, Any], trajectory: Trajectory) -> str:
     """Fewer annotated cases than folds have as many members as cases, which is no deviation."""
     asked, folds = query.get("members"), trajectory.plan.get("folds")
-    there = trajectory.cycles[query["cycle"] - 1].get("annotated_cases")
-    if not asked or not folds or there is None or len(asked) >= min(folds, there):
+    there = trajectory.cycles[query["cycle"] - 1].annotated_cases
+    if not asked or not folds or len(asked) >= min(folds, there):
         return ""
     return f"{len(asked)} members were asked, planned were {min(folds, there)}"
 

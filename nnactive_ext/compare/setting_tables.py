@@ -81,7 +81,7 @@ def queries_table(summary: SettingSummary, names: Names) -> Table:
     """Patches that hold each class and voxels of each label, in all of the complete trajectories' cycles; means over seeds."""
     setting = summary.setting
     found = {method.method: complete(setting, method.method) for method in summary.methods}
-    labels = dict.fromkeys(label for ts in found.values() for t in ts for label in t.cycles[-1].get(_VOXELS) or {})
+    labels = dict.fromkeys(label for ts in found.values() for t in ts for label in t.cycles[-1].annotated_voxels_per_label)
     rows = []
     for label in dict.fromkeys([*labels, *setting.classes]):
         rows.append([label, *(_asked(found[method.method], label) for method in summary.methods)])
@@ -92,12 +92,9 @@ def queries_table(summary: SettingSummary, names: Names) -> Table:
     return Table(f"queries_{names.slugs[setting.name]}", caption, heading, rows)
 
 
-_PATCHES, _VOXELS = "new_patches_per_class", "annotated_voxels_per_label"
-
-
 def _asked(trajectories: Sequence[Trajectory], label: str) -> str:
-    patches = mean_and_spread([math.fsum(t.values(_PATCHES, label)) for t in trajectories])
-    voxels = mean_and_spread([t.values(_VOXELS, label)[-1] for t in trajectories])
+    patches = mean_and_spread([math.fsum(t.values(lambda cycle: cycle.new_patches_per_class.get(label))) for t in trajectories])
+    voxels = mean_and_spread([t.values(lambda cycle: cycle.annotated_voxels_per_label.get(label))[-1] for t in trajectories])
     return f"{_count(patches, 1)} / {_count(voxels, 0)}"
 
 

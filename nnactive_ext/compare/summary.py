@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from nnactive_ext.compare.completeness import shortcoming
 from nnactive_ext.compare.doubts import surface_tolerance
 from nnactive_ext.compare.settings import Setting
 from nnactive_ext.compare.trajectories import Trajectory
+from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.metrics.averages import MeanAndSpread, mean_and_spread
 from nnactive_ext.metrics.efficiency import Efficiency, foreground_efficiency
 from nnactive_ext.metrics.trajectory import aubc, budget_to_target
@@ -96,7 +96,7 @@ def _full(setting: Setting) -> Full | None:
     if not dice.n:
         return None
     classes = frozenset(_with_value(t.cycles[-1]) for t in done)
-    return Full(dice, _per_class(done, setting.classes, "dice_per_class"), tuple(t.name for t in done), classes)
+    return Full(dice, _per_class(done, setting.classes), tuple(t.name for t in done), classes)
 
 
 def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> MethodSummary:
@@ -105,7 +105,8 @@ def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> 
     missing |= {seed: "no experiment" for seed in setting.seeds if seed not in {t.seed for t in setting.of(method)}}
     curve = _curve(there)
     comparable = full is not None and full.classes == {_with_value(cycle) for t in there for cycle in t.cycles}
-    share = _over_seeds(there, lambda t: t.values("foreground_share")[-1])
+    surfaces = [cases for t in there for cases in t.cycles[-1].surface_cases_per_class.values()]
+    share = _over_seeds(there, lambda t: t.values(lambda cycle: cycle.foreground_share)[-1])
     return MethodSummary(
         method,
         tuple(t.seed for t in there),
@@ -116,11 +117,11 @@ def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> 
         _efficiency(there, full, comparable),
         _targets(curve, full if comparable else None),
         share,
-        _over_seeds(there, lambda t: _over_classes(t, "nsd_per_class")) if surface else NOTHING,
-        _over_seeds(there, lambda t: _over_classes(t, "hd95_per_class")) if surface else NOTHING,
-        sum(_cases(t, "infinite") for t in there) if surface else 0,
-        sum(_cases(t, "nsd") for t in there) if surface else 0,
-        _per_class(there, setting.classes, "dice_per_class"),
+        _over_seeds(there, lambda t: _over_classes(t.cycles[-1].nsd_per_class)) if surface else NOTHING,
+        _over_seeds(there, lambda t: _over_classes(t.cycles[-1].hd95_per_class)) if surface else NOTHING,
+        sum(cases.infinite for cases in surfaces) if surface else 0,
+        sum(cases.nsd for cases in surfaces) if surface else 0,
+        _per_class(there, setting.classes),
     )
 
 
@@ -138,15 +139,15 @@ def _reached(trajectory: Trajectory) -> str:
     return f"; Dice {100 * known[-1][1]:.2f} % after {known[-1][0]} patches" if known else ""
 
 
-def _with_value(cycle: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(name for name, dice in cycle["dice_per_class"].items() if dice is not None)
+def _with_value(cycle: CycleResult) -> frozenset[str]:
+    return frozenset(name for name, dice in cycle.dice_per_class.items() if dice is not None)
 
 
 def _efficiency(trajectories: Sequence[Trajectory], full: Full | None, comparable: bool) -> Efficiency | None:
     """None without a Dice on all labels or a trajectory; ``comparable``: whether all means are over the same classes."""
     if full is None or not trajectories:
         return None
-    seeds = [list(zip(t.values("share_of_all_foreground"), t.dice, strict=True)) for t in trajectories]
+    seeds = [list(zip(t.values(lambda cycle: cycle.share_of_all_foreground), t.dice, strict=True)) for t in trajectories]
     found = foreground_efficiency(seeds, full.mean_dice.mean if comparable else math.nan)
     return found if comparable else replace(found, refusal=_OTHER_CLASSES)
 
@@ -162,16 +163,11 @@ def _over_seeds(trajectories: Sequence[Trajectory], value: Callable[[Trajectory]
     return mean_and_spread([value(trajectory) for trajectory in trajectories])
 
 
-def _over_classes(trajectory: Trajectory, key: str) -> float:
-    """Mean over classes with a value, in the last cycle."""
-    values = (trajectory.cycles[-1].get(key) or {}).values()
-    return mean_and_spread([value for value in values if value is not None]).mean
+def _over_classes(per_class: Mapping[str, float | None]) -> float:
+    """Mean over classes with a value."""
+    return mean_and_spread([value for value in per_class.values() if value is not None]).mean
 
 
-def _cases(trajectory: Trajectory, which: str) -> int:
-    cases = trajectory.cycles[-1].get("surface_cases_per_class") or {}
-    return sum(int(counts.get(which, 0)) for counts in cases.values())
-
-
-def _per_class(trajectories: Sequence[Trajectory], classes: Sequence[str], key: str) -> dict[str, MeanAndSpread]:
-    return {name: _over_seeds(trajectories, lambda t, n=name: t.values(key, n)[-1]) for name in classes}  # type: ignore[misc]
+def _per_class(trajectories: Sequence[Trajectory], classes: Sequence[str]) -> dict[str, MeanAndSpread]:
+    """The Dice of the last cycle."""
+    return {name: mean_and_spread([t.class_dice(name)[-1] for t in trajectories]) for name in classes}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from markupsafe import Markup
+
+from nnactive_ext.pages.templates import markdown_text
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -38,11 +41,11 @@ class Table:
     rows: Sequence[Sequence[Any]]
     notes: Sequence[str] = field(default=())
 
-    def markdown(self) -> str:
+    def markdown(self) -> Markup:
         """Without its caption; the notes follow as a list."""
         lines = [_line(self.heading), _line(["---", *["---:"] * (len(self.heading) - 1)], escaped=True), *map(_line, self.rows)]
         notes = [f"- {markdown_text(note)}" for note in self.notes]
-        return "\n".join([*lines, *([""] if notes else []), *notes])
+        return Markup("\n".join([*lines, *([""] if notes else []), *notes]))
 
     def csv(self) -> str:
         text = io.StringIO()
@@ -76,17 +79,6 @@ class Table:
                 "",
             ]
         )
-
-
-def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is, also in a cell.
-
-    >>> print(markdown_text("a|b_c <i>"))
-    a\\|b\\_c &lt;i&gt;
-    """
-    text = " ".join(text.split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
 
 
 def latex_text(text: str) -> str:

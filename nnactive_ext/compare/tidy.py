@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from nnactive_ext.compare.completeness import shortcoming
@@ -12,18 +12,20 @@ from nnactive_ext.compare.overall import Overall
 from nnactive_ext.compare.summary import TARGETS, MethodSummary, SettingSummary
 from nnactive_ext.compare.table import Table
 from nnactive_ext.compare.trajectories import Trajectory
+from nnactive_ext.experiment.result import CycleResult
 
-_CYCLE = (
-    "patches",
-    "new_patches",
-    "mean_dice",
-    "annotated_cases",
-    "annotated_voxels",
-    "foreground_share",
-    "share_of_all_foreground",
-    "new_foreground_share",
-    "tolerance_mm",
-)
+_CYCLE: dict[str, Callable[[CycleResult], float | None]] = {
+    "patches": lambda cycle: cycle.patches,
+    "new_patches": lambda cycle: cycle.new_patches,
+    "mean_dice": lambda cycle: cycle.mean_dice,
+    "annotated_cases": lambda cycle: cycle.annotated_cases,
+    "annotated_voxels": lambda cycle: cycle.annotated_voxels,
+    "foreground_share": lambda cycle: cycle.foreground_share,
+    "share_of_all_foreground": lambda cycle: cycle.share_of_all_foreground,
+    "new_foreground_share": lambda cycle: cycle.new_foreground_share,
+    "tolerance_mm": lambda cycle: cycle.tolerance_mm,
+}
+"""Columns of a cycle."""
 
 
 def tidy_tables(summaries: Sequence[SettingSummary], overall: Overall, names: Names) -> list[Table]:
@@ -51,8 +53,8 @@ def _trajectories(summaries: Sequence[SettingSummary], names: Names) -> Table:
     for summary, t, which in _each(summaries, names):
         incomplete = shortcoming(t, summary.setting)
         for cycle, result in enumerate(t.cycles):
-            left_out = " ".join(result.get("classes_left_out", ()))
-            rows.append([*which, cycle, *(result.get(key) for key in _CYCLE), left_out, incomplete])
+            left_out = " ".join(result.classes_left_out)
+            rows.append([*which, cycle, *(number(result) for number in _CYCLE.values()), left_out, incomplete])
         if not t.cycles:
             rows.append([*which, None, *[None] * len(_CYCLE), None, incomplete])
     heading = ["setting", "method", "seed", "experiment", "cycle", *_CYCLE, "classes_left_out", "incomplete"]
@@ -95,11 +97,11 @@ def _per_class(summaries: Sequence[SettingSummary], names: Names) -> Table:
     for summary, t, which in _each(summaries, names):
         for cycle, result in enumerate(t.cycles):
             for name in summary.setting.classes:
-                cases = (result.get("cases_per_class") or {}).get(name)
-                surface = (result.get("surface_cases_per_class") or {}).get(name) or {}
-                values = [(result.get(key) or {}).get(name) for key in ("dice_per_class", "nsd_per_class", "hd95_per_class")]
-                counts = [surface.get(key) for key in ("nsd", "hd95", "infinite")]
-                rows.append([*which, cycle, result["patches"], name, values[0], cases, *values[1:], *counts])
+                dice = [result.dice_per_class.get(name), result.cases_per_class.get(name)]
+                surface = result.surface_cases_per_class.get(name)
+                distances = [result.nsd_per_class.get(name), result.hd95_per_class.get(name)]
+                counts = [surface.nsd, surface.hd95, surface.infinite] if surface else [None] * 3
+                rows.append([*which, cycle, result.patches, name, *dice, *distances, *counts])
     heading = ["setting", "method", "seed", "experiment", "cycle", "patches", "class", "dice", "cases", "nsd", "hd95_mm"]
     return Table("per_class", "", [*heading, "nsd_cases", "hd95_cases", "hd95_infinite"], rows)
 
@@ -110,9 +112,8 @@ def _queries(summaries: Sequence[SettingSummary], names: Names) -> Table:
     rows = []
     for summary, t, which in _each(summaries, names):
         for cycle, result in enumerate(t.cycles):
-            patches, new = result.get("new_patches_per_class") or {}, result.get("new_voxels_per_label") or {}
-            voxels = result.get("annotated_voxels_per_label") or {}
-            shares = [result.get("new_foreground_share"), result.get("foreground_share")]
+            patches, new, voxels = result.new_patches_per_class, result.new_voxels_per_label, result.annotated_voxels_per_label
+            shares = [result.new_foreground_share, result.foreground_share]
             for name in dict.fromkeys([*voxels, *summary.setting.classes]):
                 rows.append([*which, cycle, name, patches.get(name), new.get(name), voxels.get(name), *shares])
     heading = ["setting", "method", "seed", "experiment", "cycle", "label", "new_patches", "new_voxels", "voxels"]

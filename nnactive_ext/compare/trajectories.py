@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ from nnactive_ext.compare.methods import method_key
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import cycles_at_first
 from nnactive_ext.experiment.record import RECORD, read_record
-from nnactive_ext.files import read_json
+from nnactive_ext.experiment.result import CycleResult, result_files
 
-_CYCLE = re.compile(r"cycle_(\d{3,})\.json")
 _PLAN = ("pool", "test", "patch_size_mm", "query_size", "starting_budget", "cycles", "seed", "method")
-_RESULT = ("mean_dice", "dice_per_class", "patches")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +25,7 @@ class Trajectory:
 
     folder: Path
     record: Mapping[str, Any]
-    cycles: tuple[Mapping[str, Any], ...]
+    cycles: tuple[CycleResult, ...]
     behind_gap: tuple[int, ...]
     planned: int
     schedule: int
@@ -61,17 +58,20 @@ class Trajectory:
     @property
     def budgets(self) -> list[int]:
         """Annotated patches in all, cycle by cycle."""
-        return [int(cycle["patches"]) for cycle in self.cycles]
+        return [cycle.patches for cycle in self.cycles]
 
     @property
     def dice(self) -> list[float]:
         """Mean Dice (0..1), cycle by cycle; NaN where no class has a value."""
-        return self.values("mean_dice")
+        return self.values(lambda cycle: cycle.mean_dice)
 
-    def values(self, key: str, name: str | None = None) -> list[float]:
-        """A number of each cycle, or that of ``name`` in a mapping; NaN where it is null or absent (older files)."""
-        found = [cycle.get(key) if name is None else (cycle.get(key) or {}).get(name) for cycle in self.cycles]
-        return [math.nan if value is None else float(value) for value in found]
+    def class_dice(self, name: str) -> list[float]:
+        """Dice (0..1) of a class, cycle by cycle; NaN where it has no value."""
+        return self.values(lambda cycle: cycle.dice_per_class.get(name))
+
+    def values(self, number: Callable[[CycleResult], float | None]) -> list[float]:
+        """A ``number`` of each cycle; NaN where it is None."""
+        return [math.nan if (value := number(cycle)) is None else float(value) for cycle in self.cycles]
 
     def first(self, cycles: int) -> Trajectory:
         """The trajectory as if so many cycles had been planned: with the seed that it had then."""
@@ -87,17 +87,26 @@ def read_trajectory(folder: Path) -> Trajectory:
     """From an experiment's results folder (with experiment.json); damaged files are an error that names them."""
     record = read_record(folder)
     _check_record(record, folder / RECORD)
-    files = sorted(file for file in folder.iterdir() if _CYCLE.fullmatch(file.name))
-    found = {int(_CYCLE.fullmatch(file.name)[1]): file for file in files}  # type: ignore[index]
+    found = result_files(folder)
     whole = next(cycle for cycle in range(len(found) + 1) if cycle not in found)
-    cycles = tuple(_read_cycle(found[cycle]) for cycle in range(whole))
+    cycles = tuple(CycleResult.read(found[cycle]) for cycle in range(whole))
     behind = tuple(sorted(cycle for cycle in found if cycle > whole))
     plan = record["plan"]
     return Trajectory(folder, record, cycles, behind, plan["cycles"], cycles_at_first(plan["cycles"], plan.get("changes", ())))
 
 
 def read_trajectories(folders: Sequence[Path]) -> list[Trajectory]:
-    """Each folder once, however often and by whatever path it was given; sorted, so their order does not matter."""
+    """Read the trajectories of experiments.
+
+    Args:
+        folders: results folders; one that is given twice is read once, and their order does not matter.
+
+    Returns:
+        The trajectories, sorted.
+
+    Raises:
+        NnActiveError: a folder holds no results, or a file is damaged.
+    """
     different = {folder.resolve(): folder for folder in sorted(folders, reverse=True)}
     return sorted((read_trajectory(folder) for folder in different.values()), key=lambda t: (t.name, str(t.folder)))
 
@@ -110,17 +119,3 @@ def _check_record(record: Mapping[str, Any], file: Path) -> None:
     if missing or wrong:
         what = f"{', '.join(missing)} missing" if missing else f"{', '.join(wrong)}: no whole number"
         raise NnActiveError(f"{file}: damaged ({what}). Run nnactive_run on the experiment again.")
-
-
-def _read_cycle(file: Path) -> Mapping[str, Any]:
-    content = read_json(file)
-    missing = set(_RESULT) - set(content if isinstance(content, dict) else ())
-    problem = f"{', '.join(sorted(missing))} missing"
-    if not missing:
-        dice, per_class, patches = (content[key] for key in _RESULT)
-        known = [dice, *(per_class.values() if isinstance(per_class, dict) else ["?"])]
-        right = all(value is None or (isinstance(value, int | float) and 0 <= value <= 1) for value in known)
-        problem = "" if right and isinstance(patches, int) else "its Dice or patches are no such numbers"
-    if problem:
-        raise NnActiveError(f"{file}: no results of a cycle ({problem}). Restore it, or delete it and run nnactive_run.")
-    return content

@@ -1,5 +1,8 @@
 """The query engine: voxel maps to patch scores, and scores to windows that do not overlap; plain arrays, no files.
 
+A faster or another exact way to compute means of windows or to choose them goes here. What a voxel is worth belongs to
+``query_methods/``.
+
 A *window* is a box of the query patch's size inside the map. A map of windows has one value for every window start
 (stride 1, the last start included), so along each axis it is ``extent - size + 1`` long.
 """

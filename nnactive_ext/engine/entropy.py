@@ -12,10 +12,12 @@ _SQRT_HALF = int(np.float32(np.sqrt(0.5)).view(np.int32))
 
 
 def add_entropy(total: np.ndarray, probability: np.ndarray, binary: bool = False) -> None:
-    """Add -p ln p in nat to ``total``, voxel by voxel; with ``binary`` also -(1 - p) ln(1 - p).
+    """Add -p ln p in nat to ``total``, voxel by voxel.
 
-    Both are (z, y, x), ``total`` float32 and ``probability`` any float; it is clipped to [0, 1], NaN stays NaN. What is
-    added is right to 3e-7 of itself.
+    Args:
+        total: (z, y, x) float32, changed in place; what is added is right to 3e-7 of itself.
+        probability: (z, y, x), any float; it is clipped to [0, 1], and NaN stays NaN.
+        binary: also add -(1 - p) ln(1 - p).
 
     >>> total = np.zeros((1, 1, 3), np.float32)
     >>> add_entropy(total, np.array([[[0.0, 0.5, 1.0]]]))

@@ -12,12 +12,20 @@ from nnactive_ext.geometry.patch import triple
 
 
 def free_starts(shape: Sequence[int], size: Sequence[int], boxes: Iterable[Box], overlap: float = 0.0) -> np.ndarray:
-    """Which windows of an image of ``shape`` share no voxel with any of ``boxes``: bool, one per window start.
+    """Which windows of an image are free.
 
-    With ``overlap``: which have at most this share of their voxels in the union of the boxes.
+    Args:
+        shape: of the image, voxels along (z, y, x).
+        size: of a window, voxels along (z, y, x).
+        boxes: (start, size) in voxels; they may reach outside the image and may have any size, even none. Boxes that only
+            touch a window do not overlap it.
+        overlap: the share of a window's voxels that the union of the boxes may cover (0: none).
 
-    Boxes that only touch do not overlap; boxes may reach outside the image and may have any size, even none.
-    A size larger than the image raises ValueError.
+    Returns:
+        bool (z, y, x), one value per window start.
+
+    Raises:
+        ValueError: the size is larger than the image.
     """
     size = triple(size)
     free = np.ones(window_shape(shape, size), dtype=bool)

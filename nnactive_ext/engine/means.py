@@ -13,15 +13,22 @@ from nnactive_ext.geometry.patch import triple
 
 
 def box_means(score_map: np.ndarray, size: Sequence[int], weight: np.ndarray | None = None) -> np.ndarray:
-    """Mean of the map over each window: (z, y, x) -> float32, one value per window start (thesis 7.3).
-
-    With ``weight``, of the map's shape, the mean of clip(weight, 0, 1) x map, which is never written out.
+    """Mean of a map over each window (thesis 7.3).
 
     Sums are in float64 and only ever added to, so the means of a map that is nowhere negative are not negative either,
     exactly 0 over zeros, and right to 5e-7 of themselves whatever else is in the map. They are rounded to float32 once
     on the way, so windows whose values are whole numbers with a sum below 2^24 keep their ties.
 
-    A size larger than the map along an axis, a NaN anywhere and an infinity in the map raise ValueError.
+    Args:
+        score_map: (z, y, x).
+        size: voxels of a window along (z, y, x).
+        weight: an array of the map's shape; the mean is then of clip(weight, 0, 1) x map, which is never written out.
+
+    Returns:
+        float32 (z, y, x), one value per window start: ``extent - size + 1`` along each axis.
+
+    Raises:
+        ValueError: the size is larger than the map along an axis, a value is NaN, or a value of the map is infinite.
 
     >>> box_means(np.array([[[1.0, 3.0, 5.0]]]), (1, 1, 2))
     array([[[2., 4.]]], dtype=float32)

@@ -35,17 +35,29 @@ def select(
     stride: int | Sequence[int] = 1,
     overwrite_scores: bool = False,
 ) -> list[Pick]:
-    """Up to ``k`` windows, best first; fewer when no allowed one is left.
+    """Choose up to ``k`` windows that do not overlap, best first.
 
-    ``scores``: (z, y, x) float, one for each start of a window of ``size`` (stride 1). Without ``beta`` the key is the
-    score. With it (and ``rng``) the key is ln(score) + e, e ~ Gumbel(0, 1/beta) for each window (power perturbation,
-    thesis Eq 3.3, 7.1, D.2); windows of score 0 then have the key -inf and are taken only when nothing else is left.
-    Ties go to the lowest position in C order.
+    A window is allowed if at most ``overlap`` of its voxels are covered by the union of the ``blocked`` boxes and earlier
+    picks. Ties go to the lowest position in C order.
 
-    A window is allowed if at most ``overlap`` of its voxels (0: none) are covered by the union of the ``blocked`` boxes
-    and earlier picks. Boxes may reach outside the image. Of every axis only each ``stride``-th start counts, and the last.
+    Args:
+        scores: (z, y, x) float, one for each start of a window of ``size`` (stride 1).
+        size: voxels of a window along (z, y, x).
+        k: how many windows.
+        blocked: boxes (start, size) in voxels; they may reach outside the image.
+        beta: without it the key is the score. With it (and ``rng``) the key is ln(score) + e, e ~ Gumbel(0, 1/beta) for each
+            window (power perturbation, thesis Eq 3.3, 7.1, D.2); windows of score 0 then have the key -inf and are taken
+            only when nothing else is left.
+        rng: where noise comes from.
+        overlap: the share of a window's voxels that may be covered (0: none).
+        stride: along each axis only each ``stride``-th start counts, and the last.
+        overwrite_scores: saves a copy of ``scores``.
 
-    Scores that are NaN or infinite, and scores below 0 with noise, raise ValueError. ``overwrite_scores`` saves a copy.
+    Returns:
+        The picks; fewer than ``k`` when no allowed window is left.
+
+    Raises:
+        ValueError: a score is NaN or infinite, or below 0 with noise.
 
     >>> select(np.array([[[1.0, 3.0, 2.0, 2.0]]]), (1, 1, 2), 2)
     [Pick(start=(0, 0, 1), score=3.0, key=3.0), Pick(start=(0, 0, 3), score=2.0, key=2.0)]

@@ -30,6 +30,14 @@ def window_starts(count: int, stride: int) -> np.ndarray:
 
 
 def allowed_voxels(size: Triple, overlap: float) -> int:
-    """How many voxels of a window may be covered; ``overlap`` is a share, and 0.29 of 100 voxels are 29."""
+    """How many voxels of a window may be covered.
+
+    Args:
+        size: voxels of a window along (z, y, x).
+        overlap: the share that may be covered; 0.29 of 100 voxels are 29.
+
+    Returns:
+        A number of voxels.
+    """
     voxels = size[0] * size[1] * size[2]
     return min(int(overlap * voxels + 1e-9), voxels - 1)

@@ -1,4 +1,4 @@
-"""Tasks out: for each box of a cycle a folder with a crop, a label map to edit, and what each viewer opens."""
+"""Tasks out: for each patch of a cycle a folder with a crop, a label map to edit, and what each viewer opens."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.page import card, write_page
+from nnactive_ext.exchange.page import Card, card, write_page
 from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
-from nnactive_ext.experiment.spaces import place_of
-from nnactive_ext.files import read_json, remove_temporary, replacing, write_json
+from nnactive_ext.experiment.spaces import space_and_properties
+from nnactive_ext.files import read_json, remove_temporary, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.writing import write_whole
+from nnactive_ext.images.writing import image_written, write_image
 from nnactive_ext.labelling.annotators import HumanAnnotator
-from nnactive_ext.labelling.answers import Book, labels_of, status_of
+from nnactive_ext.labelling.answers import CountingAnswers, labels_of, status_of
 from nnactive_ext.labelling.labels import blank
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_tasks, cropped, tasks_of
@@ -57,18 +57,27 @@ def export(
     margin_mm: float | None = None,
     progress: bool = True,
 ) -> Export:
-    """Write the tasks of ``cycle`` below ``folder``.
+    """Write the tasks of a cycle: for each patch a crop, a label map to edit, and what each viewer opens.
 
-    The label map of a task holds ``ignore`` outside the box; inside, what has been answered so far, else what other boxes
-    and label maps that were given say, and where they say nothing the prediction of the members (``open_ensemble``; None:
-    background). One that was edited since it was exported is left alone.
-    ``margin_mm``: context around each box (default: as much as the box).
+    The label map of a task holds ``ignore`` outside the patch; inside, the answer so far, else the labels of other patches and
+    given label maps, else the prediction of the members. A label map that was edited since it was exported is left alone.
+
+    Args:
+        experiment: a roll-out.
+        cycle: the cycle of the tasks.
+        folder: where the folder of each task is made.
+        open_ensemble: gives the members that predict; None: background instead of a prediction.
+        margin_mm: context around each patch in mm (default: as much as the patch).
+        progress: show a progress bar.
+
+    Returns:
+        What was written.
     """
     if margin_mm is not None and not (math.isfinite(margin_mm) and margin_mm >= 0):
-        raise NnActiveError(f"-margin {margin_mm:g}: give the context around a box in mm, 0 or more.")
+        raise NnActiveError(f"-margin {margin_mm:g}: give the context around a patch in mm, 0 or more.")
     tasks = tasks_of(experiment, cycle)
     ledger = Ledger(experiment.annotation)
-    book, ignore = Book.of(ledger), experiment.dataset.labels.ignore
+    counted, ignore = CountingAnswers.of(ledger), experiment.dataset.labels.ignore
     names = dict(sorted(experiment.dataset.labels.names.items(), key=lambda item: item[1]))
     channels = list(experiment.dataset.json["channel_names"].values())
     predict = Predictor(experiment, open_ensemble) if open_ensemble else None
@@ -76,7 +85,8 @@ def export(
     record = exported(experiment)
     experiment.annotation.mkdir(exist_ok=True)
     _make(folder)
-    views, cards, kept = [], [], []
+    views, kept = [], []
+    cards: dict[int, Card] = {}
     image: tuple[str, np.ndarray] = ("", np.empty(0))
     known: tuple[str, np.ndarray] = ("", np.empty(0))
     # By case, so that each image is read once.
@@ -84,10 +94,10 @@ def export(
         case = task.patch.case
         if image[0] != case:
             image = (case, experiment.dataset.image(case)[0])
-        space, _ = place_of(experiment, case)
+        space, _ = space_and_properties(experiment, case)
         crop, box = cropped(task.patch, space.shape, _margin(task.patch, space, margin_mm))
         voxels = image[1][(slice(None), *crop.slices)]
-        answer = labels_of(ledger, book, task.id, ignore)
+        answer = labels_of(ledger, counted, task.id, ignore)
         inside = answer
         if inside is None:
             if known[0] != case:
@@ -116,17 +126,16 @@ def export(
         if view.label.is_file() and sha256(view.label) not in before:
             kept.append(view.label)
         else:
-            with replacing(view.label) as temporary:
-                write_whole(view.label, temporary, labels, view.space)
+            with image_written(view.label, view.space.image(labels)) as temporary:
                 _pack_as_nobody_does(temporary)
                 # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
                 # or a kill between the two would make a prediction look like somebody's answer.
                 record[task.id] = sorted({*before, sha256(temporary)})
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
-        cards.append((task.number, card(view, voxels, status_of(ledger, book, task.id, ignore))))
+        cards[task.number] = card(view, voxels, status_of(ledger, counted, task.id, ignore))
         views.append(replace(view, labels=np.empty((0, 0, 0), labels.dtype)))  # lists need no voxels, which add up
-    _write_lists(experiment, cycle, folder, views, [text for _, text in sorted(cards)], names)
+    _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], names)
     write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})
     return Export(folder, tuple(tasks), tuple(kept))
 
@@ -161,14 +170,13 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise NnActiveError(f"{folder}: a file is in the way of this folder. Say another with -o.") from None
+        raise NnActiveError(f"{folder}: a file has the name of this folder. Choose another folder with -o.") from None
     remove_temporary(folder)  # of a killed export
 
 
 def _write(file: Path, array: np.ndarray, space: Space) -> None:
     whole = array.dtype.kind == "f" and np.abs(array).max(initial=0) < 2**15 and (array == np.rint(array)).all()
-    with replacing(file) as temporary:
-        write_whole(file, temporary, array.astype(np.int16) if whole else array, space)
+    write_image(file, space.image(array.astype(np.int16) if whole else array))
 
 
 def _pack_as_nobody_does(file: Path) -> None:
@@ -178,7 +186,7 @@ def _pack_as_nobody_does(file: Path) -> None:
 
 
 def _write_lists(
-    experiment: Experiment, cycle: int, folder: Path, views: Sequence[View], cards: Sequence[str], names: dict[str, int]
+    experiment: Experiment, cycle: int, folder: Path, views: Sequence[View], cards: Sequence[Card], names: dict[str, int]
 ) -> None:
     number = experiment.number
     views = sorted(views, key=lambda view: view.task.number)

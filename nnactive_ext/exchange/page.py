@@ -1,93 +1,163 @@
-"""The index page of exported tasks: one HTML file that needs nothing else, to choose from and to be led by.
-
-Whatever comes from files or people is escaped; the page's policy lets no script run but ours, whatever it may contain.
-"""
+"""The index page of exported tasks: one HTML file that needs nothing else, to choose from and to be led by."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
-import re
-import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from nnactive_ext.exchange.page_looks import SCRIPT, STYLE
-from nnactive_ext.exchange.page_parts import IGNORE, box, content, image_facts, legend, pictures
-from nnactive_ext.exchange.page_template import CARD, PAGE
+from nnactive_ext.exchange.reasons import reason
 from nnactive_ext.exchange.view import View, shares
 from nnactive_ext.files import write_text
-from nnactive_ext.labelling.reasons import reason
-from nnactive_ext.pages.parts import link, text
+from nnactive_ext.geometry.axes import Canonical
+from nnactive_ext.pages.colours import IGNORE, Colour, colours
+from nnactive_ext.pages.slices import grey_window, three_slices
+from nnactive_ext.pages.templates import render
 
 BADGES = {"open": "○ open", "partial": "◐ partly done", "done": "● done"}
 """What each status looks like; with a sign and a word, as colour alone says nothing to some."""
-_HEAD = re.compile(r'<article id="([^"]*)" data-status="([^"]*)"')
 
 
-def card(view: View, image: np.ndarray, status: str = "open", note: str = "") -> str:
-    """The HTML of one task, to be given to :func:`write_page`.
+@dataclass(frozen=True)
+class Picture:
+    """One slice: its PNG in base64, ``width`` and ``height`` in pixels, where it lies and how large the patch in it is."""
+
+    plane: str
+    data: str
+    width: int
+    height: int
+    at: str
+    extent: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the page shows of one task, as plain values; ``templates/card.html`` says it."""
+
+    anchor: str
+    status: str
+    badge: str
+    id: str
+    case: str
+    classes: Sequence[str]
+    """The classes in the patch, without background and ``ignore``."""
+    pictures: Sequence[Picture]
+    note: str
+    why: str
+    answered: bool
+    """Whether a person labelled what the patch holds."""
+    predicted: bool
+    """Whether a model did."""
+    content: Sequence[tuple[str, Colour | None, float]]
+    """Each label in the patch with its colour and its share of the patch, 0 to 1."""
+    voxels: Sequence[int]
+    """The size of the patch across, from front to back and from head to foot."""
+    size: str
+    """The same in mm or µm."""
+    channel: str
+    """The channel that is drawn; empty without names of channels."""
+    window: tuple[float, float]
+    """The values drawn black and white."""
+    more_images: int
+    voxel: str
+    """The size of a voxel in mm or µm."""
+    tilt: int
+    """Degrees between the image's axes and the patient's."""
+    folder: str
+    label: str
+    """Names of the task's folder and of the label map in it."""
+
+
+def card(view: View, image: np.ndarray, status: str = "open", note: str = "") -> Card:
+    """The card of one task, to be given to :func:`write_page`.
 
     ``image`` (channels, z, y, x) is the crop; its first channel is drawn. ``status`` is one of :data:`BADGES`; ``note`` is
     shown above the facts, as what is left to do.
     """
-    task, folder = view.task, view.folder.name
-    found = shares(view)
-    classes = [name for name in found if name != IGNORE]
-    answered = not view.predicted and (status != "open" or bool(found))
-    return CARD.substitute(
+    task, turn = view.task, Canonical.of(view.space)
+    found, shown, why = shares(view), colours(view.names), reason(task)
+    order = (2, 1, 0)  # as people say it: across, front to back, head to foot
+    voxels = [turn.box(view.box).size[axis] for axis in order]
+    return Card(
         anchor=f"task-{task.cycle}-{task.number}",
-        status=text(status),
-        badge=text(BADGES.get(status, status)),
-        id=text(task.id),
-        case=text(task.patch.case),
-        classes=text(json.dumps(classes)),
-        pictures=pictures(view, image[0], classes),
-        note=f'<p class="note">{text(note)}</p>\n' if note else "",
-        why=text(_sentence(reason(task))),
-        source="Labelled so far" if answered else "Model predicts",
-        content=content(view, found, answered),
-        box=box(view),
-        image=image_facts(view, image[0]),
-        folder_link=link(folder) + "/",
-        label_link=f"{link(folder)}/{link(view.label.name)}",
-        slicer=text(shlex.quote(f"{folder}/open_in_slicer.py")),
-        itksnap=text(shlex.quote(f"{folder}/task.itksnap")),
+        status=status,
+        badge=BADGES.get(status, status),
+        id=task.id,
+        case=task.patch.case,
+        classes=[name for name in found if name != IGNORE],
+        pictures=_pictures(view, image[0], turn),
+        note=note,
+        why=why[:1].upper() + why[1:],
+        answered=not view.predicted and (status != "open" or bool(found)),
+        predicted=view.predicted,
+        content=[(name, shown.get(name), part) for name, part in found.items()],
+        voxels=voxels,
+        size=_lengths([n * turn.spacing[axis] for n, axis in zip(voxels, order, strict=True)], view),
+        channel=view.channels[0] if view.channels else "",
+        window=grey_window(image[0], view.box),
+        more_images=max(0, len(view.images) - 1),
+        voxel=_lengths(turn.spacing[::-1], view),
+        tilt=round(turn.tilt) if turn.tilt >= 1 else 0,
+        folder=view.folder.name,
+        label=view.label.name,
     )
 
 
 def write_page(
-    file: Path, cards: Sequence[str], title: str, facts: Sequence[tuple[str, str]], names: Mapping[str, int], number: int
+    file: Path, cards: Sequence[Card], title: str, facts: Sequence[tuple[str, str]], names: Mapping[str, int], number: int
 ) -> None:
     """Write the page of ``cards`` to ``file``, which lies beside the folders of the tasks, whole or not at all.
 
     ``facts`` are shown under the title, ``names`` (label -> value) make the legend, ``number`` is the dataset's.
     """
-    heads = [match.groups() for match in map(_HEAD.match, cards) if match]
-    states = [status for _, status in heads]
-    counts = ", ".join(f"{states.count(status)} {badge.split(' ', 1)[1]}" for status, badge in BADGES.items())
-    following = next((anchor for anchor, status in heads if status != "done"), None)
-    folder = file.absolute().parent.name or "."
-    script = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    page = PAGE.substitute(
-        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'",
-        title=text(title),
-        style=STYLE,
-        counts=f"<strong>{len(cards)} task{'' if len(cards) == 1 else 's'}</strong>: {counts}",
-        facts="".join(f"<div><dt>{text(what)}</dt><dd>{text(value)}</dd></div>" for what, value in facts),
-        next=f'<a class="next" href="#{following}">Go to the next task to do</a>' if following else "",
-        folder=text(folder),
-        quoted=text(shlex.quote(folder)),
+    states = [card.status for card in cards]
+    remarks, shown = {0: "unpainted", names.get(IGNORE): "unsure"}, colours(names)
+    page = render(
+        "exchange",
+        "index.html",
+        title=title,
+        counts=[(badge.split(" ", 1)[1], states.count(status)) for status, badge in BADGES.items()],
+        facts=facts,
+        following=next((card.anchor for card in cards if card.status != "done"), None),
+        folder=file.absolute().parent.name or ".",
         number=int(number),
-        legend=legend(names),
-        cards="".join(cards) or "<p>There are no tasks.</p>",
-        script=SCRIPT,
+        classes=[
+            (name, shown[name] if value else None, remarks.get(value, ""), value)
+            for name, value in sorted(names.items(), key=lambda item: item[1])
+        ],
+        cards=cards,
     )
     write_text(file, page)
 
 
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
+def _pictures(view: View, image: np.ndarray, turn: Canonical) -> list[Picture]:
+    """The three slices through the middle of the patch, of one channel."""
+    by_value = {view.names[name]: colour for name, colour in colours(view.names).items()}
+    sides = [n * mm for n, mm in zip(turn.box(view.box).size, turn.spacing, strict=True)]
+    drawn = three_slices(image, view.labels, view.space, view.box, by_value, view.names[IGNORE])
+    pictures = []
+    for axis, (plane, png) in enumerate(drawn):
+        away, side = turn.position(view.box)[axis]
+        rows, columns = (other for other in range(3) if other != axis)
+        pictures.append(
+            Picture(
+                plane=plane,
+                data=base64.b64encode(png).decode(),
+                width=int.from_bytes(png[16:20], "big"),
+                height=int.from_bytes(png[20:24], "big"),
+                at=f"{side} {_lengths([away], view)}",
+                extent=_lengths([sides[columns], sides[rows]], view),
+            )
+        )
+    return pictures
+
+
+def _lengths(values: Sequence[float], view: View) -> str:
+    """Millimetres as text, ``57.6 × 120 mm``; in µm where all sides of the voxels are below a hundredth of one."""
+    micro = max(view.space.spacing) < 0.01
+    scaled = [1000 * value if micro else value for value in values]
+    numbers = [f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}".rstrip("0").rstrip(".") for value in scaled]
+    return f"{' × '.join(numbers)} {'µm' if micro else 'mm'}"

@@ -137,7 +137,13 @@ class Experiment:
 def locked(number: int, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a dataset number; the operating system frees it when its owner ends, however it ends.
 
-    ``wait`` for another owner to end; otherwise it is an error."""
+    Args:
+        number: the dataset's.
+        wait: wait for another owner to end; otherwise another owner is an error.
+
+    Raises:
+        NnActiveError: another process holds the lock, or ``nnUNet_raw`` is not an existing, writable folder.
+    """
     file = nnunet_folder("nnUNet_raw") / f".nnactive_{number:03d}.lock"
     owner = file.with_suffix(".owner")
     if not file.parent.is_dir():  # which the lock would make

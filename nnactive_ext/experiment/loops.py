@@ -38,7 +38,18 @@ def entry(patch: Patch, file_ending: str, **more: Any) -> dict[str, Any]:
 
 
 def read_loop(file: Path, file_ending: str) -> list[Patch]:
-    """The patches of one loop file (ours or the published nnActive's)."""
+    """Read the patches of one loop file, ours or the published nnActive's.
+
+    Args:
+        file: ``loop_NNN.json``.
+        file_ending: of the images, which the file's names have, such as ".nii.gz".
+
+    Returns:
+        The patches in order of choice, in voxels of the images.
+
+    Raises:
+        NnActiveError: the file is missing, damaged, or not a loop file.
+    """
     content = read_json(file)
     try:
         return [

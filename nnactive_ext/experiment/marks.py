@@ -43,7 +43,7 @@ def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued
         if any(mark.get(key) != state[key] for key in ("experiment", "cycle")):
             raise NnActiveError(
                 f"{fold_folder}: this training belongs to cycle {mark.get('cycle', 'unknown')}, but the labels are those "
-                f"of cycle {state['cycle']}. Train it anew, without --c."
+                f"of cycle {state['cycle']}. Train it again, without --c."
             )
         # The folds may have changed since, as the labels did.
         seen = {*mark.get("cases", ()), *_training_cases(fold_folder, state_file.parent)}

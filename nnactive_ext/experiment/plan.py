@@ -79,6 +79,7 @@ class Plan:
     tolerance_mm: float = 0.0
     purpose: str = ""
     benchmark: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[tuple[str, str, str], ...] = ()
     changes: tuple[Mapping[str, Any], ...] = ()
@@ -88,6 +89,10 @@ class Plan:
         geometry = self.pool[case]
         voxels = [max(1, round(mm / s)) for mm, s in zip(self.patch_size_mm, geometry.spacing, strict=True)]
         return clipped_size(voxels, geometry.shape)
+
+    @property
+    def all_labels(self) -> bool:
+        return self.purpose == ALL_LABELS
 
     @property
     def human(self) -> bool:
@@ -138,7 +143,10 @@ class Plan:
             raise NnActiveError(f"{file}: {problem}. Restore the file, or take the patch out.")
 
     def write(self, folder: Path) -> None:
-        write_json(folder / PLAN_FILE, asdict(self))
+        content = asdict(self)
+        if not self.settings:
+            del content["settings"]
+        write_json(folder / PLAN_FILE, content)
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
@@ -151,7 +159,7 @@ class Plan:
         try:
             return cls(**{**content, **_typed(content)})
         except (KeyError, TypeError, ValueError) as error:
-            raise NnActiveError(f"{file}: damaged ({error}). Restore it, or plan the experiment anew.") from None
+            raise NnActiveError(f"{file}: damaged ({error}). Restore it, or plan the experiment again.") from None
 
 
 def _typed(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,70 +2,99 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
 
 _NAME = re.compile(r"cycle_(\d{3,})\.json")
 
-Numbers = Mapping[str, float | None]
-"""A number of each class; None where no case has it."""
+Count = Annotated[int, (0, math.inf)]
+Share = Annotated[float, (0, 1)]
+Amount = Annotated[float, (0, math.inf)]
+Counts = Mapping[str, Count]
+"""Of each class or label."""
+Shares = Mapping[str, Share | None]
+"""Of each class; None where no case has it."""
+Lengths = Mapping[str, Amount | None]
+"""Of each class, in mm; None where there is no finite one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossValidation:
     """What members say of annotated voxels of cases that they were not trained on, where there is no test set.
 
-    ``mean_dice`` and ``dice_per_class``: 0 to 1, None where nothing of a class is annotated or predicted.
+    ``dice_per_class`` and ``mean_dice``: 0 to 1, None where nothing of a class is annotated or predicted.
     ``voxels_per_class``: annotated voxels that were compared; ``cases`` and ``cases_left_out``: how many; ``folds``: how many
     members had any.
     """
 
-    mean_dice: float | None
-    dice_per_class: Numbers
-    voxels_per_class: Mapping[str, int] = field(default_factory=dict)
-    cases: int = 0
-    cases_left_out: int = 0
-    folds: int = 0
+    dice_per_class: Shares
+    mean_dice: Share | None
+    voxels_per_class: Counts = field(default_factory=dict)
+    cases: Count = 0
+    cases_left_out: Count = 0
+    folds: Count = 0
 
 
-@dataclass(frozen=True)
-class CycleResult:
-    """The only place that spells the keys of a results file; each field is a key.
+@dataclass(frozen=True, kw_only=True)
+class SurfaceCases:
+    """How many cases the means of ``nsd`` and ``hd95`` rest on; ``infinite``: how many cases have no finite distance."""
+
+    nsd: Count
+    hd95: Count
+    infinite: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the members of a cycle are worth, as means over cases; ``cross_validation`` is None where there is a test set."""
+
+    cycle: Count
+    mean_dice: Share | None
+    dice_per_class: Shares
+    cases_per_class: Counts = field(default_factory=dict)
+    classes_left_out: tuple[str, ...] = ()
+    nsd_per_class: Shares = field(default_factory=dict)
+    hd95_per_class: Lengths = field(default_factory=dict)
+    surface_cases_per_class: Mapping[str, SurfaceCases] = field(default_factory=dict)
+    tolerance_mm: Amount | None = None
+    cross_validation: CrossValidation | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """What was annotated for them: ``new_*`` describe the patches of this cycle, the other counts all patches up to it."""
+
+    patches: Count
+    new_patches: Count
+    annotated_cases: Count
+    annotated_voxels: Count
+    annotated_voxels_per_label: Counts = field(default_factory=dict)
+    foreground_share: Share | None = None
+    share_of_all_foreground: Amount | None = None
+    new_patches_per_class: Counts = field(default_factory=dict)
+    new_voxels_per_label: Counts = field(default_factory=dict)
+    new_foreground_share: Share | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleResult(Annotation, Scores):
+    """The only place that spells the keys of a results file; each field is a key, in the file's order.
 
     Dice and NSD are 0 to 1, distances in mm; None is a number that does not exist (a class in no case, an infinite distance).
-    Fields with a default are absent from files of earlier versions. ``new_*`` describe the patches of this cycle, the other
-    counts all patches up to it. ``cross_validation`` is None where there is a test set.
+    Fields with a default may be absent, as they are from files of earlier versions.
     """
 
-    cycle: int
-    patches: int
-    mean_dice: float | None
-    dice_per_class: Numbers
-    cases_per_class: Mapping[str, int] = field(default_factory=dict)
-    classes_left_out: tuple[str, ...] = ()
-    nsd_per_class: Numbers = field(default_factory=dict)
-    hd95_per_class: Numbers = field(default_factory=dict)
-    surface_cases_per_class: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    tolerance_mm: float | None = None
-    cross_validation: CrossValidation | None = None
-    new_patches: int | None = None
-    annotated_cases: int = 0
-    annotated_voxels: int = 0
-    annotated_voxels_per_label: Mapping[str, int] = field(default_factory=dict)
-    foreground_share: float | None = None
-    share_of_all_foreground: float | None = None
-    new_patches_per_class: Mapping[str, int] = field(default_factory=dict)
-    new_voxels_per_label: Mapping[str, int] = field(default_factory=dict)
-    new_foreground_share: float | None = None
-    dice_per_case: Mapping[str, Numbers] = field(default_factory=dict)
-    nsd_per_case: Mapping[str, Numbers] = field(default_factory=dict)
-    hd95_per_case: Mapping[str, Numbers] = field(default_factory=dict)
+    dice_per_case: Mapping[str, Shares] = field(default_factory=dict)
+    nsd_per_case: Mapping[str, Shares] = field(default_factory=dict)
+    hd95_per_case: Mapping[str, Lengths] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> CycleResult:
@@ -81,14 +110,7 @@ class CycleResult:
     @classmethod
     def of(cls, content: Any) -> CycleResult:
         """From the content of a results file; ValueError says what is wrong with it."""
-        if not isinstance(content, Mapping):
-            raise ValueError("it holds no object")
-        values = _checked(cls, content)
-        found = values.get("cross_validation")
-        if found is not None:
-            values["cross_validation"] = CrossValidation(**_checked(CrossValidation, found))
-        values["classes_left_out"] = tuple(values.get("classes_left_out", ()))
-        return cls(**values)
+        return _read(cls, content)
 
     def write(self, file: Path) -> None:
         """Whole or not at all."""
@@ -108,56 +130,55 @@ def result_files(folder: Path) -> dict[int, Path]:
 
 
 def read_results(folder: Path) -> list[CycleResult]:
-    """The results of all cycles in ``folder``, in order of the cycles."""
+    """Read the results of all cycles.
+
+    Args:
+        folder: the results folder of an experiment, with ``cycle_NNN.json``.
+
+    Returns:
+        One result per file, in order of the cycles.
+
+    Raises:
+        NnActiveError: a file is damaged; the message names it and a remedy.
+    """
     return [CycleResult.read(file) for file in result_files(folder).values()]
 
 
-_SHARES = (
-    "mean_dice",
-    "dice_per_class",
-    "nsd_per_class",
-    "foreground_share",
-    "share_of_all_foreground",
-    "new_foreground_share",
-)
-"""Numbers between 0 and 1."""
+def _read(kind: Any, value: Any) -> Any:
+    """A value of JSON as the ``kind`` that a field declares; ValueError where it is none."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        return _built(kind, value)
+    if origin in (Union, UnionType):  # only ever X | None
+        return None if value is None else _read(parts[0], value)
+    if origin is Mapping and isinstance(value, dict):
+        return {name: _read(parts[1], one) for name, one in value.items()}
+    if origin is tuple and isinstance(value, list):
+        return tuple(_read(parts[0], one) for one in value)
+    if origin is Annotated:
+        number, (low, high) = _read(parts[0], value), parts[1]
+        # No NaN; an infinite number, which is no JSON either, is not below infinity.
+        if low <= number <= high and number != math.inf:
+            return number
+    elif origin is None and not isinstance(value, bool) and isinstance(value, int | float if kind is float else kind):
+        return value
+    text = repr(value)
+    raise ValueError(f"{text if len(text) <= 60 else text[:60] + '...'} is not a valid value")
 
 
-def _checked(kind: type, content: Any) -> dict[str, Any]:
-    """The values of a dataclass's fields in ``content``; keys of later versions are passed over."""
-    if not isinstance(content, Mapping):
-        raise ValueError("its cross-validation is no object")
-    needed = [one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]
-    missing = sorted(set(needed) - set(content))
+def _built(kind: Any, content: Any) -> Any:
+    """A dataclass from an object of JSON; keys of later versions are passed over."""
+    if not isinstance(content, dict):
+        raise ValueError("no object")
+    declared = fields(kind)
+    needed = [one.name for one in declared if one.default is MISSING and one.default_factory is MISSING]
+    missing = [name for name in needed if name not in content]
     if missing:
         raise ValueError(f"{', '.join(missing)} missing")
-    values = {one.name: content[one.name] for one in fields(kind) if one.name in content}
-    for name, value in values.items():
-        if name == "cross_validation":
-            continue
-        if not _fits(name, value):
-            raise ValueError(f"{name}: {str(value)[:60]!r} is not what stands there")
-    return values
-
-
-def _fits(name: str, value: Any) -> bool:
-    if name == "classes_left_out":
-        return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
-    if "_per_" in name:
-        numbers = list(value.values()) if isinstance(value, Mapping) else [value]
-        if name.endswith("_per_case") or name == "surface_cases_per_class":
-            return isinstance(value, Mapping) and all(
-                isinstance(one, Mapping) and all(map(_is_number, one.values())) for one in numbers
-            )
-        return isinstance(value, Mapping) and all(map(_is_share if name in _SHARES else _is_number, numbers))
-    if name in ("cycle", "patches", "annotated_voxels", "annotated_cases", "cases", "cases_left_out", "folds"):
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return _is_share(value) if name in _SHARES else _is_number(value)
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _is_share(value: Any) -> bool:
-    return value is None or (_is_number(value) and 0 <= value <= 1)
+    kinds, values = get_type_hints(kind, include_extras=True), {}
+    for name in (one.name for one in declared if one.name in content):
+        try:
+            values[name] = _read(kinds[name], content[name])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return kind(**values)

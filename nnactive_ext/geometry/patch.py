@@ -9,7 +9,7 @@ Triple = tuple[int, int, int]
 """Three whole numbers along (z, y, x)."""
 
 
-def triple(values: Sequence) -> Triple:
+def triple(values: Iterable) -> Triple:
     """Three numbers as a tuple of ints; anything else is a ValueError."""
     z, y, x = (int(v) for v in values)
     return z, y, x

@@ -6,7 +6,6 @@ RAS, which is world with x and y negated. An *index* is (x, y, z) where ITK name
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,6 @@ import numpy as np
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 
 Vector = tuple[float, float, float]
-_TOLERANCE = 0.1
-"""Voxels by which two lattices may differ: headers hold single precision, viewers write what they have rounded."""
 
 
 @dataclass(frozen=True)
@@ -93,63 +90,6 @@ class Space:
         image.SetOrigin(self.origin)
         image.SetDirection(self.direction)
         return image
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """How one array lies on the lattice of another: its axes in the other's order, which of them (of the other's) run
-    backwards, and the other's index (z, y, x) of where it then starts."""
-
-    axes: Triple
-    flipped: tuple[bool, bool, bool]
-    start: Triple
-
-    def turned(self, array: np.ndarray) -> np.ndarray:
-        """A view of ``array`` (z, y, x) with the axes of the other one."""
-        moved = array.transpose(self.axes)
-        z, y, x = (slice(None, None, -1) if flip else slice(None) for flip in self.flipped)
-        return moved[z, y, x]
-
-
-def align(target: Space, given: Space) -> Alignment:
-    """How ``given`` lies on the lattice of ``target``; ValueError says how they differ if its voxels lie between.
-
-    Viewers may reorder or flip axes and cut or extend an image when they save it; voxel centres stay where they are.
-    """
-    between = np.linalg.solve(target.affine, given.affine)  # from the given index to the target's, (x, y, z)
-    turn = np.rint(between[:3, :3])
-    permutes = (np.abs(turn).sum(0) == 1).all() and (np.abs(turn).sum(1) == 1).all()
-    reach = np.array(given.shape[::-1], float) - 1
-    start = between[:3, 3]
-    # The largest error over the array is at one of its corners.
-    worst = (np.abs(between[:3, :3] - turn) @ reach + np.abs(start - np.rint(start))).max() if permutes else math.inf
-    if worst > _TOLERANCE:
-        raise ValueError(_difference(target, given))
-    axes_xyz = [int(np.argmax(np.abs(row))) for row in turn]
-    flipped_xyz = [turn[axis, source] < 0 for axis, source in enumerate(axes_xyz)]
-    first = np.rint(start)
-    for axis, source in enumerate(axes_xyz):
-        if flipped_xyz[axis]:
-            first[axis] -= given.shape[::-1][source] - 1
-    z, y, x = (bool(flip) for flip in flipped_xyz[::-1])
-    return Alignment(triple([2 - source for source in axes_xyz[::-1]]), (z, y, x), triple(first[::-1].tolist()))
-
-
-def _difference(target: Space, given: Space) -> str:
-    if not np.allclose(sorted(target.spacing), sorted(given.spacing), rtol=1e-3):
-        return f"its spacing is {_text(given.spacing)} mm instead of {_text(target.spacing)} mm (x, y, z)"
-    turn = np.reshape(target.direction, (3, 3)).T @ np.reshape(given.direction, (3, 3))
-    fits = np.allclose(target.spacing, np.abs(np.rint(turn)) @ np.asarray(given.spacing), rtol=1e-3)
-    if not np.allclose(turn, np.rint(turn), atol=1e-3) or (not fits and np.allclose(target.spacing, given.spacing, rtol=1e-3)):
-        return f"its direction is {_text(given.direction)} instead of {_text(target.direction)}"
-    if not fits:
-        return f"its spacing is {_text(given.spacing)} mm instead of {_text(target.spacing)} mm (x, y, z)"
-    shift = np.subtract(given.origin, target.to_world(np.rint(target.to_index(given.origin)).tolist())).tolist()
-    return f"its origin {_text(given.origin)} lies between the voxels of the image, {_text(shift)} mm off (x, y, z)"
-
-
-def _text(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value + 0.0:.4g}" for value in values) + ")"
 
 
 def _vector(values: Any) -> Vector:

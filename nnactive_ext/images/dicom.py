@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import replacing
 from nnactive_ext.images.nifti import brief, numbers
+from nnactive_ext.images.writing import write_image
 
 _TOLERANCE = 0.1
 """Of the distance between slices: how far a slice may be from where it should; headers hold rounded numbers."""
@@ -70,19 +70,7 @@ def read_series(files: Sequence[Path]) -> Any:
 
 def convert(files: Sequence[Path], target: Path) -> None:
     """Write the series as one ``.nii.gz``, all voxels as they are and the geometry in NIfTI's single precision; atomic."""
-    import SimpleITK as sitk
-
-    image = read_series(files)
-    with replacing(target) as temporary:
-        try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
-            # On a full disk ITK writes half a file and says nothing.
-            back = sitk.ReadImage(str(temporary))  # a name of its own: a view does not keep its image alive
-            whole = np.array_equal(sitk.GetArrayViewFromImage(back), sitk.GetArrayViewFromImage(image))
-        except RuntimeError:
-            whole = False
-        if not whole:
-            raise NnActiveError(f"{target}: could not be written whole. Is there no space left? Free some and try again.")
+    write_image(target, read_series(files))
 
 
 def _header(file: Path) -> Any:

@@ -34,9 +34,17 @@ class LabelFile:
 
 
 def read_label_file(file: Path, names: Mapping[str, int]) -> LabelFile:
-    """The label map in ``file``; ``names``: label -> value, with background (0) and ignore. It is not changed.
+    """Read a label map as a viewer saved it; the file is not changed.
 
-    NnActiveError says what is wrong with a file that cannot be read or whose labels are not the dataset's.
+    Args:
+        file: NIfTI, NRRD, ``.seg.nrrd`` or MetaImage.
+        names: label -> value of the dataset, with background (0) and ignore.
+
+    Returns:
+        The labels (z, y, x) in the dataset's values, and their space.
+
+    Raises:
+        NnActiveError: the file cannot be read, or its labels are not the dataset's.
     """
     file = Path(file)
     image = read_image(file)
@@ -68,7 +76,7 @@ def _check_that_slicer_saved_voxels(file: Path, image: LabelImage) -> None:
     # Slicer saves a segmentation without voxels as a single one, whose place means nothing.
     if image.layers.size == len(image.layers) and not image.layers.any():
         raise NnActiveError(
-            f"{file}: no segment has a voxel. If all of the box is background, paint a segment named 'background'; else "
+            f"{file}: no segment has a voxel. If the whole patch is background, paint a segment named 'background'; else "
             "annotate, and save again."
         )
 

@@ -32,14 +32,24 @@ class LabelImage:
 
 
 def read_image(file: Path) -> LabelImage:
-    """Everything in ``file``; NnActiveError if it is missing, damaged, or no 3D image of real numbers."""
+    """Read the voxels, the space and the header of an image file.
+
+    Args:
+        file: NIfTI, NRRD or MetaImage.
+
+    Returns:
+        Voxels as (layer, z, y, x), most files have one layer; space; header.
+
+    Raises:
+        NnActiveError: the file is missing, damaged, or not a 3D image of real numbers.
+    """
     if file.is_dir():
         raise NnActiveError(f"{file}: a folder, not an image. Name a file ({', '.join(ENDINGS)}).")
     if not file.is_file():
         raise NnActiveError(f"{file}: no such file.")
     check_name(file)
     if not file.name.endswith(ENDINGS):
-        raise NnActiveError(f"{file}: not a format that label maps are read from. Save it as one of {', '.join(ENDINGS)}.")
+        raise NnActiveError(f"{file}: label maps cannot be read from this format. Save it as one of {', '.join(ENDINGS)}.")
     if file.stat().st_size == 0:
         raise NnActiveError(f"{file}: an empty file. {_SAVE_AGAIN}")
     if file.name.endswith(".nii.gz") and file.with_suffix("").exists():
@@ -61,7 +71,7 @@ def read_image(file: Path) -> LabelImage:
         raise NnActiveError(f"{file}: {bad} voxels are NaN or infinite. {_SAVE_AGAIN}")
     space = Space.of_image(image)
     if not np.isfinite(space.affine).all():
-        raise NnActiveError(f"{file}: its place is not a number. {_SAVE_AGAIN}")
+        raise NnActiveError(f"{file}: its origin, spacing or direction is not a finite number. {_SAVE_AGAIN}")
     header = {key: _text(image.GetMetaData(key)) for key in image.GetMetaDataKeys()}
     return LabelImage(np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None], space, header)
 
@@ -98,6 +108,6 @@ def _explanation(error: Exception) -> str:
     if "Unable to determine ImageIO" in text:
         return f"not an image of the kind its name says, or damaged. {_SAVE_AGAIN}"
     if "No such file or directory" in text:  # of MetaImage files that exist: ITK's reader gives no other reason
-        return f"damaged, cut short, or without the file that holds its voxels. {_SAVE_AGAIN}"
+        return f"damaged, truncated, or without the file that holds its voxels. {_SAVE_AGAIN}"
     last = [line.strip() for line in text.splitlines() if line.strip()][-1:]
     return f"cannot be read: {''.join(last) or type(error).__name__}. {_SAVE_AGAIN}"

@@ -32,4 +32,4 @@ def what_metaimage_hides(file: Path) -> str:
             inflate.decompress(rest[start : start + (1 << 20)])
     except zlib.error as error:
         return f"{file}: damaged: {error}"
-    return "" if inflate.eof else f"{file}: cut short"
+    return "" if inflate.eof else f"{file}: truncated"

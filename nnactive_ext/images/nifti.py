@@ -32,13 +32,13 @@ def what_itk_hides(file: Path) -> str:
         if file.suffix.lower() == ".gz":
             needed = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
             if held < needed:
-                return f"{file}: cut short before it was compressed: it holds {held} bytes, its header speaks of {needed}."
+                return f"{file}: truncated before it was compressed: it holds {held} bytes, its header speaks of {needed}."
         if image.get_data_dtype().kind != "f" and file.suffix.lower() == ".gz":
             return ""
         voxels = np.asanyarray(image.dataobj)
         bad = voxels.size - int(np.isfinite(voxels).sum())
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
-        return f"{file}: damaged or cut short: {brief(error)}"
+        return f"{file}: damaged or truncated: {brief(error)}"
     return f"{file}: {bad} voxels are NaN or infinite." if bad else ""
 
 

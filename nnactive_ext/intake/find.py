@@ -52,12 +52,22 @@ def find_cases(
     label_maps: Path | None = None,
     label_pattern: str = "{case}",
 ) -> dict[str, FoundCase]:
-    """The cases in ``folder`` by name, in order of names.
+    """Find the cases in a folder of images by names alone; no image is read.
 
-    ``channels`` are the channels' names in order; without them there is one, or as many as nnU-Net's endings ``_0000``,
-    ``_0001`` show. ``pattern`` ("{case}/{case}_{channel}", without the ending) picks the images that fit and passes over
-    others; without it every image must find a place (:mod:`nnactive_ext.intake.layout`). ``label_maps`` may be the same
-    folder, if ``label_pattern`` tells label maps and images apart. One :class:`NnActiveError` lists all problems.
+    Args:
+        folder: files and DICOM folders, however deep.
+        channels: the channels' names in order; without them there is one channel, or as many as nnU-Net's endings ``_0000``,
+            ``_0001`` show.
+        pattern: "{case}/{case}_{channel}", without the ending, chooses the images that fit and skips others; without it every
+            image must find its case (:mod:`nnactive_ext.intake.layout`).
+        label_maps: a folder of label maps; it may be the same folder if ``label_pattern`` tells label maps and images apart.
+        label_pattern: the pattern of names of label maps.
+
+    Returns:
+        The cases by name, in order of names.
+
+    Raises:
+        NnActiveError: lists all problems of the folder.
     """
     folder = Path(folder)
     _check_arguments(folder, channels)
@@ -66,7 +76,7 @@ def find_cases(
     without = labels.folder if labels and not among else None
     taken = {os.path.realpath(file) for _, file in labels.files} if labels and among else set()
     items = [item for item in items_in(folder, without) if item.dicom or os.path.realpath(item.path) not in taken]
-    problems = [] if pattern else [f"{file}: this format is not read." for file in unread_in(folder, without)]
+    problems = [] if pattern else [f"{file}: this format is not supported." for file in unread_in(folder, without)]
     if not items and not problems:
         raise NnActiveError(
             f"{folder}: no images in it ({', '.join(ENDINGS)} or folders of DICOM files)"
@@ -89,7 +99,7 @@ def find_cases(
 
 def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
     if not folder.is_dir():
-        raise NnActiveError(f"{folder}: no such folder of images (-i).")
+        raise NnActiveError(f"{folder}: this folder of images (-i) does not exist.")
     if (folder / "imagesTr").is_dir():
         labels = " and, for its label maps, -label_maps " + str(folder / "labelsTr") if (folder / "labelsTr").is_dir() else ""
         raise NnActiveError(f"{folder}: an nnU-Net dataset, not a folder of images: give {folder / 'imagesTr'}{labels}.")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.geometry.axes import orientation, reoriented
-from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.axes import align, orientation, reoriented
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.nifti import numbers
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.problems import refuse
@@ -43,15 +43,28 @@ class _Result:
 def inspect(
     cases: Mapping[str, FoundCase], names: Mapping[str, int], processes: int = 1, progress: bool = True
 ) -> dict[str, Inspected]:
-    """Every case by name; ``names`` are the labels' values, with background and ignore. One :class:`NnActiveError` lists
-    all problems: unreadable, not 3D, not finite, empty, impossible or different geometry, twice the same, label maps."""
+    """Read every image of the found cases once.
+
+    Args:
+        cases: what :func:`find_cases` returned.
+        names: label -> value, with background and ignore.
+        processes: how many cases are read at a time.
+        progress: show a progress bar.
+
+    Returns:
+        For each case the space of its images, and the intensity range, a digest and the orientation of channel 0.
+
+    Raises:
+        NnActiveError: lists all problems: images that are unreadable, not 3D, not finite, empty, given twice, or whose geometry
+            is impossible or differs between channels or from the label map; and wrong label maps.
+    """
     jobs = [(case, dict(names)) for case in cases.values()]
     results = map_cases(_inspect_case, jobs, "Reading images", processes, progress)
     problems = [problem for result in results for problem in result.problems]
     same_files, reported = _same_files(cases)
     whole = {name: result.inspected for name, result in zip(cases, results, strict=True) if result.inspected}
     problems += same_files + _same_voxels(cases, whole, reported)
-    refuse(problems, "Mend these files or move them out of the folder, then run the same command again.")
+    refuse(problems, "Repair these files or move them out of the folder, then run the same command again.")
     return whole
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.axes import align
 from nnactive_ext.geometry.patch import Patch, shared, triple
-from nnactive_ext.geometry.space import Space, align
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import LabelFile, read_label_file
 from nnactive_ext.images.names import case_name
 from nnactive_ext.intake.folder import Item, items_in
@@ -35,7 +36,7 @@ class LabelFolder:
         """Reads names only."""
         pattern = Pattern(text, "-label_pattern", channels=())
         if not folder.is_dir():
-            raise NnActiveError(f"{folder}: no such folder of label maps (-label_maps).")
+            raise NnActiveError(f"{folder}: this folder of label maps (-label_maps) does not exist.")
         files, others = [], []
         for item in items_in(folder):
             # Slicer's own format ends twice.
@@ -68,7 +69,7 @@ class LabelFolder:
                 found[name].append(file)
             else:
                 lost.append(file)
-        problems = [f"{file}: a label map of no case among the images." for file in sorted(lost)]
+        problems = [f"{file}: this label map belongs to no case among the images." for file in sorted(lost)]
         for name, files in found.items():
             if len(files) > 1:
                 problems.append(f"{name}: {len(files)} label maps, {' and '.join(map(str, files))}.")
@@ -95,7 +96,7 @@ def laid(file: Path, returned: LabelFile, space: Space) -> np.ndarray:
     try:
         placed = align(space, returned.space)
     except ValueError as error:
-        raise NnActiveError(f"{file}: not the geometry of its image: {error}. Resample it to the image.") from None
+        raise NnActiveError(f"{file}: the geometry is not that of its image: {error}. Resample it to the image.") from None
     labels = placed.turned(returned.labels)
     target, source = shared(Patch("", (0, 0, 0), space.shape), Patch("", placed.start, triple(labels.shape)))
     if returned.whole and labels[source].shape != space.shape:

@@ -21,9 +21,9 @@ _ITK_SAYS = {
     "orthonormal": "the axes in its header are not at right angles (sheared) or one has no length. Resample it to a "
     "straight grid, or restore the header",
     "determinant is 0": "the direction in its header is not usable: two axes are parallel or one has no length",
-    "Zero-valued spacing": "the spacing in its header is 0 or not a number",
+    "Zero-valued spacing": "the spacing in its header is 0 or not a finite number",
     "Unable to determine ImageIO": "not an image of the format that its name says, or damaged",
-    "File cannot be read": "damaged or cut short, or the file with its voxels (.raw, .zraw) is missing",
+    "File cannot be read": "damaged or truncated, or the file with its voxels (.raw, .zraw) is missing",
 }
 
 

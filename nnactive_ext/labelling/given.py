@@ -10,11 +10,11 @@ from scipy import ndimage
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.files import read_json, replacing, write_json
+from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.nifti import what_itk_hides
-from nnactive_ext.images.writing import write_whole
+from nnactive_ext.images.writing import write_image
 
 _FILLED = 0.5
 """A region that fills at least this share of its bounding box is not asked for again."""
@@ -28,8 +28,7 @@ def keep_given(experiment: Experiment, case: str, labels: np.ndarray, space: Spa
     """Keep the label map (z, y, x) of a case, on the lattice of its array."""
     file = _folder(experiment) / f"{case}.nii.gz"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as temporary:
-        write_whole(file, temporary, labels, space)
+    write_image(file, space.image(labels))
 
 
 def given_labels(experiment: Experiment, case: str) -> np.ndarray | None:
@@ -60,7 +59,7 @@ def write_given_patches(experiment: Experiment, patches: Mapping[str, list[Patch
 
 
 def given_patches(experiment: Experiment) -> list[Patch]:
-    """Boxes of what the given label maps annotate, in cases of the pool."""
+    """Patches of what the given label maps annotate, in cases of the pool."""
     file = _folder(experiment) / "boxes.json"
     if not file.is_file():
         return []

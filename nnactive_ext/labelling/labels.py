@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import replacing
 from nnactive_ext.geometry.patch import Patch, Triple
+from nnactive_ext.images.writing import written
 
 
 def blank(shape: Triple, ignore: int) -> np.ndarray:
@@ -32,15 +31,10 @@ def count_voxels(partial: np.ndarray, ignore: int) -> dict[int, int]:
 
 
 def write_label(file: Path, partial: np.ndarray, reader_writer: Any, properties: Mapping[str, Any]) -> None:
-    """Write a label map (z, y, x) atomically with the geometry of the image ``properties`` came from.
+    """Write a label map (z, y, x), whole or not at all, with the geometry of the image ``properties`` came from."""
 
-    It is read back before it replaces an older one: on a full disk ITK writes half a ``.nii.gz`` and says nothing.
-    """
-    with replacing(file) as temporary:
-        try:
-            reader_writer.write_seg(partial, str(temporary), dict(properties))
-            whole = np.array_equal(reader_writer.read_seg(str(temporary))[0][0], partial)
-        except RuntimeError:  # ITK's; what other readers raise when a device is full is an OSError
-            whole = False
-        if not whole:
-            raise NnActiveError(f"{file}: could not be written whole. Is there no space left? Free some and try again.")
+    def is_whole(temporary: Path) -> bool:
+        return np.array_equal(reader_writer.read_seg(str(temporary))[0][0], partial)
+
+    with written(file, lambda temporary: reader_writer.write_seg(partial, str(temporary), dict(properties)), is_whole):
+        pass

@@ -17,7 +17,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import replacing
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.writing import write_whole
+from nnactive_ext.images.writing import write_image
 
 LEDGER = "ledger.jsonl"
 
@@ -25,7 +25,7 @@ LEDGER = "ledger.jsonl"
 @dataclass(frozen=True)
 class Ledger:
     """In ``folder``: ``ledger.jsonl`` with one event a line, ``received/`` with every file as it came, ``answers/`` with
-    the box of each answer. Only the holder of the experiment's lock adds to it."""
+    the patch of each answer. Only the holder of the experiment's lock adds to it."""
 
     folder: Path
 
@@ -77,12 +77,11 @@ class Ledger:
         return place.as_posix(), digest
 
     def write_answer(self, task: str, digest: str, labels: np.ndarray, space: Space) -> str:
-        """Keep the labels (z, y, x) of a task's box; returns their place below the folder."""
+        """Keep the labels (z, y, x) of a task's patch; returns their place below the folder."""
         place = Path("answers") / f"{task}_{digest[:16]}_{_mark(labels)}.nii.gz"
         target = self.folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            write_whole(target, temporary, labels, space)
+        write_image(target, space.image(labels))
         return place.as_posix()
 
     def read_answer(self, place: str) -> np.ndarray:

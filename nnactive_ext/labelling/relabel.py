@@ -30,10 +30,17 @@ def annotator_of(experiment: Experiment) -> Annotator:
 
 
 def annotate_cycle(experiment: Experiment, cycle: int, progress: bool = True) -> tuple[str, ...]:
-    """Have the patches of ``loop_<cycle>.json`` annotated; returns warnings about the new splits.
+    """Have the patches of ``loop_<cycle>.json`` annotated.
 
-    Every file is written anew from all loops up to ``cycle``, and the state last of all, so a step that was killed is
-    simply done again.
+    Every file is written from all loops up to ``cycle``, and the state last, so a step that was killed is simply repeated.
+
+    Args:
+        experiment: its annotator answers.
+        cycle: the cycle whose patches are annotated.
+        progress: show progress bars.
+
+    Returns:
+        Warnings about the new splits.
     """
     chosen = by_case(read_loop(loop_file(experiment.raw, cycle), experiment.dataset.file_ending))
     changed = [case for case in chosen if case not in experiment.plan.dropped]

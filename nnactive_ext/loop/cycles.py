@@ -17,7 +17,7 @@ from nnactive_ext.labelling.relabel import annotate_cycle
 from nnactive_ext.loop.progress import Progress
 from nnactive_ext.loop.tables import cycle_table
 from nnactive_ext.members.ensemble import Ensemble, NnUNetEnsemble, fold_folder
-from nnactive_ext.members.evaluation import evaluate, result_file
+from nnactive_ext.members.evaluation import evaluate, read_results, result_file
 from nnactive_ext.members.training import train_member
 from nnactive_ext.query_methods.base import Query
 from nnactive_ext.querying.query import query_cycle
@@ -49,10 +49,11 @@ def run_cycles(
     """Train, evaluate, query and annotate until the planned cycles are done.
 
     ``accumulators``: see :class:`nnactive_ext.members.statistics.RunningStatistics`.
-    Raises :class:`PoolExhausted` after the last cycle the pool could feed. Where people annotate it ends, too, when the
-    boxes are chosen and it is their turn.
+    Raises NnActiveError for a damaged results file before it does anything, and :class:`PoolExhausted` after the last cycle
+    the pool could feed. Where people annotate it ends, too, when the patches are chosen and it is their turn.
     """
     plan = experiment.plan
+    read_results(experiment)  # refuses a damaged file now instead of after hours of training
     try:
         finish_annotation(experiment, progress, say)
     except TasksOpen as error:
@@ -102,7 +103,7 @@ def query_and_annotate(
     for warning in chosen.warnings:
         say(f"WARNING: {warning}")
     if not chosen.patches:
-        raise PoolExhausted(f"The pool of {experiment.name} is used up: not one more patch fits. Nothing was changed.")
+        raise PoolExhausted(f"The pool of {experiment.name} is used up: no further patch fits. Nothing was changed.")
     if experiment.plan.human:
         number = experiment.number
         say(f"{len(chosen.patches)} patches chosen: {loop_file(experiment.raw, experiment.last_loop)}")

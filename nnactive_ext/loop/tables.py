@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.members.cross_validation import EXPLAINED
 from nnactive_ext.members.evaluation import read_results
@@ -36,24 +36,24 @@ def cycle_table(experiment: Experiment) -> str:
     on it where they were not trained on it."""
     results = read_results(experiment)
     tested = bool(experiment.plan.test)
-    scored = [result if tested else result.get("cross_validation") for result in results]
-    classes = list(scored[-1]["dice_per_class"]) if scored and scored[-1] else []
+    scored = [result if tested else result.cross_validation for result in results]
+    classes = list(scored[-1].dice_per_class) if scored and scored[-1] else []
     heading = ["cycle", "patches", "cases", "voxels", "foreground", *(["Dice" if tested else "CV Dice"] if classes else [])]
     rows = [[*heading, *classes]]
     for result, scores in zip(results, scored, strict=True):
         rows.append(
             [
-                str(result["cycle"]),
-                str(result["patches"]),
-                str(result["annotated_cases"]),
-                f"{result['annotated_voxels']:,}",
-                _percent(result["foreground_share"]),
-                *([_percent(scores["mean_dice"] if scores else None)] if classes else []),
-                *(_percent(scores["dice_per_class"].get(name) if scores else None) for name in classes),
+                str(result.cycle),
+                str(result.patches),
+                str(result.annotated_cases),
+                f"{result.annotated_voxels:,}",
+                _percent(result.foreground_share),
+                *([_percent(scores.mean_dice if scores else None)] if classes else []),
+                *(_percent(scores.dice_per_class.get(name) if scores else None) for name in classes),
             ]
         )
     text = table(rows, numbers=True)
-    if tested and any(result["classes_left_out"] for result in results):
+    if tested and any(result.classes_left_out for result in results):
         text += "\n-: a class that no test case contains or predicts"
     return text if tested or not classes else f"{text}\n{EXPLAINED}"
 
@@ -65,9 +65,9 @@ def final_report(experiment: Experiment) -> str:
     lines = [f"{experiment.name}: {experiment.plan.method}, {len(results)} cycles; {about}", ""]
     lines.append(cycle_table(experiment))
     numbers = []
-    values = [result["mean_dice"] for result in results]
-    if None not in values:
-        area = aubc([result["patches"] for result in results], values)
+    values = [result.mean_dice for result in results if result.mean_dice is not None]
+    if len(values) == len(results):
+        area = aubc([result.patches for result in results], values)
         numbers.append(f"AUBC {100 * area:.2f}   Final Dice {100 * values[-1]:.2f}")
     numbers += _surfaces(results[-1]) if results else []
     lines += ["", *numbers] if numbers else []
@@ -83,14 +83,14 @@ def final_report(experiment: Experiment) -> str:
     return "\n".join(lines)
 
 
-def _surfaces(result: Mapping[str, Any]) -> list[str]:
+def _surfaces(result: CycleResult) -> list[str]:
     """One line on the surfaces of a cycle, as means over classes; none where they were not measured."""
-    nsd, hd95 = ([v for v in result.get(f"{key}_per_class", {}).values() if v is not None] for key in ("nsd", "hd95"))
-    if not nsd:
+    nsd, hd95 = ([v for v in values.values() if v is not None] for values in (result.nsd_per_class, result.hd95_per_class))
+    if not nsd or result.tolerance_mm is None:
         return []
-    text = f"Last cycle: NSD at {result['tolerance_mm']:.4g} mm {100 * fmean(nsd):.1f}"
+    text = f"Last cycle: NSD at {result.tolerance_mm:.4g} mm {100 * fmean(nsd):.1f}"
     text += f"   HD95 {fmean(hd95):.2f} mm" if hd95 else "   no HD95"
-    infinite = sum(cases["infinite"] for cases in result["surface_cases_per_class"].values())
+    infinite = sum(cases.infinite for cases in result.surface_cases_per_class.values())
     if infinite:
         text += f" (without {infinite} that are infinite: a class missed, or made up)"
     return [text]

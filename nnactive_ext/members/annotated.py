@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
+from nnactive_ext.experiment.result import Annotation
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.labels import count_voxels
 
 
-def annotation(experiment: Experiment, cycle: int) -> dict[str, Any]:
+def annotation(experiment: Experiment, cycle: int) -> Annotation:
     """Patches and voxels annotated up to ``cycle`` (whose labels are in place), and the foreground among them.
 
     ``foreground_share`` is of all annotated voxels. Patches in cases that were dropped from the pool count nowhere.
@@ -26,20 +26,24 @@ def annotation(experiment: Experiment, cycle: int) -> dict[str, Any]:
     foreground = sum(voxels[label] for label in labels.foreground)
     new = read_loop(loop_file(experiment.raw, cycle), experiment.dataset.file_ending)
     new = [patch for patch in new if patch.case not in plan.dropped]
-    return {
-        "patches": len(experiment.annotated_patches(cycle)),
-        "new_patches": len(new),
-        "annotated_cases": len(experiment.state["annotated"]),
-        "annotated_voxels": voxels.total(),
-        "annotated_voxels_per_label": _named(voxels, _names(experiment)),
-        "foreground_share": _share(experiment, voxels),
-        "share_of_all_foreground": foreground / plan.pool_foreground_voxels if plan.pool_foreground_voxels else None,
-        **_new(experiment, new),
-    }
+    patches_per_class, new_voxels = _new(experiment, new)
+    return Annotation(
+        patches=len(experiment.annotated_patches(cycle)),
+        new_patches=len(new),
+        annotated_cases=len(experiment.state["annotated"]),
+        annotated_voxels=voxels.total(),
+        annotated_voxels_per_label=_named(voxels, _names(experiment)),
+        foreground_share=_share(experiment, voxels),
+        share_of_all_foreground=foreground / plan.pool_foreground_voxels if plan.pool_foreground_voxels else None,
+        new_patches_per_class=patches_per_class,
+        new_voxels_per_label=_named(new_voxels, _names(experiment)),
+        new_foreground_share=_share(experiment, new_voxels),
+    )
 
 
-def _new(experiment: Experiment, patches: list[Patch]) -> dict[str, Any]:
-    """What the partial labels hold inside ``patches``: a voxel in several of them counts once, an unannotated one nowhere.
+def _new(experiment: Experiment, patches: list[Patch]) -> tuple[dict[str, int], Counter[int]]:
+    """The patches that hold each class, and the voxels of each label that the partial labels hold inside ``patches``: a voxel
+    in several of them counts once, an unannotated one nowhere.
 
     In a roll-out that is what the expert's answers said until now; what they left ``ignore`` is not there.
     """
@@ -55,11 +59,7 @@ def _new(experiment: Experiment, patches: list[Patch]) -> dict[str, Any]:
             for name, values in labels.classes.items():
                 with_class[name] += not found.isdisjoint(values)
         voxels.update(count_voxels(inside, labels.ignore))
-    return {
-        "new_patches_per_class": with_class,
-        "new_voxels_per_label": _named(voxels, _names(experiment)),
-        "new_foreground_share": _share(experiment, voxels),
-    }
+    return with_class, voxels
 
 
 def _names(experiment: Experiment) -> dict[int, str]:

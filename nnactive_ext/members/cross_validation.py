@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import read_mark
+from nnactive_ext.experiment.result import CrossValidation
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.members.ensemble import Ensemble, fold_folder
@@ -30,12 +30,11 @@ def cross_validate(
     open_ensemble: Callable[[Sequence[int]], Ensemble],
     folds: Sequence[int],
     progress: bool = True,
-) -> dict[str, Any]:
+) -> CrossValidation:
     """Dice per class, of true and false positives and negatives added up over all annotated voxels of all these cases.
 
-    Single boxes say little, so there is one Dice per class, not a mean over cases; null where a class is neither annotated
-    nor predicted there. ``cases`` are those counted, ``voxels_per_class`` their annotated voxels of each class, ``folds``
-    the members that had any. A case counts when it validates one of the ``folds`` whose member was not trained on it;
+    Single patches say little, so there is one Dice per class, not a mean over cases; null where a class is neither annotated
+    nor predicted there. A case counts when it validates one of the ``folds`` whose member was not trained on it;
     ``cases_left_out`` are the annotated cases of which that cannot be said: fewer members than folds, or answers that came
     after the training and changed the folds.
 
@@ -61,14 +60,14 @@ def cross_validate(
                 bar.update()
     dice = {name: _dice(*found) for name, found in counts.items()}
     numbers = [value for value in dice.values() if value is not None]
-    return {
-        "dice_per_class": dice,
-        "mean_dice": math.fsum(numbers) / len(numbers) if numbers else None,
-        "voxels_per_class": {name: int(found[0] + found[2]) for name, found in counts.items()},
-        "cases": total,
-        "cases_left_out": len(left_out),
-        "folds": len(held_out),
-    }
+    return CrossValidation(
+        dice_per_class=dice,
+        mean_dice=math.fsum(numbers) / len(numbers) if numbers else None,
+        voxels_per_class={name: int(found[0] + found[2]) for name, found in counts.items()},
+        cases=total,
+        cases_left_out=len(left_out),
+        folds=len(held_out),
+    )
 
 
 def held_out_cases(experiment: Experiment, folds: Sequence[int]) -> tuple[dict[int, list[str]], list[str]]:

@@ -64,6 +64,8 @@ class Members(Protocol):
 
 
 class Ensemble(Members, Protocol):
+    """Trained members: the logits of each for a pool case, and their common segmentation of a test case."""
+
     def segment(self, case: Case) -> np.ndarray:
         """The label map (z, y, x) of an image on its own grid."""
         ...
@@ -150,7 +152,7 @@ class NnUNetEnsemble:
         if json.dumps(ours, sort_keys=True) != json.dumps(theirs, sort_keys=True):
             raise NnActiveError(
                 f"{self._folder / 'plans.json'}: the members were trained with other plans than "
-                f"{experiment.preprocessed.folder / experiment.plan.plans_identifier}.json. Train them anew."
+                f"{experiment.preprocessed.folder / experiment.plan.plans_identifier}.json. Train them again."
             )
 
     def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment import result as results
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.record import write_record
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.experiment.result import CycleResult, SurfaceCases
 from nnactive_ext.members.annotated import annotation
 from nnactive_ext.members.cross_validation import cross_validate
 from nnactive_ext.members.ensemble import Ensemble
@@ -22,7 +22,7 @@ from nnactive_ext.metrics.surface import Surface, mean_surface, one_voxel, surfa
 
 
 def result_file(experiment: Experiment, cycle: int) -> Path:
-    return experiment.results / f"cycle_{cycle:03d}.json"
+    return results.result_file(experiment.results, cycle)
 
 
 def evaluate(
@@ -30,7 +30,7 @@ def evaluate(
     open_ensemble: Callable[[Sequence[int]], Ensemble],
     folds: Sequence[int],
     progress: bool = True,
-) -> dict[str, Any]:
+) -> CycleResult:
     """Dice and surface metrics on the test set and the annotation they rest on; written to ``cycle_NNN.json``.
 
     ``open_ensemble`` gives the members of some of the ``folds``. Without a test set there is a cross-validation on annotated
@@ -45,25 +45,25 @@ def evaluate(
     classes = experiment.source.labels.classes
     mean = aggregate(dice or {"": dict.fromkeys(classes, math.nan)})
     surface = mean_surface(surfaces or {"": dict.fromkeys(classes, Surface(math.nan, math.nan))})
-    result = {
-        "cycle": cycle,
-        "mean_dice": _number(mean.mean),
-        "dice_per_class": _numbers(mean.per_class),
-        "cases_per_class": mean.cases,
-        "classes_left_out": list(mean.left_out),
-        "nsd_per_class": _numbers(surface.nsd),
-        "hd95_per_class": _numbers(surface.hd95),
-        "surface_cases_per_class": surface.cases,
-        "tolerance_mm": tolerance_mm(experiment.plan),
-        "cross_validation": None if tested else cross_validate(experiment, open_ensemble, folds, progress),
-        **annotation(experiment, cycle),
-        "dice_per_case": {case: _numbers(scores) for case, scores in dice.items()},
-        "nsd_per_case": {case: _numbers({n: s.nsd for n, s in found.items()}) for case, found in surfaces.items()},
-        "hd95_per_case": {case: _numbers({n: s.hd95 for n, s in found.items()}) for case, found in surfaces.items()},
-    }
+    result = CycleResult(
+        cycle=cycle,
+        mean_dice=_number(mean.mean),
+        dice_per_class=_numbers(mean.per_class),
+        cases_per_class=mean.cases,
+        classes_left_out=mean.left_out,
+        nsd_per_class=_numbers(surface.nsd),
+        hd95_per_class=_numbers(surface.hd95),
+        surface_cases_per_class={name: SurfaceCases(**cases) for name, cases in surface.cases.items()},
+        tolerance_mm=tolerance_mm(experiment.plan),
+        cross_validation=None if tested else cross_validate(experiment, open_ensemble, folds, progress),
+        **vars(annotation(experiment, cycle)),
+        dice_per_case={case: _numbers(scores) for case, scores in dice.items()},
+        nsd_per_case={case: _numbers({n: s.nsd for n, s in found.items()}) for case, found in surfaces.items()},
+        hd95_per_case={case: _numbers({n: s.hd95 for n, s in found.items()}) for case, found in surfaces.items()},
+    )
     experiment.results.mkdir(parents=True, exist_ok=True)
     write_record(experiment)
-    write_json(result_file(experiment, cycle), result)
+    result.write(result_file(experiment, cycle))
     return result
 
 
@@ -98,6 +98,6 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def read_results(experiment: Experiment) -> list[dict[str, Any]]:
-    """The results of all cycles evaluated so far, in order."""
-    return [read_json(file) for file in sorted(experiment.results.glob("cycle_*.json"))]
+def read_results(experiment: Experiment) -> list[CycleResult]:
+    """The results of all cycles evaluated so far, in order; a damaged file is an NnActiveError that names it."""
+    return results.read_results(experiment.results)

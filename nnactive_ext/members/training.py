@@ -19,10 +19,18 @@ from nnactive_ext.nnunet.environment import extend_environment
 
 
 def train_member(experiment: Experiment, fold: int, device: str) -> None:
-    """Train the member of ``fold`` on the current labels; an interrupted training of this cycle is continued.
+    """Train the member of one fold on the current labels; an interrupted training of this cycle is continued.
 
     A member of an earlier cycle is moved to ``nnactive/cycle_NNN`` first, where ``nnUNetv2_predict_from_modelfolder``
-    can use it. nnU-Net's output goes to a log file there; its last lines are in the error when it fails.
+    can use it. nnU-Net's output goes to a log file there.
+
+    Args:
+        experiment: its labels of the current cycle are in place.
+        fold: the fold, from 0.
+        device: "cuda", "cpu" or "mps".
+
+    Raises:
+        NnActiveError: nnU-Net failed; the message has the last lines of the log.
     """
     plan, cycle, folder = experiment.plan, experiment.state["cycle"], fold_folder(experiment, fold)
     _put_away_earlier(experiment, fold)
@@ -48,7 +56,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
         raise NnActiveError(
             f"nnUNetv2_train {' '.join(arguments)} failed with status {status}. The end of {log}:\n{tail}\n"
-            "Mend the cause and run the same command again; finished steps are not repeated."
+            "Remove the cause and run the same command again; finished steps are not repeated."
         )
     (folder / "checkpoint_best.pth").unlink(missing_ok=True)
 

@@ -48,17 +48,23 @@ class Efficiency:
 def foreground_efficiency(seeds: Sequence[Sequence[Point]], full: float) -> Efficiency:
     """Fit one rate to the points of all seeds of one method in one setting (C.4, Eq. C.1), by least squares.
 
-    ``seeds`` has the points of each seed, the first after its starting budget; seeds may have different numbers of
-    cycles. ``full`` is in the unit of the Dice. A point with a NaN is left out and counted. There is no gamma, and a
-    sentence instead, where ``full`` is unknown or not above the start, where no cycle annotated new foreground, where the
-    Dice is at or above ``full`` from the first new foreground on (any rate that is fast enough fits), and where the fit
-    has no finite variance. One point beyond the start gives gamma without a standard error.
+    There is no gamma, and a sentence instead, where ``full`` is unknown or not above the start, where no cycle annotated new
+    foreground, where the Dice is at or above ``full`` from the first new foreground on (any rate that is fast enough fits), and
+    where the fit has no finite variance. One point beyond the start gives gamma without a standard error.
 
-    The standard error takes the points as independent and t0, y0, and ``full`` as known, so it is rather too small. What
-    the fit leaves is judged by the n points beyond the start alone, with n - 1 degrees of freedom: the start lies on the
-    curve whatever gamma is. The published "+-" of this metric is a variance, so the square of such an error, and counts
+    The standard error takes the points as independent and t0, y0, and ``full`` as known, so it is rather too small. The
+    residuals are judged by the n points beyond the start alone, with n - 1 degrees of freedom: the start lies on the
+    curve whatever gamma is. The published "+-" of this metric is a variance, the square of such an error, and counts
     the starts as points, which makes it smaller still. Compare methods inside one setting only, and never by this alone: a
     method can score high by querying little foreground.
+
+    Args:
+        seeds: for each seed its points (foreground share, Dice), the first after its starting budget; seeds may have different
+            numbers of cycles. A point with a NaN is left out and counted.
+        full: the Dice on all labels, in the unit of the other Dice.
+
+    Returns:
+        The rate, its standard error and the number of points, or the reason why there is no rate.
 
     >>> shares = [0.0, 0.01, 0.02]
     >>> fit = foreground_efficiency([[(t, 0.9 - 0.5 * math.exp(-50 * t)) for t in shares]], full=0.9)

@@ -17,9 +17,18 @@ def dice_per_case(
 ) -> dict[str, float]:
     """Dice of each class in one case: 2 TP / (2 TP + FP + FN).
 
-    Both arrays are label maps of one shape, usually (z, y, x). Voxels where the *reference* is ``ignore`` count
-    nowhere. A class absent in both is NaN: there was nothing to find and nothing was found, which is neither 0 nor 1.
-    Arrays of different shapes are a ValueError.
+    Args:
+        prediction: a label map, usually (z, y, x).
+        reference: a label map of the same shape.
+        classes: name -> label, or labels of a region.
+        ignore: voxels where the *reference* has this value do not count.
+
+    Returns:
+        Class -> Dice, 0 to 1. A class that is in neither array is NaN: there was nothing to find and nothing was found,
+        which is neither 0 nor 1.
+
+    Raises:
+        ValueError: the shapes differ.
 
     >>> dice_per_case(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), {"one": 1, "both": (1, 2), "three": 3})
     {'one': 0.6666666666666666, 'both': 1.0, 'three': nan}

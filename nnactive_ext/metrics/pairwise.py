@@ -40,8 +40,15 @@ def pairwise_penalties(settings: Sequence[Mapping[str, Runs]], skip_first: bool 
     A method wins where p < ``alpha`` and its mean is higher. The values of a test are paired by seed; seeds that only
     one of the two has, that lack the cycle, or whose Dice is NaN are left out of it. With fewer than two seeds there is
     no test. Equal differences, even if far from 0, have no variance to test against: the test counts, nobody wins. Few
-    seeds win little: with two, t must exceed 12.7. ``skip_first`` leaves out cycle 0, where all methods share the
-    starting budget, so the denominator shrinks too. The p-values are not corrected for the number of tests.
+    seeds win little: with two, t must exceed 12.7. The p-values are not corrected for the number of tests.
+
+    Args:
+        settings: for each setting, method -> seed -> Dice of each cycle.
+        skip_first: leave out cycle 0, where all methods share the starting budget; the number of tests shrinks, too.
+        alpha: the level of each test.
+
+    Returns:
+        Wins and tests, (M, M), and the methods in order of first appearance.
 
     >>> runs = {"a": {1: [0.5, 0.71], 2: [0.5, 0.82], 3: [0.4, 0.93]}, "b": {3: [0.4, 0.72], 2: [0.5, 0.6], 1: [0.5, 0.5]}}
     >>> penalties = pairwise_penalties([runs])

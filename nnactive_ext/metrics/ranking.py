@@ -30,9 +30,14 @@ def ranks(values: np.ndarray | Sequence[Sequence[float]], higher_is_better: bool
 
 
 def mean_ranks(values: np.ndarray | Sequence[Sequence[float]], higher_is_better: bool = True) -> np.ndarray:
-    """Mean over settings of :func:`ranks`, (methods,), of the settings in which every method has a value.
+    """Mean rank of each method over settings (see :func:`ranks`), over the settings in which every method has a value.
 
-    NaN for all where there is no such setting.
+    Args:
+        values: (settings, methods).
+        higher_is_better: rank 1 is the highest value, else the lowest.
+
+    Returns:
+        (methods,); NaN for all where no setting has values of all methods.
 
     >>> mean_ranks([[0.7, 0.9, 0.8], [0.5, 0.5, 0.4], [0.1, 0.2, math.nan]])
     array([2.25, 1.25, 2.5 ])

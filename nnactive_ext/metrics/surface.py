@@ -36,16 +36,30 @@ def surface_per_case(
     tolerance_mm: float,
     ignore: int | None = None,
 ) -> dict[str, Surface]:
-    """Surface metrics of each class in one case: two label maps (z, y, x) of one shape, ``spacing`` along them in mm.
+    """Surface metrics of each class in one case.
 
     The definitions are those of Nikolov et al. 2021 (doi:10.2196/26151) and their package ``surface-distance``: where the
     eight voxels around a corner are not all inside or all outside, the corner is a piece of surface, with the area that
-    marching cubes give it; shares and percentiles are of area. What reaches the image's border has its surface there. A
-    single slice is a slab, one voxel thick. Distances up to ``tolerance_mm`` count as none.
+    marching cubes give it; shares and percentiles are of area. A class that reaches the image's border has its surface there. A
+    single slice is a slab, one voxel thick.
 
     Voxels where the *reference* is ``ignore`` are background in both. A class cut by them in both has the same surface at
     the cut in both, as if it agreed there: with much ignored, the numbers are too good.
-    Arrays that are not 3D or of different shapes, and lengths that are not positive, are a ValueError.
+
+    Args:
+        prediction: a label map (z, y, x).
+        reference: a label map of the same shape.
+        classes: name -> label, or labels of a region.
+        spacing: mm along (z, y, x).
+        tolerance_mm: distances up to this many mm count as none in the NSD.
+        ignore: voxels where the reference has this value do not count.
+
+    Returns:
+        Class -> NSD (0 to 1) and HD95 (mm). Both are NaN where the class is in neither array; where it is in one only, NSD is 0
+        and HD95 infinite.
+
+    Raises:
+        ValueError: the arrays are not 3D or their shapes differ, or a length is not positive.
 
     >>> one, other = np.zeros((2, 9, 9, 9), int)
     >>> one[2:5, 2:5, 2:5] = other[4:7, 2:5, 2:5] = 1

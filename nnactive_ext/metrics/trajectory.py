@@ -9,10 +9,17 @@ import numpy as np
 
 
 def aubc(budgets: Sequence[float], values: Sequence[float]) -> float:
-    """Area under the budget curve: trapezoids over ``budgets``, divided by their range, so a constant 0.8 gives 0.8.
+    """Area under the budget curve, divided by the range of budgets, so a constant 0.8 gives 0.8.
 
-    A single cycle gives its value; a NaN among ``values`` gives NaN. Budgets may be unevenly spaced but must increase;
-    anything else, different lengths, or no cycle at all are a ValueError.
+    Args:
+        budgets: patches after each cycle; they must increase and may be unevenly spaced.
+        values: the Dice of each cycle.
+
+    Returns:
+        The area by trapezoids, in the unit of ``values``. A single cycle gives its value; a NaN among ``values`` gives NaN.
+
+    Raises:
+        ValueError: budgets do not increase, the lengths differ, or there is no cycle.
 
     >>> aubc([10, 20, 40], [0.0, 1.0, 1.0])
     0.8333333333333334
@@ -24,7 +31,16 @@ def aubc(budgets: Sequence[float], values: Sequence[float]) -> float:
 
 
 def final(values: Sequence[float]) -> float:
-    """The value of the last cycle, which is NaN where that cycle has none; no cycle at all is a ValueError.
+    """The value of the last cycle.
+
+    Args:
+        values: the Dice of each cycle.
+
+    Returns:
+        The last value, NaN where that cycle has none.
+
+    Raises:
+        ValueError: there is no cycle.
 
     >>> final([0.4, 0.7, 0.6])
     0.6
@@ -35,11 +51,22 @@ def final(values: Sequence[float]) -> float:
 
 
 def budget_to_target(budgets: Sequence[float], values: Sequence[float], target: float) -> float | None:
-    """Smallest budget at which the curve is at ``target`` or above, or None where no cycle gets there.
+    """Smallest budget at which the curve is at the target or above.
 
-    Straight lines join the cycles. A first cycle at the target or above gives its budget: what a smaller one would have
-    done is unknown. A curve that falls again later still reached the target where it first crossed it. A cycle with NaN
-    is left out, so the line joins its neighbours. Refuses budgets as :func:`aubc` does, and a NaN target (ValueError).
+    Straight lines join the cycles. A first cycle at the target or above gives its budget: the effect of a smaller one is
+    unknown. A curve that falls again later still reached the target where it first crossed it. A cycle with NaN
+    is left out, so the line joins its neighbours.
+
+    Args:
+        budgets: patches after each cycle; they must increase.
+        values: the Dice of each cycle.
+        target: in the unit of ``values``.
+
+    Returns:
+        The budget in patches, or None where no cycle gets there.
+
+    Raises:
+        ValueError: as :func:`aubc`, and for a target of NaN.
 
     >>> budget_to_target([10, 20, 40], [0.25, 0.5, 0.75], 0.625)
     30.0

@@ -253,7 +253,17 @@ def existing_names(number: int) -> list[str]:
 
 
 def find_dataset(identifier: str | int) -> Dataset:
-    """A dataset by number, by name, or by the path of its folder."""
+    """Find a dataset.
+
+    Args:
+        identifier: its number, its name in ``nnUNet_raw``, or the path of its folder.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        NnActiveError: there is no such folder, or ``nnUNet_raw`` is not set.
+    """
     path = Path(str(identifier))
     if path.is_dir() and path.name.startswith("Dataset"):
         return Dataset(Path(os.path.abspath(path)))

@@ -70,7 +70,11 @@ def _installed() -> str:
 
 
 def require_nnunet_folders() -> None:
-    """NnActiveError unless nnU-Net's three folders are set; it need not be that they exist."""
+    """Check that nnU-Net's three environment variables are set; the folders need not exist.
+
+    Raises:
+        NnActiveError: names the variables that are missing.
+    """
     missing = [name for name in FOLDERS if not os.environ.get(name)]
     if missing:
         word = "set" if os.name == "nt" else "export"

@@ -73,7 +73,15 @@ class Preprocessed:
 def preprocess(
     dataset: Dataset, target: Preprocessed, processes: int = 1, progress: bool = True, cases: Iterable[str] | None = None
 ) -> None:
-    """Images and labels of all cases (or of ``cases``), and the copies of the labels in ``gt_segmentations``."""
+    """Preprocess images and labels, and copy the labels to ``gt_segmentations``.
+
+    Args:
+        dataset: an nnU-Net dataset with partial labels.
+        target: the preprocessed dataset, whose plans exist.
+        processes: how many cases are preprocessed at a time.
+        progress: show a progress bar.
+        cases: names of cases (default: all).
+    """
     chosen = dataset.cases if cases is None else cases
     _run(_preprocess_case, dataset, target, chosen, "Preprocessing cases", processes, progress)
 
@@ -176,7 +184,7 @@ def _save(
                 )
             except RuntimeError as error:  # all that blosc2 says when the device is full
                 raise NnActiveError(
-                    f"{final / file}: could not be written ({error}). Is there no space left? Free some and try again."
+                    f"{final / file}: could not be written ({error}). Check the free disk space and try again."
                 ) from None
             files.append(file)
         with open(os.path.join(temporary, f"{name}.pkl"), "wb") as handle:

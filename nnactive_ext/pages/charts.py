@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nnactive_ext.pages.parts import Html, element, joined, legend
+from markupsafe import Markup
+
+from nnactive_ext.pages.templates import render
 
 Colour = tuple[int, int, int]
 WIDTH, HEIGHT = 380, 250
@@ -51,11 +53,14 @@ def on_white(colour: Colour) -> Colour:
     return red, green, blue
 
 
-def lines(title: str, x_label: str, y_label: str, series: Sequence[Series]) -> Html:
-    """Shares (0 to 1) over budgets as a figure with its legend; the axis shows per cent and need not begin at 0."""
+def lines(title: str, x_label: str, y_label: str, series: Sequence[Series]) -> Markup:
+    """Shares (0 to 1) over budgets as a figure with its legend; the axis shows per cent and need not begin at 0.
+
+    Empty where no value is known.
+    """
     known = [(x, y) for one in series for x, y in zip(one.budgets, one.values, strict=True) if y is not None]
     if not known:
-        return Html("")
+        return Markup()
     xs = sorted({x for one in series for x in one.budgets})
     low, high = _range([y for _, y in known])
     first, last = (xs[0], xs[-1]) if len(xs) > 1 else (xs[0] - 1, xs[0] + 1)
@@ -64,72 +69,82 @@ def lines(title: str, x_label: str, y_label: str, series: Sequence[Series]) -> H
         across = LEFT + (x - first) / (last - first) * (WIDTH - LEFT - RIGHT)
         return across, TOP + (high - y) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
-    parts = [_grid(place, xs, _ticks(low, high), x_label, y_label, first, last)]
-    for one in series:
-        parts += _drawn(one, place)
     said = "; ".join(f"{one.name}: {_said(one)}" for one in series)
-    svg = _svg(f"{title}. {said}", WIDTH, HEIGHT, parts)
-    signs = {one.name: _sample(on_white(one.colour), one.shape) for one in series}
-    return _figure(title, svg, legend(signs) if len(series) > 1 else "")
+    return _rendered(
+        "chart_lines.html",
+        title=title,
+        said=f"{title}. {said}",
+        x_label=x_label,
+        y_label=y_label,
+        ticks_x=_spaced([(place(x, low)[0], short(x)) for x in xs]),
+        ticks_y=[(place(first, value)[1], f"{100 * value:.0f}") for value in _ticks(low, high)],
+        lines=[_line(one, place) for one in series],
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        top=TOP,
+        bottom=HEIGHT - BOTTOM,
+    )
 
 
-def square(title: str, x_ends: tuple[str, str], y_ends: tuple[str, str], groups: Sequence[Dots], side: int = 250) -> Html:
+def square(title: str, x_ends: tuple[str, str], y_ends: tuple[str, str], groups: Sequence[Dots], side: int = 250) -> Markup:
     """Points in a square whose sides are called ``x_ends`` (left, right) and ``y_ends`` (top, bottom); no legend."""
     edge = 20
     inner = side - 2 * edge
-    parts: list[Html] = [element("rect", x=edge, y=edge, width=inner, height=inner, class_="frame")]
-    middle = side / 2
-    parts.append(element("path", d=f"M{edge} {middle:g}H{side - edge}M{middle:g} {edge}V{side - edge}", class_="grid"))
-    ends = ((6, middle, x_ends[0]), (side - 6, middle, x_ends[1]), (middle, 12, y_ends[0]), (middle, side - 4, y_ends[1]))
-    parts += [
-        element("text", name, x=f"{x:g}", y=f"{y + (4 if y == middle else 0):g}", text_anchor="middle") for x, y, name in ends
-    ]
+    marks = []
     for group in groups:
         titles = group.titles or [group.name] * len(group.points)
         for (x, y), words in zip(group.points, titles, strict=True):
             at = (edge + min(1.0, max(0.0, x)) * inner, edge + min(1.0, max(0.0, y)) * inner)
-            parts.append(_mark(at, on_white(group.colour), group.shape, words, group.size))
+            marks.append(_mark(at, group.colour, group.shape, words, group.size))
     said = ", ".join(f"{len(group.points)} of {group.name}" for group in groups)
-    return _figure(title, _svg(f"{title}: {said}", side, side, parts), "")
+    (left, right), (top, bottom) = x_ends, y_ends
+    ends = {"left": left, "right": right, "top": top, "bottom": bottom}
+    return _rendered("chart_square.html", title=title, said=f"{title}: {said}", side=side, edge=edge, marks=marks, **ends)
 
 
-def _figure(title: str, svg: Html, below: object) -> Html:
-    return element("figure", element("figcaption", title), svg, below, class_="chart")
+def sign(colour: Colour, shape: str = "circle") -> Markup:
+    """A mark for a legend."""
+    return _rendered("chart_sign.html", mark=_mark((7, 7), colour, shape))
 
 
-def _svg(said: str, width: int, height: int, parts: Sequence[Html]) -> Html:
-    return element("svg", element("title", said), joined(parts), viewBox=f"0 0 {width} {height}", role="img", aria_label=said)
+@dataclass(frozen=True)
+class _Mark:
+    """A point as it is drawn; ``outline`` is the path of its shape, empty for a circle."""
+
+    x: float
+    y: float
+    size: float
+    outline: str
+    colour: str
+    title: str
 
 
-def _grid(place, xs, ticks, x_label: str, y_label: str, first: float, last: float) -> Html:
-    bottom = HEIGHT - BOTTOM
-    parts: list[Html] = []
-    for value in ticks:
-        _, y = place(first, value)
-        parts.append(element("path", d=f"M{LEFT} {y:.1f}H{WIDTH - RIGHT}", class_="grid"))
-        parts.append(element("text", f"{100 * value:.0f}", x=LEFT - 6, y=f"{y + 4:.1f}", text_anchor="end"))
-    end = -math.inf
-    for x in xs:
-        across, _ = place(x, ticks[0])
-        words = short(x)
-        parts.append(element("path", d=f"M{across:.1f} {bottom}v4", class_="axis"))
-        if across - 4 * len(words) < end + 6:  # its number would touch the one before
-            continue
-        end = across + 4 * len(words)
-        inside = min(across, WIDTH - 4 * len(words))
-        parts.append(element("text", words, x=f"{inside:.1f}", y=bottom + 17, text_anchor="middle"))
-    parts.append(element("path", d=f"M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}", class_="axis"))
-    parts.append(element("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, text_anchor="middle", class_="label"))
-    middle = (TOP + bottom) / 2
-    turned = f"rotate(-90 13 {middle:g})"
-    parts.append(element("text", y_label, x=13, y=f"{middle:g}", text_anchor="middle", transform=turned, class_="label"))
-    return joined(parts)
+def _mark(at: tuple[float, float], colour: Colour, shape: str, title: str = "", size: float = 4.5) -> _Mark:
+    x, y = at
+    outlines = {
+        "square": f"M{x - size:.1f} {y - size:.1f}h{2 * size:g}v{2 * size:g}h{-2 * size:g}z",
+        "triangle": f"M{x:.1f} {y - 1.2 * size:.1f}l{1.2 * size:g} {2.1 * size:g}h{-2.4 * size:g}z",
+        "diamond": f"M{x:.1f} {y - 1.3 * size:.1f}l{1.3 * size:g} {1.3 * size:g}l{-1.3 * size:g} {1.3 * size:g}"
+        f"l{-1.3 * size:g} {-1.3 * size:g}z",
+    }
+    return _Mark(x, y, size, outlines.get(shape, ""), _rgb(on_white(colour)), title)
 
 
-def _drawn(one: Series, place) -> list[Html]:
-    colour = on_white(one.colour)
-    steps, pen = [], "M"
-    marks = []
+@dataclass(frozen=True)
+class _Line:
+    """A series as it is drawn: ``path`` through its points, ``sample`` for the legend."""
+
+    name: str
+    colour: str
+    path: str
+    marks: Sequence[_Mark]
+    sample: _Mark
+
+
+def _line(one: Series, place: Callable[[float, float], tuple[float, float]]) -> _Line:
+    steps, pen, marks = [], "M", []
     for x, y in zip(one.budgets, one.values, strict=True):
         if y is None:
             pen = "M"
@@ -137,34 +152,23 @@ def _drawn(one: Series, place) -> list[Html]:
         across, down = place(x, y)
         steps.append(f"{pen}{across:.1f} {down:.1f}")
         pen = "L"
-        marks.append(_mark((across, down), colour, one.shape, f"{one.name}: {100 * y:.1f} % at {x:,g}", 4.5))
-    return [element("path", d="".join(steps), fill="none", stroke=_rgb(colour), stroke_width=2), *marks]
+        marks.append(_mark((across, down), one.colour, one.shape, f"{one.name}: {100 * y:.1f} % at {x:,g}"))
+    return _Line(one.name, _rgb(on_white(one.colour)), "".join(steps), marks, _mark((13, 7), one.colour, one.shape))
 
 
-def _mark(at: tuple[float, float], colour: Colour, shape: str, words: str, size: float) -> Html:
-    x, y = at
-    outline = {
-        "square": f"M{x - size:.1f} {y - size:.1f}h{2 * size:g}v{2 * size:g}h{-2 * size:g}z",
-        "triangle": f"M{x:.1f} {y - 1.2 * size:.1f}l{1.2 * size:g} {2.1 * size:g}h{-2.4 * size:g}z",
-        "diamond": f"M{x:.1f} {y - 1.3 * size:.1f}l{1.3 * size:g} {1.3 * size:g}l{-1.3 * size:g} {1.3 * size:g}"
-        f"l{-1.3 * size:g} {-1.3 * size:g}z",
-    }
-    fill = {"fill": _rgb(colour), "stroke": "#fff", "stroke_width": 0.8}
-    if shape in outline:
-        return element("path", element("title", words), d=outline[shape], **fill)
-    return element("circle", element("title", words), cx=f"{x:.1f}", cy=f"{y:.1f}", r=f"{size:g}", **fill)
+def _spaced(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, float, str]]:
+    """For each tick: its x, the middle of its number, and the number, empty where it would touch the one before."""
+    end, found = -math.inf, []
+    for across, words in ticks:
+        half = 4 * len(words)
+        fits = across - half >= end + 6
+        end = across + half if fits else end
+        found.append((across, min(across, WIDTH - half), words if fits else ""))
+    return found
 
 
-def sign(colour: Colour, shape: str = "circle") -> Html:
-    """A mark for a legend."""
-    mark = _mark((7, 7), on_white(colour), shape, "", 4.5)
-    return element("svg", mark, viewBox="0 0 14 14", class_="sign", aria_hidden="true")
-
-
-def _sample(colour: Colour, shape: str) -> Html:
-    line = element("path", d="M0 7H26", stroke=_rgb(colour), stroke_width=2)
-    mark = _mark((13, 7), colour, shape, "", 4.5)
-    return element("svg", line, mark, viewBox="0 0 26 14", class_="sample", aria_hidden="true")
+def _rendered(template: str, **values: object) -> Markup:
+    return Markup(render("pages", template, **values))
 
 
 def _said(one: Series) -> str:

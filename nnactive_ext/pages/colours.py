@@ -14,7 +14,7 @@ Colour = tuple[int, int, int]
 IGNORE = "ignore"
 """nnU-Net's name for what is not annotated."""
 BOX: Colour = (255, 128, 0)
-"""Of the query box's outline."""
+"""Of the query patch's outline."""
 _BACKGROUND: Colour = (0, 0, 0)
 _GREY: Colour = (128, 128, 128)
 # Okabe and Ito, "Color Universal Design" (2008), told apart with any kind of colour vision; without their black.
@@ -60,21 +60,23 @@ _DIM = 0.65
 """Of the grey values, so that none is as bright as the brightest colours."""
 
 
-def heated(rgb: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """``rgb`` (height, width, 3; 0 to 255), darkened, under the colours of ``share`` (height, width; 0 to 1): nothing of them
-    where it is 0, hardly anything else from a half on."""
+def over_grey(rgb: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """``rgb`` (height, width, 3; 0 to 255), darkened, under the colormap of ``share`` (height, width; 0 to 1).
+
+    The colours cover nothing where the share is 0, and nearly everything from a half on.
+    """
     cover = 0.9 * np.minimum(1, 2 * share)[..., None]
-    return (1 - cover) * _DIM * rgb + cover * _colours()[np.rint(share * 255).astype(int)]
+    return (1 - cover) * _DIM * rgb + cover * _colormap()[np.rint(share * 255).astype(int)]
 
 
 def scale_bar(width: int, height: int) -> Image.Image:
-    """The colours from 0 to 1."""
-    line = np.rint(_colours()[np.linspace(0, 255, width).astype(int)]).astype(np.uint8)
+    """The colormap from 0 to 1, from left to right."""
+    line = np.rint(_colormap()[np.linspace(0, 255, width).astype(int)]).astype(np.uint8)
     return Image.fromarray(np.repeat(line[None], height, axis=0))
 
 
 @cache
-def _colours() -> np.ndarray:
+def _colormap() -> np.ndarray:
     """(256, 3), 0 to 255: matplotlib's inferno, made to be perceived as uniform, also without colour."""
     from matplotlib import colormaps
 

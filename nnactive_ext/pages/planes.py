@@ -1,4 +1,4 @@
-"""The axial, the coronal and the sagittal slice through the middle of a box, brought to pixels of one scale."""
+"""The axial, the coronal and the sagittal slice through the middle of a patch, brought to pixels of one scale."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from nnactive_ext.geometry.axes import ENDS, Upright
+from nnactive_ext.geometry.axes import ENDS, Canonical
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 
 PLANES = ("axial", "coronal", "sagittal")
-"""By the upright axis that each looks along."""
+"""By the canonical axis that each looks along."""
 
 
 @dataclass(frozen=True)
 class Plane:
-    """One slice through the middle voxel of a box.
+    """One slice through the middle voxel of a patch.
 
-    ``height`` and ``width`` in pixels; ``frame``: left, top, right and bottom of the box in them, half open; ``ends``: the
+    ``height`` and ``width`` in pixels; ``frame``: left, top, right and bottom of the patch in them, half open; ``ends``: the
     letters of the sides at the top, bottom, left and right.
     """
 
@@ -28,12 +28,12 @@ class Plane:
     width: int
     frame: tuple[int, int, int, int]
     ends: tuple[str, ...]
-    turn: Upright
+    turn: Canonical
     cut: tuple
 
     def voxels(self, array: np.ndarray) -> np.ndarray:
         """The slice (rows, columns) of an ``array`` (z, y, x) of the space."""
-        return self.turn.array(array)[self.cut]
+        return self.turn.turned(array)[self.cut]
 
     def shades(self, image: np.ndarray, low: float, high: float) -> np.ndarray:
         """Its values between pixels' centres interpolated, (height, width): 0 at ``low`` and below or where they are no
@@ -59,9 +59,9 @@ def planes_of(space: Space, box: Patch, size: int) -> list[Plane]:
     Head, front and the patient's right are on top or on the left; of an oblique space its own slices are taken, each
     under the nearest plane. All have one scale in pixels per mm, at which the longest side of the space is ``size`` pixels.
     """
-    turn = Upright.of(space)
+    turn = Canonical.of(space)
     shape = [space.shape[axis] for axis in turn.axes]
-    upright, middle = turn.box(box), turn.middle(box)
+    canonical, middle = turn.box(box), turn.middle(box)
     scale = size / max(n * mm for n, mm in zip(shape, turn.spacing, strict=True))
     planes = []
     for axis, name in enumerate(PLANES):
@@ -69,7 +69,7 @@ def planes_of(space: Space, box: Patch, size: int) -> list[Plane]:
         height, width = (max(1, round(shape[a] * turn.spacing[a] * scale)) for a in (rows, columns))
         pixels = {rows: height, columns: width}
         left, top, right, bottom = (
-            round(corner[a] * pixels[a] / shape[a]) for corner in (upright.start, upright.stop) for a in (columns, rows)
+            round(corner[a] * pixels[a] / shape[a]) for corner in (canonical.start, canonical.stop) for a in (columns, rows)
         )
         cut = (slice(None),) * axis + (middle[axis],)
         ends = (*ENDS[rows], *ENDS[columns])

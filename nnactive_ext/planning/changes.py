@@ -13,7 +13,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.plan import Geometry, Plan
 from nnactive_ext.files import write_json
-from nnactive_ext.images.places import PLAIN, REORIENTING, place
+from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
 from nnactive_ext.intake.find import find_cases
 from nnactive_ext.intake.inspect import Inspected, inspect, reoriented
 from nnactive_ext.intake.label_maps import on_lattice
@@ -35,17 +35,17 @@ def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: An
     return replace(plan, changes=(*plan.changes, note), **fields)
 
 
-def change_settings(experiment: Experiment, who: str, wishes: Mapping[str, Any]) -> list[str]:
+def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any]) -> list[str]:
     """Set ``cycles``, ``seed``, ``expert`` or ``share`` from now on; returns what changed, in words."""
     plan, cycle, told = experiment.plan, experiment.state["cycle"], []
     least = max(experiment.last_loop, cycle) + 1
-    if wishes.get("expert"):
-        check_annotator(wishes["expert"], "-expert")
-    if wishes.get("cycles") is not None and wishes["cycles"] < least:
-        raise NnActiveError(f"-cycles {wishes['cycles']}: {least} have begun already, and they cannot be undone.")
-    if wishes.get("share") is not None and not 0 < wishes["share"] <= 1:
-        raise NnActiveError(f"-share {wishes['share']:g}: a share is above 0 and at most 1.")
-    for what, value in wishes.items():
+    if wanted.get("expert"):
+        check_annotator(wanted["expert"], "-expert")
+    if wanted.get("cycles") is not None and wanted["cycles"] < least:
+        raise NnActiveError(f"-cycles {wanted['cycles']}: {least} have begun already, and they cannot be undone.")
+    if wanted.get("share") is not None and not 0 < wanted["share"] <= 1:
+        raise NnActiveError(f"-share {wanted['share']:g}: a share is above 0 and at most 1.")
+    for what, value in wanted.items():
         before = getattr(plan, what)
         if value is not None and value != before:
             plan = recorded(experiment, plan, who, what, before, value, **{what: value})
@@ -140,7 +140,7 @@ def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[
     from nnactive_ext.geometry.axes import orientation
 
     first = next(iter(experiment.plan.pool))
-    code = orientation(place(experiment.dataset.entries[first].images[0], PLAIN)[0].direction)
+    code = orientation(header_space(experiment.dataset.entries[first].images[0], PLAIN)[0].direction)
     others = sorted(case for case, i in inspected.items() if i.orientation != code)
     if others:
         raise NnActiveError(

@@ -1,4 +1,4 @@
-"""What an experiment will cost, roughly, so that a lab can decide before it begins: hours, and when it pays."""
+"""Estimates the cost of an experiment, so that a lab can decide before it begins: hours, and when active learning pays."""
 
 from __future__ import annotations
 
@@ -6,43 +6,44 @@ import math
 from dataclasses import dataclass
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.words import count
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What is asked for, and what it takes.
+    """The patches to annotate, and the hours and money that they and the trainings take.
 
-    ``boxes`` are those of all cycles, ``voxels`` all in them, ``pool_voxels`` all there are. Rates are money per hour, in
-    any currency. Eq 4.1 of the thesis: annotating with active learning costs C_AL = C_base - r c_annotation + c_overhead,
-    where C_base is the cost of random boxes to the same quality and r how many of these are saved. So it pays when
-    r > c_overhead / c_annotation.
+    ``patches`` counts those of all cycles, ``voxels`` the voxels in them, ``pool_voxels`` those of the pool. Rates are money
+    per hour, in any currency. Eq 4.1 of the thesis: annotating with active learning costs
+    C_AL = C_base - r c_annotation + c_overhead, where C_base is the cost of random patches to the same quality and r the
+    number of patches saved. So it pays when r > c_overhead / c_annotation.
 
     The overhead is the training of all members in all cycles. That of the last one is counted, though it would be trained
     anyway, and time that people wait is not, because they can do other work meanwhile.
     """
 
-    boxes: int
+    patches: int
     voxels: int
     pool_voxels: int
     cycles: int
     folds: int
-    minutes_per_box: float
+    minutes_per_patch: float
     member_hours: float
     expert_rate: float
     machine_rate: float
 
     @property
     def annotation_hours(self) -> float:
-        return self.boxes * self.minutes_per_box / 60
+        return self.patches * self.minutes_per_patch / 60
 
     @property
     def training_hours(self) -> float:
         return self.cycles * self.folds * self.member_hours
 
     @property
-    def box_cost(self) -> float:
+    def patch_cost(self) -> float:
         """c_annotation."""
-        return self.minutes_per_box / 60 * self.expert_rate
+        return self.minutes_per_patch / 60 * self.expert_rate
 
     @property
     def overhead(self) -> float:
@@ -52,36 +53,36 @@ class Cost:
     @property
     def break_even(self) -> float:
         """The r at which C_AL = C_base."""
-        return self.overhead / self.box_cost
+        return self.overhead / self.patch_cost
 
     @property
-    def boxes_to_save(self) -> int:
+    def patches_to_save(self) -> int:
         """The smallest r at which C_AL < C_base."""
         return math.floor(self.break_even + 1e-9) + 1  # 19.9999999999 is 20: 3 / 60 is not exact
 
 
 def estimate(
-    boxes: int,
-    box_voxels: int,
+    patches: int,
+    patch_voxels: int,
     pool_voxels: int,
     cycles: int,
     folds: int,
-    minutes_per_box: float,
+    minutes_per_patch: float,
     training_hours: float,
     expert_rate: float,
     machine_rate: float,
 ) -> Cost:
-    """The cost of ``boxes`` of ``box_voxels`` each in a pool of ``pool_voxels``; ``training_hours`` are one member's.
+    """The cost of ``patches`` of ``patch_voxels`` each in a pool of ``pool_voxels``; ``training_hours`` are for one member.
 
     A free machine (0) is fine; an expert who takes no time or no money is an NnActiveError, as is any negative number.
     """
     above_zero = {
-        "boxes": boxes,
-        "box_voxels": box_voxels,
+        "patches": patches,
+        "patch_voxels": patch_voxels,
         "pool_voxels": pool_voxels,
         "cycles": cycles,
         "folds": folds,
-        "minutes_per_box": minutes_per_box,
+        "minutes_per_patch": minutes_per_patch,
         "expert_rate": expert_rate,
     }
     for name, value in above_zero.items():
@@ -90,40 +91,36 @@ def estimate(
     for name, value in {"training_hours": training_hours, "machine_rate": machine_rate}.items():
         if not (math.isfinite(value) and value >= 0):
             raise NnActiveError(f"{name} is {value}: it must be 0 or more.")
-    voxels = boxes * box_voxels
-    return Cost(boxes, voxels, pool_voxels, cycles, folds, minutes_per_box, training_hours, expert_rate, machine_rate)
+    voxels = patches * patch_voxels
+    return Cost(patches, voxels, pool_voxels, cycles, folds, minutes_per_patch, training_hours, expert_rate, machine_rate)
 
 
 def rows(cost: Cost) -> list[tuple[str, str, str]]:
     """What, how much and why, as in the table that planning prints."""
-    pays = f"if it saves {_boxes(cost.boxes_to_save)} or more"
-    why = f"Eq 4.1: overhead {cost.overhead:,.6g} / {cost.box_cost:,.4g} a box"
-    if cost.boxes_to_save > cost.boxes:
-        pays = f"hardly: only if it saves {_boxes(cost.boxes_to_save)}, more than it asks for"
-        why += "; random boxes with foreground (random_fg_66) need no such training: the better choice here"
+    pays = f"if it saves {_patches(cost.patches_to_save)} or more"
+    why = f"Eq 4.1: overhead {cost.overhead:,.6g} / {cost.patch_cost:,.4g} per patch"
+    if cost.patches_to_save > cost.patches:
+        pays = f"hardly: only if it saves {_patches(cost.patches_to_save)}, more than it asks for"
+        why += "; random patches with foreground (random_fg_66) need no such training: the better choice here"
     return [
         (
             "annotation",
-            f"{_boxes(cost.boxes)}, {_count(cost.voxels)} voxels ({_percent(cost.voxels / cost.pool_voxels)} of the pool), "
+            f"{_patches(cost.patches)}, {_count(cost.voxels)} voxels ({_percent(cost.voxels / cost.pool_voxels)} of the pool), "
             f"{cost.annotation_hours:,.1f} h",
-            f"{cost.minutes_per_box:g} min a box (-minutes_per_box)",
+            f"{cost.minutes_per_patch:g} min per patch (-minutes_per_patch)",
         ),
         (
             "training",
-            f"{_times(cost.cycles, 'cycle')} x {_times(cost.folds, 'member')} x {cost.member_hours:g} h = "
+            f"{count(cost.cycles, 'cycle')} x {count(cost.folds, 'member')} x {cost.member_hours:g} h = "
             f"{cost.training_hours:,.6g} h",
-            f"{cost.member_hours:g} h for one (-training_hours)",
+            f"{cost.member_hours:g} h per member (-training_hours)",
         ),
         ("active learning pays", pays, why),
     ]
 
 
-def _boxes(number: int) -> str:
-    return "1 box" if number == 1 else f"{number:,} boxes"
-
-
-def _times(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+def _patches(number: int) -> str:
+    return count(number, "patch", "patches")
 
 
 def _count(number: int) -> str:

@@ -27,7 +27,7 @@ from nnactive_ext.labelling.relabel import write_labels
 from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.planning.rollout import Rollout
-from nnactive_ext.planning.sizes import random_boxes
+from nnactive_ext.planning.sizes import random_patches
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import Query, ScoredPatch
 from nnactive_ext.query_methods.starting_budget import starting_budget
@@ -56,10 +56,22 @@ def create(
     start_from: Path | None = None,
     progress: bool = True,
 ) -> tuple[Experiment, tuple[str, ...]]:
-    """Make the experiment; returns it with warnings. Whatever goes wrong, nothing is left behind.
+    """Make a planned simulation: dataset, labels, starting budget, nnU-Net's plans and preprocessed cases.
 
-    ``start_from``: a loop file whose patches are the starting budget, instead of drawing them. With all labels, whole
-    images are.
+    Whatever goes wrong, nothing is left behind.
+
+    Args:
+        plan: what was decided.
+        source: the labelled dataset, which is not changed.
+        start_from: a loop file whose patches are the starting budget, instead of drawing them (in an experiment on all labels,
+            whole images are the starting budget).
+        progress: show progress bars.
+
+    Returns:
+        The experiment, and warnings.
+
+    Raises:
+        NnActiveError: the dataset's number or name is taken, or a case cannot be used.
     """
     experiment = Experiment(plan.dataset, plan)
     ending = source.file_ending
@@ -157,7 +169,16 @@ def _given(patches: Sequence[Patch]) -> Query:
 
 
 def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: bool = True) -> Experiment:
-    """Make the experiment with its tasks of cycle 0; whatever goes wrong, nothing is left behind."""
+    """Make a planned roll-out with its tasks of cycle 0; whatever goes wrong, nothing is left behind.
+
+    Args:
+        rollout: what was decided.
+        found: the cases of the folder of images, which are not changed.
+        progress: show progress bars.
+
+    Returns:
+        The experiment.
+    """
     plan = rollout.plan
     experiment = Experiment(plan.dataset, plan)
     names: Mapping[str, int] = rollout.json["labels"]  # type: ignore[assignment]
@@ -216,7 +237,7 @@ def write_dataset_json(experiment: Experiment, content: Mapping[str, Any], files
 def _write_first_tasks(experiment: Experiment) -> None:
     """The random part of the starting budget; points that are marked later add to it."""
     plan = experiment.plan
-    n = random_boxes(plan.starting_budget, len(experiment.dataset.labels.foreground))
+    n = random_patches(plan.starting_budget, len(experiment.dataset.labels.foreground))
     drawn = Query(())
     facts = {"method": "random", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)}
     if n:

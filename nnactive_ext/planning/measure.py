@@ -38,7 +38,7 @@ def measure(dataset: Dataset, processes: int | None = None, progress: bool = Tru
     problems = [problem for result in results for problem in result.problems]
     if problems:
         shown = problems[:20] + ([f"... and {len(problems) - 20} more."] if len(problems) > 20 else [])
-        raise NnActiveError("\n".join([*shown, "Mend these files, or take their cases out of the dataset."]))
+        raise NnActiveError("\n".join([*shown, "Correct these files, or remove their cases from the dataset."]))
     return dict(zip(dataset.cases, results, strict=True))
 
 
@@ -94,11 +94,11 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
 
 def _channels_elsewhere(case: Case) -> list[str]:
     """Channels that lie elsewhere than the first one, about which nnU-Net only prints a line."""
-    from nnactive_ext.images.places import PLAIN, place
+    from nnactive_ext.images.headers import PLAIN, header_space
     from nnactive_ext.intake.inspect import channel_difference
 
-    first = place(case.images[0], PLAIN)[0]
-    found = [(file, channel_difference(first, place(file, PLAIN)[0])) for file in case.images[1:]]
+    first = header_space(case.images[0], PLAIN)[0]
+    found = [(file, channel_difference(first, header_space(file, PLAIN)[0])) for file in case.images[1:]]
     return [f"{file}: its geometry differs from {case.images[0].name}: {why}." for file, why in found if why]
 
 

@@ -16,8 +16,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import Geometry, Plan
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.headers import PLAIN, REORIENTING
 from nnactive_ext.images.label_files import read_label_file
-from nnactive_ext.images.places import PLAIN, REORIENTING
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.inspect import Inspected, reoriented
 from nnactive_ext.intake.label_maps import laid
@@ -25,9 +25,12 @@ from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.labelling.given import boxes_of
 from nnactive_ext.planning.cost import estimate
 from nnactive_ext.planning.cost import rows as cost_rows
+from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.measure import Measured, largest_components_mm
-from nnactive_ext.planning.simulation import Wishes, check, with_budget, without_budget
-from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_boxes
+from nnactive_ext.planning.options import ROLLOUT, check_kind
+from nnactive_ext.planning.settings import Settings
+from nnactive_ext.planning.simulation import check, with_budget, without_budget
+from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_patches
 from nnactive_ext.query_methods import methods
 from nnactive_ext.words import listed
 
@@ -36,24 +39,8 @@ _AIR = -500.0
 
 
 @dataclass(frozen=True)
-class RolloutWishes:
-    """What only a roll-out is asked; sizes of structures and rates are as typed."""
-
-    labels: Sequence[str]
-    channels: Sequence[str] | None = None
-    structures: Sequence[str] = ()
-    hard: Sequence[str] = ()
-    share: float = 1.0
-    expert: str = ""
-    minutes_per_box: float = 3.0
-    training_hours: float = 2.0
-    expert_rate: float = 100.0
-    machine_rate: float = 2.0
-
-
-@dataclass(frozen=True)
 class Rollout:
-    """The plan, dataset.json but for its cases, and per case the space of its array and the boxes that are labelled."""
+    """The plan, dataset.json but for its cases, and per case the space of its array and the patches that are labelled."""
 
     plan: Plan
     json: Mapping[str, object]
@@ -71,22 +58,23 @@ def label_names(labels: Sequence[str]) -> dict[str, int]:
     return {"background": 0, **{name: i for i, name in enumerate(labels, start=1)}, "ignore": len(labels) + 1}
 
 
-def check_wishes(folder: Path, wishes: Wishes, more: RolloutWishes) -> str:
-    """What no roll-out can be is an error, whatever the images are; returns its name, by default the folder's."""
-    check(wishes, name := wishes.name or _name_of(folder))
-    if not 0 < more.share <= 1:
-        raise NnActiveError(f"-share {more.share:g}: a share is above 0 and at most 1.")
-    if more.expert:
-        check_annotator(more.expert, "-expert")
-    label_names(more.labels)
-    if wishes.tolerance_mm is not None:
-        raise NnActiveError("-tolerance is for simulations: a roll-out has no test set to measure surfaces on.")
-    unknown = [name for name in more.hard if name not in more.labels]
+def check_rollout(folder: Path, settings: Settings) -> str:
+    """Settings that no roll-out can have are an error, whatever the images are; returns its name, by default the folder's."""
+    if not settings.labels:
+        raise NnActiveError("--labels: name the structures to be labelled, e.g. --labels liver tumour")
+    check_kind(settings, ROLLOUT)
+    check(settings, name := settings.name or _name_of(folder))
+    if not 0 < settings.share <= 1:
+        raise NnActiveError(f"-share {settings.share:g}: a share is above 0 and at most 1.")
+    if settings.expert:
+        check_annotator(settings.expert, "-expert")
+    label_names(settings.labels)
+    unknown = [name for name in settings.hard if name not in settings.labels]
     if unknown:
-        raise NnActiveError(f"--hard {' '.join(unknown)}: not among --labels {' '.join(more.labels)}.")
-    if methods.get(wishes.method, **wishes.method_options).needs_reference:
+        raise NnActiveError(f"--hard {' '.join(unknown)}: not among --labels {' '.join(settings.labels)}.")
+    if methods.get(settings.method, **settings.method_options).needs_reference:
         raise NnActiveError(
-            f"--method {wishes.method} looks at reference labels, which a roll-out has none of. Choose another."
+            f"--method {settings.method} looks at reference labels, which a roll-out has none of. Choose another."
         )
     return name
 
@@ -101,37 +89,39 @@ def _name_of(folder: Path) -> str:
 
 
 def decide_rollout(
-    folder: Path, found: Mapping[str, FoundCase], inspected: Mapping[str, Inspected], wishes: Wishes, more: RolloutWishes
+    folder: Path, found: Mapping[str, FoundCase], inspected: Mapping[str, Inspected], settings: Settings
 ) -> Rollout:
     """The plan with each decision and its reason; nothing is written."""
-    name = check_wishes(folder, wishes, more)
+    name = check_rollout(folder, settings)
+    labels = settings.labels or ()
     if len(found) < 2:
         raise NnActiveError(f"{folder}: {len(found)} case(s) are too few: at least 2 are needed, one of them to validate on.")
-    names = label_names(more.labels)
-    rows: list[tuple[str, str, str]] = [("pool", f"{len(found)} cases", "all of them; a roll-out has no test set")]
-    reader = _reader(inspected, rows)
+    names = label_names(labels)
+    decisions = Decisions()
+    decisions.add("pool", f"{len(found)} cases", "all of them; a roll-out has no test set")
+    reader = _reader(inspected, decisions)
     spaces = {case: reoriented(i.space) if reader == REORIENTING else i.space for case, i in inspected.items()}
     measured, given, by_value = _given(found, spaces, names)
-    channels = _channels(found, inspected, more.channels, rows)
+    channels = _channels(found, inspected, settings.channels, decisions)
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
-    size_mm = query_patch_mm(folder, measured, geometry, more.labels, wishes.patch_size, more.structures, rows)
+    size_mm = query_patch_mm(folder, measured, geometry, labels, settings.patch_size, settings.structures, decisions)
 
-    plan = without_budget(wishes, name, geometry, size_mm)
-    plan = replace(plan, source=".", annotator="human", share=more.share, expert=more.expert)
-    if wishes.starting_budget is None and _labelled_enough(measured, more.labels, plan):
-        wishes = replace(wishes, starting_budget=0)
+    plan = without_budget(settings, name, geometry, size_mm)
+    plan = replace(plan, source=".", annotator="human")
+    if settings.starting_budget is None and _labelled_enough(measured, labels, plan):
+        settings = replace(settings, starting_budget=0)
         why = "every class in 2 of them or more, a query patch of it or more: no starting budget is needed"
-        rows.append(("label maps", f"{len(given)} cases", why))
+        decisions.add("label maps", f"{len(given)} cases", why)
     elif given:
-        rows.append(("label maps", f"{len(given)} cases", "used as they are, beside the starting budget"))
-    rows += _label_rows(measured, by_value, names)
-    plan = with_budget(plan, more.labels, str(folder), wishes, rows, more.hard)
-    decisions = [*plan.decisions, *_cost(plan, more)]
+        decisions.add("label maps", f"{len(given)} cases", "used as they are, beside the starting budget")
+    _add_labels(measured, by_value, names, decisions)
+    plan = with_budget(plan, labels, str(folder), settings, decisions, settings.hard)
+    decisions.extend(_cost(plan, settings))
     if plan.starting_budget:
-        classes = len(more.labels)
-        marked, drawn = marked_per_class(plan.starting_budget, classes), random_boxes(plan.starting_budget, classes)
-        text = f"mark {marked} points of each class, boxes are put around them; {drawn} are random"
-        decisions.append(("", text, "nnactive_annotate points; random boxes seldom hold a small structure"))
+        classes = len(labels)
+        marked, drawn = marked_per_class(plan.starting_budget, classes), random_patches(plan.starting_budget, classes)
+        text = f"mark {marked} points of each class to put patches around them; {drawn} patches are random"
+        decisions.add("", text, "nnactive_annotate points; random patches seldom hold a small structure")
     plan = replace(plan, decisions=tuple(decisions))
     json = {
         "name": plan.dataset,
@@ -144,23 +134,23 @@ def decide_rollout(
 
 
 def worth_keeping(plan: Plan, given: Mapping[str, list[Patch]]) -> dict[str, list[Patch]]:
-    """Of labelled boxes those at least half as large as a query patch: scribbles and clicks do not keep queries away."""
+    """Of labelled patches those at least half as large as a query patch: scribbles and clicks do not keep queries away."""
     least = {case: math.prod(plan.patch_size(case)) / 2 for case in given}
     return {case: [box for box in boxes if box.voxels >= least[case]] for case, boxes in given.items()}
 
 
-def _reader(inspected: Mapping[str, Inspected], rows: list[tuple[str, str, str]]) -> str:
+def _reader(inspected: Mapping[str, Inspected], decisions: Decisions) -> str:
     codes = {i.orientation for i in inspected.values()}
     if len(codes) == 1:
         return PLAIN
-    rows.append(("orientation", "all to RAS, when read", f"stored as {', '.join(sorted(codes))} (nnU-Net's {REORIENTING})"))
+    decisions.add("orientation", "all to RAS, when read", f"stored as {', '.join(sorted(codes))} (nnU-Net's {REORIENTING})")
     return REORIENTING
 
 
 def _given(
     found: Mapping[str, FoundCase], spaces: Mapping[str, Space], names: Mapping[str, int]
 ) -> tuple[dict[str, Measured], dict[str, list[Patch]], list[str]]:
-    """What the label maps hold, and the boxes in them; sizes of structures only of dense ones. Last the cases whose label
+    """What the label maps hold, and the patches in them; sizes of structures only of dense ones. Last the cases whose label
     map has no names and holds the value of ignore."""
     measured, boxes, by_value = {}, {}, []
     for case, entry in found.items():
@@ -186,59 +176,57 @@ def _labelled_enough(measured: Mapping[str, Measured], labels: Sequence[str], pl
     return all(len(counts) >= 2 and sum(counts) >= least for counts in voxels)
 
 
-def _label_rows(
-    measured: Mapping[str, Measured], by_value: Sequence[str], names: Mapping[str, int]
-) -> list[tuple[str, str, str]]:
-    """How the values of label maps were understood, for people to see whether that is what they mean."""
-    rows = []
+def _add_labels(
+    measured: Mapping[str, Measured], by_value: Sequence[str], names: Mapping[str, int], decisions: Decisions
+) -> None:
+    """Show how the values of label maps were read, so that people can check it."""
     for name, value in names.items() if measured else ():
         if name not in ("background", "ignore"):
             counts = [m.voxels[value] for m in measured.values() if value in m.voxels]
-            rows.append(("", f"{value} = {name}", f"{sum(counts):,} voxels in {len(counts)} of {len(measured)} label maps"))
+            decisions.add("", f"{value} = {name}", f"{sum(counts):,} voxels in {len(counts)} of {len(measured)} label maps")
     if by_value:
         why = f'{names["ignore"]} means "not annotated" here; it is in {len(by_value)} label map(s): {listed(by_value)}'
-        rows.append(("WARNING", f"value {names['ignore']} in label maps", why))
-    return rows
+        decisions.warn(f"value {names['ignore']} in label maps", why)
 
 
 def _channels(
     found: Mapping[str, FoundCase],
     inspected: Mapping[str, Inspected],
     wanted: Sequence[str] | None,
-    rows: list[tuple[str, str, str]],
+    decisions: Decisions,
 ) -> list[str]:
     number = len(next(iter(found.values())).sources)
     if wanted:
-        rows.append(("channels", ", ".join(wanted), "as asked for; CT is normalised as CT, anything else by z-score"))
+        decisions.add("channels", ", ".join(wanted), "as asked for; CT is normalised as CT, anything else by z-score")
         return list(wanted)
     if number > 1:
         channels = [f"channel_{i}" for i in range(number)]
         why = "normalised by z-score each; name them with -channels (CT is normalised as CT)"
-        rows.append(("WARNING", f"channels {', '.join(channels)}", why))
+        decisions.warn(f"channels {', '.join(channels)}", why)
         return channels
     ct = sum(i.minimum <= _AIR for i in inspected.values()) > len(inspected) / 2
     why = f"grey values below {_AIR:g} in most images" if ct else "no grey values as of CT: normalised by z-score"
-    rows.append(("channels", "CT" if ct else "image", why + "; -channels says otherwise"))
+    decisions.add("channels", "CT" if ct else "image", why + "; -channels says otherwise")
     return ["CT" if ct else "image"]
 
 
-def _cost(plan: Plan, more: RolloutWishes) -> list[tuple[str, str, str]]:
-    boxes = plan.starting_budget + (plan.cycles - 1) * plan.query_size
+def _cost(plan: Plan, settings: Settings) -> list[tuple[str, str, str]]:
+    patches = plan.starting_budget + (plan.cycles - 1) * plan.query_size
     voxels = round(float(np.mean([math.prod(plan.patch_size(case)) for case in plan.pool])))
     pool = sum(math.prod(g.shape) for g in plan.pool.values())
-    if not boxes:
+    if not patches:
         return []
     return cost_rows(
         estimate(
-            boxes,
+            patches,
             voxels,
             pool,
             plan.cycles,
             plan.folds,
-            more.minutes_per_box,
-            more.training_hours,
-            more.expert_rate,
-            more.machine_rate,
+            settings.minutes_per_patch,
+            settings.training_hours,
+            settings.expert_rate,
+            settings.machine_rate,
         )
     )
 

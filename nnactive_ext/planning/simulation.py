@@ -1,4 +1,4 @@
-"""Decides what an experiment looks like, from a fully labelled dataset and the user's wishes."""
+"""Plans a simulation: an experiment on a fully labelled dataset, from the user's settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +17,10 @@ from nnactive_ext.experiment.plan import ALL_LABELS, Geometry, Plan
 from nnactive_ext.metrics.surface import one_voxel
 from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, nnunet_folder
 from nnactive_ext.parallel import default_processes
+from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.measure import Measured
+from nnactive_ext.planning.options import SIMULATION, check_kind, kept
+from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
     MIN_CYCLES,
     PATCHES_PER_CLASS,
@@ -31,46 +34,27 @@ from nnactive_ext.query_methods import methods
 from nnactive_ext.randomness import generator
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the user may set; None means: decide for me."""
+def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings) -> Plan:
+    """The plan of a simulation, with each decision and its reason; nothing is written.
 
-    number: int
-    name: str | None = None
-    patch_size: Sequence[str] | None = None
-    query_size: int | None = None
-    starting_budget: int | None = None
-    cycles: int = 5
-    tolerance_mm: float | None = None
-    seed: int = 12345
-    method: str = methods.DEFAULT
-    method_options: Mapping[str, str] = field(default_factory=dict)
-    folds: int = 5
-    configuration: str = "3d_fullres"
-    trainer: str | None = None
-    planner: str = "ExperimentPlanner"
-    preset: str | None = None
-    processes: int | None = None
-    all_labels: bool = False
-
-
-def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) -> Plan:
-    """The plan, with each decision and its reason; nothing is written and no unannotated label shapes the training."""
-    name = wishes.name or source.name.split("_", 1)[-1]
-    check(wishes, name)
-    rows: list[tuple[str, str, str]] = []
+    Settings that cannot be used, and classes that no case of the pool contains, are NnActiveErrors.
+    """
+    name = settings.name or source.name.split("_", 1)[-1]
+    check_kind(settings, SIMULATION)
+    check(settings, name)
+    decisions = Decisions()
     pool, test = _split(list(measured))
-    rows.append(("pool / test cases", f"{len(pool)} / {len(test)}", "75 / 25 %, the same for every seed and method"))
+    decisions.add("pool / test cases", f"{len(pool)} / {len(test)}", "75 / 25 %, the same for every seed and method")
     cases = [measured[name] for name in pool]
     absent = [name for label, name in source.labels.foreground.items() if not any(c.voxels.get(label) for c in cases)]
     if absent:
         raise NnActiveError(
-            f"{source.folder}: no pool case contains {', '.join(absent)}. Nothing could ever be learnt about it: remove "
+            f"{source.folder}: no pool case contains {', '.join(absent)}, so no model could learn it. Remove "
             "it from the labels in dataset.json, or add cases that show it."
         )
     spacing = np.median([c.spacing for c in cases], axis=0)
-    if wishes.patch_size:
-        size_mm, why = parse_patch_size(list(wishes.patch_size), spacing.tolist()), "as asked for"
+    if settings.patch_size:
+        size_mm, why = parse_patch_size(list(settings.patch_size), spacing.tolist()), "as asked for"
     else:
         size_mm = patch_size_from_structures(cases, source.labels.foreground)
         why = "largest component per class: median over images, then over classes (D.5)"
@@ -79,68 +63,60 @@ def decide(source: Dataset, measured: Mapping[str, Measured], wishes: Wishes) ->
     # Kept as whole voxels of the median spacing, so equal spacings give exactly this size everywhere.
     z, y, x = (float(n * s) for n, s in zip(voxels, spacing, strict=True))
     size_mm = (z, y, x)
-    rows.append(("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why))
-    rows.append(("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing"))
-    tolerance, why = wishes.tolerance_mm, "as asked for"
+    decisions.add("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why)
+    decisions.add("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing")
+    tolerance, why = settings.tolerance_mm, "as asked for"
     if tolerance is None:
-        tolerance, why = one_voxel(c.spacing for c in cases), "one voxel of the coarsest axis, in the median of the pool"
-    rows.append(("surface tolerance", f"{tolerance:.4g} mm", f"{why}; surfaces so near count as equal"))
+        tolerance, why = one_voxel(c.spacing for c in cases), "one voxel of the coarsest axis, median of the pool"
+    decisions.add("surface tolerance", f"{tolerance:.4g} mm", f"{why}; tolerance of the normalised surface distance")
 
     geometry = {name: Geometry(measured[name].shape, measured[name].spacing) for name in pool}
     plan = replace(
-        without_budget(wishes, name, geometry, size_mm),
+        without_budget(settings, name, geometry, size_mm),
         test=tuple(test),
         tolerance_mm=tolerance,
         pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
     )
-    if wishes.all_labels:
-        wishes = replace(wishes, starting_budget=len(pool), query_size=1, cycles=1)
+    if settings.all_labels:
+        settings = replace(settings, starting_budget=len(pool), query_size=1, cycles=1)
         plan = replace(plan, purpose=ALL_LABELS, cycles=1)
-        rows.append(("labels", "all of the pool", "what the trainer reaches when nothing is left to annotate"))
-    plan = with_budget(plan, list(source.labels.foreground.values()), str(source.folder), wishes, rows)
+        decisions.add("labels", "all of the pool", "what the trainer reaches when nothing is left to annotate")
+    plan = with_budget(plan, list(source.labels.foreground.values()), str(source.folder), settings, decisions)
     return replace(plan, source=_relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset))
 
 
-def check(wishes: Wishes, name: str) -> None:
-    """Wishes that no experiment called ``name`` can fulfil are an error."""
-    if "cascade" in wishes.configuration:
+def check(settings: Settings, name: str) -> None:
+    """Settings that no experiment called ``name`` can have are an error."""
+    if "cascade" in settings.configuration:
         raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
-    check_dataset_name(wishes.number, name)
-    if wishes.cycles < 1 or wishes.folds < 2:
+    check_dataset_name(settings.number, name)
+    if settings.cycles < 1 or settings.folds < 2:
         raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
-    if wishes.tolerance_mm is not None and not (math.isfinite(wishes.tolerance_mm) and wishes.tolerance_mm > 0):
-        raise NnActiveError(f"-tolerance {wishes.tolerance_mm:g}: give the tolerance of the surface distance in mm, above 0.")
-    methods.get(wishes.method, **wishes.method_options)
+    if settings.tolerance_mm is not None and not (math.isfinite(settings.tolerance_mm) and settings.tolerance_mm > 0):
+        raise NnActiveError(f"-tolerance {settings.tolerance_mm:g}: give the tolerance of the surface distance in mm, above 0.")
+    methods.get(settings.method, **settings.method_options)
 
 
-def without_budget(wishes: Wishes, name: str, pool: Mapping[str, Geometry], size_mm: tuple[float, float, float]) -> Plan:
+def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], size_mm: tuple[float, float, float]) -> Plan:
     """The plan of an experiment called ``name`` as far as it does not depend on how many patches are asked for."""
-    method, options = methods.lasting(wishes.method, wishes.method_options)
+    method, options = methods.lasting(settings.method, settings.method_options)
+    decided = {"query_size": 0, "starting_budget": 0, "tolerance_mm": 0.0, "method": method, "method_options": options}
+    decided["trainer"] = trainer_of(settings)
+    decided["processes"] = settings.processes or default_processes(sum(float(np.prod(g.shape)) for g in pool.values()))
     return Plan(
         experiment=uuid.uuid4().hex[:12],
-        dataset=f"Dataset{wishes.number:03d}_{name}",
+        dataset=f"Dataset{settings.number:03d}_{name}",
         source="",
         pool=pool,
         test=(),
         patch_size_mm=size_mm,
-        query_size=0,
-        starting_budget=0,
-        cycles=wishes.cycles,
-        seed=wishes.seed,
-        method=method,
-        method_options=options,
-        folds=wishes.folds,
-        configuration=wishes.configuration,
-        trainer=trainer_of(wishes),
-        planner=wishes.planner,
-        preset=wishes.preset,
-        processes=wishes.processes or default_processes(sum(float(np.prod(g.shape)) for g in pool.values())),
         versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
+        **{**kept(settings), **decided},
     )
 
 
-def trainer_of(wishes: Wishes) -> str:
-    return wishes.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if wishes.preset == "cpu" else "nnActiveTrainer")
+def trainer_of(settings: Settings) -> str:
+    return settings.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if settings.preset == "cpu" else "nnActiveTrainer")
 
 
 def _split(names: list[str]) -> tuple[list[str], list[str]]:
@@ -154,51 +130,50 @@ def _split(names: list[str]) -> tuple[list[str], list[str]]:
 
 
 def with_budget(
-    plan: Plan, names: Sequence[str], where: str, wishes: Wishes, rows: list[tuple[str, str, str]], hard: Sequence[str] = ()
+    plan: Plan, names: Sequence[str], where: str, settings: Settings, decisions: Decisions, hard: Sequence[str] = ()
 ) -> Plan:
     """``plan`` with query size and starting budget for the foreground classes ``names``, of which the ``hard`` ones get
-    twice as many patches; the decisions are added to ``rows``. ``where`` the images are is for messages."""
+    twice as many patches; what is decided is added to ``decisions``. ``where`` the images are is for messages."""
     shapes = {name: geometry.shape for name, geometry in plan.pool.items()}
     room = capacity(shapes, {name: plan.patch_size(name) for name in plan.pool})
     classes = len(names)
-    rows.append(("room in the pool", f"{room} patches", "the most disjoint patches it can hold"))
-    if wishes.query_size is not None:
-        query, why = wishes.query_size, "as asked for"
+    decisions.add("room in the pool", f"{room} patches", "the largest number of disjoint patches that fit into it")
+    if settings.query_size is not None:
+        query, why = settings.query_size, "as asked for"
     else:
         query, why = PATCHES_PER_CLASS * (classes + len(hard)), f"{PATCHES_PER_CLASS} for each of {classes} classes (D.5)"
         if hard:
             why = f"{why[:-6]}, {2 * PATCHES_PER_CLASS} where hard ({', '.join(hard)}) (D.5)"
-        if query * wishes.cycles > room // 2:
-            query = max(1, room // 2 // wishes.cycles)
-            why += f", lowered so that {wishes.cycles} cycles take at most half of the pool"
-    starting = wishes.starting_budget if wishes.starting_budget is not None else query
+        if query * settings.cycles > room // 2:
+            query = max(1, room // 2 // settings.cycles)
+            why += f", lowered so that {settings.cycles} cycles take at most half of the pool"
+    starting = settings.starting_budget if settings.starting_budget is not None else query
     if query < 1 or starting < (0 if plan.human else 1):
         raise NnActiveError("The query size and the starting budget must be at least 1 patch.")
-    first = starting + (query if wishes.cycles > 1 else 0)
+    first = starting + (query if settings.cycles > 1 else 0)
     if first > room:
         raise PoolExhausted(
             f"The pool of {where} can hold {room} disjoint patches, but the starting budget and the first query "
             f"need {first}. Ask for fewer patches (-query_size, -starting_budget) or smaller ones (-patch_size)."
         )
-    total = starting + (wishes.cycles - 1) * query
-    rows.append(
-        ("starting budget", f"{starting} patches", "= query size" if wishes.starting_budget is None else "as asked for")
-    )
-    rows.append(("query size", f"{query} patches", why))
-    rows.append(("cycles", str(wishes.cycles), f"{wishes.cycles - 1} queries; {total} patches in all"))
+    total = starting + (settings.cycles - 1) * query
+    why_starting = "= query size" if settings.starting_budget is None else "as asked for"
+    decisions.add("starting budget", f"{starting} patches", why_starting)
+    decisions.add("query size", f"{query} patches", why)
+    decisions.add("cycles", str(settings.cycles), f"{settings.cycles - 1} queries; {total} patches in total")
     if total > room:
-        rows.append(("WARNING", "pool too small", f"{total} patches are planned and at most {room} fit"))
+        decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
     if query < 2 * classes:
-        rows.append(("WARNING", "small queries", f"fewer than 2 patches per class and query ({classes} classes)"))
+        decisions.warn("small queries", f"fewer than 2 patches per class and query ({classes} classes)")
     if total < 14 * classes:
-        rows.append(("WARNING", "small budget", f"fewer than 14 patches per class in all ({classes} classes)"))
-    rows.append(("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for"))
-    rows.append(("ensemble", f"{plan.folds} members", "one for each cross-validation fold"))
-    rows.append(("trainer", plan.trainer, "small plans for a CPU" if wishes.preset == "cpu" else "200 epochs unless named"))
-    rows.append(("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded"))
+        decisions.warn("small budget", f"fewer than 14 patches per class in total ({classes} classes)")
+    decisions.add("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for")
+    decisions.add("ensemble", f"{plan.folds} members", "one for each cross-validation fold")
+    decisions.add("trainer", plan.trainer, "small plans for a CPU" if settings.preset == "cpu" else "200 epochs unless named")
+    decisions.add("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded")
     if plan.cycles < MIN_CYCLES:
-        rows.append(("WARNING", "few cycles", f"fewer than {MIN_CYCLES} (D.5)"))
-    return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(rows))
+        decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (D.5)")
+    return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(decisions))
 
 
 def _relative(folder: Path, start: Path) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import Geometry
 from nnactive_ext.geometry.patch import Triple, clipped_size
+from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.measure import Measured
 
 PATCHES_PER_CLASS = 50
@@ -43,7 +44,7 @@ def parse_patch_size(words: Sequence[str], spacing: Sequence[float]) -> tuple[fl
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and value > 0):
-            raise NnActiveError(f"-patch_size {text}: {word} is no size. Write voxels (20) or millimetres (20mm).")
+            raise NnActiveError(f"-patch_size {text}: {word} is not a size. Write voxels (20) or millimetres (20mm).")
         sizes.append(value)
     z, y, x = sizes
     return z, y, x
@@ -72,12 +73,12 @@ def check_fits(size_mm: Sequence[float], cases: Iterable[Measured]) -> None:
 
 
 def marked_per_class(starting_budget: int, classes: int) -> int:
-    """Boxes of the starting budget that go around marked points of each class."""
+    """The number of patches of the starting budget that go around marked points of each class."""
     return round(MARKED * starting_budget / classes)
 
 
-def random_boxes(starting_budget: int, classes: int) -> int:
-    """The other boxes of the starting budget."""
+def random_patches(starting_budget: int, classes: int) -> int:
+    """The number of patches of the starting budget that are drawn at random, beside those around marked points."""
     return max(0, starting_budget - classes * marked_per_class(starting_budget, classes))
 
 
@@ -88,10 +89,10 @@ def query_patch_mm(
     labels: Sequence[str],
     asked: Sequence[str] | None,
     structures: Sequence[str],
-    rows: list[tuple[str, str, str]],
+    decisions: Decisions,
 ) -> tuple[float, float, float]:
     """As ``asked`` for (-patch_size), else from the ``structures`` given (-structures), else from the label maps that were
-    ``measured``; the decision is added to ``rows``. ``labels`` are the foreground classes, of value 1 and so on. One of
+    ``measured``; what is decided is added to ``decisions``. ``labels`` are the foreground classes, of value 1 and so on. One of
     the three must be there, and fit into an image of the pool, whose ``geometry`` this is; anything else is an error."""
     spacing = np.median([g.spacing for g in geometry.values()], axis=0).tolist()
     labelled = [v for v in range(1, len(labels) + 1) if any(v in m.extents for m in measured.values())]
@@ -106,15 +107,14 @@ def query_patch_mm(
         why = f"largest component per class in {len(measured)} label maps: median over images, then over classes (D.5)"
     else:
         raise NnActiveError(
-            f"{folder}: how large are the structures? Say it in mm for those that matter, e.g. -structures "
-            f"{labels[-1]}=25 (or =20x25x25 along z y x), give dense label maps (-label_maps), or the size of the box "
-            "itself (-patch_size 32mm)."
+            f"{folder}: how large are the structures? Give their sizes in mm, e.g. -structures {labels[-1]}=25 (or "
+            "=20x25x25 along z y x), dense label maps (-label_maps), or the size of the query patch (-patch_size 32mm)."
         )
     check_fits(size_mm, [Measured(g.shape, g.spacing) for g in geometry.values()])
     text = " x ".join(f"{mm:.4g}" for mm in size_mm)
-    rows.append(("query patch (z, y, x)", f"{text} mm", why))
+    decisions.add("query patch (z, y, x)", f"{text} mm", why)
     voxels = [max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)]
-    rows.append(("", f"{'x'.join(map(str, voxels))} voxels", "at the median spacing; each case has it in voxels of its own"))
+    decisions.add("", f"{'x'.join(map(str, voxels))} voxels", "at the median spacing; each case has it in voxels of its own")
     return size_mm
 
 

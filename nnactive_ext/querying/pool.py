@@ -21,7 +21,9 @@ def pool_cases(experiment: Experiment, references: bool) -> dict[str, PoolCase]:
     """
     plan = experiment.plan
     if references and plan.human:
-        raise NnActiveError(f"{experiment.name} has no reference labels: choose a method that does without, such as random.")
+        raise NnActiveError(
+            f"{experiment.name} has no reference labels: choose a method that does not need them, such as random."
+        )
     chosen = by_case([*given_patches(experiment), *experiment.annotated_patches()])
     return {
         name: PoolCase(

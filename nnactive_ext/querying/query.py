@@ -55,10 +55,24 @@ def query_cycle(
 ) -> Query | None:
     """Choose the patches of the next cycle and write its loop file.
 
-    ``parts`` = (part id, number of parts): with more than one part only that share of the cases is ranked and None is
-    returned; a later call without parts finds their files and merges. Fewer patches than asked for are written as
-    they are, with ``missing`` saying how many; no patch at all is written nowhere. ``accumulators``: see
-    :class:`RunningStatistics`.
+    Args:
+        experiment: the labels of its current cycle are in place.
+        open_ensemble: opens the members of some folds; it is called only when a case must be predicted.
+        folds: the members that are asked.
+        method: the query method (default: the plan's).
+        options: options of the method as text (default: the plan's).
+        n: how many patches (default: the plan's query size).
+        parts: (part id, number of parts). With more than one part, only this share of the cases is ranked; a later call
+            without parts finds their files and merges them.
+        progress: show progress bars.
+        accumulators: "single" or "half", see :class:`RunningStatistics`.
+
+    Returns:
+        The query, or None with more than one part. It may have fewer patches than asked for; ``missing`` says how many fewer. A
+        query without any patch is not written.
+
+    Raises:
+        NnActiveError: a member is missing or of another cycle, a case cannot be predicted, or the method does not fit.
     """
     cycle, plan = experiment.state["cycle"], experiment.plan
     name = method or plan.method
@@ -67,7 +81,7 @@ def query_cycle(
     chosen = methods.get(name, **options)
     request = request_for(experiment, plan.query_size if n is None else n, cycle)
     if request.n < 1:
-        raise NnActiveError(f"A query of {request.n} patches makes no sense; ask for at least 1.")
+        raise NnActiveError(f"A query of {request.n} patches is not possible; ask for at least 1 patch.")
     pool = pool_cases(experiment, references=chosen.needs_reference)
     timing = Timing(experiment, cycle)
     if isinstance(chosen, RankedMethod):
@@ -139,7 +153,7 @@ class _Ranker:
         try:
             return self.target.load(case, self.data_folder)
         except MemoryError as error:
-            raise NnActiveError(f"{case}: no memory is left to load its preprocessed image. Free some.") from error
+            raise NnActiveError(f"{case}: not enough memory to load its preprocessed image.") from error
 
     def _rank(self, case: str, loaded: Iterator[tuple[np.ndarray, Grid]]) -> Ranking:
         """The ranking of a case whose image is the next that is ``loaded``."""
@@ -152,15 +166,15 @@ class _Ranker:
             statistics = self._statistics(self._ensemble, image, watch)
         except (NnActiveError, RuntimeError, MemoryError) as error:  # RuntimeError is torch's, mostly for want of memory
             short = isinstance(error, MemoryError) or "memory" in str(error).lower()
-            less = " -accumulators half takes less." if short and self.accumulators != "half" else ""
-            raise NnActiveError(f"{case}: {error or 'no memory is left for its statistics.'}{less}") from error
+            less = " -precision half needs less." if short and self.accumulators != "half" else ""
+            raise NnActiveError(f"{case}: {error or 'not enough memory for the statistics of this case.'}{less}") from error
         with watch.of("score"):
             annotated = [patch for patch in map(grid.to_network, pool_case.annotated) if patch]
             scored = ScoredCase(case, statistics, grid.network_size(pool_case.patch_size), annotated)
             try:
                 ranking = self.method.rank(scored, self.request)
             except MemoryError as error:
-                raise NnActiveError(f"{case}: no memory is left to score it. Free some.") from error
+                raise NnActiveError(f"{case}: not enough memory to score this case.") from error
         self.timing.note(watch.seconds, case)
         moved = [replace(c, patch=grid.to_image(c.patch, pool_case.patch_size)) for c in ranking.candidates]
         return Ranking(tuple(moved), ranking.predicted)

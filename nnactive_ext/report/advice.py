@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 from nnactive_ext.experiment.plan import ALL_LABELS, Plan
+from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.report.advice_words import words
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change, added, change, slope
@@ -18,13 +18,13 @@ _FITTED = 4
 
 
 def advice(
-    results: Sequence[Mapping[str, Any]],
+    results: Sequence[CycleResult],
     plan: Plan,
     disagreements: Sequence[Disagreement] | None,
     missing: int = 0,
     unanswered: bool = False,
 ) -> Advice:
-    """From the contents of ``cycle_NNN.json`` in order, and what :func:`disagreement` found.
+    """From the results of the cycles in order, and what :func:`disagreement` found.
 
     ``missing``: patches that the last query could not find in the pool as it is now; ``unanswered``: whether its patches
     are still being annotated. Dice is that on the test set; without one, that of the cross-validation on annotated voxels,
@@ -35,7 +35,7 @@ def advice(
     steps = tuple(_step(before, after, basis) for before, after in pairwise(known))
     classes = _classes(known, basis)
     fitted = known[-_FITTED:]
-    line = slope([r["annotated_voxels"] for r in fitted], [dice(r, basis) or 0.0 for r in fitted])
+    line = slope([r.annotated_voxels for r in fitted], [dice(r, basis) or 0.0 for r in fitted])
     made = Advice(
         headline="",
         points=(),
@@ -57,27 +57,26 @@ def advice(
     return replace(made, points=words(made, known, results, plan, disagreements, missing, unanswered))
 
 
-def _step(before: Mapping[str, Any], after: Mapping[str, Any], basis: str) -> Change:
+def _step(before: CycleResult, after: CycleResult, basis: str) -> Change:
     found = change(before, after) if basis == TEST else None
     if found is not None:
         return found
     value = (dice(after, basis) or 0.0) - (dice(before, basis) or 0.0)
-    return Change(before["cycle"], after["cycle"], value, None, None, 0, *added(before, after))
+    return Change(before.cycle, after.cycle, value, None, None, 0, *added(before, after))
 
 
-def _classes(known: Sequence[Mapping[str, Any]], basis: str) -> tuple[ClassChange, ...]:
-    if not known:
+def _classes(known: Sequence[CycleResult], basis: str) -> tuple[ClassChange, ...]:
+    last = (known[-1] if basis == TEST else known[-1].cross_validation) if known else None
+    if last is None:
         return ()
-    last = known[-1] if basis == TEST else known[-1]["cross_validation"]
-    voxels = known[-1].get("annotated_voxels_per_label", {})
+    voxels = known[-1].annotated_voxels_per_label
     changes = {
-        name: change(known[-2], known[-1], name) if basis == TEST and len(known) > 1 else None
-        for name in last["dice_per_class"]
+        name: change(known[-2], known[-1], name) if basis == TEST and len(known) > 1 else None for name in last.dice_per_class
     }
-    return tuple(ClassChange(name, value, changes[name], voxels.get(name)) for name, value in last["dice_per_class"].items())
+    return tuple(ClassChange(name, value, changes[name], voxels.get(name)) for name, value in last.dice_per_class.items())
 
 
-def _lacking(results: Sequence[Mapping[str, Any]], basis: str) -> str:
+def _lacking(results: Sequence[CycleResult], basis: str) -> str:
     if not results:
         return "a first training"
     return "a test case that has any class" if basis == TEST else "a test set or a cross-validation"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from nnactive_ext.experiment.plan import ALL_LABELS, Plan
-from nnactive_ext.report.advice_rest import left, pool, used_up
+from nnactive_ext.experiment.plan import ALL_LABELS, START, Plan
+from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change
 from nnactive_ext.report.verdict import HELD_OUT, NOISE, TEST, Advice, dice, falls
@@ -22,8 +21,8 @@ _SAME_LABELS = (
 
 def words(
     advice: Advice,
-    known: Sequence[Mapping[str, Any]],
-    results: Sequence[Mapping[str, Any]],
+    known: Sequence[CycleResult],
+    results: Sequence[CycleResult],
     plan: Plan,
     disagreements: Sequence[Disagreement] | None,
     missing: int = 0,
@@ -34,7 +33,7 @@ def words(
         parts = [_limit(advice, known), _lagging(advice, asks=False), _foreground(results)]
     else:
         parts = [
-            used_up(missing, unanswered, plan) if missing else "",
+            _used_up(missing, unanswered, plan) if missing else "",
             _last(advice, known),
             _fallen(advice, plan),
             _line(advice),
@@ -42,14 +41,14 @@ def words(
             _rising(advice),
             _falling(advice),
             _lagging(advice, asks=not missing),
-            "" if missing else pool(disagreements),
+            "" if missing else _pool(disagreements),
             _foreground(results),
-            "" if missing else left(results, plan),
+            "" if missing else _left(results, plan),
         ]
     return tuple(part for part in parts if part)
 
 
-def _limit(advice: Advice, known: Sequence[Mapping[str, Any]]) -> str:
+def _limit(advice: Advice, known: Sequence[CycleResult]) -> str:
     if not known:
         return ""
     now = f"{100 * (dice(known[-1], advice.basis) or 0):.1f}"
@@ -81,7 +80,7 @@ def _fallen(advice: Advice, plan: Plan) -> str:
     )
 
 
-def _last(advice: Advice, known: Sequence[Mapping[str, Any]]) -> str:
+def _last(advice: Advice, known: Sequence[CycleResult]) -> str:
     if not known:
         return ""
     now = f"{100 * (dice(known[-1], advice.basis) or 0):.1f}"
@@ -165,12 +164,56 @@ def _lagging(advice: Advice, asks: bool) -> str:
     )
 
 
-def _foreground(results: Sequence[Mapping[str, Any]]) -> str:
-    if not results or results[-1].get("foreground_share") is None:
+def _foreground(results: Sequence[CycleResult]) -> str:
+    if not results or results[-1].foreground_share is None:
         return ""
-    new = results[-1].get("new_foreground_share")
-    newest = f", {share(new)} of those of the last query" if new is not None and results[-1]["cycle"] > 0 else ""
-    return f"{share(results[-1]['foreground_share'])} of all annotated voxels are foreground{newest}."
+    new = results[-1].new_foreground_share
+    newest = f", {share(new)} of those of the last query" if new is not None and results[-1].cycle > 0 else ""
+    return f"{share(results[-1].foreground_share)} of all annotated voxels are foreground{newest}."
+
+
+def _pool(disagreements: Sequence[Disagreement] | None) -> str:
+    """How unsure the ensemble is about the rest of the pool."""
+    if not disagreements:
+        return "Nothing is known of how unsure the ensemble is about the rest of the pool: no query has asked it."
+    last = disagreements[-1]
+    now = (
+        f"After cycle {last.cycle} the best box left in each of {last.cases} cases of the pool scored {last.median:.3g} in "
+        f"the median ({last.high:.3g} in the most uncertain tenth)"
+    )
+    if len(disagreements) < 2:
+        return f"{now}; an earlier cycle to compare with is missing."
+    before = disagreements[-2]
+    if before.query != last.query:
+        return f"{now}; the query before used another method ({before.query}), whose scores do not compare."
+    if before.median <= 0:
+        return f"{now}."
+    ratio = last.median / before.median - 1
+    much = share(abs(ratio))
+    trend = "about as much as" if abs(ratio) < 0.05 else f"{much} {'more' if ratio > 0 else 'less'} than"
+    return f"{now}, {trend} after cycle {before.cycle}."
+
+
+def _used_up(missing: int, unanswered: bool, plan: Plan) -> str:
+    """That no query can follow."""
+    boxes = "1 box" if missing == 1 else f"{missing} boxes"
+    said = f"The last query found {boxes} fewer than it was asked for: no more fit into the pool, so it is used up."
+    if unanswered:
+        said += " The boxes that are still open are the last ones."
+    if plan.human:
+        return f"{said} Another query needs new images (nnactive_change -add)."
+    return f"{said} Another query would need a larger pool."
+
+
+def _left(results: Sequence[CycleResult], plan: Plan) -> str:
+    """How many of the planned cycles are to come."""
+    if not results or plan.purpose == START:  # which others continue
+        return ""
+    done = results[-1].cycle + 1
+    if done < plan.cycles:
+        rest = plan.cycles - done
+        return f"{rest} of the {plan.cycles} planned cycles {'is' if rest == 1 else 'are'} still to come."
+    return f"All {plan.cycles} planned cycles are done; nnactive_change -cycles plans more."
 
 
 def _between(step: Change) -> str:

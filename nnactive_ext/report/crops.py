@@ -14,12 +14,9 @@ from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.experiment.spaces import image_and_space
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.labelling.tasks import Task, cropped, tasks_of
-from nnactive_ext.report.choosers import Open
-from nnactive_ext.report.crop import Crop
-from nnactive_ext.report.overlaps import covered
-from nnactive_ext.report.predictions import predictions_of
-from nnactive_ext.report.telling import telling
-from nnactive_ext.report.thin import thinned
+from nnactive_ext.report.crop import Crop, thinned
+from nnactive_ext.report.places import covered
+from nnactive_ext.report.predictions import Open, predictions_of
 
 MOST_VOXELS = 1 << 20
 """Of a crop, where its patch leaves any room: as much context on each side as the patch itself has, else less."""
@@ -53,7 +50,7 @@ def gallery_crops(
         predictions = predictions_of(experiment, device, opened)
         earlier: list[Patch] = []
         for cycle, tasks in enumerate(asked):
-            shown = telling(tasks, per_cycle)
+            shown = representative(tasks, per_cycle)
             predict, crops = predictions(cycle), {}
             for crop, task in _looked_at(experiment, shown, earlier, channel):
                 prediction, missing = predict(_place(crop))
@@ -73,6 +70,41 @@ def most_voxels(crops: int) -> int:
     (4194304, 2097152, 1048576)
     """
     return min(4 * MOST_VOXELS, max(MOST_VOXELS, KEPT_VOXELS // max(1, crops)))
+
+
+def representative(tasks: Sequence[Task], most: int) -> list[Task]:
+    """At most ``most`` of ``tasks``, in their order: as many of each stratum as of any other, and of a stratum the best,
+    the last and some evenly between, by score (where there is none, by the order in which they were chosen).
+
+    >>> from nnactive_ext.geometry.patch import Patch
+    >>> tasks = [Task(str(i), 1, i, Patch("a", (i, 0, 0), (1, 1, 1)), "liver", i / 10) for i in range(9)]
+    >>> [task.number for task in representative([*tasks, Task("t", 1, 9, Patch("b", (0, 0, 0), (1, 1, 1)), "tumour")], 4)]
+    [0, 4, 8, 9]
+    """
+    strata: dict[str, list[Task]] = {}
+    for task in tasks:
+        strata.setdefault(task.stratum, []).append(task)
+    shares = _shares([len(members) for members in strata.values()], most)
+    shown = {id(task) for members, n in zip(strata.values(), shares, strict=True) for task in _spread(members, n)}
+    return [task for task in tasks if id(task) in shown]
+
+
+def _shares(sizes: Sequence[int], most: int) -> list[int]:
+    """How many of each stratum: one more of each in turn, as long as it has any left."""
+    shares, left = [0] * len(sizes), min(most, sum(sizes))
+    while left > 0:
+        for i, size in enumerate(sizes):
+            if shares[i] < size and left > 0:
+                shares[i] += 1
+                left -= 1
+    return shares
+
+
+def _spread(tasks: Sequence[Task], n: int) -> list[Task]:
+    ranked = sorted(tasks, key=lambda task: -task.score if task.score is not None else 0.0)  # stable: ties as chosen
+    if n < 2:
+        return ranked[:n]
+    return [ranked[round(i * (len(ranked) - 1) / (n - 1))] for i in range(n)]
 
 
 def _looked_at(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nnactive_ext.pages.colours import UNSURE, heated, scale_bar
+from nnactive_ext.pages.colours import UNSURE, over_grey, scale_bar
 from nnactive_ext.pages.planes import Plane, outlined, planes_of
 from nnactive_ext.pages.slices import GUTTER, Colour, draw_frame, draw_letters, grey_window
 from nnactive_ext.report.crop import Crop
@@ -83,7 +83,7 @@ def _panel(
         rgb = _painted(rgb, plane.classes(crop.prediction), colours)
     elif row == "uncertainty":
         assert crop.uncertainty is not None
-        rgb = heated(rgb, plane.shades(crop.uncertainty, 0, UNSURE))
+        rgb = over_grey(rgb, plane.shades(crop.uncertainty, 0, UNSURE))
     elif row == "annotation":
         assert crop.annotation is not None
         labels = plane.classes(crop.annotation)

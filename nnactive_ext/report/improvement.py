@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from nnactive_ext.experiment.result import CycleResult
 
 PerCase = Mapping[str, Mapping[str, float | None]]
 """Case -> class -> Dice (0 to 1), None where the class is absent in prediction and reference."""
@@ -105,26 +106,24 @@ def slope(voxels: Sequence[float], values: Sequence[float]) -> Slope | None:
     return Slope(len(values), float(fit.slope), float(fit.slope) - reach, float(fit.slope) + reach)
 
 
-def change(before: Mapping[str, Any], after: Mapping[str, Any], key: str | None = None) -> Change | None:
-    """Between the contents of two ``cycle_NNN.json``: of their mean Dice, or of the class ``key``; None without a value."""
-    classes = list(after["dice_per_class"]) if key is None else [key]
-    found = paired(before.get("dice_per_case", {}), after.get("dice_per_case", {}), classes, _level(before, key))
+def change(before: CycleResult, after: CycleResult, key: str | None = None) -> Change | None:
+    """Between two results: of their mean Dice, or of the class ``key``; None without a value."""
+    classes = list(after.dice_per_class) if key is None else [key]
+    found = paired(before.dice_per_case, after.dice_per_case, classes, _level(before, key))
     if found is None:
         return None
     counted = added(before, after)
-    return Change(
-        before["cycle"], after["cycle"], found.value, found.low, found.high, found.cases, *counted, left_out=found.left_out
-    )
+    return Change(before.cycle, after.cycle, found.value, found.low, found.high, found.cases, *counted, left_out=found.left_out)
 
 
-def added(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[int, int]:
+def added(before: CycleResult, after: CycleResult) -> tuple[int, int]:
     """Patches and voxels annotated between two results."""
-    return after["patches"] - before["patches"], after["annotated_voxels"] - before["annotated_voxels"]
+    return after.patches - before.patches, after.annotated_voxels - before.annotated_voxels
 
 
-def _level(result: Mapping[str, Any], key: str | None) -> float:
+def _level(result: CycleResult, key: str | None) -> float:
     """Bonferroni's for single classes: among many of them some would seem to rise by chance."""
-    return _LEVEL if key is None else 1 - (1 - _LEVEL) / max(1, len(result["dice_per_class"]))
+    return _LEVEL if key is None else 1 - (1 - _LEVEL) / max(1, len(result.dice_per_class))
 
 
 def _student(level: float, degrees: int) -> float:

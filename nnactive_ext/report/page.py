@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_text
-from nnactive_ext.pages.parts import Html, element, joined, listed, text
-from nnactive_ext.report.page_advice import advice, in_short
-from nnactive_ext.report.page_facts import Facts
-from nnactive_ext.report.page_gallery import galleries
-from nnactive_ext.report.page_history import history
-from nnactive_ext.report.page_looks import STYLE
-from nnactive_ext.report.page_now import headline, now
-from nnactive_ext.report.page_queries import queries
-from nnactive_ext.report.page_script import SCRIPT
-from nnactive_ext.report.page_settings import settings
-from nnactive_ext.report.page_template import PAGE
-from nnactive_ext.report.page_viewer import chosen, scripts, viewer
+from nnactive_ext.pages.templates import render
+from nnactive_ext.report.facts import Facts
+from nnactive_ext.report.section_gallery import galleries
+from nnactive_ext.report.section_history import history
+from nnactive_ext.report.section_now import now
+from nnactive_ext.report.section_queries import queries
+from nnactive_ext.report.section_settings import settings
+from nnactive_ext.report.section_viewer import NIIVUE, chosen, viewer, volumes
+from nnactive_ext.report.verdict import LIMIT, MEANING, USED_UP
 from nnactive_ext.words import count
-
-if TYPE_CHECKING:
-    from nnactive_ext.report.crop import Crop
 
 LARGEST = 20_000_000
 """Bytes of a report: less goes by mail, and opens at once."""
@@ -59,8 +52,8 @@ def efforts(most: int) -> Iterator[Effort]:
     """From all that was gathered to no picture at all, in the order in which a page is made smaller."""
     first = Effort(most)
     yield first
-    for share, size, volumes in ((1, 120, 6), (1, 120, 4), (0.7, 120, 4), (0.5, 120, 3), (0.25, 120, 2), (0, 120, 1)):
-        yield Effort(min(most, max(1, round(share * most))), size, volumes)
+    for share, size, most_volumes in ((1, 120, 6), (1, 120, 4), (0.7, 120, 4), (0.5, 120, 3), (0.25, 120, 2), (0, 120, 1)):
+        yield Effort(min(most, max(1, round(share * most))), size, most_volumes)
     yield Effort(min(most, 1), 120, 0)
     yield Effort(0, 120, 0)
 
@@ -80,32 +73,28 @@ def _left_out(facts: Facts, effort: Effort, most: int) -> str:
 
 def page(facts: Facts, effort: Effort, drawn: _Drawn, left_out: str) -> str:
     """The whole file."""
-    draw = drawn.pictures(effort.size)
     crops = chosen(facts, effort.volumes, effort.pictures)
-    sections = [
-        now(facts),
-        history(facts),
-        queries(facts, joined([_note(left_out), galleries(facts, draw, effort.pictures)])),
-        viewer(facts, crops, drawn.volumes),
-        advice(facts),
-        settings(facts),
-    ]
-    loaded = scripts() if crops else []
-    return PAGE.substitute(
-        policy=text(_policy([SCRIPT, *(source for _, source in loaded)])),
-        title=text(f"{facts.name}: report"),
-        heading=text(f"{facts.name}: report").replace("_", "_<wbr>"),  # where a narrow window may break it
-        style=STYLE,
-        header=_header(facts),
-        contents=_contents(),
-        sections="\n".join(sections),
-        footer=f"Made by nnactive_report -d {facts.number}. Nothing in this file comes from or goes to a network.",
-        scripts="\n".join(
-            [
-                *(f'<script type="text/plain" id="{name}">{source}</script>' for name, source in loaded),
-                f"<script>{SCRIPT}</script>",
-            ]
-        ),
+    libraries = {"niivue-source": Markup(NIIVUE.read_text(encoding="utf-8"))} if crops else {}
+    advice = facts.advice
+    return render(
+        "report",
+        "page.html",
+        name=facts.name,
+        number=facts.number,
+        plan=facts.plan,
+        evaluated=len(facts.results),
+        colours={name: facts.colours[name] for name in facts.names if name not in ("background", "ignore")},
+        note=left_out,
+        now=now(facts),
+        history=history(facts),
+        queries=queries(facts),
+        gallery=galleries(facts, drawn.pictures(effort.size), effort.pictures),
+        viewer=viewer(facts, crops, drawn.volumes),
+        advice=advice,
+        meaning=MEANING,
+        queries_follow=advice is not None and advice.headline not in (USED_UP, LIMIT),
+        settings=settings(facts),
+        libraries=libraries,
     )
 
 
@@ -114,7 +103,7 @@ class _Drawn:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self.volumes = cache(_volumes)
+        self.volumes = cache(volumes)
         self.pictures = cache(self._pictures)
 
     def _pictures(self, size: int):
@@ -122,56 +111,3 @@ class _Drawn:
 
         colours, ignore = self._facts.by_value, self._facts.labels.ignore
         return cache(lambda crop: picture(crop, colours, ignore, size))
-
-
-def _volumes(crop: Crop) -> dict[str, bytes]:
-    from nnactive_ext.report.volumes import volumes
-
-    return volumes(crop)
-
-
-def _policy(sources: list[str]) -> str:
-    """No address may be reached, and no script may run but these."""
-    hashes = (base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in sources)
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
-    rest = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    return f"{rest}; script-src {allowed}"
-
-
-def _header(facts: Facts) -> Html:
-    plan = facts.plan
-    evaluated = f"{count(len(facts.results), 'cycle')} of {plan.cycles} evaluated" if facts.results else "nothing evaluated yet"
-    who = "annotated by people" if plan.human else "annotated by simulation"
-    return joined(
-        [
-            element("p", f"{evaluated}; {who}; query method ", element("code", plan.method)),
-            element(
-                "dl",
-                joined(
-                    element("div", element("dt", name), element("dd", words))
-                    for name, words in (("Now", headline(facts)), ("Advice, not a result", in_short(facts)))
-                    if words
-                ),
-                class_="answers",
-            ),
-        ]
-    )
-
-
-_SECTIONS = {
-    "now": "How good is it?",
-    "history": "How did it get there?",
-    "queries": "What was asked?",
-    "viewer": "In 3D",
-    "advice": "What next?",
-    "settings": "To repeat it",
-}
-
-
-def _contents() -> Html:
-    links = (element("a", name, href=f"#{anchor}") for anchor, name in _SECTIONS.items())
-    return element("nav", listed(links), aria_label="Contents")
-
-
-def _note(sentence: str) -> Html:
-    return element("p", sentence, class_="note") if sentence else Html("")

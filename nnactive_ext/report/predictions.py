@@ -1,23 +1,30 @@
-"""What the members that chose a patch say about it and its surroundings, kept in a file for the next report."""
+"""What the members that chose a patch predict in it and around it, kept in a file for the next report."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import is_trained, read_mark
 from nnactive_ext.files import replacing
 from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.members.ensemble import Members, NnUNetEnsemble
 from nnactive_ext.members.prediction import Predictor
-from nnactive_ext.report.choosers import Choosers, Open
+
+if TYPE_CHECKING:
+    import torch
 
 Prediction = tuple[np.ndarray, np.ndarray]
 """A label map and the entropy in nat (float32), (z, y, x)."""
@@ -27,38 +34,40 @@ NOT_ASKED = "No prediction was asked for."
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _VERSION = 1
 """Of what the files hold."""
+Open = Callable[[Experiment, Sequence[int], str, Path], Members]
+"""Opens the members of these folds on a device; the path is the model folder they lie in."""
 
 
 class Predictions:
-    """Of the boxes that the members of one cycle chose for the next.
+    """The predictions in the patches that the members of one cycle chose for the next.
 
-    ``device`` None: nothing is predicted, but what was kept is shown. The members are opened for the first box that has
+    ``device`` None: nothing is predicted, but what was kept is shown. The members are opened for the first patch that has
     no file. A file is good for exactly these members; when they were deleted, and nothing tells which they were, it still
     says what they said.
     """
 
     def __init__(self, experiment: Experiment, cycle: int, device: str | None, opened: Open | None = None):
         self._experiment, self._device, self._opened = experiment, device, opened
-        self._choosers = Choosers.of(experiment, cycle)
+        self._members = PastMembers.of(experiment, cycle)
         self._folder = experiment.results / f"cycle_{cycle:03d}" / "gallery"
         self._predictor: Predictor | None = None
         self._failed = ""
 
     def of(self, crop: Patch) -> tuple[Prediction | None, str]:
-        """The prediction in a box of the image, or None and why there is none."""
+        """The prediction in a crop of the image, or None and why there is none."""
         stored = self._stored(crop)
         if stored is not None:
             return stored, ""
-        cycle = self._choosers.cycle
+        cycle = self._members.cycle
         if self._device is None:
             return None, NOT_ASKED
-        if not self._choosers.complete:
+        if not self._members.complete:
             return None, f"The members of cycle {cycle}, which chose it, are not all there any more."
         if not self._failed:
             try:
                 found = self._predict(crop, self._device)
             except (NnActiveError, RuntimeError, MemoryError) as error:
-                # Mostly for want of memory, or because a member cannot be opened: the next box would fail as this one did.
+                # Too little memory, as a rule, or a member that cannot be opened: the next patch would fail as this one did.
                 self._failed = f"The members of cycle {cycle}, which chose it, could not predict it: {_first_line(error)}"
             else:
                 self._keep(crop, found)
@@ -67,7 +76,7 @@ class Predictions:
 
     def _predict(self, crop: Patch, device: str) -> Prediction:
         if self._predictor is None:
-            self._predictor = Predictor(self._experiment, lambda: self._choosers.open(device, self._opened))
+            self._predictor = Predictor(self._experiment, lambda: self._members.open(device, self._opened))
         labels, entropy = self._predictor.with_uncertainty(crop)
         # Rounded as the file has it, so that a report does not depend on whether there was one.
         return labels, entropy.astype(np.float16).astype(np.float32)
@@ -85,7 +94,7 @@ class Predictions:
         try:
             with np.load(self._file(crop), allow_pickle=False) as content:
                 trainings = tuple(content["trainings"].tolist())
-                if str(content["facts"]) != self._facts() or self._choosers.trainings not in ((), trainings):
+                if str(content["facts"]) != self._facts() or self._members.trainings not in ((), trainings):
                     return None
                 labels, entropy = content["labels"], content["uncertainty"].astype(np.float32)
         except _DAMAGED:
@@ -102,7 +111,7 @@ class Predictions:
                     temporary,
                     labels=labels.astype(kind),
                     uncertainty=entropy.astype(np.float16),
-                    trainings=np.array(self._choosers.trainings, dtype=np.str_),
+                    trainings=np.array(self._members.trainings, dtype=np.str_),
                     facts=np.array(self._facts()),
                 )
 
@@ -110,7 +119,7 @@ class Predictions:
 def predictions_of(
     experiment: Experiment, device: str | None, opened: Open | None = None
 ) -> Callable[[int], Callable[[Patch], tuple[Prediction | None, str]]]:
-    """For the loop file of a cycle, what gives the predictions in its boxes."""
+    """A function that takes the cycle of a loop file and gives one that predicts in its patches."""
 
     def of_loop(cycle: int) -> Callable[[Patch], tuple[Prediction | None, str]]:
         if cycle == 0:
@@ -122,3 +131,62 @@ def predictions_of(
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+@dataclass(frozen=True)
+class PastMembers:
+    """The members of ``cycle``, wherever they lie by now.
+
+    ``folds``: model folder -> folds in it (two folders while the next cycle is trained); ``trainings``: the numbers of their
+    trainings, as far as their marks are there; ``complete``: whether all can be opened.
+    """
+
+    experiment: Experiment
+    cycle: int
+    folds: dict[Path, list[int]]
+    trainings: tuple[str, ...]
+    complete: bool
+
+    @classmethod
+    def of(cls, experiment: Experiment, cycle: int) -> PastMembers:
+        """Of a cycle that has been trained, or of one whose members were deleted: then none is found."""
+        identity = experiment.plan.experiment
+        archive = experiment.results / f"cycle_{cycle:03d}"
+        # A fold whose folder is gone was there if its training wrote a log.
+        expected = {int(log.stem.rpartition("_")[2]) for log in archive.glob("train_fold_*.log") if log.stem[-1].isdigit()}
+        folds: dict[Path, list[int]] = {}
+        trainings: dict[int, str] = {}
+        for model in (archive / experiment.model_folder.name, experiment.model_folder):
+            for folder in sorted(model.glob("fold_*")):
+                number = re.fullmatch(r"fold_(\d+)", folder.name)
+                mark = read_mark(folder)
+                if number is None or mark.get("experiment") != identity or mark.get("cycle") != cycle:
+                    continue
+                expected.add(int(number[1]))
+                trainings[int(number[1])] = mark.get("training", "")
+                if is_trained(folder, identity, cycle):
+                    folds.setdefault(model, []).append(int(number[1]))
+        found = sorted(fold for members in folds.values() for fold in members)
+        ids = tuple(trainings[fold] for fold in sorted(trainings))
+        return cls(experiment, cycle, folds, ids, bool(found) and found == sorted(expected))
+
+    def open(self, device: str, opened: Open | None = None) -> Members:
+        """As one ensemble; NnActiveError if a member cannot be opened."""
+        open_members = opened or _open
+        parts = [open_members(self.experiment, folds, device, model) for model, folds in self.folds.items()]
+        return parts[0] if len(parts) == 1 else _Joined(parts)
+
+
+def _open(experiment: Experiment, folds: Sequence[int], device: str, folder: Path) -> Members:
+    return NnUNetEnsemble(experiment, folds, device, folder)
+
+
+class _Joined:
+    """Members that lie in several folders."""
+
+    def __init__(self, parts: Sequence[Members]):
+        self._parts = parts
+
+    def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
+        for part in self._parts:
+            yield from part.logits(image)

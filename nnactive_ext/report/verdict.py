@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change, Slope
 
@@ -16,6 +16,15 @@ NOTHING = "nothing to say without "
 NOISE = 0.02
 """Dice by which two trainings on the same labels may differ on small data (docs/hippocampus.md)."""
 TEST, HELD_OUT = "test set", "cross-validation"
+MEANING = {
+    GO_ON: "the last query still helped",
+    STOP: "the last queries hardly changed anything",
+    FELL: "the Dice fell with the last query",
+    USED_UP: "the pool is used up",
+    LIMIT: "this is what the trainer can reach on these data, and there is nothing to query",
+    EARLY: "what there is cannot tell whether more boxes help",
+}
+"""Headline -> what it means; one that says what is missing has none."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,10 @@ class Advice:
     unit: int
 
 
-def dice(result: Mapping[str, Any], basis: str) -> float | None:
+def dice(result: CycleResult, basis: str) -> float | None:
     """The mean Dice of one result."""
-    found = result if basis == TEST else result.get("cross_validation") or {}
-    value: float | None = found.get("mean_dice")
-    return value
+    found = result if basis == TEST else result.cross_validation
+    return found.mean_dice if found else None
 
 
 def verdict(

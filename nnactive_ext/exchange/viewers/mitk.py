@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from nnactive_ext.exchange.view import View
-from nnactive_ext.files import replacing, write_json
+from nnactive_ext.files import write_json
+from nnactive_ext.images.writing import write_image
 from nnactive_ext.pages.colours import IGNORE, colours
 
 START = "mitk_start.nrrd"
@@ -40,8 +40,7 @@ def write(view: View) -> None:
     image.SetMetaData("org.mitk.multilabel.segmentation.version", "1")
     image.SetMetaData("org.mitk.multilabel.segmentation.labelgroups", json.dumps([{"labels": labels}]))
     image.SetMetaData("org.mitk.multilabel.segmentation.unlabeledlabellock", "0")
-    with replacing(view.folder / START) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
+    write_image(view.folder / START, image)
 
 
 def write_list(views: Sequence[View], folder: Path, name: str) -> None:

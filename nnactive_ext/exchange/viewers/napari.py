@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnactive_ext.exchange.viewers import facts
-from nnactive_ext.files import replacing
+from nnactive_ext.images.writing import write_image
 from nnactive_ext.pages.colours import BOX, IGNORE
 
 Layer = tuple[Any, dict[str, Any], str]
@@ -58,7 +58,7 @@ def write_task_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write the labels layer of a task to ``path`` (.nii.gz), with ``ignore`` around the box.
 
     The file has the extent of the task's images, so that it may replace the task's label file and other viewers still open
-    it. Errors: ValueError for a layer that is no task's, or no longer of the box's size.
+    it. Errors: ValueError for a layer that is no task's, or no longer of the box's size, NnActiveError where there is no space.
     """
     if _TASK not in meta.get("metadata", {}):
         raise ValueError("only the labels layer that was opened with a task folder can be saved as its answer")
@@ -68,8 +68,7 @@ def write_task_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         raise ValueError(f"the layer has {data.shape} voxels (z, y, x) instead of the box's {box.size}")
     labels = np.full(space.shape, content["labels"][IGNORE], np.uint16)
     labels[box.slices] = data
-    with replacing(path) as temporary:
-        sitk.WriteImage(space.image(labels), str(temporary), useCompression=True)
+    write_image(Path(path), space.image(labels))
     return [path]
 
 

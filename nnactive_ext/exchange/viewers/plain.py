@@ -10,9 +10,9 @@ from nnactive_ext.files import write_text
 from nnactive_ext.pages.colours import IGNORE
 
 _TEXT = """\
-Boxes to annotate: {count} ({name})
+Patches to annotate: {count} ({name})
 
-Each folder here is one task: a part of an image, and in it one box to annotate.
+Each folder here is one task: a part of an image with one patch to annotate. Viewers draw the patch as a box.
 
     image_*.nii.gz    the image, one file per channel
     <task>.nii.gz     the label map to edit
@@ -21,11 +21,12 @@ WHAT TO DO
 
 - Label every voxel inside the box. Background needs no paint.
 - {start}
-- Outside the box everything is "{ignore}", which means: not annotated. Leave it so. What is changed there is not used.
-- A voxel inside the box that you cannot decide: paint it "{ignore}".
-- Save under the name the file has, or any name that begins with the task's, even if nothing had to be changed: what was
-  never saved counts as not done. Image and voxel size must stay as they are.
-- The rest of the image is there for you to see what surrounds the box.
+- Outside the box everything is "{ignore}", which means: not annotated. Leave it so. Changes
+  outside the box are skipped.
+- Paint voxels inside the box that you cannot decide as "{ignore}".
+- Save under the name the file has, or any name that begins with the task's, even if nothing had to be changed: a
+  file that was never saved counts as not done. Image and voxel size must stay as they are.
+- The rest of the image shows what surrounds the box.
 
 LABELS
 
@@ -45,15 +46,14 @@ napari        pip install "nnactive-ext[napari]"; then drop the task's folder on
               tasks". Only the box can be painted. Save the selected labels layer as <task>.nii.gz in the task's folder.
 Any other     Edit <task>.nii.gz. task.json has the box, in voxels and in mm.
 
-nnInteractive and other tools that segment from clicks work as usual: use them inside the box. What they add outside is not
-used.
+nnInteractive and other tools that segment from clicks work as usual: use them inside the box. Labels
+that they add outside are skipped.
 
 HOW TO HAND IN
 
     nnactive_annotate import -d {number} FOLDER -who NAME
 
-FOLDER is this folder or a copy of it, NAME is yours. Files are matched to tasks by the task's name, with which theirs
-begin.
+FOLDER is this folder or a copy of it, NAME is your name. The name of each file must begin with the name of its task.
 """
 
 

@@ -1,0 +1,5 @@
+from .grid import Grid
+from .patch import Patch
+from .space import Space
+
+__all__ = ["Grid", "Patch", "Space"]

@@ -1,0 +1,53 @@
+"""Which answers count: an annotator takes an answer back, or a rule chooses among several answers to a task."""
+
+from __future__ import annotations
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.labelling.answers import RULES, Answer, CountingAnswers
+from nnactive_ext.labelling.closing import check_withdrawal, note
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.tasks import Task, all_tasks
+
+
+def withdraw(experiment: Experiment, task: Task, who: str | None = None) -> tuple[Answer, list[str]]:
+    """Take back the last answer of ``who`` to ``task``, so that the one before counts again.
+
+    Returns the answer, and the cases of closed cycles whose labels must be written anew. ``who`` may be None if one person
+    answered. No such answer, and one without which too little is left to train on, are NnActiveErrors.
+    """
+    ledger = Ledger(experiment.annotation)
+    answers = CountingAnswers.of(ledger).answers.get(task.id, [])
+    mine = [answer for answer in answers if who in (None, answer.who)]
+    if not mine:
+        raise NnActiveError(f"{task.id}: there is no answer{f' of {who}' if who else ''} to withdraw.")
+    if who is None and len(mine) > 1:
+        people = ", ".join(answer.who for answer in mine)
+        raise NnActiveError(f"{task.id}: {people} have answered. Choose whose answer to withdraw with -who NAME.")
+    answer, cases = mine[-1], []
+    if task.cycle <= experiment.state["cycle"]:
+        cases = [task.patch.case]
+        check_withdrawal(experiment, answer)
+        note(experiment, cases)
+    ledger.add("withdraw", answer.who, task=task.id, withdrawn=answer.event)
+    return answer, cases
+
+
+def set_rule(experiment: Experiment, rule: str, who: str, task: Task | None = None) -> tuple[int, list[str]]:
+    """Let ``rule`` (one of :data:`RULES`, or an annotator's name) choose the answer that counts, for ``task`` or all tasks.
+
+    Returns the number of tasks with several answers that this concerns, and the cases of closed cycles whose labels must be
+    written anew. Another rule is an NnActiveError.
+    """
+    ledger = Ledger(experiment.annotation)
+    answers = CountingAnswers.of(ledger).answers
+    people = {answer.who for several in answers.values() for answer in several}
+    if rule not in RULES and rule not in people:
+        raise NnActiveError(
+            f"rule {rule}: neither {', '.join(RULES)} nor the name of an annotator ({', '.join(sorted(people)) or 'none yet'})."
+        )
+    concerned = [t for t in all_tasks(experiment) if len(answers.get(t.id, [])) > 1 and task in (None, t)]
+    cases = [t.patch.case for t in concerned if t.cycle <= experiment.state["cycle"]]
+    note(experiment, cases)
+    ledger.add("rule", who, rule=rule, task=task.id if task else None)
+    return len(concerned), cases

@@ -1,0 +1,7 @@
+from .cross_validation import cross_validate
+from .ensemble import Ensemble, NnUNetEnsemble
+from .evaluation import evaluate
+from .statistics import RunningStatistics
+from .training import train_member
+
+__all__ = ["Ensemble", "NnUNetEnsemble", "RunningStatistics", "cross_validate", "evaluate", "train_member"]

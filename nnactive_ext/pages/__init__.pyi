@@ -1,0 +1,3 @@
+from .templates import render
+
+__all__ = ["render"]

@@ -1,0 +1,334 @@
+"""Every setting of ``nnactive_plan``, declared once: flag, help, benchmark key, place in the plan and in its command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnactive_ext.planning.options import ROLLOUT, SIMULATION, repeating, setting
+
+if TYPE_CHECKING:
+    from nnactive_ext.experiment.plan import Plan
+
+DEFAULT_METHOD = "clasp_pe"
+"""That of :mod:`nnactive_ext.query_methods.methods`, which takes too long to import for a parser."""
+
+METHOD_HELP = (
+    "query method and its options, e.g. clasp_pe alpha=0.5; for a method of your own, FILE.py:NAME. nnactive_query "
+    "--list_methods lists all methods"
+)
+
+
+def _method(words: Sequence[str]) -> dict[str, Any]:
+    from nnactive_ext.query_methods.options import method_and_options
+
+    method, options = method_and_options(words)
+    return {"method": method, "method_options": options}
+
+
+def _source(plan: Plan) -> str:
+    """The number of a dataset beside the experiment, else its name: its folder would say something about the machine."""
+    number = re.fullmatch(r"\.\./Dataset(\d{3})_.+", plan.source)
+    return str(int(number[1])) if number else f"FOLDER/{plan.source.rpartition('/')[2]}"
+
+
+def _unless_all_labels(name: str) -> Any:
+    return lambda plan: None if plan.all_labels else getattr(plan, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the user may set; None: planning decides. Sizes of patches and structures are as typed."""
+
+    dataset: str | None = setting(
+        None,
+        "-d",
+        "plan a simulation on this labelled dataset: its number, name or folder",
+        metavar="DATASET",
+        only=SIMULATION,
+        source=True,
+        shown=_source,
+        kept=False,
+    )
+    folder: Path | None = setting(
+        None,
+        "-i",
+        "plan a roll-out on this folder of images: one file or folder for each case, in any common format",
+        type=Path,
+        metavar="FOLDER",
+        only=ROLLOUT,
+        source=True,
+        shown=lambda plan: "FOLDER",
+        kept=False,
+    )
+    labels: Sequence[str] | None = setting(
+        None,
+        "--labels",
+        "names of the structures to be annotated, e.g. liver tumour; required",
+        nargs="+",
+        metavar="NAME",
+        only=ROLLOUT,
+        instead="A simulation takes the labels of its dataset.",
+        kept=False,
+    )
+    channels: Sequence[str] | None = setting(
+        None,
+        "-channels",
+        "names of the channels of each case, e.g. CT, or T1 T2",
+        nargs="+",
+        metavar="NAME",
+        decided="guessed from the grey values",
+        only=ROLLOUT,
+        instead="A simulation takes the channels of its dataset.",
+        kept=False,
+    )
+    number: int = setting(
+        MISSING,
+        "-o",
+        "number of the new dataset, from 1 to 999, e.g. 504",
+        type=int,
+        metavar="NUMBER",
+        shown=lambda plan: int(plan.dataset[7:10]),
+        kept=False,
+    )
+    name: str | None = setting(
+        None,
+        "-name",
+        "name of the new dataset",
+        metavar="NAME",
+        decided="that of DATASET or FOLDER",
+        shown=lambda plan: plan.dataset[11:],
+        kept=False,
+    )
+    all_labels: bool = setting(
+        False,
+        "--all_labels",
+        "annotate the whole pool in one cycle, to learn what the trainer reaches with all labels",
+        only=SIMULATION,
+        instead="In a roll-out, people annotate the pool.",
+        shown=lambda plan: plan.all_labels,
+        kept=False,
+    )
+    patch_size: Sequence[str] | None = setting(
+        None,
+        "-patch_size",
+        "size of a query patch along z y x, or one number for a cube, in voxels (20) or mm (20mm)",
+        nargs="+",
+        metavar="SIZE",
+        decided="the median size of the structures in the label maps",
+        shown=lambda plan: [f"{mm:.6g}mm" for mm in plan.patch_size_mm],
+        kept=False,
+    )
+    query_size: int | None = setting(
+        None,
+        "-query_size",
+        "number of patches in each query",
+        type=int,
+        metavar="N",
+        decided="50 for each class, fewer if all cycles would take more than half of the pool",
+        shown=_unless_all_labels("query_size"),
+    )
+    starting_budget: int | None = setting(
+        None,
+        "-starting_budget",
+        "number of patches annotated before cycle 0",
+        type=int,
+        metavar="N",
+        decided="the query size",
+        shown=_unless_all_labels("starting_budget"),
+    )
+    start_from: Path | None = setting(
+        None,
+        "-start_from",
+        "loop_000.json of another experiment, whose patches become the starting budget",
+        type=Path,
+        metavar="FILE",
+        decided="patches are drawn at random",
+        only=SIMULATION,
+        instead="In a roll-out, mark points instead (nnactive_annotate points).",
+        kept=False,
+    )
+    cycles: int = setting(
+        5,
+        "-cycles",
+        "number of cycles, counting cycle 0",
+        type=int,
+        metavar="N",
+        benchmark=True,
+        change="number of cycles from now on, counting cycle 0 and all cycles so far",
+    )
+    seed: int = setting(
+        12345,
+        "-seed",
+        "seed of the patches and the folds; nnU-Net's training itself is not seeded",
+        type=int,
+        metavar="SEED",
+        change="seed of queries and folds from now on",
+    )
+    method: str = setting(
+        DEFAULT_METHOD,
+        "--method",
+        METHOD_HELP,
+        nargs="+",
+        metavar=("NAME", "KEY=VALUE"),
+        read=_method,
+        shown=lambda plan: [plan.method, *(f"{key}={value}" for key, value in plan.method_options.items())],
+    )
+    method_options: Mapping[str, str] = field(default_factory=dict)
+    folds: int = setting(
+        5,
+        "-folds",
+        "number of members of the ensemble, one for each fold of the cross-validation",
+        type=int,
+        metavar="N",
+        benchmark=True,
+    )
+    configuration: str = setting(
+        "3d_fullres", "-c", "nnU-Net configuration of the members", metavar="CONFIGURATION", benchmark=True
+    )
+    trainer: str | None = setting(
+        None,
+        "-tr",
+        "trainer of the members",
+        metavar="TRAINER",
+        decided="nnActiveTrainer with 200 epochs; with --preset cpu, nnActiveTrainer_10epochs_NoMirroring",
+        benchmark=True,
+    )
+    planner: str = setting(
+        "ExperimentPlanner", "-pl", "nnU-Net experiment planner of the network", metavar="PLANNER", benchmark=True
+    )
+    tolerance_mm: float | None = setting(
+        None,
+        "-tolerance",
+        "tolerance of the normalised surface distance, in mm",
+        type=float,
+        metavar="MM",
+        decided="one voxel of the coarsest axis",
+        only=SIMULATION,
+        instead="A roll-out has no test set to measure surfaces on.",
+        shown=lambda plan: plan.tolerance_mm or None,
+    )
+    preset: str | None = setting(
+        None,
+        "--preset",
+        "cpu: plan a network that is small enough to train on two CPU cores",
+        choices=("cpu",),
+        decided="a network for a GPU",
+        benchmark=True,
+    )
+    processes: int | None = setting(
+        None,
+        "-np",
+        "number of processes for reading and preprocessing",
+        type=int,
+        metavar="N",
+        decided="as many as the cores and the memory allow",
+        shown=lambda plan: None,
+    )
+    pattern: str | None = setting(
+        None,
+        "-pattern",
+        "name pattern of the image files below FOLDER, e.g. '{case}_{channel}' or '{case}/{channel}'",
+        metavar="PATTERN",
+        decided="found from the names",
+        only=ROLLOUT,
+        kept=False,
+    )
+    label_maps: Path | None = setting(
+        None,
+        "-label_maps",
+        "folder with label maps that exist already, dense or partial, of some of the cases",
+        type=Path,
+        metavar="FOLDER",
+        only=ROLLOUT,
+        kept=False,
+    )
+    label_pattern: str = setting(
+        "{case}",
+        "-label_pattern",
+        "name pattern of the label maps",
+        metavar="PATTERN",
+        only=ROLLOUT,
+        kept=False,
+    )
+    structures: Sequence[str] = setting(
+        (),
+        "-structures",
+        "size of the structures in mm, which decides the patch size where no label map does, e.g. tumour=25 or tumour=20x25x25",
+        nargs="+",
+        metavar="NAME=MM",
+        only=ROLLOUT,
+        shown=lambda plan: None,  # the patch size is there
+    )
+    hard: Sequence[str] = setting(
+        (),
+        "--hard",
+        "names of the structures that vary much and get 100 patches in each query instead of 50",
+        nargs="+",
+        metavar="NAME",
+        only=ROLLOUT,
+        shown=lambda plan: None,  # the query size is there
+    )
+    share: float = setting(
+        1.0,
+        "-share",
+        "share of a cycle's tasks, above 0 and at most 1, that must be done before training starts",
+        type=float,
+        metavar="SHARE",
+        only=ROLLOUT,
+        shown=lambda plan: None if plan.share == 1 else plan.share,
+        change="share of a cycle's tasks, above 0 and at most 1, that must be done before training starts, from now on",
+    )
+    expert: str = setting(
+        "",
+        "-expert",
+        "name of the annotator whose answers arrive without a name",
+        metavar="NAME",
+        decided="the user who runs nnactive_annotate",
+        only=ROLLOUT,
+        change="name of the annotator whose answers arrive without a name, from now on",
+    )
+    minutes_per_patch: float = setting(
+        3.0,
+        "-minutes_per_patch",
+        "minutes that an expert needs to annotate one patch, for the estimate of the cost",
+        type=float,
+        metavar="MINUTES",
+        old=("-minutes_per_box",),
+        only=ROLLOUT,
+    )
+    training_hours: float = setting(
+        2.0,
+        "-training_hours",
+        "hours to train one member of the ensemble, for the estimate of the cost",
+        type=float,
+        metavar="HOURS",
+        only=ROLLOUT,
+    )
+    expert_rate: float = setting(
+        100.0,
+        "-expert_rate",
+        "cost of an expert per hour, in any currency, for the estimate of the cost",
+        type=float,
+        metavar="MONEY",
+        only=ROLLOUT,
+    )
+    machine_rate: float = setting(
+        2.0,
+        "-machine_rate",
+        "cost of the machine per hour, in the same currency, for the estimate of the cost",
+        type=float,
+        metavar="MONEY",
+        only=ROLLOUT,
+    )
+
+
+def command_of(plan: Plan, **known: Any) -> list[str]:
+    """The words of the ``nnactive_plan`` command that plans the same again, as it was before ``nnactive_change``.
+
+    ``known``: values of settings that are in the dataset instead of the plan, namely ``labels`` and ``channels``.
+    """
+    return repeating(Settings, plan, **known)

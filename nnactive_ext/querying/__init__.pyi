@@ -1,0 +1,3 @@
+from .query import query_cycle
+
+__all__ = ["query_cycle"]

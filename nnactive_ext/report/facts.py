@@ -1,0 +1,132 @@
+"""Everything a report says about an experiment, gathered once from its files before any of it is laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.plan import Plan
+from nnactive_ext.experiment.result import CycleResult, read_results
+from nnactive_ext.experiment.timing import seconds_per_step
+from nnactive_ext.files import read_json
+from nnactive_ext.labelling.tasks import Task, tasks_of
+from nnactive_ext.nnunet.dataset import Labels
+from nnactive_ext.pages.colours import Colour, colours
+
+if TYPE_CHECKING:
+    from nnactive_ext.report.advice import Advice
+    from nnactive_ext.report.crop import Crop
+    from nnactive_ext.report.places import Overlap, Places
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A query: ``content`` is its loop file, ``tasks`` are its patches."""
+
+    content: Mapping[str, Any]
+    tasks: Sequence[Task]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """``labels`` are the dataset's, with ``ignore``. ``results``: one of each cycle evaluated so far, in order.
+    ``loops``: by cycle; the last one may still be open (``open_cycle``). ``seconds``: cycle -> step -> seconds.
+    ``network``: nnU-Net's configuration, None where it has not been planned yet."""
+
+    name: str
+    number: int
+    plan: Plan
+    labels: Labels
+    channels: Sequence[str]
+    results: Sequence[CycleResult]
+    loops: Sequence[Loop]
+    cycle: int
+    seconds: Mapping[int, Mapping[str, float]]
+    network: Mapping[str, Any] | None
+    crops: Mapping[int, Sequence[Crop]] = field(default_factory=dict)
+    places: Places | None = None
+    overlaps: Sequence[Overlap] = ()
+    advice: Advice | None = None
+
+    @property
+    def last(self) -> CycleResult | None:
+        """The result of the last cycle evaluated."""
+        return self.results[-1] if self.results else None
+
+    @property
+    def tested(self) -> bool:
+        return bool(self.plan.test)
+
+    @property
+    def open_cycle(self) -> int | None:
+        """The cycle whose patches are chosen and not all annotated."""
+        last = len(self.loops) - 1
+        return last if last > self.cycle else None
+
+    @property
+    def names(self) -> dict[str, int]:
+        """Label name -> value, background and ignore among them; a label that is only part of regions is its number."""
+        foreground = {name: value for value, name in self.labels.foreground.items()}
+        return {"background": 0, **foreground, "ignore": self.labels.ignore}
+
+    @property
+    def colours(self) -> dict[str, Colour]:
+        """Of labels; a class made of several labels has the colour of its last one, which is the innermost as a rule."""
+        found = colours(self.names)
+        by_value = {value: found[name] for name, value in self.names.items()}
+        for name, values in self.labels.classes.items():
+            found.setdefault(name, by_value[values[-1]])
+        return found
+
+    @property
+    def by_value(self) -> dict[int, Colour]:
+        """Colours by label value, foreground only."""
+        found = colours(self.names)
+        return {value: found[name] for name, value in self.names.items() if value not in (0, self.labels.ignore)}
+
+
+def gather(experiment: Experiment, device: str | None, boxes: int, progress: bool = True) -> Facts:
+    """Read and compute everything; ``device`` None: members are not asked. ``boxes``: crops per cycle."""
+    from nnactive_ext.report.advice import advice
+    from nnactive_ext.report.crops import gallery_crops
+    from nnactive_ext.report.disagreement import disagreement
+    from nnactive_ext.report.places import overlaps, places
+
+    plan, results = experiment.plan, read_results(experiment.results)
+    last, cycle = experiment.last_loop, experiment.state["cycle"]
+    cycles = range(last + 1)
+    loops = [Loop(read_json(loop_file(experiment.raw, one)), tasks_of(experiment, one)) for one in cycles]
+    return Facts(
+        name=experiment.name,
+        number=experiment.number,
+        plan=plan,
+        labels=experiment.dataset.labels,
+        channels=list(experiment.dataset.json.get("channel_names", {}).values()),
+        results=results,
+        loops=loops,
+        cycle=cycle,
+        seconds={one: seconds_per_step(experiment, one) for one in cycles},
+        network=_network(experiment.preprocessed.folder / f"{plan.plans_identifier}.json", plan.configuration),
+        crops=gallery_crops(experiment, device, boxes, progress) if boxes else {},
+        places=places(experiment),
+        overlaps=overlaps(experiment),
+        advice=advice(results, plan, disagreement(experiment), _missing(loops, plan), unanswered=last > cycle),
+    )
+
+
+def _missing(loops: Sequence[Loop], plan: Plan) -> int:
+    """Patches that the last query did not find, unless images were added to the pool since."""
+    if not loops or plan.added_since(len(loops) - 1):
+        return 0
+    return int(loops[-1].content.get("missing") or 0)
+
+
+def _network(file: Path, configuration: str) -> Mapping[str, Any] | None:
+    if not file.is_file():
+        return None
+    found: Mapping[str, Any] | None = read_json(file)["configurations"].get(configuration)
+    return found

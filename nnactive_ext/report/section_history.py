@@ -1,0 +1,106 @@
+"""Section 2 of the report: how it got there, cycle by cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from nnactive_ext.experiment.result import CrossValidation, CycleResult
+from nnactive_ext.metrics.trajectory import aubc
+from nnactive_ext.pages.charts import SHAPES, Series, lines
+from nnactive_ext.report.facts import Facts
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cycle: its Dice (0 to 1) and the change since the cycle before, None where there is none."""
+
+    result: CycleResult
+    dice: float | None
+    change: float | None
+    per_class: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A learning curve: its normalised area (AUBC) and final Dice, 0 to 1, and the patches at both ends."""
+
+    area: float
+    final: float
+    first: int
+    last: int
+
+
+def history(facts: Facts) -> dict[str, Any]:
+    """What ``history.html`` says."""
+    rows = _rows(facts)
+    cycles = [cycle for cycle, steps in facts.seconds.items() if any(steps.values())]
+    steps = [step for step in _STEPS if any(facts.seconds[cycle].get(step, 0) for cycle in cycles)]
+    steps += sorted({step for cycle in cycles for step in facts.seconds[cycle]} - set(_STEPS))
+    return {
+        "rows": rows,
+        "classes": list(rows[-1].per_class) if rows else [],
+        "charts": _charts(facts, rows) if rows else [],
+        "curve": _curve(rows),
+        "steps": {step: _STEPS.get(step, step) for step in steps},
+        "seconds": {cycle: facts.seconds[cycle] for cycle in cycles},
+    }
+
+
+_STEPS = {
+    "train": "training",
+    "load": "loading",
+    "predict": "predicting",
+    "statistics": "statistics",
+    "score": "scoring",
+    "annotate": "annotating",
+    "preprocess": "preprocessing",
+    "evaluate": "evaluating",
+}
+
+
+def _rows(facts: Facts) -> list[Row]:
+    rows: list[Row] = []
+    for result in facts.results:
+        # On the test set, else in cross-validation.
+        source: CycleResult | CrossValidation | None = result if facts.tested else result.cross_validation
+        value = source.mean_dice if source else None
+        before = rows[-1].dice if rows else None
+        change = value - before if value is not None and before is not None else None
+        rows.append(Row(result, value, change, source.dice_per_class if source else {}))
+    return rows
+
+
+def _charts(facts: Facts, rows: Sequence[Row]) -> list[Markup]:
+    """Those that have something to show."""
+    where = "test set" if facts.tested else "cross-validation"
+    values = [row.dice for row in rows]
+    patches = [float(row.result.patches) for row in rows]
+    voxels = [float(row.result.annotated_voxels) for row in rows]
+    colours = facts.colours
+    one_each = [
+        Series(name, patches, [row.per_class.get(name) for row in rows], colours.get(name, (0, 0, 0)), SHAPES[i % 4])
+        for i, name in enumerate(rows[-1].per_class)
+    ]
+    charts = (
+        lines(f"Mean Dice over boxes ({where})", "annotated boxes", "Dice, %", [Series("mean", patches, values)]),
+        lines(f"Mean Dice over voxels ({where})", "annotated voxels", "Dice, %", [Series("mean", voxels, values)]),
+        lines(f"Dice per class ({where})", "annotated boxes", "Dice, %", one_each),
+    )
+    return [chart for chart in charts if chart]
+
+
+def _curve(rows: Sequence[Row]) -> Curve | None:
+    """None unless there are two cycles or more, and all have a Dice."""
+    known = [row.dice for row in rows if row.dice is not None]
+    if len(known) < 2 or len(known) < len(rows):
+        return None
+    patches = [row.result.patches for row in rows]
+    try:
+        area = aubc(patches, known)
+    except ValueError:  # a cycle without new patches, or with fewer: answers may have been withdrawn
+        return None
+    return Curve(area, known[-1], patches[0], patches[-1])
