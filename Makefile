@@ -1,7 +1,7 @@
 # Each target is one readable line; `make` alone lists them. They share the environment .venv, made when first needed.
 PYTHON ?= python3
 
-.PHONY: help venv demo test slow lint
+.PHONY: help venv demo test slow long lint docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
@@ -9,17 +9,27 @@ help: ## list the targets
 venv: .venv/installed ## make .venv with the package (editable) and the tools its tests need
 
 .venv/installed: pyproject.toml
-	@echo "installing nnU-Net and torch (6 GB, a few minutes)"
-	@$(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --editable '.[dev]' && touch $@
+	@echo "installing nnU-Net and torch (6 GB, a few minutes; a minute with uv and a warm cache)"
+	@if uv --version >/dev/null 2>&1; then $(WITH_UV); else $(WITH_PIP); fi && touch $@
+
+WITH_UV = uv venv --quiet --allow-existing --python "$(PYTHON)" .venv && uv pip install --quiet --python .venv --editable '.[dev]'
+WITH_PIP = $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --editable '.[dev]'
 
 demo: .venv/installed ## a whole experiment on made-up data
 	@.venv/bin/python -m nnactive_ext.demo
 
-test: .venv/installed ## all tests but the slow ones, on all cores
-	@.venv/bin/pytest -n auto --dist loadfile
+# A file's tests share fixtures, so they run in one process; the longest files start first (tests/conftest.py).
+test: .venv/installed ## all tests but the slow and the long ones, on all cores
+	@.venv/bin/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-slow: .venv/installed ## full trainings and long proofs
-	@.venv/bin/pytest -m slow
+slow: .venv/installed ## proofs and real trainings of at most two minutes each
+	@.venv/bin/pytest -m slow -n auto --dist loadfile --no-loadscope-reorder
+
+long: .venv/installed ## full trainings and kills at every moment: an hour and more
+	@.venv/bin/pytest -m long
+
+docs: .venv/installed ## the documentation as HTML, in docs/_build
+	@.venv/bin/sphinx-build -W --keep-going -q docs docs/_build
 
 # mypy does not see through setuptools' editable installs, so it is given the package laid out as the wheel has it.
 lint: .venv/installed ## ruff; mypy and import-linter on the package as installed

@@ -1,30 +1,54 @@
-"""What all tests share: a check that the package is installed, nnU-Net's folders, and the real data."""
+"""What all tests share: a check of what is installed, nnU-Net's folders, the browser, and the real data."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+ROOT = Path(__file__).resolve().parent
+FOLDERS = {
+    "nnactive_ext": "nnactive_ext",
+    "nnactive_ext.trainers": "trainers",
+    "nnactive_ext.query_methods": "query_methods",
+}
+"""Package -> its folder in a checkout."""
 
-def _installed() -> bool:
+
+def _source(package: str) -> Path | None:
+    """The folder that ``package`` is imported from, None if it cannot be imported."""
     try:
-        importlib.metadata.distribution("nnactive-ext")
-        # From the checkout alone nnactive_ext can be imported, but its trainers and query methods are not below it.
-        return importlib.util.find_spec("nnactive_ext.trainers") is not None
+        spec = importlib.util.find_spec(package)
     except ImportError:
-        return False
+        return None
+    return Path(spec.origin).resolve().parent if spec and spec.origin else None
+
+
+def _check_sources() -> None:
+    """The tests must run with one tree: this checkout, or an installed wheel, never with parts of two."""
+    sources = {package: _source(package) for package in FOLDERS}
+    # From the checkout alone nnactive_ext can be imported, but its trainers and query methods do not lie below it.
+    missing = [package for package, source in sources.items() if source is None]
+    if missing:
+        raise pytest.UsageError(f"{', '.join(missing)} is not installed here. Run: pip install -e '.[dev]'")
+    if all(sources[package] == ROOT / folder for package, folder in FOLDERS.items()):
+        return
+    if all("site-packages" in source.parts for source in sources.values() if source is not None):
+        return
+    places = "\n".join(f"  {package}: {source}" for package, source in sources.items())
+    raise pytest.UsageError(
+        f"The tests lie in {ROOT}, but the package is imported from elsewhere:\n{places}\n"
+        f"Make an environment for this checkout: cd {ROOT} && make venv, then run .venv/bin/pytest."
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis looks for the profile named on the command line
 def pytest_configure(config: pytest.Config) -> None:
-    if not _installed():
-        raise pytest.UsageError("nnactive-ext is not installed here. Run: pip install -e '.[dev]'")
-
+    _check_sources()
     from hypothesis import settings
 
     # A deadline measures the machine, not the code.
@@ -35,18 +59,34 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("slow" if slow else "default"))
 
 
+def _absent(reason: str) -> None:
+    """Skip the test, but fail it in CI, where everything must be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def hippocampus() -> Path:
     """The raw dataset of 260 real cases, read only; without it a test is skipped, in CI it fails."""
     given = os.environ.get("NNACTIVE_TEST_DATA")
-    folder = Path(given) if given else Path(__file__).resolve().parent.parent / "shared" / "data"
+    folder = Path(given) if given else ROOT.parent / "shared" / "data"
     dataset = folder / "Dataset004_Hippocampus"
     if not dataset.is_dir():
-        reason = f"{dataset} does not exist; set NNACTIVE_TEST_DATA to the folder that holds Dataset004_Hippocampus"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _absent(f"{dataset} does not exist; set NNACTIVE_TEST_DATA to the folder that holds Dataset004_Hippocampus")
     return dataset
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the system's Chromium; without it (or playwright) a test is skipped, in CI it fails."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        _absent("Chromium is not installed. Run: apt-get install -y chromium")
+    if importlib.util.find_spec("playwright") is None:
+        _absent("playwright is not installed. Run: pip install playwright")
+    assert found is not None
+    return found
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A tiny raw dataset and an experiment planned from it, each made once a session and copied for the tests that change it.
+"""A tiny raw dataset and experiments made from it, each built once a test run and copied for the tests that change it.
 
 Six of its eight cases are the pool. Its coarse axis is x (so nnU-Net transposes), spacings differ (so it resamples), the
 images are 0 around a body (so it crops and masks), and the directions are oblique.
@@ -7,6 +7,7 @@ images are 0 around a body (so it crops and masks), and the directions are obliq
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from folders import quicken, set_folders
+from filelock import FileLock
+from folders import folders_below, quicken, set_folders
 
 from nnactive_ext.files import write_json
 
@@ -68,24 +70,61 @@ def write_tiny(folder: Path, cases: int = 8) -> Path:
     return folder
 
 
+LONGEST = """
+integration/test_real_nnunet test_killed test_rollout_killed test_engine_proofs test_bench test_package test_methods_contract
+test_cycles test_fingerprint test_hippocampus test_training_server test_statistics test_no_leak test_report_browser
+test_rollout_errors test_errors test_changes test_box_round_trip test_viewers_napari test_phantom test_import test_benchmarks
+""".split()
+"""The files that take longest, in their order: they start first, so that all workers end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(__file__).resolve().parent
+    place = {folder / f"{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 @pytest.fixture(scope="session")
-def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """``built_once(name, build)`` is a folder that ``build(folder)`` filled, once for all workers; it is read only."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # of all workers
+
+    def made(name: str, build: Callable[[Path], None]) -> Path:
+        root, done = base / f"once_{name}", base / f"once_{name}.done"
+        with FileLock(base / f"once_{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(root, ignore_errors=True)  # another worker failed at it
+                root.mkdir()
+                build(root)
+                done.touch()
+        return root
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_template(built_once: Callable) -> Path:
     """Read only; tests take ``tiny``."""
-    return write_tiny(tmp_path_factory.mktemp("tiny") / TINY)
+    return built_once("tiny", lambda root: write_tiny(root / TINY)) / TINY
 
 
 @pytest.fixture(scope="session")
-def planned_template(tmp_path_factory: pytest.TempPathFactory, tiny_template: Path) -> SimpleNamespace:
+def planned_template(built_once: Callable, tiny_template: Path) -> SimpleNamespace:
     """Read only; tests take ``planned``."""
-    from nnactive_ext.cli import plan
 
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        folders = set_folders(monkeypatch, tmp_path_factory.mktemp("planned"))
-        # The tens of millions of draws are nnU-Net's; so few voxels need no more than this.
-        monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e5)
-        shutil.copytree(tiny_template, folders.raw / TINY)
-        plan.main(PLAN.split())
-    return folders
+    def build(root: Path) -> None:
+        from nnactive_ext.cli import plan
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            folders = set_folders(monkeypatch, root)
+            # The tens of millions of draws are nnU-Net's; so few voxels need no more than this.
+            monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e5)
+            shutil.copytree(tiny_template, folders.raw / TINY)
+            plan.main(PLAN.split())
+
+    return folders_below(built_once("planned", build))
 
 
 @pytest.fixture
@@ -119,12 +158,15 @@ def rollout(nnunet_folders: SimpleNamespace, tiny_template: Path, tmp_path: Path
 
 
 @pytest.fixture(scope="session")
-def tasks_template(tmp_path_factory: pytest.TempPathFactory, tiny_template: Path) -> SimpleNamespace:
+def tasks_template(built_once: Callable, tiny_template: Path) -> SimpleNamespace:
     """Read only; tests take ``tasks``."""
-    from open_tasks import make
+    from open_tasks import made_in, make
 
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return make(set_folders(monkeypatch, tmp_path_factory.mktemp("tasks")), tiny_template)
+    def build(root: Path) -> None:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            make(set_folders(monkeypatch, root), tiny_template)
+
+    return made_in(built_once("tasks", build))
 
 
 @pytest.fixture
@@ -136,18 +178,21 @@ def tasks(nnunet_folders: SimpleNamespace, tasks_template: SimpleNamespace, tmp_
 
 
 @pytest.fixture(scope="session")
-def finished_template(tmp_path_factory: pytest.TempPathFactory, planned_template: SimpleNamespace) -> SimpleNamespace:
+def finished_template(built_once: Callable, planned_template: SimpleNamespace) -> SimpleNamespace:
     """Read only; tests take ``finished``."""
-    from report_experiment import run
 
-    from nnactive_ext.experiment.experiment import Experiment
+    def build(root: Path) -> None:
+        from report_experiment import run
 
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        folders = set_folders(monkeypatch, tmp_path_factory.mktemp("finished"))
-        for name in ("raw", "preprocessed"):
-            shutil.copytree(getattr(planned_template, name), getattr(folders, name), dirs_exist_ok=True)
-        run(Experiment(PLANNED))
-    return folders
+        from nnactive_ext.experiment.experiment import Experiment
+
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            folders = set_folders(monkeypatch, root)
+            for name in ("raw", "preprocessed"):
+                shutil.copytree(getattr(planned_template, name), getattr(folders, name), dirs_exist_ok=True)
+            run(Experiment(PLANNED))
+
+    return folders_below(built_once("finished", build))
 
 
 @pytest.fixture

@@ -1,23 +1,28 @@
-"""nnU-Net's three folders, empty, and its planner without its waiting, for one test or for a module of them."""
+"""nnU-Net's three folders, empty, and what it does without its waiting, for one test or for a module of them."""
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 from collections.abc import Callable
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 
+def folders_below(root: Path) -> SimpleNamespace:
+    """``.raw``, ``.preprocessed`` and ``.results`` below ``root``."""
+    return SimpleNamespace(**{name: root / f"nnUNet_{name}" for name in ("raw", "preprocessed", "results")})
+
+
 def set_folders(monkeypatch: pytest.MonkeyPatch, root: Path) -> SimpleNamespace:
-    """``.raw``, ``.preprocessed`` and ``.results`` below ``root``, which the environment then points at."""
-    folders = SimpleNamespace()
-    for name in ("raw", "preprocessed", "results"):
-        folder = root / f"nnUNet_{name}"
+    """``folders_below(root)``, made, and the environment points at them."""
+    folders = folders_below(root)
+    for name, folder in vars(folders).items():
         folder.mkdir()
         monkeypatch.setenv(f"nnUNet_{name}", str(folder))
-        setattr(folders, name, folder)
     monkeypatch.delenv("nnUNet_extTrainer", raising=False)
     return folders
 
@@ -33,3 +38,8 @@ def quicken(monkeypatch: pytest.MonkeyPatch, planned: Path) -> Callable:
     # The tens of millions of draws are nnU-Net's; so few voxels need no more than this.
     monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e5)
     return plans
+
+
+def threads_for_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nnU-Net's pools of processes, each of which imports nnU-Net anew, become pools of threads; the results are the same."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: SimpleNamespace(Pool=ThreadPool))

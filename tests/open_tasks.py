@@ -11,6 +11,7 @@ from typing import Any
 import blosc2
 import numpy as np
 import scripted_expert as expert
+from folders import folders_below
 from rollouts import Rollout, from_dataset
 
 from nnactive_ext.geometry.patch import Patch
@@ -71,8 +72,8 @@ class OpenTasks(Rollout):
         return blosc2.open(urlpath=str(file), mode="r")[:]
 
 
-def make(folders: SimpleNamespace, dataset: Path) -> SimpleNamespace:
-    """``folders`` with the roll-out in them, ``.rollout``, and the exported tasks in ``.out``."""
+def make(folders: SimpleNamespace, dataset: Path) -> None:
+    """The roll-out in ``folders`` and, beside them, the exported tasks in ``out``."""
     root = folders.raw.parent
     rollout = from_dataset(dataset, root / "hospital")
     rollout.plan()
@@ -80,7 +81,12 @@ def make(folders: SimpleNamespace, dataset: Path) -> SimpleNamespace:
     points.write_text(POINTS)
     rollout.annotate(f"points {points} -who anna")
     rollout.export(root / "out")
-    return SimpleNamespace(**vars(folders), rollout=rollout, out=root / "out")
+
+
+def made_in(root: Path) -> SimpleNamespace:
+    """What ``make`` left below ``root``: nnU-Net's folders, the roll-out in them, ``.rollout``, and ``.out``."""
+    rollout = Rollout(root / "hospital" / "images", root / "hospital" / "anatomy")
+    return SimpleNamespace(**vars(folders_below(root)), rollout=rollout, out=root / "out")
 
 
 def copied(template: SimpleNamespace, folders: SimpleNamespace, target: Path) -> OpenTasks:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 from functools import partial
 
 import numpy as np
 import pytest
 from fake_members import FakeEnsemble, fake_tools, fake_train
+from forked import PROCESSES
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.experiment import Experiment
@@ -77,8 +78,9 @@ def test_labels_are_annotated_only_inside_the_patches(planned):
         np.testing.assert_array_equal(partial_label, expected)
 
 
-def rank_part(part: int, of: int) -> None:
+def rank_part(environment: dict[str, str], part: int, of: int) -> None:
     """In a process of its own, as parts run."""
+    os.environ.update(environment)
     experiment = Experiment.find(101)
     query_cycle(experiment, open_ensemble, experiment.folds(), parts=(part, of), progress=False)
 
@@ -91,8 +93,11 @@ def test_three_parts_and_then_the_query_equal_one(planned):
     for file in (planned.results / "cycle_000" / "candidates").iterdir():
         file.unlink()
     assert query(parts=(2, 3)) is None
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.starmap(rank_part, [(0, 3), (1, 3)])
+    for part in (0, 1):
+        process = PROCESSES.Process(target=rank_part, args=(dict(os.environ), part, 3))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
     assert not (planned.raw / "loop_001.json").exists()
 
     def never(*_):

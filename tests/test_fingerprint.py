@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from folders import threads_for_processes
 
 from nnactive_ext.nnunet import fingerprint
 from nnactive_ext.nnunet.dataset import Dataset
@@ -48,9 +49,10 @@ def voxels(dataset: Dataset, channel: int, choose) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_without_ignore_it_is_nnunets_own(tiny, nnunet_folders, tmp_path):
+def test_without_ignore_it_is_nnunets_own(tiny, nnunet_folders, tmp_path, monkeypatch):
     from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
+    threads_for_processes(monkeypatch)
     theirs = DatasetFingerprintExtractor(100, num_processes=1)
     theirs.num_foreground_voxels_for_intensitystats = SAMPLES
     theirs.show_progress_bar = False

@@ -51,6 +51,13 @@ def coarser(grid: Grid, axis: int) -> float:
     return max(1.0, 1 / grid.scale[axis])
 
 
+def test_the_smallest_network_box_by_hand():
+    """1.5 and 0.5 network voxels per image voxel: voxels 1 to 3 begin and end in the middle of a network voxel."""
+    grid = Grid((10, 10, 12), (0, 1, 2), (0, 0, 2), (10, 10, 10), (15, 5, 10))
+    moved = grid.to_network(Patch("case", (1, 1, 3), (3, 3, 3)))
+    assert moved == Patch("case", (1, 0, 1), (5, 2, 3))  # 1.5 to 6, 0.5 to 2, 1 to 4
+
+
 @given(grids(scaled=False), st.data())
 def test_at_scale_one_a_box_comes_back_exactly(grid, data):
     patch = data.draw(boxes(grid))

@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import shutil
 import signal
 import time
+from multiprocessing.process import BaseProcess
 from types import SimpleNamespace
 
 import blosc2
 import numpy as np
 import pytest
 from fake_members import copy_of, fake_tools
-from folders import set_folders
+from forked import PROCESSES
 
-from nnactive_ext.cli import phantom, plan
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.loop.cycles import run_cycles
 
-NUMBER = 902
-MOMENTS = 3
+NUMBER = 101
+MOMENTS = pytest.mark.parametrize("moments", [2, pytest.param(20, marks=pytest.mark.slow)])
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a run without importing nnU-Net anew")
-# The server imports once and forks every run from there, before any thread exists that a fork would lose.
-_PROCESSES = multiprocessing.get_context("forkserver") if os.name != "nt" else multiprocessing.get_context()
-_PROCESSES.set_forkserver_preload(
-    [
-        "fake_members",
-        "nnactive_ext.loop.cycles",
-        "nnunetv2.imageio.reader_writer_registry",
-        "nnunetv2.preprocessing.cropping.cropping",
-        "nnunetv2.training.dataloading.nnunet_dataset",
-        "nnunetv2.utilities.plans_handling.plans_handler",
-    ]
-)
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory) -> SimpleNamespace:
-    with pytest.MonkeyPatch.context() as patch:
-        folders = set_folders(patch, tmp_path_factory.mktemp("planned"))
-        phantom.main(["-d", "900", "-n", "8"])
-        plan.main(
-            f"-d 900 -o {NUMBER} -patch_size 8 16 16 -query_size 6 -cycles 3 -folds 2 --preset cpu "
-            "--disable_progress_bar".split()
-        )
-    return folders
+def planned(planned_template) -> SimpleNamespace:
+    return planned_template
 
 
 def _run(folders: dict[str, str], die_at: int = 0, count=None) -> None:
@@ -70,9 +50,9 @@ def _run(folders: dict[str, str], die_at: int = 0, count=None) -> None:
         count.value = done
 
 
-def _start(folders: SimpleNamespace, *arguments) -> multiprocessing.Process:
+def _start(folders: SimpleNamespace, *arguments) -> BaseProcess:
     environment = {f"nnUNet_{name}": str(folder) for name, folder in vars(folders).items()}
-    process = _PROCESSES.Process(target=_run, args=(environment, *arguments))
+    process = PROCESSES.Process(target=_run, args=(environment, *arguments))
     process.start()
     return process
 
@@ -98,7 +78,7 @@ def _contents(folders: SimpleNamespace) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def undisturbed(planned, tmp_path_factory) -> tuple[dict[str, object], float, int]:
     """What an undisturbed run leaves, the seconds it took, and how many files it put in place."""
-    replaced = _PROCESSES.Value("i", 0)
+    replaced = PROCESSES.Value("i", 0)
     with pytest.MonkeyPatch.context() as patch:
         folders = copy_of(planned, tmp_path_factory.mktemp("undisturbed"), patch)
         _start(folders, 1).join()  # warms the server up
@@ -125,11 +105,12 @@ def test_an_undisturbed_run_makes_every_loop(undisturbed):
     assert {name for name in found if name.startswith("results/")} == {f"results/cycle_00{i}.json" for i in range(3)}
 
 
-def test_killed_at_random_moments(planned, undisturbed, tmp_path, monkeypatch):
+@MOMENTS
+def test_killed_at_random_moments(planned, undisturbed, tmp_path, monkeypatch, moments):
     expected, seconds, _ = undisturbed
     rng = np.random.default_rng(0)
     killed = 0
-    for moment in range(MOMENTS):
+    for moment in range(moments):
         folder = tmp_path / str(moment)
         folders = copy_of(planned, folder, monkeypatch)
         process = _start(folders)
@@ -139,12 +120,13 @@ def test_killed_at_random_moments(planned, undisturbed, tmp_path, monkeypatch):
         killed += process.exitcode == -signal.SIGKILL
         _finish_and_compare(folders, expected)
         shutil.rmtree(folder)
-    assert killed >= MOMENTS // 2, "most runs ended before they were killed: the test proves little"
+    assert killed >= moments // 2, "most runs ended before they were killed: the test proves little"
 
 
-def test_killed_between_any_two_files(planned, undisturbed, tmp_path, monkeypatch):
+@MOMENTS
+def test_killed_between_any_two_files(planned, undisturbed, tmp_path, monkeypatch, moments):
     expected, _, files = undisturbed
-    for at in sorted(np.random.default_rng(1).choice(np.arange(1, files + 1), MOMENTS, replace=False).tolist()):
+    for at in sorted(np.random.default_rng(1).choice(np.arange(1, files + 1), min(moments, files), replace=False).tolist()):
         folder = tmp_path / str(at)
         folders = copy_of(planned, folder, monkeypatch)
         process = _start(folders, at)

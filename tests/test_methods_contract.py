@@ -1,4 +1,9 @@
-"""What every registered query method promises; so do variants of them, and the methods that docs/methods.md shows."""
+"""What every registered query method promises; so do variants of them, and the methods that docs/methods.md shows.
+
+By default each test runs with every registered method, the methods that are shown and the variants of `VARIANTS`, which have
+parts that no registered one has (rank noise with strata, blocking, overlap, stride, threshold). `MORE_VARIANTS` combine the
+same parts in other ways and are `slow`; each part has default tests of its own beside this file.
+"""
 
 import random
 from dataclasses import replace
@@ -22,22 +27,24 @@ from nnactive_ext.query_methods.uncertainty import Uncertainty
 
 VARIANTS = (
     "clasp_pe perturbation=softrank",
+    "clap_pe blocking=image",
+    "predictive_entropy overlap=0.2 stride=2x3x1",
+    "power_pe aggregation=threshold",
+)
+MORE_VARIANTS = (
     "clasp_pe score=bald stride=3",
     "clap_pe score=margin beta=sigmoid:1:100",
-    "clap_pe blocking=image",
     "cla_pe_66 overlap=0.2",
     "cla_pe_66 score=least_confidence blocking=image overlap=0.4",
     "cla_pe_33 score=expected_entropy aggregation=max:3",
-    "predictive_entropy overlap=0.2 stride=2x3x1",
     "predictive_entropy score=energy",
     "softrank_bald score=energy aggregation=max:2",
-    "power_pe aggregation=threshold",
     "bald aggregation=sum",
 )
 SHOWN = ("my_methods.py:gini_spread", "my_methods.py:evenly")
 
 
-@pytest.fixture(params=[*methods.names(), *VARIANTS, *SHOWN])
+@pytest.fixture(params=[*methods.names(), *VARIANTS, *SHOWN, *(pytest.param(v, marks=pytest.mark.slow) for v in MORE_VARIANTS)])
 def method(request, tmp_path):
     name, *options = request.param.split()
     if name == "precomputed":

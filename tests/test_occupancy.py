@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnactive_ext.engine import select
-from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.geometry.patch import Patch, centred, triple
 from nnactive_ext.query_methods.base import PoolCase
 from nnactive_ext.query_methods.occupancy import Occupancy, covered
 
@@ -38,6 +38,15 @@ def test_free_starts_are_those_that_overlap_by_no_more_than_allowed(taken, overl
     free = occupied.free_starts("a")
     for start in np.ndindex(*free.shape):
         assert free[start] == (not occupied.overlaps(Patch("a", triple(start), (3, 3, 4))))
+
+
+@given(boxes)
+def test_a_centre_is_free_where_the_patch_around_it_is(taken):
+    occupied = Occupancy(case(taken))
+    free = occupied.free_centres("a")
+    assert free.shape == SHAPE
+    for voxel in np.ndindex(*SHAPE):
+        assert free[voxel] == (not occupied.overlaps(centred("a", voxel, (3, 3, 4), SHAPE)))
 
 
 @given(patches, boxes, st.sampled_from([0, 0.1, 0.2, 0.25, 0.5, 0.7, 0.99]))

@@ -117,12 +117,15 @@ def test_nnunet_finds_the_trainers_of_the_wheel(unpacked):
         "os.environ['nnUNet_extTrainer'] = str(trainers_folder())\n"
         "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name\n"
         "import nnactive_ext.trainers\n"
-        "print(recursive_find_trainer_class_by_name('nnActiveTrainer_3epochs').__name__)\n"
+        "for name in ('nnActiveTrainer_7epochs', 'nnActiveTrainer_7epochs_NoMirroring'):\n"
+        "  trainer = recursive_find_trainer_class_by_name(name)\n"
+        "  print('found', trainer.__name__, trainer.epochs, trainer.mirroring)\n"
         "print(nnactive_ext.__file__, nnactive_ext.trainers.__file__, trainers_folder(), sep='\\n')\n",
     )
-    name, *places = printed.splitlines()[-4:]  # nnU-Net prints lines of its own before
+    names = [line for line in printed.splitlines() if line.startswith("found")]  # nnU-Net prints lines of its own
+    places = printed.splitlines()[-3:]
     assert all(Path(place).resolve().is_relative_to(unpacked.resolve()) for place in places), places
-    assert name == "nnActiveTrainer_3epochs"
+    assert names == ["found nnActiveTrainer_7epochs 7 True", "found nnActiveTrainer_7epochs_NoMirroring 7 False"]
 
 
 def test_the_lists_of_public_names_and_the_mark_of_types_are_in_the_wheel(unpacked):

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from folders import threads_for_processes
 
 from nnactive_ext.cli.phantom import main
 from nnactive_ext.errors import NnActiveError
@@ -72,9 +73,10 @@ def test_a_threshold_does_not_solve_it(phantoms):
         assert np.mean(scores) < 0.7  # even a threshold chosen on the case it is applied to
 
 
-def test_dataset_is_what_nnunet_expects(nnunet_folders):
+def test_dataset_is_what_nnunet_expects(nnunet_folders, monkeypatch):
     from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 
+    threads_for_processes(monkeypatch)
     folder = write_dataset(900, cases=3)
     assert folder == nnunet_folders.raw / "Dataset900_Phantom"
     assert [p.name for p in nnunet_folders.raw.iterdir()] == ["Dataset900_Phantom"]  # no temporary folder left

@@ -113,7 +113,7 @@ def test_the_guide(hospital, monkeypatch):
     _check(_follow(commands, run, SMALL))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_guide_with_real_training(hospital, monkeypatch):
     monkeypatch.setenv("nnactive_iterations_per_epoch", "2")
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")

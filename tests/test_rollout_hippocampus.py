@@ -96,7 +96,7 @@ def test_two_cycles(hospital, tmp_path, capsys):
     assert_simulated(hospital, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_cycles_with_real_training(hospital, tmp_path, capsys):
     hospital.plan(PLAN)
     annotate_first_cycle(hospital, tmp_path, capsys)

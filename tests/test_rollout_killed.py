@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -16,6 +15,7 @@ import pytest
 import rollout_states
 import scripted_expert as expert
 import SimpleITK as sitk
+from forked import PROCESSES
 from rollout_states import State
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a command without importing nnU-Net anew")
@@ -24,27 +24,8 @@ OPTIONS = (
     "--preset cpu -np 1 --disable_progress_bar"
 )
 POINTS = "case,class,i,j,k\ntiny_0,organ,7,13,12\ntiny_1,lesion,6,13,14\ntiny_2,organ,7,12,12\n"
-MOMENTS = pytest.mark.parametrize("most", [2, pytest.param(99, marks=pytest.mark.slow)], ids=["some", "all"])
+MOMENTS = pytest.mark.parametrize("most", [2, pytest.param(99, marks=pytest.mark.long)], ids=["some", "all"])
 """How many of the moments are tried, spread over the command."""
-# The server imports once and forks every command from there, before any thread exists that a fork would lose.
-_PROCESSES = multiprocessing.get_context("forkserver") if os.name != "nt" else multiprocessing.get_context()
-_PROCESSES.set_forkserver_preload(
-    [
-        "fake_members",
-        "nnactive_ext.loop.cycles",
-        "nnactive_ext.labelling.closing",
-        "nnactive_ext.exchange.export",
-        "nnactive_ext.exchange.marking",
-        "nnactive_ext.exchange.receive",
-        "nnactive_ext.cli.annotate",
-        "nnactive_ext.loop.status",
-        "nnunetv2.imageio.reader_writer_registry",
-        "nnunetv2.preprocessing.cropping.cropping",
-        "nnunetv2.training.dataloading.nnunet_dataset",
-        "nnunetv2.utilities.plans_handling.plans_handler",
-        "test_rollout_killed",
-    ]
-)
 
 
 def _command(folders: dict[str, str], plans: str, words: list[str], die_at: int = 0, count=None) -> None:
@@ -97,9 +78,9 @@ class Killer:
     def call(self, folders: SimpleNamespace, words: list, die_at: int = 0, refused: bool = False) -> int:
         """The moments there were, 0 if it was killed."""
         environment = {f"nnUNet_{name}": str(folder) for name, folder in vars(folders).items()}
-        count = _PROCESSES.Value("i", 0)
+        count = PROCESSES.Value("i", 0)
         text = [words[0], "-d", "601", *map(str, words[1:]), "--disable_progress_bar"]
-        process = _PROCESSES.Process(target=_command, args=(environment, str(self.plans), text, die_at, count))
+        process = PROCESSES.Process(target=_command, args=(environment, str(self.plans), text, die_at, count))
         process.start()
         process.join()
         expected = {-signal.SIGKILL} if die_at and not count.value else {0, 1} if refused else {0}

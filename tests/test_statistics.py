@@ -273,8 +273,16 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not tell the peak")
-@pytest.mark.parametrize("regions", [False, True])
-@pytest.mark.parametrize("accumulators", ACCUMULATORS)
+@pytest.mark.parametrize(
+    ("accumulators", "regions"),
+    [
+        ("single", False),
+        ("half", True),
+        # Each process imports torch anew; these two allocate by the same lines.
+        pytest.param("single", True, marks=pytest.mark.slow),
+        pytest.param("half", False, marks=pytest.mark.slow),
+    ],
+)
 def test_little_but_the_means_is_kept(accumulators, regions):
     """Nothing as large as the image but the result: the rest is blocks, a few MB for each thread."""
     command = [sys.executable, "-c", MEMORY, accumulators, str(regions)]

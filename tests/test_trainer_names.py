@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -20,21 +18,15 @@ from nnactive_ext.trainers import nnActiveTrainer as module
 NAMES = ["nnActiveTrainer_7epochs", "nnActiveTrainer_7epochs_NoMirroring"]
 
 
-def test_nnunet_finds_them_in_a_fresh_process():
-    code = f"""
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find
-for name in {NAMES}:
-    trainer = find(name)
-    print("found", trainer.__name__, trainer.epochs, trainer.mirroring)
-try:
-    find("nnActiveTrainer_0epochs")
-except RuntimeError:
-    print("refused")
-"""
-    environment = {**os.environ, "nnUNet_extTrainer": str(trainers_folder())}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    lines = [line for line in done.stdout.splitlines() if line.startswith(("found", "refused"))]
-    assert lines == [f"found {NAMES[0]} 7 True", f"found {NAMES[1]} 7 False", "refused"], done.stderr
+def test_nnunet_finds_them(monkeypatch):
+    """tests/test_package.py has a fresh process find them."""
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find
+
+    monkeypatch.setenv("nnUNet_extTrainer", str(trainers_folder()))
+    found = [(trainer.__name__, trainer.epochs, trainer.mirroring) for trainer in map(find, NAMES)]
+    assert found == [(NAMES[0], 7, True), (NAMES[1], 7, False)]
+    with pytest.raises(RuntimeError):
+        find("nnActiveTrainer_0epochs")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.query_methods import methods
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")]
+pytestmark = [pytest.mark.long, pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")]
 BIN = Path(sys.executable).parent
 PLAN = "-patch_size 8 16 16 -query_size 4 -cycles 2 -folds 2 --preset cpu -tr nnActiveTrainer_1epochs_NoMirroring -np 1"
 # The shortest there is: two iterations of one epoch, no worker processes.

@@ -44,6 +44,20 @@ def shell(nnunet_folders, tmp_path):
     return run
 
 
+def test_train_and_query(shell, planned):
+    """The shortest of all: one epoch of two iterations on tiny images, then a query. The other tests are slow."""
+    trainer = "nnActiveTrainer_1epochs"
+    shell(f"env nnactive_skip_validation=1 nnUNetv2_train 101 3d_fullres 0 -tr {trainer} -device cpu")
+    fold = planned.model_folder.with_name(planned.model_folder.name.replace(planned.plan.trainer, trainer)) / "fold_0"
+    assert read_json(fold / "nnactive_member.json")["finished"]
+    assert (fold / "progress.png").is_file()
+    shell(f"nnactive_query -d 101 -f 0 -tr {trainer} -device cpu --disable_progress_bar")
+    loop = read_json(planned.raw / "loop_001.json")
+    assert (loop["method"], len(loop["patches"])) == ("clasp_pe", 4)
+    assert Experiment.find(101).state["cycle"] == 1
+
+
+@pytest.mark.slow
 def test_train_kill_continue_predict_and_query(shell, nnunet_folders, tmp_path, monkeypatch):
     phantom.main("-d 900 -n 8".split())
     plan.main(f"-d 900 -o 901 -tr nnActiveTrainer_4epochs {PLAN}".split())

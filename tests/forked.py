@@ -1,0 +1,30 @@
+"""Processes forked from a server that has imported nnU-Net, so that a test pays that import once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+# The server imports once and forks every process from there, before any thread exists that a fork would lose.
+PROCESSES = multiprocessing.get_context("forkserver") if os.name != "nt" else multiprocessing.get_context()
+# There is one server per test process, so that this list is of all test files that use it.
+PROCESSES.set_forkserver_preload(
+    [
+        "fake_members",
+        "nnactive_ext.loop.cycles",
+        "nnactive_ext.labelling.closing",
+        "nnactive_ext.exchange.export",
+        "nnactive_ext.exchange.marking",
+        "nnactive_ext.exchange.receive",
+        "nnactive_ext.cli.annotate",
+        "nnactive_ext.loop.status",
+        "nnunetv2.imageio.reader_writer_registry",
+        "nnunetv2.preprocessing.cropping.cropping",
+        "nnunetv2.training.dataloading.nnunet_dataset",
+        "nnunetv2.utilities.plans_handling.plans_handler",
+        "test_cycles",
+        "test_killed",
+        "test_rollout_killed",
+        "warm_kernels",
+    ]
+)
