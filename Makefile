@@ -29,7 +29,7 @@ long: .venv/installed ## full trainings and kills at every moment: an hour and m
 	@.venv/bin/pytest -m long
 
 docs: .venv/installed ## the documentation as HTML, in docs/_build
-	@.venv/bin/sphinx-build -W --keep-going -q docs docs/_build
+	@.venv/bin/sphinx-build -E -W --keep-going -q docs docs/_build
 
 # mypy does not see through setuptools' editable installs, so it is given the package laid out as the wheel has it.
 lint: .venv/installed ## ruff; mypy and import-linter on the package as installed
