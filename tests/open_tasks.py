@@ -14,7 +14,7 @@ import scripted_expert as expert
 from rollouts import Rollout, from_dataset
 
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.labelling.answers import Book, labels_of
+from nnactive_ext.labelling.answers import CountingAnswers, labels_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import find_task
 
@@ -48,8 +48,8 @@ class OpenTasks(Rollout):
         return Ledger(self.experiment.annotation)
 
     @property
-    def book(self) -> Book:
-        return Book.of(self.ledger)
+    def book(self) -> CountingAnswers:
+        return CountingAnswers.of(self.ledger)
 
     def events(self, what: str = "answer") -> list[dict[str, Any]]:
         return [event for event in self.ledger.events() if event["what"] == what]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.labelling.answers import Book, agreement, labels_of, merged, status_of
+from nnactive_ext.labelling.answers import CountingAnswers, agreement, labels_of, merged, status_of
 from nnactive_ext.labelling.ledger import Ledger
 
 TASKS, PEOPLE, IGNORE = ("a", "b"), ("anna", "bert", "carla"), 3
@@ -57,7 +57,7 @@ def test_book_does_as_a_list_that_is_looked_through_each_time(steps):
                 ledger.add("rule", "boss", rule=step[2], task=step[1])
             elif step[0] == "points":
                 ledger.add("points", "anna", cycle=0)
-        book = Book.of(ledger)
+        book = CountingAnswers.of(ledger)
         for task in TASKS:
             mine = [one for one in said if one[1] == task]
             people = list(dict.fromkeys(who for _, _, who, _ in mine))  # in the order they first answered
@@ -85,15 +85,15 @@ def test_book_does_as_a_list_that_is_looked_through_each_time(steps):
 def test_taking_back_takes_back_one_answer_after_the_other(tmp_path):
     ledger = Ledger(tmp_path)
     events = [say(ledger, "a", "anna"), say(ledger, "a", "bert"), say(ledger, "a", "anna", unsure=1)]
-    assert [a.event for a in Book.of(ledger).counting("a")] == [events[2]], "a correction is the latest"
+    assert [a.event for a in CountingAnswers.of(ledger).counting("a")] == [events[2]], "a correction is the latest"
     ledger.add("withdraw", "anna", task="a", withdrawn=events[2])
-    assert [a.event for a in Book.of(ledger).answers["a"]] == events[:2]
-    assert [a.event for a in Book.of(ledger).counting("a")] == [events[1]]
+    assert [a.event for a in CountingAnswers.of(ledger).answers["a"]] == events[:2]
+    assert [a.event for a in CountingAnswers.of(ledger).counting("a")] == [events[1]]
     ledger.add("withdraw", "anna", task="a", withdrawn=events[0])
     ledger.add("withdraw", "bert", task="a", withdrawn=events[1])
-    assert Book.of(ledger).answers == {}
+    assert CountingAnswers.of(ledger).answers == {}
     assert say(ledger, "a", "bert") == 6
-    assert [a.event for a in Book.of(ledger).counting("a")] == [6]
+    assert [a.event for a in CountingAnswers.of(ledger).counting("a")] == [6]
 
 
 def test_first_is_who_answered_first_also_after_a_correction(tmp_path):
@@ -103,19 +103,19 @@ def test_first_is_who_answered_first_also_after_a_correction(tmp_path):
     say(ledger, "a", "bert")
     corrected = say(ledger, "a", "anna")
     ledger.add("rule", "boss", rule="first", task=None)
-    assert [a.event for a in Book.of(ledger).counting("a")] == [corrected]
+    assert [a.event for a in CountingAnswers.of(ledger).counting("a")] == [corrected]
 
 
 def test_labels_of_is_what_counts(tmp_path):
     ledger = Ledger(tmp_path)
     space = Space((1, 1, 2), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), EYE)
     arrays = {"anna": np.array([[[1, IGNORE]]], np.uint8), "bert": np.array([[[2, 0]]], np.uint8)}
-    assert labels_of(ledger, Book.of(ledger), "a", IGNORE) is None
+    assert labels_of(ledger, CountingAnswers.of(ledger), "a", IGNORE) is None
     for who, array in arrays.items():
         say(ledger, "a", who, int((array == IGNORE).sum()), ledger.write_answer("a", who * 9, array, space))
     for rule, expected in {"latest": [2, 0], "anna": [1, 3], "carla": [2, 0], "consensus": [3, 0]}.items():
         ledger.add("rule", "boss", rule=rule, task="a")
-        assert labels_of(ledger, Book.of(ledger), "a", IGNORE).ravel().tolist() == expected
+        assert labels_of(ledger, CountingAnswers.of(ledger), "a", IGNORE).ravel().tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -131,23 +131,23 @@ def test_labels_of_is_what_counts(tmp_path):
 )
 def test_a_task_is_done_by_consensus_when_each_voxel_is_spoken_of(tmp_path, anna, bert, latest, consensus):
     ledger = Ledger(tmp_path)
-    assert status_of(ledger, Book.of(ledger), "a", IGNORE) == "open"
+    assert status_of(ledger, CountingAnswers.of(ledger), "a", IGNORE) == "open"
     space = Space((1, 1, len(anna)), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), EYE)
     for who, labels in (("anna", anna), ("bert", bert)):
         array = np.array([[labels]], np.uint8)
         say(ledger, "a", who, labels.count(IGNORE), ledger.write_answer("a", who * 9, array, space))
-    assert status_of(ledger, Book.of(ledger), "a", IGNORE) == latest
+    assert status_of(ledger, CountingAnswers.of(ledger), "a", IGNORE) == latest
     ledger.add("rule", "boss", rule="consensus", task="a")
-    assert status_of(ledger, Book.of(ledger), "a", IGNORE) == consensus
+    assert status_of(ledger, CountingAnswers.of(ledger), "a", IGNORE) == consensus
 
 
 def test_no_voxels_are_read_where_one_answer_says_it(tmp_path):
     ledger = Ledger(tmp_path)
     say(ledger, "a", "anna", unsure=1, place="nowhere")
     ledger.add("rule", "boss", rule="consensus", task=None)
-    assert status_of(ledger, Book.of(ledger), "a", IGNORE) == "partial"
+    assert status_of(ledger, CountingAnswers.of(ledger), "a", IGNORE) == "partial"
     say(ledger, "a", "bert", place="nowhere")
-    assert status_of(ledger, Book.of(ledger), "a", IGNORE) == "done"
+    assert status_of(ledger, CountingAnswers.of(ledger), "a", IGNORE) == "done"
 
 
 ARRAYS = st.integers(1, 4).flatmap(

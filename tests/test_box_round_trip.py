@@ -19,8 +19,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.boxed import Boxed, cut
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
 from nnactive_ext.images.label_files import read_label_file
-from nnactive_ext.images.places import PLAIN, REORIENTING, place
 from nnactive_ext.intake.label_maps import on_lattice
 from nnactive_ext.labelling.tasks import Task, cropped
 
@@ -113,7 +113,7 @@ def send(chosen: Chosen, folder: Path, ending: str) -> Out:
     file = folder / f"image{'.nii.gz' if ending == '.nii' else ending}"
     sitk.WriteImage(chosen.image(), str(file), True)
     array, properties = recursive_find_reader_writer_by_name(chosen.reader)().read_images([str(file)])
-    space, ours = place(file, chosen.reader)
+    space, ours = header_space(file, chosen.reader)
     assert space.shape == array.shape[1:]
     for key, value in properties["sitk_stuff"].items():
         assert ours["sitk_stuff"][key] == value or np.allclose(ours["sitk_stuff"][key], value, rtol=0, atol=1e-6), key

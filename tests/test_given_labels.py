@@ -15,7 +15,7 @@ from rollouts import OPTIONS, Rollout
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.spaces import place_of
+from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.given import boxes_of, given_cases, given_labels, given_patches, keep_given
 from nnactive_ext.labelling.tasks import all_tasks, tasks_of
@@ -196,7 +196,7 @@ def test_one_that_does_not_fit_on_the_disk_is_told(rollout, given):
     file = experiment.annotation / "given" / "tiny_1.nii.gz"
     before = file.read_bytes()
     labels = np.random.default_rng(0).choice(3, expected(rollout, "tiny_1").shape).astype(np.uint8)
-    space, limits = place_of(experiment, "tiny_1")[0], resource.getrlimit(resource.RLIMIT_FSIZE)
+    space, limits = space_and_properties(experiment, "tiny_1")[0], resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
     try:
         with pytest.raises(NnActiveError, match=r"tiny_1\.nii\.gz.*space"):

@@ -153,10 +153,10 @@ def result(folders: SimpleNamespace) -> dict[str, object]:
         elif file.suffix == ".pkl":
             locations = pickle.loads(file.read_bytes())["class_locations"]
             found[file.name] = {key: np.asarray(value).tobytes() for key, value in locations.items()}
-    from nnactive_ext.labelling.answers import Book
+    from nnactive_ext.labelling.answers import CountingAnswers
     from nnactive_ext.labelling.ledger import Ledger
 
-    book = Book.of(Ledger(raw / "annotation"))
+    book = CountingAnswers.of(Ledger(raw / "annotation"))
     found["book"] = {task: [(a.who, a.place, a.unsure) for a in answers] for task, answers in book.answers.items()}
     found["left over"] = [str(file.relative_to(raw)) for file in raw.rglob(".nnactive_tmp_*")]
     return found

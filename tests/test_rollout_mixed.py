@@ -21,7 +21,7 @@ from nnactive_ext.cli import query
 from nnactive_ext.exchange.export import export
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
-from nnactive_ext.experiment.spaces import place_of
+from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.images.names import case_name
 from nnactive_ext.labelling.tasks import tasks_of
@@ -329,7 +329,7 @@ def assert_same_reader(experiment: Experiment) -> None:
         files = [str(file) for file in experiment.dataset.cases[case].images]
         array, properties = experiment.dataset.reader_writer.read_images(files)
         assert array.shape[1:] == geometry.shape
-        space, ours = place_of(experiment, case)
+        space, ours = space_and_properties(experiment, case)
         for key, value in properties["sitk_stuff"].items():
             assert ours["sitk_stuff"][key] == value or np.allclose(ours["sitk_stuff"][key], value, atol=1e-6), (case, key)
         assert np.allclose(geometry.spacing, properties["spacing"])

@@ -1,4 +1,4 @@
-"""What a returned file says about the boxes of tasks, and what of it lies elsewhere."""
+"""What a returned file says about the patches of tasks, and what of it lies elsewhere."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from nnactive_ext.labelling.tasks import Task
 
 @dataclass(frozen=True)
 class Boxed:
-    """What a file says about one box: ``labels`` (z, y, x), voxels of it that the file does not reach (they are
-    ``ignore`` now), and labelled voxels outside of all boxes that the file might answer (they are not taken)."""
+    """What a file says about one patch: ``labels`` (z, y, x), voxels of it that the file does not reach (they are
+    ``ignore`` now), and labelled voxels outside of all patches that the file might answer (they are not taken)."""
 
     labels: np.ndarray
     missing: int
@@ -31,7 +31,7 @@ class Boxed:
 
 
 def cut(file: Path, returned: LabelFile, space: Space, tasks: Sequence[Task], ignore: int) -> dict[str, Boxed]:
-    """The box of each of ``tasks`` (all of one case, whose array has ``space``) that the file reaches, by task id.
+    """The patch of each of ``tasks`` (all of one case, whose array has ``space``) that the file reaches, by task id.
 
     A file whose voxels are not those of the image is an error: labels are never resampled.
     """

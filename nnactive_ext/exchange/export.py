@@ -1,4 +1,4 @@
-"""Tasks out: for each box of a cycle a folder with a crop, a label map to edit, and what each viewer opens."""
+"""Tasks out: for each patch of a cycle a folder with a crop, a label map to edit, and what each viewer opens."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
-from nnactive_ext.experiment.spaces import place_of
+from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.files import read_json, remove_temporary, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.writing import image_written, write_image
 from nnactive_ext.labelling.annotators import HumanAnnotator
-from nnactive_ext.labelling.answers import Book, labels_of, status_of
+from nnactive_ext.labelling.answers import CountingAnswers, labels_of, status_of
 from nnactive_ext.labelling.labels import blank
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_tasks, cropped, tasks_of
@@ -77,7 +77,7 @@ def export(
         raise NnActiveError(f"-margin {margin_mm:g}: give the context around a patch in mm, 0 or more.")
     tasks = tasks_of(experiment, cycle)
     ledger = Ledger(experiment.annotation)
-    book, ignore = Book.of(ledger), experiment.dataset.labels.ignore
+    counted, ignore = CountingAnswers.of(ledger), experiment.dataset.labels.ignore
     names = dict(sorted(experiment.dataset.labels.names.items(), key=lambda item: item[1]))
     channels = list(experiment.dataset.json["channel_names"].values())
     predict = Predictor(experiment, open_ensemble) if open_ensemble else None
@@ -94,10 +94,10 @@ def export(
         case = task.patch.case
         if image[0] != case:
             image = (case, experiment.dataset.image(case)[0])
-        space, _ = place_of(experiment, case)
+        space, _ = space_and_properties(experiment, case)
         crop, box = cropped(task.patch, space.shape, _margin(task.patch, space, margin_mm))
         voxels = image[1][(slice(None), *crop.slices)]
-        answer = labels_of(ledger, book, task.id, ignore)
+        answer = labels_of(ledger, counted, task.id, ignore)
         inside = answer
         if inside is None:
             if known[0] != case:
@@ -133,7 +133,7 @@ def export(
                 record[task.id] = sorted({*before, sha256(temporary)})
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
-        cards[task.number] = card(view, voxels, status_of(ledger, book, task.id, ignore))
+        cards[task.number] = card(view, voxels, status_of(ledger, counted, task.id, ignore))
         views.append(replace(view, labels=np.empty((0, 0, 0), labels.dtype)))  # lists need no voxels, which add up
     _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], names)
     write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})

@@ -1,4 +1,4 @@
-"""Boxes around points that people mark, added to the open cycle's tasks."""
+"""Patches around points that people mark, added to the open cycle's tasks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.points import Point, boxes_around, position_of, read_points, voxel_at
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import entry, loop_file, write_loop
-from nnactive_ext.experiment.spaces import place_of
+from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
-from nnactive_ext.images.places import PLAIN, place
+from nnactive_ext.images.headers import PLAIN, header_space
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import tasks_of
 from nnactive_ext.planning.sizes import marked_per_class
@@ -22,12 +22,12 @@ from nnactive_ext.planning.sizes import marked_per_class
 POINTS = "points"
 """The method of marked patches."""
 MARKED = "marked: "
-"""How the stratum of a marked box begins; the class follows."""
+"""How the stratum of a marked patch begins; the class follows."""
 
 
 @dataclass(frozen=True)
 class Marked:
-    """Boxes that were added, and points that lie in a box chosen before (which is so when a list is handed in again)."""
+    """Patches that were added, and points that lie in a patch chosen before (which is so when a list is handed in again)."""
 
     added: tuple[tuple[Patch, str], ...]
     covered: tuple[Point, ...]
@@ -63,8 +63,8 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
             )
     points = [point for file in files for point in read_points(file, plan.pool.keys(), names)]
     cases = sorted({point.case for point in points})
-    spaces = {case: place_of(experiment, case)[0] for case in cases}
-    on_disk = {case: place(experiment.dataset.entries[case].images[0], PLAIN)[0] for case in cases}
+    spaces = {case: space_and_properties(experiment, case)[0] for case in cases}
+    on_disk = {case: header_space(experiment.dataset.entries[case].images[0], PLAIN)[0] for case in cases}
     sizes = {case: plan.patch_size(case) for case in cases}
     ledger, file = Ledger(experiment.annotation), loop_file(experiment.raw, cycle)
     content = read_json(file)
@@ -111,7 +111,7 @@ def _counted(ledger: Ledger, loop: Mapping[str, Any], cycle: int, ending: str) -
 
 
 def marked(experiment: Experiment) -> dict[str, tuple[int, int]]:
-    """Of each class: boxes of cycle 0 with a marked point of it, and how many are asked for."""
+    """Of each class: patches of cycle 0 with a marked point of it, and how many are asked for."""
     names = list(experiment.dataset.labels.foreground.values())
     goal = marked_per_class(experiment.plan.starting_budget, len(names))
     strata = [task.stratum for task in tasks_of(experiment, 0)]

@@ -23,7 +23,7 @@ BADGES = {"open": "○ open", "partial": "◐ partly done", "done": "● done"}
 
 @dataclass(frozen=True)
 class Picture:
-    """One slice: its PNG in base64, ``width`` and ``height`` in pixels, where it lies and how large the box in it is."""
+    """One slice: its PNG in base64, ``width`` and ``height`` in pixels, where it lies and how large the patch in it is."""
 
     plane: str
     data: str
@@ -43,18 +43,18 @@ class Card:
     id: str
     case: str
     classes: Sequence[str]
-    """The classes in the box, without background and ``ignore``."""
+    """The classes in the patch, without background and ``ignore``."""
     pictures: Sequence[Picture]
     note: str
     why: str
     answered: bool
-    """Whether a person labelled what the box holds."""
+    """Whether a person labelled what the patch holds."""
     predicted: bool
     """Whether a model did."""
     content: Sequence[tuple[str, Colour | None, float]]
-    """Each label in the box with its colour and its share of the box, 0 to 1."""
+    """Each label in the patch with its colour and its share of the patch, 0 to 1."""
     voxels: Sequence[int]
-    """The size of the box across, from front to back and from head to foot."""
+    """The size of the patch across, from front to back and from head to foot."""
     size: str
     """The same in mm or µm."""
     channel: str
@@ -134,7 +134,7 @@ def write_page(
 
 
 def _pictures(view: View, image: np.ndarray, turn: Canonical) -> list[Picture]:
-    """The three slices through the middle of the box, of one channel."""
+    """The three slices through the middle of the patch, of one channel."""
     by_value = {view.names[name]: colour for name, colour in colours(view.names).items()}
     sides = [n * mm for n, mm in zip(turn.box(view.box).size, turn.spacing, strict=True)]
     drawn = three_slices(image, view.labels, view.space, view.box, by_value, view.names[IGNORE])

@@ -1,4 +1,4 @@
-"""Points that experts have marked, read from a file, and the boxes around them."""
+"""Points that experts have marked, read from a file, and the patches around them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def boxes_around(
 ) -> list[tuple[Patch, str]]:
     """For each point, the patch around its voxel, of its case's size (z, y, x) and moved inside the image, and its class.
 
-    ``spaces`` are those of the arrays that patches are boxes of; ``files`` those of the images' files, for points given by
+    ``spaces`` are those of the arrays that patches are patches of; ``files`` those of the images' files, for points given by
     their index, where a reader turns its arrays (None: it does not). Points outside their image are one NnActiveError.
     """
     boxes, problems = [], []

@@ -1,4 +1,4 @@
-"""Answers in: returned files are read, checked against their tasks' boxes, and kept with what they say."""
+"""Answers in: returned files are read, checked against their tasks' patches, and kept with what they say."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from nnactive_ext.exchange.boxed import Boxed, cut, describe
 from nnactive_ext.exchange.export import exported
 from nnactive_ext.exchange.matching import candidates, match
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.spaces import place_of
+from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
 from nnactive_ext.labelling import closing as corrections
-from nnactive_ext.labelling.answers import Answer, Book
+from nnactive_ext.labelling.answers import Answer, CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_tasks
 
@@ -54,14 +54,14 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class _Desk:
+class _ImportContext:
     """What is asked of every file: the ledger, its events and answers, and all exports, as they were when receiving began
     (a task's offers are decided together, so nothing that is taken meanwhile matters to another)."""
 
     experiment: Experiment
     ledger: Ledger
     events: Sequence[Mapping[str, Any]]
-    book: Book
+    counted: CountingAnswers
     tasks: Sequence[Task]
     sent: Mapping[str, Sequence[str]]
     who: str
@@ -91,7 +91,7 @@ def receive(
     ledger = Ledger(experiment.annotation)
     events = list(ledger.events())
     tasks, sent = all_tasks(experiment), exported(experiment)
-    desk = _Desk(experiment, ledger, events, Book.of(ledger), tasks, sent, who, unchanged)
+    context = _ImportContext(experiment, ledger, events, CountingAnswers.of(ledger), tasks, sent, who, unchanged)
     results: list[Received] = []
     offers: dict[str, list[Offer]] = {}
     # All of them first: a path that does not exist changes nothing.
@@ -99,26 +99,26 @@ def receive(
         if not found:
             results.append(Received(path, None, False, "no label file is in this folder", refused=True))
         for file in found:
-            for item in _read(desk, file, only, in_folder=path.is_dir()):
+            for item in _read(context, file, only, in_folder=path.is_dir()):
                 if isinstance(item, Received):
                     results.append(item)
                 else:
                     offers.setdefault(item.task.id, []).append(item)
     for offered in offers.values():
-        results += _decide(desk, offered)
+        results += _decide(context, offered)
     return results
 
 
-def _read(desk: _Desk, file: Path, only: Task | None, in_folder: bool) -> Iterator[Received | Offer]:
+def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: bool) -> Iterator[Received | Offer]:
     """What a file offers to the tasks that it may answer, or why it offers nothing."""
-    experiment = desk.experiment
+    experiment = context.experiment
     known = [*experiment.plan.pool, *experiment.plan.dropped]
-    matched, by_case = ([only], False) if only else match(file, desk.tasks, known)
+    matched, by_case = ([only], False) if only else match(file, context.tasks, known)
     if by_case:
-        matched = [task for task in matched if _may_answer(desk, file, task)]
+        matched = [task for task in matched if _may_answer(context, file, task)]
     if not matched:
         text = "no task is called like it, nor a case that has open tasks; "
-        text += f"{_examples(desk.tasks)}Name it so, or say which with -task."
+        text += f"{_examples(context.tasks)}Name it so, or say which with -task."
         yield Received(file, None, False, text, refused=not in_folder)
         return
     labels = experiment.dataset.labels
@@ -126,7 +126,7 @@ def _read(desk: _Desk, file: Path, only: Task | None, in_folder: bool) -> Iterat
         if file.suffix.lower() in _TWO_FILES:
             raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
         returned = read_label_file(file, dict(labels.names))
-        space, _ = place_of(experiment, matched[0].patch.case)
+        space, _ = space_and_properties(experiment, matched[0].patch.case)
         boxes = cut(file, returned, space, matched, labels.ignore)
     except NnActiveError as error:
         yield Received(file, matched[0], False, str(error).removeprefix(f"{file}: "), refused=True)
@@ -137,29 +137,29 @@ def _read(desk: _Desk, file: Path, only: Task | None, in_folder: bool) -> Iterat
         yield Received(file, matched[0], False, f"it holds no voxel {where}", refused=True)
     for task in matched:
         if task.id in boxes:
-            untouched = checksum in desk.sent.get(task.id, [])
+            untouched = checksum in context.sent.get(task.id, [])
             facts = (checksum, space, returned.by_name, returned.whole, by_case, in_folder, untouched)
             yield Offer(file, task, boxes[task.id], *facts)
 
 
-def _may_answer(desk: _Desk, file: Path, task: Task) -> bool:
+def _may_answer(context: _ImportContext, file: Path, task: Task) -> bool:
     """Whether a file of a whole image may: what somebody answered in another file it may hold by accident only."""
-    answers = desk.book.answers.get(task.id, [])
-    mine = [answer for answer in answers if answer.who == desk.who]
+    answers = context.counted.answers.get(task.id, [])
+    mine = [answer for answer in answers if answer.who == context.who]
     if mine:
         return Path(mine[-1].file).name == file.name
-    return not answers or task.cycle > desk.experiment.state["cycle"]
+    return not answers or task.cycle > context.experiment.state["cycle"]
 
 
-def _decide(desk: _Desk, offers: Sequence[Offer]) -> Iterator[Received]:
+def _decide(context: _ImportContext, offers: Sequence[Offer]) -> Iterator[Received]:
     """What becomes of all files that are offered for one task. Which of them was saved last is not asked: copying a folder
     may change that."""
     task = offers[0].task
-    current = next((a for a in desk.book.answers.get(task.id, []) if a.who == desk.who), None)
-    lost = current is not None and _is_lost(desk.ledger, current)
+    current = next((a for a in context.counted.answers.get(task.id, []) if a.who == context.who), None)
+    lost = current is not None and _is_lost(context.ledger, current)
     good: list[Offer] = []
     for offer in offers:
-        text = _objection(offer, desk.ignore, desk.unchanged)
+        text = _objection(offer, context.ignore, context.unchanged)
         if text:
             refused = not offer.in_folder and not offer.by_case
             yield Received(offer.file, task, False, text, refused=refused)
@@ -173,11 +173,11 @@ def _decide(desk: _Desk, offers: Sequence[Offer]) -> Iterator[Received]:
     for offer in untouched:
         if offer not in chosen:
             yield Received(
-                offer.file, task, False, f"the file was not saved after the export; {desk.who} answered in another file"
+                offer.file, task, False, f"the file was not saved after the export; {context.who} answered in another file"
             )
     if not chosen:
         return
-    handed_in, taken_back = _before(desk, task)
+    handed_in, taken_back = _before(context, task)
     named = [offer for offer in chosen if not offer.in_folder]
     if named:
         chosen = named[-1:]
@@ -198,7 +198,7 @@ def _decide(desk: _Desk, offers: Sequence[Offer]) -> Iterator[Received]:
         text = f"{files} answer it differently. Import the right one by its name"
         yield Received(chosen[0].file.parent, task, False, text, refused=True)
         return
-    yield _take(desk, chosen[-1], None if lost else current)
+    yield _take(context, chosen[-1], None if lost else current)
 
 
 def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
@@ -222,17 +222,17 @@ def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
     return ""
 
 
-def _take(desk: _Desk, offer: Offer, current: Answer | None) -> Received:
-    if current is not None and np.array_equal(desk.ledger.read_answer(current.place), offer.boxed.labels):
-        return Received(offer.file, offer.task, False, f"handed in by {desk.who} before")
-    _keep(desk, offer)
-    labels = desk.experiment.dataset.labels
+def _take(context: _ImportContext, offer: Offer, current: Answer | None) -> Received:
+    if current is not None and np.array_equal(context.ledger.read_answer(current.place), offer.boxed.labels):
+        return Received(offer.file, offer.task, False, f"handed in by {context.who} before")
+    _keep(context, offer)
+    labels = context.experiment.dataset.labels
     instead = f" (replaces the answer of {current.when})" if current else ""
     return Received(offer.file, offer.task, True, describe(offer.boxed, labels.ignore, labels.foreground) + instead)
 
 
 def _is_lost(ledger: Ledger, answer: Answer) -> bool:
-    """Whether the box that was kept cannot be read any more; its file may then be handed in anew."""
+    """Whether the patch that was kept cannot be read any more; its file may then be handed in anew."""
     try:
         ledger.read_answer(answer.place)
     except NnActiveError:
@@ -240,13 +240,13 @@ def _is_lost(ledger: Ledger, answer: Answer) -> bool:
     return False
 
 
-def _before(desk: _Desk, task: Task) -> tuple[set[str], set[str]]:
+def _before(context: _ImportContext, task: Task) -> tuple[set[str], set[str]]:
     """The sha256 of the files that the annotator handed in for ``task``, and of those whose last answer was taken back."""
     answers: dict[int, str] = {}
     handed_in: set[str] = set()
     taken_back: set[str] = set()
-    for event in desk.events:
-        if event.get("task") == task.id and event["who"] == desk.who:
+    for event in context.events:
+        if event.get("task") == task.id and event["who"] == context.who:
             if event["what"] == "answer":
                 answers[event["event"]] = event["sha256"]
                 handed_in.add(event["sha256"])
@@ -256,9 +256,9 @@ def _before(desk: _Desk, task: Task) -> tuple[set[str], set[str]]:
     return handed_in, taken_back
 
 
-def _keep(desk: _Desk, offer: Offer) -> None:
-    """The file and the box first, the ledger's line last: a kill before it leaves files that nothing refers to."""
-    experiment, ledger = desk.experiment, desk.ledger
+def _keep(context: _ImportContext, offer: Offer) -> None:
+    """The file and the patch first, the ledger's line last: a kill before it leaves files that nothing refers to."""
+    experiment, ledger = context.experiment, context.ledger
     file, task, boxed = offer.file, offer.task, offer.boxed
     received, checksum = ledger.keep(file)
     place = ledger.write_answer(task.id, checksum, boxed.labels, offer.space.crop(task.patch))
@@ -268,14 +268,14 @@ def _keep(desk: _Desk, offer: Offer) -> None:
         corrections.note(experiment, [task.patch.case])
     ledger.add(
         "answer",
-        desk.who,
+        context.who,
         task=task.id,
         file=str(file.resolve()),
         received=received,
         sha256=checksum,
         place=place,
         voxels=int(boxed.labels.size),
-        unsure=int(np.count_nonzero(boxed.labels == desk.ignore)),
+        unsure=int(np.count_nonzero(boxed.labels == context.ignore)),
         missing=boxed.missing,
         outside=boxed.outside,
         by_name=offer.by_name,

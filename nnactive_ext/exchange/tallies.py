@@ -8,7 +8,7 @@ import numpy as np
 
 from nnactive_ext.exchange.marking import MARKED
 from nnactive_ext.geometry.patch import shared
-from nnactive_ext.labelling.answers import Book, labels_of
+from nnactive_ext.labelling.answers import CountingAnswers, labels_of
 from nnactive_ext.labelling.labels import count_voxels
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task
@@ -31,13 +31,13 @@ def tasks_per_class(tasks: Iterable[Task], status: Mapping[str, str]) -> dict[st
 
 
 def voxels_per_class(
-    tasks: Sequence[Task], ledger: Ledger, book: Book, names: Mapping[int, str], ignore: int
+    tasks: Sequence[Task], ledger: Ledger, counted: CountingAnswers, names: Mapping[int, str], ignore: int
 ) -> dict[int, dict]:
     """Cycle -> class -> voxels that the answers which count label so; ``names``: label value -> class.
 
-    ``tasks`` are all tasks in order. A voxel of several boxes counts once, for the last that says something about it.
+    ``tasks`` are all tasks in order. A voxel of several patches counts once, for the last that says something about it.
     """
-    labels = {task: labels_of(ledger, book, task.id, ignore) for task in tasks}
+    labels = {task: labels_of(ledger, counted, task.id, ignore) for task in tasks}
     cases: dict[str, list[tuple[Task, np.ndarray]]] = {}
     for task, answer in labels.items():
         if answer is not None:

@@ -15,13 +15,13 @@ from nnactive_ext.labelling.tasks import Task
 
 @dataclass(frozen=True)
 class View:
-    """A task as an annotator gets it: a crop of the image around the box.
+    """A task as an annotator gets it: a crop of the image around the patch.
 
     ``folder`` is the task's own; ``images`` are the crop's files, one per channel (``.nii.gz``, in ``folder``), ``label``
     is the label map to be edited (``folder / f"{task.id}.nii.gz"``). ``labels`` is its array (z, y, x): ``ignore``
-    outside ``box``, a prediction or background inside. ``space`` is that of the crop, ``box`` the query box in voxels of
+    outside ``box``, a prediction or background inside. ``space`` is that of the crop, ``box`` the query patch in voxels of
     the crop. ``names``: label name -> value, in order of value, with background (0) and ignore (the highest).
-    ``channels``: names of the channels. ``predicted``: whether the labels inside the box are a model's.
+    ``channels``: names of the channels. ``predicted``: whether the labels inside the patch are a model's.
     """
 
     task: Task
@@ -37,7 +37,7 @@ class View:
 
 
 def shares(view: View) -> dict[str, float]:
-    """The share of the box that each name but background has in it, ``ignore`` too; the largest first, without zeros."""
+    """The share of the patch that each name but background has in it, ``ignore`` too; the largest first, without zeros."""
     inside = view.labels[view.box.slices]
     counts = {name: np.count_nonzero(inside == value) for name, value in view.names.items() if value != 0}
     ordered = sorted(counts.items(), key=lambda item: -item[1])

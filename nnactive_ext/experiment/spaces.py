@@ -10,7 +10,7 @@ import numpy as np
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.places import PLAIN, REORIENTING, place
+from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
 
 
 def image_and_space(experiment: Experiment, case: str) -> tuple[np.ndarray, Space]:
@@ -19,16 +19,16 @@ def image_and_space(experiment: Experiment, case: str) -> tuple[np.ndarray, Spac
     return image, _space(properties, image.shape[1:])
 
 
-def place_of(experiment: Experiment, case: str) -> tuple[Space, dict[str, Any]]:
+def space_and_properties(experiment: Experiment, case: str) -> tuple[Space, dict[str, Any]]:
     """The space of a case's array as nnU-Net's reader gives it, and the properties its writer wants; no voxel is read."""
     file = experiment.dataset.entries[case].images[0]
-    return place(file, experiment.dataset.json["overwrite_image_reader_writer"])
+    return header_space(file, experiment.dataset.json["overwrite_image_reader_writer"])
 
 
 def space_of(experiment: Experiment, case: str) -> Space:
     """The space alone, from the header where the reader allows it."""
     if experiment.dataset.json.get("overwrite_image_reader_writer") in (PLAIN, REORIENTING):
-        return place_of(experiment, case)[0]
+        return space_and_properties(experiment, case)[0]
     return image_and_space(experiment, case)[1]
 
 

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.spaces import place_of
+from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.labelling.answers import Book, labels_of
+from nnactive_ext.labelling.answers import CountingAnswers, labels_of
 from nnactive_ext.labelling.given import given_labels
 from nnactive_ext.labelling.labels import blank, fill
 from nnactive_ext.labelling.ledger import Ledger
@@ -45,20 +45,20 @@ class HumanAnnotator:
     experiment: Experiment
 
     @cached_property
-    def _answers(self) -> tuple[Ledger, Book, dict[Patch, str]]:
+    def _answers(self) -> tuple[Ledger, CountingAnswers, dict[Patch, str]]:
         ledger = Ledger(self.experiment.annotation)
         tasks = {task.patch: task.id for task in all_tasks(self.experiment)}
-        return ledger, Book.of(ledger), tasks
+        return ledger, CountingAnswers.of(ledger), tasks
 
     def annotate(self, case: str, patches: Iterable[Patch]) -> tuple[np.ndarray, dict[str, Any]]:
-        ledger, book, tasks = self._answers
+        ledger, counted, tasks = self._answers
         ignore = self.experiment.dataset.labels.ignore
-        space, properties = place_of(self.experiment, case)
+        space, properties = space_and_properties(self.experiment, case)
         partial = given_labels(self.experiment, case)
         if partial is None:
             partial = blank(space.shape, ignore)
         for patch in patches:
-            answer = labels_of(ledger, book, tasks[patch], ignore)
+            answer = labels_of(ledger, counted, tasks[patch], ignore)
             if answer is not None:
                 box = partial[patch.slices]
                 # What an answer leaves open keeps what is known of it.

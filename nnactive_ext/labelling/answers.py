@@ -38,7 +38,7 @@ class Answer:
 
 
 @dataclass
-class Book:
+class CountingAnswers:
     """The ledger as it stands: per task the current answer of each annotator, in the order they first answered, and the
     rules."""
 
@@ -47,9 +47,9 @@ class Book:
     rules: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, ledger: Ledger) -> Book:
+    def of(cls, ledger: Ledger) -> CountingAnswers:
         stacks: dict[str, list[Answer]] = {}
-        book = cls()
+        counted = cls()
         for event in ledger.events():
             if event["what"] == "answer":
                 facts = {key: event[key] for key in Answer.__dataclass_fields__}
@@ -59,14 +59,14 @@ class Book:
                 stacks[event["task"]] = [a for a in stacks.get(event["task"], []) if a.event != event["withdrawn"]]
             elif event["what"] == "rule":
                 if event.get("task"):
-                    book.rules[event["task"]] = event["rule"]
+                    counted.rules[event["task"]] = event["rule"]
                 else:
-                    book.rule = event["rule"]
+                    counted.rule = event["rule"]
         for task, stack in stacks.items():
             if stack:
                 # A dict keeps the order in which its keys came first: who corrects an answer is still the first.
-                book.answers[task] = list({answer.who: answer for answer in stack}.values())
-        return book
+                counted.answers[task] = list({answer.who: answer for answer in stack}.values())
+        return counted
 
     def rule_of(self, task: str) -> str:
         return self.rules.get(task, self.rule)
@@ -89,17 +89,17 @@ class Book:
         return "done" if any(answer.complete for answer in counting) else "partial"
 
 
-def labels_of(ledger: Ledger, book: Book, task: str, ignore: int) -> np.ndarray | None:
-    """What counts for the box of ``task``, (z, y, x); None while nobody has answered."""
-    return merged([ledger.read_answer(answer.place) for answer in book.counting(task)], ignore)
+def labels_of(ledger: Ledger, counted: CountingAnswers, task: str, ignore: int) -> np.ndarray | None:
+    """What counts for the patch of ``task``, (z, y, x); None while nobody has answered."""
+    return merged([ledger.read_answer(answer.place) for answer in counted.counting(task)], ignore)
 
 
-def status_of(ledger: Ledger, book: Book, task: str, ignore: int) -> str:
-    """``open``; ``partial`` while voxels of the box are ``ignore`` in all that counts; ``done``.
+def status_of(ledger: Ledger, counted: CountingAnswers, task: str, ignore: int) -> str:
+    """``open``; ``partial`` while voxels of the patch are ``ignore`` in all that counts; ``done``.
 
     Several people may finish a task together. What they disagree on is the outcome of their rule, not work left to do.
     """
-    status, counting = book.status(task), book.counting(task)
+    status, counting = counted.status(task), counted.counting(task)
     if status == "partial" and len(counting) > 1:
         unsure = np.logical_and.reduce([ledger.read_answer(answer.place) == ignore for answer in counting])
         return "partial" if unsure.any() else "done"

@@ -10,7 +10,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.labelling import closing as corrections
-from nnactive_ext.labelling.answers import Answer, Book, status_of
+from nnactive_ext.labelling.answers import Answer, CountingAnswers, status_of
 from nnactive_ext.labelling.given import given_cases
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.prepare import prepare
@@ -63,8 +63,8 @@ def close_cycle(experiment: Experiment, cycle: int, share: float | None = None, 
 
 def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
     tasks, ledger, ignore = tasks_of(experiment, cycle), Ledger(experiment.annotation), experiment.dataset.labels.ignore
-    book = Book.of(ledger)
-    status = [status_of(ledger, book, task.id, ignore) for task in tasks]
+    counted = CountingAnswers.of(ledger)
+    status = [status_of(ledger, counted, task.id, ignore) for task in tasks]
     done, wanted = status.count("done"), math.ceil(share * len(tasks) - 1e-9)
     if done < wanted:
         number = experiment.number
@@ -78,8 +78,8 @@ def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
 
 def _answered(experiment: Experiment, tasks: Sequence[Task]) -> set[str]:
     """Cases with a label map from the start, or an answer that says more than ``ignore``."""
-    book = Book.of(Ledger(experiment.annotation))
-    said = {task.patch.case for task in tasks if any(a.unsure < a.voxels for a in book.counting(task.id))}
+    counted = CountingAnswers.of(Ledger(experiment.annotation))
+    said = {task.patch.case for task in tasks if any(a.unsure < a.voxels for a in counted.counting(task.id))}
     return said | set(given_cases(experiment))
 
 
@@ -93,10 +93,10 @@ def _check_annotated(experiment: Experiment, cases: set[str], tasks: Sequence[Ta
 
 def check_withdrawal(experiment: Experiment, answer: Answer) -> None:
     """Taking an answer of a closed cycle back must leave enough to train on."""
-    book, cycle = Book.of(Ledger(experiment.annotation)), experiment.state["cycle"]
+    counted, cycle = CountingAnswers.of(Ledger(experiment.annotation)), experiment.state["cycle"]
     left = set(given_cases(experiment))
     for task in all_tasks(experiment):
-        others = [a for a in book.answers.get(task.id, []) if a.event != answer.event and a.unsure < a.voxels]
+        others = [a for a in counted.answers.get(task.id, []) if a.event != answer.event and a.unsure < a.voxels]
         if others and task.cycle <= cycle:
             left.add(task.patch.case)
     if len(left) < 2:

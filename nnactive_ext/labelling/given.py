@@ -59,7 +59,7 @@ def write_given_patches(experiment: Experiment, patches: Mapping[str, list[Patch
 
 
 def given_patches(experiment: Experiment) -> list[Patch]:
-    """Boxes of what the given label maps annotate, in cases of the pool."""
+    """Patches of what the given label maps annotate, in cases of the pool."""
     file = _folder(experiment) / "boxes.json"
     if not file.is_file():
         return []

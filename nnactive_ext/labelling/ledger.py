@@ -25,7 +25,7 @@ LEDGER = "ledger.jsonl"
 @dataclass(frozen=True)
 class Ledger:
     """In ``folder``: ``ledger.jsonl`` with one event a line, ``received/`` with every file as it came, ``answers/`` with
-    the box of each answer. Only the holder of the experiment's lock adds to it."""
+    the patch of each answer. Only the holder of the experiment's lock adds to it."""
 
     folder: Path
 
@@ -77,7 +77,7 @@ class Ledger:
         return place.as_posix(), digest
 
     def write_answer(self, task: str, digest: str, labels: np.ndarray, space: Space) -> str:
-        """Keep the labels (z, y, x) of a task's box; returns their place below the folder."""
+        """Keep the labels (z, y, x) of a task's patch; returns their place below the folder."""
         place = Path("answers") / f"{task}_{digest[:16]}_{_mark(labels)}.nii.gz"
         target = self.folder / place
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.labelling.answers import RULES, Answer, Book
+from nnactive_ext.labelling.answers import RULES, Answer, CountingAnswers
 from nnactive_ext.labelling.closing import check_withdrawal, note
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks
@@ -17,7 +17,7 @@ def withdraw(experiment: Experiment, task: Task, who: str | None = None) -> tupl
     answered. No such answer, and one without which too little is left to train on, are NnActiveErrors.
     """
     ledger = Ledger(experiment.annotation)
-    answers = Book.of(ledger).answers.get(task.id, [])
+    answers = CountingAnswers.of(ledger).answers.get(task.id, [])
     mine = [answer for answer in answers if who in (None, answer.who)]
     if not mine:
         raise NnActiveError(f"{task.id}: there is no answer{f' of {who}' if who else ''} to withdraw.")
@@ -40,7 +40,7 @@ def set_rule(experiment: Experiment, rule: str, who: str, task: Task | None = No
     written anew. Another rule is an NnActiveError.
     """
     ledger = Ledger(experiment.annotation)
-    answers = Book.of(ledger).answers
+    answers = CountingAnswers.of(ledger).answers
     people = {answer.who for several in answers.values() for answer in several}
     if rule not in RULES and rule not in people:
         raise NnActiveError(

@@ -15,7 +15,7 @@ from nnactive_ext.geometry.patch import Patch, triple
 @dataclass(frozen=True)
 class Task:
     """``id`` (like ``c001_003_liver_12``: cycle, number within its loop file, case) is what files are matched by;
-    ``patch`` is the box in the case's array; ``score``, ``stratum`` and ``method`` say why it was chosen."""
+    ``patch`` is in voxels of the case's array; ``score``, ``stratum`` and ``method`` say why it was chosen."""
 
     id: str
     cycle: int

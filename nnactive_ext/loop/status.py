@@ -10,7 +10,7 @@ from nnactive_ext.exchange.export import last_export
 from nnactive_ext.exchange.marking import marked
 from nnactive_ext.exchange.tallies import KINDS, tasks_per_class, voxels_per_class
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.labelling.answers import Book, agreement, status_of
+from nnactive_ext.labelling.answers import CountingAnswers, agreement, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.tables import table
@@ -66,9 +66,9 @@ def status(experiment: Experiment) -> dict[str, Any]:
 def _tasks(experiment: Experiment, names: Mapping[int, str]) -> list[dict[str, Any]]:
     """Per cycle: its tasks, how many are open, partial and done, in all and per class, and the voxels answered."""
     ledger, labels = Ledger(experiment.annotation), experiment.dataset.labels
-    book, tasks = Book.of(ledger), all_tasks(experiment)
-    voxels = voxels_per_class(tasks, ledger, book, names, labels.ignore)
-    kinds = {task.id: status_of(ledger, book, task.id, labels.ignore) for task in tasks}
+    counted, tasks = CountingAnswers.of(ledger), all_tasks(experiment)
+    voxels = voxels_per_class(tasks, ledger, counted, names, labels.ignore)
+    kinds = {task.id: status_of(ledger, counted, task.id, labels.ignore) for task in tasks}
     found = []
     for cycle in range(experiment.last_loop + 1):
         chosen = [task for task in tasks if task.cycle == cycle]
@@ -77,20 +77,20 @@ def _tasks(experiment: Experiment, names: Mapping[int, str]) -> list[dict[str, A
         }
         for name, count in voxels.get(cycle, {}).items():
             numbers.setdefault(name, {**dict.fromkeys(KINDS, 0), "voxels": 0})["voxels"] = count
-        rows = [_task(task, kinds[task.id], ledger, book, labels) for task in chosen]
+        rows = [_task(task, kinds[task.id], ledger, counted, labels) for task in chosen]
         counts = {kind: sum(row["status"] == kind for row in rows) for kind in KINDS}
         found.append({"cycle": cycle, **counts, "classes": numbers, "tasks": rows})
     return found
 
 
-def _task(task: Task, kind: str, ledger: Ledger, book: Book, labels: Labels) -> dict[str, Any]:
-    answers = book.answers.get(task.id, [])
+def _task(task: Task, kind: str, ledger: Ledger, counted: CountingAnswers, labels: Labels) -> dict[str, Any]:
+    answers = counted.answers.get(task.id, [])
     row: dict[str, Any] = {"task": task.id, "status": kind, "stratum": task.stratum}
     row["answers"] = [{"who": a.who, "when": a.when, "unsure": a.unsure, "of": a.voxels} for a in answers]
     if len(answers) > 1:
         between = agreement([ledger.read_answer(a.place) for a in answers], labels.classes, labels.ignore)
         row["agreement"] = {name: round(dice, 4) if dice == dice else None for name, dice in between.items()}
-        row["rule"] = book.rule_of(task.id)
+        row["rule"] = counted.rule_of(task.id)
     return row
 
 
@@ -113,8 +113,8 @@ def next_step(experiment: Experiment) -> str:
     cycle = experiment.last_loop
     if plan.human and cycle > state["cycle"]:
         ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
-        book = Book.of(ledger)
-        kinds = [status_of(ledger, book, task.id, ignore) for task in tasks_of(experiment, cycle)]
+        counted = CountingAnswers.of(ledger)
+        kinds = [status_of(ledger, counted, task.id, ignore) for task in tasks_of(experiment, cycle)]
         lines = []
         missing = {name: goal - n for name, (n, goal) in marked(experiment).items() if n < goal} if cycle == 0 else {}
         if missing and plan.starting_budget:

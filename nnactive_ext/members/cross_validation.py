@@ -33,7 +33,7 @@ def cross_validate(
 ) -> CrossValidation:
     """Dice per class, of true and false positives and negatives added up over all annotated voxels of all these cases.
 
-    Single boxes say little, so there is one Dice per class, not a mean over cases; null where a class is neither annotated
+    Single patches say little, so there is one Dice per class, not a mean over cases; null where a class is neither annotated
     nor predicted there. A case counts when it validates one of the ``folds`` whose member was not trained on it;
     ``cases_left_out`` are the annotated cases of which that cannot be said: fewer members than folds, or answers that came
     after the training and changed the folds.

@@ -49,7 +49,7 @@ def predict_with_uncertainty(
 def _statistics(
     ensemble: Members, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions: bool
 ) -> tuple[Statistics, Triple] | None:
-    """Of the box and the context around it, and where that begins on the network's grid; None if all was cropped away."""
+    """Of the patch and the context around it, and where that begins on the network's grid; None if all was cropped away."""
     covered = grid.to_network(patch)
     if covered is None:
         return None
@@ -89,7 +89,7 @@ def _on_image(predicted: np.ndarray, grid: Grid, patch: Patch, offset: Triple) -
 
 
 class Predictor:
-    """Called with a box of a case of the pool, returns its label map (z, y, x): see :func:`predict_box`."""
+    """Called with a patch of a case of the pool, returns its label map (z, y, x): see :func:`predict_box`."""
 
     def __init__(self, experiment: Experiment, open_ensemble: Callable[[], Members]):
         self._experiment, self._open = experiment, open_ensemble

@@ -156,7 +156,7 @@ def _channels(flags: torch.Tensor) -> list[int]:
 
 
 def _blocks(shape: Sequence[int], size: int) -> Iterator[Block]:
-    """Boxes of about ``size`` logits that together are the image: whole planes, or rows of one plane."""
+    """Blocks of about ``size`` logits that together are the image: whole planes, or rows of one plane."""
     channels, depth, height, width = shape
     rows = max(1, size // max(1, channels * width))
     planes = max(1, rows // max(1, height))

@@ -20,7 +20,7 @@ Locations = Mapping[Hashable, Sequence]
 
 ATTEMPTS = 10
 """Draws for one sample before its augmentation is given up. A rotated or shrunk single annotated voxel vanishes in up
-to a third of the draws, so the last resort is needed about once in 10^5 samples, and practically never for boxes."""
+to a third of the draws, so the last resort is needed about once in 10^5 samples, and practically never for patches."""
 
 
 def draw_voxel(locations: Locations, annotated: Hashable, force_fg: bool) -> list[int] | None:

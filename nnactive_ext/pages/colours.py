@@ -14,7 +14,7 @@ Colour = tuple[int, int, int]
 IGNORE = "ignore"
 """nnU-Net's name for what is not annotated."""
 BOX: Colour = (255, 128, 0)
-"""Of the query box's outline."""
+"""Of the query patch's outline."""
 _BACKGROUND: Colour = (0, 0, 0)
 _GREY: Colour = (128, 128, 128)
 # Okabe and Ito, "Color Universal Design" (2008), told apart with any kind of colour vision; without their black.

@@ -1,4 +1,4 @@
-"""The axial, the coronal and the sagittal slice through the middle of a box, brought to pixels of one scale."""
+"""The axial, the coronal and the sagittal slice through the middle of a patch, brought to pixels of one scale."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PLANES = ("axial", "coronal", "sagittal")
 
 @dataclass(frozen=True)
 class Plane:
-    """One slice through the middle voxel of a box.
+    """One slice through the middle voxel of a patch.
 
-    ``height`` and ``width`` in pixels; ``frame``: left, top, right and bottom of the box in them, half open; ``ends``: the
+    ``height`` and ``width`` in pixels; ``frame``: left, top, right and bottom of the patch in them, half open; ``ends``: the
     letters of the sides at the top, bottom, left and right.
     """
 

@@ -1,4 +1,4 @@
-"""Small pictures of a task: the three slices through the middle of its box, the box and what is predicted in it."""
+"""Small pictures of a task: the three slices through the middle of its patch, the patch and what is predicted in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnactive_ext.pages.planes import outlined, planes_of
 
 Colour = tuple[int, int, int]
 GUTTER = 16
-"""Pixels around a slice, for the letters and for the frame of a box at the image's edge."""
+"""Pixels around a slice, for the letters and for the frame of a patch at the image's edge."""
 GREYS = 96
 """Levels of grey: a picture has 256 colours in all, and noise in fewer levels makes smaller files."""
 _OUTSIDE = 14  # the gutter's grey, so that black air ends where the image does
@@ -36,7 +36,7 @@ def three_slices(
     ``image`` and ``labels`` (z, y, x) lie in ``space``, ``box`` in its voxels. Head, front and the patient's right are on
     top or on the left; of an oblique space its own slices are drawn, each under the nearest plane. All three have one
     scale in pixels per mm, at which the crop's longest side has ``size`` pixels; around the slice there are
-    :data:`GUTTER` more. The box has a white frame with a black one around it, both outside the box; the classes in it
+    :data:`GUTTER` more. The patch has a white frame with a black one around it, both outside the patch; the classes in it
     are outlined in their ``colours``, except background, ``ignore`` and values without a colour.
     """
     low, high = grey_window(image, box)
@@ -87,7 +87,7 @@ def draw_letters(canvas: Image.Image, ends: Sequence[str], white: int) -> None:
 
 
 def draw_frame(canvas: Image.Image, frame: Sequence[int], white: int) -> None:
-    """Around the half-open box with these left, top, right and bottom edges; none of its pixels is covered."""
+    """Around the half-open patch with these left, top, right and bottom edges; none of its pixels is covered."""
     left, top, right, bottom = frame
     draw = ImageDraw.Draw(canvas)
     for away, level in ((2, 0), (1, white)):  # black around white is seen on bone as well as on air
@@ -96,7 +96,7 @@ def draw_frame(canvas: Image.Image, frame: Sequence[int], white: int) -> None:
 
 def _png(levels: np.ndarray, outlines: np.ndarray, colours: Mapping[int, Colour]) -> bytes:
     palette = [round(level * 255 / (GREYS - 1)) for level in range(GREYS) for _ in range(3)]
-    # More classes than the palette holds do not fit into one slice of a box anyway.
+    # More classes than the palette holds do not fit into one slice of a patch anyway.
     for entry, value in enumerate(np.unique(outlines[outlines != 0])[: 256 - GREYS].tolist(), GREYS):
         levels[outlines == value] = entry
         palette += colours[value]

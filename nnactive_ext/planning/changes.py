@@ -13,7 +13,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.plan import Geometry, Plan
 from nnactive_ext.files import write_json
-from nnactive_ext.images.places import PLAIN, REORIENTING, place
+from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
 from nnactive_ext.intake.find import find_cases
 from nnactive_ext.intake.inspect import Inspected, inspect, reoriented
 from nnactive_ext.intake.label_maps import on_lattice
@@ -148,7 +148,7 @@ def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[
     from nnactive_ext.geometry.axes import orientation
 
     first = next(iter(experiment.plan.pool))
-    code = orientation(place(experiment.dataset.entries[first].images[0], PLAIN)[0].direction)
+    code = orientation(header_space(experiment.dataset.entries[first].images[0], PLAIN)[0].direction)
     others = sorted(case for case, i in inspected.items() if i.orientation != code)
     if others:
         raise NnActiveError(

@@ -94,11 +94,11 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
 
 def _channels_elsewhere(case: Case) -> list[str]:
     """Channels that lie elsewhere than the first one, about which nnU-Net only prints a line."""
-    from nnactive_ext.images.places import PLAIN, place
+    from nnactive_ext.images.headers import PLAIN, header_space
     from nnactive_ext.intake.inspect import channel_difference
 
-    first = place(case.images[0], PLAIN)[0]
-    found = [(file, channel_difference(first, place(file, PLAIN)[0])) for file in case.images[1:]]
+    first = header_space(case.images[0], PLAIN)[0]
+    found = [(file, channel_difference(first, header_space(file, PLAIN)[0])) for file in case.images[1:]]
     return [f"{file}: its geometry differs from {case.images[0].name}: {why}." for file, why in found if why]
 
 

@@ -16,8 +16,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import Geometry, Plan
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.headers import PLAIN, REORIENTING
 from nnactive_ext.images.label_files import read_label_file
-from nnactive_ext.images.places import PLAIN, REORIENTING
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.inspect import Inspected, reoriented
 from nnactive_ext.intake.label_maps import laid

@@ -63,7 +63,7 @@ class Facts:
 
     @property
     def open_cycle(self) -> int | None:
-        """The cycle whose boxes are chosen and not all annotated."""
+        """The cycle whose patches are chosen and not all annotated."""
         last = len(self.loops) - 1
         return last if last > self.cycle else None
 
@@ -119,7 +119,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
 
 
 def _missing(loops: Sequence[Loop], plan: Plan) -> int:
-    """Boxes that the last query did not find, unless images were added to the pool since."""
+    """Patches that the last query did not find, unless images were added to the pool since."""
     if not loops or plan.added_since(len(loops) - 1):
         return 0
     return int(loops[-1].content.get("missing") or 0)

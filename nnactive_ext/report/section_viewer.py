@@ -90,7 +90,7 @@ def _settings(facts: Facts) -> dict[str, Any]:
 
 
 def frame(crop: Crop) -> dict[str, Any]:
-    """The edges of the query box in RAS mm, as niivue takes nodes and edges."""
+    """The edges of the query patch in RAS mm, as niivue takes nodes and edges."""
     corners = list(product((0, 1), repeat=3))
     ends = [
         [start - 0.5 + side * size for start, size, side in zip(crop.box.start, crop.box.size, corner, strict=True)]

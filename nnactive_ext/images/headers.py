@@ -14,7 +14,7 @@ REORIENTING = "SimpleITKIOWithReorient"
 PLAIN = "SimpleITKIO"
 
 
-def place(file: Path, reader: str) -> tuple[Space, dict[str, Any]]:
+def header_space(file: Path, reader: str) -> tuple[Space, dict[str, Any]]:
     """The space of a file's array as nnU-Net's ``reader`` gives it, and the properties its writer wants; no voxel is read."""
     import SimpleITK as sitk
 
