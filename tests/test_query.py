@@ -101,7 +101,7 @@ def test_no_memory_for_a_case_is_named(trained, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(Preprocessed, "load", load)
-    with pytest.raises(NnActiveError, match=rf"{next(iter(trained.plan.pool))}: no memory"):
+    with pytest.raises(NnActiveError, match=rf"{next(iter(trained.plan.pool))}: not enough memory"):
         query(trained)
 
 

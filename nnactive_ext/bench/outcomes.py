@@ -13,7 +13,7 @@ from nnactive_ext.experiment.plan import PLAN_FILE
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.members.evaluation import result_file
 
-REMEDY = "Mend the causes and run the same command again; what is done is not repeated."
+REMEDY = "Remove the causes and run the same command again; what is done is not repeated."
 
 
 @dataclass(frozen=True)
