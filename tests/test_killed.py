@@ -21,7 +21,7 @@ from nnactive_ext.files import read_json
 from nnactive_ext.loop.cycles import run_cycles
 
 NUMBER = 101
-MOMENTS = pytest.mark.parametrize("moments", [2, pytest.param(20, marks=pytest.mark.slow)])
+MOMENTS = pytest.mark.parametrize("moments", [2, pytest.param(10, marks=pytest.mark.slow)])
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a run without importing nnU-Net anew")
 
 
