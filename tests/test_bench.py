@@ -155,7 +155,7 @@ def test_an_experiment_with_a_shared_beginning_goes_on_as_one_of_its_own(done):
         assert (shared.preprocessed.data_folder / file).read_bytes() == (alone.preprocessed.data_folder / file).read_bytes()
 
 
-@pytest.mark.parametrize("patience", [1, 9])
+@pytest.mark.parametrize("patience", [1, pytest.param(9, marks=pytest.mark.slow)])
 def test_interrupted_anywhere_it_goes_on(runs, patience):
     first, second = Counting(patience), Counting()
     with pytest.raises(KeyboardInterrupt):
@@ -166,6 +166,7 @@ def test_interrupted_anywhere_it_goes_on(runs, patience):
     assert all(is_complete(run) for run in runs)
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_beginning_is_copied_leaves_nothing_in_the_way(runs, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
@@ -199,6 +200,7 @@ def test_one_that_fails_does_not_stop_the_others(runs, tmp_path):
     assert run_them(runs, counting.tools) == []
 
 
+@pytest.mark.slow
 def test_an_error_that_nobody_foresaw_does_not_stop_the_others(runs, tmp_path, capsys):
     broken, counting = runs[0], Counting()
 
@@ -214,7 +216,7 @@ def test_an_error_that_nobody_foresaw_does_not_stop_the_others(runs, tmp_path, c
     assert (tmp_path / "compared" / "comparison.md").is_file()
 
 
-@pytest.mark.parametrize("error", [NnActiveError, RuntimeError])
+@pytest.mark.parametrize("error", [NnActiveError, pytest.param(RuntimeError, marks=pytest.mark.slow)])
 def test_a_beginning_that_fails_is_tried_once(runs, error):
     tried: Counter[str] = Counter()
 
@@ -278,6 +280,7 @@ def test_a_dataset_in_two_tables_is_trained_once_on_all_labels(tiny, tmp_path):
     assert len(runs) == 2 * 2 * 2 + 2
 
 
+@pytest.mark.slow
 def test_a_pool_that_is_used_up_is_compared_as_what_it_is(tiny, quick_planning, tmp_path):
     runs = read(tmp_path, FILE.replace("query_size = 2", "query_size = 400").replace("[1, 2]", "[1]"))
     assert run_them(runs, Counting().tools) == []
@@ -305,6 +308,7 @@ def test_a_query_that_finds_nothing_ends_an_experiment(runs, tmp_path, monkeypat
     assert not any("left to other parts" in text for text in said)
 
 
+@pytest.mark.slow
 def test_failures_of_other_parts_do_not_keep_the_last_one_from_comparing(runs, tmp_path):
     def diverging(experiment: Experiment, fold: int) -> None:
         raise NnActiveError("the training diverged")
@@ -333,6 +337,7 @@ def run_part(runs, part_id: int) -> None:
     assert run_them(part(runs, part_id, 2), Counting().tools) == []
 
 
+@pytest.mark.slow
 def test_two_parts_at_once(runs, tmp_path):
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=run_part, args=(runs, i)) for i in range(2)]

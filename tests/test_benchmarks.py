@@ -45,6 +45,7 @@ def test_inputs_are_probabilities_and_their_entropy(given):
     assert set(np.unique(given.mean.argmax(0))) == set(range(CLASSES))
 
 
+@pytest.mark.slow
 def test_the_numbers_are_all_there(answer):
     answer = json.loads(json.dumps(answer))
     assert {"date", "command", "commit", "machine", "versions", "settings", "goals"} <= set(answer)
@@ -89,6 +90,7 @@ def test_rivals_beyond_their_limit_are_left_out(tmp_path):
     assert goals.find(rows, "ours")
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_measures_the_same(folder):
     job = Job(str(folder), "sort", (Point(SHAPE, CLASSES, 8, PICKS),), repeats=1, seconds=0)
     (alone,), (here,) = apart(job), run(job)

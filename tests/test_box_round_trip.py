@@ -151,6 +151,7 @@ def test_whatever_the_file_and_the_order_of_its_axes(chosen, image_ending, label
     assert (boxed.missing, boxed.outside) == (0, 0)
 
 
+@pytest.mark.slow
 @slow_files
 @given(cases, endings, st.sampled_from(CODES), st.tuples(*[st.integers(0, 5)] * 6))
 def test_padded_with_ignore(chosen, ending, code, pad):
@@ -163,6 +164,7 @@ def test_padded_with_ignore(chosen, ending, code, pad):
     assert (boxed.missing, boxed.outside) == (0, 0)
 
 
+@pytest.mark.slow
 @slow_files
 @given(cases, endings, st.sampled_from(CODES), st.lists(shares, min_size=2, max_size=2))
 def test_cut_down_by_the_viewer(chosen, ending, code, corners):

@@ -142,7 +142,7 @@ def _dense(rollout, case):
 
 
 @pytest.mark.parametrize("breaks", ["write_labels", "preprocess", "settle"])
-@pytest.mark.parametrize("again_with_labels", [True, False])
+@pytest.mark.parametrize("again_with_labels", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_nothing_of_an_add_that_failed_is_seen(started, two_more, tmp_path, monkeypatch, breaks, again_with_labels):
     labels = tmp_path / "labels"
     labels.mkdir()
@@ -184,7 +184,14 @@ def test_other_cases_than_those_of_an_add_that_failed(started, two_more, monkeyp
     assert "tiny_8" not in experiment.dataset.json["dataset"]
 
 
-@pytest.mark.parametrize("when", ["before the query", "after the query", "after the cycle"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        "before the query",
+        pytest.param("after the query", marks=pytest.mark.slow),
+        pytest.param("after the cycle", marks=pytest.mark.slow),
+    ],
+)
 def test_a_pool_that_ran_out_goes_on_with_added_cases(started, two_more, tmp_path, when):
     if when == "before the query":  # of cycle 1, which is made already: as if it were made once more
         file = started.experiment.raw / "loop_001.json"
@@ -216,12 +223,12 @@ def test_label_maps_by_a_pattern(started, two_more, tmp_path):
     assert given_cases(started.experiment) == ["tiny_9"]
 
 
-@pytest.mark.parametrize("name", ["latest", "first", "consensus", " "])
-def test_experts_that_cannot_be(started, capsys, name):
-    with pytest.raises(SystemExit):
-        change.main(["-d", "601", "-who", "boss", "-expert", name])
-    assert f"-expert {name!r}" in capsys.readouterr().err
-    assert started.experiment.plan.expert == ""
+def test_experts_that_cannot_be(started, capsys):
+    for name in ("latest", "first", "consensus", " "):
+        with pytest.raises(SystemExit):
+            change.main(["-d", "601", "-who", "boss", "-expert", name])
+        assert f"-expert {name!r}" in capsys.readouterr().err
+        assert started.experiment.plan.expert == ""
 
 
 @pytest.mark.parametrize("error", [KeyError("uid"), OSError("no user")])

@@ -109,6 +109,7 @@ def test_without_annotated_foreground_the_nonzero_voxels_stand_in(tiny, tmp_path
         assert ours["max"] <= values.max()
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same(tiny, tmp_path, monkeypatch):
     """In another process the samples are not our few, so the number is handed over, not looked up."""
     one = write_fingerprint(Dataset(tiny), tmp_path / "a.json", processes=1, progress=False)

@@ -15,6 +15,7 @@ from nnactive_ext.planning.sizes import patch_size_from_structures
 pytestmark = pytest.mark.realdata
 
 
+@pytest.mark.slow
 def test_planned_as_published(hippocampus, nnunet_folders, capsys, monkeypatch):
     source = find_dataset(hippocampus)
     measured = measure(source, progress=False)

@@ -105,6 +105,7 @@ def test_an_undisturbed_run_makes_every_loop(undisturbed):
     assert {name for name in found if name.startswith("results/")} == {f"results/cycle_00{i}.json" for i in range(3)}
 
 
+@pytest.mark.slow
 @MOMENTS
 def test_killed_at_random_moments(planned, undisturbed, tmp_path, monkeypatch, moments):
     expected, seconds, _ = undisturbed
@@ -136,6 +137,7 @@ def test_killed_between_any_two_files(planned, undisturbed, tmp_path, monkeypatc
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(planned, undisturbed, tmp_path, monkeypatch):
     """Every start dies after a few more files than the one before, on one and the same experiment."""
     expected, _, files = undisturbed

@@ -37,7 +37,14 @@ def test_every_name_is_defined_in_its_folder_and_documented(folder):
         assert value.__doc__, name
 
 
-@pytest.mark.parametrize(("folder", "name"), [("compare", "compare"), ("exchange", "export"), ("planning", "create")])
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("compare", "compare"),
+        pytest.param("exchange", "export", marks=pytest.mark.slow),
+        pytest.param("planning", "create", marks=pytest.mark.slow),
+    ],
+)
 def test_a_function_called_like_its_module_is_the_function_whichever_is_imported_first(folder, name):
     for first in (f"import nnactive_ext.{folder}.{name}", "pass"):
         code = f"{first}\nfrom nnactive_ext.{folder} import {name}\nimport nnactive_ext.{folder}.{name}\n"

@@ -142,7 +142,7 @@ def _annotated(target, manager):
     return mask.flatten(1).any(1)
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("manager", [LABELS, REGIONS], ids=["labels", "regions"])
 @pytest.mark.parametrize(
     ("shape", "box", "final"),

@@ -277,7 +277,7 @@ print(peak() - before)
     ("accumulators", "regions"),
     [
         ("single", False),
-        ("half", True),
+        pytest.param("half", True, marks=pytest.mark.slow),
         # Each process imports torch anew; these two allocate by the same lines.
         pytest.param("single", True, marks=pytest.mark.slow),
         pytest.param("half", False, marks=pytest.mark.slow),

@@ -24,6 +24,7 @@ def server(tmp_path_factory):
     made.stop()
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_has_a_status_and_a_log_and_the_next_one_is_served_too(server, tmp_path):
     for attempt in ("first", "second"):
         log = tmp_path / f"{attempt}.log"
