@@ -73,9 +73,9 @@ def test_a_card_says_what_and_why():
         "Model predicts liver 10 %, tumour 0.2 %",
         "10 × 10 × 5 voxels, 15 × 10 × 20 mm",
         "voxels 1.5 × 1 × 4 mm",
-        "Axial at H 16 mm box 15 × 10 mm",
-        "Coronal at P 10 mm box 15 × 20 mm",
-        "Sagittal at L 15 mm box 10 × 20 mm",
+        "Axial at H 16 mm patch 15 × 10 mm",
+        "Coronal at P 10 mm patch 15 × 20 mm",
+        "Sagittal at L 15 mm patch 10 × 20 mm",
         "Slicer --python-script c001_003_liver_12/open_in_slicer.py",
     ):
         assert words in page.text, words
@@ -88,7 +88,9 @@ def test_pictures_are_inside_and_described():
         kind, data = image["src"].split(",")
         assert kind == "data:image/png;base64"
         assert Image.open(io.BytesIO(base64.b64decode(data))).size == (int(image["width"]), int(image["height"]))
-        assert image["alt"] == f"{plane} slice of liver_12 through the middle of the box; outlined in the box: liver, tumour"
+        assert (
+            image["alt"] == f"{plane} slice of liver_12 through the middle of the patch; outlined in the patch: liver, tumour"
+        )
 
 
 def test_without_a_prediction():

@@ -223,7 +223,7 @@ def test_a_pool_that_is_used_up_has_no_next_query():
     for results in (RISING, FLAT, FALLING):
         made = advice(results, TESTED, pool(0.4, 0.2), missing=3)
         assert made.headline == USED_UP
-        assert "3 boxes fewer" in made.points[0]
+        assert "3 patches fewer" in made.points[0]
         assert not any(word in point for point in made.points for word in ("to come", "nnactive_change", "most uncertain"))
     behind = [result(i, np.column_stack([np.full(6, 0.8), np.zeros(6)])) for i in range(2)]
     for missing in (0, 3):
@@ -232,7 +232,7 @@ def test_a_pool_that_is_used_up_has_no_next_query():
         assert any("quer" in point and "lags" in point for point in points) == (missing == 0)
     assert any(point.startswith("The Dice fell") for point in made.points), "that is still worth a look"
     (said, *_) = advice([cross_validated(0, 0.5)], ROLLOUT, None, missing=1).points
-    assert "1 box fewer" in said
+    assert "1 patch fewer" in said
     assert "nnactive_change -add" in said
 
 
@@ -251,9 +251,9 @@ def test_all_labels_are_a_limit_and_have_no_next_query():
     assert advice([], FULL, None).headline == NOTHING + "a first training"
 
 
-def test_patches_are_called_boxes_as_on_the_rest_of_the_page():
+def test_patches_are_called_patches_as_on_the_rest_of_the_page():
     for results in (RISING, FALLING, FLAT):
-        assert not any("patch" in point for point in advice(results, TESTED, pool(0.4, 0.2)).points)
+        assert not any("box" in point for point in advice(results, TESTED, pool(0.4, 0.2)).points)
 
 
 def test_training_noise_is_always_named_with_a_change():

@@ -98,7 +98,7 @@ def test_all_pictures_are_inside_and_described(tmp_path):
         kind, data = image["src"].split(",")
         assert kind == f"data:{MEDIA_TYPE};base64"
         assert Image.open(io.BytesIO(base64.b64decode(data))).size == (int(image["width"]), int(image["height"]))
-        assert re.match(r"Slices through the box: case_\d, cycle \d, R 2, A 2, H 77 mm", image["alt"])
+        assert re.match(r"Slices through the patch: case_\d, cycle \d, R 2, A 2, H 77 mm", image["alt"])
 
 
 def test_charts_have_words_and_their_values_are_in_a_table_too(tmp_path):
@@ -113,7 +113,7 @@ def test_files_of_an_earlier_version_say_what_was_not_measured(tmp_path):
     old = [report_facts.result(cycle, {"liver": 0.5, "tumour": None}) for cycle in range(2)]
     text = read(tmp_path, report_facts.facts(results=old)).text
     assert "Mean NSD not measured" in text
-    assert "How many boxes hold each class was not measured" in text
+    assert "How many patches hold each class was not measured" in text
     assert "HD95" not in text
     assert "Left out, because no test case shows or predicts them: tumour" in text
     assert "tumour – 2 1,000" in text  # null is not 0
@@ -165,10 +165,10 @@ def test_new_voxels_of_older_files_are_differences():
 def test_a_change_over_a_missing_cycle_names_both_ends(tmp_path):
     first, second, third = (report_facts.measured(i, {"liver": 0.5 + 0.1 * i, "tumour": 0.2}) for i in range(3))
     text = read(tmp_path, report_facts.facts(results=[first, third], pictures=False)).text
-    assert "From cycle 0 to cycle 2 +10.0 points of mean Dice, for 8 more boxes" in text
+    assert "From cycle 0 to cycle 2 +10.0 points of mean Dice, for 8 more patches" in text
     assert "Since the cycle before" not in text
     text = read(tmp_path, report_facts.facts(results=[second, third], pictures=False)).text
-    assert "Since the cycle before +5.0 points of mean Dice, for 4 more boxes" in text
+    assert "Since the cycle before +5.0 points of mean Dice, for 4 more patches" in text
 
 
 def test_a_fall_is_told_at_the_top(tmp_path):
@@ -261,7 +261,7 @@ def test_a_report_that_is_too_large_shows_less_and_says_so(tmp_path):
     assert nothing == ""
     for largest, words in (
         (whole - 1, "smaller"),
-        (whole - 100_000, "the 3D viewer has 4 boxes, not 6"),
+        (whole - 100_000, "the 3D viewer has 4 patches, not 6"),
         (60_000, "0 of the 3"),
     ):
         size, left_out = write_report(facts, tmp_path / "b.html", largest)
@@ -305,7 +305,7 @@ def test_reasons_as_frequent_as_each_other_have_one_order():
 
 
 def test_lines_rise_with_values_and_stop_where_one_is_unknown():
-    chart = lines("t", "boxes", "Dice", [Series("a", [1, 2, 3, 4], [0.2, 0.4, None, 0.6]), Series("b", [1, 2], [None, None])])
+    chart = lines("t", "patches", "Dice", [Series("a", [1, 2, 3, 4], [0.2, 0.4, None, 0.6]), Series("b", [1, 2], [None, None])])
     marks = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="4.5"', chart)][:3]
     assert [y for _, y in marks] == sorted((y for _, y in marks), reverse=True)
     assert [x for x, _ in marks] == sorted(x for x, _ in marks)
@@ -426,7 +426,7 @@ def test_an_experiment_nobody_has_run_yet(planned, tmp_path):
     report.main(["-d", "101", "-o", str(tmp_path / "r.html"), "-device", "none", "--disable_progress_bar"])
     text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
     assert "no cycle has been evaluated" in text
-    assert "Cycle 0: the starting budget, 6 boxes" in text
+    assert "Cycle 0: the starting budget, 6 patches" in text
 
 
 @pytest.mark.parametrize(
@@ -467,7 +467,7 @@ def test_a_rollout_needs_no_reference_labels(rollout, tmp_path):
     report.main(["-d", "601", "-o", str(tmp_path / "r.html"), "-device", "none", "--disable_progress_bar"])
     text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
     assert "there is no test set" in text.lower()
-    assert "Cycle 1: 4 boxes, not all annotated yet" in text
+    assert "Cycle 1: 4 patches, not all annotated yet" in text
     assert "annotated by people" in text
 
 

@@ -287,7 +287,7 @@ WRONG = {
     "no image, well packed": (text("TASK.nii.gz", gzip.compress(b"no image at all")), ["damaged", "again"]),
     "no .nrrd": (text("TASK.seg.nrrd"), ["not an image", "again"]),
     "all ignore": (altered(lambda i: with_values(i, lambda a: a.fill(3))), ["whole patch is ignore", "annotated"]),
-    "beside the box": (beside_the_box, ["no voxel of the task's box"]),
+    "beside the box": (beside_the_box, ["no voxel of the task's patch"]),
     "a file of no case": (text("stranger.nii.gz"), ["no task is called", "-task"]),
     "unsupported ending": (text("TASK.png"), ["cannot be read from this format", ".nii.gz"]),
     "missing": (unreachable, ["no such file"]),

@@ -133,7 +133,7 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
         return
     checksum = sha256(file)
     if not boxes:
-        where = f"of the {len(matched)} open boxes of {matched[0].patch.case}" if by_case else "of the task's box"
+        where = f"of the {len(matched)} open patches of {matched[0].patch.case}" if by_case else "of the task's patch"
         yield Received(file, matched[0], False, f"it holds no voxel {where}", refused=True)
     for task in matched:
         if task.id in boxes:

@@ -158,7 +158,7 @@ def status_text(found: dict[str, Any]) -> str:
                     dice = ", ".join(f"{n} {'-' if d is None else format(d, '.2f')}" for n, d in row["agreement"].items())
                     lines.append(f"{row['task']}: {who} agree with Dice {dice}; what counts: {row['rule']}")
     if "marked" in found:
-        rows = [["points marked", "boxes", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
+        rows = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
         lines += ["", table(rows, numbers=True)]
     scores = [dice for dice in found["mean_dice"] if dice is not None]
     if scores:

@@ -9,7 +9,7 @@ from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change
 from nnactive_ext.report.verdict import HELD_OUT, NOISE, TEST, Advice, dice, falls
-from nnactive_ext.words import points, share
+from nnactive_ext.words import count, points, share
 
 _LAG = 0.15
 """Dice below the mean of the other classes from which a class is said to lag."""
@@ -67,7 +67,7 @@ def _fallen(advice: Advice, plan: Plan) -> str:
     if advice.basis == HELD_OUT:
         if step.value > -2 * NOISE:
             return ""
-        may = "The Dice fell, which may only mean that the boxes of the last query are harder."
+        may = "The Dice fell, which may only mean that the patches of the last query are harder."
     elif falls(step):
         may = "The Dice fell by more than chance over the test cases, and more annotation should not make a model worse."
     else:
@@ -100,11 +100,11 @@ def _last(advice: Advice, known: Sequence[CycleResult]) -> str:
     rate = step.per_voxels(advice.unit)
     rates = [f"{points(rate)} per {advice.unit:,} annotated voxels"] if rate is not None else []
     if step.per_patch is not None:
-        rates.append(f"{points(step.per_patch, 2)} per box")
-    boxes = "1 more box" if step.patches == 1 else f"{step.patches} more boxes"
+        rates.append(f"{points(step.per_patch, 2)} per patch")
+    patches = count(step.patches, "more patch", "more patches")
     per = f", {' or '.join(rates)}" if rates else ""
     return (
-        f"From cycle {step.first} to {step.last}, with {boxes}, mean Dice on the {advice.basis} changed by "
+        f"From cycle {step.first} to {step.last}, with {patches}, mean Dice on the {advice.basis} changed by "
         f"{points(step.value)} points{interval}{per}; it is {now} % now.{held_out}"
     )
 
@@ -159,8 +159,8 @@ def _lagging(advice: Advice, asks: bool) -> str:
         return f"{lags}, and is rising."
     more = " More of the same queries may not help it." if asks else ""
     return (
-        f"{lags} and is not seen to rise. If it matters, look at the pictures of boxes chosen for it: do they hold it, and is "
-        f"it annotated well?{more}"
+        f"{lags} and is not seen to rise. If it matters, look at the pictures of patches chosen for it: do they hold it, and "
+        f"is it annotated well?{more}"
     )
 
 
@@ -178,7 +178,7 @@ def _pool(disagreements: Sequence[Disagreement] | None) -> str:
         return "Nothing is known of how unsure the ensemble is about the rest of the pool: no query has asked it."
     last = disagreements[-1]
     now = (
-        f"After cycle {last.cycle} the best box left in each of {last.cases} cases of the pool scored {last.median:.3g} in "
+        f"After cycle {last.cycle} the best patch left in each of {last.cases} cases of the pool scored {last.median:.3g} in "
         f"the median ({last.high:.3g} in the most uncertain tenth)"
     )
     if len(disagreements) < 2:
@@ -196,10 +196,10 @@ def _pool(disagreements: Sequence[Disagreement] | None) -> str:
 
 def _used_up(missing: int, unanswered: bool, plan: Plan) -> str:
     """That no query can follow."""
-    boxes = "1 box" if missing == 1 else f"{missing} boxes"
-    said = f"The last query found {boxes} fewer than it was asked for: no more fit into the pool, so it is used up."
+    patches = count(missing, "patch", "patches")
+    said = f"The last query found {patches} fewer than it was asked for: no more fit into the pool, so it is used up."
     if unanswered:
-        said += " The boxes that are still open are the last ones."
+        said += " The patches that are still open are the last ones."
     if plan.human:
         return f"{said} Another query needs new images (nnactive_change -add)."
     return f"{said} Another query would need a larger pool."

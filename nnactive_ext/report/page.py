@@ -74,10 +74,10 @@ def _left_out(facts: Facts, effort: Effort, most: int) -> str:
     """What this effort does not show, in a sentence; empty if it shows everything."""
     full, said = Effort(most), []
     if effort.pictures < most:
-        said.append(f"at most {effort.pictures} of the {most} boxes asked for are shown of each cycle")
+        said.append(f"at most {effort.pictures} of the {most} patches asked for are shown of each cycle")
     found, usual = (len(chosen(facts, one.volumes, one.pictures)) for one in (effort, full))
     if found < usual:
-        said.append(f"the 3D viewer has {count(found, 'box', 'boxes')}, not {usual}")
+        said.append(f"the 3D viewer has {count(found, 'patch', 'patches')}, not {usual}")
     if effort.size < full.size and effort.pictures:
         said.append("pictures are smaller than usual")
     return f"To keep the file below its largest size, {', '.join(said)}." if said else ""

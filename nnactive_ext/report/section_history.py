@@ -86,9 +86,9 @@ def _charts(facts: Facts, rows: Sequence[Row]) -> list[Markup]:
         for i, name in enumerate(rows[-1].per_class)
     ]
     charts = (
-        lines(f"Mean Dice over boxes ({where})", "annotated boxes", "Dice, %", [Series("mean", patches, values)]),
+        lines(f"Mean Dice over patches ({where})", "annotated patches", "Dice, %", [Series("mean", patches, values)]),
         lines(f"Mean Dice over voxels ({where})", "annotated voxels", "Dice, %", [Series("mean", voxels, values)]),
-        lines(f"Dice per class ({where})", "annotated boxes", "Dice, %", one_each),
+        lines(f"Dice per class ({where})", "annotated patches", "Dice, %", one_each),
     )
     return [chart for chart in charts if chart]
 

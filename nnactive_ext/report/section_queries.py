@@ -91,7 +91,7 @@ def new_voxels(results: Mapping[int, CycleResult], cycle: int) -> dict[str, int]
 
 def _strata(facts: Facts) -> list[Row]:
     """How many patches of each cycle were chosen for which reason, the most frequent reason first."""
-    counts = [Counter(task.stratum or "by score alone" for task in loop.tasks) for loop in facts.loops]
+    counts = [Counter(task.stratum or "not recorded" for task in loop.tasks) for loop in facts.loops]
     names = sorted({name for one in counts for name in one}, key=lambda name: (-sum(one[name] for one in counts), name))
     colours = facts.colours
     return [Row(name, colours.get(name.removeprefix("marked: ")), [one[name] for one in counts]) for name in names]

@@ -22,7 +22,7 @@ MEANING = {
     FELL: "the Dice fell with the last query",
     USED_UP: "the pool is used up",
     LIMIT: "this is what the trainer can reach on these data, and there is nothing to query",
-    EARLY: "what there is cannot tell whether more boxes help",
+    EARLY: "what there is cannot tell whether more patches help",
 }
 """Headline -> what it means; one that says what is missing has none."""
 
