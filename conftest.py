@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from hypothesis import settings
 
     # A deadline measures the machine, not the code.
-    settings.register_profile("default", max_examples=30, deadline=None)
+    settings.register_profile("default", max_examples=20, deadline=None)
     settings.register_profile("slow", max_examples=1000, deadline=None)
     if not config.getoption("--hypothesis-profile", default=None):
         slow = config.getoption("markexpr") == "slow"

@@ -258,6 +258,7 @@ def test_a_dataset_that_has_moved_is_another_one(done, tmp_path):
     assert "was planned with dataset" in outcome.why
 
 
+@pytest.mark.slow
 def test_a_number_that_somebody_else_has_taken(runs, tmp_path):
     """Those that share its start go on; the next time it gets another number."""
     lost = runs[0]

@@ -63,6 +63,7 @@ def test_the_numbers_are_all_there(answer):
             assert all(1 <= found <= PICKS for found in row["found"])
 
 
+@pytest.mark.slow
 def test_the_page_gets_the_tables_between_its_markers(answer, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", encoding="utf-8")

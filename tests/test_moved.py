@@ -85,6 +85,7 @@ def found() -> dict:
     return json.loads(done.stdout.splitlines()[-1])  # nnU-Net prints lines of its own before
 
 
+@pytest.mark.slow
 def test_every_address_that_was_documented_imports(found):
     assert {address: what for address, what in found.items() if what.get("error") or what["missing"]} == {}
 

@@ -214,6 +214,7 @@ def test_the_words_follow_the_parts():
 # The text that says whether stored candidates are still good
 
 
+@pytest.mark.slow
 def test_the_text_is_the_same_in_every_process(own):
     code = (
         "from nnactive_ext.query_methods import methods\n"

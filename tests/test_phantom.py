@@ -18,6 +18,7 @@ def phantoms():
     return [phantom(0, f"phantom_{i:03d}") for i in range(12)]
 
 
+@pytest.mark.slow
 def test_equal_arguments_give_equal_cases(phantoms):
     again = phantom(0, "phantom_003")
     assert np.array_equal(again.image, phantoms[3].image)

@@ -90,6 +90,7 @@ def coloured(pixels: np.ndarray) -> int:
     return int((pixels.max(axis=2) - pixels.min(axis=2) > 40).sum())
 
 
+@pytest.mark.slow
 def test_the_viewer_starts_when_it_is_looked_at_and_draws(opened):
     page = opened(700)
     assert page.evaluate("typeof window.niivue") == "undefined"

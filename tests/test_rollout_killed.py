@@ -172,6 +172,7 @@ def test_import(template, killer, tmp_path, monkeypatch, most):
     assert_killed_anywhere(template, words, killer, tmp_path, monkeypatch, most)
 
 
+@pytest.mark.slow
 @MOMENTS
 def test_close(answered, killer, tmp_path, monkeypatch, most):
     assert_killed_anywhere(answered, lambda state: ["close", "-share", "0.5"], killer, tmp_path, monkeypatch, most=most)

@@ -34,12 +34,14 @@ def test_a_training_that_fails_has_a_status_and_a_log_and_the_next_one_is_served
     assert server.running
 
 
+@pytest.mark.slow
 def test_arguments_are_those_of_nnunet(server, tmp_path):
     log = tmp_path / "help.log"
     assert server.train(["--help"], os.environ, log) == 0
     assert "--c" in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_server_killed_between_trainings_is_started_again(monkeypatch, server, tmp_path):
     monkeypatch.setattr(training, "_servers", [server])
     assert training._server() is server
