@@ -192,6 +192,7 @@ def test_a_hundred_noisy_tasks_stay_small():
         ("marked: tumour", None, "points", "around a point marked as tumour (points)"),
         ("marked", None, "", "around a marked point"),
         ("", None, "given", "given by hand (given)"),
+        ("given", None, "starting_budget", "given by hand (starting budget)"),
         ("", 2.0, "mine.py:best", "chosen by the query method (mine.py:best, score 2)"),
         # A class may be called like one of our strata ...
         ("border", 0.3, "clasp_pe", "among the most uncertain about border (clasp_pe, score 0.3)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import json
 import shlex
@@ -184,6 +185,21 @@ def test_a_report_repeats_a_plan_word_for_word():
         "-seed 7 --method clasp_pe alpha=0.5 -folds 5 -c 3d_fullres -tr nnActiveTrainer -pl ExperimentPlanner "
         "-tolerance 2.5 --preset cpu"
     )
+
+
+def test_a_value_of_0_is_repeated():
+    plan = report_facts.facts().plan
+    words = command_of(replace(plan, seed=0, starting_budget=0))
+    assert words[words.index("-seed") + 1] == "0"
+    assert words[words.index("-starting_budget") + 1] == "0"
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in Path(plan.__file__).parent.glob("*.py")))
+def test_a_command_runs_as_a_module_once_all_of_its_file_is_read(name):
+    """``main()`` comes last: what it calls must be defined."""
+    tree = ast.parse((Path(plan.__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+    if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
+        assert ast.unparse(tree.body[-1]) == "if __name__ == '__main__':\n    main()"
 
 
 def test_changes_are_those_of_the_table():

@@ -237,3 +237,7 @@ def main(options: argparse.Namespace) -> None:
             print(f"WARNING: {error}")  # this command may resolve it
         _COMMANDS[options.command](experiment, options)
         print(next_step(Experiment.find(options.d)))
+
+
+if __name__ == "__main__":
+    main()

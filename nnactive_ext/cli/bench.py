@@ -96,3 +96,7 @@ def main(options: argparse.Namespace) -> None:
         run_all(part(runs, options.part_id, options.num_parts), how, outcomes)
     if options.part is None:
         finish(runs, outcomes, output, others=options.num_parts > 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -62,3 +62,7 @@ def main(options: argparse.Namespace) -> None:
         for warning in warnings:
             print(f"WARNING: {warning}")
         print(next_step(Experiment(name)))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,8 +16,7 @@ def command(
 ) -> Callable[[Callable[[argparse.Namespace], None]], Callable[..., None]]:
     """Turn a function of the parsed options into a command's ``main(args=None)``.
 
-    ``folders``: the command needs nnU-Net's three folders. The options get one more, ``words``: the arguments as given. The
-    function comes last in its file, for it is called at once where the file is run (``python -m``).
+    ``folders``: the command needs nnU-Net's three folders. The options get one more, ``words``: the arguments as given.
     """
 
     def made(call: Callable[[argparse.Namespace], None]) -> Callable[..., None]:
@@ -32,8 +31,6 @@ def command(
                     require_nnunet_folders()
                 call(options)
 
-        if call.__module__ == "__main__":
-            main()
         return main
 
     return made

@@ -41,3 +41,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.compare.sources import results_folders
 
     compare(results_folders(options.d), options.o, cycles=options.cycles)
+
+
+if __name__ == "__main__":
+    main()

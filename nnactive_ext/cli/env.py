@@ -44,3 +44,7 @@ def parser() -> argparse.ArgumentParser:
 @command(parser, folders=False)
 def main(options: argparse.Namespace) -> None:
     print(LINES[options.shell](trainer_search_path(os.environ)))
+
+
+if __name__ == "__main__":
+    main()

@@ -32,3 +32,7 @@ def main(options: argparse.Namespace) -> None:
 
     folder = write_dataset(options.d, options.n, options.seed, options.name)
     print(f"{options.n} cases: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -100,3 +100,7 @@ def main(options: argparse.Namespace) -> None:
             print(f"The interrupted annotation of cycle {experiment.state['cycle']} is finished.")
             return
         query_and_annotate(experiment, query, progress)
+
+
+if __name__ == "__main__":
+    main()

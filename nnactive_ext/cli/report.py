@@ -65,3 +65,7 @@ def main(options: argparse.Namespace) -> None:
     if left_out:
         print(left_out)
     print(f"{file} ({size / 1e6:.1f} MB)")
+
+
+if __name__ == "__main__":
+    main()

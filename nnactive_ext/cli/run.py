@@ -42,3 +42,7 @@ def main(options: argparse.Namespace) -> None:
         finally:
             if read_results(experiment):
                 print(f"\n{final_report(experiment)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -28,3 +28,7 @@ def main(options: argparse.Namespace) -> None:
 
     found = status(Experiment.find(options.d))
     print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else status_text(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -67,7 +67,7 @@ def reason_of(task: Task) -> tuple[Reason, str]:
     if task.method in (POINTS, "marked", "") and (stratum == "marked" or stratum.startswith(MARKED)):
         about = stratum.removeprefix(MARKED) if stratum.startswith(MARKED) else ""
         return (Reason.POINT_CLASS if about else Reason.POINT), about
-    if task.method == GIVEN:
+    if task.method == GIVEN or (task.method == START and stratum == GIVEN):  # nnactive_plan -start_from
         return Reason.GIVEN, ""
     if task.method == START and stratum:
         return (Reason.RANDOM, "") if stratum == "random" else (Reason.START, stratum)

@@ -165,7 +165,7 @@ def repeating(table: Any, plan: Plan, **known: Any) -> list[str]:
             value = known.get(one.name, option.shown(plan) if option.shown else planned_value(plan, one.name))
             if value is True:
                 words.append(option.flag)
-            elif value not in (None, False, "", (), []):
+            elif value is not None and value is not False and value not in ("", (), []):  # 0 is a value
                 words += [option.flag, *(map(str, value) if isinstance(value, (list, tuple)) else [_text(value)])]
     return words
 
