@@ -30,7 +30,7 @@ def prepare(dataset: str, number: int, folds: int) -> None:
     from nnunetv2.run.run_training import get_trainer_from_args
 
     from nnactive_ext.cli import plan
-    from nnactive_ext.experiment import marks as members
+    from nnactive_ext.experiment import marks
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.files import write_json
     from nnactive_ext.nnunet.environment import extend_environment
@@ -46,9 +46,9 @@ def prepare(dataset: str, number: int, folds: int) -> None:
             trainer.initialize()
         folder = Path(trainer.output_folder)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = members.begin(folder, experiment.preprocessed.folder, continued=False)
+        lock = marks.begin(folder, experiment.preprocessed.folder, continued=False)
         trainer.save_checkpoint(str(folder / "checkpoint_final.pth"))
-        members.finish(folder)
+        marks.finish(folder)
         if lock is not None:
             lock.release()
         write_json(folder.parent / "plans.json", trainer.plans_manager.plans)

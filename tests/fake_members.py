@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from nnactive_ext.experiment import marks as members
+from nnactive_ext.experiment import marks
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.loop.cycles import Tools
 from nnactive_ext.members.ensemble import fold_folder
@@ -21,10 +21,10 @@ from nnactive_ext.members.ensemble import fold_folder
 def fake_train(experiment: Experiment, fold: int, seconds: float = 0.0) -> None:
     folder = fold_folder(experiment, fold)
     folder.mkdir(parents=True, exist_ok=True)
-    members.begin(folder, experiment.preprocessed.folder, continued=False)
+    marks.begin(folder, experiment.preprocessed.folder, continued=False)
     time.sleep(seconds)
     (folder / "checkpoint_final.pth").write_bytes(b"a member")
-    members.finish(folder)
+    marks.finish(folder)
 
 
 class FakeEnsemble:

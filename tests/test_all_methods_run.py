@@ -11,9 +11,9 @@ from fake_members import FakeEnsemble, fake_tools
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import entry, loop_file, write_loop
+from nnactive_ext.experiment.result import read_results
 from nnactive_ext.files import read_json
 from nnactive_ext.loop.cycles import Tools, run_cycles
-from nnactive_ext.members.evaluation import read_results
 from nnactive_ext.query_methods import methods
 from nnactive_ext.querying.pool import pool_cases, request_for
 
@@ -45,7 +45,7 @@ def test_it_runs(planned, source, name):
     experiment = run(planned, f"{name} source={source}" if name == "precomputed" else name)
     loop = read_json(experiment.raw / "loop_001.json")
     assert (loop["method"], len(loop["patches"]), loop["missing"]) == (name, 4, 0)
-    results = read_results(experiment)
+    results = read_results(experiment.results)
     assert [result.patches for result in results] == [6, 10]
     assert results[1].annotated_voxels > results[0].annotated_voxels
 
@@ -64,7 +64,7 @@ def test_overlapping_patches_are_counted_once(planned):
     patches = experiment.annotated_patches()
     assert any(patch.overlaps_any(patches[:i]) for i, patch in enumerate(patches)), "nothing overlaps, so nothing is tested"
     painted = sum(len({v for p in patches if p.case == case for v in _voxels(p)}) for case in experiment.plan.pool)
-    assert read_results(experiment)[-1].annotated_voxels == painted < sum(p.voxels for p in patches)
+    assert read_results(experiment.results)[-1].annotated_voxels == painted < sum(p.voxels for p in patches)
 
 
 def test_the_same_patch_twice_is_refused(planned):

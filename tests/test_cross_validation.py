@@ -10,16 +10,16 @@ import pytest
 import scripted_expert
 from fake_members import FakeEnsemble, fake_tools, fake_train
 
-from nnactive_ext.experiment import marks as members
+from nnactive_ext.experiment import marks
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import STATE, read_mark
+from nnactive_ext.experiment.result import read_results
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loop.cycles import run_cycles
 from nnactive_ext.loop.tables import cycle_table, final_report
 from nnactive_ext.members import cross_validation
 from nnactive_ext.members.cross_validation import cross_validate, held_out_cases
 from nnactive_ext.members.ensemble import fold_folder
-from nnactive_ext.members.evaluation import read_results
 
 
 @pytest.fixture
@@ -144,12 +144,12 @@ def test_a_continued_training_saw_the_cases_of_both_folds(untested):
     set_splits(untested, [(b, f"{a} {c}"), (f"{a} {c}", b)])
     folder, preprocessed = fold_folder(untested, 0), untested.preprocessed.folder
     folder.mkdir(parents=True)
-    members.begin(folder, preprocessed, continued=False).release()
+    marks.begin(folder, preprocessed, continued=False).release()
     set_splits(untested, [(f"{c}", f"{a} {b}"), (f"{a} {b}", c)])
-    members.begin(folder, preprocessed, continued=True).release()
+    marks.begin(folder, preprocessed, continued=True).release()
     assert read_mark(folder)["cases"] == sorted([b, c])
     assert held_out_cases(untested, [0]) == ({0: [a]}, [b, c])
-    members.begin(folder, preprocessed, continued=False).release()
+    marks.begin(folder, preprocessed, continued=False).release()
     assert read_mark(folder)["cases"] == [c]
 
 
@@ -189,7 +189,7 @@ def test_the_real_predictor_in_every_box(untested, monkeypatch):
 def test_a_simulation_without_a_test_set(untested):
     made = fake_tools(classes=3)
     run_cycles(untested, made, progress=False, say=lambda text: None)
-    last = read_results(untested)[-1]
+    last = read_results(untested.results)[-1]
     assert last.mean_dice is None
     assert last.nsd_per_class == {"organ": None, "lesion": None}
     assert last.cross_validation.cases + last.cross_validation.cases_left_out == last.annotated_cases
@@ -198,7 +198,7 @@ def test_a_simulation_without_a_test_set(untested):
 
 def test_a_simulation_with_one_has_none(planned):
     run_cycles(planned, fake_tools(classes=3), progress=False, say=lambda text: None)
-    assert all(result.cross_validation is None for result in read_results(planned))
+    assert all(result.cross_validation is None for result in read_results(planned.results))
     report = final_report(planned)
     assert "CV" not in report
     assert "NSD at" in report
@@ -212,7 +212,7 @@ def test_in_a_rollout(tasks):
     tasks.hand_in()
     tasks.run()
     experiment = tasks.experiment
-    (result,) = read_results(experiment)
+    (result,) = read_results(experiment.results)
     found = result.cross_validation
     assert found.cases == result.annotated_cases > 1
     assert found.voxels_per_class == {name: result.annotated_voxels_per_label[name] for name in ("organ", "lesion")}

@@ -13,11 +13,11 @@ from forked import PROCESSES
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.experiment.result import read_results
 from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.files import read_json
 from nnactive_ext.loop.cycles import run_cycles
 from nnactive_ext.loop.tables import final_report
-from nnactive_ext.members.evaluation import read_results
 from nnactive_ext.querying.query import query_cycle
 
 quiet = {"progress": False, "say": lambda text: None}
@@ -40,7 +40,7 @@ def trained(experiment):
 
 def test_a_whole_run(planned):
     run_cycles(planned, tools(), **quiet)
-    results = read_results(planned)
+    results = read_results(planned.results)
     assert [r.cycle for r in results] == [0, 1, 2]
     assert [r.patches for r in results] == [6, 10, 14]
     assert [r.new_patches for r in results] == [6, 4, 4]
@@ -132,7 +132,7 @@ def test_a_query_that_finds_too_little_takes_it_and_ends_the_experiment(planned)
     loop = read_json(experiment.raw / "loop_001.json")
     assert 0 < len(loop["patches"]) < room
     assert loop["missing"] == room - len(loop["patches"])
-    assert len(read_results(experiment)) == 2, "the last labels are trained on and evaluated"
+    assert len(read_results(experiment.results)) == 2, "the last labels are trained on and evaluated"
 
 
 def test_a_second_query_without_new_members_is_refused(planned):

@@ -14,7 +14,8 @@ from conftest import PLAN
 from nnactive_ext.cli import plan as plan_command
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file, read_loop
-from nnactive_ext.members.evaluation import evaluate, result_file, tolerance_mm
+from nnactive_ext.experiment.result import result_file
+from nnactive_ext.members.evaluation import evaluate, tolerance_mm
 
 
 class Members(FakeEnsemble):
@@ -34,7 +35,7 @@ def read(experiment, file) -> np.ndarray:
 
 def results(experiment, change=lambda name, reference: reference) -> dict:
     evaluate(experiment, lambda folds: Members(experiment, change), experiment.folds(), progress=False)
-    text = result_file(experiment, 0).read_text(encoding="utf-8")
+    text = result_file(experiment.results, 0).read_text(encoding="utf-8")
 
     def no_number(name):
         raise AssertionError(f"{name} is not JSON")

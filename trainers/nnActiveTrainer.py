@@ -20,7 +20,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import marks as members
+from nnactive_ext.experiment import marks
 from nnactive_ext.nnunet.partial_loss import without_smoothing
 from nnactive_ext.nnunet.sampling import RegionDataLoader
 
@@ -166,7 +166,7 @@ class nnActiveTrainer(nnUNetTrainer):
 
     def on_train_start(self):
         if self.local_rank == 0:
-            self.fold_lock = members.begin(
+            self.fold_lock = marks.begin(
                 self.output_folder, self.preprocessed_dataset_folder_base, continued=self.current_epoch > 0
             )
         super().on_train_start()
@@ -174,7 +174,7 @@ class nnActiveTrainer(nnUNetTrainer):
     def on_train_end(self):
         super().on_train_end()
         if self.local_rank == 0 and not self.disable_checkpointing:
-            members.finish(self.output_folder)
+            marks.finish(self.output_folder)
             if self.fold_lock is not None:
                 self.fold_lock.release()
 

@@ -13,10 +13,10 @@ from typing import Any
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, STATE
 from nnactive_ext.experiment.record import write_record
+from nnactive_ext.experiment.result import result_file
 from nnactive_ext.experiment.timing import FILE as TIMES
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.members.ensemble import fold_folder, trained_folds
-from nnactive_ext.members.evaluation import result_file
 from nnactive_ext.nnunet.dataset import nnunet_folder
 from nnactive_ext.planning.create import check_number, new_folders
 
@@ -60,7 +60,7 @@ def _results(start: Experiment, experiment: Experiment) -> None:
         folder = fold_folder(experiment, fold)
         _json(folder, folder, MEMBER, {"experiment": experiment.plan.experiment})
     experiment.results.mkdir()
-    shutil.copyfile(result_file(start, 0), result_file(experiment, 0))
+    shutil.copyfile(result_file(start.results, 0), result_file(experiment.results, 0))
     if (start.results / TIMES).is_file():
         shutil.copyfile(start.results / TIMES, experiment.results / TIMES)
     write_record(experiment)

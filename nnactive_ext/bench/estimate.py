@@ -10,9 +10,9 @@ from nnactive_ext.bench.definition import Benchmark
 from nnactive_ext.bench.outcomes import exists
 from nnactive_ext.bench.runs import Run, starts_of
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.result import result_file
 from nnactive_ext.experiment.timing import read_times
 from nnactive_ext.loop.tables import table
-from nnactive_ext.members.evaluation import result_file
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def estimate(benchmark: Benchmark, runs: Sequence[Run]) -> Estimate:
     """Look at the files of ``runs`` and their starts."""
     starts = starts_of(runs)
     cycles = [(run, cycle) for run in [*starts, *runs] for cycle in _own_cycles(run)]
-    done = [(run, cycle) for run, cycle in cycles if result_file(Experiment(run.folder), cycle).is_file()]
+    done = [(run, cycle) for run, cycle in cycles if result_file(Experiment(run.folder).results, cycle).is_file()]
     seconds = [spent for run, cycle in done if (spent := _seconds(run, cycle))]
     minutes = benchmark.minutes_per_training
     given = None if minutes is None else 60 * minutes * benchmark.settings.folds

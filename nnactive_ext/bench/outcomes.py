@@ -10,8 +10,8 @@ from nnactive_ext.bench.runs import Run
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.plan import PLAN_FILE
+from nnactive_ext.experiment.result import result_file
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.members.evaluation import result_file
 
 REMEDY = "Remove the causes and run the same command again; what is done is not repeated."
 
@@ -59,6 +59,6 @@ def is_complete(run: Run) -> bool:
     is not."""
     experiment = Experiment(run.folder)
     try:
-        return exists(run) and result_file(experiment, experiment.plan.cycles - 1).is_file()
+        return exists(run) and result_file(experiment.results, experiment.plan.cycles - 1).is_file()
     except NnActiveError:
         return False

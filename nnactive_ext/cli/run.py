@@ -30,9 +30,9 @@ def main(options: argparse.Namespace) -> None:
     check_torchvision()
 
     from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.experiment.result import read_results
     from nnactive_ext.loop.cycles import Tools, run_cycles
     from nnactive_ext.loop.tables import final_report
-    from nnactive_ext.members.evaluation import read_results
 
     experiment = Experiment.find(options.d)
     tools = Tools.of_nnunet(options.device)
@@ -40,7 +40,7 @@ def main(options: argparse.Namespace) -> None:
         try:
             run_cycles(experiment, tools, progress=not options.disable_progress_bar, accumulators=options.precision)
         finally:
-            if read_results(experiment):
+            if read_results(experiment.results):
                 print(f"\n{final_report(experiment)}")
 
 

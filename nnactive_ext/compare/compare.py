@@ -18,6 +18,7 @@ from nnactive_ext.compare.trajectories import read_trajectories
 from nnactive_ext.compare.writing import check_output, replacing_folder
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_text
+from nnactive_ext.words import plural
 
 
 def compare(sources: Sequence[Path], output: Path, say: Callable[[str], None] = print, cycles: int | None = None) -> Path:
@@ -52,7 +53,7 @@ def compare(sources: Sequence[Path], output: Path, say: Callable[[str], None] = 
         say(f"WARNING: {doubt}")
     number = sum(len(setting.trajectories) for setting in grouped.settings)
     whole = sum(len(method.seeds) for summary in summaries for method in summary.methods)
-    counts = f"{number} experiment{'s' * (number != 1)} in {len(summaries)} setting{'s' * (len(summaries) != 1)}"
+    counts = f"{number} {plural(number, 'experiment')} in {len(summaries)} {plural(len(summaries), 'setting')}"
     say(f"{counts} compared, {whole} of them complete: {output / 'comparison.md'}")
     return output / "comparison.md"
 

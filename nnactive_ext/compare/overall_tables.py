@@ -10,7 +10,7 @@ from nnactive_ext.compare.cells import NONE, average, p_value
 from nnactive_ext.compare.names import Names
 from nnactive_ext.compare.overall import METRICS, Overall, Ranking
 from nnactive_ext.compare.table import Table
-from nnactive_ext.words import enumerated
+from nnactive_ext.words import enumerated, plural
 
 _MOST_PAIRS = 10
 """Pairs of settings that are listed; more are told by their range, and are all in kendall.csv."""
@@ -38,7 +38,7 @@ def averages_table(overall: Overall, names: Names) -> Table | None:
         if repeated
         else "no two complete seeds in common, so neither ± nor ranks"
     )
-    caption = f"Averages over {number} setting{'s' * (number > 1)}, over the seeds that all methods have; {about}."
+    caption = f"Averages over {number} {plural(number, 'setting')}, over the seeds that all methods have; {about}."
     notes = [*seeds_notes(overall, names), *dropped_notes(overall, names)]
     if repeated and any(math.isnan(half) for ranking in overall.rankings for _, half in ranking.averages):
         notes.append("Without a ± where a setting has one seed only.")
@@ -51,7 +51,8 @@ def seeds_notes(overall: Overall, names: Names) -> list[str]:
     alike = len(set(shared.seeds.values())) == 1
     for setting, seeds in shared.seeds.items():
         lacking = "; ".join(
-            f"seed {seed} is left out, for {enumerated([names.methods[m] for m in methods])} lack{'s' * (len(methods) == 1)} it"
+            f"seed {seed} is left out, for {enumerated([names.methods[m] for m in methods])} "
+            f"{plural(len(methods), 'lacks', 'lack')} it"
             for seed, methods in shared.lacking[setting].items()
         )
         if lacking or not alike:
@@ -65,7 +66,7 @@ def dropped_notes(overall: Overall, names: Names) -> list[str]:
 
 
 def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' * (len(seeds) != 1)} {enumerated(list(map(str, seeds)))}"
+    return f"{plural(len(seeds), 'seed')} {enumerated(list(map(str, seeds)))}"
 
 
 def ppm_table(overall: Overall, names: Names) -> Table | None:

@@ -64,7 +64,7 @@ def reason_of(task: Task) -> tuple[Reason, str]:
     likes. So the method decides what its strata mean.
     """
     stratum = task.stratum
-    if task.method in (POINTS, "marked", "") and (stratum == "marked" or stratum.startswith(MARKED)):
+    if task.method in (POINTS, "") and (stratum == "marked" or stratum.startswith(MARKED)):
         about = stratum.removeprefix(MARKED) if stratum.startswith(MARKED) else ""
         return (Reason.POINT_CLASS if about else Reason.POINT), about
     if task.method == GIVEN or (task.method == START and stratum == GIVEN):  # nnactive_plan -start_from

@@ -17,8 +17,8 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
-from nnactive_ext.labelling import closing as corrections
 from nnactive_ext.labelling.answers import Answer, CountingAnswers
+from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_tasks
 
@@ -265,7 +265,7 @@ def _keep(context: _ImportContext, offer: Offer) -> None:
     if checksum != offer.checksum or sha256(ledger.folder / received) != checksum:
         raise NnActiveError(f"{file}: the file changed during the import. Import it again.")
     if task.cycle <= experiment.state["cycle"]:
-        corrections.note(experiment, [task.patch.case])
+        note(experiment, [task.patch.case])
     ledger.add(
         "answer",
         context.who,

@@ -12,6 +12,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_images import ENDINGS, LabelImage, read_image
 from nnactive_ext.images.segment_names import by_name, mitk_segments, slicer_segments
+from nnactive_ext.words import plural
 
 __all__ = ["ENDINGS", "LabelFile", "read_label_file"]
 
@@ -99,7 +100,7 @@ def _by_value(file: Path, image: LabelImage, names: Mapping[str, int]) -> np.nda
         if not unknown:
             target[...] = np.array(whole, np.uint16)[place].reshape(plane.shape)
     if unknown:
-        shown = [f"{value:g} ({count} voxel{'s' * (count > 1)})" for value, count in sorted(unknown.items())]
+        shown = [f"{value:g} ({count} {plural(count, 'voxel')})" for value, count in sorted(unknown.items())]
         more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
         known = ", ".join(f"{value} {name!r}" for value, name in name_of.items())
         raise NnActiveError(

@@ -9,7 +9,6 @@ from pathlib import Path
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.labelling import closing as corrections
 from nnactive_ext.labelling.answers import Answer, CountingAnswers, status_of
 from nnactive_ext.labelling.given import given_cases
 from nnactive_ext.labelling.ledger import Ledger
@@ -109,9 +108,9 @@ def check_withdrawal(experiment: Experiment, answer: Answer) -> None:
 def apply_corrections(experiment: Experiment, cases: list[str], progress: bool = True) -> tuple[str, ...]:
     """Labels of cases whose answers changed after their cycle was closed, and of those noted before; returns warnings."""
     cycle = experiment.state["cycle"]
-    cases = [case for case in dict.fromkeys([*cases, *corrections.noted(experiment)]) if case in experiment.plan.pool]
+    cases = [case for case in dict.fromkeys([*cases, *noted(experiment)]) if case in experiment.plan.pool]
     warnings = relabel(experiment, cycle, cases, progress) if cases and cycle >= 0 else ()
-    corrections.strike(experiment)
+    strike(experiment)
     return warnings
 
 

@@ -10,6 +10,7 @@ from nnactive_ext.errors import PoolExhausted
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.marks import is_trained
+from nnactive_ext.experiment.result import read_results, result_file
 from nnactive_ext.experiment.timing import Timing
 from nnactive_ext.files import read_json
 from nnactive_ext.labelling.closing import TasksOpen, apply_corrections, close_cycle
@@ -17,7 +18,7 @@ from nnactive_ext.labelling.relabel import annotate_cycle
 from nnactive_ext.loop.progress import Progress
 from nnactive_ext.loop.tables import cycle_table
 from nnactive_ext.members.ensemble import Ensemble, NnUNetEnsemble, fold_folder
-from nnactive_ext.members.evaluation import evaluate, read_results, result_file
+from nnactive_ext.members.evaluation import evaluate
 from nnactive_ext.members.training import train_member
 from nnactive_ext.query_methods.base import Query
 from nnactive_ext.querying.query import query_cycle
@@ -63,7 +64,7 @@ def run_cycles(
         PoolExhausted: the pool is used up; it is raised after the last cycle that the pool could feed.
     """
     plan = experiment.plan
-    read_results(experiment)  # refuses a damaged file now instead of after hours of training
+    read_results(experiment.results)  # refuses a damaged file now instead of after hours of training
     try:
         finish_annotation(experiment, progress, say)
     except TasksOpen as error:
@@ -79,7 +80,7 @@ def run_cycles(
                 steps.next(cycle, f"training fold {fold}")
                 with timing.of("train"):
                     tools.train(experiment, fold)
-        if not result_file(experiment, cycle).is_file():
+        if not result_file(experiment.results, cycle).is_file():
             steps.next(cycle, "evaluating the test set" if plan.test else "evaluating by cross-validation")
             with timing.of("evaluate"):
                 evaluate(experiment, partial(tools.open_ensemble, experiment), folds, progress)

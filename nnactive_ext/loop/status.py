@@ -10,12 +10,12 @@ from nnactive_ext.exchange.export import last_export
 from nnactive_ext.exchange.marking import marked
 from nnactive_ext.exchange.tallies import KINDS, tasks_per_class, voxels_per_class
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.result import read_results
 from nnactive_ext.labelling.answers import CountingAnswers, agreement, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.tables import table
 from nnactive_ext.members.ensemble import trained_folds
-from nnactive_ext.members.evaluation import read_results
 from nnactive_ext.nnunet.dataset import Labels
 
 
@@ -37,7 +37,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         for label, count in counts.items():
             name = names[int(label)]
             voxels[name] = voxels.get(name, 0) + count
-    results = read_results(experiment)
+    results = read_results(experiment.results)
     found = {
         "experiment": experiment.name,
         "folder": str(experiment.raw),
@@ -129,7 +129,7 @@ def next_step(experiment: Experiment) -> str:
             lines.append(f"{'Then' if lines else 'Next'}: annotate the tasks ({folder / 'index.html'})")
             lines.append(f"and hand them in: nnactive_annotate import -d {number} {shlex.quote(str(folder))}")
         return "\n".join(lines)
-    if state["cycle"] >= plan.cycles - 1 and len(read_results(experiment)) > state["cycle"]:
+    if state["cycle"] >= plan.cycles - 1 and len(read_results(experiment.results)) > state["cycle"]:
         return (
             f"All {plan.cycles} cycles are done. The members are in {experiment.model_folder}.\n"
             f"To see how good they are, and whether to go on: nnactive_report -d {number}{device}\n"

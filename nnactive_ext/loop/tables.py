@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.result import CycleResult
+from nnactive_ext.experiment.result import CycleResult, read_results
 from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.members.cross_validation import EXPLAINED
-from nnactive_ext.members.evaluation import read_results
 from nnactive_ext.metrics.trajectory import aubc
 
 
@@ -34,7 +33,7 @@ def plan_table(decisions: Sequence[Sequence[str]]) -> str:
 def cycle_table(experiment: Experiment) -> str:
     """The learning curve: one line per cycle evaluated so far; without a test set, what was annotated, and how members do
     on it where they were not trained on it."""
-    results = read_results(experiment)
+    results = read_results(experiment.results)
     tested = bool(experiment.plan.test)
     scored = [result if tested else result.cross_validation for result in results]
     classes = list(scored[-1].dice_per_class) if scored and scored[-1] else []
@@ -60,7 +59,7 @@ def cycle_table(experiment: Experiment) -> str:
 
 def final_report(experiment: Experiment) -> str:
     """The learning curve, its area, where the time went, and where the files are."""
-    results = read_results(experiment)
+    results = read_results(experiment.results)
     about = "Dice in % on the test set" if experiment.plan.test else "no test set; CV Dice in %"
     lines = [f"{experiment.name}: {experiment.plan.method}, {len(results)} cycles; {about}", ""]
     lines.append(cycle_table(experiment))

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import result as results
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.record import write_record
-from nnactive_ext.experiment.result import CycleResult, SurfaceCases
+from nnactive_ext.experiment.result import CycleResult, SurfaceCases, result_file
 from nnactive_ext.members.annotated import annotation
 from nnactive_ext.members.cross_validation import cross_validate
 from nnactive_ext.members.ensemble import Ensemble
 from nnactive_ext.metrics.overlap import aggregate, dice_per_case
 from nnactive_ext.metrics.surface import Surface, mean_surface, one_voxel, surface_per_case
-
-
-def result_file(experiment: Experiment, cycle: int) -> Path:
-    return results.result_file(experiment.results, cycle)
 
 
 def evaluate(
@@ -70,7 +64,7 @@ def evaluate(
     )
     experiment.results.mkdir(parents=True, exist_ok=True)
     write_record(experiment)
-    result.write(result_file(experiment, cycle))
+    result.write(result_file(experiment.results, cycle))
     return result
 
 
@@ -103,8 +97,3 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
 
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def read_results(experiment: Experiment) -> list[CycleResult]:
-    """The results of all cycles evaluated so far, in order; a damaged file is an NnActiveError that names it."""
-    return results.read_results(experiment.results)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
 from nnactive_ext.nnunet.environment import FOLDERS, require_nnunet_folders
+from nnactive_ext.words import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,8 +104,8 @@ class Dataset:
         missing = [key for key in ("labels", "channel_names", "file_ending") if key not in content]
         if missing:
             raise NnActiveError(
-                f"{file}: the key{'s' * (len(missing) > 1)} {', '.join(missing)} "
-                f"{'are' if len(missing) > 1 else 'is'} missing. Add what nnU-Net's dataset format asks for."
+                f"{file}: the {plural(len(missing), 'key')} {', '.join(missing)} "
+                f"{plural(len(missing), 'is', 'are')} missing. Add what nnU-Net's dataset format asks for."
             )
         return content
 

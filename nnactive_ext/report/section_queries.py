@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.marking import MARKED
 from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.pages.charts import SHAPES, Dots, sign, square
@@ -94,7 +95,7 @@ def _strata(facts: Facts) -> list[Row]:
     counts = [Counter(task.stratum or "not recorded" for task in loop.tasks) for loop in facts.loops]
     names = sorted({name for one in counts for name in one}, key=lambda name: (-sum(one[name] for one in counts), name))
     colours = facts.colours
-    return [Row(name, colours.get(name.removeprefix("marked: ")), [one[name] for one in counts]) for name in names]
+    return [Row(name, colours.get(name.removeprefix(MARKED)), [one[name] for one in counts]) for name in names]
 
 
 def _balance(facts: Facts, results: Mapping[int, CycleResult]) -> list[Row]:
