@@ -377,6 +377,7 @@ def test_noisy_picks_from_large_maps_have_the_exact_law(logs, beta, rules, more)
     assert smallest(p_values(images, beta, draw(images, beta, 1000 * more))) > SURE
 
 
+@pytest.mark.slow
 def test_merged_noisy_picks_are_distributed_as_those_of_the_reference(more):
     """As the plugin draws them: with a generator for each image."""
     images = [

@@ -90,6 +90,7 @@ def test_every_address_that_was_documented_imports(found):
     assert {address: what for address, what in found.items() if what.get("error") or what["missing"]} == {}
 
 
+@pytest.mark.slow
 def test_exactly_the_moved_addresses_warn_and_are_the_module_at_its_new_one(found):
     moved = {f"nnactive_ext.{old}": f"nnactive_ext.{new}" for old, new in MOVED.items()}
     assert {address for address, what in found.items() if what["warned"]} == set(moved) & set(NAMED)

@@ -109,6 +109,7 @@ def test_every_command_has_a_main(unpacked):
     run(unpacked, code)
 
 
+@pytest.mark.slow
 def test_nnunet_finds_the_trainers_of_the_wheel(unpacked):
     printed = run(
         unpacked,

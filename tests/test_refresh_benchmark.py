@@ -12,6 +12,7 @@ from benchmarks import refresh
 from benchmarks.relabelling import Relabelled
 
 
+@pytest.mark.slow
 def test_a_whole_run(tiny, quick_planning, tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{refresh.BEGIN}\nreplaced\n{refresh.END}\nafter\n")

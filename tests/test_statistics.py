@@ -283,6 +283,7 @@ print(peak() - before)
         pytest.param("half", False, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_little_but_the_means_is_kept(accumulators, regions):
     """Nothing as large as the image but the result: the rest is blocks, a few MB for each thread."""
     command = [sys.executable, "-c", MEMORY, accumulators, str(regions)]
