@@ -96,6 +96,12 @@ def test_classes_help_out_when_the_rest_is_dry():
     assert query.missing == 0
 
 
+def test_a_class_spends_its_share_on_no_patch_that_scores_nothing():
+    """Such a patch holds nothing that the members are uncertain about."""
+    rankings = {"a": line((0, 0, "liver"), (10, 9, "all"), (20, 8, "all"), predicted=[1])}
+    assert chosen(merge(rankings, pool("a"), Request(2, CLASSES), alpha=1)) == [("a", 10, "all"), ("a", 20, "all")]
+
+
 def test_a_class_predicted_nowhere_leaves_its_share_to_the_rest():
     rankings = {"a": line((0, 1, "liver"), (2, 9, "tumour"), (10, 9, "all"), (20, 8, "all"), predicted=[1])}
     query = merge(rankings, pool("a"), Request(3, CLASSES), alpha=0.66)
