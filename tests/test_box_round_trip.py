@@ -164,7 +164,6 @@ def test_padded_with_ignore(chosen, ending, code, pad):
     assert (boxed.missing, boxed.outside) == (0, 0)
 
 
-@pytest.mark.slow
 @slow_files
 @given(cases, endings, st.sampled_from(CODES), st.lists(shares, min_size=2, max_size=2))
 def test_cut_down_by_the_viewer(chosen, ending, code, corners):
