@@ -222,21 +222,21 @@ _COMMANDS = {
 
 @command(parser)
 def main(options: argparse.Namespace) -> None:
-    from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.labelling.closing import noted
+    from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step
 
-    experiment = Experiment.find(options.d)
+    experiment = open_experiment(options.d)
     if not experiment.plan.human:
         raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with nnactive_plan -i FOLDER.")
     with experiment.lock():
-        experiment = Experiment.find(options.d)
+        experiment = open_experiment(options.d)
         try:
             _correct(experiment, noted(experiment), options)  # what a killed command left behind
         except NnActiveError as error:
             print(f"WARNING: {error}")  # this command may resolve it
         _COMMANDS[options.command](experiment, options)
-        print(next_step(Experiment.find(options.d)))
+        print(next_step(open_experiment(options.d)))
 
 
 if __name__ == "__main__":

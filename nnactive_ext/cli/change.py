@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.planning.changes import add_cases, change_settings, drop_cases
 
@@ -42,7 +43,7 @@ def main(options: argparse.Namespace) -> None:
     if not options.add and not options.drop and all(value is None for value in wanted.values()):
         raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
-    name = Experiment.find(options.d).name
+    name = open_experiment(options.d).name
     with Experiment(name).lock():
         human = Experiment(name).plan.human
         if options.add and not human:

@@ -69,7 +69,7 @@ def merging(words: Sequence[str]) -> str:
 def main(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.cycles import finish_annotation, query_and_annotate
     from nnactive_ext.members.ensemble import NnUNetEnsemble
     from nnactive_ext.nnunet.environment import prepare_device
@@ -77,7 +77,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.querying.query import query_cycle
 
     check_parts(options)
-    experiment = Experiment.find(options.d)
+    experiment = open_experiment(options.d)
     if options.tr:
         experiment = replace(experiment, planned=replace(experiment.plan, trainer=options.tr))
     progress = not options.disable_progress_bar

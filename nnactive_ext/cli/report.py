@@ -42,14 +42,14 @@ def parser() -> argparse.ArgumentParser:
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     from nnactive_ext.errors import NnActiveError
-    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.nnunet.environment import prepare_device
     from nnactive_ext.report.facts import gather
     from nnactive_ext.report.page import write_report
 
     if options.patches < 0:
         raise NnActiveError(f"-patches {options.patches}: give 0 or more.")
-    experiment = Experiment.find(options.d)
+    experiment = open_experiment(options.d)
     file = options.o or experiment.results / "report.html"
     if not options.o:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -29,12 +29,12 @@ def main(options: argparse.Namespace) -> None:
     prepare_device(options.device)  # before anything else imports torch
     check_torchvision()
 
-    from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.experiment.result import read_results
+    from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.cycles import Tools, run_cycles
     from nnactive_ext.loop.tables import final_report
 
-    experiment = Experiment.find(options.d)
+    experiment = open_experiment(options.d)
     tools = Tools.of_nnunet(options.device)
     with experiment.lock():
         try:

@@ -23,10 +23,10 @@ def parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> None:
     import json
 
-    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import status, status_text
 
-    found = status(Experiment.find(options.d))
+    found = status(open_experiment(options.d))
     print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else status_text(found))
 
 
