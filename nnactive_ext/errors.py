@@ -18,3 +18,9 @@ class PoolExhausted(NnActiveError):
     """The pool held fewer free patches than were asked for; what there was has been taken."""
 
     status = 3
+
+
+def brief(error: BaseException) -> str:
+    """The last line of an error's message; ITK's begin with where in its source they come from."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from itertools import islice
 
 UNKNOWN = "–"
@@ -89,3 +90,13 @@ def enumerated(words: Sequence[str]) -> str:
     ('a', 'a, b and c')
     """
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def near(word: str, known: Collection[str], most: int = 3) -> list[str]:
+    """The ``most`` words among ``known`` that ``word`` may have been meant to be, nearest first, whatever their case.
+
+    >>> near("clasppe", ["random", "clasp_pe"])
+    ['clasp_pe']
+    """
+    written = {one.lower(): one for one in reversed(list(known))}
+    return [written[lower] for lower in get_close_matches(word.lower(), written, most)]

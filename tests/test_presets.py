@@ -7,24 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.nnunet.presets import shrink_for_cpu
 
 
-def plans(patch, strides, name="3d_fullres"):
+def plans(patch, strides, name="3d_fullres", network="PlainConvUNet"):
     stages = len(strides)
+    residual = {"n_blocks_per_stage": [1, 3, 4, 6, 6, 6, 6, 6][:stages]}
     architecture = {
         "n_stages": stages,
         "features_per_stage": [32 * 2**i for i in range(stages)],
         "kernel_sizes": [[3] * len(patch)] * stages,
         "strides": [list(s) for s in strides],
-        "n_conv_per_stage": [2] * stages,
+        **(residual if network == "ResidualEncoderUNet" else {"n_conv_per_stage": [2] * stages}),
         "n_conv_per_stage_decoder": [2] * (stages - 1),
     }
     configuration = {
         "patch_size": list(patch),
         "batch_size": 12,
         "spacing": [1.0] * len(patch),
-        "architecture": {"network_class_name": "x.PlainConvUNet", "arch_kwargs": architecture},
+        "architecture": {"network_class_name": f"x.{network}", "arch_kwargs": architecture},
     }
     return {"plans_name": "nnUNetPlans", "configurations": {name: configuration, "other": {"batch_size": 7}}}
 
@@ -38,7 +40,7 @@ def planned(draw):
     strides = [(1,) * dimensions, *(draw(steps) for _ in range(stages - 1))]
     divisor = [math.prod(s[axis] for s in strides) for axis in range(dimensions)]
     patch = [d * draw(st.integers(1, max(1, 320 // d))) for d in divisor]
-    return plans(patch, strides)
+    return plans(patch, strides, network=draw(st.sampled_from(["PlainConvUNet", "ResidualEncoderUNet"])))
 
 
 @given(planned())
@@ -51,7 +53,9 @@ def test_small_and_divisible(content):
     stages = network["n_stages"]
     assert stages <= 3
     assert len(network["strides"]) == len(network["kernel_sizes"]) == len(network["features_per_stage"]) == stages
-    assert len(network["n_conv_per_stage"]) == stages
+    blocks = {"n_conv_per_stage", "n_blocks_per_stage"} & set(network)
+    assert blocks == {"n_conv_per_stage", "n_blocks_per_stage"} & set(old["architecture"]["arch_kwargs"])
+    assert len(network[blocks.pop()]) == stages
     assert len(network["n_conv_per_stage_decoder"]) == stages - 1
     divisor = [math.prod(s[axis] for s in network["strides"]) for axis in range(len(new["patch_size"]))]
     assert all(size > 0 and size % d == 0 for size, d in zip(new["patch_size"], divisor, strict=True))
@@ -81,6 +85,12 @@ def test_usual_plans(patch, strides):
 def test_a_patch_that_is_small_already_stays():
     content = plans((16, 32, 32), [(1, 1, 1), (2, 2, 2), (2, 2, 2)])
     assert shrink_for_cpu(content, "3d_fullres")["configurations"]["3d_fullres"]["patch_size"] == [16, 32, 32]
+
+
+@pytest.mark.parametrize("network", ["ResidualUNet", "Primus"])
+def test_an_architecture_that_nnunet_does_not_plan_is_refused_by_name(network):
+    with pytest.raises(NnActiveError, match=network):
+        shrink_for_cpu(plans((16, 32, 32), [(1, 1, 1), (2, 2, 2)], network=network), "3d_fullres")
 
 
 def test_nnunet_builds_and_runs_the_small_network(planned_template):

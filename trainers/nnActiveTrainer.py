@@ -7,7 +7,6 @@ any N > 0. nnU-Net loads this file as a module of its own, so imports are absolu
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from time import monotonic
 
@@ -23,6 +22,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import marks
 from nnactive_ext.nnunet.partial_loss import without_smoothing
 from nnactive_ext.nnunet.sampling import RegionDataLoader
+from nnactive_ext.nnunet.trainers import NAME
 
 CUDA = torch.device("cuda")
 _MOMENTUM = 0.99
@@ -210,7 +210,7 @@ class nnActiveTrainer(nnUNetTrainer):
 
 def __getattr__(name: str) -> type[nnActiveTrainer]:
     """Make the trainer a name asks for; the next look-up finds it in the module."""
-    match = re.fullmatch(r"nnActiveTrainer(?:_([1-9][0-9]*)epochs)?(_NoMirroring)?", name)
+    match = NAME.fullmatch(name)
     if match is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     epochs, no_mirroring = match.groups()

@@ -6,8 +6,7 @@ import argparse
 
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_quiet
-from nnactive_ext.errors import NnActiveError
-from nnactive_ext.planning.options import SIMULATION, add_options, check_kind, from_options
+from nnactive_ext.planning.options import add_options, from_options
 from nnactive_ext.planning.settings import Settings
 
 
@@ -45,12 +44,10 @@ def _simulation(settings: Settings, progress: bool) -> None:
     from nnactive_ext.nnunet.dataset import find_dataset
     from nnactive_ext.planning.create import create
     from nnactive_ext.planning.measure import measure
-    from nnactive_ext.planning.simulation import decide
+    from nnactive_ext.planning.simulation import check_simulation, decide
 
-    check_kind(settings, SIMULATION)  # before every image is read
-    if settings.all_labels and (settings.start_from or settings.starting_budget or settings.query_size):
-        raise NnActiveError("--all_labels annotates the whole pool: leave out -start_from, -starting_budget and -query_size.")
     source = find_dataset(settings.dataset or "")
+    check_simulation(source, settings)  # before every image is read
     if settings.start_from:
         settings = replace(settings, starting_budget=len(read_loop(settings.start_from, source.file_ending)))
     plan = decide(source, measure(source, settings.processes, progress), settings)

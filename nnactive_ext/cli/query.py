@@ -73,12 +73,14 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.loop.cycles import finish_annotation, query_and_annotate
     from nnactive_ext.members.ensemble import NnUNetEnsemble
     from nnactive_ext.nnunet.environment import prepare_device
+    from nnactive_ext.nnunet.trainers import check_trainer
     from nnactive_ext.query_methods.options import method_and_options
     from nnactive_ext.querying.query import query_cycle
 
     check_parts(options)
     experiment = open_experiment(options.d)
     if options.tr:
+        check_trainer(options.tr)
         experiment = replace(experiment, planned=replace(experiment.plan, trainer=options.tr))
     progress = not options.disable_progress_bar
     chosen = (*method_and_options(options.method), options.query_size)

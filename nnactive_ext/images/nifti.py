@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from nnactive_ext.errors import brief
+
 
 def what_itk_hides(file: Path) -> str:
     """What is wrong with a NIfTI file though ITK reads it: it takes NaN, infinity and all that a file cut short lacks
@@ -70,12 +72,6 @@ def header_problem(file: Path) -> str:
             f"{numbers(lengths)} mm by the matrix (sform)."
         )
     return ""
-
-
-def brief(error: Exception) -> str:
-    """The last line of a message; ITK's begin with where in its source they come from."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def numbers(values: Any) -> str:

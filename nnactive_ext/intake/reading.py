@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.images.dicom import read_series
 from nnactive_ext.images.metaimage import what_metaimage_hides
-from nnactive_ext.images.nifti import brief, header_problem, numbers, what_itk_hides
+from nnactive_ext.images.nifti import header_problem, numbers, what_itk_hides
 from nnactive_ext.intake.find import Source
 
 _SPACING = (1e-4, 1000.0)

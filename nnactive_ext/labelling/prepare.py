@@ -12,8 +12,10 @@ from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.relabel import settle
 from nnactive_ext.nnunet.fingerprint import write_fingerprint
+from nnactive_ext.nnunet.network import check_network
 from nnactive_ext.nnunet.preprocessing import Preprocessed, preprocess
 from nnactive_ext.nnunet.presets import shrink_for_cpu
+from nnactive_ext.nnunet.trainers import builds_its_own_network
 
 
 def prepare(
@@ -28,6 +30,8 @@ def prepare(
     write_fingerprint(experiment.dataset, folder / "dataset_fingerprint.json", plan.processes, progress)
     plan = replace(plan, plans_identifier=nnunet_plans(experiment))
     experiment = Experiment(plan.dataset, plan)
+    if not builds_its_own_network(plan.trainer):
+        check_network(experiment.preprocessed, experiment.dataset.json)
     preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
     if not making:
         plan.write(experiment.raw)

@@ -20,6 +20,7 @@ from nnactive_ext.experiment.marks import is_trained, read_mark
 from nnactive_ext.members.statistics import DIVERGED
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
+from nnactive_ext.nnunet.trainers import check_trainer
 
 if TYPE_CHECKING:
     import torch
@@ -119,6 +120,7 @@ class NnUNetEnsemble:
 
         check_torchvision()
         extend_environment()
+        check_trainer(experiment.plan.trainer)  # or nnU-Net's failing to find it would look like damage
         if folder is None:
             check_members(experiment, folds)
         self._folder = folder or experiment.model_folder

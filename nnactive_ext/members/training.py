@@ -12,10 +12,11 @@ from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import CHECKPOINTS, is_trained, read_mark
+from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, is_trained, read_mark
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.members.training_server import TrainingServer
 from nnactive_ext.nnunet.environment import extend_environment
+from nnactive_ext.nnunet.trainers import check_trainer
 
 
 def train_member(experiment: Experiment, fold: int, device: str) -> None:
@@ -33,6 +34,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
         NnActiveError: nnU-Net failed; the message has the last lines of the log.
     """
     plan, cycle, folder = experiment.plan, experiment.state["cycle"], fold_folder(experiment, fold)
+    check_trainer(plan.trainer)
     _put_away_earlier(experiment, fold)
     arguments = [str(experiment.number), plan.configuration, str(fold), "-tr", plan.trainer]
     arguments += ["-p", plan.plans_identifier, "-device", device]
@@ -52,13 +54,36 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
     status = _server().train(arguments, environment, log) if TrainingServer.possible(device) else None
     if status is None:
         status = _run([sys.executable, "-m", "nnactive_ext.members.training_process", *arguments], environment, log)
-    if status or not is_trained(folder, plan.experiment, cycle):
+    if status == 0 and (lacking := _lacking(experiment, fold)):
+        raise NnActiveError(
+            f"nnUNetv2_train {' '.join(arguments)} ended, but its fold does not count as a member of cycle {cycle}: {lacking}. "
+            f"Correct the trainer {plan.trainer}, then run the same command again; {log} is its log."
+        )
+    if status:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
         raise NnActiveError(
             f"nnUNetv2_train {' '.join(arguments)} failed with status {status}. The end of {log}:\n{tail}\n"
             "Remove the cause and run the same command again; finished steps are not repeated."
         )
     (folder / "checkpoint_best.pth").unlink(missing_ok=True)
+
+
+def _lacking(experiment: Experiment, fold: int) -> str:
+    """What a training that ended without an error has not left behind; empty if its fold is a member."""
+    plan, cycle, folder = experiment.plan, experiment.state["cycle"], fold_folder(experiment, fold)
+    mark, checkpoint = read_mark(folder), CHECKPOINTS[0]
+    if is_trained(folder, plan.experiment, cycle):
+        return ""
+    if not folder.is_dir():
+        return f"{folder} does not exist. The trainer's class must be called as the trainer, and leave output_folder as it is"
+    if (mark.get("experiment"), mark.get("cycle")) != (plan.experiment, cycle):
+        return f"{folder / MEMBER} was not written. A trainer that replaces on_train_start must call super().on_train_start()"
+    if not (folder / checkpoint).is_file():
+        return (
+            f"{folder / checkpoint} was not written. A trainer that replaces on_train_end must call super().on_train_end(), "
+            "and leave disable_checkpointing as it is"
+        )
+    return f"{folder / MEMBER} was not finished. A trainer that replaces on_train_end must call super().on_train_end()"
 
 
 _servers: list[TrainingServer] = []

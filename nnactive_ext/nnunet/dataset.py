@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
 from nnactive_ext.nnunet.environment import FOLDERS, require_nnunet_folders
+from nnactive_ext.nnunet.regions import order_problem
 from nnactive_ext.words import plural
 
 if TYPE_CHECKING:
@@ -119,15 +120,17 @@ class Dataset:
             values = value if isinstance(value, list) else [value]
             if not values or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
                 raise NnActiveError(f"{file}: the label {name} must be a whole number, or a list of them; found {value!r}.")
-        labels = Labels(names, tuple(order) if order else None)
+        if isinstance(names.get("ignore"), list):
+            raise NnActiveError(f"{file}: ignore must be one whole number, not a region.")
+        labels = Labels(names, tuple(order) if isinstance(order, list) else None)
         if labels.values != tuple(range(len(labels.values))):
             raise NnActiveError(f"{file}: label values must be consecutive from 0; found {list(labels.values)}.")
         if len(labels.values) < 2:
             raise NnActiveError(f"{file}: no foreground label. There is nothing to segment.")
         if labels.ignore != max(labels.values) + 1:
             raise NnActiveError(f"{file}: ignore must be the highest label + 1; found {labels.ignore}.")
-        if labels.regions and not order:
-            raise NnActiveError(f"{file}: labels with regions need regions_class_order.")
+        if labels.regions and (problem := order_problem(names, labels.regions_class_order or ())):
+            raise NnActiveError(f"{file}: {problem}. An experiment that was planned with it must be planned again.")
         return labels
 
     @property

@@ -5,24 +5,36 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+from nnactive_ext.errors import NnActiveError
+
 # Three stages of 8, 16 and 32 features on this patch take about 0.1 s an iteration on two cores.
 _VOXELS = 32 * 48 * 32
 _FEATURES = (8, 16, 32)
+BLOCKS = {"PlainConvUNet": ("n_conv_per_stage", 2), "ResidualEncoderUNet": ("n_blocks_per_stage", 1)}
+"""The architectures that nnU-Net's planners plan -> what one stage of the encoder is made of, and how many of it the preset
+has: two convolutions either way, because a residual block has two."""
 
 
 def shrink_for_cpu(plans: dict[str, Any], configuration: str, iterations: int = 50) -> dict[str, Any]:
     """A copy of ``plans`` in which ``configuration`` has three stages, few features, batch size 2, a small network
     patch, ``iterations`` per epoch and less momentum. Strides and kernels stay those nnU-Net planned for the data's
-    anisotropy."""
+    anisotropy. An architecture that nnU-Net's planners do not plan is an :class:`NnActiveError`."""
     plans = deepcopy(plans)
     changed = plans["configurations"][configuration]
+    architecture = changed["architecture"]["network_class_name"].rpartition(".")[2]
+    if architecture not in BLOCKS:
+        raise NnActiveError(
+            f"--preset cpu cannot shrink the architecture {architecture} that the planner chose, only {' and '.join(BLOCKS)}. "
+            "Choose another planner (-pl), or leave out --preset cpu."
+        )
     network = changed["architecture"]["arch_kwargs"]
     stages = min(len(_FEATURES), network["n_stages"])
     network["n_stages"] = stages
     network["features_per_stage"] = list(_FEATURES[:stages])
     for key in ("kernel_sizes", "strides"):
         network[key] = network[key][:stages]
-    network["n_conv_per_stage"] = [2] * stages
+    blocks, number = BLOCKS[architecture]
+    network[blocks] = [number] * stages
     network["n_conv_per_stage_decoder"] = [1] * (stages - 1)
     divisor = [1] * len(changed["patch_size"])
     for strides in network["strides"]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.geometry.patch import Triple, triple
-from nnactive_ext.images.nifti import brief, what_itk_hides
+from nnactive_ext.images.nifti import what_itk_hides
 from nnactive_ext.nnunet.dataset import Case, Dataset, Labels
 from nnactive_ext.parallel import default_processes, map_cases
 

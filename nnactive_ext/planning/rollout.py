@@ -23,14 +23,14 @@ from nnactive_ext.intake.inspect import Inspected, reoriented
 from nnactive_ext.intake.label_maps import laid
 from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.labelling.given import boxes_of
-from nnactive_ext.planning.cost import estimate
+from nnactive_ext.planning.cost import Cost, estimate
 from nnactive_ext.planning.cost import rows as cost_rows
 from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.measure import Measured, largest_components_mm
 from nnactive_ext.planning.options import ROLLOUT, check_kind
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import check, with_budget, without_budget
-from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_patches
+from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_patches, structure_sizes
 from nnactive_ext.query_methods import methods
 from nnactive_ext.words import listed
 
@@ -78,6 +78,8 @@ def check_rollout(folder: Path, settings: Settings) -> str:
         raise NnActiveError(
             f"--method {settings.method} needs reference labels, which a roll-out does not have. Choose another method."
         )
+    structure_sizes(settings.structures, settings.labels)
+    _estimate(settings, patches=1, voxels=1, pool=1)  # refuses rates that cannot be
     return name
 
 
@@ -229,20 +231,20 @@ def _cost(plan: Plan, settings: Settings) -> list[tuple[str, str, str]]:
     patches = plan.starting_budget + (plan.cycles - 1) * plan.query_size
     voxels = round(float(np.mean([math.prod(plan.patch_size(case)) for case in plan.pool])))
     pool = sum(math.prod(g.shape) for g in plan.pool.values())
-    if not patches:
-        return []
-    return cost_rows(
-        estimate(
-            patches,
-            voxels,
-            pool,
-            plan.cycles,
-            plan.folds,
-            settings.minutes_per_patch,
-            settings.training_hours,
-            settings.expert_rate,
-            settings.machine_rate,
-        )
+    return cost_rows(_estimate(settings, patches, voxels, pool)) if patches else []
+
+
+def _estimate(settings: Settings, patches: int, voxels: int, pool: int) -> Cost:
+    return estimate(
+        patches,
+        voxels,
+        pool,
+        settings.cycles,
+        settings.folds,
+        settings.minutes_per_patch,
+        settings.training_hours,
+        settings.expert_rate,
+        settings.machine_rate,
     )
 
 

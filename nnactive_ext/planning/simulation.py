@@ -16,6 +16,8 @@ from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.plan import ALL_LABELS, Geometry, Plan
 from nnactive_ext.metrics.surface import one_voxel
 from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, nnunet_folder
+from nnactive_ext.nnunet.planners import check_planner
+from nnactive_ext.nnunet.trainers import check_trainer
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.measure import Measured
@@ -48,9 +50,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     Raises:
         NnActiveError: a setting is not possible, or no case of the pool contains a class.
     """
-    name = settings.name or source.name.split("_", 1)[-1]
-    check_kind(settings, SIMULATION)
-    check(settings, name)
+    name = check_simulation(source, settings)
     decisions = Decisions()
     pool, test = _split(list(measured))
     decisions.add("pool / test cases", f"{len(pool)} / {len(test)}", "75 / 25 %, the same for every seed and method")
@@ -94,8 +94,30 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     return replace(plan, source=_relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset))
 
 
+def check_simulation(source: Dataset, settings: Settings) -> str:
+    """Settings that no simulation can have are an error, whatever the images are; returns its name, by default the dataset's.
+
+    Args:
+        source: the labelled dataset, of which only dataset.json is read.
+        settings: what the user set.
+
+    Returns:
+        The name of the experiment, without its number.
+
+    Raises:
+        NnActiveError: a setting, or two of them together, are not possible.
+    """
+    check_kind(settings, SIMULATION)
+    if settings.all_labels and (settings.start_from or settings.starting_budget or settings.query_size):
+        raise NnActiveError("--all_labels annotates the whole pool: leave out -start_from, -starting_budget and -query_size.")
+    check(settings, name := settings.name or source.name.split("_", 1)[-1])
+    _ = source.labels  # an error in them, too, before every image is read
+    return name
+
+
 def check(settings: Settings, name: str) -> None:
-    """Settings that no experiment called ``name`` can have are an error."""
+    """Settings that no experiment called ``name`` can have are an error. Trainer and planner are looked up last, because
+    that may import nnU-Net."""
     if "cascade" in settings.configuration:
         raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
     check_dataset_name(settings.number, name)
@@ -103,7 +125,19 @@ def check(settings: Settings, name: str) -> None:
         raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
     if settings.tolerance_mm is not None and not (math.isfinite(settings.tolerance_mm) and settings.tolerance_mm > 0):
         raise NnActiveError(f"-tolerance {settings.tolerance_mm:g}: give the tolerance of the surface distance in mm, above 0.")
+    if settings.patch_size:
+        parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
+    _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
     methods.get(settings.method, **settings.method_options)
+    check_planner(settings.planner, settings.configuration)
+    check_trainer(trainer_of(settings))
+
+
+def _check_budget(query_size: int | None, starting_budget: int | None, human: bool) -> None:
+    """People may begin with what is labelled already."""
+    too_small = query_size is not None and query_size < 1
+    if too_small or (starting_budget is not None and starting_budget < (0 if human else 1)):
+        raise NnActiveError("The query size and the starting budget must be at least 1 patch.")
 
 
 def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], size_mm: tuple[float, float, float]) -> Plan:
@@ -157,8 +191,7 @@ def with_budget(
             query = max(1, room // 2 // settings.cycles)
             why += f", lowered so that {settings.cycles} cycles take at most half of the pool"
     starting = settings.starting_budget if settings.starting_budget is not None else query
-    if query < 1 or starting < (0 if plan.human else 1):
-        raise NnActiveError("The query size and the starting budget must be at least 1 patch.")
+    _check_budget(query, starting, plan.human)
     first = starting + (query if settings.cycles > 1 else 0)
     if first > room:
         raise PoolExhausted(

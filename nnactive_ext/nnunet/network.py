@@ -1,0 +1,69 @@
+"""Builds the network of nnU-Net's plans once, without memory, so that plans that cannot be trained are found while planning."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.nnunet.preprocessing import Preprocessed
+from nnactive_ext.nnunet.presets import BLOCKS
+
+
+def check_network(target: Preprocessed, dataset_json: dict[str, Any]) -> None:
+    """Build the network of the plans on torch's meta device, and give it one batch there.
+
+    Args:
+        target: the preprocessed dataset, whose plans exist.
+        dataset_json: the dataset.json that it is trained with.
+
+    Raises:
+        NnActiveError: the network cannot be built, or its output has not the size of the network patch. An architecture
+            that is none of nnU-Net's is built only, as not everything computes on the meta device.
+    """
+    architecture = target.manager()[1].network_arch_class_name
+    try:
+        network = _built(target, dataset_json)
+        if architecture.rpartition(".")[2] in BLOCKS and next(network.parameters()).is_meta:
+            _run(network, target, dataset_json)
+    except Exception as error:  # of whatever the class of the network does with its arguments
+        raise NnActiveError(
+            f"{target.folder / target.plans_identifier}.json: the network of {target.configuration} ({architecture}) cannot be "
+            f"trained: {type(error).__name__}: {brief(error)}. Choose another planner (-pl), configuration (-c) or preset."
+        ) from error
+
+
+def _built(target: Preprocessed, dataset_json: dict[str, Any]) -> Any:
+    import torch
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    configuration = target.manager()[1]
+    plans = (
+        configuration.network_arch_class_name,
+        configuration.network_arch_init_kwargs,
+        configuration.network_arch_init_kwargs_req_import,
+        *_channels(target, dataset_json),
+    )
+    with suppress(Exception), torch.device("meta"):  # which takes no memory, however large the network is
+        return get_network_from_plans(*plans, deep_supervision=False)
+    return get_network_from_plans(*plans, deep_supervision=False)
+
+
+def _channels(target: Preprocessed, dataset_json: dict[str, Any]) -> tuple[int, int]:
+    """Of the network: channels of the image, and classes or regions."""
+    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+
+    plans, configuration = target.manager()
+    images = determine_num_input_channels(plans, configuration, dataset_json)
+    return images, plans.get_label_manager(dataset_json).num_segmentation_heads
+
+
+def _run(network: Any, target: Preprocessed, dataset_json: dict[str, Any]) -> None:
+    import torch
+
+    configuration = target.manager()[1]
+    images, classes = _channels(target, dataset_json)
+    patch = tuple(configuration.patch_size)
+    found = network(torch.empty((configuration.batch_size, images, *patch), device="meta")).shape[1:]
+    if tuple(found) != (classes, *patch):
+        raise ValueError(f"its output is {tuple(found)} instead of {(classes, *patch)} (classes and network patch)")
