@@ -17,7 +17,7 @@ from nnactive_ext.experiment.marks import STATE
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
 from nnactive_ext.files import read_json, remove_temporary
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.nnunet.dataset import Case, Dataset, dataset_folder_name, nnunet_folder
+from nnactive_ext.nnunet.dataset import Case, Dataset, dataset_folder_name, nnunet_folder, number_and_name
 from nnactive_ext.nnunet.preprocessing import Preprocessed
 
 INCOMPLETE = ".nnactive_incomplete"
@@ -47,7 +47,7 @@ class Experiment:
 
     @property
     def number(self) -> int:
-        return int(self.name[7:10])
+        return number_and_name(self.name)[0]
 
     @property
     def raw(self) -> Path:

@@ -43,7 +43,7 @@ def nnunet_plans(experiment: Experiment) -> str:
     loaders = os.environ.pop("nnUNet_n_proc_DA", None)
     try:
         with open(folder / "nnactive_planning.log", "w", encoding="utf-8") as log, redirect_stdout(log):
-            identifier = plan_experiments([experiment.number], experiment_planner_class_name=plan.planner)
+            identifier = plan_experiments([experiment.name], experiment_planner_class_name=plan.planner)
     finally:
         if loaders is not None:
             os.environ["nnUNet_n_proc_DA"] = loaders

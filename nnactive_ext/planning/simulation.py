@@ -15,7 +15,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.plan import ALL_LABELS, Geometry, Plan
 from nnactive_ext.metrics.surface import one_voxel
-from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, nnunet_folder
+from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_name, mistaken_names, nnunet_folder
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.measure import Measured
@@ -32,6 +32,7 @@ from nnactive_ext.planning.sizes import (
 )
 from nnactive_ext.query_methods import methods
 from nnactive_ext.randomness import generator
+from nnactive_ext.words import listed
 
 
 def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings) -> Plan:
@@ -114,7 +115,7 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
     decided["processes"] = settings.processes or default_processes(sum(float(np.prod(g.shape)) for g in pool.values()))
     return Plan(
         experiment=uuid.uuid4().hex[:12],
-        dataset=f"Dataset{settings.number:03d}_{name}",
+        dataset=dataset_name(settings.number, name),
         source="",
         pool=pool,
         test=(),
@@ -180,6 +181,11 @@ def with_budget(
     decisions.add("ensemble", f"{plan.folds} members", "one for each cross-validation fold")
     decisions.add("trainer", plan.trainer, "small plans for a CPU" if settings.preset == "cpu" else "200 epochs unless named")
     decisions.add("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded")
+    if others := mistaken_names(settings.number):
+        decisions.warn(
+            f"number {settings.number}",
+            f"nnU-Net takes {listed(others)} for the same number; give its own commands the names of these datasets",
+        )
     if plan.cycles < MIN_CYCLES:
         decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (D.5)")
     return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(decisions))

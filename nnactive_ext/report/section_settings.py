@@ -73,7 +73,7 @@ def commands(facts: Facts) -> list[str]:
 
 def plan_command(facts: Facts) -> str:
     labels, channels = list(facts.labels.classes), list(map(str, facts.channels))
-    return wrapped(command_of(facts.plan, number=facts.number, name=facts.name[11:], labels=labels, channels=channels))
+    return wrapped(command_of(facts.plan, labels=labels, channels=channels))
 
 
 def wrapped(words: list[str], width: int = 90) -> str:
