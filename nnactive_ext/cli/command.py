@@ -26,9 +26,11 @@ def command(
             options.words = words
             with failing_clearly():
                 if folders:
+                    from nnactive_ext.experiment.commands import named_device
                     from nnactive_ext.nnunet.environment import require_nnunet_folders
 
                     require_nnunet_folders()
+                    named_device.set(getattr(options, "named_device", ""))
                 call(options)
 
         return main

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 
@@ -12,13 +13,40 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment's dataset")
 
 
+class Device(argparse.Action):
+    """Stores the device, and that it was named: commands printed for the user to type then name it, too."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.named_device = "" if values == "none" else values
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-device",
+        action=Device,
         default="cuda",
         choices=("cuda", "cpu", "mps"),
         help="device on which the networks run (default: %(default)s)",
     )
+
+
+def add_folds(parser: argparse.ArgumentParser, what: str, default: str) -> None:
+    """``-f``, as nnU-Net's commands have it."""
+    parser.add_argument(
+        "-f",
+        nargs="+",
+        type=_fold,
+        metavar="FOLD",
+        help=f"{what}, e.g. 0 1 2; or all, for the one member that nnUNetv2_train trained on all annotated cases (fold all) "
+        f"(default: {default})",
+    )
+
+
+def _fold(text: str) -> int | str:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no fold: give numbers from 0, or all")
+    return text if text == "all" else int(text)
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:

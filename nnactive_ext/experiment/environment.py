@@ -43,8 +43,8 @@ class Environment:
 
     ``versions``: package -> version, ``python`` among them. ``device``: cuda, cpu or mps, empty where no network was used;
     ``device_name``: the model of that GPU or CPU. ``threads``: of torch, which the last bits of a CPU's results depend on.
-    ``precision``: of the networks' convolutions, nnU-Net's "mixed" on a GPU, else "single"; of a query, also that of the
-    means over members (``-precision``).
+    ``precision``: of the networks' convolutions, nnU-Net's "mixed" on a GPU, else "single"; ``means``: of a query, that of
+    the means over members (``-precision``).
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -52,13 +52,14 @@ class Environment:
     device_name: str = ""
     threads: int = 0
     precision: str = ""
+    means: str = ""
 
     @classmethod
     def of(cls, content: Any) -> Environment | None:
         """From a file's content; None where there is none, as in files of earlier versions."""
         if not isinstance(content, dict) or not isinstance(content.get("versions"), dict):
             return None
-        texts = {key: str(content.get(key, "")) for key in ("device", "device_name", "precision")}
+        texts = {key: str(content.get(key, "")) for key in ("device", "device_name", "precision", "means")}
         threads = content.get("threads")
         versions = {str(package): str(version) for package, version in content["versions"].items()}
         return cls(versions=versions, threads=threads if isinstance(threads, int) else 0, **texts)
@@ -73,14 +74,19 @@ def observe(device: str = "", means: str = "") -> Environment:
     """
     if not device:
         return Environment(versions=versions())
-    networks = "mixed" if device == "cuda" else "single"
     return Environment(
         versions=versions(),
         device=device,
         device_name=_device_name(device),
         threads=_threads(),
-        precision=f"networks {networks}, means {means}" if means else networks,
+        precision="mixed" if device == "cuda" else "single",
+        means=means,
     )
+
+
+def read_all(content: Any) -> list[Environment]:
+    """Those of a list in a file; empty for anything else."""
+    return [one for entry in (content if isinstance(content, list) else []) if (one := Environment.of(entry))]
 
 
 def distinct(environments: Iterable[Environment | None]) -> list[dict[str, Any]]:

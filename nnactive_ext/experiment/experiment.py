@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
 from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import STATE
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
@@ -41,7 +42,7 @@ class Experiment:
         if not (experiment.raw / PLAN_FILE).is_file():
             raise NnActiveError(
                 f"{experiment.raw / PLAN_FILE}: no such file. Dataset {identifier} is not an experiment; make one with "
-                f"nnactive_plan -d {identifier} -o NEW_NUMBER"
+                f"{plan_simulation(identifier)}"
             )
         return experiment
 
@@ -103,6 +104,16 @@ class Experiment:
         """The patches of all loops up to a cycle (or of all), but for those in cases that were dropped from the pool."""
         patches = read_loops(self.raw, self.dataset.file_ending, upto)
         return [patch for patch in patches if patch.case not in self.plan.dropped]
+
+    @property
+    def device(self) -> str:
+        """The device for the commands that people are told to type."""
+        return device_in_use(self)
+
+    @property
+    def commands(self) -> Commands:
+        """The commands of this experiment, for people to type."""
+        return Commands(self.plan, self.device)
 
     @property
     def annotation(self) -> Path:

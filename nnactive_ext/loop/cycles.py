@@ -116,9 +116,8 @@ def query_and_annotate(
     if not chosen.patches:
         raise PoolExhausted(f"The pool of {experiment.name} is used up: no further patch fits. Nothing was changed.")
     if experiment.plan.human:
-        number = experiment.number
         say(f"{len(chosen.patches)} patches chosen: {loop_file(experiment.raw, experiment.last_loop)}")
-        say(f"Next: nnactive_annotate export -d {number}")
+        say(f"Next: {experiment.commands.export()}")
         return
     finish_annotation(experiment, progress, say)
     cycle = experiment.state["cycle"]

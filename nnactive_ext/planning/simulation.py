@@ -7,12 +7,12 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.experiment.environment import versions
 from nnactive_ext.experiment.plan import ALL_LABELS, Geometry, Plan
 from nnactive_ext.metrics.surface import one_voxel
 from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_name, mistaken_names, nnunet_folder
@@ -120,7 +120,7 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
         pool=pool,
         test=(),
         patch_size_mm=size_mm,
-        versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
+        versions=versions(),
         **{**kept(settings), **decided},
     )
 
