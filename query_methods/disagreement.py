@@ -12,7 +12,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.query_methods.base import RankedMethod, Request, ScoredCase, Statistics
 from nnactive_ext.query_methods.scores import SCORES, Score, predictive_entropy
 from nnactive_ext.query_methods.uncertainty import Uncertainty
-from nnactive_ext.words import enumerated
+from nnactive_ext.words import enumerated, plural
 
 _SHAPE = (6, 6, 6)
 _SIZE = (2, 2, 2)
@@ -50,9 +50,9 @@ def check_members_needed(method: RankedMethod, members: int, request: Request, r
     others = [name for name, score in SCORES.items() if least_members(score, channels, regions) <= members]
     instead = f", such as --method {others[0]}, or score={others[0]} (also {enumerated(others[1:])})" if others else ""
     raise NnActiveError(
-        f"The query method {method.name} scores how much members disagree and needs {needed} of them or more; {members} is "
-        f"asked, and its scores would be rounding errors. Ask more members ({those_there}), or choose a method whose score "
-        f"works with {members}{instead}."
+        f"The query method {method.name} scores how much members disagree and needs {needed} of them or more; {members} "
+        f"{plural(members, 'is', 'are')} asked, and its scores would be rounding errors. Ask more members ({those_there}), or "
+        f"choose a method whose score works with {members}{instead}."
     )
 
 

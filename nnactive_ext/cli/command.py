@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from nnactive_ext.cli.options import typed_device
 from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError
 
 
@@ -30,7 +31,7 @@ def command(
                     from nnactive_ext.nnunet.environment import require_nnunet_folders
 
                     require_nnunet_folders()
-                    named_device.set(getattr(options, "named_device", ""))
+                    named_device.set(typed_device(options))
                 call(options)
 
         return main

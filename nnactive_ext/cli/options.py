@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 
@@ -13,19 +12,20 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment's dataset")
 
 
-class Device(argparse.Action):
-    """Stores the device, and that it was named: commands printed for the user to type then name it, too."""
+class Default(str):
+    """The default of an option, told apart from the same text when the user typed it."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
-        setattr(namespace, self.dest, values)
-        namespace.named_device = "" if values == "none" else values
+
+def typed_device(options: argparse.Namespace) -> str:
+    """The device that the user typed; empty if none, or none is used."""
+    device = getattr(options, "device", "")
+    return "" if isinstance(device, Default) or device == "none" else device
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-device",
-        action=Device,
-        default="cuda",
+        default=Default("cuda"),
         choices=("cuda", "cpu", "mps"),
         help="device on which the networks run (default: %(default)s)",
     )

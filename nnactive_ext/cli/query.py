@@ -95,9 +95,8 @@ def main(options: argparse.Namespace) -> None:
 
     if options.num_parts > 1:
         query((options.part_id, options.num_parts))
-        print(
-            f"Part {options.part_id} of {options.num_parts} is scored. After the last part, run: {merging(experiment, options)}"
-        )
+        print(f"Part {options.part_id} of {options.num_parts} is scored.")
+        print(f"After the last part, run: {merging(experiment, options)}")
         return
     with experiment.lock():
         if finish_annotation(experiment, progress):

@@ -206,6 +206,30 @@ class Settings:
     planner: str = setting(
         "ExperimentPlanner", "-pl", "nnU-Net experiment planner of the network", metavar="PLANNER", benchmark=True
     )
+    gpu_memory_target: float | None = setting(
+        None,
+        "-gpu_memory_target",
+        "GPU memory in GB for which nnU-Net's planner sizes network patch and batch",
+        type=float,
+        metavar="GB",
+        decided="that of the planner",
+    )
+    overwrite_target_spacing: Sequence[float] | None = setting(
+        None,
+        "-overwrite_target_spacing",
+        "spacing in mm along z y x to which nnU-Net resamples the images",
+        type=float,
+        nargs=3,
+        metavar="MM",
+        decided="that of the planner, from the spacings of the images",
+    )
+    overwrite_plans_name: str | None = setting(
+        None,
+        "-overwrite_plans_name",
+        "name of nnU-Net's plans",
+        metavar="NAME",
+        decided="that of the planner, such as nnUNetPlans",
+    )
     tolerance_mm: float | None = setting(
         None,
         "-tolerance",

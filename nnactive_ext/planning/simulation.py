@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -104,7 +105,32 @@ def check(settings: Settings, name: str) -> None:
         raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
     if settings.tolerance_mm is not None and not (math.isfinite(settings.tolerance_mm) and settings.tolerance_mm > 0):
         raise NnActiveError(f"-tolerance {settings.tolerance_mm:g}: give the tolerance of the surface distance in mm, above 0.")
+    _check_nnunet_planning(settings)
     methods.get(settings.method, **settings.method_options)
+
+
+def _check_nnunet_planning(settings: Settings) -> None:
+    """Options of nnU-Net's planner that nnU-Net would not use, or could not."""
+    memory, spacing, name = settings.gpu_memory_target, settings.overwrite_target_spacing, settings.overwrite_plans_name
+    if memory is not None:
+        if not (math.isfinite(memory) and memory > 0):
+            raise NnActiveError(f"-gpu_memory_target {memory:g}: give the memory in GB, above 0.")
+        if settings.preset == "cpu":
+            raise NnActiveError(
+                f"-gpu_memory_target {memory:g} sizes the network for a GPU, --preset cpu for two CPU cores. Give one of them."
+            )
+    if spacing is not None:
+        given = f"-overwrite_target_spacing {' '.join(f'{mm:g}' for mm in spacing)}"
+        if len(spacing) != 3 or not all(math.isfinite(mm) and mm > 0 for mm in spacing):
+            raise NnActiveError(f"{given}: give three spacings in mm, above 0, along z y x.")
+    if name is not None and (not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or "__" in name or name[0] in ".-" or name[-1] == "_"):
+        raise NnActiveError(f"-overwrite_plans_name {name!r}: use letters, digits, '-', '.' and single '_'.")
+    if name in _OTHER_FILES:
+        raise NnActiveError(f"-overwrite_plans_name {name}: nnU-Net has another file {name}.json. Choose another name.")
+
+
+_OTHER_FILES = ("dataset", "dataset_fingerprint", "splits_final", "nnactive_state")
+"""In nnU-Net's preprocessed folder of a dataset, beside its plans."""
 
 
 def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], size_mm: tuple[float, float, float]) -> Plan:
@@ -186,6 +212,10 @@ def with_budget(
             f"number {settings.number}",
             f"nnU-Net takes {listed(others)} for the same number; give its own commands the names of these datasets",
         )
+    for flag in ("gpu_memory_target", "overwrite_target_spacing", "overwrite_plans_name"):
+        if (value := getattr(settings, flag)) is not None:
+            text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            decisions.add(flag, text, "as asked for; passed to nnU-Net's planner")
     if plan.cycles < MIN_CYCLES:
         decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (D.5)")
     return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(decisions))
