@@ -37,8 +37,8 @@ def least_members(part: RankedMethod | Score, channels: int = 3, regions: bool =
         if isinstance(declared := getattr(one, "least_members", None), int):
             return declared
     tried = score or part
-    one, two = (_scores(tried, _statistics(members, max(channels, 2 - regions), regions)) for members in (1, 2))
-    return 2 if one is not None and two is not None and _flat(one) and not _flat(two) else 1
+    alone, together = (_scores(tried, _statistics(members, max(channels, 2 - regions), regions)) for members in (1, 2))
+    return 2 if alone is not None and together is not None and _flat(alone) and not _flat(together) else 1
 
 
 def check_members_needed(method: RankedMethod, members: int, request: Request, regions: bool, those_there: str) -> None:

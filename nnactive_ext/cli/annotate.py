@@ -222,13 +222,14 @@ _COMMANDS = {
 
 @command(parser)
 def main(options: argparse.Namespace) -> None:
+    from nnactive_ext.experiment.commands import plan_rollout
     from nnactive_ext.labelling.closing import noted
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step
 
     experiment = open_experiment(options.d)
     if not experiment.plan.human:
-        raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with nnactive_plan -i FOLDER.")
+        raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with {plan_rollout()}")
     with experiment.lock():
         experiment = open_experiment(options.d)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -13,7 +14,7 @@ from nnactive_ext.experiment.loops import last_loop, loop_file
 from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold, marks_in
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
 from nnactive_ext.files import read_json
-from nnactive_ext.nnunet.dataset import nnunet_folder, nnunet_identifier, number_and_name
+from nnactive_ext.nnunet.dataset import nnunet_identifier, number_and_name
 
 named_device: ContextVar[str] = ContextVar("named_device", default="")
 """The ``-device`` that the user typed for the command that runs; empty if none."""
@@ -34,6 +35,11 @@ def text(*words: object) -> str:
 def plan_simulation(dataset: object) -> str:
     """For a dataset that is no experiment."""
     return text("nnactive_plan", "-d", dataset, "-o", NEW)
+
+
+def plan_rollout() -> str:
+    """For a folder of images."""
+    return text("nnactive_plan", "-i", "FOLDER", "-o", NEW, "--labels", "NAME...")
 
 
 def hand_in(number: int, folder: object = "FOLDER", who: str = "") -> str:
@@ -144,8 +150,19 @@ def _last_device(experiment: Files) -> str:
 
 def run_of(results: Path) -> str:
     """``nnactive_run`` for the experiment whose results folder (``.../DatasetNNN_Name/nnactive``) this is."""
-    raw = nnunet_folder("nnUNet_raw") / results.absolute().parent.name
+    commands = _of_results(results)
+    return commands.run if commands else "nnactive_run on the machine that has the experiment"
+
+
+def report_of(results: Path) -> str:
+    """``nnactive_report`` for the experiment whose results folder this is."""
+    commands = _of_results(results)
+    return commands.report if commands else "nnactive_report on the machine that has the experiment"
+
+
+def _of_results(results: Path) -> Commands | None:
+    raw = Path(os.environ.get("nnUNet_raw", "")) / results.absolute().parent.name  # which reading results does not need
     if not (raw / PLAN_FILE).is_file():
-        return "nnactive_run on the machine that has the experiment"
+        return None
     plan = Plan.read(raw)
-    return Commands(plan, "cpu" if plan.preset == "cpu" else named_device.get()).run
+    return Commands(plan, "cpu" if plan.preset == "cpu" else named_device.get())

@@ -67,12 +67,12 @@ def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
     status = [status_of(ledger, counted, task.id, ignore) for task in tasks]
     done, wanted = status.count("done"), math.ceil(share * len(tasks) - 1e-9)
     if done < wanted:
-        share = f"{math.floor(100 * done / len(tasks)) / 100:g}"
+        possible = f"{math.floor(100 * done / len(tasks)) / 100:g}"
         commands = experiment.commands
         raise TasksOpen(
             f"Cycle {cycle} of {experiment.name}: {done} of {len(tasks)} tasks are done, {status.count('partial')} partly; "
             f"training waits for {wanted}.\nNext: {commands.export(cycle > 0)}, annotate, then "
-            f"{hand_in(commands.number)}; or train on what there is: {commands.annotate('close', '-share', share)}"
+            f"{hand_in(commands.number)}; or train on what there is: {commands.annotate('close', '-share', possible)}"
         )
 
 

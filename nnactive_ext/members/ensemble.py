@@ -103,7 +103,8 @@ def check_folds(experiment: Experiment, folds: Sequence[Fold]) -> None:
 def check_members(experiment: Experiment, folds: Sequence[Fold]) -> list[str]:
     """The members' training numbers; anything but finished members of this experiment's current cycle is an error."""
     check_folds(experiment, folds)
-    plan, cycle, trainings, problems = experiment.plan, experiment.state["cycle"], [], []
+    plan, cycle, trainings = experiment.plan, experiment.state["cycle"], []
+    problems: list[str] = []
     lacking: list[Fold] = []
     for fold in folds:
         folder, before = fold_folder(experiment, fold), len(problems)

@@ -133,6 +133,7 @@ class _Ranker:
         self.trainings = check_members(experiment, folds)
         self._open, self._folds = open_ensemble, folds
         self._ensemble: Ensemble | None = None
+        self._environment: Environment
         self.environments: dict[str, Environment | None] = {}
         self.accumulators, self.regions = accumulators, experiment.source.labels.regions
         self.target = experiment.preprocessed
@@ -151,7 +152,7 @@ class _Ranker:
             for case in bar:
                 rankings[case] = ranking = self._rank(case, loaded)
                 content = _ranking_to_json(ranking, self.digest)
-                write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self.environments[case])})
+                write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
         return {case: ranking for case, ranking in rankings.items() if ranking is not None}
 
     def _file(self, case: str) -> Path:
