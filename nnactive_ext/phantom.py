@@ -23,7 +23,7 @@ from nnactive_ext.files import write_json
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.writing import write_image
-from nnactive_ext.nnunet.dataset import check_dataset_name, existing_names, nnunet_folder
+from nnactive_ext.nnunet.dataset import check_dataset_name, dataset_name, existing_names, nnunet_folder
 from nnactive_ext.randomness import generator
 
 LABELS = {"background": 0, "organ": 1, "vessel": 2, "lesion": 3}
@@ -240,7 +240,7 @@ def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "
             "nnUNet_results. Choose another number with -d."
         )
 
-    folder = raw / f"Dataset{dataset_id:03d}_{name}"
+    folder = raw / dataset_name(dataset_id, name)
     with tempfile.TemporaryDirectory(prefix=".tmp_", dir=raw) as temporary:
         building = Path(temporary) / folder.name
         for part in ("imagesTr", "labelsTr"):

@@ -112,7 +112,7 @@ def test_the_file_keeps_its_keys_and_their_order(planned):
     assert list(content) == KEYS
     assert KEYS[:2] == ["cycle", "mean_dice"]
     assert KEYS.index("cross_validation") + 1 == KEYS.index("patches")
-    assert KEYS[-1] == "hd95_per_case"
+    assert KEYS[-2:] == ["hd95_per_case", "environment"]
     assert [one.name for one in fields(CrossValidation)][:2] == ["dice_per_class", "mean_dice"]
 
 

@@ -20,6 +20,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import marks
+from nnactive_ext.experiment.environment import observe
 from nnactive_ext.nnunet.partial_loss import without_smoothing
 from nnactive_ext.nnunet.sampling import RegionDataLoader
 from nnactive_ext.nnunet.trainers import NAME
@@ -110,6 +111,11 @@ class nnActiveTrainer(nnUNetTrainer):
             mirror_axes = self.inference_allowed_mirroring_axes = None
         return *others, mirror_axes
 
+    def do_split(self):
+        """nnU-Net's; the fold ``all`` of an experiment trains on the annotated cases, not on its whole pool."""
+        annotated = marks.annotated_cases(self.preprocessed_dataset_folder_base) if self.fold == "all" else []
+        return (annotated, annotated) if annotated else super().do_split()
+
     def get_dataloaders(self):
         """nnU-Net's, with our loader."""
         patch_size = self.configuration_manager.patch_size
@@ -167,7 +173,10 @@ class nnActiveTrainer(nnUNetTrainer):
     def on_train_start(self):
         if self.local_rank == 0:
             self.fold_lock = marks.begin(
-                self.output_folder, self.preprocessed_dataset_folder_base, continued=self.current_epoch > 0
+                self.output_folder,
+                self.preprocessed_dataset_folder_base,
+                continued=self.current_epoch > 0,
+                environment=observe(self.device.type),
             )
         super().on_train_start()
 

@@ -105,8 +105,8 @@ class _Reader:
             self._refuse(f"name is {name!r}; use letters, digits, '-' and single '_'")
         if settings.cycles < 2 or settings.folds < 2:
             self._refuse("at least 2 cycles and 2 folds are needed")
-        if not 1 <= plain["first_number"] <= 999:
-            self._refuse(f"first_number is {plain['first_number']}; nnU-Net's dataset numbers go from 1 to 999")
+        if plain["first_number"] < 1:
+            self._refuse(f"first_number is {plain['first_number']}; dataset numbers begin with 1")
         minutes = plain.get("minutes_per_training", 1)
         if not (math.isfinite(minutes) and minutes > 0):
             self._refuse(f"minutes_per_training is {minutes}; it must be above 0")

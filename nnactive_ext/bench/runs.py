@@ -13,7 +13,7 @@ from nnactive_ext.bench.definition import BenchDataset, Benchmark, Regime
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import ALL_LABELS, START
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.nnunet.dataset import existing_names, find_dataset, nnunet_folder
+from nnactive_ext.nnunet.dataset import dataset_name, existing_names, find_dataset, nnunet_folder
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import check
 from nnactive_ext.query_methods.options import method_and_options
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def folder(self) -> str:
-        return f"Dataset{self.settings.number:03d}_{self.name}"
+        return dataset_name(self.settings.number, self.name)
 
 
 def benchmark_folder(name: str) -> Path:
@@ -165,7 +165,7 @@ def _reserved(results: Path, ours: Path) -> set[int]:
 def _lost(number: int, name: str) -> bool:
     """Whether another dataset has got the number of an experiment that was not made yet."""
     others = existing_names(number)
-    return bool(others) and f"Dataset{number:03d}_{name}" not in others
+    return bool(others) and dataset_name(number, name) not in others
 
 
 def _with_new(first: int, known: dict[str, int], reserved: set[int], names: Sequence[str]) -> dict[str, int]:
@@ -176,11 +176,6 @@ def _with_new(first: int, known: dict[str, int], reserved: set[int], names: Sequ
             continue
         while number in taken or existing_names(number):
             number += 1
-        if number > 999:
-            raise NnActiveError(
-                f"No dataset number is left for {name}: nnU-Net's end at 999. Choose a smaller first_number, split the "
-                "benchmark into several files, or give it nnU-Net folders of its own."
-            )
         numbers[name] = number
         taken.add(number)
     return numbers

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_quiet, current_user
+from nnactive_ext.cli.options import add_device, add_experiment, add_folds, add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def parser() -> argparse.ArgumentParser:
         "-margin", type=float, metavar="MM", help="context around each patch, in mm (default: the size of the patch)"
     )
     export.add_argument("-cycle", type=int, metavar="N", help="cycle whose tasks to export (default: the open cycle)")
-    export.add_argument(
-        "-f", nargs="+", type=int, metavar="FOLD", help="members that predict, by their folds (default: all trained members)"
-    )
+    add_folds(export, "members that predict, by their folds", "all trained members")
     add_device(export)
     add_quiet(export)
     back = add("import", "import annotated label maps, from files or from folders that contain them")
@@ -191,6 +189,7 @@ def _rule(experiment: Experiment, options: argparse.Namespace) -> None:
 
 def _close(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.labelling.closing import close_cycle
+    from nnactive_ext.loop.status import by_hand
 
     cycle = experiment.last_loop
     if cycle <= experiment.state["cycle"]:
@@ -200,6 +199,7 @@ def _close(experiment: Experiment, options: argparse.Namespace) -> None:
     for warning in close_cycle(experiment, cycle, options.share, not options.disable_progress_bar):
         print(f"WARNING: {warning}")
     print(f"The labels of cycle {cycle} are in place.")
+    print(by_hand(experiment))
 
 
 def _who(experiment: Experiment, options: argparse.Namespace) -> str:
@@ -222,13 +222,14 @@ _COMMANDS = {
 
 @command(parser)
 def main(options: argparse.Namespace) -> None:
+    from nnactive_ext.experiment.commands import plan_rollout
     from nnactive_ext.labelling.closing import noted
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step
 
     experiment = open_experiment(options.d)
     if not experiment.plan.human:
-        raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with nnactive_plan -i FOLDER.")
+        raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with {plan_rollout()}")
     with experiment.lock():
         experiment = open_experiment(options.d)
         try:

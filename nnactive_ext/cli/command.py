@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from nnactive_ext.cli.options import typed_device
 from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError
 
 
@@ -26,9 +27,11 @@ def command(
             options.words = words
             with failing_clearly():
                 if folders:
+                    from nnactive_ext.experiment.commands import named_device
                     from nnactive_ext.nnunet.environment import require_nnunet_folders
 
                     require_nnunet_folders()
+                    named_device.set(typed_device(options))
                 call(options)
 
         return main

@@ -12,13 +12,41 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment's dataset")
 
 
+class Default(str):
+    """The default of an option, told apart from the same text when the user typed it."""
+
+
+def typed_device(options: argparse.Namespace) -> str:
+    """The device that the user typed; empty if none, or none is used."""
+    device = getattr(options, "device", "")
+    return "" if isinstance(device, Default) or device == "none" else device
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-device",
-        default="cuda",
+        default=Default("cuda"),
         choices=("cuda", "cpu", "mps"),
         help="device on which the networks run (default: %(default)s)",
     )
+
+
+def add_folds(parser: argparse.ArgumentParser, what: str, default: str) -> None:
+    """``-f``, as nnU-Net's commands have it."""
+    parser.add_argument(
+        "-f",
+        nargs="+",
+        type=_fold,
+        metavar="FOLD",
+        help=f"{what}, e.g. 0 1 2; or all, for the one member that nnUNetv2_train trained on all annotated cases (fold all) "
+        f"(default: {default})",
+    )
+
+
+def _fold(text: str) -> int | str:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no fold: give numbers from 0, or all")
+    return text if text == "all" else int(text)
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:

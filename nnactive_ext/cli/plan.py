@@ -40,6 +40,7 @@ def _simulation(settings: Settings, progress: bool) -> None:
     from dataclasses import replace
 
     from nnactive_ext.experiment.loops import read_loop
+    from nnactive_ext.loop.status import by_hand, next_step
     from nnactive_ext.loop.tables import plan_table
     from nnactive_ext.nnunet.dataset import find_dataset
     from nnactive_ext.planning.create import create
@@ -55,7 +56,9 @@ def _simulation(settings: Settings, progress: bool) -> None:
     experiment, warnings = create(plan, source, settings.start_from, progress)
     for warning in warnings:
         print(f"WARNING: {warning}")
-    print(f"\nMade {experiment.raw}\nNext: nnactive_run -d {settings.number}{plan.device_words}")
+    print(f"\nMade {experiment.raw}\n{next_step(experiment)}\n{by_hand(experiment)}")
+    if plan.preset is None and experiment.device == "cpu":
+        print("torch finds no GPU on this machine; on one with a GPU, leave out -device cpu.")
 
 
 def _rollout(settings: Settings, progress: bool) -> None:

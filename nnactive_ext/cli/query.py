@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_parts, add_precision, add_quiet, check_parts
+from nnactive_ext.cli.options import add_device, add_experiment, add_folds, add_parts, add_precision, add_quiet, check_parts
 from nnactive_ext.planning.settings import METHOD_HELP
+
+if TYPE_CHECKING:
+    from nnactive_ext.experiment.experiment import Experiment
 
 
 class ListMethods(argparse.Action):
@@ -41,9 +43,7 @@ def parser() -> argparse.ArgumentParser:
         "same in each cycle.",
     )
     add_experiment(made)
-    made.add_argument(
-        "-f", nargs="+", type=int, metavar="FOLD", help="members to use, by their folds (default: all of the experiment)"
-    )
+    add_folds(made, "members to use, by their folds", "all folds of the experiment")
     made.add_argument("-tr", metavar="TRAINER", help="trainer of the members (default: the experiment's)")
     made.add_argument("--method", nargs="+", metavar=("NAME", "KEY=VALUE"), help=f"{METHOD_HELP} (default: the experiment's)")
     made.add_argument("--list_methods", action=ListMethods)
@@ -55,14 +55,16 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def merging(words: Sequence[str]) -> str:
+def merging(experiment: Experiment, options: argparse.Namespace) -> str:
     """The command that merges the parts: the same without the part."""
-    kept, after = [], ""
-    for word in words:
-        if not (word.startswith(("-num_parts", "-part_id")) or after in ("-num_parts", "-part_id")):
-            kept.append(word)
-        after = word
-    return f"nnactive_query {shlex.join(kept)}"
+    flags = {"-f": options.f, "-tr": options.tr, "--method": options.method, "-query_size": options.query_size}
+    words: list[object] = []
+    for flag, value in flags.items():
+        if value is not None:
+            words += [flag, *(value if isinstance(value, list) else [value])]
+    words += [] if options.precision == "single" else ["-precision", options.precision]
+    words += ["--disable_progress_bar"] if options.disable_progress_bar else []
+    return experiment.commands.query(*words)
 
 
 @command(parser)
@@ -90,12 +92,13 @@ def main(options: argparse.Namespace) -> None:
         return NnUNetEnsemble(experiment, folds, options.device)
 
     def query(parts=(0, 1)):
-        folds = options.f or experiment.folds()
+        folds = experiment.folds() if options.f is None else options.f
         return query_cycle(experiment, open_ensemble, folds, *chosen, parts, progress, options.precision)
 
     if options.num_parts > 1:
         query((options.part_id, options.num_parts))
-        print(f"Part {options.part_id} of {options.num_parts} is scored. After the last part, run: {merging(options.words)}")
+        print(f"Part {options.part_id} of {options.num_parts} is scored.")
+        print(f"After the last part, run: {merging(experiment, options)}")
         return
     with experiment.lock():
         if finish_annotation(experiment, progress):

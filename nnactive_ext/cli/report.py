@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_experiment, add_quiet
+from nnactive_ext.cli.options import Default, add_experiment, add_quiet
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "-device",
-        default="cuda",
+        default=Default("cuda"),
         choices=("cuda", "cpu", "mps", "none"),
         help="device on which the members predict the patches shown; none: show only predictions that an earlier report kept "
         "(default: %(default)s)",

@@ -10,6 +10,7 @@ from nnactive_ext.compare.queries import unplanned_queries
 from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.trajectories import Trajectory
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import report_of
 
 Part = Callable[[Trajectory], Any]
 _MOST = 10
@@ -50,7 +51,7 @@ def check_comparable(grouped: Grouped) -> None:
     problems += _twice(grouped.full, "all labels", lambda t: (t.record["source"], t.seed, *_world_and_members(t)))
     problems += [problem for setting in grouped.settings for t in setting.trajectories for problem in unplanned_queries(t)]
     problems += [
-        f"{t.label}: a roll-out without a test set; there is nothing to compare. nnactive_report -d shows it alone."
+        f"{t.label}: a roll-out without a test set; there is nothing to compare. {report_of(t.folder)} shows it alone."
         for setting in grouped.settings
         for t in setting.trajectories
         if not t.plan["test"]

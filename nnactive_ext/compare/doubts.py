@@ -10,8 +10,10 @@ from nnactive_ext.compare.checks import MEMBERS, same_world_and_members
 from nnactive_ext.compare.completeness import shortcoming
 from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.trajectories import Trajectory
+from nnactive_ext.experiment.environment import UNKNOWN, Environment
+from nnactive_ext.experiment.observed import Named, differences, evaluations, from_record
 
-_VERSIONS = ("nnactive-ext", "nnunetv2", "torch")
+_VERSIONS = ("nnactive-ext", "nnunetv2", "torch", "numpy")
 
 
 def warnings(grouped: Grouped) -> list[str]:
@@ -42,8 +44,11 @@ def _tolerances(setting: Setting) -> set[float]:
 
 def _setting(setting: Setting) -> Iterator[str]:
     everything = (*setting.trajectories, *setting.full)
+    for trajectory in everything:
+        if differing := differences(_environments(trajectory)):
+            yield f"{setting.name}: not all of {trajectory.name} was made in the same way. {'. '.join(differing)}."
     for package in _VERSIONS:
-        by_version = _by(everything, lambda t, p=package: (t.plan.get("versions") or {}).get(p, "unknown"))  # type: ignore[misc]
+        by_version = _by(everything, lambda t, p=package: _versions(t, p))  # type: ignore[misc]
         if len(by_version) > 1:
             parts = [f"{version} in {_some(names)}" for version, names in sorted(by_version.items())]
             yield f"{setting.name}: versions of {package} differ: {'; '.join(parts)}."
@@ -61,6 +66,19 @@ def _setting(setting: Setting) -> Iterator[str]:
                     f"{setting.name}: the seed of {trajectory.name} was changed from {change['before']} to {change['after']} "
                     f"after cycle {change['after_cycle']}."
                 )
+
+
+def _environments(trajectory: Trajectory) -> list[Named]:
+    """Where its parts were computed: as its record and its results tell."""
+    planning = Environment(versions=trajectory.plan.get("versions") or {})
+    recorded = from_record(trajectory.record.get("environments"))
+    return [*(recorded or [("planning", planning)]), *evaluations(trajectory.cycles)]
+
+
+def _versions(trajectory: Trajectory, package: str) -> str:
+    """Those of a package with which its parts were made."""
+    found = {one.versions[package]: None for _, one in _environments(trajectory) if package in one.versions}
+    return " and ".join(found) or UNKNOWN
 
 
 def _unfinished(setting: Setting) -> Iterator[str]:

@@ -89,7 +89,7 @@ def group(trajectories: Sequence[Trajectory]) -> Grouped:
 
 def setting_names(keys: Sequence[Key]) -> dict[Key, str]:
     """The dataset, and the query patch size and label regime where settings of one dataset differ in them."""
-    plain = {key.source: re.sub(r"^Dataset\d{3}_", "", key.source) for key in keys}
+    plain = {key.source: re.sub(r"^Dataset\d{3,}_", "", key.source) for key in keys}
     alike = Counter(plain.values())
     names = {}
     for key in keys:

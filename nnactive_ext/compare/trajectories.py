@@ -10,6 +10,7 @@ from typing import Any
 
 from nnactive_ext.compare.methods import method_key
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import run_of
 from nnactive_ext.experiment.plan import cycles_at_first
 from nnactive_ext.experiment.record import RECORD, read_record
 from nnactive_ext.experiment.result import CycleResult, result_files
@@ -118,4 +119,4 @@ def _check_record(record: Mapping[str, Any], file: Path) -> None:
     wrong = [key for key in numbers if key in plan and not isinstance(plan[key], int)]
     if missing or wrong:
         what = f"{', '.join(missing)} missing" if missing else f"{', '.join(wrong)}: no whole number"
-        raise NnActiveError(f"{file}: damaged ({what}). Run nnactive_run on the experiment again.")
+        raise NnActiveError(f"{file}: damaged ({what}). Write it again with {run_of(file.parent)}")

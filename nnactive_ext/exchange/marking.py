@@ -51,7 +51,7 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     if cycle <= experiment.state["cycle"]:
         raise NnActiveError(
             f"{experiment.name}: no cycle is open for annotation, and points add to the one that is. Query first: "
-            f"nnactive_query -d {experiment.number}"
+            f"{experiment.commands.query()}"
         )
     tasks = [task for c in range(cycle + 1) for task in tasks_of(experiment, c)]  # which says so if a loop file is damaged
     plan = experiment.plan

@@ -11,6 +11,7 @@ import numpy as np
 
 from nnactive_ext.exchange.reasons import reason
 from nnactive_ext.exchange.view import View, shares
+from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.files import write_text
 from nnactive_ext.geometry.axes import Canonical
 from nnactive_ext.pages.colours import IGNORE, Colour, colours
@@ -123,7 +124,7 @@ def write_page(
         facts=facts,
         following=next((card.anchor for card in cards if card.status != "done"), None),
         folder=file.absolute().parent.name or ".",
-        number=int(number),
+        hand_in=hand_in(int(number), file.absolute().parent.name or ".", "YOUR_NAME"),
         classes=[
             (name, shown[name] if value else None, remarks.get(value, ""), value)
             for name, value in sorted(names.items(), key=lambda item: item[1])

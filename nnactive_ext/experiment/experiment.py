@@ -12,12 +12,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
 from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import STATE
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
 from nnactive_ext.files import read_json, remove_temporary
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.nnunet.dataset import Case, Dataset, dataset_folder_name, nnunet_folder
+from nnactive_ext.nnunet.dataset import Case, Dataset, dataset_folder_name, nnunet_folder, number_and_name
 from nnactive_ext.nnunet.preprocessing import Preprocessed
 
 INCOMPLETE = ".nnactive_incomplete"
@@ -41,13 +42,13 @@ class Experiment:
         if not (experiment.raw / PLAN_FILE).is_file():
             raise NnActiveError(
                 f"{experiment.raw / PLAN_FILE}: no such file. Dataset {identifier} is not an experiment; make one with "
-                f"nnactive_plan -d {identifier} -o NEW_NUMBER"
+                f"{plan_simulation(identifier)}"
             )
         return experiment
 
     @property
     def number(self) -> int:
-        return int(self.name[7:10])
+        return number_and_name(self.name)[0]
 
     @property
     def raw(self) -> Path:
@@ -103,6 +104,16 @@ class Experiment:
         """The patches of all loops up to a cycle (or of all), but for those in cases that were dropped from the pool."""
         patches = read_loops(self.raw, self.dataset.file_ending, upto)
         return [patch for patch in patches if patch.case not in self.plan.dropped]
+
+    @property
+    def device(self) -> str:
+        """The device for the commands that people are told to type."""
+        return device_in_use(self)
+
+    @property
+    def commands(self) -> Commands:
+        """The commands of this experiment, for people to type."""
+        return Commands(self.plan, self.device)
 
     @property
     def annotation(self) -> Path:

@@ -8,24 +8,35 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.environment import Environment, distinct, read_all
 from nnactive_ext.files import read_json, write_json
+
+ALL = "all"
+"""nnU-Net's word for the member that is trained on all cases."""
+Fold = int | str
+"""A number from 0, or :data:`ALL`."""
 
 STATE = "nnactive_state.json"
 """In the preprocessed dataset folder: the experiment and the cycle whose labels lie there, written when all of them do."""
 MEMBER = "nnactive_member.json"
 """In a fold's results folder: the state its training started from, on which cases, and whether the training finished."""
 
+ENVIRONMENTS = "environments"
+"""The key, here and in loop files, of the environments that something was computed in, each once."""
 LOCK = ".nnactive_training.lock"
 """In a fold's results folder: held by the process that trains it."""
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 """nnU-Net's, in the order in which it continues from them."""
 
 
-def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued: bool) -> FileLock | None:
+def begin(
+    fold_folder: Path | str, preprocessed_folder: Path | str, *, continued: bool, environment: Environment | None = None
+) -> FileLock | None:
     """Mark the start of a training; one that continues another cycle's training is refused.
 
     Returns the lock of the fold, which the caller keeps as long as it trains: a second training of one fold at the same
     time is refused too. A killed owner's lock is free; a training whose owner was just killed gets time to end.
+    ``environment``: that of this process, noted in the mark; one that is continued elsewhere has several.
     A dataset without an experiment (no state file) gets no mark. The fold's earlier checkpoints are removed when a new
     training starts, or a killed training would leave old ones under the new mark.
     """
@@ -47,25 +58,32 @@ def begin(fold_folder: Path | str, preprocessed_folder: Path | str, *, continued
             )
         # The folds may have changed since, as the labels did.
         seen = {*mark.get("cases", ()), *_training_cases(fold_folder, state_file.parent)}
-        write_json(fold_folder / MEMBER, {**mark, "cases": sorted(seen)})
+        known = read_all(mark.get(ENVIRONMENTS))
+        write_json(fold_folder / MEMBER, {**mark, "cases": sorted(seen), ENVIRONMENTS: distinct([*known, environment])})
         return lock
     for name in CHECKPOINTS:
         (fold_folder / name).unlink(missing_ok=True)
     # The number of the training lets results computed with a member be recognised as outdated by the next one.
     mark = {"experiment": state["experiment"], "cycle": state["cycle"], "training": uuid.uuid4().hex}
     cases = sorted(_training_cases(fold_folder, state_file.parent))
-    write_json(fold_folder / MEMBER, {**mark, "finished": False, "cases": cases})
+    write_json(fold_folder / MEMBER, {**mark, "finished": False, "cases": cases, ENVIRONMENTS: distinct([environment])})
     return lock
 
 
-def _training_cases(fold_folder: Path, preprocessed_folder: Path) -> list[str]:
-    """What nnU-Net trains the fold on, as ``splits_final.json`` says now: all cases where it is not about this fold,
-    none where there is no such file yet."""
+def _training_cases(fold_folder: Path, preprocessed_folder: Path) -> set[str]:
+    """What nnU-Net trains the fold on, as ``splits_final.json`` says now: all cases for the fold ``all`` and where it is not
+    about this fold, none where there is no such file yet."""
     file, fold = preprocessed_folder / "splits_final.json", fold_folder.name.removeprefix("fold_")
     splits = read_json(file) if file.is_file() else []
     if fold.isdecimal() and int(fold) < len(splits):
-        return splits[int(fold)]["train"]
-    return [case for split in splits for case in (*split["train"], *split["val"])]
+        return set(splits[int(fold)]["train"])
+    return {case for split in splits for case in (*split["train"], *split["val"])}
+
+
+def annotated_cases(preprocessed_folder: Path | str) -> list[str]:
+    """All cases that the folds of an experiment train on; empty for a dataset that is no experiment."""
+    folder = Path(preprocessed_folder)
+    return sorted(_training_cases(folder / "fold_all", folder)) if (folder / STATE).is_file() else []
 
 
 def finish(fold_folder: Path | str) -> None:
@@ -79,6 +97,13 @@ def read_mark(fold_folder: Path | str) -> dict:
     """The mark of a fold: experiment, cycle, training, finished; empty where there is none."""
     file = Path(fold_folder) / MEMBER
     return read_json(file) if file.is_file() else {}
+
+
+def marks_in(model_folder: Path) -> dict[Fold, dict]:
+    """The marks of all members in one of nnU-Net's folders of models, by fold: numbers first, in order."""
+    folders = {folder.name.removeprefix("fold_"): folder for folder in model_folder.glob("fold_*")}
+    folds: list[Fold] = [*sorted(int(name) for name in folders if name.isdecimal()), *(name for name in folders if name == ALL)]
+    return {fold: mark for fold in folds if (mark := read_mark(folders[str(fold)]))}
 
 
 def is_trained(fold_folder: Path | str, experiment: str, cycle: int) -> bool:

@@ -107,11 +107,6 @@ class Plan:
     def method_words(self) -> str:
         return method_words(self.method, self.method_options)
 
-    @property
-    def device_words(self) -> str:
-        """What to add to a command that trains or predicts."""
-        return " -device cpu" if self.preset == "cpu" else ""
-
     def added_since(self, loop: int) -> bool:
         """Whether cases were added to the pool after the query that wrote this loop file."""
         added = [change for change in self.changes if change["what"] == "added"]

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import run_of
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import last_loop, loop_file, read_loop
+from nnactive_ext.experiment.observed import as_record, made
 from nnactive_ext.files import read_json, write_json
 
 _QUERY = ("method", "options", "seed", "members", "missing")
@@ -29,6 +31,7 @@ def write_record(experiment: Experiment) -> None:
         "network": experiment.preprocessed.plans["configurations"][plan.configuration],
         "start": [[patch.case, *patch.start, *patch.size] for patch in start],
         "classes": {name: [label] if isinstance(label, int) else list(label) for name, label in source.labels.classes.items()},
+        "environments": as_record(made(experiment)),
         "queries": [_query(experiment, cycle) for cycle in range(1, last_loop(experiment.raw) + 1)],
     }
     write_json(experiment.results / RECORD, content)
@@ -46,13 +49,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     file = folder / RECORD
     if not file.is_file():
         raise NnActiveError(
-            f"{file}: no such file. Give the 'nnactive' folder of an experiment's results; run nnactive_run once more on an "
-            "experiment of an earlier version to have it written."
+            f"{file}: no such file. Give the 'nnactive' folder of an experiment's results; for an experiment of an earlier "
+            f"version, run once more: {run_of(folder)}"
         )
     content = read_json(file)
     missing = {"name", "source", "plan", "network", "start", "classes"} - set(content if isinstance(content, dict) else ())
     if missing:
-        raise NnActiveError(
-            f"{file}: damaged ({', '.join(sorted(missing))} missing). Run nnactive_run on the experiment again."
-        )
+        raise NnActiveError(f"{file}: damaged ({', '.join(sorted(missing))} missing). Write it again with {run_of(folder)}")
     return content

@@ -11,6 +11,8 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import run_of
+from nnactive_ext.experiment.environment import Environment
 from nnactive_ext.files import read_json, write_json
 
 _NAME = re.compile(r"cycle_(\d{3,})\.json")
@@ -89,12 +91,14 @@ class CycleResult(Annotation, Scores):
     """The only place that spells the keys of a results file; each field is a key, in the file's order.
 
     Dice and NSD are 0 to 1, distances in mm; None is a number that does not exist (a class in no case, an infinite distance).
-    Fields with a default may be absent, as they are from files of earlier versions.
+    ``environment`` is that of the process that evaluated. Fields with a default may be absent, as they are from files of
+    earlier versions.
     """
 
     dice_per_case: Mapping[str, Shares] = field(default_factory=dict)
     nsd_per_case: Mapping[str, Shares] = field(default_factory=dict)
     hd95_per_case: Mapping[str, Lengths] = field(default_factory=dict)
+    environment: Environment | None = None
 
     @classmethod
     def read(cls, file: Path) -> CycleResult:
@@ -104,7 +108,7 @@ class CycleResult(Annotation, Scores):
             return cls.of(content)
         except ValueError as error:
             raise NnActiveError(
-                f"{file}: no results of a cycle ({error}). Restore it, or delete it and run nnactive_run."
+                f"{file}: no results of a cycle ({error}). Restore it, or delete it and run {run_of(file.parent)}"
             ) from None
 
     @classmethod

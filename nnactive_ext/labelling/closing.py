@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.labelling.answers import Answer, CountingAnswers, status_of
@@ -66,12 +67,12 @@ def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
     status = [status_of(ledger, counted, task.id, ignore) for task in tasks]
     done, wanted = status.count("done"), math.ceil(share * len(tasks) - 1e-9)
     if done < wanted:
-        number = experiment.number
+        possible = f"{math.floor(100 * done / len(tasks)) / 100:g}"
+        commands = experiment.commands
         raise TasksOpen(
             f"Cycle {cycle} of {experiment.name}: {done} of {len(tasks)} tasks are done, {status.count('partial')} partly; "
-            f"training waits for {wanted}.\nNext: nnactive_annotate export -d {number}, annotate, then nnactive_annotate "
-            f"import -d {number} FOLDER; or train on what there is: nnactive_annotate close -d {number} -share "
-            f"{math.floor(100 * done / len(tasks)) / 100:g}"
+            f"training waits for {wanted}.\nNext: {commands.export(cycle > 0)}, annotate, then "
+            f"{hand_in(commands.number)}; or train on what there is: {commands.annotate('close', '-share', possible)}"
         )
 
 

@@ -6,7 +6,11 @@ import os
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.files import write_json
@@ -47,12 +51,39 @@ def nnunet_plans(experiment: Experiment) -> str:
     loaders = os.environ.pop("nnUNet_n_proc_DA", None)
     try:
         with open(folder / "nnactive_planning.log", "w", encoding="utf-8") as log, redirect_stdout(log):
-            identifier = plan_experiments([experiment.number], experiment_planner_class_name=plan.planner)
+            identifier = plan_experiments([experiment.name], experiment_planner_class_name=plan.planner, **_asked_for(plan))
     finally:
         if loaders is not None:
             os.environ["nnUNet_n_proc_DA"] = loaders
     planned = Preprocessed(folder, identifier, plan.configuration)
+    _check_used(plan, planned, identifier)
     planned.manager()  # an unknown configuration is an error here, before anything is preprocessed
     if plan.preset == "cpu":
         write_json(folder / f"{identifier}.json", shrink_for_cpu(planned.plans, planned.configuration))
     return identifier
+
+
+def _asked_for(plan: Plan) -> dict[str, Any]:
+    """The options of nnU-Net's planner that the plan keeps, as its function calls them."""
+    names = {
+        "gpu_memory_target": "gpu_memory_target_in_gb",
+        "overwrite_target_spacing": "overwrite_target_spacing",
+        "overwrite_plans_name": "overwrite_plans_name",
+    }
+    return {theirs: plan.settings[ours] for ours, theirs in names.items() if plan.settings.get(ours) is not None}
+
+
+def _check_used(plan: Plan, planned: Preprocessed, identifier: str) -> None:
+    """A planner may ignore what it is asked for; then its plans are not those that the experiment's plan tells of."""
+    name, spacing = plan.settings.get("overwrite_plans_name"), plan.settings.get("overwrite_target_spacing")
+    if name is not None and identifier != name:
+        raise NnActiveError(
+            f"-overwrite_plans_name {name}: the planner {plan.planner} calls its plans {identifier}. Leave it out."
+        )
+    made = planned.plans["configurations"].get("3d_fullres", {}).get("spacing")
+    wanted = [spacing[axis] for axis in planned.plans["transpose_forward"]] if spacing else None
+    if wanted and made and not np.allclose(made, wanted):
+        raise NnActiveError(
+            f"-overwrite_target_spacing: the planner {plan.planner} plans {made} mm instead of {wanted} (axes as it transposes "
+            "them). Leave it out, or choose another planner with -pl."
+        )

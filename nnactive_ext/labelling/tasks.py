@@ -67,5 +67,5 @@ def find_task(experiment: Experiment, name: str) -> Task:
     """A task by its id, or by the beginning of it that no other has (``c001_003``)."""
     found = [task for task in all_tasks(experiment) if task.id == name or task.id.startswith(f"{name}_")]
     if len(found) != 1:
-        raise NnActiveError(f"{experiment.name} has no task {name!r}. nnactive_status -d {experiment.number} lists them.")
+        raise NnActiveError(f"{experiment.name} has no task {name!r}. {experiment.commands.status} lists them.")
     return found[0]

@@ -9,7 +9,7 @@ from functools import partial
 from nnactive_ext.errors import PoolExhausted
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
-from nnactive_ext.experiment.marks import is_trained
+from nnactive_ext.experiment.marks import Fold, is_trained
 from nnactive_ext.experiment.result import read_results, result_file
 from nnactive_ext.experiment.timing import Timing
 from nnactive_ext.files import read_json
@@ -29,7 +29,7 @@ class Tools:
     """The two expensive things, which tests replace: training a fold, and opening the members of some folds."""
 
     train: Callable[[Experiment, int], None]
-    open_ensemble: Callable[[Experiment, Sequence[int]], Ensemble]
+    open_ensemble: Callable[[Experiment, Sequence[Fold]], Ensemble]
 
     @classmethod
     def of_nnunet(cls, device: str) -> Tools:
@@ -116,9 +116,8 @@ def query_and_annotate(
     if not chosen.patches:
         raise PoolExhausted(f"The pool of {experiment.name} is used up: no further patch fits. Nothing was changed.")
     if experiment.plan.human:
-        number = experiment.number
         say(f"{len(chosen.patches)} patches chosen: {loop_file(experiment.raw, experiment.last_loop)}")
-        say(f"Next: nnactive_annotate export -d {number}")
+        say(f"Next: {experiment.commands.export()}")
         return
     finish_annotation(experiment, progress, say)
     cycle = experiment.state["cycle"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nnactive_ext.exchange.export import last_export
 from nnactive_ext.exchange.marking import marked
 from nnactive_ext.exchange.tallies import KINDS, tasks_per_class, voxels_per_class
+from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.observed import differences, environments
 from nnactive_ext.experiment.result import read_results
 from nnactive_ext.labelling.answers import CountingAnswers, agreement, status_of
 from nnactive_ext.labelling.ledger import Ledger
@@ -53,6 +54,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "trained_folds": trained_folds(experiment) if folds else [],
         "mean_dice": [result.mean_dice for result in results],
         "changes": [dict(change) for change in plan.changes],
+        "differences": differences(environments(experiment)),
     }
     if plan.human:
         found["tasks"] = _tasks(experiment, names)
@@ -108,9 +110,7 @@ def _in_all(cycles: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict
 def next_step(experiment: Experiment) -> str:
     """One or two lines: what a person should do now."""
     plan, state = experiment.plan, experiment.state
-    number = experiment.number
-    device = plan.device_words
-    cycle = experiment.last_loop
+    commands, cycle = experiment.commands, experiment.last_loop
     if plan.human and cycle > state["cycle"]:
         ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
         counted = CountingAnswers.of(ledger)
@@ -119,23 +119,34 @@ def next_step(experiment: Experiment) -> str:
         missing = {name: goal - n for name, (n, goal) in marked(experiment).items() if n < goal} if cycle == 0 else {}
         if missing and plan.starting_budget:
             short = ", ".join(f"{n} of {name}" for name, n in missing.items())
-            lines.append(f"Next: mark points ({short}): nnactive_annotate points -d {number} FILE...")
+            lines.append(f"Next: mark points ({short}): {commands.annotate('points', 'FILE...')}")
         if kinds.count("done") >= plan.share * len(kinds) - 1e-9 and (kinds or cycle > 0 or not plan.starting_budget):
-            return "\n".join([*lines, f"{'Or train on what there is' if lines else 'Next'}: nnactive_run -d {number}{device}"])
+            return "\n".join([*lines, f"{'Or train on what there is' if lines else 'Next'}: {commands.run}"])
         folder = last_export(experiment, cycle)
         if not (folder / "index.html").is_file():
-            lines.append(f"{'Then' if lines else 'Next'}: nnactive_annotate export -d {number}{device if cycle else ''}")
+            lines.append(f"{'Then' if lines else 'Next'}: {commands.export(cycle > 0)}")
         else:
             lines.append(f"{'Then' if lines else 'Next'}: annotate the tasks ({folder / 'index.html'})")
-            lines.append(f"and hand them in: nnactive_annotate import -d {number} {shlex.quote(str(folder))}")
+            lines.append(f"and hand them in: {hand_in(experiment.number, folder)}")
         return "\n".join(lines)
     if state["cycle"] >= plan.cycles - 1 and len(read_results(experiment.results)) > state["cycle"]:
-        return (
-            f"All {plan.cycles} cycles are done. The members are in {experiment.model_folder}.\n"
-            f"To see how good they are, and whether to go on: nnactive_report -d {number}{device}\n"
-            f"To go on: nnactive_change -d {number} -cycles {plan.cycles + 1}, then nnactive_run -d {number}{device}"
-        )
-    return f"Next: nnactive_run -d {number}{device}"
+        lines = [
+            f"All {plan.cycles} cycles are done. The members are in {experiment.model_folder}.",
+            f"To see how good they are, and whether to go on: {commands.report}",
+            f"To go on: {commands.change('-cycles', plan.cycles + 1)}, then {commands.run}",
+            "To segment other images with them:",
+        ]
+        return "\n".join([*lines, *(f"    {line}" for line in commands.predict(trained_folds(experiment)))])
+    return f"Next: {commands.run}"
+
+
+def by_hand(experiment: Experiment) -> str:
+    """The steps of a cycle as commands of their own, one line each: train the members, and query the next patches."""
+    commands, plan = experiment.commands, experiment.plan
+    lines = commands.by_hand(experiment.folds())
+    if experiment.state["cycle"] < plan.cycles - 1:
+        lines.append(commands.query())
+    return "\n".join(["Or step by step:", *(f"    {line}" for line in lines)])
 
 
 def status_text(found: dict[str, Any]) -> str:
@@ -160,6 +171,9 @@ def status_text(found: dict[str, Any]) -> str:
     if "marked" in found:
         rows = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
         lines += ["", table(rows, numbers=True)]
+    if found.get("differences"):
+        lines += ["", "WARNING: not all of this experiment was made in the same way:"]
+        lines += [f"  {text}" for text in found["differences"]]
     scores = [dice for dice in found["mean_dice"] if dice is not None]
     if scores:
         lines += ["", "Mean Dice per cycle: " + ", ".join(f"{100 * dice:.1f}" for dice in scores)]

@@ -77,7 +77,7 @@ def final_report(experiment: Experiment) -> str:
         f"Queries, partial labels, plan:  {experiment.raw}",
         f"Results per cycle:              {experiment.results}",
         f"Members of the last cycle:      {experiment.model_folder}",
-        f"A page that shows all of it:    nnactive_report -d {experiment.number}{experiment.plan.device_words}",
+        f"A page that shows all of it:    {experiment.commands.report}",
     ]
     return "\n".join(lines)
 

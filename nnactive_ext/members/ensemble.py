@@ -16,11 +16,12 @@ import numpy as np
 from nnactive_ext.engine.threads import cores
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import is_trained, read_mark
+from nnactive_ext.experiment.marks import ALL, Fold, is_trained, read_mark
 from nnactive_ext.members.statistics import DIVERGED
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
 from nnactive_ext.nnunet.trainers import check_trainer
+from nnactive_ext.words import listed
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +73,12 @@ class Ensemble(Members, Protocol):
         ...
 
 
-def fold_folder(experiment: Experiment, fold: int) -> Path:
+def device_of(ensemble: Members) -> str:
+    """The device on which an ensemble predicts: cuda, cpu or mps; empty if it does not say."""
+    return str(getattr(getattr(ensemble, "device", None), "type", ""))
+
+
+def fold_folder(experiment: Experiment, fold: Fold) -> Path:
     return experiment.model_folder / f"fold_{fold}"
 
 
@@ -82,11 +88,27 @@ def trained_folds(experiment: Experiment) -> list[int]:
     return [f for f in experiment.folds() if is_trained(fold_folder(experiment, f), plan.experiment, cycle)]
 
 
-def check_members(experiment: Experiment, folds: Sequence[int]) -> list[str]:
+def check_folds(experiment: Experiment, folds: Sequence[Fold]) -> None:
+    """A fold that does not exist, one that is named twice, and ``all`` beside others are errors."""
+    given, there = f"-f {' '.join(map(str, folds))}", experiment.folds()
+    those = f"The folds of {experiment.name} are {listed(there, 20)}; {ALL} is the member trained on all annotated cases."
+    unknown = [fold for fold in folds if fold != ALL and fold not in there and not fold_folder(experiment, fold).is_dir()]
+    if unknown or not folds:
+        raise NnActiveError(f"{given}: there is no fold {listed(unknown)}. {those}")
+    if len(set(folds)) < len(folds):
+        raise NnActiveError(f"{given}: a fold is named twice, and a member asked twice says nothing new. {those}")
+    if ALL in folds and len(folds) > 1:
+        raise NnActiveError(f"{given}: {ALL} saw the cases that the folds validate on. Give {ALL} alone, or folds. {those}")
+
+
+def check_members(experiment: Experiment, folds: Sequence[Fold]) -> list[str]:
     """The members' training numbers; anything but finished members of this experiment's current cycle is an error."""
-    plan, cycle, trainings, problems = experiment.plan, experiment.state["cycle"], [], []
+    check_folds(experiment, folds)
+    plan, cycle, trainings = experiment.plan, experiment.state["cycle"], []
+    problems: list[str] = []
+    lacking: list[Fold] = []
     for fold in folds:
-        folder = fold_folder(experiment, fold)
+        folder, before = fold_folder(experiment, fold), len(problems)
         mark = read_mark(folder)
         if not (folder / "checkpoint_final.pth").is_file():
             problems.append(f"{folder}: no trained member (no checkpoint_final.pth).")
@@ -97,11 +119,18 @@ def check_members(experiment: Experiment, folds: Sequence[int]) -> list[str]:
         elif not mark.get("finished"):
             problems.append(f"{folder}: this member's training did not finish.")
         trainings.append(mark.get("training", ""))
+        lacking += [fold] if len(problems) > before else []
     if problems:
-        number = experiment.number
-        todo = f"nnactive_run -d {number}, or nnUNetv2_train {number} {plan.configuration} FOLD -tr {plan.trainer}"
-        raise NnActiveError("\n".join([*problems, f"Train the members of cycle {cycle} first: {todo}"]))
+        raise NnActiveError("\n".join([*problems, _train_first(experiment, lacking)]))
     return trainings
+
+
+def _train_first(experiment: Experiment, folds: Sequence[Fold]) -> str:
+    """What trains these members. ``nnactive_run`` trains the planned folds with the planned trainer only."""
+    commands, cycle = experiment.commands, experiment.state["cycle"]
+    planned = experiment.planned is None and ALL not in folds
+    first = f"Train the members of cycle {cycle} first: {commands.run}" if planned else f"Train them in cycle {cycle} first:"
+    return "\n".join([first, *(["or one by one:"] if planned else []), *(f"    {line}" for line in commands.by_hand(folds))])
 
 
 class NnUNetEnsemble:
@@ -114,7 +143,7 @@ class NnUNetEnsemble:
     cycle, and anything else in their place is an error.
     """
 
-    def __init__(self, experiment: Experiment, folds: Sequence[int], device: str, folder: Path | None = None):
+    def __init__(self, experiment: Experiment, folds: Sequence[Fold], device: str, folder: Path | None = None):
         import torch
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -167,7 +196,7 @@ class NnUNetEnsemble:
             getattr(predictor.network, "_orig_mod", predictor.network).load_state_dict(parameters)
             yield f"fold {fold}", self._predict(data, fold)
 
-    def _predict(self, data: torch.Tensor, fold: int) -> torch.Tensor:
+    def _predict(self, data: torch.Tensor, fold: Fold) -> torch.Tensor:
         try:
             return self._predictor.predict_sliding_window_return_logits(data)
         except RuntimeError as error:  # for want of memory, or because of infinite logits, for which nnU-Net looks

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.environment import observe
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.experiment.result import CycleResult, SurfaceCases, result_file
 from nnactive_ext.members.annotated import annotation
 from nnactive_ext.members.cross_validation import cross_validate
-from nnactive_ext.members.ensemble import Ensemble
+from nnactive_ext.members.ensemble import Ensemble, device_of
 from nnactive_ext.metrics.overlap import aggregate, dice_per_case
 from nnactive_ext.metrics.surface import Surface, mean_surface, one_voxel, surface_per_case
 
@@ -42,7 +43,14 @@ def evaluate(
     """
     cycle = experiment.state["cycle"]
     tested = bool(experiment.plan.test)
-    dice, surfaces = _on_test_set(experiment, open_ensemble(folds), progress) if tested else ({}, {})
+    devices: list[str] = []
+
+    def opened(folds: Sequence[int]) -> Ensemble:
+        ensemble = open_ensemble(folds)
+        devices.append(device_of(ensemble))
+        return ensemble
+
+    dice, surfaces = _on_test_set(experiment, opened(folds), progress) if tested else ({}, {})
     classes = experiment.source.labels.classes
     mean = aggregate(dice or {"": dict.fromkeys(classes, math.nan)})
     surface = mean_surface(surfaces or {"": dict.fromkeys(classes, Surface(math.nan, math.nan))})
@@ -56,11 +64,12 @@ def evaluate(
         hd95_per_class=_numbers(surface.hd95),
         surface_cases_per_class={name: SurfaceCases(**cases) for name, cases in surface.cases.items()},
         tolerance_mm=tolerance_mm(experiment.plan),
-        cross_validation=None if tested else cross_validate(experiment, open_ensemble, folds, progress),
+        cross_validation=None if tested else cross_validate(experiment, opened, folds, progress),
         **vars(annotation(experiment, cycle)),
         dice_per_case={case: _numbers(scores) for case, scores in dice.items()},
         nsd_per_case={case: _numbers({n: s.nsd for n, s in found.items()}) for case, found in surfaces.items()},
         hd95_per_case={case: _numbers({n: s.hd95 for n, s in found.items()}) for case, found in surfaces.items()},
+        environment=observe(devices[0] if devices else ""),
     )
     experiment.results.mkdir(parents=True, exist_ok=True)
     write_record(experiment)

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import Commands, text
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, is_trained, read_mark
 from nnactive_ext.members.ensemble import fold_folder
@@ -36,8 +37,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
     plan, cycle, folder = experiment.plan, experiment.state["cycle"], fold_folder(experiment, fold)
     check_trainer(plan.trainer)
     _put_away_earlier(experiment, fold)
-    arguments = [str(experiment.number), plan.configuration, str(fold), "-tr", plan.trainer]
-    arguments += ["-p", plan.plans_identifier, "-device", device]
+    arguments = Commands(plan, device).train_words(fold)
     if _can_continue(folder, plan.experiment, cycle):
         arguments.append("--c")
     if device == "cuda":
@@ -62,7 +62,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
     if status:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
         raise NnActiveError(
-            f"nnUNetv2_train {' '.join(arguments)} failed with status {status}. The end of {log}:\n{tail}\n"
+            f"{text('nnUNetv2_train', *arguments)} failed with status {status}. The end of {log}:\n{tail}\n"
             "Remove the cause and run the same command again; finished steps are not repeated."
         )
     (folder / "checkpoint_best.pth").unlink(missing_ok=True)

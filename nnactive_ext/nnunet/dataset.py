@@ -228,7 +228,7 @@ def dataset_folder_name(identifier: str | int) -> str:
     text = str(identifier)
     if text.startswith("Dataset"):
         return text
-    if not text.isdigit():
+    if not text.isdecimal():
         raise NnActiveError(f"{text!r} is neither a dataset number nor a name like Dataset004_Name.")
     found = existing_names(int(text))
     if not found:
@@ -239,20 +239,62 @@ def dataset_folder_name(identifier: str | int) -> str:
 
 
 def check_dataset_name(number: int, name: str) -> None:
-    """A number or name that nnU-Net's ``DatasetXXX_Name`` cannot hold is an error."""
-    if not 1 <= number <= 999:
-        raise NnActiveError(f"Dataset number {number}: nnU-Net's numbers go from 1 to 999.")
+    """A number or name that nnU-Net's ``DatasetXXX_Name`` cannot hold is an error; numbers have three digits or more."""
+    if number < 1:
+        raise NnActiveError(f"Dataset number {number}: choose a number of 1 or more, such as 504.")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or "__" in name:
         raise NnActiveError(f"Dataset name {name!r}: use letters, digits, '-' and single '_'.")
 
 
+def dataset_name(number: int, name: str) -> str:
+    """The name of a dataset's folder.
+
+    >>> dataset_name(4, "Liver"), dataset_name(1234, "Liver")
+    ('Dataset004_Liver', 'Dataset1234_Liver')
+    """
+    return f"Dataset{number:03d}_{name}"
+
+
+def number_and_name(folder_name: str) -> tuple[int, str]:
+    """The parts of :func:`dataset_name`; a name of another form is an error.
+
+    >>> number_and_name("Dataset1234_Liver_CT")
+    (1234, 'Liver_CT')
+    """
+    parts = re.fullmatch(r"Dataset(\d{3,})_(.+)", folder_name)
+    if parts is None:
+        raise NnActiveError(f"{folder_name!r} is not the name of an nnU-Net dataset, such as Dataset004_Name.")
+    return int(parts[1]), parts[2]
+
+
 def existing_names(number: int) -> list[str]:
     """All names that a dataset number has in nnU-Net's raw, preprocessed and results folders."""
+    return _beginning_with(f"Dataset{number:03d}_")
+
+
+def mistaken_names(number: int) -> list[str]:
+    """Datasets of other numbers that nnU-Net finds, too, when it is given this one, or finds this one for.
+
+    nnU-Net takes any folder whose name begins with ``Dataset`` and the number: 100 also finds ``Dataset1001_Name``.
+    """
+    own = f"Dataset{number:03d}"
+    shorter = [name for n in range(len("Dataset000"), len(own)) for name in _beginning_with(f"{own[:n]}_")]
+    return sorted({*shorter, *(name for name in _beginning_with(own) if name[len(own)].isdecimal())})
+
+
+def nnunet_identifier(folder_name: str) -> str:
+    """What finds this dataset with nnU-Net's own commands: its number, or its name where the number finds others, too."""
+    number, _ = number_and_name(folder_name)
+    others = [name for name in _beginning_with(f"Dataset{number:03d}") if name != folder_name]
+    return folder_name if others else str(number)
+
+
+def _beginning_with(text: str) -> list[str]:
     found: set[str] = set()
     for variable in FOLDERS:
         folder = nnunet_folder(variable)
         if folder.is_dir():
-            found.update(p.name for p in folder.glob(f"Dataset{number:03d}_*"))
+            found.update(p.name for p in folder.glob(f"{text}*") if "_" in p.name)
     return sorted(found)
 
 

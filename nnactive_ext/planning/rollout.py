@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.plan import Geometry, Plan
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
@@ -138,7 +139,8 @@ def decide_rollout(
         classes = len(labels)
         marked, drawn = marked_per_class(plan.starting_budget, classes), random_patches(plan.starting_budget, classes)
         text = f"mark {marked} points of each class to put patches around them; {drawn} patches are random"
-        decisions.add("", text, "nnactive_annotate points; random patches seldom hold a small structure")
+        points = Commands(plan).annotate("points", "FILE")
+        decisions.add("", text, f"{points}; random patches seldom hold a small structure")
     plan = replace(plan, decisions=tuple(decisions))
     json = {
         "name": plan.dataset,

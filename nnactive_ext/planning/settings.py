@@ -31,8 +31,14 @@ def _method(words: Sequence[str]) -> dict[str, Any]:
 
 def _source(plan: Plan) -> str:
     """The number of a dataset beside the experiment, else its name: its folder would say something about the machine."""
-    number = re.fullmatch(r"\.\./Dataset(\d{3})_.+", plan.source)
+    number = re.fullmatch(r"\.\./Dataset(\d{3,})_.+", plan.source)
     return str(int(number[1])) if number else f"FOLDER/{plan.source.rpartition('/')[2]}"
+
+
+def _dataset(plan: Plan) -> tuple[int, str]:
+    from nnactive_ext.nnunet.dataset import number_and_name
+
+    return number_and_name(plan.dataset)
 
 
 def _unless_all_labels(name: str) -> Any:
@@ -88,10 +94,10 @@ class Settings:
     number: int = setting(
         MISSING,
         "-o",
-        "number of the new dataset, from 1 to 999, e.g. 504",
+        "number of the new dataset, 1 or more, e.g. 504",
         type=int,
         metavar="NUMBER",
-        shown=lambda plan: int(plan.dataset[7:10]),
+        shown=lambda plan: _dataset(plan)[0],
         kept=False,
     )
     name: str | None = setting(
@@ -100,7 +106,7 @@ class Settings:
         "name of the new dataset",
         metavar="NAME",
         decided="that of DATASET or FOLDER",
-        shown=lambda plan: plan.dataset[11:],
+        shown=lambda plan: _dataset(plan)[1],
         kept=False,
     )
     all_labels: bool = setting(
@@ -199,6 +205,30 @@ class Settings:
     )
     planner: str = setting(
         "ExperimentPlanner", "-pl", "nnU-Net experiment planner of the network", metavar="PLANNER", benchmark=True
+    )
+    gpu_memory_target: float | None = setting(
+        None,
+        "-gpu_memory_target",
+        "GPU memory in GB for which nnU-Net's planner sizes network patch and batch",
+        type=float,
+        metavar="GB",
+        decided="that of the planner",
+    )
+    overwrite_target_spacing: Sequence[float] | None = setting(
+        None,
+        "-overwrite_target_spacing",
+        "spacing in mm along z y x to which nnU-Net resamples the images",
+        type=float,
+        nargs=3,
+        metavar="MM",
+        decided="that of the planner, from the spacings of the images",
+    )
+    overwrite_plans_name: str | None = setting(
+        None,
+        "-overwrite_plans_name",
+        "name of nnU-Net's plans",
+        metavar="NAME",
+        decided="that of the planner, such as nnUNetPlans",
     )
     tolerance_mm: float | None = setting(
         None,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.experiment.environment import versions
 from nnactive_ext.experiment.plan import ALL_LABELS, Geometry, Plan
 from nnactive_ext.metrics.surface import one_voxel
-from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, nnunet_folder
+from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_name, mistaken_names, nnunet_folder
 from nnactive_ext.nnunet.planners import check_planner
 from nnactive_ext.nnunet.trainers import check_trainer
 from nnactive_ext.parallel import default_processes
@@ -34,6 +35,7 @@ from nnactive_ext.planning.sizes import (
 )
 from nnactive_ext.query_methods import methods
 from nnactive_ext.randomness import generator
+from nnactive_ext.words import listed
 
 
 def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings) -> Plan:
@@ -128,6 +130,7 @@ def check(settings: Settings, name: str) -> None:
     if settings.patch_size:
         parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
+    _check_nnunet_planning(settings)
     methods.get(settings.method, **settings.method_options)
     check_planner(settings.planner, settings.configuration)
     check_trainer(trainer_of(settings))
@@ -140,6 +143,30 @@ def _check_budget(query_size: int | None, starting_budget: int | None, human: bo
         raise NnActiveError("The query size and the starting budget must be at least 1 patch.")
 
 
+def _check_nnunet_planning(settings: Settings) -> None:
+    """Options of nnU-Net's planner that nnU-Net would not use, or could not."""
+    memory, spacing, name = settings.gpu_memory_target, settings.overwrite_target_spacing, settings.overwrite_plans_name
+    if memory is not None:
+        if not (math.isfinite(memory) and memory > 0):
+            raise NnActiveError(f"-gpu_memory_target {memory:g}: give the memory in GB, above 0.")
+        if settings.preset == "cpu":
+            raise NnActiveError(
+                f"-gpu_memory_target {memory:g} sizes the network for a GPU, --preset cpu for two CPU cores. Give one of them."
+            )
+    if spacing is not None:
+        given = f"-overwrite_target_spacing {' '.join(f'{mm:g}' for mm in spacing)}"
+        if len(spacing) != 3 or not all(math.isfinite(mm) and mm > 0 for mm in spacing):
+            raise NnActiveError(f"{given}: give three spacings in mm, above 0, along z y x.")
+    if name is not None and (not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or "__" in name or name[0] in ".-" or name[-1] == "_"):
+        raise NnActiveError(f"-overwrite_plans_name {name!r}: use letters, digits, '-', '.' and single '_'.")
+    if name in _OTHER_FILES:
+        raise NnActiveError(f"-overwrite_plans_name {name}: nnU-Net has another file {name}.json. Choose another name.")
+
+
+_OTHER_FILES = ("dataset", "dataset_fingerprint", "splits_final", "nnactive_state")
+"""In nnU-Net's preprocessed folder of a dataset, beside its plans."""
+
+
 def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], size_mm: tuple[float, float, float]) -> Plan:
     """The plan of an experiment called ``name`` as far as it does not depend on how many patches are asked for."""
     method, options = methods.lasting(settings.method, settings.method_options)
@@ -148,12 +175,12 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
     decided["processes"] = settings.processes or default_processes(sum(float(np.prod(g.shape)) for g in pool.values()))
     return Plan(
         experiment=uuid.uuid4().hex[:12],
-        dataset=f"Dataset{settings.number:03d}_{name}",
+        dataset=dataset_name(settings.number, name),
         source="",
         pool=pool,
         test=(),
         patch_size_mm=size_mm,
-        versions={name: version(name) for name in ("nnactive-ext", "nnunetv2", "torch", "numpy")},
+        versions=versions(),
         **{**kept(settings), **decided},
     )
 
@@ -213,6 +240,15 @@ def with_budget(
     decisions.add("ensemble", f"{plan.folds} members", "one for each cross-validation fold")
     decisions.add("trainer", plan.trainer, "small plans for a CPU" if settings.preset == "cpu" else "200 epochs unless named")
     decisions.add("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded")
+    if others := mistaken_names(settings.number):
+        decisions.warn(
+            f"number {settings.number}",
+            f"nnU-Net takes {listed(others)} for the same number; give its own commands the names of these datasets",
+        )
+    for flag in ("gpu_memory_target", "overwrite_target_spacing", "overwrite_plans_name"):
+        if (value := getattr(settings, flag)) is not None:
+            text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            decisions.add(flag, text, "as asked for; passed to nnU-Net's planner")
     if plan.cycles < MIN_CYCLES:
         decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (D.5)")
     return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(decisions))

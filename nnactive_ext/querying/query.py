@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.environment import Environment, distinct, observe
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import entry, loop_file, write_loop
+from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold
 from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, triple
-from nnactive_ext.members.ensemble import Ensemble, check_members
+from nnactive_ext.members.ensemble import Ensemble, check_folds, check_members, device_of
 from nnactive_ext.members.statistics import RunningStatistics
 from nnactive_ext.parallel import one_ahead
 from nnactive_ext.query_methods import methods
@@ -35,17 +37,19 @@ from nnactive_ext.query_methods.base import (
     ScoredPatch,
     Statistics,
 )
+from nnactive_ext.query_methods.disagreement import check_members_needed
 from nnactive_ext.query_methods.identity import code_digest, identity
 from nnactive_ext.querying.pool import pool_cases, request_for
+from nnactive_ext.words import listed
 
-OpenEnsemble = Callable[[Experiment, Sequence[int]], Ensemble]
+OpenEnsemble = Callable[[Experiment, Sequence[Fold]], Ensemble]
 """Opens the members of these folds; called only when a case has to be predicted."""
 
 
 def query_cycle(
     experiment: Experiment,
     open_ensemble: OpenEnsemble,
-    folds: Sequence[int],
+    folds: Sequence[Fold],
     method: str | None = None,
     options: Mapping[str, str] | None = None,
     n: int | None = None,
@@ -83,11 +87,17 @@ def query_cycle(
     if request.n < 1:
         raise NnActiveError(f"A query of {request.n} patches is not possible; ask for at least 1 patch.")
     pool = pool_cases(experiment, references=chosen.needs_reference)
+    members: list[Fold] = []
+    environments: list[Environment | None] = []
     timing = Timing(experiment, cycle)
     if isinstance(chosen, RankedMethod):
+        check_folds(experiment, folds)
+        those = f"the folds of {experiment.name} are {listed(experiment.folds(), 20)}"
+        check_members_needed(chosen, len(folds), request, experiment.source.labels.regions, those)
         ranker = _Ranker(experiment, chosen, request, pool, open_ensemble, folds, timing, accumulators)
         part, number = parts
         rankings = ranker.rank(list(pool)[part::number], progress)
+        members, environments = list(folds), [ranker.environments[case] for case in rankings]
         if number > 1:
             return None
         with timing.of("score"):
@@ -98,8 +108,11 @@ def query_cycle(
         with timing.of("score"):
             query = chosen.draw(pool, request)
     if query.patches:
-        _write(experiment, query, name, options, request, list(folds) if isinstance(chosen, RankedMethod) else [])
+        _write(experiment, query, name, options, request, members, environments)
     return query
+
+
+_ENVIRONMENT = "environment"
 
 
 class _Ranker:
@@ -112,7 +125,7 @@ class _Ranker:
         request: Request,
         pool: Mapping[str, PoolCase],
         open_ensemble: OpenEnsemble,
-        folds: Sequence[int],
+        folds: Sequence[Fold],
         timing: Timing,
         accumulators: str,
     ):
@@ -120,6 +133,8 @@ class _Ranker:
         self.trainings = check_members(experiment, folds)
         self._open, self._folds = open_ensemble, folds
         self._ensemble: Ensemble | None = None
+        self._environment: Environment
+        self.environments: dict[str, Environment | None] = {}
         self.accumulators, self.regions = accumulators, experiment.source.labels.regions
         self.target = experiment.preprocessed
         self.data_folder = self.target.data_folder
@@ -136,7 +151,8 @@ class _Ranker:
         with closing(one_ahead(self._load, left)) as loaded:
             for case in bar:
                 rankings[case] = ranking = self._rank(case, loaded)
-                write_json(self._file(case), _ranking_to_json(ranking, self.digest))
+                content = _ranking_to_json(ranking, self.digest)
+                write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
         return {case: ranking for case, ranking in rankings.items() if ranking is not None}
 
     def _file(self, case: str) -> Path:
@@ -147,7 +163,10 @@ class _Ranker:
         if not file.is_file():
             return None
         content = read_json(file)
-        return _ranking_from_json(content, case) if content.get("for") == self.digest else None
+        if content.get("for") != self.digest:
+            return None
+        self.environments[case] = Environment.of(content.get(_ENVIRONMENT))
+        return _ranking_from_json(content, case)
 
     def _load(self, case: str) -> tuple[np.ndarray, Grid]:
         try:
@@ -162,6 +181,8 @@ class _Ranker:
             image, grid = next(loaded)
         if self._ensemble is None:
             self._ensemble = self._open(self.experiment, self._folds)
+            self._environment = observe(device_of(self._ensemble), self.accumulators)
+        self.environments[case] = self._environment
         try:
             statistics = self._statistics(self._ensemble, image, watch)
         except (NnActiveError, RuntimeError, MemoryError) as error:  # RuntimeError is torch's, mostly for want of memory
@@ -208,8 +229,15 @@ def _ranking_from_json(content: Mapping[str, Any], case: str) -> Ranking:
 
 
 def _write(
-    experiment: Experiment, query: Query, method: str, options: Mapping[str, str], request: Request, members: Sequence[int]
+    experiment: Experiment,
+    query: Query,
+    method: str,
+    options: Mapping[str, str],
+    request: Request,
+    members: Sequence[Fold],
+    environments: Sequence[Environment | None],
 ) -> None:
+    """``environments``: those in which the cases were scored."""
     ending = experiment.dataset.file_ending
     patches = [
         entry(
@@ -221,6 +249,8 @@ def _write(
         )
         for p in query.patches
     ]
+    here = observe()
+    known = [one.versions for one in environments if one]
     facts = {
         "method": method,
         "options": dict(options),
@@ -229,6 +259,7 @@ def _write(
         "members": list(members),
         "missing": query.missing,
         "warnings": list(query.warnings),
-        "versions": dict(experiment.plan.versions),
+        "versions": here.versions,
+        ENVIRONMENTS: distinct([*environments, *(() if here.versions in known else (here,))]),
     }
     write_loop(loop_file(experiment.raw, request.cycle + 1), patches, facts)

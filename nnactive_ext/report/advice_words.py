@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.plan import ALL_LABELS, START, Plan
 from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.report.disagreement import Disagreement
@@ -201,7 +202,7 @@ def _used_up(missing: int, unanswered: bool, plan: Plan) -> str:
     if unanswered:
         said += " The patches that are still open are the last ones."
     if plan.human:
-        return f"{said} Another query needs new images (nnactive_change -add)."
+        return f"{said} Another query needs new images ({Commands(plan).change('-add', 'FOLDER')})."
     return f"{said} Another query would need a larger pool."
 
 
@@ -213,7 +214,7 @@ def _left(results: Sequence[CycleResult], plan: Plan) -> str:
     if done < plan.cycles:
         rest = plan.cycles - done
         return f"{rest} of the {plan.cycles} planned cycles {'is' if rest == 1 else 'are'} still to come."
-    return f"All {plan.cycles} planned cycles are done; nnactive_change -cycles plans more."
+    return f"All {plan.cycles} planned cycles are done; {Commands(plan).change('-cycles', plan.cycles + 1)} plans more."
 
 
 def _between(step: Change) -> str:

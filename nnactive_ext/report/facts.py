@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.observed import Named, environments
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.result import CycleResult, read_results
 from nnactive_ext.experiment.timing import seconds_per_step
@@ -35,7 +37,8 @@ class Loop:
 class Facts:
     """``labels`` are the dataset's, with ``ignore``. ``results``: one of each cycle evaluated so far, in order.
     ``loops``: by cycle; the last one may still be open (``open_cycle``). ``seconds``: cycle -> step -> seconds.
-    ``network``: nnU-Net's configuration, None where it has not been planned yet."""
+    ``network``: nnU-Net's configuration, None where it has not been planned yet. ``environments``: where its parts were
+    computed. ``device``: the one for the commands that the report shows."""
 
     name: str
     number: int
@@ -51,6 +54,12 @@ class Facts:
     places: Places | None = None
     overlaps: Sequence[Overlap] = ()
     advice: Advice | None = None
+    environments: Sequence[Named] = ()
+    device: str = ""
+
+    @property
+    def commands(self) -> Commands:
+        return Commands(self.plan, self.device)
 
     @property
     def last(self) -> CycleResult | None:
@@ -110,6 +119,8 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         loops=loops,
         cycle=cycle,
         seconds={one: seconds_per_step(experiment, one) for one in cycles},
+        environments=environments(experiment),
+        device=experiment.device,
         network=_network(experiment.preprocessed.folder / f"{plan.plans_identifier}.json", plan.configuration),
         crops=gallery_crops(experiment, device, boxes, progress) if boxes else {},
         places=places(experiment),

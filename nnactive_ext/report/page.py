@@ -92,7 +92,7 @@ def page(facts: Facts, effort: Effort, drawn: _Drawn, left_out: str) -> str:
         "report",
         "page.html",
         name=facts.name,
-        number=facts.number,
+        made_by=facts.commands.report,
         plan=facts.plan,
         evaluated=len(facts.results),
         colours={name: facts.colours[name] for name in facts.names if name not in ("background", "ignore")},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +16,9 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import is_trained, read_mark
-from nnactive_ext.files import replacing
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.marks import ALL, Fold, is_trained, marks_in
+from nnactive_ext.files import read_json, replacing
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.members.ensemble import Members, NnUNetEnsemble
 from nnactive_ext.members.prediction import Predictor
@@ -34,7 +34,7 @@ NOT_ASKED = "No prediction was asked for."
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _VERSION = 1
 """Of what the files hold."""
-Open = Callable[[Experiment, Sequence[int], str, Path], Members]
+Open = Callable[[Experiment, Sequence[Fold], str, Path], Members]
 """Opens the members of these folds on a device; the path is the model folder they lie in."""
 
 
@@ -143,7 +143,7 @@ class PastMembers:
 
     experiment: Experiment
     cycle: int
-    folds: dict[Path, list[int]]
+    folds: dict[Path, list[Fold]]
     trainings: tuple[str, ...]
     complete: bool
 
@@ -153,22 +153,20 @@ class PastMembers:
         identity = experiment.plan.experiment
         archive = experiment.results / f"cycle_{cycle:03d}"
         # A fold whose folder is gone was there if its training wrote a log.
-        expected = {int(log.stem.rpartition("_")[2]) for log in archive.glob("train_fold_*.log") if log.stem[-1].isdigit()}
-        folds: dict[Path, list[int]] = {}
-        trainings: dict[int, str] = {}
+        logs = [log.stem.rpartition("_")[2] for log in archive.glob("train_fold_*.log")]
+        alone = _asked(experiment, cycle) == [ALL]
+        expected: set[Fold] = set() if alone else {int(fold) for fold in logs if fold.isdecimal()}
+        folds: dict[Path, list[Fold]] = {}
+        trainings: dict[Fold, str] = {}
         for model in (archive / experiment.model_folder.name, experiment.model_folder):
-            for folder in sorted(model.glob("fold_*")):
-                number = re.fullmatch(r"fold_(\d+)", folder.name)
-                mark = read_mark(folder)
-                if number is None or mark.get("experiment") != identity or mark.get("cycle") != cycle:
-                    continue
-                expected.add(int(number[1]))
-                trainings[int(number[1])] = mark.get("training", "")
-                if is_trained(folder, identity, cycle):
-                    folds.setdefault(model, []).append(int(number[1]))
-        found = sorted(fold for members in folds.values() for fold in members)
-        ids = tuple(trainings[fold] for fold in sorted(trainings))
-        return cls(experiment, cycle, folds, ids, bool(found) and found == sorted(expected))
+            for fold, mark in marks_in(model).items():
+                if mark.get("experiment") == identity and mark.get("cycle") == cycle and (fold == ALL) == alone:
+                    trainings[fold] = mark.get("training", "")
+                    if is_trained(model / f"fold_{fold}", identity, cycle):
+                        folds.setdefault(model, []).append(fold)
+        found = {fold for members in folds.values() for fold in members}
+        ids = tuple(trainings[fold] for fold in sorted(trainings, key="{:>4}".format))
+        return cls(experiment, cycle, folds, ids, bool(found) and found == expected | set(trainings))
 
     def open(self, device: str, opened: Open | None = None) -> Members:
         """As one ensemble; NnActiveError if a member cannot be opened."""
@@ -177,8 +175,14 @@ class PastMembers:
         return parts[0] if len(parts) == 1 else _Joined(parts)
 
 
-def _open(experiment: Experiment, folds: Sequence[int], device: str, folder: Path) -> Members:
+def _open(experiment: Experiment, folds: Sequence[Fold], device: str, folder: Path) -> Members:
     return NnUNetEnsemble(experiment, folds, device, folder)
+
+
+def _asked(experiment: Experiment, cycle: int) -> list[Fold]:
+    """The members of ``cycle`` that the query asked; empty where there is none yet."""
+    file = loop_file(experiment.raw, cycle + 1)
+    return list(read_json(file).get("members") or ()) if file.is_file() else []
 
 
 class _Joined:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from nnactive_ext.experiment.commands import Commands
+from nnactive_ext.experiment.observed import Named, differences
 from nnactive_ext.planning.options import changeable
 from nnactive_ext.planning.settings import Settings, command_of
 from nnactive_ext.report.facts import Facts
+from nnactive_ext.words import listed
 
 
 def settings(facts: Facts) -> dict[str, Any]:
@@ -25,7 +28,8 @@ def settings(facts: Facts) -> dict[str, Any]:
         "channels": facts.channels,
         "evaluated": len(facts.results),
         "commands": commands(facts),
-        "later_versions": _later_versions(facts),
+        "differences": differences(facts.environments),
+        "environments": _environments(facts.environments),
         "changes": [{key: _value(change.get(key)) for key in _CHANGE} for change in plan.changes],
         "network": None if facts.network is None else _json(facts.network),
         "plan_file": _json(short),
@@ -35,10 +39,15 @@ def settings(facts: Facts) -> dict[str, Any]:
 _CHANGE = ("what", "before", "after", "after_cycle", "who", "when")
 
 
-def _later_versions(facts: Facts) -> dict[int, Mapping[str, str]]:
-    """Cycle -> versions of packages, where they are not those of the plan."""
-    versions = {cycle: loop.content.get("versions") for cycle, loop in enumerate(facts.loops)}
-    return {cycle: found for cycle, found in versions.items() if found and found != dict(facts.plan.versions)}
+def _environments(named: Sequence[Named]) -> list[tuple[str, str, str, str]]:
+    """What was made where: its parts, device, threads and precision; parts that were made alike are in one row."""
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for name, one in named:
+        device = f"{one.device} ({one.device_name})" if one.device_name else one.device
+        precision = one.precision + (f", means {one.means}" if one.means else "")
+        if device:
+            rows.setdefault((device, str(one.threads), precision), []).append(name)
+    return [(listed(names, 4), *row) for row, names in rows.items()]
 
 
 def _value(value: object) -> str | None:
@@ -63,17 +72,16 @@ def _in_one_line(found: re.Match[str]) -> str:
 
 def commands(facts: Facts) -> list[str]:
     """``nnactive_plan`` with everything that was decided, the changes since, and what trains and queries."""
-    number = facts.number
     lines = [plan_command(facts)]
-    lines += [line for change in facts.plan.changes if (line := _change(number, change))]
+    lines += [line for change in facts.plan.changes if (line := _change(facts.commands, change))]
     if facts.plan.human:
-        lines.append(f"nnactive_annotate export -d {number}   # and import, in each cycle before nnactive_run")
-    return [*lines, f"nnactive_run -d {number}{facts.plan.device_words}"]
+        lines.append(f"{facts.commands.export()}   # and import, in each cycle before nnactive_run")
+    return [*lines, facts.commands.run]
 
 
 def plan_command(facts: Facts) -> str:
     labels, channels = list(facts.labels.classes), list(map(str, facts.channels))
-    return wrapped(command_of(facts.plan, number=facts.number, name=facts.name[11:], labels=labels, channels=channels))
+    return wrapped(command_of(facts.plan, labels=labels, channels=channels))
 
 
 def wrapped(words: list[str], width: int = 90) -> str:
@@ -99,14 +107,14 @@ def wrapped(words: list[str], width: int = 90) -> str:
     return " \\\n".join(lines)
 
 
-def _change(number: int, change: Mapping[str, Any]) -> str:
+def _change(commands: Commands, change: Mapping[str, Any]) -> str:
     what, after = change["what"], change.get("after")
     if what in changeable(Settings):
-        words = ["nnactive_change", "-d", str(number), changeable(Settings)[str(what)], str(after)]
+        command = commands.change(changeable(Settings)[str(what)], after)
     elif what == "dropped" and isinstance(after, list):
-        words = ["nnactive_change", "-d", str(number), "-drop", *map(str, after)]
+        command = commands.change("-drop", *after)
     elif what == "added":
-        words = ["nnactive_change", "-d", str(number), "-add", "FOLDER"]
+        command = commands.change("-add", "FOLDER")
     else:
         return ""
-    return f"{shlex.join(words)}   # after cycle {change.get('after_cycle')}"
+    return f"{command}   # after cycle {change.get('after_cycle')}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnactive_ext.exchange.view import View
+from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.files import write_text
 from nnactive_ext.pages.colours import IGNORE
 
@@ -51,7 +52,7 @@ that they add outside are skipped.
 
 HOW TO HAND IN
 
-    nnactive_annotate import -d {number} FOLDER -who NAME
+    {hand_in}
 
 FOLDER is this folder or a copy of it, NAME is your name. The name of each file must begin with the name of its task.
 """
@@ -70,6 +71,6 @@ def write_readme(folder: Path, views: Sequence[View], names: Mapping[str, int], 
         ignore=IGNORE,
         labels=labels,
         list=f"{name}_mitk.json",
-        number=number,
+        hand_in=hand_in(number, who="NAME"),
     )
     write_text(folder / "README.txt", text)

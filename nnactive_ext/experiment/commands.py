@@ -1,0 +1,168 @@
+"""The commands that people are told to type, complete for one experiment: the only place that spells them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from nnactive_ext.experiment.loops import last_loop, loop_file
+from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold, marks_in
+from nnactive_ext.experiment.plan import PLAN_FILE, Plan
+from nnactive_ext.files import read_json
+from nnactive_ext.nnunet.dataset import nnunet_identifier, number_and_name
+
+named_device: ContextVar[str] = ContextVar("named_device", default="")
+"""The ``-device`` that the user typed for the command that runs; empty if none."""
+ENVIRONMENT = 'eval "$(nnactive_env)"'
+"""What a shell needs before nnU-Net's own commands, once."""
+NEW = "NEW_NUMBER"
+
+
+def text(*words: object) -> str:
+    """Words as a shell reads them.
+
+    >>> text("nnactive_annotate", "import", "-d", 601, "my tasks")
+    "nnactive_annotate import -d 601 'my tasks'"
+    """
+    return shlex.join(map(str, words))
+
+
+def plan_simulation(dataset: object) -> str:
+    """For a dataset that is no experiment."""
+    return text("nnactive_plan", "-d", dataset, "-o", NEW)
+
+
+def plan_rollout() -> str:
+    """For a folder of images."""
+    return text("nnactive_plan", "-i", "FOLDER", "-o", NEW, "--labels", "NAME...")
+
+
+def hand_in(number: int, folder: object = "FOLDER", who: str = "") -> str:
+    """What imports the answers in a folder."""
+    return text("nnactive_annotate", "import", "-d", number, folder, *(("-who", who) if who else ()))
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The commands of an experiment. ``device``: for those that train or predict; empty or "cuda": they need not name it."""
+
+    plan: Plan
+    device: str = ""
+
+    @property
+    def number(self) -> int:
+        return number_and_name(self.plan.dataset)[0]
+
+    @property
+    def _on_device(self) -> tuple[str, ...]:
+        return ("-device", self.device) if self.device not in ("", "cuda") else ()
+
+    @property
+    def run(self) -> str:
+        return text("nnactive_run", "-d", self.number, *self._on_device)
+
+    @property
+    def report(self) -> str:
+        return text("nnactive_report", "-d", self.number, *self._on_device)
+
+    @property
+    def status(self) -> str:
+        return text("nnactive_status", "-d", self.number)
+
+    def query(self, *words: object) -> str:
+        return text("nnactive_query", "-d", self.number, *words, *self._on_device)
+
+    def change(self, *words: object) -> str:
+        return text("nnactive_change", "-d", self.number, *words)
+
+    def annotate(self, command: str, *words: object) -> str:
+        return text("nnactive_annotate", command, "-d", self.number, *words)
+
+    def export(self, predicted: bool = True) -> str:
+        """``predicted``: there are members whose predictions the tasks start from."""
+        return self.annotate("export", *(self._on_device if predicted else ()))
+
+    def train_words(self, fold: Fold) -> list[str]:
+        """The arguments of ``nnUNetv2_train``, all of them spelt out."""
+        plan = self.plan
+        words = [nnunet_identifier(plan.dataset), plan.configuration, str(fold), "-tr", plan.trainer]
+        return [*words, "-p", plan.plans_identifier, "-device", self.device or "cuda"]
+
+    def train(self, fold: Fold) -> str:
+        """``nnUNetv2_train`` for a shell in which :data:`ENVIRONMENT` was typed, without what is nnU-Net's default."""
+        words = self.train_words(fold)
+        for flag, default in (("-p", "nnUNetPlans"), ("-device", "cuda")):
+            at = words.index(flag)
+            if words[at + 1] == default:
+                del words[at : at + 2]
+        return text("nnUNetv2_train", *words)
+
+    def by_hand(self, folds: Sequence[Fold]) -> list[str]:
+        """nnU-Net's own commands that train members, one line each, after the line that they need."""
+        return [ENVIRONMENT, *map(self.train, folds)]
+
+    def predict(self, folds: Sequence[Fold]) -> list[str]:
+        """nnU-Net's own prediction of other images, after the line that it needs."""
+        plan = self.plan
+        words = ["-d", nnunet_identifier(plan.dataset), "-c", plan.configuration, "-f", *folds, "-tr", plan.trainer]
+        words += ["-p", plan.plans_identifier] if plan.plans_identifier != "nnUNetPlans" else []
+        return [ENVIRONMENT, text("nnUNetv2_predict", "-i", "FOLDER", "-o", "PREDICTED", *words, *self._on_device)]
+
+
+class Files(Protocol):
+    """What of an experiment tells which device is used for it."""
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def raw(self) -> Path: ...
+    @property
+    def model_folder(self) -> Path: ...
+
+
+def device_in_use(experiment: Files) -> str:
+    """The device to name in commands: the CPU for its preset, else the one that the user named for the command that runs,
+    else the one that members were trained or asked on last, else one that torch finds here."""
+    if experiment.plan.preset == "cpu":
+        return "cpu"
+    return named_device.get() or _last_device(experiment) or device_here()
+
+
+def device_here() -> str:
+    """The best device that torch finds on this machine. Imports torch: seconds."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _last_device(experiment: Files) -> str:
+    contents = list(marks_in(experiment.model_folder).values())
+    if experiment.raw.is_dir() and (last := last_loop(experiment.raw)) > 0:
+        contents.append(read_json(loop_file(experiment.raw, last)))
+    used = [one.get("device") for content in contents for one in content.get(ENVIRONMENTS, ())]
+    return next((str(device) for device in used if device), "")
+
+
+def run_of(results: Path) -> str:
+    """``nnactive_run`` for the experiment whose results folder (``.../DatasetNNN_Name/nnactive``) this is."""
+    commands = _of_results(results)
+    return commands.run if commands else "nnactive_run on the machine that has the experiment"
+
+
+def report_of(results: Path) -> str:
+    """``nnactive_report`` for the experiment whose results folder this is."""
+    commands = _of_results(results)
+    return commands.report if commands else "nnactive_report on the machine that has the experiment"
+
+
+def _of_results(results: Path) -> Commands | None:
+    raw = Path(os.environ.get("nnUNet_raw", "")) / results.absolute().parent.name  # which reading results does not need
+    if not (raw / PLAN_FILE).is_file():
+        return None
+    plan = Plan.read(raw)
+    return Commands(plan, "cpu" if plan.preset == "cpu" else named_device.get())

@@ -1,0 +1,80 @@
+"""Where the parts of an experiment were computed, as its files tell: planning, queries, members, evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from nnactive_ext.experiment.environment import Environment, read_all
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.loops import last_loop, loop_file
+from nnactive_ext.experiment.marks import ENVIRONMENTS, marks_in
+from nnactive_ext.experiment.result import CycleResult, read_results
+from nnactive_ext.files import read_json
+from nnactive_ext.words import listed
+
+Named = tuple[str, Environment]
+"""A part of an experiment, such as "query of cycle 1", and where it was computed."""
+
+
+def environments(experiment: Experiment) -> list[Named]:
+    """All that is written down, planning first; parts made by versions that observed nothing are left out."""
+    return [*made(experiment), *evaluations(read_results(experiment.results))]
+
+
+def made(experiment: Experiment) -> list[Named]:
+    """:func:`environments` without those of evaluations, which the results files have."""
+    found = [("planning", Environment(versions=experiment.plan.versions))] if experiment.plan.versions else []
+    for cycle in range(1, last_loop(experiment.raw) + 1):
+        found += [(f"query of cycle {cycle}", one) for one in of_loop(read_json(loop_file(experiment.raw, cycle)))]
+    return [*found, *_of_members(experiment)]
+
+
+def evaluations(results: Iterable[CycleResult]) -> list[Named]:
+    """Those of evaluations."""
+    return [(f"evaluation of cycle {one.cycle}", one.environment) for one in results if one.environment is not None]
+
+
+def of_loop(content: Mapping[str, Any]) -> list[Environment]:
+    """Those in which the patches of a loop file were scored. Loop files without them have a copy of the plan's versions."""
+    return read_all(content.get(ENVIRONMENTS))
+
+
+def differences(named: Iterable[Named]) -> list[str]:
+    """What is not the same everywhere: versions, device, precision; one text each.
+
+    >>> old, new = (Environment(versions={"torch": v}) for v in ("2.9.0", "2.10.0"))
+    >>> differences([("planning", old), ("fold 0 of cycle 0", new), ("query of cycle 1", old)])
+    ['torch: 2.9.0 (planning, query of cycle 1); 2.10.0 (fold 0 of cycle 0)']
+    """
+    values: dict[str, dict[str, dict[str, None]]] = {}
+    for name, one in named:
+        told = {**one.versions, "device": one.device, "precision of networks": one.precision, "precision of means": one.means}
+        for what, value in told.items():
+            if value:
+                values.setdefault(what, {}).setdefault(value, {})[name] = None
+    return [
+        f"{what}: {'; '.join(f'{value} ({listed(names, 3)})' for value, names in by_value.items())}"
+        for what, by_value in values.items()
+        if len(by_value) > 1
+    ]
+
+
+def as_record(named: Sequence[Named]) -> list[dict[str, Any]]:
+    """As JSON."""
+    return [{"what": name, **asdict(one)} for name, one in named]
+
+
+def from_record(content: Any) -> list[Named]:
+    """What :func:`as_record` made; empty for anything else."""
+    rows = [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
+    return [(str(row.get("what", "")), one) for row in rows if (one := Environment.of(row))]
+
+
+def _of_members(experiment: Experiment) -> Iterator[Named]:
+    folders = [*sorted(experiment.results.glob("cycle_*/*/")), *sorted(experiment.model_folder.parent.glob("*__*__*/"))]
+    for folder in folders:
+        for fold, mark in marks_in(folder).items():
+            if mark.get("experiment") == experiment.plan.experiment:
+                yield from ((f"fold {fold} of cycle {mark.get('cycle')}", one) for one in read_all(mark.get(ENVIRONMENTS)))
