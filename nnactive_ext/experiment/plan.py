@@ -142,11 +142,15 @@ class Plan:
                 continue
             raise NnActiveError(f"{file}: {problem}. Restore the file, or take the patch out.")
 
-    def write(self, folder: Path) -> None:
+    def content(self) -> dict[str, Any]:
+        """What :data:`PLAN_FILE` holds."""
         content = asdict(self)
         if not self.settings:
             del content["settings"]
-        write_json(folder / PLAN_FILE, content)
+        return content
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / PLAN_FILE, self.content())
 
     @classmethod
     def read(cls, folder: Path) -> Plan:

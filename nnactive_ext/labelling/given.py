@@ -16,6 +16,8 @@ from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.nifti import what_itk_hides
 from nnactive_ext.images.writing import write_image
 
+GIVEN_PATCHES = "annotation/given/boxes.json"
+"""In the experiment's raw folder: per case the patches of what its given label map annotates."""
 _FILLED = 0.5
 """A region that fills at least this share of its bounding box is not asked for again."""
 
@@ -53,14 +55,18 @@ def given_cases(experiment: Experiment) -> list[str]:
     return [case for case in experiment.plan.pool if (_folder(experiment) / f"{case}.nii.gz").is_file()]
 
 
+def given_patches_content(patches: Mapping[str, list[Patch]]) -> dict[str, list[list[list[int]]]]:
+    """What :data:`GIVEN_PATCHES` holds."""
+    return {case: [[list(p.start), list(p.size)] for p in found] for case, found in sorted(patches.items())}
+
+
 def write_given_patches(experiment: Experiment, patches: Mapping[str, list[Patch]]) -> None:
-    boxes = {case: [[list(p.start), list(p.size)] for p in found] for case, found in sorted(patches.items())}
-    write_json(_folder(experiment) / "boxes.json", boxes)
+    write_json(experiment.raw / GIVEN_PATCHES, given_patches_content(patches))
 
 
 def given_patches(experiment: Experiment) -> list[Patch]:
     """Patches of what the given label maps annotate, in cases of the pool."""
-    file = _folder(experiment) / "boxes.json"
+    file = experiment.raw / GIVEN_PATCHES
     if not file.is_file():
         return []
     boxes = read_json(file).items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tqdm import tqdm
 
@@ -72,13 +73,21 @@ def write_labels(experiment: Experiment, cycle: int, cases: list[str], progress:
     return counts
 
 
-def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
-    """Write the splits over the annotated cases, then the state: from now on the labels are those of ``cycle``."""
+def settlement(
+    experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What settles ``experiment`` on the labels of ``cycle``: file in the preprocessed folder -> content, to be written in
+    this order; and warnings about the splits. ``annotated``: case -> label value -> annotated voxels."""
     plan = experiment.plan
     voxels = {case: {int(k): int(v) for k, v in counts.items()} for case, counts in sorted(annotated.items())}
     voxels = {case: counts for case, counts in voxels.items() if counts and case in plan.pool}
     splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"))
-    folder = experiment.preprocessed.folder
-    write_json(folder / "splits_final.json", splits)
-    write_json(folder / STATE, {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels})
+    return {"splits_final.json": splits, STATE: {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels}}, warnings
+
+
+def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
+    """Write the splits over the annotated cases, then the state: from now on the labels are those of ``cycle``."""
+    files, warnings = settlement(experiment, cycle, annotated)
+    for name, content in files.items():
+        write_json(experiment.preprocessed.folder / name, content)
     return warnings

@@ -10,22 +10,26 @@ from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.journal import PREPROCESSED, RAW, Journal, NewFile
 from nnactive_ext.experiment.loops import by_case
-from nnactive_ext.experiment.plan import Geometry, Plan
-from nnactive_ext.files import write_json
+from nnactive_ext.experiment.plan import PLAN_FILE, Geometry, Plan
 from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
 from nnactive_ext.intake.find import find_cases
 from nnactive_ext.intake.inspect import Inspected, inspect, reoriented
 from nnactive_ext.intake.label_maps import on_lattice
 from nnactive_ext.labelling.answers import check_annotator
-from nnactive_ext.labelling.given import boxes_of, given_patches, keep_given, write_given_patches
-from nnactive_ext.labelling.relabel import settle, write_labels
+from nnactive_ext.labelling.finishing import commit
+from nnactive_ext.labelling.given import GIVEN_PATCHES, boxes_of, given_patches, given_patches_content, keep_given
+from nnactive_ext.labelling.relabel import settlement, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
-from nnactive_ext.planning.create import images_of, write_dataset_json
+from nnactive_ext.planning.create import dataset_json, images_of
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
 from nnactive_ext.planning.rollout import worth_keeping
 from nnactive_ext.planning.sizes import check_fits
+
+PARTS = SETTINGS, DROP, ADD = "settings", "-drop", "-add"
+"""The parts of a command that changes an experiment, in the order in which they are done."""
 
 
 def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: Any, after: Any, **fields: Any) -> Plan:
@@ -36,7 +40,7 @@ def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: An
     return replace(plan, changes=(*plan.changes, note), **fields)
 
 
-def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any]) -> list[str]:
+def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any], words: Sequence[str] = ()) -> list[str]:
     """Change settings of an experiment from now on, and record the change in its plan.
 
     Args:
@@ -44,6 +48,7 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
         who: the name of the person who makes the change.
         wanted: the new values of settings that may change, such as ``cycles``, ``seed``, ``expert`` and ``share``; None
             leaves a setting unchanged.
+        words: the arguments of the command that asks for it.
 
     Returns:
         What changed, one text for each setting.
@@ -64,11 +69,12 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
         if value is not None and value != before:
             plan = recorded(experiment, with_value(plan, what, value), who, what, before, value)
             told.append(f"{what}: {before or '-'} -> {value}")
-    plan.write(experiment.raw)
+    if told:
+        commit(experiment, Journal("; ".join(told), SETTINGS, tuple(words), (_plan_file(plan),)))
     return told
 
 
-def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[str, ...]:
+def drop_cases(experiment: Experiment, who: str, cases: Sequence[str], words: Sequence[str] = ()) -> tuple[str, ...]:
     """Take cases out of the pool, with their labels; returns warnings. What was annotated in them stays in the ledger."""
     plan = experiment.plan
     unknown = [case for case in cases if case not in plan.pool and case not in plan.dropped]
@@ -85,13 +91,13 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[
     if new:
         fields = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}  # not known without a case
         plan = recorded(experiment, plan, who, "dropped", None, new, **fields)
-        plan.write(experiment.raw)
-    # Done even if the plan was written before: a kill may have come between.
-    experiment = Experiment(experiment.name)
+    # Done even if the plan says so already: earlier versions could be killed between the plan and the splits.
     content = experiment.dataset.json
     left = {case: entry for case, entry in content["dataset"].items() if case in plan.pool}
-    write_json(experiment.raw / "dataset.json", {**content, "numTraining": len(left), "dataset": left})
-    return settle(Experiment(experiment.name), cycle, experiment.state["annotated"]) if cycle >= 0 else ()
+    files = (_plan_file(plan), NewFile(RAW, "dataset.json", {**content, "numTraining": len(left), "dataset": left}))
+    last, warnings = _settled(Experiment(experiment.name, plan), cycle, experiment.state["annotated"])
+    commit(experiment, Journal(f"dropped: {', '.join(cases)}", DROP, tuple(words), files, last=last))
+    return warnings
 
 
 def add_cases(
@@ -102,10 +108,11 @@ def add_cases(
     label_maps: Path | None,
     label_pattern: str = "{case}",
     progress: bool = True,
+    words: Sequence[str] = (),
 ) -> tuple[list[str], tuple[str, ...]]:
     """Add the images of a folder to the pool; returns their cases and warnings.
 
-    The plan is written last: without it nothing of a case counts, whatever of it lies in dataset.json and other files.
+    Label maps and preprocessed images of the new cases come first: nothing refers to them before the journal is written.
     """
     plan, dataset = experiment.plan, experiment.dataset
     channels = list(dataset.json["channel_names"].values())
@@ -134,8 +141,8 @@ def add_cases(
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     boxes = by_case(given_patches(experiment))
     plan = recorded(experiment, plan, who, "added", None, list(found), pool=pool)
-    experiment = Experiment(experiment.name, plan)
-    write_dataset_json(experiment, dataset.json, images_of(experiment, found, progress))
+    content = dataset_json(Experiment(experiment.name, plan), dataset.json, images_of(experiment, found, progress))
+    experiment = Experiment(experiment.name, plan, content)
     for case in found:
         if case in given:
             keep_given(experiment, case, given[case], spaces[case])
@@ -143,15 +150,29 @@ def add_cases(
             (experiment.annotation / "given" / f"{case}.nii.gz").unlink(missing_ok=True)
     found_boxes = {case: boxes_of(case, labels, names["ignore"]) for case, labels in given.items()}
     boxes |= worth_keeping(replace(plan, pool=geometry), found_boxes)
+    files = [_plan_file(plan), NewFile(RAW, "dataset.json", content)]
     if boxes or given_patches(experiment):
-        write_given_patches(experiment, boxes)
+        files.append(NewFile(RAW, GIVEN_PATCHES, given_patches_content(boxes)))
     counts = write_labels(experiment, cycle, list(found), progress)
-    warnings: tuple[str, ...] = ()
     if cycle >= 0:
         preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress, list(found))
-        warnings = settle(experiment, cycle, {**experiment.state["annotated"], **counts})
-    plan.write(experiment.raw)
+    last, warnings = _settled(experiment, cycle, {**experiment.state["annotated"], **counts})
+    commit(experiment, Journal(f"added: {', '.join(found)}", ADD, tuple(words), tuple(files), last=last), progress)
     return list(found), warnings
+
+
+def _plan_file(plan: Plan) -> NewFile:
+    return NewFile(RAW, PLAN_FILE, plan.content())
+
+
+def _settled(
+    experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]
+) -> tuple[tuple[NewFile, ...], tuple[str, ...]]:
+    """Splits and state of a change, and warnings; none before the first cycle is closed."""
+    if cycle < 0:
+        return (), ()
+    files, warnings = settlement(experiment, cycle, annotated)
+    return tuple(NewFile(PREPROCESSED, name, content) for name, content in files.items()), warnings
 
 
 def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[str, Inspected]) -> None:
