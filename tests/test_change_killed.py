@@ -97,7 +97,7 @@ def test_another_command_after_a_kill_finds_all_of_the_change_or_none(closed, mo
         outcomes.append((left(copy.folders), trained_on(copy.folders)))
     assert outcomes[0] != outcomes[1]
     found = []
-    for at in _moments(moments, 8):
+    for at in _moments(moments, 6):
         copy = closed.copy(tmp_path / str(at), monkeypatch)
         assert killer.call(copy.folders, words, at) == 0, "it was to be killed"
         for following in AFTER[after]:
@@ -116,7 +116,7 @@ def test_the_same_command_after_a_kill_makes_the_change(closed, more, killer, tm
     copy = closed.copy(tmp_path / "undisturbed", monkeypatch)
     moments = killer.call(copy.folders, words)
     expected = left(copy.folders)
-    for at in _moments(moments, 12):
+    for at in _moments(moments, 6):
         copy = closed.copy(tmp_path / str(at), monkeypatch)
         assert killer.call(copy.folders, words, at) == 0, "it was to be killed"
         killer.call(copy.folders, words)
@@ -131,7 +131,7 @@ def test_several_changes_of_one_command_are_all_made(closed, more, killer, tmp_p
     copy = closed.copy(tmp_path / "undisturbed", monkeypatch)
     moments = killer.call(copy.folders, words)
     expected = left(copy.folders)
-    for at in _moments(moments, 8):
+    for at in _moments(moments, 6):
         copy = closed.copy(tmp_path / str(at), monkeypatch)
         killer.call(copy.folders, words, at)
         killer.call(copy.folders, words)

@@ -35,34 +35,29 @@ def parser() -> argparse.ArgumentParser:
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     from nnactive_ext.experiment.experiment import Experiment
-    from nnactive_ext.labelling.finishing import finish_change
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step
-    from nnactive_ext.planning.changes import ADD, DROP, PARTS, add_cases, change_settings, drop_cases
+    from nnactive_ext.planning.changes import add_cases, change_settings, drop_cases
 
     wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
     if not options.add and not options.drop and all(value is None for value in wanted.values()):
         raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
-    found = Experiment.find(options.d)
-    name, words = found.name, options.words
-    done = finish_change(found)
-    # Killed and typed again, a command goes on behind the part that has just been finished.
-    finished = PARTS.index(done.part) if done and list(done.words) == words else -1
-    with open_experiment(name).lock():
+    name = open_experiment(options.d).name
+    with Experiment(name).lock():
         human = Experiment(name).plan.human
         if options.add and not human:
             raise NnActiveError("-add is for roll-outs only: the simulated annotator needs reference labels.")
-        for line in change_settings(Experiment(name), who, wanted, words):
+        for line in change_settings(Experiment(name), who, wanted):
             print(line)
         warnings: tuple[str, ...] = ()
-        if options.drop and finished < PARTS.index(DROP):
-            warnings += drop_cases(Experiment(name), who, options.drop, words)
+        if options.drop:
+            warnings += drop_cases(Experiment(name), who, options.drop)
             print(f"dropped: {', '.join(options.drop)}")
-        if options.add and finished < PARTS.index(ADD):
+        if options.add:
             progress = not options.disable_progress_bar
             maps, label_pattern = options.label_maps, options.label_pattern
-            added, more = add_cases(Experiment(name), who, options.add, options.pattern, maps, label_pattern, progress, words)
+            added, more = add_cases(Experiment(name), who, options.add, options.pattern, maps, label_pattern, progress)
             warnings += more
             print(f"added: {len(added)} cases ({', '.join(added[:5])}{', ...' if len(added) > 5 else ''})")
         for warning in warnings:

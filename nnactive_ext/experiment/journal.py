@@ -35,13 +35,10 @@ class Journal:
     added to it; with ``put_away``, trained members are put where those of earlier cycles are; the labels of the cases
     ``relabel`` are written and preprocessed anew; the files ``last`` are written.
 
-    ``what`` names the change for people, ``part`` is the flag of ``nnactive_change`` that asked for it, ``words`` are the
-    arguments of that command, and ``id`` is in each event.
+    ``what`` names the change for people, and ``id`` is in each event.
     """
 
     what: str
-    part: str = ""
-    words: tuple[str, ...] = ()
     files: tuple[NewFile, ...] = ()
     events: tuple[Mapping[str, Any], ...] = ()
     put_away: bool = False
@@ -63,7 +60,7 @@ class Journal:
         content = read_json(file)
         try:
             files = {key: tuple(_file(entry) for entry in content[key]) for key in ("files", "last")}
-            lists = {key: tuple(content[key]) for key in ("words", "events", "relabel")}
+            lists = {key: tuple(content[key]) for key in ("events", "relabel")}
             return cls(**{**content, **files, **lists})
         except (KeyError, TypeError, ValueError) as error:
             raise NnActiveError(f"{file}: damaged ({error!r}). Restore it from a backup.") from None

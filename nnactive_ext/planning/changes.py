@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -14,12 +15,19 @@ from nnactive_ext.experiment.journal import PREPROCESSED, RAW, Journal, NewFile
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.plan import PLAN_FILE, Geometry, Plan
 from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
-from nnactive_ext.intake.find import find_cases
+from nnactive_ext.intake.find import FoundCase, find_cases
 from nnactive_ext.intake.inspect import Inspected, inspect, reoriented
 from nnactive_ext.intake.label_maps import on_lattice
 from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.labelling.finishing import commit
-from nnactive_ext.labelling.given import GIVEN_PATCHES, boxes_of, given_patches, given_patches_content, keep_given
+from nnactive_ext.labelling.given import (
+    GIVEN_PATCHES,
+    boxes_of,
+    given_cases,
+    given_patches,
+    given_patches_content,
+    keep_given,
+)
 from nnactive_ext.labelling.relabel import settlement, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
 from nnactive_ext.planning.create import dataset_json, images_of
@@ -27,9 +35,6 @@ from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
 from nnactive_ext.planning.rollout import worth_keeping
 from nnactive_ext.planning.sizes import check_fits
-
-PARTS = SETTINGS, DROP, ADD = "settings", "-drop", "-add"
-"""The parts of a command that changes an experiment, in the order in which they are done."""
 
 
 def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: Any, after: Any, **fields: Any) -> Plan:
@@ -40,7 +45,7 @@ def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: An
     return replace(plan, changes=(*plan.changes, note), **fields)
 
 
-def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any], words: Sequence[str] = ()) -> list[str]:
+def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any]) -> list[str]:
     """Change settings of an experiment from now on, and record the change in its plan.
 
     Args:
@@ -48,7 +53,6 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any],
         who: the name of the person who makes the change.
         wanted: the new values of settings that may change, such as ``cycles``, ``seed``, ``expert`` and ``share``; None
             leaves a setting unchanged.
-        words: the arguments of the command that asks for it.
 
     Returns:
         What changed, one text for each setting.
@@ -70,11 +74,11 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any],
             plan = recorded(experiment, with_value(plan, what, value), who, what, before, value)
             told.append(f"{what}: {before or '-'} -> {value}")
     if told:
-        commit(experiment, Journal("; ".join(told), SETTINGS, tuple(words), (_plan_file(plan),)))
+        commit(experiment, Journal("; ".join(told), (_plan_file(plan),)))
     return told
 
 
-def drop_cases(experiment: Experiment, who: str, cases: Sequence[str], words: Sequence[str] = ()) -> tuple[str, ...]:
+def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[str, ...]:
     """Take cases out of the pool, with their labels; returns warnings. What was annotated in them stays in the ledger."""
     plan = experiment.plan
     unknown = [case for case in cases if case not in plan.pool and case not in plan.dropped]
@@ -96,7 +100,7 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str], words: Se
     left = {case: entry for case, entry in content["dataset"].items() if case in plan.pool}
     files = (_plan_file(plan), NewFile(RAW, "dataset.json", {**content, "numTraining": len(left), "dataset": left}))
     last, warnings = _settled(Experiment(experiment.name, plan), cycle, experiment.state["annotated"])
-    commit(experiment, Journal(f"dropped: {', '.join(cases)}", DROP, tuple(words), files, last=last))
+    commit(experiment, Journal(f"dropped: {', '.join(cases)}", files, last=last))
     return warnings
 
 
@@ -108,7 +112,6 @@ def add_cases(
     label_maps: Path | None,
     label_pattern: str = "{case}",
     progress: bool = True,
-    words: Sequence[str] = (),
 ) -> tuple[list[str], tuple[str, ...]]:
     """Add the images of a folder to the pool; returns their cases and warnings.
 
@@ -119,6 +122,8 @@ def add_cases(
     names = dict(dataset.labels.names)
     found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps, label_pattern)
     known = [case for case in found if case in plan.pool or case in plan.dropped]
+    if known and _added_before(experiment, found):
+        return list(found), ()
     if known:
         raise NnActiveError(
             f"{folder}: {', '.join(known[:5])} is in the pool already or was dropped from it. Rename the new images."
@@ -157,8 +162,22 @@ def add_cases(
     if cycle >= 0:
         preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress, list(found))
     last, warnings = _settled(experiment, cycle, {**experiment.state["annotated"], **counts})
-    commit(experiment, Journal(f"added: {', '.join(found)}", ADD, tuple(words), tuple(files), last=last), progress)
+    commit(experiment, Journal(f"added: {', '.join(found)}", tuple(files), last=last), progress)
     return list(found), warnings
+
+
+def _added_before(experiment: Experiment, found: Mapping[str, FoundCase]) -> bool:
+    """Whether an earlier command added just these cases, as when it was killed and is typed again."""
+    plan, entries = experiment.plan, experiment.dataset.entries
+    added = any(change["what"] == "added" and set(change["after"]) == set(found) for change in plan.changes)
+    if not added or not set(found) <= set(plan.pool):
+        return False
+    given = set(given_cases(experiment))
+    return all(
+        (entry.label_map is not None) == (case in given)
+        and all(s.series or Path(os.path.abspath(s.path)) in entries[case].images for s in entry.sources)
+        for case, entry in found.items()
+    )
 
 
 def _plan_file(plan: Plan) -> NewFile:
