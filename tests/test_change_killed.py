@@ -70,7 +70,9 @@ def more(tmp_path_factory, tiny_template) -> dict[str, Path]:
     maps.mkdir()
     for number in (6, 7):
         for channel, name in enumerate(("T1", "T2")):
-            shutil.copy(tiny_template / "imagesTr" / f"tiny_{number}_{channel:04d}.nii.gz", images / f"new_{number}_{name}.nii.gz")
+            shutil.copy(
+                tiny_template / "imagesTr" / f"tiny_{number}_{channel:04d}.nii.gz", images / f"new_{number}_{name}.nii.gz"
+            )
     shutil.copy(tiny_template / "labelsTr" / "tiny_7.nii.gz", maps / "new_7.nii.gz")
     return {"more": images, "maps": maps}
 

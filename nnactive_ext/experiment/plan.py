@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.label_changes import LabelChange, label_changes
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 
@@ -111,6 +112,16 @@ class Plan:
     def device_words(self) -> str:
         """What to add to a command that trains or predicts."""
         return " -device cpu" if self.preset == "cpu" else ""
+
+    @property
+    def label_changes(self) -> list[LabelChange]:
+        """How the classes were changed since planning, in order."""
+        return label_changes(self.changes)
+
+    @property
+    def label_version(self) -> int:
+        """How many changes of the classes there were; marks, tasks, loops and results say to which they belong."""
+        return len(self.label_changes)
 
     def added_since(self, loop: int) -> bool:
         """Whether cases were added to the pool after the query that wrote this loop file."""

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nnactive_ext.experiment import journal
+from nnactive_ext.experiment.archive import put_all_away
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.journal import Journal, NewFile
+from nnactive_ext.experiment.record import RECORD, write_record
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.relabel import write_labels
@@ -61,6 +63,8 @@ def carry_out(name: str, change: Journal, progress: bool = True) -> None:
         write_json(_place(experiment, file), file.content)
     _add_events(Ledger(experiment.annotation), change)
     experiment = Experiment(name)  # as the files say now
+    if change.put_away:
+        put_all_away(experiment)
     if change.relabel:
         cycle, cases = experiment.state["cycle"], list(change.relabel)
         write_labels(experiment, cycle, cases, progress)
@@ -68,6 +72,8 @@ def carry_out(name: str, change: Journal, progress: bool = True) -> None:
             refresh(experiment.dataset, experiment.preprocessed, cases, experiment.plan.processes, progress)
     for file in change.last:
         write_json(_place(experiment, file), file.content)
+    if (experiment.results / RECORD).is_file():
+        write_record(experiment)
     journal.remove(experiment.raw)
 
 

@@ -10,11 +10,14 @@ from scipy import ndimage
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.label_changes import mapped
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.nifti import what_itk_hides
 from nnactive_ext.images.writing import write_image
+from nnactive_ext.labelling.answers import CountingAnswers
+from nnactive_ext.labelling.ledger import Ledger
 
 GIVEN_PATCHES = "annotation/given/boxes.json"
 """In the experiment's raw folder: per case the patches of what its given label map annotates."""
@@ -33,8 +36,11 @@ def keep_given(experiment: Experiment, case: str, labels: np.ndarray, space: Spa
     write_image(file, space.image(labels))
 
 
-def given_labels(experiment: Experiment, case: str) -> np.ndarray | None:
-    """The label map (z, y, x) of a case that was there from the start; None if there was none."""
+def given_labels(experiment: Experiment, case: str, counted: CountingAnswers | None = None) -> np.ndarray | None:
+    """The label map (z, y, x) of a case that was there from the start, in the values of today; None if there was none.
+
+    ``counted`` is the ledger, for whoever has read it already.
+    """
     import SimpleITK as sitk
 
     file = _folder(experiment) / f"{case}.nii.gz"
@@ -47,7 +53,8 @@ def given_labels(experiment: Experiment, case: str) -> np.ndarray | None:
         labels, problem = None, f"{file}: damaged"
     if labels is None:
         raise NnActiveError(f"{problem.rstrip('.')}. Restore it, or copy the label map of {case} there anew.")
-    return labels
+    counted = counted or CountingAnswers.of(Ledger(experiment.annotation))
+    return mapped(labels, counted.since(counted.given.get(case, -1)))
 
 
 def given_cases(experiment: Experiment) -> list[str]:

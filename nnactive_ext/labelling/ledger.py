@@ -85,6 +85,7 @@ class Ledger:
         return place.as_posix()
 
     def read_answer(self, place: str) -> np.ndarray:
+        """The labels as they were handed in; :func:`nnactive_ext.labelling.answers.read_answer` knows what they mean today."""
         import SimpleITK as sitk
 
         file = self.folder / place

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
-from nnactive_ext.experiment.marks import STATE
+from nnactive_ext.experiment.marks import LABEL_VERSION, STATE
 from nnactive_ext.experiment.timing import Timing
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
@@ -82,7 +82,9 @@ def settlement(
     voxels = {case: {int(k): int(v) for k, v in counts.items()} for case, counts in sorted(annotated.items())}
     voxels = {case: counts for case, counts in voxels.items() if counts and case in plan.pool}
     splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"))
-    return {"splits_final.json": splits, STATE: {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels}}, warnings
+    state = {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels}
+    state |= {LABEL_VERSION: plan.label_version} if plan.label_version else {}
+    return {"splits_final.json": splits, STATE: state}, warnings
 
 
 def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:

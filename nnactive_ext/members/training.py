@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +10,9 @@ import zipfile
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.archive import put_away
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import CHECKPOINTS, is_trained, read_mark
+from nnactive_ext.experiment.marks import CHECKPOINTS, is_trained, label_version, read_mark
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.members.training_server import TrainingServer
 from nnactive_ext.nnunet.environment import extend_environment
@@ -33,10 +33,10 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
         NnActiveError: nnU-Net failed; the message has the last lines of the log.
     """
     plan, cycle, folder = experiment.plan, experiment.state["cycle"], fold_folder(experiment, fold)
-    _put_away_earlier(experiment, fold)
+    put_away(experiment, folder)
     arguments = [str(experiment.number), plan.configuration, str(fold), "-tr", plan.trainer]
     arguments += ["-p", plan.plans_identifier, "-device", device]
-    if _can_continue(folder, plan.experiment, cycle):
+    if _can_continue(folder, experiment):
         arguments.append("--c")
     if device == "cuda":
         import torch
@@ -52,7 +52,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
     status = _server().train(arguments, environment, log) if TrainingServer.possible(device) else None
     if status is None:
         status = _run([sys.executable, "-m", "nnactive_ext.members.training_process", *arguments], environment, log)
-    if status or not is_trained(folder, plan.experiment, cycle):
+    if status or not is_trained(folder, plan.experiment, cycle, plan.label_version):
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
         raise NnActiveError(
             f"nnUNetv2_train {' '.join(arguments)} failed with status {status}. The end of {log}:\n{tail}\n"
@@ -88,27 +88,13 @@ def _run(command: list[str], environment: dict[str, str], log: Path) -> int:
             raise
 
 
-def _can_continue(folder: Path, experiment: str, cycle: int) -> bool:
+def _can_continue(folder: Path, experiment: Experiment) -> bool:
     """Whether a training of this cycle left a whole checkpoint; broken ones (killed while writing) are removed."""
-    mark = read_mark(folder)
-    if mark.get("experiment") != experiment or mark.get("cycle") != cycle:
+    mark, plan = read_mark(folder), experiment.plan
+    begun = (mark.get("experiment"), mark.get("cycle"), label_version(mark))
+    if begun != (plan.experiment, experiment.state["cycle"], plan.label_version):
         return False
     for name in CHECKPOINTS:
         if (folder / name).is_file() and not zipfile.is_zipfile(folder / name):
             (folder / name).unlink()
     return any((folder / name).is_file() for name in CHECKPOINTS)
-
-
-def _put_away_earlier(experiment: Experiment, fold: int) -> None:
-    folder = fold_folder(experiment, fold)
-    mark = read_mark(folder)
-    if not mark.get("finished") or mark.get("cycle") == experiment.state["cycle"]:
-        return
-    archive = experiment.results / f"cycle_{mark['cycle']:03d}" / experiment.model_folder.name
-    archive.mkdir(parents=True, exist_ok=True)
-    for name in ("plans.json", "dataset.json"):
-        shutil.copyfile(experiment.model_folder / name, archive / name)
-    target = archive / folder.name
-    if target.exists():
-        shutil.rmtree(target)
-    os.replace(folder, target)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
@@ -18,7 +19,7 @@ from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
 from nnactive_ext.intake.find import FoundCase, find_cases
 from nnactive_ext.intake.inspect import Inspected, inspect, reoriented
 from nnactive_ext.intake.label_maps import on_lattice
-from nnactive_ext.labelling.answers import check_annotator
+from nnactive_ext.labelling.answers import GIVEN, check_annotator
 from nnactive_ext.labelling.finishing import commit
 from nnactive_ext.labelling.given import (
     GIVEN_PATCHES,
@@ -37,9 +38,18 @@ from nnactive_ext.planning.rollout import worth_keeping
 from nnactive_ext.planning.sizes import check_fits
 
 
-def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: Any, after: Any, **fields: Any) -> Plan:
-    """``plan`` with ``fields`` replaced, and a note of it in ``changes``."""
-    note = {"what": what, "before": before, "after": after, "who": who}
+def recorded(
+    experiment: Experiment,
+    plan: Plan,
+    who: str,
+    what: str,
+    before: Any,
+    after: Any,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    **fields: Any,
+) -> Plan:
+    """``plan`` with ``fields`` replaced, and a note of it in ``changes``; ``more``: what else the note says."""
+    note = {"what": what, "before": before, "after": after, "who": who, **more}
     note |= {"after_cycle": experiment.state["cycle"], "after_loop": experiment.last_loop}
     note["when"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return replace(plan, changes=(*plan.changes, note), **fields)
@@ -74,7 +84,7 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
             plan = recorded(experiment, with_value(plan, what, value), who, what, before, value)
             told.append(f"{what}: {before or '-'} -> {value}")
     if told:
-        commit(experiment, Journal("; ".join(told), (_plan_file(plan),)))
+        commit(experiment, Journal("; ".join(told), (plan_file(plan),)))
     return told
 
 
@@ -93,13 +103,14 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[
     if cycle >= 0 and len(annotated) < 2:
         raise NnActiveError(f"Without {', '.join(new)} only {len(annotated)} annotated case(s) are left; training needs 2.")
     if new:
-        fields = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}  # not known without a case
+        # Without a case the foreground of the pool is not known.
+        fields: dict[str, Any] = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}
         plan = recorded(experiment, plan, who, "dropped", None, new, **fields)
     # Done even if the plan says so already: earlier versions could be killed between the plan and the splits.
     content = experiment.dataset.json
     left = {case: entry for case, entry in content["dataset"].items() if case in plan.pool}
-    files = (_plan_file(plan), NewFile(RAW, "dataset.json", {**content, "numTraining": len(left), "dataset": left}))
-    last, warnings = _settled(Experiment(experiment.name, plan), cycle, experiment.state["annotated"])
+    files = (plan_file(plan), NewFile(RAW, "dataset.json", {**content, "numTraining": len(left), "dataset": left}))
+    last, warnings = settled(Experiment(experiment.name, plan), cycle, experiment.state["annotated"])
     commit(experiment, Journal(f"dropped: {', '.join(cases)}", files, last=last))
     return warnings
 
@@ -155,14 +166,15 @@ def add_cases(
             (experiment.annotation / "given" / f"{case}.nii.gz").unlink(missing_ok=True)
     found_boxes = {case: boxes_of(case, labels, names["ignore"]) for case, labels in given.items()}
     boxes |= worth_keeping(replace(plan, pool=geometry), found_boxes)
-    files = [_plan_file(plan), NewFile(RAW, "dataset.json", content)]
+    files = [plan_file(plan), NewFile(RAW, "dataset.json", content)]
     if boxes or given_patches(experiment):
         files.append(NewFile(RAW, GIVEN_PATCHES, given_patches_content(boxes)))
+    events = ({"what": GIVEN, "who": who, "cases": sorted(given)},) if given else ()
     counts = write_labels(experiment, cycle, list(found), progress)
     if cycle >= 0:
         preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress, list(found))
-    last, warnings = _settled(experiment, cycle, {**experiment.state["annotated"], **counts})
-    commit(experiment, Journal(f"added: {', '.join(found)}", tuple(files), last=last), progress)
+    last, warnings = settled(experiment, cycle, {**experiment.state["annotated"], **counts})
+    commit(experiment, Journal(f"added: {', '.join(found)}", tuple(files), events, last=last), progress)
     return list(found), warnings
 
 
@@ -180,11 +192,12 @@ def _added_before(experiment: Experiment, found: Mapping[str, FoundCase]) -> boo
     )
 
 
-def _plan_file(plan: Plan) -> NewFile:
+def plan_file(plan: Plan) -> NewFile:
+    """The plan as a file of a journal."""
     return NewFile(RAW, PLAN_FILE, plan.content())
 
 
-def _settled(
+def settled(
     experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]
 ) -> tuple[tuple[NewFile, ...], tuple[str, ...]]:
     """Splits and state of a change, and warnings; none before the first cycle is closed."""

@@ -21,6 +21,7 @@ from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.labelling.tasks import LABEL_VERSION
 from nnactive_ext.members.ensemble import Ensemble, check_members
 from nnactive_ext.members.statistics import RunningStatistics
 from nnactive_ext.parallel import one_ahead
@@ -231,4 +232,6 @@ def _write(
         "warnings": list(query.warnings),
         "versions": dict(experiment.plan.versions),
     }
+    if experiment.plan.label_version:
+        facts[LABEL_VERSION] = experiment.plan.label_version
     write_loop(loop_file(experiment.raw, request.cycle + 1), patches, facts)

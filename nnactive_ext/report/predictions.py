@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.archive import model_folders
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import is_trained, read_mark
-from nnactive_ext.files import replacing
+from nnactive_ext.experiment.label_changes import mapped
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.marks import is_trained, label_version, read_mark
+from nnactive_ext.files import read_json, replacing
 from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.labelling.tasks import LABEL_VERSION
 from nnactive_ext.members.ensemble import Members, NnUNetEnsemble
 from nnactive_ext.members.prediction import Predictor
 
@@ -54,7 +58,14 @@ class Predictions:
         self._failed = ""
 
     def of(self, crop: Patch) -> tuple[Prediction | None, str]:
-        """The prediction in a crop of the image, or None and why there is none."""
+        """The prediction in a crop of the image, in the label values of today, or None and why there is none."""
+        found, why = self._as_predicted(crop)
+        if found is not None:
+            labels, entropy = found
+            found = mapped(labels, self._experiment.plan.label_changes[self._members.labels :]), entropy
+        return found, why
+
+    def _as_predicted(self, crop: Patch) -> tuple[Prediction | None, str]:
         stored = self._stored(crop)
         if stored is not None:
             return stored, ""
@@ -138,7 +149,8 @@ class PastMembers:
     """The members of ``cycle``, wherever they lie by now.
 
     ``folds``: model folder -> folds in it (two folders while the next cycle is trained); ``trainings``: the numbers of their
-    trainings, as far as their marks are there; ``complete``: whether all can be opened.
+    trainings, as far as their marks are there; ``complete``: whether all can be opened; ``labels``: how many times the
+    classes had been changed when they chose patches.
     """
 
     experiment: Experiment
@@ -146,29 +158,33 @@ class PastMembers:
     folds: dict[Path, list[int]]
     trainings: tuple[str, ...]
     complete: bool
+    labels: int = 0
 
     @classmethod
     def of(cls, experiment: Experiment, cycle: int) -> PastMembers:
         """Of a cycle that has been trained, or of one whose members were deleted: then none is found."""
         identity = experiment.plan.experiment
         archive = experiment.results / f"cycle_{cycle:03d}"
+        file = loop_file(experiment.raw, cycle + 1)
+        labels = read_json(file).get(LABEL_VERSION, 0) if file.is_file() else experiment.plan.label_version
         # A fold whose folder is gone was there if its training wrote a log.
         expected = {int(log.stem.rpartition("_")[2]) for log in archive.glob("train_fold_*.log") if log.stem[-1].isdigit()}
         folds: dict[Path, list[int]] = {}
         trainings: dict[int, str] = {}
-        for model in (archive / experiment.model_folder.name, experiment.model_folder):
+        for model in model_folders(experiment, cycle):
             for folder in sorted(model.glob("fold_*")):
                 number = re.fullmatch(r"fold_(\d+)", folder.name)
                 mark = read_mark(folder)
-                if number is None or mark.get("experiment") != identity or mark.get("cycle") != cycle:
+                belongs = mark.get("experiment") == identity and mark.get("cycle") == cycle
+                if number is None or not belongs or label_version(mark) != labels:
                     continue
                 expected.add(int(number[1]))
                 trainings[int(number[1])] = mark.get("training", "")
-                if is_trained(folder, identity, cycle):
+                if is_trained(folder, identity, cycle, labels):
                     folds.setdefault(model, []).append(int(number[1]))
         found = sorted(fold for members in folds.values() for fold in members)
         ids = tuple(trainings[fold] for fold in sorted(trainings))
-        return cls(experiment, cycle, folds, ids, bool(found) and found == sorted(expected))
+        return cls(experiment, cycle, folds, ids, bool(found) and found == sorted(expected), labels)
 
     def open(self, device: str, opened: Open | None = None) -> Members:
         """As one ensemble; NnActiveError if a member cannot be opened."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
 from nnactive_ext.planning.options import changeable
 from nnactive_ext.planning.settings import Settings, command_of
 from nnactive_ext.report.facts import Facts
@@ -42,6 +43,8 @@ def _later_versions(facts: Facts) -> dict[int, Mapping[str, str]]:
 
 
 def _value(value: object) -> str | None:
+    if isinstance(value, Mapping):  # label names
+        return ", ".join(str(name) for name in value if name not in (BACKGROUND, IGNORE))
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return None if value is None else str(value)
@@ -72,7 +75,8 @@ def commands(facts: Facts) -> list[str]:
 
 
 def plan_command(facts: Facts) -> str:
-    labels, channels = list(facts.labels.classes), list(map(str, facts.channels))
+    changes, channels = facts.plan.label_changes, list(map(str, facts.channels))
+    labels = [name for name in changes[0].before if name not in (BACKGROUND, IGNORE)] if changes else list(facts.labels.classes)
     return wrapped(command_of(facts.plan, number=facts.number, name=facts.name[11:], labels=labels, channels=channels))
 
 
@@ -107,6 +111,9 @@ def _change(number: int, change: Mapping[str, Any]) -> str:
         words = ["nnactive_change", "-d", str(number), "-drop", *map(str, after)]
     elif what == "added":
         words = ["nnactive_change", "-d", str(number), "-add", "FOLDER"]
+    elif what == LABELS:
+        command = f"nnactive_change -d {number} -labels"
+        return "\n".join(f"{command} {one}   # after cycle {change.get('after_cycle')}" for one in change["operations"])
     else:
         return ""
     return f"{shlex.join(words)}   # after cycle {change.get('after_cycle')}"
