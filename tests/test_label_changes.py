@@ -143,7 +143,7 @@ def test_a_value_that_never_was_is_refused():
     [
         ("a.json", '["add v from organ", ["rename", "lesion", "big lesion"]]'),
         ("a.json", '{"changes": ["add v from organ", "rename lesion \\"big lesion\\""]}'),
-        ("a.toml", "changes = [\"add v from organ\", 'rename lesion \"big lesion\"']"),
+        ("a.toml", 'changes = ["add v from organ", \'rename lesion "big lesion"\']'),
     ],
 )
 def test_a_file_with_several_changes(tmp_path, name, text):

@@ -28,7 +28,8 @@ def put_away(experiment: Experiment, fold_folder: Path) -> None:
     archive /= model.name
     archive.mkdir(parents=True, exist_ok=True)
     for name in ("plans.json", "dataset.json"):
-        shutil.copyfile(model / name, archive / name)
+        if (model / name).is_file():
+            shutil.copyfile(model / name, archive / name)
     target = archive / fold_folder.name
     if target.exists():
         shutil.rmtree(target)

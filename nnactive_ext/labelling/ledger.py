@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -64,6 +64,10 @@ class Ledger:
                 error.filename = str(file)
                 raise
         return event
+
+    def numbered(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """``event`` with the number that it will have once it is added."""
+        return {**event, "event": sum(1 for _ in self.events())}
 
     def keep(self, file: Path) -> tuple[str, str]:
         """Keep a copy of ``file`` as it came; returns its place below the folder and its sha256."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -20,9 +20,10 @@ from nnactive_ext.nnunet.splits import make_splits
 from nnactive_ext.randomness import generator
 
 
-def annotator_of(experiment: Experiment) -> Annotator:
+def annotator_of(experiment: Experiment, following: Sequence[Mapping[str, Any]] = ()) -> Annotator:
+    """``following``: events as if they were in the ledger already."""
     if experiment.plan.human:
-        return HumanAnnotator(experiment)
+        return HumanAnnotator(experiment, following)
     if experiment.plan.annotator != "simulated":
         raise NnActiveError(
             f"{experiment.name}: the annotator {experiment.plan.annotator!r} is neither 'simulated' nor 'human'."
@@ -59,9 +60,18 @@ def relabel(experiment: Experiment, cycle: int, cases: list[str], progress: bool
     return settle(experiment, cycle, {**experiment.state["annotated"], **counts})
 
 
-def write_labels(experiment: Experiment, cycle: int, cases: list[str], progress: bool = True) -> dict[str, dict[int, int]]:
-    """Write the partial labels of ``cases`` for all loops up to ``cycle``; returns annotated voxels per label value."""
-    annotator, dataset = annotator_of(experiment), experiment.dataset
+def write_labels(
+    experiment: Experiment,
+    cycle: int,
+    cases: list[str],
+    progress: bool = True,
+    following: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, dict[int, int]]:
+    """Write the partial labels of ``cases`` for all loops up to ``cycle``; returns annotated voxels per label value.
+
+    ``following``: events as if they were in the ledger already.
+    """
+    annotator, dataset = annotator_of(experiment, following), experiment.dataset
     patches = by_case(experiment.annotated_patches(cycle))
     (experiment.raw / "labelsTr").mkdir(exist_ok=True)
     counts = {}

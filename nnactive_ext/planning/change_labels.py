@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
@@ -12,16 +12,16 @@ from nnactive_ext.experiment.journal import PREPROCESSED, RAW, Journal, NewFile
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS, LabelChange, mapped
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.files import read_json
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.annotators import HumanAnnotator
 from nnactive_ext.labelling.answers import CountingAnswers, read_answer, status_of
 from nnactive_ext.labelling.finishing import commit
-from nnactive_ext.labelling.given import GIVEN_PATCHES, boxes_of, given_cases, given_labels, given_patches_content
+from nnactive_ext.labelling.given import GIVEN_PATCHES, given_labels, given_patches, given_patches_content
 from nnactive_ext.labelling.labels import count_voxels
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import all_tasks
 from nnactive_ext.planning.changes import plan_file, recorded, settled
 from nnactive_ext.planning.labels import change_of
-from nnactive_ext.planning.rollout import worth_keeping
 from nnactive_ext.words import count, plural
 
 
@@ -146,18 +146,13 @@ def _unsure(ledger: Ledger, counted: CountingAnswers, change: LabelChange) -> di
             if answer.event in counting:
                 raise
             continue  # damaged, and replaced by another one
-        found[str(answer.event)] = count_voxels(labels, -1).get(change.after["ignore"], 0)
+        found[str(answer.event)] = count_voxels(labels, -1).get(change.after[IGNORE], 0)
     return found
-
-
-def _numbered(experiment: Experiment, event: Mapping[str, Any]) -> dict[str, Any]:
-    """``event`` with the number that it will have in the ledger."""
-    return {**event, "event": sum(1 for _ in Ledger(experiment.annotation).events())}
 
 
 def _annotated(after: Experiment, event: Mapping[str, Any]) -> dict[str, dict[int, int]]:
     """Case -> label value -> annotated voxels in the labels of the cycle as they will be; cases without any are left out."""
-    annotator = HumanAnnotator(after, (_numbered(after, event),))
+    annotator = HumanAnnotator(after, (Ledger(after.annotation).numbered(event),))
     patches, ignore = by_case(after.annotated_patches(after.state["cycle"])), after.dataset.labels.ignore
     found = {case: count_voxels(annotator.annotate(case, patches.get(case, []))[0], ignore) for case in after.plan.pool}
     return {case: counts for case, counts in found.items() if counts}
@@ -170,15 +165,23 @@ def _files(experiment: Experiment, after: Experiment, event: Mapping[str, Any]) 
     trained = experiment.preprocessed.folder / "dataset.json"  # which nnU-Net trains with
     if trained.is_file():
         files.append(NewFile(PREPROCESSED, "dataset.json", {**read_json(trained), "labels": after.dataset.json["labels"]}))
-    if cases := given_cases(experiment):
-        counted = CountingAnswers.of(Ledger(after.annotation), (_numbered(after, event),))
-        ignore = after.dataset.labels.ignore
-        maps = {case: given_labels(after, case, counted) for case in cases}
-        boxes = {case: boxes_of(case, labels, ignore) for case, labels in maps.items() if labels is not None}
-        pool = {case: after.plan.pool[case] for case in cases}
-        kept = worth_keeping(replace(after.plan, pool=pool), boxes)
-        files.append(NewFile(RAW, GIVEN_PATCHES, given_patches_content(kept)))
+    if patches := given_patches(experiment):
+        files.append(NewFile(RAW, GIVEN_PATCHES, given_patches_content(_still_given(after, event, patches))))
     return tuple(files)
+
+
+def _still_given(after: Experiment, event: Mapping[str, Any], patches: Sequence[Patch]) -> dict[str, list[Patch]]:
+    """Patches of given label maps in which nothing is open that was not: nobody is to be asked about them. The others may be
+    queried, as no task can be exported again for them."""
+    ledger, ignore = Ledger(after.annotation), event["before"][IGNORE]
+    counted = CountingAnswers.of(ledger)
+    change, kept = LabelChange.of(event), {}
+    for case, found in by_case(patches).items():
+        before = given_labels(after, case, counted)
+        if before is not None:
+            reopened = (before != ignore) & (mapped(before, [change]) == change.after[IGNORE])
+            kept[case] = [patch for patch in found if not reopened[patch.slices].any()]
+    return kept
 
 
 def _settled(after: Experiment, counts: Mapping[str, Mapping[int, int]]) -> tuple[tuple[NewFile, ...], tuple[str, ...]]:

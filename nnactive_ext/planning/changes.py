@@ -29,6 +29,7 @@ from nnactive_ext.labelling.given import (
     given_patches_content,
     keep_given,
 )
+from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.relabel import settlement, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
 from nnactive_ext.planning.create import dataset_json, images_of
@@ -170,7 +171,8 @@ def add_cases(
     if boxes or given_patches(experiment):
         files.append(NewFile(RAW, GIVEN_PATCHES, given_patches_content(boxes)))
     events = ({"what": GIVEN, "who": who, "cases": sorted(given)},) if given else ()
-    counts = write_labels(experiment, cycle, list(found), progress)
+    ledger = Ledger(experiment.annotation)
+    counts = write_labels(experiment, cycle, list(found), progress, [ledger.numbered(event) for event in events])
     if cycle >= 0:
         preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress, list(found))
     last, warnings = settled(experiment, cycle, {**experiment.state["annotated"], **counts})
