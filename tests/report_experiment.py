@@ -7,10 +7,11 @@ from pathlib import Path
 
 from fake_members import FakeEnsemble, fake_tools, fake_train
 
+from nnactive_ext.experiment.archive import put_away
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import write_json
 from nnactive_ext.loop.cycles import Tools, run_cycles
-from nnactive_ext.members.training import _put_away_earlier
+from nnactive_ext.members.ensemble import fold_folder
 
 
 def run(experiment: Experiment) -> Experiment:
@@ -20,7 +21,7 @@ def run(experiment: Experiment) -> Experiment:
         e.model_folder.mkdir(parents=True, exist_ok=True)
         for name in ("plans.json", "dataset.json"):
             write_json(e.model_folder / name, {})
-        _put_away_earlier(e, fold)
+        put_away(e, fold_folder(e, fold))
         fake_train(e, fold)
 
     run_cycles(experiment, Tools(train, fake_tools(classes=3).open_ensemble), progress=False, say=lambda text: None)

@@ -57,7 +57,7 @@ class Rollout:
 
     def run(self, say=lambda text: None) -> None:
         """``nnactive_run`` with members that cost nothing."""
-        made = fake_tools(classes=3)
+        made = fake_tools(classes=len(self.experiment.dataset.labels.values))
         with self.experiment.lock():
             run_cycles(self.experiment, made, progress=False, say=say)
 

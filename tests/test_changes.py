@@ -141,7 +141,7 @@ def _dense(rollout, case):
     return not np.any(labels == experiment.dataset.labels.ignore)
 
 
-@pytest.mark.parametrize("breaks", ["write_labels", pytest.param("preprocess", marks=pytest.mark.slow), "settle"])
+@pytest.mark.parametrize("breaks", ["write_labels", pytest.param("preprocess", marks=pytest.mark.slow), "settlement"])
 @pytest.mark.parametrize("again_with_labels", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_nothing_of_an_add_that_failed_is_seen(started, two_more, tmp_path, monkeypatch, breaks, again_with_labels):
     labels = tmp_path / "labels"
@@ -242,3 +242,18 @@ def test_a_user_without_a_name(started, monkeypatch, capsys, error):
     assert caught.value.code == 1
     assert "-who" in capsys.readouterr().err
     change.main(["-d", "601", "-seed", "7", "-who", "boss"])
+
+
+def test_an_add_that_is_typed_again_changes_nothing(started, two_more, tmp_path):
+    _change(f"-add {two_more.images}")
+    before = started.experiment.plan
+    _change(f"-add {two_more.images}")
+    assert started.experiment.plan == before
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    shutil.copy(two_more.anatomy / "tiny_9.nii.gz", labels)
+    with pytest.raises(SystemExit):  # which would lose the label map
+        _change(f"-add {two_more.images} -label_maps {labels}")
+    elsewhere = shutil.copytree(two_more.images, tmp_path / "elsewhere")
+    with pytest.raises(SystemExit):
+        _change(f"-add {elsewhere}")

@@ -19,7 +19,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import marks
+from nnactive_ext.experiment import journal, marks
 from nnactive_ext.experiment.environment import observe
 from nnactive_ext.nnunet.partial_loss import without_smoothing
 from nnactive_ext.nnunet.sampling import RegionDataLoader
@@ -171,6 +171,7 @@ class nnActiveTrainer(nnUNetTrainer):
         return augmenters
 
     def on_train_start(self):
+        journal.refuse_unfinished_of(self.plans_manager.dataset_name)
         if self.local_rank == 0:
             self.fold_lock = marks.begin(
                 self.output_folder,

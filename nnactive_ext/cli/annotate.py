@@ -57,6 +57,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also import label maps that were not edited after the export, because the prediction is right",
     )
+    back.add_argument(
+        "-label_version",
+        type=int,
+        metavar="N",
+        help="classes that the files were painted with: those after N changes with nnactive_change -labels (default: found "
+        "from the task's folder)",
+    )
     points = add("points", "add patches around marked points of structures")
     points.add_argument(
         "paths", nargs="+", type=Path, metavar="FILE", help="points from 3D Slicer (.mrk.json), or tables (case, class, ...)"
@@ -124,7 +131,8 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
     only = find_task(experiment, options.task) if options.task else None
     if only and len(options.paths) > 1:
         raise NnActiveError("-task names the task of one file. Import one file with it.")
-    results = receive(experiment, options.paths, _who(experiment, options), only, options.accept_unchanged)
+    who, unchanged = _who(experiment, options), options.accept_unchanged
+    results = receive(experiment, options.paths, who, only, unchanged, options.label_version)
     answered = {result.task.id for result in results if result.taken and result.task}
     for result in results:
         # The untouched export that lies beside an answer is no news.

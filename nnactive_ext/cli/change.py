@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_change",
         description="Changes an experiment between cycles: the number of cycles, the seed, the expert, the share of tasks to "
-        "be done, and the cases of the pool. nnactive_plan.json records each change.",
+        "be done, the cases of the pool, and the classes. nnactive_plan.json records each change.",
     )
     add_experiment(made)
     add_changes(made, Settings)
@@ -27,6 +27,13 @@ def parser() -> argparse.ArgumentParser:
         "-label_pattern", default="{case}", metavar="PATTERN", help="name pattern of the label maps (default: %(default)s)"
     )
     made.add_argument("-drop", nargs="+", metavar="CASE", help="remove cases and their labels from the pool")
+    made.add_argument(
+        "-labels",
+        nargs="+",
+        metavar="WORD",
+        help="change the classes of a roll-out: add NAME [from A B ...], rename A B, merge A B ... into NAME, split A into B C "
+        "...; or a JSON or TOML file with several of these. Annotated voxels whose class is not known any more become ignore",
+    )
     made.add_argument("-who", metavar="NAME", help="name to record with the change (default: the user who runs the command)")
     add_quiet(made)
     return made
@@ -36,13 +43,17 @@ def parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> None:
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.labelling.opening import open_experiment
-    from nnactive_ext.loop.status import next_step
+    from nnactive_ext.loop.status import next_step, reopened
+    from nnactive_ext.planning.change_labels import change_labels
+    from nnactive_ext.planning.change_labels import told as labels_told
     from nnactive_ext.planning.changes import add_cases, change_settings, drop_cases
+    from nnactive_ext.planning.labels import read_operations
 
     wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
-    if not options.add and not options.drop and all(value is None for value in wanted.values()):
+    if not (options.add or options.drop or options.labels) and all(value is None for value in wanted.values()):
         raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
+    operations = read_operations(options.labels) if options.labels else []
     name = open_experiment(options.d).name
     with Experiment(name).lock():
         human = Experiment(name).plan.human
@@ -60,9 +71,14 @@ def main(options: argparse.Namespace) -> None:
             added, more = add_cases(Experiment(name), who, options.add, options.pattern, maps, label_pattern, progress)
             warnings += more
             print(f"added: {len(added)} cases ({', '.join(added[:5])}{', ...' if len(added) > 5 else ''})")
+        if options.labels:
+            relabelled = change_labels(Experiment(name), who, operations, not options.disable_progress_bar)
+            warnings += relabelled.warnings
+            for line in labels_told(relabelled):
+                print(line)
         for warning in warnings:
             print(f"WARNING: {warning}")
-        print(next_step(Experiment(name)))
+        print("\n".join([next_step(Experiment(name)), *reopened(Experiment(name))]))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.trajectories import Trajectory
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import report_of
+from nnactive_ext.experiment.label_changes import BACKGROUND, LABELS
 
 Part = Callable[[Trajectory], Any]
 _MOST = 10
@@ -50,6 +51,7 @@ def check_comparable(grouped: Grouped) -> None:
     problems = [problem for setting in grouped.settings for problem in _setting(setting)]
     problems += _twice(grouped.full, "all labels", lambda t: (t.record["source"], t.seed, *_world_and_members(t)))
     problems += [problem for setting in grouped.settings for t in setting.trajectories for problem in unplanned_queries(t)]
+    problems += [problem for setting in grouped.settings for t in setting.trajectories for problem in _changed_classes(t)]
     problems += [
         f"{t.label}: a roll-out without a test set; there is nothing to compare. {report_of(t.folder)} shows it alone."
         for setting in grouped.settings
@@ -118,6 +120,18 @@ def _twice(trajectories: Iterable[Trajectory], where: str, part: Part) -> Iterat
 def _start(trajectory: Trajectory) -> list[str]:
     """The patches in words that tell which differ."""
     return sorted(f"{case} at {'-'.join(map(str, numbers[:3]))}" for case, *numbers in trajectory.record["start"])
+
+
+def _changed_classes(trajectory: Trajectory) -> Iterator[str]:
+    """A mean over other classes, or over classes that mean something else, is another quantity in each cycle."""
+    for change in trajectory.plan.get("changes", ()):
+        if change["what"] == LABELS:
+            before, after = (", ".join(name for name in change[key] if name != BACKGROUND) for key in ("before", "after"))
+            yield (
+                f"{trajectory.label}: its classes were changed after cycle {change['after_cycle']}, from {before} to {after} "
+                f"({'; '.join(change['operations'])}), so its cycles cannot be compared with each other, nor with others. "
+                "Leave it out; nnactive_report -d shows it alone."
+            )
 
 
 def _changed_cases(changes: Sequence[Mapping[str, Any]]) -> list[str]:

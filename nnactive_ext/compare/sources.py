@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.journal import refuse_unfinished
 from nnactive_ext.experiment.plan import PLAN_FILE
 from nnactive_ext.experiment.record import RECORD, write_record
 from nnactive_ext.nnunet.dataset import dataset_folder_name, nnunet_folder
@@ -37,7 +38,9 @@ def _of_dataset(name: str) -> Path:
     """The results folder of a dataset; the record of an experiment from an earlier version is written first."""
     folder = nnunet_folder("nnUNet_results") / name / "nnactive"
     if not (folder / RECORD).is_file() and (_planned(name) or not _results_in(folder)):
-        write_record(Experiment.find(name))
+        experiment = Experiment.find(name)
+        refuse_unfinished(experiment.raw)
+        write_record(experiment)
     return folder
 
 

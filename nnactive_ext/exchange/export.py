@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.exported_labels import check_folder, note_labels
 from nnactive_ext.exchange.page import Card, card, write_page
 from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
@@ -46,7 +47,9 @@ class Export:
 
 
 def tasks_folder(experiment: Experiment, cycle: int) -> Path:
-    return experiment.raw / "tasks" / f"cycle_{cycle:03d}"
+    """Where tasks go unless another folder is said; tasks with other classes never lie in one folder."""
+    version = experiment.plan.label_version
+    return experiment.raw / "tasks" / (f"cycle_{cycle:03d}" + (f"_labels_{version}" if version else ""))
 
 
 def export(
@@ -83,7 +86,10 @@ def export(
     predict = Predictor(experiment, open_ensemble) if open_ensemble else None
     annotator, patches = HumanAnnotator(experiment), by_case([task.patch for task in all_tasks(experiment)])
     record = exported(experiment)
+    version = experiment.plan.label_version
+    check_folder(folder, tasks, version)
     experiment.annotation.mkdir(exist_ok=True)
+    note_labels(experiment, tasks, record)
     _make(folder)
     views, kept = [], []
     cards: dict[int, Card] = {}
@@ -119,6 +125,7 @@ def export(
             names=names,
             channels=channels,
             predicted=predict is not None and answer is None,
+            label_version=version,
         )
         for file, channel in zip(view.images, voxels, strict=True):
             _write(file, channel, view.space)

@@ -10,19 +10,18 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.points import Point, boxes_around, position_of, read_points, voxel_at
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.label_changes import label_changes, name_now
 from nnactive_ext.experiment.loops import entry, loop_file, write_loop
 from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.images.headers import PLAIN, header_space
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.tasks import tasks_of
+from nnactive_ext.labelling.tasks import LABEL_VERSION, MARKED, stratum_now, tasks_of
 from nnactive_ext.planning.sizes import marked_per_class
 
 POINTS = "points"
 """The method of marked patches."""
-MARKED = "marked: "
-"""How the stratum of a marked patch begins; the class follows."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,8 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     ledger, file = Ledger(experiment.annotation), loop_file(experiment.raw, cycle)
     content = read_json(file)
     ending = experiment.dataset.file_ending
-    before = _counted(ledger, content, cycle, ending)
+    before = _counted(experiment, content, cycle)
+    version = {LABEL_VERSION: plan.label_version} if plan.label_version else {}
     added: list[tuple[Patch, str]] = []
     covered: list[Point] = []
     entries, places = [], []
@@ -85,7 +85,7 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
         else:
             added.append((patch, label))
             chosen.append(patch)
-            entries.append(entry(patch, ending, stratum=MARKED + label, method=POINTS, point=list(voxel.start)))
+            entries.append(entry(patch, ending, stratum=MARKED + label, method=POINTS, point=list(voxel.start), **version))
         before.add(mark)
     for source in files:
         received, checksum = ledger.keep(source)
@@ -97,17 +97,30 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     return Marked(tuple(added), tuple(covered))
 
 
-def _counted(ledger: Ledger, loop: Mapping[str, Any], cycle: int, ending: str) -> set[tuple[str, str, Triple]]:
+def _counted(experiment: Experiment, loop: Mapping[str, Any], cycle: int) -> set[tuple[str, str, Triple]]:
     """Case, class and voxel of the points marked so far: a list that grows is handed in again and again."""
+    ending, changes = experiment.dataset.file_ending, experiment.plan.label_changes
     marks = {
-        (found["file"].removesuffix(ending), found["stratum"].removeprefix(MARKED), triple(found["point"]))
+        (
+            found["file"].removesuffix(ending),
+            stratum_now(found["stratum"], changes[found.get(LABEL_VERSION, 0) :]).removeprefix(MARKED),
+            triple(found["point"]),
+        )
         for found in loop["patches"]
         if "point" in found
     }
-    for event in ledger.events():
+    return marks | {(case, label, triple(at)) for case, label, at, _ in _covered(experiment, cycle)}
+
+
+def _covered(experiment: Experiment, cycle: int) -> list[tuple[str, str, Sequence[int], str]]:
+    """Case, class as it is called today, voxel and place of the points of a cycle that lay in patches chosen before."""
+    events = list(Ledger(experiment.annotation).events())
+    found = []
+    for number, event in enumerate(events):
         if event["what"] == "covered points" and event["cycle"] == cycle:
-            marks |= {(case, label, triple(at)) for case, label, at, _ in event["points"]}
-    return marks
+            since = label_changes(events[number:])
+            found += [(case, name_now(label, since), at, where) for case, label, at, where in event["points"]]
+    return found
 
 
 def marked(experiment: Experiment) -> dict[str, tuple[int, int]]:
@@ -115,6 +128,5 @@ def marked(experiment: Experiment) -> dict[str, tuple[int, int]]:
     names = list(experiment.dataset.labels.foreground.values())
     goal = marked_per_class(experiment.plan.starting_budget, len(names))
     strata = [task.stratum for task in tasks_of(experiment, 0)]
-    events = Ledger(experiment.annotation).events()
-    covered = [p[1] for event in events if event["what"] == "covered points" and event["cycle"] == 0 for p in event["points"]]
+    covered = [label for _, label, _, _ in _covered(experiment, 0)]
     return {name: (strata.count(MARKED + name) + covered.count(name), goal) for name in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.boxed import Boxed, cut, describe
 from nnactive_ext.exchange.export import exported
+from nnactive_ext.exchange.exported_labels import version_of, versions
 from nnactive_ext.exchange.matching import candidates, match
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.label_changes import IGNORE, mapped, names_at
 from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.label_files import read_label_file
-from nnactive_ext.labelling.answers import Answer, CountingAnswers
+from nnactive_ext.images.label_files import LabelFile, read_label_file
+from nnactive_ext.labelling.answers import Answer, CountingAnswers, read_answer
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_tasks
@@ -64,8 +66,10 @@ class _ImportContext:
     counted: CountingAnswers
     tasks: Sequence[Task]
     sent: Mapping[str, Sequence[str]]
+    exports: Mapping[str, Sequence[int]]
     who: str
     unchanged: bool
+    label_version: int | None
 
     @property
     def ignore(self) -> int:
@@ -73,7 +77,12 @@ class _ImportContext:
 
 
 def receive(
-    experiment: Experiment, paths: Sequence[Path], who: str, only: Task | None = None, unchanged: bool = False
+    experiment: Experiment,
+    paths: Sequence[Path],
+    who: str,
+    only: Task | None = None,
+    unchanged: bool = False,
+    label_version: int | None = None,
 ) -> list[Received]:
     """Import answers: files, or all label files below folders; each is accepted, skipped or refused by itself.
 
@@ -84,14 +93,20 @@ def receive(
         only: the task that the files answer, whatever their names.
         unchanged: accept files that were not saved after the export, and patches without any label in files of whole
             images: the prediction is right, or there is nothing in them.
+        label_version: with which classes the files were painted: those after so many changes (default: what the files' folders
+            and the exports tell).
 
     Returns:
         What became of each file, with a text for the user.
     """
+    changes = len(experiment.plan.label_changes)
+    if label_version is not None and not 0 <= label_version <= changes:
+        raise NnActiveError(f"-label_version {label_version}: the classes were changed {changes} times; give 0 to {changes}.")
     ledger = Ledger(experiment.annotation)
     events = list(ledger.events())
     tasks, sent = all_tasks(experiment), exported(experiment)
-    context = _ImportContext(experiment, ledger, events, CountingAnswers.of(ledger), tasks, sent, who, unchanged)
+    counted, exports = CountingAnswers.of(ledger), versions(experiment, sent)
+    context = _ImportContext(experiment, ledger, events, counted, tasks, sent, exports, who, unchanged, label_version)
     results: list[Received] = []
     offers: dict[str, list[Offer]] = {}
     # All of them first: a path that does not exist changes nothing.
@@ -121,13 +136,11 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
         text += f"{_examples(context.tasks)}Name it so, or say which with -task."
         yield Received(file, None, False, text, refused=not in_folder)
         return
-    labels = experiment.dataset.labels
     try:
         if file.suffix.lower() in _TWO_FILES:
             raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
-        returned = read_label_file(file, dict(labels.names))
         space, _ = space_and_properties(experiment, matched[0].patch.case)
-        boxes = cut(file, returned, space, matched, labels.ignore)
+        returned, boxes = _boxes(context, file, space, matched)
     except NnActiveError as error:
         yield Received(file, matched[0], False, str(error).removeprefix(f"{file}: "), refused=True)
         return
@@ -140,6 +153,23 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
             untouched = checksum in context.sent.get(task.id, [])
             facts = (checksum, space, returned.by_name, returned.whole, by_case, in_folder, untouched)
             yield Offer(file, task, boxes[task.id], *facts)
+
+
+def _boxes(context: _ImportContext, file: Path, space: Space, tasks: Sequence[Task]) -> tuple[LabelFile, dict[str, Boxed]]:
+    """What ``file`` says about the patches of ``tasks``, in the values of today: it was painted with those of its export."""
+    experiment, given = context.experiment, context.label_version
+    changes, now = experiment.plan.label_changes, experiment.dataset.labels.names
+    by_version: dict[int, list[Task]] = {}
+    for task in tasks:
+        version = version_of(experiment, file, task, context.exports) if given is None else given
+        by_version.setdefault(version, []).append(task)
+    found: dict[str, Boxed] = {}
+    for version, same in by_version.items():
+        names = names_at(version, changes, now)
+        returned = read_label_file(file, names)
+        for name, boxed in cut(file, returned, space, same, names[IGNORE]).items():
+            found[name] = replace(boxed, labels=mapped(boxed.labels, changes[version:]))
+    return returned, found
 
 
 def _may_answer(context: _ImportContext, file: Path, task: Task) -> bool:
@@ -204,7 +234,7 @@ def _decide(context: _ImportContext, offers: Sequence[Offer]) -> Iterator[Receiv
 def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
     """Why an offer is none; empty if it is one."""
     if (offer.boxed.labels == ignore).all():
-        return "the whole patch is ignore: nothing is annotated yet"
+        return "the whole patch is ignore: nothing is annotated yet, or nothing that is known since the classes were changed"
     if unchanged:
         return ""
     if offer.untouched:
@@ -223,7 +253,7 @@ def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
 
 
 def _take(context: _ImportContext, offer: Offer, current: Answer | None) -> Received:
-    if current is not None and np.array_equal(context.ledger.read_answer(current.place), offer.boxed.labels):
+    if current is not None and np.array_equal(read_answer(context.ledger, context.counted, current), offer.boxed.labels):
         return Received(offer.file, offer.task, False, f"handed in by {context.who} before")
     _keep(context, offer)
     labels = context.experiment.dataset.labels

@@ -11,6 +11,7 @@ import numpy as np
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.pages.colours import IGNORE
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class View:
     is the label map to be edited (``folder / f"{task.id}.nii.gz"``). ``labels`` is its array (z, y, x): ``ignore``
     outside ``box``, a prediction or background inside. ``space`` is that of the crop, ``box`` the query patch in voxels of
     the crop. ``names``: label name -> value, in order of value, with background (0) and ignore (the highest).
-    ``channels``: names of the channels. ``predicted``: whether the labels inside the patch are a model's.
+    ``channels``: names of the channels. ``predicted``: whether the labels inside the patch are a model's. ``label_version``:
+    how many times the classes had been changed.
     """
 
     task: Task
@@ -34,6 +36,12 @@ class View:
     names: Mapping[str, int]
     channels: Sequence[str]
     predicted: bool
+    label_version: int = 0
+
+    @property
+    def partly_open(self) -> bool:
+        """Whether voxels of the patch are ``ignore``, as those that an earlier answer left open."""
+        return bool((self.labels[self.box.slices] == self.names[IGNORE]).any())
 
 
 def shares(view: View) -> dict[str, float]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
 from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import STATE
@@ -29,11 +31,13 @@ INCOMPLETE = ".nnactive_incomplete"
 class Experiment:
     """The nnU-Net dataset called ``name`` as an active-learning experiment.
 
-    ``planned`` is its plan while it is being made: the plan file is the last thing written.
+    ``planned`` is its plan while it is being made: the plan file is the last thing written. ``described`` is the content of
+    its dataset.json while a change is being prepared, of which nothing is written yet.
     """
 
     name: str
     planned: Plan | None = None
+    described: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @classmethod
     def find(cls, identifier: str | int) -> Experiment:
@@ -66,7 +70,7 @@ class Experiment:
     @cached_property
     def dataset(self) -> Dataset:
         """The pool with its partial labels; cases of an ``nnactive_change -add`` that did not end are not in it."""
-        return Dataset(self.raw, frozenset(self.plan.pool))
+        return Dataset(self.raw, frozenset(self.plan.pool), self.described)
 
     @cached_property
     def source(self) -> Dataset:
@@ -132,9 +136,14 @@ class Experiment:
         return [self.source.cases[name] for name in self.plan.test]
 
     @contextmanager
-    def lock(self, wait: bool = False) -> Iterator[None]:
-        """Only one command at a time changes an experiment; what a killed one left half-written is removed."""
+    def lock(self, wait: bool = False, finishing: bool = False) -> Iterator[None]:
+        """Only one command at a time changes an experiment; what a killed one left half-written is removed.
+
+        A change that was begun and not finished is an error, except for whoever is ``finishing`` it.
+        """
         with locked(self.number, wait):
+            if not finishing:
+                journal.refuse_unfinished(self.raw)
             preprocessed = self.preprocessed
             annotated = [self.annotation / name for name in ("", "received", "answers", "given")]
             exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *self.raw.glob("tasks/*/*/")]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -23,6 +25,9 @@ MEMBER = "nnactive_member.json"
 
 ENVIRONMENTS = "environments"
 """The key, here and in loop files, of the environments that something was computed in, each once."""
+LABEL_VERSION = "labels"
+"""In both: how many times the classes had been changed; absent where they never were."""
+
 LOCK = ".nnactive_training.lock"
 """In a fold's results folder: held by the process that trains it."""
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
@@ -51,6 +56,10 @@ def begin(
     state = read_json(state_file)
     if continued:
         mark = read_mark(fold_folder)
+        if not label_version(mark) == label_version(state):
+            raise NnActiveError(
+                f"{fold_folder}: this training was begun before the classes were changed. Train it again, without --c."
+            )
         if any(mark.get(key) != state[key] for key in ("experiment", "cycle")):
             raise NnActiveError(
                 f"{fold_folder}: this training belongs to cycle {mark.get('cycle', 'unknown')}, but the labels are those "
@@ -65,6 +74,7 @@ def begin(
         (fold_folder / name).unlink(missing_ok=True)
     # The number of the training lets results computed with a member be recognised as outdated by the next one.
     mark = {"experiment": state["experiment"], "cycle": state["cycle"], "training": uuid.uuid4().hex}
+    mark |= {key: state[key] for key in (LABEL_VERSION,) if key in state}
     cases = sorted(_training_cases(fold_folder, state_file.parent))
     write_json(fold_folder / MEMBER, {**mark, "finished": False, "cases": cases, ENVIRONMENTS: distinct([environment])})
     return lock
@@ -106,8 +116,13 @@ def marks_in(model_folder: Path) -> dict[Fold, dict]:
     return {fold: mark for fold in folds if (mark := read_mark(folders[str(fold)]))}
 
 
-def is_trained(fold_folder: Path | str, experiment: str, cycle: int) -> bool:
-    """Whether the fold holds a finished member of this experiment and cycle."""
+def label_version(content: Mapping[str, Any]) -> int:
+    """The changes of the classes before a state, or before the training that a mark is of."""
+    return int(content.get(LABEL_VERSION, 0))
+
+
+def is_trained(fold_folder: Path | str, experiment: str, cycle: int, labels: int) -> bool:
+    """Whether the fold holds a finished member of this experiment and cycle, for the classes after so many changes."""
     mark = read_mark(fold_folder)
-    belongs = mark.get("experiment") == experiment and mark.get("cycle") == cycle
+    belongs = mark.get("experiment") == experiment and mark.get("cycle") == cycle and label_version(mark) == labels
     return belongs and bool(mark.get("finished")) and (Path(fold_folder) / "checkpoint_final.pth").is_file()

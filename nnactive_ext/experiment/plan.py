@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.label_changes import LabelChange, label_changes
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 
@@ -107,6 +108,16 @@ class Plan:
     def method_words(self) -> str:
         return method_words(self.method, self.method_options)
 
+    @property
+    def label_changes(self) -> list[LabelChange]:
+        """How the classes were changed since planning, in order."""
+        return label_changes(self.changes)
+
+    @property
+    def label_version(self) -> int:
+        """How many changes of the classes there were; marks, tasks, loops and results say to which they belong."""
+        return len(self.label_changes)
+
     def added_since(self, loop: int) -> bool:
         """Whether cases were added to the pool after the query that wrote this loop file."""
         added = [change for change in self.changes if change["what"] == "added"]
@@ -137,11 +148,15 @@ class Plan:
                 continue
             raise NnActiveError(f"{file}: {problem}. Restore the file, or take the patch out.")
 
-    def write(self, folder: Path) -> None:
+    def content(self) -> dict[str, Any]:
+        """What :data:`PLAN_FILE` holds."""
         content = asdict(self)
         if not self.settings:
             del content["settings"]
-        write_json(folder / PLAN_FILE, content)
+        return content
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / PLAN_FILE, self.content())
 
     @classmethod
     def read(cls, folder: Path) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -95,6 +95,8 @@ class CycleResult(Annotation, Scores):
     earlier versions.
     """
 
+    label_version: Count = 0
+    """How many times the classes had been changed."""
     dice_per_case: Mapping[str, Shares] = field(default_factory=dict)
     nsd_per_case: Mapping[str, Shares] = field(default_factory=dict)
     hd95_per_case: Mapping[str, Lengths] = field(default_factory=dict)
@@ -146,6 +148,11 @@ def read_results(folder: Path) -> list[CycleResult]:
         NnActiveError: a file is damaged; the message names it and a remedy.
     """
     return [CycleResult.read(file) for file in result_files(folder).values()]
+
+
+def same_classes(results: Sequence[CycleResult]) -> list[CycleResult]:
+    """Those of ``results`` that are for the same classes as the last one: numbers for other classes do not compare."""
+    return [result for result in results if result.label_version == results[-1].label_version]
 
 
 def _read(kind: Any, value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -40,21 +40,25 @@ class SimulatedAnnotator:
 
 @dataclass(frozen=True)
 class HumanAnnotator:
-    """Puts together what people handed in: label maps that were there from the start, and the answers that count."""
+    """Puts together what people handed in: label maps that were there from the start, and the answers that count.
+
+    ``following``: events as if they were in the ledger already.
+    """
 
     experiment: Experiment
+    following: Sequence[Mapping[str, Any]] = ()
 
     @cached_property
     def _answers(self) -> tuple[Ledger, CountingAnswers, dict[Patch, str]]:
         ledger = Ledger(self.experiment.annotation)
         tasks = {task.patch: task.id for task in all_tasks(self.experiment)}
-        return ledger, CountingAnswers.of(ledger), tasks
+        return ledger, CountingAnswers.of(ledger, self.following), tasks
 
     def annotate(self, case: str, patches: Iterable[Patch]) -> tuple[np.ndarray, dict[str, Any]]:
         ledger, counted, tasks = self._answers
         ignore = self.experiment.dataset.labels.ignore
         space, properties = space_and_properties(self.experiment, case)
-        partial = given_labels(self.experiment, case)
+        partial = given_labels(self.experiment, case, counted)
         if partial is None:
             partial = blank(space.shape, ignore)
         for patch in patches:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.label_changes import LABELS, LabelChange, mapped
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.metrics.overlap import dice_per_case
 
 RULES = ("latest", "first", "consensus")
 """``latest``: the last annotator who answered or corrected; ``first``: who answered first; ``consensus``: all of them, and
 where they disagree the voxels stay ``ignore``. A rule may also be the name of an annotator: theirs, else the latest."""
+
+
+GIVEN = "given"
+"""The event of label maps that came with cases that were added."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +46,22 @@ class Answer:
 @dataclass
 class CountingAnswers:
     """The ledger as it stands: per task the current answer of each annotator, in the order they first answered, and the
-    rules."""
+    rules; how the classes were changed (``changes``), and the event of each label map that came with added cases (``given``).
+    ``handed_in``: all answers that were not taken back, also those that others replace."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     rule: str = RULES[0]
     rules: dict[str, str] = field(default_factory=dict)
+    changes: list[LabelChange] = field(default_factory=list)
+    given: dict[str, int] = field(default_factory=dict)
+    handed_in: list[Answer] = field(default_factory=list)
 
     @classmethod
-    def of(cls, ledger: Ledger) -> CountingAnswers:
+    def of(cls, ledger: Ledger, following: Sequence[Mapping[str, Any]] = ()) -> CountingAnswers:
+        """``following``: events as if they were in the ledger already."""
         stacks: dict[str, list[Answer]] = {}
         counted = cls()
-        for event in ledger.events():
+        for event in (*ledger.events(), *following):
             if event["what"] == "answer":
                 facts = {key: event[key] for key in Answer.__dataclass_fields__}
                 stacks.setdefault(event["task"], []).append(Answer(**facts))
@@ -62,11 +73,25 @@ class CountingAnswers:
                     counted.rules[event["task"]] = event["rule"]
                 else:
                     counted.rule = event["rule"]
+            elif event["what"] == LABELS:
+                counted.changes.append(LabelChange.of(event))
+                # Counted when the classes were changed, so that nobody has to read all answers to know what is open.
+                stacks = {
+                    task: [replace(a, unsure=event["unsure"].get(str(a.event), a.unsure)) for a in stack]
+                    for task, stack in stacks.items()
+                }
+            elif event["what"] == GIVEN:
+                counted.given |= dict.fromkeys(event["cases"], event["event"])
+        counted.handed_in = [answer for stack in stacks.values() for answer in stack]
         for task, stack in stacks.items():
             if stack:
                 # A dict keeps the order in which its keys came first: who corrects an answer is still the first.
                 counted.answers[task] = list({answer.who: answer for answer in stack}.values())
         return counted
+
+    def since(self, event: int) -> list[LabelChange]:
+        """How the classes were changed after an event; -1: since planning."""
+        return [change for change in self.changes if change.event > event]
 
     def rule_of(self, task: str) -> str:
         return self.rules.get(task, self.rule)
@@ -89,9 +114,14 @@ class CountingAnswers:
         return "done" if any(answer.complete for answer in counting) else "partial"
 
 
+def read_answer(ledger: Ledger, counted: CountingAnswers, answer: Answer) -> np.ndarray:
+    """The labels (z, y, x) of an answer in the values of today, whatever the classes were when it was handed in."""
+    return mapped(ledger.read_answer(answer.place), counted.since(answer.event))
+
+
 def labels_of(ledger: Ledger, counted: CountingAnswers, task: str, ignore: int) -> np.ndarray | None:
     """What counts for the patch of ``task``, (z, y, x); None while nobody has answered."""
-    return merged([ledger.read_answer(answer.place) for answer in counted.counting(task)], ignore)
+    return merged([read_answer(ledger, counted, answer) for answer in counted.counting(task)], ignore)
 
 
 def status_of(ledger: Ledger, counted: CountingAnswers, task: str, ignore: int) -> str:
@@ -101,7 +131,7 @@ def status_of(ledger: Ledger, counted: CountingAnswers, task: str, ignore: int) 
     """
     status, counting = counted.status(task), counted.counting(task)
     if status == "partial" and len(counting) > 1:
-        unsure = np.logical_and.reduce([ledger.read_answer(answer.place) == ignore for answer in counting])
+        unsure = np.logical_and.reduce([read_answer(ledger, counted, answer) == ignore for answer in counting])
         return "partial" if unsure.any() else "done"
     return status
 

@@ -10,12 +10,17 @@ from scipy import ndimage
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.label_changes import mapped
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.nifti import what_itk_hides
 from nnactive_ext.images.writing import write_image
+from nnactive_ext.labelling.answers import CountingAnswers
+from nnactive_ext.labelling.ledger import Ledger
 
+GIVEN_PATCHES = "annotation/given/boxes.json"
+"""In the experiment's raw folder: per case the patches of what its given label map annotates."""
 _FILLED = 0.5
 """A region that fills at least this share of its bounding box is not asked for again."""
 
@@ -31,8 +36,11 @@ def keep_given(experiment: Experiment, case: str, labels: np.ndarray, space: Spa
     write_image(file, space.image(labels))
 
 
-def given_labels(experiment: Experiment, case: str) -> np.ndarray | None:
-    """The label map (z, y, x) of a case that was there from the start; None if there was none."""
+def given_labels(experiment: Experiment, case: str, counted: CountingAnswers | None = None) -> np.ndarray | None:
+    """The label map (z, y, x) of a case that was there from the start, in the values of today; None if there was none.
+
+    ``counted`` is the ledger, for whoever has read it already.
+    """
     import SimpleITK as sitk
 
     file = _folder(experiment) / f"{case}.nii.gz"
@@ -45,7 +53,8 @@ def given_labels(experiment: Experiment, case: str) -> np.ndarray | None:
         labels, problem = None, f"{file}: damaged"
     if labels is None:
         raise NnActiveError(f"{problem.rstrip('.')}. Restore it, or copy the label map of {case} there anew.")
-    return labels
+    counted = counted or CountingAnswers.of(Ledger(experiment.annotation))
+    return mapped(labels, counted.since(counted.given.get(case, -1)))
 
 
 def given_cases(experiment: Experiment) -> list[str]:
@@ -53,14 +62,18 @@ def given_cases(experiment: Experiment) -> list[str]:
     return [case for case in experiment.plan.pool if (_folder(experiment) / f"{case}.nii.gz").is_file()]
 
 
+def given_patches_content(patches: Mapping[str, list[Patch]]) -> dict[str, list[list[list[int]]]]:
+    """What :data:`GIVEN_PATCHES` holds."""
+    return {case: [[list(p.start), list(p.size)] for p in found] for case, found in sorted(patches.items())}
+
+
 def write_given_patches(experiment: Experiment, patches: Mapping[str, list[Patch]]) -> None:
-    boxes = {case: [[list(p.start), list(p.size)] for p in found] for case, found in sorted(patches.items())}
-    write_json(_folder(experiment) / "boxes.json", boxes)
+    write_json(experiment.raw / GIVEN_PATCHES, given_patches_content(patches))
 
 
 def given_patches(experiment: Experiment) -> list[Patch]:
     """Patches of what the given label maps annotate, in cases of the pool."""
-    file = _folder(experiment) / "boxes.json"
+    file = experiment.raw / GIVEN_PATCHES
     if not file.is_file():
         return []
     boxes = read_json(file).items()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -65,6 +65,10 @@ class Ledger:
                 raise
         return event
 
+    def numbered(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """``event`` with the number that it will have once it is added."""
+        return {**event, "event": sum(1 for _ in self.events())}
+
     def keep(self, file: Path) -> tuple[str, str]:
         """Keep a copy of ``file`` as it came; returns its place below the folder and its sha256."""
         digest = sha256(file)
@@ -85,6 +89,7 @@ class Ledger:
         return place.as_posix()
 
     def read_answer(self, place: str) -> np.ndarray:
+        """The labels as they were handed in; :func:`nnactive_ext.labelling.answers.read_answer` knows what they mean today."""
         import SimpleITK as sitk
 
         file = self.folder / place

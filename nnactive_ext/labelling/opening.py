@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.labelling.finishing import finish_change
 
 
 def open_experiment(identifier: str | int) -> Experiment:
-    """Find an experiment and make sure that a command can rely on it.
+    """Find an experiment and make sure that a command can rely on it: a change that was interrupted is finished.
 
     Args:
         identifier: the number or the name of its dataset.
@@ -15,6 +16,7 @@ def open_experiment(identifier: str | int) -> Experiment:
         The experiment.
 
     Raises:
-        NnActiveError: there is no such experiment.
+        NnActiveError: there is no such experiment, or another process is changing it.
     """
-    return Experiment.find(identifier)
+    experiment = Experiment.find(identifier)
+    return Experiment(experiment.name) if finish_change(experiment) else experiment

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
-from nnactive_ext.experiment.marks import STATE
+from nnactive_ext.experiment.marks import LABEL_VERSION, STATE
 from nnactive_ext.experiment.timing import Timing
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
@@ -19,9 +20,10 @@ from nnactive_ext.nnunet.splits import make_splits
 from nnactive_ext.randomness import generator
 
 
-def annotator_of(experiment: Experiment) -> Annotator:
+def annotator_of(experiment: Experiment, following: Sequence[Mapping[str, Any]] = ()) -> Annotator:
+    """``following``: events as if they were in the ledger already."""
     if experiment.plan.human:
-        return HumanAnnotator(experiment)
+        return HumanAnnotator(experiment, following)
     if experiment.plan.annotator != "simulated":
         raise NnActiveError(
             f"{experiment.name}: the annotator {experiment.plan.annotator!r} is neither 'simulated' nor 'human'."
@@ -58,9 +60,18 @@ def relabel(experiment: Experiment, cycle: int, cases: list[str], progress: bool
     return settle(experiment, cycle, {**experiment.state["annotated"], **counts})
 
 
-def write_labels(experiment: Experiment, cycle: int, cases: list[str], progress: bool = True) -> dict[str, dict[int, int]]:
-    """Write the partial labels of ``cases`` for all loops up to ``cycle``; returns annotated voxels per label value."""
-    annotator, dataset = annotator_of(experiment), experiment.dataset
+def write_labels(
+    experiment: Experiment,
+    cycle: int,
+    cases: list[str],
+    progress: bool = True,
+    following: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, dict[int, int]]:
+    """Write the partial labels of ``cases`` for all loops up to ``cycle``; returns annotated voxels per label value.
+
+    ``following``: events as if they were in the ledger already.
+    """
+    annotator, dataset = annotator_of(experiment, following), experiment.dataset
     patches = by_case(experiment.annotated_patches(cycle))
     (experiment.raw / "labelsTr").mkdir(exist_ok=True)
     counts = {}
@@ -72,13 +83,23 @@ def write_labels(experiment: Experiment, cycle: int, cases: list[str], progress:
     return counts
 
 
-def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
-    """Write the splits over the annotated cases, then the state: from now on the labels are those of ``cycle``."""
+def settlement(
+    experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What settles ``experiment`` on the labels of ``cycle``: file in the preprocessed folder -> content, to be written in
+    this order; and warnings about the splits. ``annotated``: case -> label value -> annotated voxels."""
     plan = experiment.plan
     voxels = {case: {int(k): int(v) for k, v in counts.items()} for case, counts in sorted(annotated.items())}
     voxels = {case: counts for case, counts in voxels.items() if counts and case in plan.pool}
     splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"))
-    folder = experiment.preprocessed.folder
-    write_json(folder / "splits_final.json", splits)
-    write_json(folder / STATE, {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels})
+    state = {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels}
+    state |= {LABEL_VERSION: plan.label_version} if plan.label_version else {}
+    return {"splits_final.json": splits, STATE: state}, warnings
+
+
+def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
+    """Write the splits over the annotated cases, then the state: from now on the labels are those of ``cycle``."""
+    files, warnings = settlement(experiment, cycle, annotated)
+    for name, content in files.items():
+        write_json(experiment.preprocessed.folder / name, content)
     return warnings

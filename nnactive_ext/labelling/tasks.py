@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.label_changes import LabelChange, name_now
 from nnactive_ext.experiment.loops import loop_file, read_loop
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, triple
+
+MARKED = "marked: "
+"""How the stratum of a patch around a marked point begins; the class follows."""
+LABEL_VERSION = "label_version"
+"""In a loop file, or in the entry of a patch: how many times the classes had been changed; absent where they never were."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +46,30 @@ def tasks_of(experiment: Experiment, cycle: int) -> list[Task]:
     file = loop_file(experiment.raw, cycle)
     patches = read_loop(file, experiment.dataset.file_ending)
     experiment.plan.check(patches, file)
-    content = read_json(file)
+    content, changes = read_json(file), experiment.plan.label_changes
     tasks = []
     for number, (patch, facts) in enumerate(zip(patches, content["patches"], strict=True), start=1):
         if patch.case in experiment.plan.pool:
             score = facts.get("score")
+            since = changes[facts.get(LABEL_VERSION, content.get(LABEL_VERSION, 0)) :]
             tasks.append(
                 Task(
                     f"c{cycle:03d}_{number:03d}_{patch.case}",
                     cycle,
                     number,
                     patch,
-                    str(facts.get("stratum", "")),
+                    stratum_now(str(facts.get("stratum", "")), since),
                     float(score) if score is not None else None,
                     str(facts.get("method") or content.get("method", "")),
                 )
             )
     return tasks
+
+
+def stratum_now(stratum: str, since: Iterable[LabelChange]) -> str:
+    """A stratum with the name that its class has today; ``since``: how the classes were changed after it was written."""
+    mark, name = (MARKED, stratum.removeprefix(MARKED)) if stratum.startswith(MARKED) else ("", stratum)
+    return mark + name_now(name, since)
 
 
 def all_tasks(experiment: Experiment) -> list[Task]:

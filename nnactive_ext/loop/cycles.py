@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from nnactive_ext.errors import PoolExhausted
+from nnactive_ext.experiment.archive import keep_result
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.marks import Fold, is_trained
-from nnactive_ext.experiment.result import read_results, result_file
+from nnactive_ext.experiment.result import CycleResult, read_results, result_file
 from nnactive_ext.experiment.timing import Timing
 from nnactive_ext.files import read_json
 from nnactive_ext.labelling.closing import TasksOpen, apply_corrections, close_cycle
@@ -68,6 +69,9 @@ def run_cycles(
     try:
         finish_annotation(experiment, progress, say)
     except TasksOpen as error:
+        if experiment.state["cycle"] >= 0 and plan.label_version:
+            # Members of other classes were put away; those of today predict what is to be annotated.
+            _train(experiment, tools, Progress(experiment, say))
         say(str(error))
         return
     steps = Progress(experiment, say)
@@ -75,13 +79,10 @@ def run_cycles(
         cycle = experiment.state["cycle"]
         folds = experiment.folds()
         timing = Timing(experiment, cycle)
-        for fold in folds:
-            if not is_trained(fold_folder(experiment, fold), plan.experiment, cycle):
-                steps.next(cycle, f"training fold {fold}")
-                with timing.of("train"):
-                    tools.train(experiment, fold)
-        if not result_file(experiment.results, cycle).is_file():
+        _train(experiment, tools, steps)
+        if not _evaluated(experiment, cycle):
             steps.next(cycle, "evaluating the test set" if plan.test else "evaluating by cross-validation")
+            keep_result(experiment, cycle)
             with timing.of("evaluate"):
                 evaluate(experiment, partial(tools.open_ensemble, experiment), folds, progress)
             say(cycle_table(experiment))
@@ -98,6 +99,22 @@ def run_cycles(
         query_and_annotate(experiment, ask, progress, say, go_on=True)
         if plan.human:
             return
+
+
+def _train(experiment: Experiment, tools: Tools, steps: Progress) -> None:
+    """The members of the current cycle that are missing."""
+    plan, cycle = experiment.plan, experiment.state["cycle"]
+    for fold in experiment.folds():
+        if not is_trained(fold_folder(experiment, fold), plan.experiment, cycle, plan.label_version):
+            steps.next(cycle, f"training fold {fold}")
+            with Timing(experiment, cycle).of("train"):
+                tools.train(experiment, fold)
+
+
+def _evaluated(experiment: Experiment, cycle: int) -> bool:
+    """Whether there is a result of the cycle, for the classes of today: members for others were put away since."""
+    file = result_file(experiment.results, cycle)
+    return file.is_file() and CycleResult.read(file).label_version == experiment.plan.label_version
 
 
 def query_and_annotate(

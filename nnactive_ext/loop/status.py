@@ -6,18 +6,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nnactive_ext.exchange.export import last_export
+from nnactive_ext.exchange.exported_labels import exported_now
 from nnactive_ext.exchange.marking import marked
 from nnactive_ext.exchange.tallies import KINDS, tasks_per_class, voxels_per_class
 from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
 from nnactive_ext.experiment.observed import differences, environments
 from nnactive_ext.experiment.result import read_results
-from nnactive_ext.labelling.answers import CountingAnswers, agreement, status_of
+from nnactive_ext.labelling.answers import CountingAnswers, agreement, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.tables import table
 from nnactive_ext.members.ensemble import trained_folds
 from nnactive_ext.nnunet.dataset import Labels
+from nnactive_ext.words import plural
 
 
 def status(experiment: Experiment) -> dict[str, Any]:
@@ -55,13 +58,14 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "mean_dice": [result.mean_dice for result in results],
         "changes": [dict(change) for change in plan.changes],
         "differences": differences(environments(experiment)),
+        "labels": dict(experiment.dataset.labels.names),
     }
     if plan.human:
         found["tasks"] = _tasks(experiment, names)
         found["classes"] = _in_all([tasks["classes"] for tasks in found["tasks"]])
         if found["open_cycle"] == 0 and plan.starting_budget:
             found["marked"] = {name: {"boxes": n, "of": goal} for name, (n, goal) in marked(experiment).items()}
-    found["next"] = next_step(experiment)
+    found["next"] = "\n".join([next_step(experiment), *reopened(experiment)])
     return found
 
 
@@ -90,7 +94,7 @@ def _task(task: Task, kind: str, ledger: Ledger, counted: CountingAnswers, label
     row: dict[str, Any] = {"task": task.id, "status": kind, "stratum": task.stratum}
     row["answers"] = [{"who": a.who, "when": a.when, "unsure": a.unsure, "of": a.voxels} for a in answers]
     if len(answers) > 1:
-        between = agreement([ledger.read_answer(a.place) for a in answers], labels.classes, labels.ignore)
+        between = agreement([read_answer(ledger, counted, a) for a in answers], labels.classes, labels.ignore)
         row["agreement"] = {name: round(dice, 4) if dice == dice else None for name, dice in between.items()}
         row["rule"] = counted.rule_of(task.id)
     return row
@@ -114,7 +118,8 @@ def next_step(experiment: Experiment) -> str:
     if plan.human and cycle > state["cycle"]:
         ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
         counted = CountingAnswers.of(ledger)
-        kinds = [status_of(ledger, counted, task.id, ignore) for task in tasks_of(experiment, cycle)]
+        tasks = tasks_of(experiment, cycle)
+        kinds = [status_of(ledger, counted, task.id, ignore) for task in tasks]
         lines = []
         missing = {name: goal - n for name, (n, goal) in marked(experiment).items() if n < goal} if cycle == 0 else {}
         if missing and plan.starting_budget:
@@ -123,7 +128,7 @@ def next_step(experiment: Experiment) -> str:
         if kinds.count("done") >= plan.share * len(kinds) - 1e-9 and (kinds or cycle > 0 or not plan.starting_budget):
             return "\n".join([*lines, f"{'Or train on what there is' if lines else 'Next'}: {commands.run}"])
         folder = last_export(experiment, cycle)
-        if not (folder / "index.html").is_file():
+        if not ((folder / "index.html").is_file() and exported_now(experiment, tasks)):
             lines.append(f"{'Then' if lines else 'Next'}: {commands.export(cycle > 0)}")
         else:
             lines.append(f"{'Then' if lines else 'Next'}: annotate the tasks ({folder / 'index.html'})")
@@ -149,11 +154,36 @@ def by_hand(experiment: Experiment) -> str:
     return "\n".join(["Or step by step:", *(f"    {line}" for line in lines)])
 
 
+def reopened(experiment: Experiment) -> list[str]:
+    """How to send out tasks of closed cycles again that a change of the classes left open in part; one line per cycle."""
+    if not (experiment.plan.human and experiment.plan.label_version):
+        return []
+    ledger, labels = Ledger(experiment.annotation), experiment.dataset.labels
+    counted, lines = CountingAnswers.of(ledger), []
+    for cycle in range(experiment.state["cycle"] + 1):
+        tasks = [
+            task
+            for task in tasks_of(experiment, cycle)
+            if any(counted.since(answer.event) for answer in counted.counting(task.id))
+            and status_of(ledger, counted, task.id, labels.ignore) == "partial"
+        ]
+        if tasks:
+            command = experiment.commands.annotate("export", "-cycle", cycle)
+            n = f"{len(tasks)} {plural(len(tasks), 'task')}"
+            lines.append(f"Classes were changed, and {n} of cycle {cycle} can be completed: {command}")
+    return lines
+
+
 def status_text(found: dict[str, Any]) -> str:
     """What :func:`nnactive_ext.loop.status.status` found, for people."""
     where = f"cycle {found['cycle']} of {found['cycles'] - 1}" if found["cycle"] >= 0 else "nothing is trained yet"
     lines = [f"{found['experiment']} ({found['annotator']} annotator): {where}", ""]
     lines.append(f"Pool: {found['pool']} cases" + (f", {len(found['dropped'])} dropped" if found["dropped"] else ""))
+    if any(change["what"] == LABELS for change in found["changes"]):
+        lines.append(f"Classes: {', '.join(name for name in found['labels'] if name not in (BACKGROUND, IGNORE))}")
+    for change in found["changes"]:
+        if change["what"] == LABELS:
+            lines.append(f"  changed after cycle {change['after_cycle']} by {change['who']}: {'; '.join(change['operations'])}")
     if found["annotated_voxels"]:
         total = sum(found["annotated_voxels"].values())
         shares = ", ".join(f"{name} {n:,}" for name, n in found["annotated_voxels"].items())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.label_changes import LABELS
 from nnactive_ext.experiment.result import CycleResult, read_results
 from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.members.cross_validation import EXPLAINED
@@ -36,7 +37,8 @@ def cycle_table(experiment: Experiment) -> str:
     results = read_results(experiment.results)
     tested = bool(experiment.plan.test)
     scored = [result if tested else result.cross_validation for result in results]
-    classes = list(scored[-1].dice_per_class) if scored and scored[-1] else []
+    # Classes may have been changed on the way: the last ones first, and none is left out.
+    classes = list(dict.fromkeys(name for scores in reversed(scored) if scores for name in scores.dice_per_class))
     heading = ["cycle", "patches", "cases", "voxels", "foreground", *(["Dice" if tested else "CV Dice"] if classes else [])]
     rows = [[*heading, *classes]]
     for result, scores in zip(results, scored, strict=True):
@@ -52,6 +54,11 @@ def cycle_table(experiment: Experiment) -> str:
             ]
         )
     text = table(rows, numbers=True)
+    for change in experiment.plan.changes:
+        if change["what"] == LABELS:
+            text += f"\nClasses changed after cycle {change['after_cycle']}: {'; '.join(change['operations'])}"
+    if len({result.label_version for result in results}) > 1:
+        text += "\nThe mean is over the classes of the cycle: it does not compare across a change of classes."
     if tested and any(result.classes_left_out for result in results):
         text += "\n-: a class that no test case contains or predicts"
     return text if tested or not classes else f"{text}\n{EXPLAINED}"

@@ -16,7 +16,7 @@ import numpy as np
 from nnactive_ext.engine.threads import cores
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import ALL, Fold, is_trained, read_mark
+from nnactive_ext.experiment.marks import ALL, Fold, is_trained, label_version, read_mark
 from nnactive_ext.members.statistics import DIVERGED
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
@@ -85,7 +85,8 @@ def fold_folder(experiment: Experiment, fold: Fold) -> Path:
 def trained_folds(experiment: Experiment) -> list[int]:
     """The folds with a finished member of the current cycle; a late answer may add folds that nobody has trained yet."""
     plan, cycle = experiment.plan, experiment.state["cycle"]
-    return [f for f in experiment.folds() if is_trained(fold_folder(experiment, f), plan.experiment, cycle)]
+    folders = {fold: fold_folder(experiment, fold) for fold in experiment.folds()}
+    return [f for f, folder in folders.items() if is_trained(folder, plan.experiment, cycle, plan.label_version)]
 
 
 def check_folds(experiment: Experiment, folds: Sequence[Fold]) -> None:
@@ -116,6 +117,8 @@ def check_members(experiment: Experiment, folds: Sequence[Fold]) -> list[str]:
             problems.append(f"{folder}: this member was not trained on the experiment in {experiment.raw}.")
         elif mark.get("cycle") != cycle:
             problems.append(f"{folder}: this member was trained in cycle {mark.get('cycle')}; the labels are of cycle {cycle}.")
+        elif label_version(mark) != plan.label_version:
+            problems.append(f"{folder}: this member was trained before the classes were changed.")
         elif not mark.get("finished"):
             problems.append(f"{folder}: this member's training did not finish.")
         trainings.append(mark.get("training", ""))
@@ -173,6 +176,8 @@ class NnUNetEnsemble:
                     f"({error}). Delete its fold folder and train it anew."
                 ) from error
         self._check_plans(experiment)
+        if folder is None:
+            self._check_labels(experiment)
         if self.device.type == "cpu":
             always_by_onednn(self._predictor.network)
 
@@ -184,6 +189,15 @@ class NnUNetEnsemble:
             raise NnActiveError(
                 f"{self._folder / 'plans.json'}: the members were trained with other plans than "
                 f"{experiment.preprocessed.folder / experiment.plan.plans_identifier}.json. Train them again."
+            )
+
+    def _check_labels(self, experiment: Experiment) -> None:
+        """A network's outputs mean nothing without the names that it was trained with."""
+        ours, theirs = experiment.dataset.json["labels"], self._predictor.dataset_json["labels"]
+        if ours != theirs:
+            raise NnActiveError(
+                f"{self._folder / 'dataset.json'}: the members were trained with the labels {theirs}, the experiment has "
+                f"{ours}. Train them again."
             )
 
     def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:

@@ -66,6 +66,7 @@ def evaluate(
         tolerance_mm=tolerance_mm(experiment.plan),
         cross_validation=None if tested else cross_validate(experiment, opened, folds, progress),
         **vars(annotation(experiment, cycle)),
+        label_version=experiment.plan.label_version,
         dice_per_case={case: _numbers(scores) for case, scores in dice.items()},
         nsd_per_case={case: _numbers({n: s.nsd for n, s in found.items()}) for case, found in surfaces.items()},
         hd95_per_case={case: _numbers({n: s.hd95 for n, s in found.items()}) for case, found in surfaces.items()},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +10,10 @@ import zipfile
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.archive import put_away
 from nnactive_ext.experiment.commands import Commands, text
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, is_trained, read_mark
+from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, is_trained, label_version, read_mark
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.members.training_server import TrainingServer
 from nnactive_ext.nnunet.environment import extend_environment
@@ -36,9 +36,9 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
     """
     plan, cycle, folder = experiment.plan, experiment.state["cycle"], fold_folder(experiment, fold)
     check_trainer(plan.trainer)
-    _put_away_earlier(experiment, fold)
+    put_away(experiment, folder)
     arguments = Commands(plan, device).train_words(fold)
-    if _can_continue(folder, plan.experiment, cycle):
+    if _can_continue(folder, experiment):
         arguments.append("--c")
     if device == "cuda":
         import torch
@@ -72,7 +72,7 @@ def _lacking(experiment: Experiment, fold: int) -> str:
     """What a training that ended without an error has not left behind; empty if its fold is a member."""
     plan, cycle, folder = experiment.plan, experiment.state["cycle"], fold_folder(experiment, fold)
     mark, checkpoint = read_mark(folder), CHECKPOINTS[0]
-    if is_trained(folder, plan.experiment, cycle):
+    if is_trained(folder, plan.experiment, cycle, plan.label_version):
         return ""
     if not folder.is_dir():
         return f"{folder} does not exist. The trainer's class must be called as the trainer, and leave output_folder as it is"
@@ -113,27 +113,13 @@ def _run(command: list[str], environment: dict[str, str], log: Path) -> int:
             raise
 
 
-def _can_continue(folder: Path, experiment: str, cycle: int) -> bool:
+def _can_continue(folder: Path, experiment: Experiment) -> bool:
     """Whether a training of this cycle left a whole checkpoint; broken ones (killed while writing) are removed."""
-    mark = read_mark(folder)
-    if mark.get("experiment") != experiment or mark.get("cycle") != cycle:
+    mark, plan = read_mark(folder), experiment.plan
+    begun = (mark.get("experiment"), mark.get("cycle"), label_version(mark))
+    if begun != (plan.experiment, experiment.state["cycle"], plan.label_version):
         return False
     for name in CHECKPOINTS:
         if (folder / name).is_file() and not zipfile.is_zipfile(folder / name):
             (folder / name).unlink()
     return any((folder / name).is_file() for name in CHECKPOINTS)
-
-
-def _put_away_earlier(experiment: Experiment, fold: int) -> None:
-    folder = fold_folder(experiment, fold)
-    mark = read_mark(folder)
-    if not mark.get("finished") or mark.get("cycle") == experiment.state["cycle"]:
-        return
-    archive = experiment.results / f"cycle_{mark['cycle']:03d}" / experiment.model_folder.name
-    archive.mkdir(parents=True, exist_ok=True)
-    for name in ("plans.json", "dataset.json"):
-        shutil.copyfile(experiment.model_folder / name, archive / name)
-    target = archive / folder.name
-    if target.exists():
-        shutil.rmtree(target)
-    os.replace(folder, target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,11 +86,13 @@ class Labels:
 class Dataset:
     """A raw nnU-Net dataset: ``folder`` with its dataset.json.
 
-    ``known``: the only cases that count, whatever else dataset.json lists; None for all.
+    ``known``: the only cases that count, whatever else dataset.json lists; None for all. ``content``: what its dataset.json
+    is going to be; None for what it is.
     """
 
     folder: Path
     known: frozenset[str] | None = None
+    content: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -99,9 +101,9 @@ class Dataset:
     @cached_property
     def json(self) -> dict:
         file = self.folder / "dataset.json"
-        if not file.is_file():
+        if self.content is None and not file.is_file():
             raise NnActiveError(f"{file}: no such file. An nnU-Net dataset needs one.")
-        content = read_json(file)
+        content = read_json(file) if self.content is None else dict(self.content)
         missing = [key for key in ("labels", "channel_names", "file_ending") if key not in content]
         if missing:
             raise NnActiveError(

@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.journal import PREPROCESSED, RAW, Journal, NewFile
 from nnactive_ext.experiment.loops import by_case
-from nnactive_ext.experiment.plan import Geometry, Plan
-from nnactive_ext.files import write_json
+from nnactive_ext.experiment.plan import PLAN_FILE, Geometry, Plan
 from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
-from nnactive_ext.intake.find import find_cases
+from nnactive_ext.intake.find import FoundCase, find_cases
 from nnactive_ext.intake.inspect import Inspected, inspect, reoriented
 from nnactive_ext.intake.label_maps import on_lattice
-from nnactive_ext.labelling.answers import check_annotator
-from nnactive_ext.labelling.given import boxes_of, given_patches, keep_given, write_given_patches
-from nnactive_ext.labelling.relabel import settle, write_labels
+from nnactive_ext.labelling.answers import GIVEN, check_annotator
+from nnactive_ext.labelling.finishing import commit
+from nnactive_ext.labelling.given import (
+    GIVEN_PATCHES,
+    boxes_of,
+    given_cases,
+    given_patches,
+    given_patches_content,
+    keep_given,
+)
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.relabel import settlement, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
-from nnactive_ext.planning.create import images_of, write_dataset_json
+from nnactive_ext.planning.create import dataset_json, images_of
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
 from nnactive_ext.planning.rollout import worth_keeping
 from nnactive_ext.planning.sizes import check_fits
 
 
-def recorded(experiment: Experiment, plan: Plan, who: str, what: str, before: Any, after: Any, **fields: Any) -> Plan:
-    """``plan`` with ``fields`` replaced, and a note of it in ``changes``."""
-    note = {"what": what, "before": before, "after": after, "who": who}
+def recorded(
+    experiment: Experiment,
+    plan: Plan,
+    who: str,
+    what: str,
+    before: Any,
+    after: Any,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    **fields: Any,
+) -> Plan:
+    """``plan`` with ``fields`` replaced, and a note of it in ``changes``; ``more``: what else the note says."""
+    note = {"what": what, "before": before, "after": after, "who": who, **more}
     note |= {"after_cycle": experiment.state["cycle"], "after_loop": experiment.last_loop}
     note["when"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return replace(plan, changes=(*plan.changes, note), **fields)
@@ -64,7 +84,8 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
         if value is not None and value != before:
             plan = recorded(experiment, with_value(plan, what, value), who, what, before, value)
             told.append(f"{what}: {before or '-'} -> {value}")
-    plan.write(experiment.raw)
+    if told:
+        commit(experiment, Journal("; ".join(told), (plan_file(plan),)))
     return told
 
 
@@ -83,15 +104,16 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[
     if cycle >= 0 and len(annotated) < 2:
         raise NnActiveError(f"Without {', '.join(new)} only {len(annotated)} annotated case(s) are left; training needs 2.")
     if new:
-        fields = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}  # not known without a case
+        # Without a case the foreground of the pool is not known.
+        fields: dict[str, Any] = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}
         plan = recorded(experiment, plan, who, "dropped", None, new, **fields)
-        plan.write(experiment.raw)
-    # Done even if the plan was written before: a kill may have come between.
-    experiment = Experiment(experiment.name)
+    # Done even if the plan says so already: earlier versions could be killed between the plan and the splits.
     content = experiment.dataset.json
     left = {case: entry for case, entry in content["dataset"].items() if case in plan.pool}
-    write_json(experiment.raw / "dataset.json", {**content, "numTraining": len(left), "dataset": left})
-    return settle(Experiment(experiment.name), cycle, experiment.state["annotated"]) if cycle >= 0 else ()
+    files = (plan_file(plan), NewFile(RAW, "dataset.json", {**content, "numTraining": len(left), "dataset": left}))
+    last, warnings = settled(Experiment(experiment.name, plan), cycle, experiment.state["annotated"])
+    commit(experiment, Journal(f"dropped: {', '.join(cases)}", files, last=last))
+    return warnings
 
 
 def add_cases(
@@ -105,13 +127,15 @@ def add_cases(
 ) -> tuple[list[str], tuple[str, ...]]:
     """Add the images of a folder to the pool; returns their cases and warnings.
 
-    The plan is written last: without it nothing of a case counts, whatever of it lies in dataset.json and other files.
+    Label maps and preprocessed images of the new cases come first: nothing refers to them before the journal is written.
     """
     plan, dataset = experiment.plan, experiment.dataset
     channels = list(dataset.json["channel_names"].values())
     names = dict(dataset.labels.names)
     found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps, label_pattern)
     known = [case for case in found if case in plan.pool or case in plan.dropped]
+    if known and _added_before(experiment, found):
+        return list(found), ()
     if known:
         raise NnActiveError(
             f"{folder}: {', '.join(known[:5])} is in the pool already or was dropped from it. Rename the new images."
@@ -134,8 +158,8 @@ def add_cases(
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     boxes = by_case(given_patches(experiment))
     plan = recorded(experiment, plan, who, "added", None, list(found), pool=pool)
-    experiment = Experiment(experiment.name, plan)
-    write_dataset_json(experiment, dataset.json, images_of(experiment, found, progress))
+    content = dataset_json(Experiment(experiment.name, plan), dataset.json, images_of(experiment, found, progress))
+    experiment = Experiment(experiment.name, plan, content)
     for case in found:
         if case in given:
             keep_given(experiment, case, given[case], spaces[case])
@@ -143,15 +167,46 @@ def add_cases(
             (experiment.annotation / "given" / f"{case}.nii.gz").unlink(missing_ok=True)
     found_boxes = {case: boxes_of(case, labels, names["ignore"]) for case, labels in given.items()}
     boxes |= worth_keeping(replace(plan, pool=geometry), found_boxes)
+    files = [plan_file(plan), NewFile(RAW, "dataset.json", content)]
     if boxes or given_patches(experiment):
-        write_given_patches(experiment, boxes)
-    counts = write_labels(experiment, cycle, list(found), progress)
-    warnings: tuple[str, ...] = ()
+        files.append(NewFile(RAW, GIVEN_PATCHES, given_patches_content(boxes)))
+    events = ({"what": GIVEN, "who": who, "cases": sorted(given)},) if given else ()
+    ledger = Ledger(experiment.annotation)
+    counts = write_labels(experiment, cycle, list(found), progress, [ledger.numbered(event) for event in events])
     if cycle >= 0:
         preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress, list(found))
-        warnings = settle(experiment, cycle, {**experiment.state["annotated"], **counts})
-    plan.write(experiment.raw)
+    last, warnings = settled(experiment, cycle, {**experiment.state["annotated"], **counts})
+    commit(experiment, Journal(f"added: {', '.join(found)}", tuple(files), events, last=last), progress)
     return list(found), warnings
+
+
+def _added_before(experiment: Experiment, found: Mapping[str, FoundCase]) -> bool:
+    """Whether an earlier command added just these cases, as when it was killed and is typed again."""
+    plan, entries = experiment.plan, experiment.dataset.entries
+    added = any(change["what"] == "added" and set(change["after"]) == set(found) for change in plan.changes)
+    if not added or not set(found) <= set(plan.pool):
+        return False
+    given = set(given_cases(experiment))
+    return all(
+        (entry.label_map is not None) == (case in given)
+        and all(s.series or Path(os.path.abspath(s.path)) in entries[case].images for s in entry.sources)
+        for case, entry in found.items()
+    )
+
+
+def plan_file(plan: Plan) -> NewFile:
+    """The plan as a file of a journal."""
+    return NewFile(RAW, PLAN_FILE, plan.content())
+
+
+def settled(
+    experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]
+) -> tuple[tuple[NewFile, ...], tuple[str, ...]]:
+    """Splits and state of a change, and warnings; none before the first cycle is closed."""
+    if cycle < 0:
+        return (), ()
+    files, warnings = settlement(experiment, cycle, annotated)
+    return tuple(NewFile(PREPROCESSED, name, content) for name, content in files.items()), warnings
 
 
 def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[str, Inspected]) -> None:

@@ -184,7 +184,7 @@ def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: b
     names: Mapping[str, int] = rollout.json["labels"]  # type: ignore[assignment]
     with new_folders(experiment.raw):
         files = images_of(experiment, found, progress)
-        write_dataset_json(experiment, rollout.json, files)
+        write_json(experiment.raw / "dataset.json", dataset_json(experiment, rollout.json, files))
         for case, found_case in found.items():
             if found_case.label_map is not None:
                 labels = on_lattice(found_case.label_map, names, rollout.spaces[case])
@@ -217,7 +217,7 @@ def _image_files(experiment: Experiment, found: FoundCase) -> list[Path]:
     return files
 
 
-def write_dataset_json(experiment: Experiment, content: Mapping[str, Any], files: Mapping[str, list[Path]]) -> None:
+def dataset_json(experiment: Experiment, content: Mapping[str, Any], files: Mapping[str, list[Path]]) -> dict[str, Any]:
     """nnU-Net's dataset.json: ``content`` with the images of these cases beside those of the pool that it has. Images in
     the dataset's own folder go by relative paths."""
 
@@ -231,7 +231,7 @@ def write_dataset_json(experiment: Experiment, content: Mapping[str, Any], files
     }
     before = {case: entry for case, entry in content.get("dataset", {}).items() if case in experiment.plan.pool}
     cases = dict(sorted({**before, **cases}.items()))
-    write_json(experiment.raw / "dataset.json", {**content, "numTraining": len(cases), "dataset": cases})
+    return {**content, "numTraining": len(cases), "dataset": cases}
 
 
 def _write_first_tasks(experiment: Experiment) -> None:

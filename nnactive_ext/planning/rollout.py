@@ -49,15 +49,15 @@ class Rollout:
     given: Mapping[str, list[Patch]] = field(default_factory=dict)
 
 
-def label_names(labels: Sequence[str]) -> dict[str, int]:
-    """``["liver", "tumour"]`` -> background 0, liver 1, tumour 2, ignore 3."""
+def label_names(labels: Sequence[str], option: str = "--labels") -> dict[str, int]:
+    """``["liver", "tumour"]`` -> background 0, liver 1, tumour 2, ignore 3; ``option`` is where they were given."""
     bad = [name for name in labels if name.lower() in ("background", "ignore") or not name.strip() or '"' in name]
     if bad or not labels:
         raise NnActiveError(
-            f"--labels {' '.join(labels)}: name the structures only; background and ignore are added by themselves."
+            f"{option} {' '.join(labels)}: name the structures only; background and ignore are added by themselves."
         )
     if len({name.lower() for name in labels}) < len(labels):
-        raise NnActiveError(f"--labels {' '.join(labels)}: a name appears twice.")
+        raise NnActiveError(f"{option} {' '.join(labels)}: a name appears twice.")
     return {"background": 0, **{name: i for i, name in enumerate(labels, start=1)}, "ignore": len(labels) + 1}
 
 

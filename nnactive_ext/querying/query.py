@@ -23,6 +23,7 @@ from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.labelling.tasks import LABEL_VERSION
 from nnactive_ext.members.ensemble import Ensemble, check_folds, check_members, device_of
 from nnactive_ext.members.statistics import RunningStatistics
 from nnactive_ext.parallel import one_ahead
@@ -262,4 +263,6 @@ def _write(
         "versions": here.versions,
         ENVIRONMENTS: distinct([*environments, *(() if here.versions in known else (here,))]),
     }
+    if experiment.plan.label_version:
+        facts[LABEL_VERSION] = experiment.plan.label_version
     write_loop(loop_file(experiment.raw, request.cycle + 1), patches, facts)

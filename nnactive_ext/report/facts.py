@@ -12,7 +12,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.observed import Named, environments
 from nnactive_ext.experiment.plan import Plan
-from nnactive_ext.experiment.result import CycleResult, read_results
+from nnactive_ext.experiment.result import CycleResult, read_results, same_classes
 from nnactive_ext.experiment.timing import seconds_per_step
 from nnactive_ext.files import read_json
 from nnactive_ext.labelling.tasks import Task, tasks_of
@@ -125,7 +125,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         crops=gallery_crops(experiment, device, boxes, progress) if boxes else {},
         places=places(experiment),
         overlaps=overlaps(experiment),
-        advice=advice(results, plan, disagreement(experiment), _missing(loops, plan), unanswered=last > cycle),
+        advice=advice(same_classes(results), plan, disagreement(experiment), _missing(loops, plan), unanswered=last > cycle),
     )
 
 

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.archive import model_folders
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.label_changes import mapped
 from nnactive_ext.experiment.loops import loop_file
-from nnactive_ext.experiment.marks import ALL, Fold, is_trained, marks_in
+from nnactive_ext.experiment.marks import ALL, Fold, is_trained, label_version, marks_in
 from nnactive_ext.files import read_json, replacing
 from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.labelling.tasks import LABEL_VERSION
 from nnactive_ext.members.ensemble import Members, NnUNetEnsemble
 from nnactive_ext.members.prediction import Predictor
 
@@ -54,7 +57,14 @@ class Predictions:
         self._failed = ""
 
     def of(self, crop: Patch) -> tuple[Prediction | None, str]:
-        """The prediction in a crop of the image, or None and why there is none."""
+        """The prediction in a crop of the image, in the label values of today, or None and why there is none."""
+        found, why = self._as_predicted(crop)
+        if found is not None:
+            labels, entropy = found
+            found = mapped(labels, self._experiment.plan.label_changes[self._members.labels :]), entropy
+        return found, why
+
+    def _as_predicted(self, crop: Patch) -> tuple[Prediction | None, str]:
         stored = self._stored(crop)
         if stored is not None:
             return stored, ""
@@ -138,7 +148,8 @@ class PastMembers:
     """The members of ``cycle``, wherever they lie by now.
 
     ``folds``: model folder -> folds in it (two folders while the next cycle is trained); ``trainings``: the numbers of their
-    trainings, as far as their marks are there; ``complete``: whether all can be opened.
+    trainings, as far as their marks are there; ``complete``: whether all can be opened; ``labels``: how many times the
+    classes had been changed when they chose patches.
     """
 
     experiment: Experiment
@@ -146,27 +157,31 @@ class PastMembers:
     folds: dict[Path, list[Fold]]
     trainings: tuple[str, ...]
     complete: bool
+    labels: int = 0
 
     @classmethod
     def of(cls, experiment: Experiment, cycle: int) -> PastMembers:
         """Of a cycle that has been trained, or of one whose members were deleted: then none is found."""
         identity = experiment.plan.experiment
         archive = experiment.results / f"cycle_{cycle:03d}"
+        file = loop_file(experiment.raw, cycle + 1)
+        labels = read_json(file).get(LABEL_VERSION, 0) if file.is_file() else experiment.plan.label_version
         # A fold whose folder is gone was there if its training wrote a log.
         logs = [log.stem.rpartition("_")[2] for log in archive.glob("train_fold_*.log")]
         alone = _asked(experiment, cycle) == [ALL]
         expected: set[Fold] = set() if alone else {int(fold) for fold in logs if fold.isdecimal()}
         folds: dict[Path, list[Fold]] = {}
         trainings: dict[Fold, str] = {}
-        for model in (archive / experiment.model_folder.name, experiment.model_folder):
+        for model in model_folders(experiment, cycle):
             for fold, mark in marks_in(model).items():
-                if mark.get("experiment") == identity and mark.get("cycle") == cycle and (fold == ALL) == alone:
+                belongs = mark.get("experiment") == identity and mark.get("cycle") == cycle and label_version(mark) == labels
+                if belongs and (fold == ALL) == alone:
                     trainings[fold] = mark.get("training", "")
-                    if is_trained(model / f"fold_{fold}", identity, cycle):
+                    if is_trained(model / f"fold_{fold}", identity, cycle, labels):
                         folds.setdefault(model, []).append(fold)
         found = {fold for members in folds.values() for fold in members}
         ids = tuple(trainings[fold] for fold in sorted(trainings, key="{:>4}".format))
-        return cls(experiment, cycle, folds, ids, bool(found) and found == expected | set(trainings))
+        return cls(experiment, cycle, folds, ids, bool(found) and found == expected | set(trainings), labels)
 
     def open(self, device: str, opened: Open | None = None) -> Members:
         """As one ensemble; NnActiveError if a member cannot be opened."""

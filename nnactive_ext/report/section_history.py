@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from nnactive_ext.experiment.label_changes import LABELS
 from nnactive_ext.experiment.result import CrossValidation, CycleResult
 from nnactive_ext.metrics.trajectory import aubc
 from nnactive_ext.pages.charts import SHAPES, Series, lines
@@ -42,7 +43,8 @@ def history(facts: Facts) -> dict[str, Any]:
     steps += sorted({step for cycle in cycles for step in facts.seconds[cycle]} - set(_STEPS))
     return {
         "rows": rows,
-        "classes": list(rows[-1].per_class) if rows else [],
+        "classes": _classes(rows),
+        "label_changes": [change for change in facts.plan.changes if change["what"] == LABELS],
         "charts": _charts(facts, rows) if rows else [],
         "curve": _curve(rows),
         "steps": {step: _STEPS.get(step, step) for step in steps},
@@ -68,35 +70,51 @@ def _rows(facts: Facts) -> list[Row]:
         # On the test set, else in cross-validation.
         source: CycleResult | CrossValidation | None = result if facts.tested else result.cross_validation
         value = source.mean_dice if source else None
-        before = rows[-1].dice if rows else None
+        before = rows[-1].dice if rows and rows[-1].result.label_version == result.label_version else None
         change = value - before if value is not None and before is not None else None
         rows.append(Row(result, value, change, source.dice_per_class if source else {}))
     return rows
 
 
+def _classes(rows: Sequence[Row]) -> list[str]:
+    """Of all cycles, those of the last one first: classes may have been changed on the way."""
+    return list(dict.fromkeys(name for row in reversed(rows) for name in row.per_class))
+
+
+def _means(rows: Sequence[Row], across: Sequence[float]) -> list[Series]:
+    """One line for each set of classes that there was: means over different ones do not compare."""
+    versions = sorted({row.result.label_version for row in rows})
+    found = []
+    for version in versions:
+        chosen = [number for number, row in enumerate(rows) if row.result.label_version == version]
+        shape = "circle" if version == 0 else SHAPES[version % len(SHAPES)]
+        name = "mean" if len(versions) == 1 else f"mean of {', '.join(rows[chosen[0]].per_class)}"
+        found.append(Series(name, [across[i] for i in chosen], [rows[i].dice for i in chosen], shape=shape))
+    return found
+
+
 def _charts(facts: Facts, rows: Sequence[Row]) -> list[Markup]:
     """Those that have something to show."""
     where = "test set" if facts.tested else "cross-validation"
-    values = [row.dice for row in rows]
     patches = [float(row.result.patches) for row in rows]
     voxels = [float(row.result.annotated_voxels) for row in rows]
     colours = facts.colours
     one_each = [
         Series(name, patches, [row.per_class.get(name) for row in rows], colours.get(name, (0, 0, 0)), SHAPES[i % 4])
-        for i, name in enumerate(rows[-1].per_class)
+        for i, name in enumerate(_classes(rows))
     ]
     charts = (
-        lines(f"Mean Dice over patches ({where})", "annotated patches", "Dice, %", [Series("mean", patches, values)]),
-        lines(f"Mean Dice over voxels ({where})", "annotated voxels", "Dice, %", [Series("mean", voxels, values)]),
+        lines(f"Mean Dice over patches ({where})", "annotated patches", "Dice, %", _means(rows, patches)),
+        lines(f"Mean Dice over voxels ({where})", "annotated voxels", "Dice, %", _means(rows, voxels)),
         lines(f"Dice per class ({where})", "annotated patches", "Dice, %", one_each),
     )
     return [chart for chart in charts if chart]
 
 
 def _curve(rows: Sequence[Row]) -> Curve | None:
-    """None unless there are two cycles or more, and all have a Dice."""
+    """None unless there are two cycles or more, and all have a Dice of the same classes."""
     known = [row.dice for row in rows if row.dice is not None]
-    if len(known) < 2 or len(known) < len(rows):
+    if len(known) < 2 or len(known) < len(rows) or len({row.result.label_version for row in rows}) > 1:
         return None
     patches = [row.result.patches for row in rows]
     try:

@@ -62,11 +62,12 @@ def weakest(last: CycleResult) -> Weakest | None:
 
 
 def _before(facts: Facts) -> CycleResult | None:
-    """The result before the last, if both have a mean Dice."""
+    """The result before the last, if both have a mean Dice of the same classes."""
     if len(facts.results) < 2:
         return None
     before, last = facts.results[-2:]
-    return before if before.mean_dice is not None and last.mean_dice is not None else None
+    same = before.label_version == last.label_version
+    return before if same and before.mean_dice is not None and last.mean_dice is not None else None
 
 
 def _classes(facts: Facts, last: CycleResult) -> list[ClassRow]:

@@ -99,21 +99,24 @@ def _strata(facts: Facts) -> list[Row]:
 
 
 def _balance(facts: Facts, results: Mapping[int, CycleResult]) -> list[Row]:
-    """(patches that hold a class as annotated, new patches) of each cycle that counted them."""
+    """(patches that hold a class as annotated, new patches) of each cycle that counted them; None for a class that was not
+    there then."""
     measured = [result for result in results.values() if result.new_patches_per_class]
     colours = facts.colours
+    names = dict.fromkeys([*facts.labels.classes, *(name for one in measured for name in one.new_patches_per_class)])
     return [
-        Row(name, colours.get(name, (0, 0, 0)), [(one.new_patches_per_class.get(name, 0), one.new_patches) for one in measured])
-        for name in facts.labels.classes
+        Row(name, colours.get(name, (0, 0, 0)), [(one.new_patches_per_class.get(name), one.new_patches) for one in measured])
+        for name in names
     ]
 
 
 def _voxels(facts: Facts, voxels: Mapping[int, Mapping[str, int]]) -> list[Row]:
-    """The share of each label among the new voxels of each cycle, 0 to 1."""
+    """The share of each label among the new voxels of each cycle, 0 to 1; None for one that was not there then."""
     found = [counts for counts in voxels.values() if sum(counts.values())]
     colours = {name: colour for name, colour in facts.colours.items() if name != "background"}
-    names = found[-1] if found else ()
-    return [Row(name, colours.get(name), [one.get(name, 0) / sum(one.values()) for one in found]) for name in names]
+    names = dict.fromkeys(name for one in reversed(found) for name in one)
+    shares = [{name: n / sum(one.values()) for name, n in one.items()} for one in found]
+    return [Row(name, colours.get(name), [one.get(name) for one in shares]) for name in names]
 
 
 _VIEWS = (

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from nnactive_ext.experiment.commands import Commands
+from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
 from nnactive_ext.experiment.observed import Named, differences
 from nnactive_ext.planning.options import changeable
 from nnactive_ext.planning.settings import Settings, command_of
@@ -51,6 +52,8 @@ def _environments(named: Sequence[Named]) -> list[tuple[str, str, str, str]]:
 
 
 def _value(value: object) -> str | None:
+    if isinstance(value, Mapping):  # label names
+        return ", ".join(str(name) for name in value if name not in (BACKGROUND, IGNORE))
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return None if value is None else str(value)
@@ -80,7 +83,8 @@ def commands(facts: Facts) -> list[str]:
 
 
 def plan_command(facts: Facts) -> str:
-    labels, channels = list(facts.labels.classes), list(map(str, facts.channels))
+    changes, channels = facts.plan.label_changes, list(map(str, facts.channels))
+    labels = [name for name in changes[0].before if name not in (BACKGROUND, IGNORE)] if changes else list(facts.labels.classes)
     return wrapped(command_of(facts.plan, labels=labels, channels=channels))
 
 
@@ -115,6 +119,9 @@ def _change(commands: Commands, change: Mapping[str, Any]) -> str:
         command = commands.change("-drop", *after)
     elif what == "added":
         command = commands.change("-add", "FOLDER")
+    elif what == LABELS:
+        made = [commands.change("-labels", *shlex.split(str(one))) for one in change["operations"]]
+        return "\n".join(f"{one}   # after cycle {change.get('after_cycle')}" for one in made)
     else:
         return ""
     return f"{command}   # after cycle {change.get('after_cycle')}"

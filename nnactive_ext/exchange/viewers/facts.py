@@ -23,6 +23,7 @@ def write(view: View) -> None:
         "images": [{"channel": channel, "file": file.name} for channel, file in zip(view.channels, view.images, strict=True)],
         "label": view.label.name,
         "labels": dict(view.names),
+        "label_version": view.label_version,
         "colours": colours(view.names),
         "predicted": view.predicted,
         "space": {

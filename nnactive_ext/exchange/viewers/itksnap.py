@@ -58,7 +58,8 @@ def _entries(view: View, folder: Path) -> Iterator[tuple[str, object]]:
     # Confines painting to the box, as `ignore` is all around it. "OverVisible" does not: the brush takes that for "over
     # every label but background" (SegmentationUpdateIterator.h), hidden or not, and leaves an empty box unpaintable.
     yield f"{settings}.IRIS.LabelState.CoverageMode", "OverOne"
-    yield f"{settings}.IRIS.LabelState.OverwriteLabel", 0
+    # Where an earlier answer left voxels of the box open, these are what is to be painted.
+    yield f"{settings}.IRIS.LabelState.OverwriteLabel", view.names[IGNORE] if view.partly_open else 0
     yield f"{settings}.IRIS.LabelState.DrawingLabel", next(value for value in view.names.values() if value)
     table = f"{settings}.IRIS.LabelTable"
     labels = [(name, colour) for name, colour in colours(view.names).items() if view.names[name]]

@@ -27,8 +27,8 @@ def write(view: View) -> None:
             "name": name,
             "value": value,
             "color": {"type": "ColorProperty", "value": [part / 255 for part in found[name]]},
-            # A locked label is not painted over, so that painting stays in the box.
-            "locked": name == IGNORE,
+            # A locked label is not painted over, so that painting stays in the box; but what is open in it must be painted.
+            "locked": name == IGNORE and not view.partly_open,
             "opacity": 0.2 if name == IGNORE else 0.6,
             "visible": True,
         }

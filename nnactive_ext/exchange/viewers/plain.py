@@ -22,6 +22,7 @@ WHAT TO DO
 
 - Label every voxel inside the box. Background needs no paint.
 - {start}
+- Voxels inside the box that are "{ignore}" when you open the task are open. Label them, too.
 - Outside the box everything is "{ignore}", which means: not annotated. Leave it so. Changes
   outside the box are skipped.
 - Paint voxels inside the box that you cannot decide as "{ignore}".

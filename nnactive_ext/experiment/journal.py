@@ -1,0 +1,95 @@
+"""A change of several files as one file, the journal: what is begun is finished by whatever command comes next."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json, sync_folder, write_json
+
+JOURNAL = "nnactive_journal.json"
+"""In an experiment's raw folder while a change is carried out."""
+RAW, PREPROCESSED = "raw", "preprocessed"
+"""Which folder of the experiment the name of a file in a journal is relative to."""
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A JSON file of the experiment and what will be in it; ``folder`` is :data:`RAW` or :data:`PREPROCESSED`."""
+
+    folder: str
+    name: str
+    content: Any
+
+
+@dataclass(frozen=True)
+class Journal:
+    """All that a change still has to do, once nothing can go wrong with it. Each step may be repeated.
+
+    In this order: the ``files`` are written; the ``events`` (``what``, ``who`` and facts) that are not yet in the ledger are
+    added to it; with ``put_away``, trained members are put where those of earlier cycles are; the labels of the cases
+    ``relabel`` are written and preprocessed anew; the files ``last`` are written.
+
+    ``what`` names the change for people, and ``id`` is in each event.
+    """
+
+    what: str
+    files: tuple[NewFile, ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()
+    put_away: bool = False
+    relabel: tuple[str, ...] = ()
+    last: tuple[NewFile, ...] = ()
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def write(self, raw: Path) -> None:
+        """From now on the change will be carried out, whatever happens."""
+        write_json(raw / JOURNAL, asdict(self))
+        sync_folder(raw)
+
+    @classmethod
+    def read(cls, raw: Path) -> Journal | None:
+        """The journal in an experiment's raw folder, None if there is none; a damaged one is an NnActiveError."""
+        file = raw / JOURNAL
+        if not file.is_file():
+            return None
+        content = read_json(file)
+        try:
+            files = {key: tuple(_file(entry) for entry in content[key]) for key in ("files", "last")}
+            lists = {key: tuple(content[key]) for key in ("events", "relabel")}
+            return cls(**{**content, **files, **lists})
+        except (KeyError, TypeError, ValueError) as error:
+            raise NnActiveError(f"{file}: damaged ({error!r}). Restore it from a backup.") from None
+
+
+def _file(entry: Mapping[str, Any]) -> NewFile:
+    made = NewFile(**entry)
+    inside = PurePosixPath(made.name)
+    if made.folder not in (RAW, PREPROCESSED) or inside.is_absolute() or ".." in inside.parts or inside.suffix != ".json":
+        raise ValueError(f"{made.folder}/{made.name} is no JSON file of an experiment")
+    return made
+
+
+def remove(raw: Path) -> None:
+    """The change is complete."""
+    (raw / JOURNAL).unlink(missing_ok=True)
+    sync_folder(raw)
+
+
+def refuse_unfinished(raw: Path) -> None:
+    """A change that was begun and not finished is an NnActiveError that says how to finish it."""
+    if (raw / JOURNAL).is_file():
+        raise NnActiveError(
+            f"{raw / JOURNAL}: a change of this experiment was interrupted. Finish it first: "
+            f"nnactive_status -d {raw.name.removeprefix('Dataset').split('_')[0]}"
+        )
+
+
+def refuse_unfinished_of(dataset: str) -> None:
+    """The same for whom only nnU-Net tells the name of the dataset, as its trainers; nothing without ``nnUNet_raw``."""
+    if folder := os.environ.get("nnUNet_raw"):
+        refuse_unfinished(Path(folder) / dataset)

@@ -1,0 +1,88 @@
+"""Carries out the change that a journal describes, for the command that made it and for the one after a kill."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from nnactive_ext.experiment import journal
+from nnactive_ext.experiment.archive import put_all_away
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.journal import Journal, NewFile
+from nnactive_ext.experiment.record import RECORD, write_record
+from nnactive_ext.files import write_json
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.relabel import write_labels
+from nnactive_ext.nnunet.preprocessing import refresh
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)  # stdout may be read by a program, as that of nnactive_status --json
+
+
+def finish_change(experiment: Experiment, say: Callable[[str], None] = _to_stderr) -> Journal | None:
+    """Finish the change that a killed command began, and say so in one line.
+
+    Args:
+        experiment: any; its lock must be free if there is a change to finish.
+        say: gets the line.
+
+    Returns:
+        The journal of the finished change; None if there was nothing to finish.
+
+    Raises:
+        NnActiveError: another process is working on the experiment, or the journal is damaged.
+    """
+    if Journal.read(experiment.raw) is None:
+        return None
+    with experiment.lock(finishing=True):
+        found = Journal.read(experiment.raw)
+        if found is not None:
+            carry_out(experiment.name, found, progress=False)
+            say(f"A change that was interrupted is finished now: {found.what}.")
+        return found
+
+
+def commit(experiment: Experiment, change: Journal, progress: bool = True) -> None:
+    """Make a change: nothing of it is seen before its journal is there, and all of it will be from then on.
+
+    Args:
+        experiment: the caller holds its lock.
+        change: everything it needs is prepared, and has been checked.
+        progress: show progress bars.
+    """
+    change.write(experiment.raw)
+    carry_out(experiment.name, change, progress)
+
+
+def carry_out(name: str, change: Journal, progress: bool = True) -> None:
+    """Do what a journal says and remove it; done again after a kill, the result is the same."""
+    experiment = Experiment(name)
+    for file in change.files:
+        write_json(_place(experiment, file), file.content)
+    _add_events(Ledger(experiment.annotation), change)
+    experiment = Experiment(name)  # as the files say now
+    if change.put_away:
+        put_all_away(experiment)
+    if change.relabel:
+        cycle, cases = experiment.state["cycle"], list(change.relabel)
+        write_labels(experiment, cycle, cases, progress)
+        if cycle >= 0:
+            refresh(experiment.dataset, experiment.preprocessed, cases, experiment.plan.processes, progress)
+    for file in change.last:
+        write_json(_place(experiment, file), file.content)
+    if (experiment.results / RECORD).is_file():
+        write_record(experiment)
+    journal.remove(experiment.raw)
+
+
+def _place(experiment: Experiment, file: NewFile) -> Path:
+    return (experiment.raw if file.folder == journal.RAW else experiment.preprocessed.folder) / file.name
+
+
+def _add_events(ledger: Ledger, change: Journal) -> None:
+    if change.events:
+        there = sum(event.get("change") == change.id for event in ledger.events())
+        for event in change.events[there:]:
+            ledger.add(**{**event, "change": change.id})
