@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -64,6 +65,15 @@ def write_text(path: Path | str, text: str) -> None:
 def copy_file(source: Path | str, target: Path | str) -> None:
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def sha256(file: Path) -> str:
+    """The checksum of a file's bytes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(file, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

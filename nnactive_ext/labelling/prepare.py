@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.freezing import freeze_plans
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.relabel import settle
@@ -29,6 +30,7 @@ def prepare(
     plan = replace(plan, plans_identifier=nnunet_plans(experiment))
     experiment = Experiment(plan.dataset, plan)
     preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
+    freeze_plans(experiment)
     if not making:
         plan.write(experiment.raw)
     return plan, settle(experiment, 0, counts)
