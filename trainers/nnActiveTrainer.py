@@ -21,6 +21,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import marks
+from nnactive_ext.experiment.training_checks import check_training
 from nnactive_ext.nnunet.partial_loss import without_smoothing
 from nnactive_ext.nnunet.sampling import RegionDataLoader
 
@@ -165,6 +166,8 @@ class nnActiveTrainer(nnUNetTrainer):
         return augmenters
 
     def on_train_start(self):
+        plans = self.plans_manager
+        check_training(plans.dataset_name, plans.plans_name, self.preprocessed_dataset_folder, plans.plans, self.dataset_json)
         if self.local_rank == 0:
             self.fold_lock = marks.begin(
                 self.output_folder, self.preprocessed_dataset_folder_base, continued=self.current_epoch > 0

@@ -16,7 +16,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_change",
         description="Changes an experiment between cycles: the number of cycles, the seed, the expert, the share of tasks to "
-        "be done, and the cases of the pool. nnactive_plan.json records each change.",
+        "be done, and the cases of the pool. nnactive_plan.json records each change. It also puts right what was changed by others: "
+        "nnU-Net's plans (-plans) and reference label maps (-references).",
     )
     add_experiment(made)
     add_changes(made, Settings)
@@ -27,9 +28,42 @@ def parser() -> argparse.ArgumentParser:
         "-label_pattern", default="{case}", metavar="PATTERN", help="name pattern of the label maps (default: %(default)s)"
     )
     made.add_argument("-drop", nargs="+", metavar="CASE", help="remove cases and their labels from the pool")
+    made.add_argument(
+        "-references",
+        choices=("reread",),
+        help="reread: use reference label maps of a simulation that were changed, and write the labels of annotated cases again",
+    )
+    made.add_argument(
+        "-plans",
+        choices=("restore",),
+        help="restore: put back nnU-Net's plans and dataset.json as they were planned, after nnU-Net's own planning or "
+        "preprocessing replaced them, and preprocess the cases again",
+    )
     made.add_argument("-who", metavar="NAME", help="name to record with the change (default: the user who runs the command)")
     add_quiet(made)
     return made
+
+
+def _put_right(options: argparse.Namespace, progress: bool) -> None:
+    """``-plans restore`` or ``-references reread``, which other commands wait for when what was planned has changed."""
+    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.experiment.input_checks import PLANS, REFERENCES, SOURCE
+    from nnactive_ext.labelling.opening import open_experiment
+    from nnactive_ext.loop.status import next_step
+    from nnactive_ext.planning.references import reread_references
+    from nnactive_ext.planning.restoring import restore_plans
+
+    name = Experiment.find(options.d).name
+    with Experiment(name).lock():
+        if options.plans:
+            experiment = open_experiment(name, locked=True, changed=(PLANS, SOURCE, REFERENCES))
+            told = restore_plans(experiment, progress)
+        else:
+            experiment = open_experiment(name, locked=True, changed=(REFERENCES,))
+            told = reread_references(experiment, options.who or current_user(), progress)
+        for line in told:
+            print(line)
+        print(next_step(open_experiment(name, locked=True)))
 
 
 @command(parser)
@@ -40,11 +74,18 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.planning.changes import add_cases, change_settings, drop_cases
 
     wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
+    if options.references or options.plans:
+        others = (options.add, options.drop, options.references and options.plans, *wanted.values())
+        if any(value not in (None, "") for value in others):
+            raise NnActiveError("-references and -plans are given alone: repeat the command for other changes.")
+        _put_right(options, not options.disable_progress_bar)
+        return
     if not options.add and not options.drop and all(value is None for value in wanted.values()):
         raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
-    name = open_experiment(options.d).name
+    name = open_experiment(options.d, without=options.drop or ()).name
     with Experiment(name).lock():
+        open_experiment(name, locked=True, without=options.drop or ())
         human = Experiment(name).plan.human
         if options.add and not human:
             raise NnActiveError("-add is for roll-outs only: the simulated annotator needs reference labels.")
@@ -62,7 +103,7 @@ def main(options: argparse.Namespace) -> None:
             print(f"added: {len(added)} cases ({', '.join(added[:5])}{', ...' if len(added) > 5 else ''})")
         for warning in warnings:
             print(f"WARNING: {warning}")
-        print(next_step(Experiment(name)))
+        print(next_step(open_experiment(name, locked=True)))
 
 
 if __name__ == "__main__":

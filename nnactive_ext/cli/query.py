@@ -8,11 +8,15 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_device, add_experiment, add_parts, add_precision, add_quiet, check_parts
 from nnactive_ext.planning.settings import METHOD_HELP
+
+if TYPE_CHECKING:
+    from nnactive_ext.experiment.experiment import Experiment
 
 
 class ListMethods(argparse.Action):
@@ -65,10 +69,13 @@ def merging(words: Sequence[str]) -> str:
     return f"nnactive_query {shlex.join(kept)}"
 
 
+def _with_trainer(experiment: Experiment, trainer: str | None) -> Experiment:
+    """``experiment`` as if its members had been trained by ``trainer``, if one is named."""
+    return replace(experiment, planned=replace(experiment.plan, trainer=trainer)) if trainer else experiment
+
+
 @command(parser)
 def main(options: argparse.Namespace) -> None:
-    from dataclasses import replace
-
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.cycles import finish_annotation, query_and_annotate
     from nnactive_ext.members.ensemble import NnUNetEnsemble
@@ -77,9 +84,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.querying.query import query_cycle
 
     check_parts(options)
-    experiment = open_experiment(options.d)
-    if options.tr:
-        experiment = replace(experiment, planned=replace(experiment.plan, trainer=options.tr))
+    experiment = _with_trainer(open_experiment(options.d), options.tr)
     progress = not options.disable_progress_bar
     chosen = (*method_and_options(options.method), options.query_size)
 
@@ -96,6 +101,7 @@ def main(options: argparse.Namespace) -> None:
         print(f"Part {options.part_id} of {options.num_parts} is scored. After the last part, run: {merging(options.words)}")
         return
     with experiment.lock():
+        experiment = _with_trainer(open_experiment(options.d, locked=True), options.tr)
         if finish_annotation(experiment, progress):
             print(f"The interrupted annotation of cycle {experiment.state['cycle']} is finished.")
             return

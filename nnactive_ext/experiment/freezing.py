@@ -105,7 +105,9 @@ def check_unfrozen(experiment: Experiment) -> None:
     source = own if experiment.plan.human else described(experiment.source.json)
     ignore = {"ignore": experiment.dataset.labels.ignore}
     then = {**source, "labels": {**source["labels"], **({} if "ignore" in source["labels"] else ignore)}}
-    then["overwrite_image_reader_writer"] = source.get("overwrite_image_reader_writer", own.get("overwrite_image_reader_writer"))
+    then["overwrite_image_reader_writer"] = source.get(
+        "overwrite_image_reader_writer", own.get("overwrite_image_reader_writer")
+    )
     copied = _json(experiment.preprocessed.folder / "dataset.json")
     folders = ((experiment.source.folder, then), (experiment.preprocessed.folder, described(copied) if copied else own))
     for folder, other in folders:

@@ -84,7 +84,9 @@ def compare(experiment: Experiment, frozen: Inputs, without: Collection[str] = (
     _descriptions(found, experiment, frozen)
     _plans(found, experiment, frozen.part("plans"))
     if frozen.part("rereading"):
-        found.add(REFERENCES, f"{frozen.folder / 'labelsTr'}: the reference labels were being read again when that was stopped.")
+        found.add(
+            REFERENCES, f"{frozen.folder / 'labelsTr'}: the reference labels were being read again when that was stopped."
+        )
     if all((dataset.folder / "dataset.json").is_file() for dataset in (experiment.dataset, experiment.source)):
         _files(found, experiment, frozen, without)
     return found
@@ -121,7 +123,9 @@ def _plans(found: Compared, experiment: Experiment, then: Mapping[str, Any]) -> 
         found.add(PLANS, *_description(Dataset(target.folder), described(then["dataset_json"])))
     folder = target.folder / then["data_folder"]
     if not is_marked(folder):
-        found.add(PLANS, f"{folder}: its cases were preprocessed by another program, or not all of them were preprocessed again.")
+        found.add(
+            PLANS, f"{folder}: its cases were preprocessed by another program, or not all of them were preprocessed again."
+        )
 
 
 def _files(found: Compared, experiment: Experiment, frozen: Inputs, without: Collection[str]) -> None:

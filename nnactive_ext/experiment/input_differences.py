@@ -50,7 +50,9 @@ def _meaning(key: str, value: Any) -> Any:
     """Equal for values that mean the same: the order of labels counts only where there are regions."""
     if key != "labels" or not isinstance(value, Mapping):
         return value
-    names = [(name, sorted(v) if isinstance(v, list) and all(isinstance(n, int) for n in v) else [v]) for name, v in value.items()]
+    names = [
+        (name, sorted(v) if isinstance(v, list) and all(isinstance(n, int) for n in v) else [v]) for name, v in value.items()
+    ]
     return names if any(len(values) > 1 for _, values in names) else sorted(names, key=str)
 
 

@@ -86,6 +86,5 @@ class Inputs:
 def remedy(folder: Path) -> str:
     """What to do about changed reference label maps."""
     return (
-        "Restore the label files; or, to use them as they are from now on: "
-        f"nnactive_change -d {folder.name} -references reread"
+        f"Restore the label files; or, to use them as they are from now on: nnactive_change -d {folder.name} -references reread"
     )

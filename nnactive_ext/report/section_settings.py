@@ -105,6 +105,8 @@ def _change(number: int, change: Mapping[str, Any]) -> str:
         words = ["nnactive_change", "-d", str(number), changeable(Settings)[str(what)], str(after)]
     elif what == "dropped" and isinstance(after, list):
         words = ["nnactive_change", "-d", str(number), "-drop", *map(str, after)]
+    elif what == "references":
+        words = ["nnactive_change", "-d", str(number), "-references", "reread"]
     elif what == "added":
         words = ["nnactive_change", "-d", str(number), "-add", "FOLDER"]
     else:
