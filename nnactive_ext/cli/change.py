@@ -16,8 +16,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_change",
         description="Changes an experiment between cycles: the number of cycles, the seed, the expert, the share of tasks to "
-        "be done, and the cases of the pool. nnactive_plan.json records each change. It also puts right what was changed by others: "
-        "nnU-Net's plans (-plans) and reference label maps (-references).",
+        "be done, and the cases of the pool. nnactive_plan.json records each change. It also restores plans that were replaced "
+        "(-plans) and takes over changed reference label maps (-references).",
     )
     add_experiment(made)
     add_changes(made, Settings)
@@ -31,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-references",
         choices=("reread",),
-        help="reread: use reference label maps of a simulation that were changed, and write the labels of annotated cases again",
+        help="reread: use the reference label maps of a simulation as they are now, after they were changed, and write the "
+        "labels of annotated cases again",
     )
     made.add_argument(
         "-plans",

@@ -130,8 +130,7 @@ def _changed_cases(changes: Sequence[Mapping[str, Any]]) -> list[str]:
 def _reread(changes: Sequence[Mapping[str, Any]]) -> list[str]:
     """In words, with what they were changed to and when."""
     changed = [change for change in changes if change["what"] == "references"]
-    pairs = [(case, checksum, c) for c in changed for case, checksum in zip(c["cases"], c["after"], strict=False)]
-    return sorted(f"{case} ({checksum[:8]} after cycle {c['after_cycle']})" for case, checksum, c in pairs)
+    return sorted(f"{case_and_checksum} (after cycle {c['after_cycle']})" for c in changed for case_and_checksum in c["after"])
 
 
 def _world_and_members(trajectory: Trajectory) -> tuple[str, ...]:

@@ -63,8 +63,8 @@ def _setting(setting: Setting) -> Iterator[str]:
                 )
             elif change["what"] == "references":
                 yield (
-                    f"{setting.name}: reference labels of {_some(change['cases'])} of {trajectory.name} were changed after cycle "
-                    f"{change['after_cycle']}; {_rest(change)} on those before."
+                    f"{setting.name}: reference labels of {trajectory.name} ({_some(change['cases'])}) were changed after "
+                    f"cycle {change['after_cycle']}; {_rest(change)} on those before."
                 )
 
 

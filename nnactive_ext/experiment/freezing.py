@@ -62,7 +62,8 @@ def freeze_plans(experiment: Experiment) -> None:
     """Freeze nnU-Net's plans, which exist now, with its copies of dataset.json and the fingerprint, to restore them from.
 
     ``plans`` of the inputs: ``identifier``, the plans' name; ``sha256`` of :func:`nnactive_ext.experiment.inputs.digest`;
-    ``content``; ``dataset_json`` and ``fingerprint``, None where there is no such file; ``data_folder`` of the preprocessed cases.
+    ``content``; ``dataset_json`` and ``fingerprint``, None where there is no such file; ``data_folder``, the name of the folder
+    of preprocessed cases.
     """
     frozen = Inputs.read(experiment.raw) or freeze(experiment)
     target = experiment.preprocessed

@@ -49,12 +49,12 @@ def _remedy(kind: str, experiment: Experiment) -> str:
     if kind == SOURCE:
         return f"Write what it was then back into {experiment.source.folder / 'dataset.json'}."
     if kind == PLANS:
-        return f"Put back what was planned: nnactive_change -d {experiment.number} -plans restore"
+        return f"Put back what was planned: nnactive_change -d {experiment.name} -plans restore"
     if kind == REFERENCES:
         return remedy(experiment.raw)
     return (
         "Restore the images; or take a case of the pool out of the experiment: "
-        f"nnactive_change -d {experiment.number} -drop CASE"
+        f"nnactive_change -d {experiment.name} -drop CASE"
     )
 
 

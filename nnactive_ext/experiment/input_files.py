@@ -63,9 +63,9 @@ def geometry_text(geometry: Mapping[str, Any] | None) -> str:
 
 def _content(file: Path, entry: Mapping[str, Any]) -> str:
     if "geometry" not in entry:
-        now, size = sha256(file), file.stat().st_size
-        then = f"{entry.get('size')} bytes, sha256 {entry.get('sha256')} then"
-        return "" if now == entry.get("sha256") else f"{then}; {size} bytes, sha256 {now} now"
+        now, then, size = sha256(file), str(entry.get("sha256")), file.stat().st_size
+        text = f"{entry.get('size')} bytes, sha256 {then[:12]}... then; {size} bytes, sha256 {now[:12]}... now"
+        return "" if now == then else text
     geometry = stated_geometry(file)
     if geometry is not None and same_geometry(entry["geometry"], geometry):
         return ""

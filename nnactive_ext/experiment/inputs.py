@@ -79,7 +79,7 @@ class Inputs:
         now = sha256(file) if frozen else None
         if now != frozen:
             raise NnActiveError(
-                f"{file}: changed since {self.folder.name} was planned (sha256 {frozen} then, {now} now). {remedy(self.folder)}"
+                f"{file}: changed since {self.folder.name} was planned (sha256 {frozen[:12]}... then, {str(now)[:12]}... now). {remedy(self.folder)}"
             )
 
 

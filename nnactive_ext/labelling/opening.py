@@ -58,6 +58,6 @@ def _check_lost(experiment: Experiment, changed: Collection[str]) -> None:
     if is_marked(experiment.preprocessed.data_folder):
         raise NnActiveError(
             f"{experiment.raw / INPUTS}: no such file, so it is not known whether the reference label maps are those the "
-            "experiment was planned with. Restore the file from a copy of the experiment; or, to use the label maps as they are "
-            f"from now on: nnactive_change -d {experiment.number} -references reread"
+            "experiment was planned with. Restore the file from a copy of the experiment; or, to use the label maps as they "
+            f"are from now on: nnactive_change -d {experiment.number} -references reread"
         )

@@ -98,8 +98,8 @@ def _check(experiment: Experiment, changed: Sequence[str], progress: bool) -> No
         planned = plan.pool.get(case)
         if planned and (found.shape != planned.shape or not np.allclose(found.spacing, planned.spacing, rtol=1e-3)):
             raise NnActiveError(
-                f"{source.entries[case].label}: {found.shape} voxels of {found.spacing} mm (z, y, x); the experiment was planned "
-                f"with {planned.shape} voxels of {planned.spacing} mm. Restore the image and its label map."
+                f"{source.entries[case].label}: {found.shape} voxels of {found.spacing} mm (z, y, x); the experiment was "
+                f"planned with {planned.shape} voxels of {planned.spacing} mm. Restore the image and its label map."
             )
 
 
@@ -107,17 +107,14 @@ def _recorded(
     experiment: Experiment, who: str, before: Mapping[str, str], entries: Mapping[str, Mapping[str, Any]], progress: bool
 ) -> Plan:
     """The plan with the change, once however often it is repeated, and with the foreground that the pool has now."""
-    plan = experiment.plan
-    cases = list(before)
-    then, now = list(before.values()), [str(entries[case]["sha256"]) for case in cases]
+    plan, cases = experiment.plan, list(before)
+    then = [f"{case} {checksum[:12]}" for case, checksum in before.items()]
+    now = [f"{case} {entries[case]['sha256'][:12]}" for case in cases]
     last = plan.changes[-1] if plan.changes else {}
     if last.get("what") != CHANGE or last.get("after") != now:
         plan = recorded(experiment, plan, who, CHANGE, then, now)
-        more = {
-            "cases": cases,
-            "files": [entries[case]["file"] for case in cases],
-            "results": list(result_files(experiment.results)),
-        }
+        files = [entries[case]["file"] for case in cases]
+        more = {"cases": cases, "files": files, "results": list(result_files(experiment.results))}
         plan = replace(plan, changes=(*plan.changes[:-1], {**plan.changes[-1], **more}))
     return _with_foreground(experiment, plan, progress) if plan.pool_foreground_voxels else plan
 
