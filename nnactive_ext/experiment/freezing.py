@@ -43,16 +43,15 @@ def freeze_descriptions(experiment: Experiment, frozen: Inputs) -> Inputs:
 def completed(experiment: Experiment, frozen: Inputs) -> Inputs:
     """``frozen`` with the files of those cases that it lacks, such as cases that were added to the pool; not written."""
     images, references = dict(frozen.part("images")), dict(frozen.part("references"))
-    own = experiment.dataset.folder
     try:
         for case, found in cases_of(experiment, source=False).items():
             if case not in images:
-                images[case] = [image_entry(file, own) for file in found.images]
+                images[case] = [image_entry(file, experiment.raw) for file in found.images]
                 _check_geometry(found, images[case], experiment.plan.pool.get(case))
         if not experiment.plan.human:
             for case, found in cases_of(experiment, source=True).items():
                 if case not in references:
-                    references[case] = label_entry(found.label, experiment.source.folder)
+                    references[case] = label_entry(found.label, experiment.raw)
     except FileNotFoundError as error:
         raise NnActiveError(f"{error.filename}: no such file. Restore it, or take its case out of the pool.") from None
     return frozen.having(images=images, references=references or None)

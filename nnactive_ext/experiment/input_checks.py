@@ -53,8 +53,7 @@ def _remedy(kind: str, experiment: Experiment) -> str:
     if kind == REFERENCES:
         return remedy(experiment.raw)
     return (
-        "Restore the images; or take a case of the pool out of the experiment: "
-        f"nnactive_change -d {experiment.name} -drop CASE"
+        f"Restore the images; or take a case of the pool out of the experiment: nnactive_change -d {experiment.name} -drop CASE"
     )
 
 

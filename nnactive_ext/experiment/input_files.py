@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class Seen:
 
 
 def label_entry(file: Path, folder: Path) -> dict[str, Any]:
-    """What is frozen of a label map; its path is relative to ``folder`` where the file lies in it."""
+    """What is frozen of a label map; its path is relative to the experiment's raw ``folder`` where both lie in nnUNet_raw."""
     return {**_stamp(file, folder), "sha256": sha256(file)}
 
 
@@ -74,5 +75,6 @@ def _content(file: Path, entry: Mapping[str, Any]) -> str:
 
 def _stamp(file: Path, folder: Path) -> dict[str, Any]:
     stat = file.stat()
-    place = file.relative_to(folder) if file.is_relative_to(folder) else file
+    # Beside or in the experiment, as datasets in nnUNet_raw are, a file moves with it.
+    place = Path(os.path.relpath(file, folder)) if file.is_relative_to(folder.parent) else file
     return {"file": place.as_posix(), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}

@@ -82,7 +82,7 @@ def _entries(experiment: Experiment) -> dict[str, dict[str, Any]]:
     missing += [case for case in (*experiment.plan.pool, *experiment.plan.test) if case not in cases]
     if missing:
         raise NnActiveError(f"{listed(missing)}: no such file or case in {folder}. Restore it; nothing was changed.")
-    return {name: label_entry(case.label, folder) for name, case in cases.items()}
+    return {name: label_entry(case.label, experiment.raw) for name, case in cases.items()}
 
 
 def _digest(frozen: Inputs, case: str) -> str:
