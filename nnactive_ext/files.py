@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -79,6 +80,15 @@ def sync_folder(folder: Path) -> None:
 def copy_file(source: Path | str, target: Path | str) -> None:
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def sha256(file: Path) -> str:
+    """The checksum of a file's bytes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(file, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -21,6 +21,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal, marks
 from nnactive_ext.experiment.environment import observe
+from nnactive_ext.experiment.training_checks import check_training
 from nnactive_ext.nnunet.partial_loss import without_smoothing
 from nnactive_ext.nnunet.sampling import RegionDataLoader
 from nnactive_ext.nnunet.trainers import NAME
@@ -171,7 +172,9 @@ class nnActiveTrainer(nnUNetTrainer):
         return augmenters
 
     def on_train_start(self):
-        journal.refuse_unfinished_of(self.plans_manager.dataset_name)
+        plans = self.plans_manager
+        journal.refuse_unfinished_of(plans.dataset_name)
+        check_training(plans.dataset_name, plans.plans_name, self.preprocessed_dataset_folder, plans.plans, self.dataset_json)
         if self.local_rank == 0:
             self.fold_lock = marks.begin(
                 self.output_folder,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, STATE
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.experiment.result import result_file
@@ -37,6 +38,7 @@ def clone(start: Experiment, number: int, changes: Mapping[str, Any]) -> Experim
             _json(start.raw, folder, "dataset.json", {"name": plan.dataset})
         _preprocessed(start, experiment)
         _results(start, experiment)
+        _inputs(start, experiment)
         plan.write(experiment.raw)  # the last thing: with it the experiment is whole
     return Experiment(plan.dataset)
 
@@ -64,6 +66,19 @@ def _results(start: Experiment, experiment: Experiment) -> None:
     if (start.results / TIMES).is_file():
         shutil.copyfile(start.results / TIMES, experiment.results / TIMES)
     write_record(experiment)
+
+
+def _inputs(start: Experiment, experiment: Experiment) -> None:
+    """Both depend on the same files. The plans to restore are those of the new dataset."""
+    frozen = Inputs.read(start.raw)
+    if frozen is None or not frozen.part("plans"):
+        return  # it is frozen by the command that opens it next
+    target = experiment.preprocessed.folder
+    own = {
+        "content": read_json(target / f"{experiment.plan.plans_identifier}.json"),
+        "dataset_json": read_json(target / "dataset.json"),
+    }
+    Inputs(experiment.raw, frozen.content).having(plans={**frozen.part("plans"), **own}).write()
 
 
 def _json(source: Path, target: Path, name: str, changed: Mapping[str, Any]) -> None:

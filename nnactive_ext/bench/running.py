@@ -15,6 +15,7 @@ from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError, PoolExhausted
 from nnactive_ext.experiment.experiment import Experiment, locked
 from nnactive_ext.experiment.plan import START, Plan, method_words
 from nnactive_ext.experiment.record import write_record
+from nnactive_ext.labelling.opening import open_experiment
 from nnactive_ext.loop.cycles import Tools, run_cycles
 from nnactive_ext.nnunet.dataset import find_dataset
 from nnactive_ext.planning.create import check_number, create
@@ -40,6 +41,7 @@ class How:
 
     def run_cycles(self, experiment: Experiment) -> None:
         with experiment.lock(wait=True):
+            experiment = open_experiment(experiment.name, locked=True)
             run_cycles(experiment, self.tools, self.progress, self.say, self.accumulators)
 
 

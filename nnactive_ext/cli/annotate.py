@@ -239,7 +239,7 @@ def main(options: argparse.Namespace) -> None:
     if not experiment.plan.human:
         raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with {plan_rollout()}")
     with experiment.lock():
-        experiment = open_experiment(options.d)
+        experiment = open_experiment(options.d, locked=True)
         try:
             _correct(experiment, noted(experiment), options)  # what a killed command left behind
         except NnActiveError as error:

@@ -16,7 +16,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_change",
         description="Changes an experiment between cycles: the number of cycles, the seed, the expert, the share of tasks to "
-        "be done, the cases of the pool, and the classes. nnactive_plan.json records each change.",
+        "be done, the cases of the pool, and the classes. nnactive_plan.json records each change. It also restores plans that "
+        "were replaced (-plans) and takes over changed reference label maps (-references).",
     )
     add_experiment(made)
     add_changes(made, Settings)
@@ -34,9 +35,43 @@ def parser() -> argparse.ArgumentParser:
         help="change the classes of a roll-out: add NAME [from A B ...], rename A B, merge A B ... into NAME, split A into B C "
         "...; or a JSON or TOML file with several of these. Annotated voxels whose class is not known any more become ignore",
     )
+    made.add_argument(
+        "-references",
+        choices=("reread",),
+        help="reread: use the reference label maps of a simulation as they are now, after they were changed, and write the "
+        "labels of annotated cases again",
+    )
+    made.add_argument(
+        "-plans",
+        choices=("restore",),
+        help="restore: put back nnU-Net's plans and dataset.json as they were planned, after nnU-Net's own planning or "
+        "preprocessing replaced them, and preprocess the cases again",
+    )
     made.add_argument("-who", metavar="NAME", help="name to record with the change (default: the user who runs the command)")
     add_quiet(made)
     return made
+
+
+def _put_right(options: argparse.Namespace, progress: bool) -> None:
+    """``-plans restore`` or ``-references reread``, which other commands wait for when what was planned has changed."""
+    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.experiment.input_checks import PLANS, REFERENCES, SOURCE
+    from nnactive_ext.labelling.opening import open_experiment
+    from nnactive_ext.loop.status import next_step
+    from nnactive_ext.planning.references import reread_references
+    from nnactive_ext.planning.restoring import restore_plans
+
+    name = Experiment.find(options.d).name
+    with Experiment(name).lock():
+        if options.plans:
+            experiment = open_experiment(name, locked=True, changed=(PLANS, SOURCE, REFERENCES))
+            told = restore_plans(experiment, progress)
+        else:
+            experiment = open_experiment(name, locked=True, changed=(REFERENCES,))
+            told = reread_references(experiment, options.who or current_user(), progress)
+        for line in told:
+            print(line)
+        print(next_step(open_experiment(name, locked=True)))
 
 
 @command(parser)
@@ -50,12 +85,19 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.planning.labels import read_operations
 
     wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
+    if options.references or options.plans:
+        others = (options.add, options.drop, options.labels, options.references and options.plans, *wanted.values())
+        if any(value not in (None, "") for value in others):
+            raise NnActiveError("-references and -plans are given alone: repeat the command for other changes.")
+        _put_right(options, not options.disable_progress_bar)
+        return
     if not (options.add or options.drop or options.labels) and all(value is None for value in wanted.values()):
         raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
     operations = read_operations(options.labels) if options.labels else []
-    name = open_experiment(options.d).name
+    name = open_experiment(options.d, without=options.drop or ()).name
     with Experiment(name).lock():
+        open_experiment(name, locked=True, without=options.drop or ())
         human = Experiment(name).plan.human
         if options.add and not human:
             raise NnActiveError("-add is for roll-outs only: the simulated annotator needs reference labels.")
@@ -78,7 +120,8 @@ def main(options: argparse.Namespace) -> None:
                 print(line)
         for warning in warnings:
             print(f"WARNING: {warning}")
-        print("\n".join([next_step(Experiment(name)), *reopened(Experiment(name))]))
+        experiment = open_experiment(name, locked=True)
+        print("\n".join([next_step(experiment), *reopened(experiment)]))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.cli.command import command
@@ -67,10 +68,13 @@ def merging(experiment: Experiment, options: argparse.Namespace) -> str:
     return experiment.commands.query(*words)
 
 
+def _with_trainer(experiment: Experiment, trainer: str | None) -> Experiment:
+    """``experiment`` as if its members had been trained by ``trainer``, if one is named."""
+    return replace(experiment, planned=replace(experiment.plan, trainer=trainer)) if trainer else experiment
+
+
 @command(parser)
 def main(options: argparse.Namespace) -> None:
-    from dataclasses import replace
-
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.cycles import finish_annotation, query_and_annotate
     from nnactive_ext.members.ensemble import NnUNetEnsemble
@@ -80,10 +84,9 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.querying.query import query_cycle
 
     check_parts(options)
-    experiment = open_experiment(options.d)
     if options.tr:
         check_trainer(options.tr)
-        experiment = replace(experiment, planned=replace(experiment.plan, trainer=options.tr))
+    experiment = _with_trainer(open_experiment(options.d), options.tr)
     progress = not options.disable_progress_bar
     chosen = (*method_and_options(options.method), options.query_size)
 
@@ -101,6 +104,7 @@ def main(options: argparse.Namespace) -> None:
         print(f"After the last part, run: {merging(experiment, options)}")
         return
     with experiment.lock():
+        experiment = _with_trainer(open_experiment(options.d, locked=True), options.tr)
         if finish_annotation(experiment, progress):
             print(f"The interrupted annotation of cycle {experiment.state['cycle']} is finished.")
             return

@@ -37,6 +37,7 @@ def main(options: argparse.Namespace) -> None:
     experiment = open_experiment(options.d)
     tools = Tools.of_nnunet(options.device)
     with experiment.lock():
+        experiment = open_experiment(options.d, locked=True)
         try:
             run_cycles(experiment, tools, progress=not options.disable_progress_bar, accumulators=options.precision)
         finally:

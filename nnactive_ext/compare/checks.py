@@ -21,11 +21,13 @@ UNKNOWN = "unknown"
 """A part that older plans do not tell, and which differs from nothing."""
 
 _CHANGED, _CASES = "cases added or dropped on the way", ("added", "dropped")
+_REREAD = "reference labels that were changed on the way"
 
 WORLD: dict[str, Part] = {
     "test set": lambda t: list(t.plan["test"]),
     "pool": lambda t: t.plan["pool"],
     _CHANGED: lambda t: _changed_cases(t.plan.get("changes", ())),
+    _REREAD: lambda t: _reread(t.plan.get("changes", ())),
     "classes": lambda t: t.record["classes"],
     "foreground voxels of the pool": lambda t: t.plan.get("pool_foreground_voxels") or UNKNOWN,
 }
@@ -66,7 +68,7 @@ def check_comparable(grouped: Grouped) -> None:
 
 def same_world_and_members(first: Trajectory, second: Trajectory) -> bool:
     """Whether ``first``, an experiment on all labels, is what the other one could reach: with the pool that this has now."""
-    parts = [part for what, part in {**WORLD, **MEMBERS}.items() if what != _CHANGED]
+    parts = [part for what, part in {**WORLD, **MEMBERS}.items() if what not in (_CHANGED, _REREAD)]
     if any(change["what"] in _CASES and change["after_cycle"] >= 0 for change in first.plan.get("changes", ())):
         return False
     return first.record["source"] == second.record["source"] and all(_alike(part(first), part(second)) for part in parts)
@@ -138,6 +140,12 @@ def _changed_cases(changes: Sequence[Mapping[str, Any]]) -> list[str]:
     """In words, with when: an image that came later could be queried in fewer cycles."""
     changed = [change for change in changes if change["what"] in _CASES]
     return sorted(f"{case} ({c['what']} after cycle {c['after_cycle']})" for c in changed for case in c["after"])
+
+
+def _reread(changes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """In words, with what they were changed to and when."""
+    changed = [change for change in changes if change["what"] == "references"]
+    return sorted(f"{case_and_checksum} (after cycle {c['after_cycle']})" for c in changed for case_and_checksum in c["after"])
 
 
 def _world_and_members(trajectory: Trajectory) -> tuple[str, ...]:

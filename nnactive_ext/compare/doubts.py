@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nnactive_ext.compare.checks import MEMBERS, same_world_and_members
@@ -66,6 +66,17 @@ def _setting(setting: Setting) -> Iterator[str]:
                     f"{setting.name}: the seed of {trajectory.name} was changed from {change['before']} to {change['after']} "
                     f"after cycle {change['after_cycle']}."
                 )
+            elif change["what"] == "references":
+                yield (
+                    f"{setting.name}: reference labels of {trajectory.name} ({_some(change['cases'])}) were changed after "
+                    f"cycle {change['after_cycle']}; {_rest(change)} on those before."
+                )
+
+
+def _rest(change: Mapping[str, Any]) -> str:
+    """Which results rest on the reference labels before a change."""
+    cycles = [str(cycle) for cycle in change.get("results", ())]
+    return f"results of cycle {', '.join(cycles)} rest" if cycles else "no result rests"
 
 
 def _environments(trajectory: Trajectory) -> list[Named]:

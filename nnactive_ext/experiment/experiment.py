@@ -74,8 +74,9 @@ class Experiment:
 
     @cached_property
     def source(self) -> Dataset:
-        """The dataset the images and, in a simulation, the reference labels come from."""
-        return Dataset(Path(os.path.normpath(self.raw / self.plan.source)))
+        """The dataset the images and, in a simulation, the reference labels come from; its other cases are not in it."""
+        known = frozenset((*self.plan.pool, *self.plan.test))
+        return Dataset(Path(os.path.normpath(self.raw / self.plan.source)), known)
 
     @property
     def preprocessed(self) -> Preprocessed:

@@ -21,16 +21,16 @@ RECORD = "experiment.json"
 def write_record(experiment: Experiment) -> None:
     """Write down the plan, nnU-Net's settings of the network, the patches of the starting budget, the classes, and how each
     query was made."""
-    source, plan = experiment.source, experiment.plan
+    plan, labels = experiment.plan, experiment.dataset.labels
     start = read_loop(loop_file(experiment.raw, 0), experiment.dataset.file_ending)
     experiment.results.mkdir(parents=True, exist_ok=True)
     content = {
         "name": experiment.name,
-        "source": source.name,
+        "source": experiment.source.name,
         "plan": asdict(plan),
         "network": experiment.preprocessed.plans["configurations"][plan.configuration],
         "start": [[patch.case, *patch.start, *patch.size] for patch in start],
-        "classes": {name: [label] if isinstance(label, int) else list(label) for name, label in source.labels.classes.items()},
+        "classes": {name: [label] if isinstance(label, int) else list(label) for name, label in labels.classes.items()},
         "environments": as_record(made(experiment)),
         "queries": [_query(experiment, cycle) for cycle in range(1, last_loop(experiment.raw) + 1)],
     }

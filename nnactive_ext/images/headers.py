@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.axes import orientation, reoriented
@@ -34,3 +38,83 @@ def header_space(file: Path, reader: str) -> tuple[Space, dict[str, Any]]:
 
 def _geometry(header: Any) -> tuple:
     return tuple(header.GetSpacing()), tuple(header.GetOrigin()), tuple(header.GetDirection())
+
+
+def stated_geometry(file: Path) -> dict[str, Any] | None:
+    """What the header of an image file states about the place of its voxels; no voxel is read.
+
+    Args:
+        file: an image in any format.
+
+    Returns:
+        ``size`` in voxels, ``spacing`` and ``origin`` in mm along the file's own axes (x, y, z), ``direction`` (row-major), as
+        far as the format has them; the spacing of a TIFF is that of the .json file beside it, as nnU-Net reads it. None where
+        nothing can be read without the voxels.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    import SimpleITK as sitk
+
+    with open(file, "rb"):  # ITK says no such thing as "permission denied"
+        pass
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(file))
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        header.ReadImageInformation()
+    except RuntimeError:
+        return _sheared(file)
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    found = {"size": list(header.GetSize())}
+    if file.suffix.lower() in (".tif", ".tiff"):
+        return {**found, **_beside(file)}
+    if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
+        return found
+    spacing, origin, direction = _geometry(header)
+    return {**found, "spacing": list(spacing), "origin": list(origin), "direction": list(direction)}
+
+
+def _sheared(file: Path) -> dict[str, Any] | None:
+    """Of a NIfTI whose axes are not at right angles, which ITK does not read."""
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        image: Any = nibabel.load(file)
+    except (ImageFileError, OSError, ValueError):
+        return None
+    affine = np.asarray(image.affine, float)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    direction = affine[:3, :3] / np.where(spacing > 0, spacing, 1)
+    origin, axes = affine[:3, 3].tolist(), direction.ravel().tolist()
+    return {"size": list(image.shape), "spacing": spacing.tolist(), "origin": origin, "direction": axes}
+
+
+def _beside(file: Path) -> dict[str, Any]:
+    """The spacing in the .json file beside a TIFF image, whose name has no number of a channel."""
+    beside = file.with_name(f"{file.stem[:-5]}.json")
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+        return {"spacing": [float(mm) for mm in content["spacing"]]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def same_geometry(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two headers state the same place, but for rounding: headers hold single precision.
+
+    >>> same_geometry({"size": [4], "spacing": [0.3]}, {"size": [4], "spacing": [0.30000001192]})
+    True
+    """
+    if one.keys() != other.keys() or list(one["size"]) != list(other["size"]):
+        return False
+    smallest = min(map(abs, one.get("spacing", [1.0])))
+    slack = {"spacing": (1e-4, 0.0), "origin": (1e-5, 1e-2 * smallest), "direction": (0.0, 1e-4)}
+    return all(
+        len(one[key]) == len(other[key]) and np.allclose(one[key], other[key], rtol=rtol, atol=atol)
+        for key, (rtol, atol) in slack.items()
+        if key in one
+    )

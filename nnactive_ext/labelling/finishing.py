@@ -9,7 +9,9 @@ from pathlib import Path
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.archive import put_all_away
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.freezing import freeze_labels
 from nnactive_ext.experiment.journal import Journal, NewFile
+from nnactive_ext.experiment.label_changes import LABELS
 from nnactive_ext.experiment.record import RECORD, write_record
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.ledger import Ledger
@@ -70,6 +72,8 @@ def carry_out(name: str, change: Journal, progress: bool = True) -> None:
         write_labels(experiment, cycle, cases, progress)
         if cycle >= 0:
             refresh(experiment.dataset, experiment.preprocessed, cases, experiment.plan.processes, progress)
+    if any(event["what"] == LABELS for event in change.events):
+        freeze_labels(experiment)
     for file in change.last:
         write_json(_place(experiment, file), file.content)
     if (experiment.results / RECORD).is_file():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, Triple
 from nnactive_ext.images.writing import written
 
@@ -24,6 +26,28 @@ def fill(partial: np.ndarray, patches: Iterable[Patch], answers: np.ndarray) -> 
     return partial
 
 
+def check_values(found: np.ndarray, known: Collection[int], case: str, file: Path) -> None:
+    """Refuse label values that are none of ``known``, before a cast to whole numbers could turn them into such.
+
+    Args:
+        found: values of any type and shape, as ``file`` holds them.
+        known: the values that may be written.
+        case: the case they are for.
+        file: where they come from.
+
+    Raises:
+        NnActiveError: there are others, such as 1.5, -1 or 300.
+    """
+    values, counts = np.unique(found, return_counts=True)
+    others = [(value, n) for value, n in zip(values.tolist(), counts.tolist(), strict=True) if value not in known]
+    if others:
+        shown = ", ".join(f"{value:g} ({n:,} voxels)" for value, n in others[:5]) + (", ..." if len(others) > 5 else "")
+        raise NnActiveError(
+            f"{file}: the label map of {case} holds values that are no label of the experiment: {shown}. It knows "
+            f"{', '.join(map(str, sorted(known)))}. Correct the file; no label was written."
+        )
+
+
 def count_voxels(partial: np.ndarray, ignore: int) -> dict[int, int]:
     """Annotated voxels per label value, without ``ignore``."""
     values, counts = np.unique(partial, return_counts=True)
@@ -32,9 +56,16 @@ def count_voxels(partial: np.ndarray, ignore: int) -> dict[int, int]:
 
 def write_label(file: Path, partial: np.ndarray, reader_writer: Any, properties: Mapping[str, Any]) -> None:
     """Write a label map (z, y, x), whole or not at all, with the geometry of the image ``properties`` came from."""
+    with label_written(file, partial, reader_writer, properties):
+        pass
+
+
+def label_written(
+    file: Path, partial: np.ndarray, reader_writer: Any, properties: Mapping[str, Any]
+) -> AbstractContextManager[Path]:
+    """As :func:`write_label`; the whole temporary file replaces ``file`` when the block succeeds."""
 
     def is_whole(temporary: Path) -> bool:
         return np.array_equal(reader_writer.read_seg(str(temporary))[0][0], partial)
 
-    with written(file, lambda temporary: reader_writer.write_seg(partial, str(temporary), dict(properties)), is_whole):
-        pass
+    return written(file, lambda temporary: reader_writer.write_seg(partial, str(temporary), dict(properties)), is_whole)

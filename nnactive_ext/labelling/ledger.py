@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import replacing
+from nnactive_ext.files import replacing, sha256
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.writing import write_image
 
@@ -105,11 +105,3 @@ class Ledger:
 
 def _mark(labels: np.ndarray) -> str:
     return hashlib.sha256(labels.tobytes()).hexdigest()[:8]
-
-
-def sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

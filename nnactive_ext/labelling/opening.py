@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.freezing import check_unfrozen, completed, freeze_descriptions, freeze_plans, stored
+from nnactive_ext.experiment.input_checks import REFERENCES, compare
+from nnactive_ext.experiment.inputs import INPUTS, Inputs
+from nnactive_ext.experiment.preprocessed_mark import is_marked
 from nnactive_ext.labelling.finishing import finish_change
 
 
-def open_experiment(identifier: str | int) -> Experiment:
-    """Find an experiment and make sure that a command can rely on it: a change that was interrupted is finished.
+def open_experiment(
+    identifier: str | int, *, locked: bool = False, changed: Collection[str] = (), without: Collection[str] = ()
+) -> Experiment:
+    """Find an experiment and make sure that a command can rely on it.
+
+    A change that was interrupted is finished. What the experiment depends on is compared with what it was when it was planned.
 
     Args:
         identifier: the number or the name of its dataset.
+        locked: the caller holds the experiment's lock; what is not frozen yet is then frozen.
+        changed: kinds of inputs (:mod:`nnactive_ext.experiment.input_checks`) that the command is about to put right.
+        without: cases that the command is about to take out of the pool.
 
     Returns:
         The experiment.
 
     Raises:
-        NnActiveError: there is no such experiment, or another process is changing it.
+        NnActiveError: there is no such experiment, another process is changing it, or labels, plans, label maps or images have
+            changed since it was planned.
     """
     experiment = Experiment.find(identifier)
-    return Experiment(experiment.name) if finish_change(experiment) else experiment
+    if not locked and finish_change(experiment):
+        experiment = Experiment(experiment.name)
+    frozen = Inputs.read(experiment.raw)
+    if frozen is None:
+        _check_lost(experiment, changed)
+        check_unfrozen(experiment)
+        frozen = freeze_descriptions(experiment, Inputs(experiment.raw)) if locked else None
+    if frozen is None:
+        return experiment
+    compared = compare(experiment, frozen, without)
+    compared.refuse(experiment, changed)
+    if locked and not without and not changed:
+        _store(experiment, completed(experiment, stored(frozen, compared)))
+    return experiment
+
+
+def _store(experiment: Experiment, frozen: Inputs) -> None:
+    if frozen != Inputs.read(experiment.raw):
+        frozen.write()
+    if not frozen.part("plans") and experiment.state["cycle"] >= 0:  # of an earlier version
+        freeze_plans(experiment)
+
+
+def _check_lost(experiment: Experiment, changed: Collection[str]) -> None:
+    """An experiment whose cases carry the mark had the file: without it, nobody knows which label maps it was planned with."""
+    if experiment.plan.human or REFERENCES in changed or experiment.state["cycle"] < 0:
+        return
+    if is_marked(experiment.preprocessed.data_folder):
+        raise NnActiveError(
+            f"{experiment.raw / INPUTS}: no such file, so it is not known whether the reference label maps are those the "
+            "experiment was planned with. Restore the file from a copy of the experiment; or, to use the label maps as they "
+            f"are from now on: nnactive_change -d {experiment.number} -references reread"
+        )

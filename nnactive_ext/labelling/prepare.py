@@ -12,6 +12,7 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.freezing import freeze_plans
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.relabel import settle
@@ -37,6 +38,7 @@ def prepare(
     if not builds_its_own_network(plan.trainer):
         check_network(experiment.preprocessed, experiment.dataset.json)
     preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
+    freeze_plans(experiment)
     if not making:
         plan.write(experiment.raw)
     return plan, settle(experiment, 0, counts)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
 from nnactive_ext.experiment.marks import LABEL_VERSION, STATE
 from nnactive_ext.experiment.timing import Timing
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
-from nnactive_ext.labelling.labels import count_voxels, write_label
+from nnactive_ext.labelling.labels import count_voxels, label_written
 from nnactive_ext.nnunet.preprocessing import refresh
 from nnactive_ext.nnunet.splits import make_splits
 from nnactive_ext.randomness import generator
@@ -28,7 +30,7 @@ def annotator_of(experiment: Experiment, following: Sequence[Mapping[str, Any]] 
         raise NnActiveError(
             f"{experiment.name}: the annotator {experiment.plan.annotator!r} is neither 'simulated' nor 'human'."
         )
-    return SimulatedAnnotator(experiment.source)
+    return SimulatedAnnotator(experiment.source, Inputs.read(experiment.raw))
 
 
 def annotate_cycle(experiment: Experiment, cycle: int, progress: bool = True) -> tuple[str, ...]:
@@ -69,17 +71,20 @@ def write_labels(
 ) -> dict[str, dict[int, int]]:
     """Write the partial labels of ``cases`` for all loops up to ``cycle``; returns annotated voxels per label value.
 
+    All of them or, where a label map holds a value that is no label of the experiment, none.
+
     ``following``: events as if they were in the ledger already.
     """
     annotator, dataset = annotator_of(experiment, following), experiment.dataset
     patches = by_case(experiment.annotated_patches(cycle))
     (experiment.raw / "labelsTr").mkdir(exist_ok=True)
     counts = {}
-    for case in tqdm(cases, desc="Writing partial labels", disable=not progress):
-        partial, properties = annotator.annotate(case, patches.get(case, []))
-        file = experiment.raw / "labelsTr" / f"{case}{dataset.file_ending}"
-        write_label(file, partial, dataset.reader_writer, properties)
-        counts[case] = count_voxels(partial, dataset.labels.ignore)
+    with ExitStack() as staged:
+        for case in tqdm(cases, desc="Writing partial labels", disable=not progress):
+            partial, properties = annotator.annotate(case, patches.get(case, []))
+            file = experiment.raw / "labelsTr" / f"{case}{dataset.file_ending}"
+            staged.enter_context(label_written(file, partial, dataset.reader_writer, properties))
+            counts[case] = count_voxels(partial, dataset.labels.ignore)
     return counts
 
 

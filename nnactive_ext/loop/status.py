@@ -20,7 +20,7 @@ from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.tables import table
 from nnactive_ext.members.ensemble import trained_folds
 from nnactive_ext.nnunet.dataset import Labels
-from nnactive_ext.words import plural
+from nnactive_ext.words import listed, plural
 
 
 def status(experiment: Experiment) -> dict[str, Any]:
@@ -190,6 +190,7 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"Labels in place: {total:,} voxels in {found['annotated_cases']} cases ({shares})")
     if found["folds"]:
         lines.append(f"Members trained on them: {len(found['trained_folds'])} of {len(found['folds'])}")
+    lines += [_reread(change) for change in found["changes"] if change["what"] == "references"]
     if found.get("tasks"):
         lines += ["", _table(found)]
         for tasks in found["tasks"]:
@@ -208,6 +209,12 @@ def status_text(found: dict[str, Any]) -> str:
     if scores:
         lines += ["", "Mean Dice per cycle: " + ", ".join(f"{100 * dice:.1f}" for dice in scores)]
     return "\n".join([*lines, "", found["next"]])
+
+
+def _reread(change: Mapping[str, Any]) -> str:
+    cycles = ", ".join(str(cycle) for cycle in change["results"])
+    before = f"; results of cycle {cycles} rest on those before" if cycles else ""
+    return f"Reference labels changed after cycle {change['after_cycle']} ({listed(change['cases'])}){before}"
 
 
 def _table(found: dict[str, Any]) -> str:

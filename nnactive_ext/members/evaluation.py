@@ -10,6 +10,7 @@ from tqdm import tqdm
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.environment import observe
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.experiment.result import CycleResult, SurfaceCases, result_file
@@ -88,8 +89,10 @@ def _on_test_set(
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Surface]]]:
     """By case and class: Dice, and surface metrics."""
     labels, tolerance = experiment.source.labels, tolerance_mm(experiment.plan)
-    dice, surfaces = {}, {}
+    dice, surfaces, inputs = {}, {}, Inputs.read(experiment.raw)
     for case in tqdm(experiment.test_cases(), desc="Evaluating the test set", disable=not progress):
+        if inputs:
+            inputs.verify(case.name, case.label)
         reference, properties = experiment.source.reader_writer.read_seg(str(case.label))
         try:
             prediction = ensemble.segment(case)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
+from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, Plan
 from nnactive_ext.files import write_json
@@ -77,6 +78,7 @@ def create(
     ending = source.file_ending
     with new_folders(experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name):
         _write_dataset_json(experiment, plan, source)
+        freeze(experiment)
         if plan.purpose == ALL_LABELS:
             start = _given(plan.whole_images())
         elif start_from:
@@ -185,6 +187,7 @@ def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: b
     with new_folders(experiment.raw):
         files = images_of(experiment, found, progress)
         write_json(experiment.raw / "dataset.json", dataset_json(experiment, rollout.json, files))
+        freeze(experiment)
         for case, found_case in found.items():
             if found_case.label_map is not None:
                 labels = on_lattice(found_case.label_map, names, rollout.spaces[case])

@@ -8,6 +8,7 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.labelling.given import given_patches
 from nnactive_ext.nnunet.dataset import Dataset
@@ -24,6 +25,7 @@ def pool_cases(experiment: Experiment, references: bool) -> dict[str, PoolCase]:
         raise NnActiveError(
             f"{experiment.name} has no reference labels: choose a method that does not need them, such as random."
         )
+    inputs = Inputs.read(experiment.raw) if references else None
     chosen = by_case([*given_patches(experiment), *experiment.annotated_patches()])
     return {
         name: PoolCase(
@@ -31,13 +33,15 @@ def pool_cases(experiment: Experiment, references: bool) -> dict[str, PoolCase]:
             geometry.shape,
             plan.patch_size(name),
             tuple(chosen.get(name, ())),
-            partial(_reference, experiment.source, name) if references else None,
+            partial(_reference, experiment.source, inputs, name) if references else None,
         )
         for name, geometry in plan.pool.items()
     }
 
 
-def _reference(source: Dataset, name: str) -> np.ndarray:
+def _reference(source: Dataset, inputs: Inputs | None, name: str) -> np.ndarray:
+    if inputs:
+        inputs.verify(name, source.cases[name].label)
     return source.label_map(name).astype(np.int16)
 
 

@@ -47,6 +47,7 @@ def history(facts: Facts) -> dict[str, Any]:
         "label_changes": [change for change in facts.plan.changes if change["what"] == LABELS],
         "charts": _charts(facts, rows) if rows else [],
         "curve": _curve(rows),
+        "reread": [change for change in facts.plan.changes if change["what"] == "references"],
         "steps": {step: _STEPS.get(step, step) for step in steps},
         "seconds": {cycle: facts.seconds[cycle] for cycle in cycles},
     }

@@ -117,6 +117,8 @@ def _change(commands: Commands, change: Mapping[str, Any]) -> str:
         command = commands.change(changeable(Settings)[str(what)], after)
     elif what == "dropped" and isinstance(after, list):
         command = commands.change("-drop", *after)
+    elif what == "references":
+        command = commands.change("-references", "reread")
     elif what == "added":
         command = commands.change("-add", "FOLDER")
     elif what == LABELS:

@@ -1,0 +1,91 @@
+"""What an experiment depends on and does not own, frozen when it was planned: ``nnactive_inputs.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json, sha256, write_json
+
+INPUTS = "nnactive_inputs.json"
+"""In the experiment's raw folder, beside its plan."""
+DESCRIBED = ("labels", "regions_class_order", "channel_names", "file_ending", "overwrite_image_reader_writer")
+"""The keys of a dataset.json that say what voxels mean and how files are read."""
+_PARTS = ("source", "dataset", "references", "images", "plans", "rereading")
+
+
+def described(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a dataset.json that an experiment depends on."""
+    return {key: content[key] for key in DESCRIBED if content.get(key) is not None}
+
+
+def digest(plans: Mapping[str, Any]) -> str:
+    """The checksum of nnU-Net's plans, whatever the order of their keys, the name of the dataset and how a training began."""
+    kept = {key: value for key, value in plans.items() if key not in ("dataset_name", "continue_training")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The only place that spells the keys of the file; keys of later versions are kept.
+
+    ``folder`` is the experiment's raw folder. ``content``: ``source`` and ``dataset``, what :func:`described` takes from the
+    dataset.json of the source and of the experiment; ``references``: case -> file, size, mtime_ns, sha256 of its reference
+    label map (pool and test set); ``images``: case -> for each channel file, size, mtime_ns and geometry of the header (sha256
+    where the header states none); ``plans``: what nnU-Net planned, see :func:`nnactive_ext.experiment.freezing.freeze_plans`;
+    ``rereading``: the change that ``nnactive_change -references reread`` is making.
+    """
+
+    folder: Path
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Inputs | None:
+        """From the experiment's raw folder; None where there is no such file, as in experiments of earlier versions."""
+        file = folder / INPUTS
+        if not file.is_file():
+            return None
+        content = read_json(file)
+        wrong = not isinstance(content, dict) or [key for key in _PARTS if not isinstance(content.get(key, {}), dict)]
+        if wrong:
+            raise NnActiveError(f"{file}: damaged. Restore it from a copy of the experiment.")
+        return cls(folder, content)
+
+    def write(self) -> None:
+        """Whole or not at all."""
+        write_json(self.folder / INPUTS, self.content)
+
+    def having(self, **parts: Any) -> Inputs:
+        """These inputs with other parts; a part that is None is taken out."""
+        content = {**self.content, **parts}
+        return replace(self, content={key: value for key, value in content.items() if value is not None})
+
+    def part(self, name: str) -> Mapping[str, Any]:
+        """One of the parts; empty where it is not frozen."""
+        return self.content.get(name, {})
+
+    def verify(self, case: str, file: Path) -> None:
+        """Refuse a reference label map that is not the one that was frozen, though size and time may be the same.
+
+        Raises:
+            NnActiveError: its checksum is another one.
+        """
+        frozen = self.part("references").get(case, {}).get("sha256")
+        now = sha256(file) if frozen else None
+        if now != frozen:
+            raise NnActiveError(
+                f"{file}: changed since {self.folder.name} was planned (sha256 {frozen[:12]}... then, {str(now)[:12]}... now). "
+                f"{remedy(self.folder)}"
+            )
+
+
+def remedy(folder: Path) -> str:
+    """What to do about changed reference label maps."""
+    return (
+        f"Restore the label files; or, to use them as they are from now on: nnactive_change -d {folder.name} -references reread"
+    )

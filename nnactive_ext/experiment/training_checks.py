@@ -1,0 +1,52 @@
+"""What nnUNetv2_train is about to train on, compared with what was frozen of the experiment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.input_differences import description_differences, plans_differences
+from nnactive_ext.experiment.inputs import Inputs, described, digest, remedy
+from nnactive_ext.experiment.preprocessed_mark import is_marked
+
+
+def check_training(
+    dataset: str, identifier: str, data_folder: Path | str, plans: Mapping[str, Any], dataset_json: Mapping[str, Any]
+) -> None:
+    """Refuse to train on other plans, labels or preprocessed cases than the experiment was planned with.
+
+    A dataset that is no experiment, or whose raw folder is not on this machine, is not looked at.
+
+    Args:
+        dataset: its name.
+        identifier: the name of nnU-Net's plans.
+        data_folder: the preprocessed cases.
+        plans: nnU-Net's plans, as they were read.
+        dataset_json: nnU-Net's copy of dataset.json, as it was read.
+
+    Raises:
+        NnActiveError: they differ; the message names both values and a remedy.
+    """
+    raw = os.environ.get("nnUNet_raw")
+    frozen = Inputs.read(Path(raw) / dataset) if raw else None
+    if frozen is None:
+        return
+    if frozen.part("rereading"):
+        raise NnActiveError(f"{frozen.folder}: its reference labels are being read again. {remedy(frozen.folder)}")
+    then = frozen.part("plans")
+    if not then or then["identifier"] != identifier:
+        return
+    copied = then.get("dataset_json")
+    problems = description_differences(described(copied), described(dataset_json)) if copied else []
+    if digest(plans) != then["sha256"]:
+        problems.append(plans_differences(then["content"], plans))
+    if Path(data_folder).name == then["data_folder"] and not is_marked(Path(data_folder)):
+        problems.append(f"{data_folder}: its cases were preprocessed by another program")
+    if problems:
+        raise NnActiveError(
+            f"{dataset} is not as it was when it was planned: {'; '.join(problems)}. Put back what was planned: "
+            f"nnactive_change -d {dataset} -plans restore"
+        )
