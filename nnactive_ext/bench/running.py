@@ -12,7 +12,8 @@ from nnactive_ext.bench.clone import clone
 from nnactive_ext.bench.outcomes import Outcomes, exists, is_complete
 from nnactive_ext.bench.runs import Run
 from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError, PoolExhausted
-from nnactive_ext.experiment.experiment import Experiment, locked
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.locks import locked
 from nnactive_ext.experiment.plan import START, Plan, method_words
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.loop.cycles import Tools, run_cycles
@@ -39,7 +40,7 @@ class How:
     accumulators: str = "single"
 
     def run_cycles(self, experiment: Experiment) -> None:
-        with experiment.lock(wait=True):
+        with experiment.running(wait=True):
             run_cycles(experiment, self.tools, self.progress, self.say, self.accumulators)
 
 

@@ -44,7 +44,7 @@ def main(options: argparse.Namespace) -> None:
         raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
     name = open_experiment(options.d).name
-    with Experiment(name).lock():
+    with Experiment(name).running(), Experiment(name).lock():
         human = Experiment(name).plan.human
         if options.add and not human:
             raise NnActiveError("-add is for roll-outs only: the simulated annotator needs reference labels.")

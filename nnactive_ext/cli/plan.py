@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
-    from nnactive_ext.experiment.experiment import locked
+    from nnactive_ext.experiment.locks import locked
     from nnactive_ext.planning.create import check_number
 
     settings = from_options(Settings, options)

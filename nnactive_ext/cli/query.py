@@ -78,8 +78,6 @@ def main(options: argparse.Namespace) -> None:
 
     check_parts(options)
     experiment = open_experiment(options.d)
-    if options.tr:
-        experiment = replace(experiment, planned=replace(experiment.plan, trainer=options.tr))
     progress = not options.disable_progress_bar
     chosen = (*method_and_options(options.method), options.query_size)
 
@@ -87,19 +85,25 @@ def main(options: argparse.Namespace) -> None:
         prepare_device(options.device)
         return NnUNetEnsemble(experiment, folds, options.device)
 
-    def query(parts=(0, 1)):
+    def with_trainer(experiment):
+        if not options.tr:
+            return experiment
+        return replace(experiment, planned=replace(experiment.plan, trainer=options.tr))
+
+    def query(experiment, parts=(0, 1)):
         folds = options.f or experiment.folds()
         return query_cycle(experiment, open_ensemble, folds, *chosen, parts, progress, options.precision)
 
     if options.num_parts > 1:
-        query((options.part_id, options.num_parts))
+        query(with_trainer(experiment), (options.part_id, options.num_parts))
         print(f"Part {options.part_id} of {options.num_parts} is scored. After the last part, run: {merging(options.words)}")
         return
-    with experiment.lock():
+    with experiment.running():
+        experiment = with_trainer(experiment.anew())
         if finish_annotation(experiment, progress):
             print(f"The interrupted annotation of cycle {experiment.state['cycle']} is finished.")
             return
-        query_and_annotate(experiment, query, progress)
+        query_and_annotate(experiment, lambda: query(experiment), progress)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main(options: argparse.Namespace) -> None:
 
     experiment = open_experiment(options.d)
     tools = Tools.of_nnunet(options.device)
-    with experiment.lock():
+    with experiment.running():
         try:
             run_cycles(experiment, tools, progress=not options.disable_progress_bar, accumulators=options.precision)
         finally:

@@ -62,9 +62,10 @@ def evaluate(
         nsd_per_case={case: _numbers({n: s.nsd for n, s in found.items()}) for case, found in surfaces.items()},
         hd95_per_case={case: _numbers({n: s.hd95 for n, s in found.items()}) for case, found in surfaces.items()},
     )
-    experiment.results.mkdir(parents=True, exist_ok=True)
-    write_record(experiment)
-    result.write(result_file(experiment.results, cycle))
+    with experiment.lock(wait=True):
+        experiment.results.mkdir(parents=True, exist_ok=True)
+        write_record(experiment)
+        result.write(result_file(experiment.results, cycle))
     return result
 
 

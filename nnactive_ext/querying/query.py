@@ -98,7 +98,8 @@ def query_cycle(
         with timing.of("score"):
             query = chosen.draw(pool, request)
     if query.patches:
-        _write(experiment, query, name, options, request, list(folds) if isinstance(chosen, RankedMethod) else [])
+        with experiment.lock(wait=True):
+            _write(experiment, query, name, options, request, list(folds) if isinstance(chosen, RankedMethod) else [])
     return query
 
 
