@@ -143,7 +143,9 @@ def _numbers(benchmark: Benchmark, names: Sequence[str], remember: bool) -> dict
     if not remember:
         return _with_new(benchmark.first_number, _read(file), _reserved(results, file), names)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with held(results / ".nnactive_benchmarks.lock", wait=True, what="the numbers of benchmarks"):  # parts, or other benchmarks, may begin at the same time
+    with held(
+        results / ".nnactive_benchmarks.lock", wait=True, what="the numbers of benchmarks"
+    ):  # parts, or other benchmarks, may begin at the same time
         known = _read(file)
         numbers = _with_new(benchmark.first_number, known, _reserved(results, file), names)
         if numbers != known:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_quiet, current_user
+from nnactive_ext.cli.options import add_device, add_experiment, add_lock, add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.words import count
 
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         add_experiment(made)
+        add_lock(made)
         return made
 
     export = add("export", "write the tasks of the open cycle: image crops, label maps to edit, and files for each viewer")

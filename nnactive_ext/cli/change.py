@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_experiment, add_quiet, current_user
+from nnactive_ext.cli.options import add_experiment, add_lock, add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.planning.options import add_changes, changeable
 from nnactive_ext.planning.settings import Settings
@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-drop", nargs="+", metavar="CASE", help="remove cases and their labels from the pool")
     made.add_argument("-who", metavar="NAME", help="name to record with the change (default: the user who runs the command)")
     add_quiet(made)
+    add_lock(made)
     return made
 
 

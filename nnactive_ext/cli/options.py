@@ -6,6 +6,7 @@ import argparse
 import getpass
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.lock_settings import KINDS, VARIABLE
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         default="cuda",
         choices=("cuda", "cpu", "mps"),
         help="device on which the networks run (default: %(default)s)",
+    )
+
+
+def add_lock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-lock",
+        choices=KINDS,
+        help="kind of locks: of the operating system, or files for file systems that cannot lock, such as some network "
+        "drives; use the same for all commands (default: the environment "
+        f"variable {VARIABLE}, else {KINDS[0]})",
     )
 
 

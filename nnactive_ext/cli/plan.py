@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_quiet
+from nnactive_ext.cli.options import add_lock, add_quiet
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.planning.options import SIMULATION, add_options, check_kind, from_options
 from nnactive_ext.planning.settings import Settings
@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_options(made, Settings)
     add_quiet(made)
+    add_lock(made)
     return made
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_parts, add_precision, add_quiet, check_parts
+from nnactive_ext.cli.options import add_device, add_experiment, add_lock, add_parts, add_precision, add_quiet, check_parts
 from nnactive_ext.planning.settings import METHOD_HELP
 
 
@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add_device(made)
     add_precision(made)
     add_quiet(made)
+    add_lock(made)
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_precision, add_quiet
+from nnactive_ext.cli.options import add_device, add_experiment, add_lock, add_precision, add_quiet
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     add_device(made)
     add_precision(made)
     add_quiet(made)
+    add_lock(made)
     return made
 
 

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.locks import holder, locked, run_file
+from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import LOCK, STATE
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
 from nnactive_ext.files import read_json, remove_temporary

@@ -6,14 +6,12 @@ import getpass
 import json
 import os
 import platform
-import sys
 import uuid
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-activity: ContextVar[str] = ContextVar("activity", default="")
-"""What this process does, as its locks say to others: the name of the command."""
+from nnactive_ext.experiment.lock_settings import activity
+
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = "/proc/self/ns/pid"
 
@@ -40,7 +38,7 @@ class Owner:
             namespace=_namespace(),
             started=_started(os.getpid())[1],
             user=_user(),
-            doing=activity.get() or Path(sys.argv[0]).name or "python",
+            doing=activity(),
             token=uuid.uuid4().hex,
         )
 

@@ -18,13 +18,10 @@ from filelock import FileLock, Timeout
 from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError
 from nnactive_ext.experiment import soft_locks
 from nnactive_ext.experiment.lock_owner import Owner
+from nnactive_ext.experiment.lock_settings import FILE, VARIABLE, kind
 from nnactive_ext.experiment.soft_locks import Found, SoftLock
 from nnactive_ext.nnunet.dataset import nnunet_folder
 
-VARIABLE = "nnactive_lock"
-"""The environment variable that chooses the kind of locks; ``-lock`` sets it for a command and its child processes."""
-SYSTEM, FILE = "system", "file"
-KINDS = (SYSTEM, FILE)
 _ABOUT_THE_FILE = (*DENIED, *NO_SPACE, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.EIO)
 """Errors that do not say that a file system cannot lock; all others of an attempt to lock do."""
 _MOMENT = 0.4
@@ -33,14 +30,6 @@ _MOMENT = 0.4
 
 class LockHeld(NnActiveError):
     """Another process holds the lock."""
-
-
-def kind() -> str:
-    """Which locks are used: :data:`SYSTEM` or :data:`FILE`."""
-    chosen = os.environ.get(VARIABLE) or SYSTEM
-    if chosen not in KINDS:
-        raise NnActiveError(f"environment variable {VARIABLE}: expected {' or '.join(KINDS)}, got {chosen!r}.")
-    return chosen
 
 
 class Lock:

@@ -67,9 +67,7 @@ def run_cycles(
         _run_cycles(experiment.anew(), tools, progress, say, accumulators)
 
 
-def _run_cycles(
-    experiment: Experiment, tools: Tools, progress: bool, say: Callable[[str], None], accumulators: str
-) -> None:
+def _run_cycles(experiment: Experiment, tools: Tools, progress: bool, say: Callable[[str], None], accumulators: str) -> None:
     read_results(experiment.results)  # refuses a damaged file now instead of after hours of training
     try:
         finish_annotation(experiment, progress, say)

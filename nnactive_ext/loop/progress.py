@@ -19,7 +19,10 @@ class Progress:
         self._current: tuple[str, float] | None = None
 
     def next(self, cycle: int, what: str) -> None:
-        """The step ``what`` (its first word names its kind) of ``cycle`` begins; the one before has ended. A lock that was lost is an error now."""
+        """The step ``what`` (its first word names its kind) of ``cycle`` begins; the one before has ended.
+
+        A lock that was lost is an error before it begins.
+        """
         check_held()
         now = perf_counter()
         if self._current:
