@@ -22,8 +22,11 @@ PROCESSES.set_forkserver_preload(
         "nnunetv2.preprocessing.cropping.cropping",
         "nnunetv2.training.dataloading.nnunet_dataset",
         "nnunetv2.utilities.plans_handling.plans_handler",
+        "nnactive_ext.cli.run",
+        "test_answers_during_runs",
         "test_cycles",
         "test_killed",
+        "test_locks",
         "test_rollout_killed",
         "warm_kernels",
     ]

@@ -350,7 +350,7 @@ def test_a_lock_that_was_renewed_after_it_was_judged_is_put_back(file, monkeypat
 @pytest.mark.parametrize("code", CANNOT)
 def test_a_file_system_that_cannot_lock_is_named_with_the_way_on(file, no_flock, monkeypatch, code):
     no_flock(code)
-    with pytest.raises(NnActiveError, match="cannot lock.*-lock file") as caught:
+    with pytest.raises(NnActiveError, match=r"cannot lock.*-lock file") as caught:
         acquire(file)
     assert os.strerror(code) in str(caught.value)
     monkeypatch.setenv("nnactive_lock", "file")
@@ -409,7 +409,7 @@ def test_a_copied_lock_blocks_nobody_for_ever(tmp_path, holding, monkeypatch):
 
 def test_a_word_that_is_no_kind_of_lock(file, monkeypatch):
     monkeypatch.setenv("nnactive_lock", "flock")
-    with pytest.raises(NnActiveError, match="nnactive_lock.*'flock'"):
+    with pytest.raises(NnActiveError, match=r"nnactive_lock.*'flock'"):
         acquire(file)
 
 
