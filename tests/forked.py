@@ -25,8 +25,10 @@ PROCESSES.set_forkserver_preload(
         "killed_changes",
         "nnactive_ext.cli.change",
         "nnactive_ext.cli.run",
+        "test_answers_during_runs",
         "test_cycles",
         "test_killed",
+        "test_locks",
         "test_rollout_killed",
         "warm_kernels",
     ]

@@ -12,7 +12,8 @@ from nnactive_ext.bench.clone import clone
 from nnactive_ext.bench.outcomes import Outcomes, exists, is_complete
 from nnactive_ext.bench.runs import Run
 from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError, PoolExhausted
-from nnactive_ext.experiment.experiment import Experiment, locked
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.locks import locked
 from nnactive_ext.experiment.plan import START, Plan, method_words
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.labelling.opening import open_experiment
@@ -40,8 +41,9 @@ class How:
     accumulators: str = "single"
 
     def run_cycles(self, experiment: Experiment) -> None:
-        with experiment.lock(wait=True):
-            experiment = open_experiment(experiment.name, locked=True)
+        with experiment.running(wait=True):
+            with experiment.lock(wait=True):
+                experiment = open_experiment(experiment.name, locked=True)
             run_cycles(experiment, self.tools, self.progress, self.say, self.accumulators)
 
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock
-
 from nnactive_ext.bench.definition import BenchDataset, Benchmark, Regime
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.locks import held
 from nnactive_ext.experiment.plan import ALL_LABELS, START
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.nnunet.dataset import dataset_name, existing_names, find_dataset, nnunet_folder
@@ -144,7 +143,9 @@ def _numbers(benchmark: Benchmark, names: Sequence[str], remember: bool) -> dict
     if not remember:
         return _with_new(benchmark.first_number, _read(file), _reserved(results, file), names)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(results / ".nnactive_benchmarks.lock"):  # parts, or other benchmarks, may begin at the same time
+    with held(
+        results / ".nnactive_benchmarks.lock", wait=True, what="the numbers of benchmarks"
+    ):  # parts, or other benchmarks, may begin at the same time
         known = _read(file)
         numbers = _with_new(benchmark.first_number, known, _reserved(results, file), names)
         if numbers != known:

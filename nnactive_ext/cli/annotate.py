@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_folds, add_quiet, current_user
+from nnactive_ext.cli.options import add_device, add_experiment, add_folds, add_lock, add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.words import count
 
 if TYPE_CHECKING:
     from nnactive_ext.experiment.experiment import Experiment
@@ -25,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         add_experiment(made)
+        add_lock(made)
         return made
 
     export = add("export", "write the tasks of the open cycle: image crops, label maps to edit, and files for each viewer")
@@ -156,10 +159,15 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _correct(experiment: Experiment, cases: list[str], options: argparse.Namespace) -> None:
-    """Answers to tasks of closed cycles change labels at once."""
+    """Answers to tasks of closed cycles change labels at once, unless members are being trained on these labels."""
     from nnactive_ext.labelling.closing import apply_corrections
 
-    if cases:
+    if cases and options.under_way:
+        print(
+            f"The answers are kept; the labels of {count(len(set(cases)), 'case')} follow in the next cycle, because labels do "
+            f"not change while {options.under_way} is at work."
+        )
+    elif cases:
         for warning in apply_corrections(experiment, cases, not options.disable_progress_bar):
             print(f"WARNING: {warning}")
         print(f"Corrected labels of closed cycles in {len(set(cases))} case(s); members trained before did not see them.")
@@ -238,14 +246,17 @@ def main(options: argparse.Namespace) -> None:
     experiment = open_experiment(options.d)
     if not experiment.plan.human:
         raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with {plan_rollout()}")
-    with experiment.lock():
+    # Closing changes what members are trained on; everything else may be done while they are.
+    with experiment.running() if options.command == "close" else nullcontext(), experiment.lock():
         experiment = open_experiment(options.d, locked=True)
-        try:
-            _correct(experiment, noted(experiment), options)  # what a killed command left behind
-        except NnActiveError as error:
-            print(f"WARNING: {error}")  # this command may resolve it
+        options.under_way = experiment.under_way()
+        if not options.under_way:
+            try:
+                _correct(experiment, noted(experiment), options)  # what a killed command left behind
+            except NnActiveError as error:
+                print(f"WARNING: {error}")  # this command may resolve it
         _COMMANDS[options.command](experiment, options)
-        print(next_step(open_experiment(options.d)))
+        print(f"Under way: {options.under_way}." if options.under_way else next_step(experiment.anew()))
 
 
 if __name__ == "__main__":

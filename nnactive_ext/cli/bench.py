@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_parts, add_precision, add_quiet, check_parts
+from nnactive_ext.cli.options import add_device, add_lock, add_parts, add_precision, add_quiet, check_parts
 from nnactive_ext.errors import NnActiveError
 
 
@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add_device(made)
     add_precision(made)
     add_quiet(made)
+    add_lock(made)
     return made
 
 

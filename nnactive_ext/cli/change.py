@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_experiment, add_quiet, current_user
+from nnactive_ext.cli.options import add_experiment, add_lock, add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.planning.options import add_changes, changeable
 from nnactive_ext.planning.settings import Settings
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-who", metavar="NAME", help="name to record with the change (default: the user who runs the command)")
     add_quiet(made)
+    add_lock(made)
     return made
 
 
@@ -62,7 +63,7 @@ def _put_right(options: argparse.Namespace, progress: bool) -> None:
     from nnactive_ext.planning.restoring import restore_plans
 
     name = Experiment.find(options.d).name
-    with Experiment(name).lock():
+    with Experiment(name).running(), Experiment(name).lock():
         if options.plans:
             experiment = open_experiment(name, locked=True, changed=(PLANS, SOURCE, REFERENCES))
             told = restore_plans(experiment, progress)
@@ -96,7 +97,7 @@ def main(options: argparse.Namespace) -> None:
     who = options.who or current_user()
     operations = read_operations(options.labels) if options.labels else []
     name = open_experiment(options.d, without=options.drop or ()).name
-    with Experiment(name).lock():
+    with Experiment(name).running(), Experiment(name).lock():
         open_experiment(name, locked=True, without=options.drop or ())
         human = Experiment(name).plan.human
         if options.add and not human:

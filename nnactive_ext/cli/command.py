@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from nnactive_ext.cli.options import typed_device
 from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError
+from nnactive_ext.experiment.lock_settings import locking
 
 
 def command(
@@ -25,7 +26,7 @@ def command(
             words = sys.argv[1:] if args is None else list(args)
             options = parser().parse_args(words)
             options.words = words
-            with failing_clearly():
+            with failing_clearly(), locking(_name(parser().prog, options), getattr(options, "lock", None)):
                 if folders:
                     from nnactive_ext.experiment.commands import named_device
                     from nnactive_ext.nnunet.environment import require_nnunet_folders
@@ -37,6 +38,10 @@ def command(
         return main
 
     return made
+
+
+def _name(program: str, options: argparse.Namespace) -> str:
+    return " ".join(filter(None, (program, getattr(options, "command", ""))))
 
 
 @contextmanager

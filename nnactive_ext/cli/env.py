@@ -1,4 +1,4 @@
-"""nnactive_env: the shell line with which nnU-Net's own commands find our trainers."""
+"""nnactive_env: the shell lines with which nnU-Net's own commands find our trainers, and lock as we do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import shlex
 
 from nnactive_ext.cli.command import command
+from nnactive_ext.cli.options import add_lock
+from nnactive_ext.experiment.lock_settings import VARIABLE
 from nnactive_ext.nnunet.environment import TRAINERS, trainer_search_path
 
 
@@ -19,10 +21,10 @@ def _powershell(text: str) -> str:
 
 
 LINES = {
-    "sh": lambda value: f"export {TRAINERS}={shlex.quote(value)}",
-    "fish": lambda value: f"set -gx {TRAINERS} {_fish(value)}",
-    "powershell": lambda value: f"$env:{TRAINERS} = {_powershell(value)}",
-    "cmd": lambda value: f'set "{TRAINERS}={value}"',
+    "sh": lambda name, value: f"export {name}={shlex.quote(value)}",
+    "fish": lambda name, value: f"set -gx {name} {_fish(value)}",
+    "powershell": lambda name, value: f"$env:{name} = {_powershell(value)}",
+    "cmd": lambda name, value: f'set "{name}={value}"',
 }
 
 
@@ -38,12 +40,16 @@ def parser() -> argparse.ArgumentParser:
         default="sh",
         help="shell that reads the line; sh is also for bash and zsh (default: %(default)s)",
     )
+    add_lock(made)
     return made
 
 
 @command(parser, folders=False)
 def main(options: argparse.Namespace) -> None:
-    print(LINES[options.shell](trainer_search_path(os.environ)))
+    line = LINES[options.shell]
+    print(line(TRAINERS, trainer_search_path(os.environ)))
+    if kind := os.environ.get(VARIABLE):
+        print(line(VARIABLE, kind))
 
 
 if __name__ == "__main__":

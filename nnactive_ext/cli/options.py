@@ -6,6 +6,7 @@ import argparse
 import getpass
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.lock_settings import KINDS, VARIABLE
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +48,16 @@ def _fold(text: str) -> int | str:
     if text != "all" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no fold: give numbers from 0, or all")
     return text if text == "all" else int(text)
+
+
+def add_lock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-lock",
+        choices=KINDS,
+        help="kind of locks: of the operating system, or files for file systems that cannot lock, such as some network "
+        "drives; use the same for all commands (default: the environment "
+        f"variable {VARIABLE}, else {KINDS[0]})",
+    )
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:

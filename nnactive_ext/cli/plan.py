@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_quiet
+from nnactive_ext.cli.options import add_lock, add_quiet
 from nnactive_ext.planning.options import add_options, from_options
 from nnactive_ext.planning.settings import Settings
 
@@ -21,13 +21,14 @@ def parser() -> argparse.ArgumentParser:
     )
     add_options(made, Settings)
     add_quiet(made)
+    add_lock(made)
     return made
 
 
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
-    from nnactive_ext.experiment.experiment import locked
+    from nnactive_ext.experiment.locks import locked
     from nnactive_ext.planning.create import check_number
 
     settings = from_options(Settings, options)

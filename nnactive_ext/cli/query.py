@@ -11,7 +11,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_folds, add_parts, add_precision, add_quiet, check_parts
+from nnactive_ext.cli.options import (
+    add_device,
+    add_experiment,
+    add_folds,
+    add_lock,
+    add_parts,
+    add_precision,
+    add_quiet,
+    check_parts,
+)
 from nnactive_ext.planning.settings import METHOD_HELP
 
 if TYPE_CHECKING:
@@ -53,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     add_device(made)
     add_precision(made)
     add_quiet(made)
+    add_lock(made)
     return made
 
 
@@ -94,21 +104,22 @@ def main(options: argparse.Namespace) -> None:
         prepare_device(options.device)
         return NnUNetEnsemble(experiment, folds, options.device)
 
-    def query(parts=(0, 1)):
+    def query(experiment, parts=(0, 1)):
         folds = experiment.folds() if options.f is None else options.f
         return query_cycle(experiment, open_ensemble, folds, *chosen, parts, progress, options.precision)
 
     if options.num_parts > 1:
-        query((options.part_id, options.num_parts))
+        query(experiment, (options.part_id, options.num_parts))
         print(f"Part {options.part_id} of {options.num_parts} is scored.")
         print(f"After the last part, run: {merging(experiment, options)}")
         return
-    with experiment.lock():
-        experiment = _with_trainer(open_experiment(options.d, locked=True), options.tr)
+    with experiment.running():
+        with experiment.lock(wait=True):
+            experiment = _with_trainer(open_experiment(options.d, locked=True), options.tr)
         if finish_annotation(experiment, progress):
             print(f"The interrupted annotation of cycle {experiment.state['cycle']} is finished.")
             return
-        query_and_annotate(experiment, query, progress)
+        query_and_annotate(experiment, lambda: query(experiment), progress)
 
 
 if __name__ == "__main__":

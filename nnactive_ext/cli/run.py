@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_precision, add_quiet
+from nnactive_ext.cli.options import add_device, add_experiment, add_lock, add_precision, add_quiet
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     add_device(made)
     add_precision(made)
     add_quiet(made)
+    add_lock(made)
     return made
 
 
@@ -36,8 +37,9 @@ def main(options: argparse.Namespace) -> None:
 
     experiment = open_experiment(options.d)
     tools = Tools.of_nnunet(options.device)
-    with experiment.lock():
-        experiment = open_experiment(options.d, locked=True)
+    with experiment.running():
+        with experiment.lock(wait=True):
+            experiment = open_experiment(options.d, locked=True)
         try:
             run_cycles(experiment, tools, progress=not options.disable_progress_bar, accumulators=options.precision)
         finally:

@@ -1,4 +1,5 @@
-from .experiment import Experiment, locked
+from .experiment import Experiment
+from .locks import locked
 from .loops import read_loop
 from .plan import Plan
 from .result import CycleResult, read_results

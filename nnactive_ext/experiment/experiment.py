@@ -10,13 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
+from nnactive_ext.experiment.locks import holder, locked, run_file
 from nnactive_ext.experiment.loops import last_loop, read_loops
-from nnactive_ext.experiment.marks import STATE
+from nnactive_ext.experiment.marks import LOCK, STATE
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
 from nnactive_ext.files import read_json, remove_temporary
 from nnactive_ext.geometry.patch import Patch
@@ -49,6 +48,10 @@ class Experiment:
                 f"{plan_simulation(identifier)}"
             )
         return experiment
+
+    def anew(self) -> Experiment:
+        """The experiment as its files say now; a plan that is being made stays."""
+        return Experiment(self.name, self.planned)
 
     @property
     def number(self) -> int:
@@ -136,13 +139,22 @@ class Experiment:
             raise NnActiveError(f"{self.source.folder}: the test cases {', '.join(missing[:5])} are gone. Restore them.")
         return [self.source.cases[name] for name in self.plan.test]
 
+    def under_way(self) -> str:
+        """Who, other than this process, runs cycles or trains a fold; empty if nobody does. The labels, the preprocessed
+        cases, the splits and the state must stay as they are then."""
+        if who := holder(run_file(self.number)):
+            return who
+        return next((who for fold in self.model_folder.glob("fold_*") if (who := holder(fold / LOCK))), "")
+
     @contextmanager
     def lock(self, wait: bool = False, finishing: bool = False) -> Iterator[None]:
-        """Only one command at a time changes an experiment; what a killed one left half-written is removed.
+        """Hold the experiment still for one step; what a killed command left half-written is removed.
 
-        A change that was begun and not finished is an error, except for whoever is ``finishing`` it.
+        While a run is under way its steps are waited for; another owner is an error unless the caller wants to ``wait``.
+        What was read before may be outdated: read the experiment anew. A change that was begun and not finished is an error,
+        except for whoever is ``finishing`` it.
         """
-        with locked(self.number, wait):
+        with locked(self.number, wait or bool(holder(run_file(self.number)))):
             if not finishing:
                 journal.refuse_unfinished(self.raw)
             preprocessed = self.preprocessed
@@ -153,33 +165,14 @@ class Experiment:
                 remove_temporary(folder)
             yield
 
+    @contextmanager
+    def running(self, wait: bool = False) -> Iterator[None]:
+        """Be the only command that moves the experiment from step to step, while people may hand in answers.
 
-@contextmanager
-def locked(number: int, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of a dataset number; the operating system frees it when its owner ends, however it ends.
-
-    Args:
-        number: the dataset's.
-        wait: wait for another owner to end; otherwise another owner is an error.
-
-    Raises:
-        NnActiveError: another process holds the lock, or ``nnUNet_raw`` is not an existing, writable folder.
-    """
-    file = nnunet_folder("nnUNet_raw") / f".nnactive_{number:03d}.lock"
-    owner = file.with_suffix(".owner")
-    if not file.parent.is_dir():  # which the lock would make
-        raise NnActiveError(f"{file.parent}: no such folder. nnUNet_raw must be an existing, writable folder.")
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        who = owner.read_text() if owner.is_file() else "another process"
-        raise NnActiveError(f"{file}: {who} is working on dataset {number}. Wait for it to end, or stop it.") from None
-    except OSError as error:
-        raise NnActiveError(f"{file}: cannot be locked ({error}). nnUNet_raw must be an existing, writable folder.") from None
-    try:
-        owner.write_text(f"process {os.getpid()} on {os.uname().nodename if hasattr(os, 'uname') else 'this machine'}")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
+        Each step takes :meth:`lock`. Another owner, or a step that is under way, is an error unless the caller wants to
+        ``wait``.
+        """
+        with locked(self.number, wait, run=True):
+            with self.lock(wait):
+                pass
+            yield

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.environment import Environment, distinct, read_all
+from nnactive_ext.experiment.locks import Lock, LockHeld, acquire
 from nnactive_ext.files import read_json, write_json
 
 ALL = "all"
@@ -30,13 +29,15 @@ LABEL_VERSION = "labels"
 
 LOCK = ".nnactive_training.lock"
 """In a fold's results folder: held by the process that trains it."""
+_PATIENCE = 10.0
+"""Seconds in which a training whose owner was just killed ends."""
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 """nnU-Net's, in the order in which it continues from them."""
 
 
 def begin(
     fold_folder: Path | str, preprocessed_folder: Path | str, *, continued: bool, environment: Environment | None = None
-) -> FileLock | None:
+) -> Lock | None:
     """Mark the start of a training; one that continues another cycle's training is refused.
 
     Returns the lock of the fold, which the caller keeps as long as it trains: a second training of one fold at the same
@@ -48,11 +49,10 @@ def begin(
     fold_folder, state_file = Path(fold_folder), Path(preprocessed_folder) / STATE
     if not state_file.is_file():
         return None
-    lock = FileLock(fold_folder / LOCK)
     try:
-        lock.acquire(timeout=10)
-    except Timeout:
-        raise NnActiveError(f"{fold_folder / LOCK}: this fold is being trained by another process. Wait for it.") from None
+        lock = acquire(fold_folder / LOCK, _PATIENCE, f"the training of {fold_folder.name}")
+    except LockHeld as error:
+        raise NnActiveError(f"{error} This fold is being trained by another process.") from None
     state = read_json(state_file)
     if continued:
         mark = read_mark(fold_folder)

@@ -54,7 +54,7 @@ def run_cycles(
     experts' turn.
 
     Args:
-        experiment: a planned experiment, whose lock the caller holds.
+        experiment: a planned experiment. No other command may run it at the same time; answers may be handed in.
         tools: what trains members and opens them for prediction.
         progress: show progress bars.
         say: gets what happens, one line each.
@@ -64,16 +64,22 @@ def run_cycles(
         NnActiveError: a results file is damaged (before anything is done), or a step failed.
         PoolExhausted: the pool is used up; it is raised after the last cycle that the pool could feed.
     """
-    plan = experiment.plan
+    with experiment.running():
+        _run_cycles(experiment.anew(), tools, progress, say, accumulators)
+
+
+def _run_cycles(experiment: Experiment, tools: Tools, progress: bool, say: Callable[[str], None], accumulators: str) -> None:
     read_results(experiment.results)  # refuses a damaged file now instead of after hours of training
     try:
         finish_annotation(experiment, progress, say)
     except TasksOpen as error:
-        if experiment.state["cycle"] >= 0 and plan.label_version:
+        if experiment.state["cycle"] >= 0 and experiment.plan.label_version:
             # Members of other classes were put away; those of today predict what is to be annotated.
             _train(experiment, tools, Progress(experiment, say))
         say(str(error))
         return
+    experiment = experiment.anew()  # closing the first cycle names nnU-Net's plans
+    plan = experiment.plan
     steps = Progress(experiment, say)
     while True:
         cycle = experiment.state["cycle"]
@@ -148,14 +154,15 @@ def finish_annotation(experiment: Experiment, progress: bool = True, say: Callab
 
     Where people annotate, one with fewer tasks done than the plan's share raises :class:`TasksOpen` and stays as it is.
     """
-    if experiment.plan.human:
-        apply_corrections(experiment, [], progress)  # what a killed import left behind
-    pending = range(experiment.state["cycle"] + 1, experiment.last_loop + 1)
-    for cycle in pending:
+    with experiment.lock(wait=True):
         if experiment.plan.human:
-            warnings = close_cycle(experiment, cycle, progress=progress)
-        else:
-            warnings = annotate_cycle(experiment, cycle, progress)
-        for warning in warnings:
-            say(f"WARNING: {warning}")
+            apply_corrections(experiment, [], progress)  # what a killed import, or one during a run, left behind
+        pending = range(experiment.state["cycle"] + 1, experiment.last_loop + 1)
+        for cycle in pending:
+            if experiment.plan.human:
+                warnings = close_cycle(experiment, cycle, progress=progress)
+            else:
+                warnings = annotate_cycle(experiment, cycle, progress)
+            for warning in warnings:
+                say(f"WARNING: {warning}")
     return bool(pending)

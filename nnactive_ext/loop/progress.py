@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.locks import check_held
 from nnactive_ext.words import duration
 
 
@@ -18,7 +19,11 @@ class Progress:
         self._current: tuple[str, float] | None = None
 
     def next(self, cycle: int, what: str) -> None:
-        """The step ``what`` (its first word names its kind) of ``cycle`` begins; the one before has ended."""
+        """The step ``what`` (its first word names its kind) of ``cycle`` begins; the one before has ended.
+
+        A lock that was lost is an error before it begins.
+        """
+        check_held()
         now = perf_counter()
         if self._current:
             kind, start = self._current

@@ -73,9 +73,10 @@ def evaluate(
         hd95_per_case={case: _numbers({n: s.hd95 for n, s in found.items()}) for case, found in surfaces.items()},
         environment=observe(devices[0] if devices else ""),
     )
-    experiment.results.mkdir(parents=True, exist_ok=True)
-    write_record(experiment)
-    result.write(result_file(experiment.results, cycle))
+    with experiment.lock(wait=True):
+        experiment.results.mkdir(parents=True, exist_ok=True)
+        write_record(experiment)
+        result.write(result_file(experiment.results, cycle))
     return result
 
 

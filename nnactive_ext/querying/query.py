@@ -109,7 +109,8 @@ def query_cycle(
         with timing.of("score"):
             query = chosen.draw(pool, request)
     if query.patches:
-        _write(experiment, query, name, options, request, members, environments)
+        with experiment.lock(wait=True):
+            _write(experiment, query, name, options, request, members, environments)
     return query
 
 
