@@ -19,6 +19,7 @@ from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.aggregation import above_threshold
 from nnactive_ext.query_methods.base import DrawnMethod, RankedMethod, Request
+from nnactive_ext.query_methods.disagreement import check_members_needed, least_members
 from nnactive_ext.query_methods.occupancy import Occupancy
 from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.query_methods.random_patches import RandomPatches
@@ -120,6 +121,24 @@ def test_cases_of_different_shapes(method):
     query = run(method, w, Request(12, CLASSES))
     assert_valid(method, query, w, 12)
     assert query.missing == 0
+
+
+def test_with_one_member_it_is_refused_or_its_scores_tell_patches_apart(method):
+    """The scores of a method that needs members that disagree would be rounding errors."""
+    if isinstance(method, DrawnMethod):
+        pytest.skip("asks no members")
+    w = world(2)
+    w.statistics = {name: statistics((12, 16, 14), seed=i, members=1) for i, name in enumerate(w.references)}
+    request = Request(6, CLASSES)
+    if least_members(method) > 1:
+        with pytest.raises(NnActiveError, match="member"):
+            check_members_needed(method, 1, request, False, "")
+        check_members_needed(method, 2, request, False, "")
+        return
+    check_members_needed(method, 1, request, False, "")
+    scores = [choice.score for choice in run(method, w, request).patches]
+    assert np.isfinite(scores).all()
+    assert np.ptp(scores) > 1e-4
 
 
 def test_the_same_seed_gives_the_same_query(method):
