@@ -26,6 +26,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-label_pattern", default="{case}", metavar="PATTERN", help="name pattern of the label maps (default: %(default)s)"
     )
+    made.add_argument(
+        "-groups",
+        metavar="FILE|PATTERN",
+        help="groups of these cases, such as their patients: a table of cases and groups, or a pattern of the case names "
+        "(default: the pattern that the roll-out was planned with)",
+    )
     made.add_argument("-drop", nargs="+", metavar="CASE", help="remove cases and their labels from the pool")
     made.add_argument("-who", metavar="NAME", help="name to record with the change (default: the user who runs the command)")
     add_quiet(made)
@@ -42,6 +48,8 @@ def main(options: argparse.Namespace) -> None:
     wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
     if not options.add and not options.drop and all(value is None for value in wanted.values()):
         raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
+    if options.groups and not options.add:
+        raise NnActiveError("-groups gives new cases their groups: it goes with -add FOLDER.")
     who = options.who or current_user()
     name = open_experiment(options.d).name
     with Experiment(name).lock():
@@ -57,7 +65,8 @@ def main(options: argparse.Namespace) -> None:
         if options.add:
             progress = not options.disable_progress_bar
             maps, label_pattern = options.label_maps, options.label_pattern
-            added, more = add_cases(Experiment(name), who, options.add, options.pattern, maps, label_pattern, progress)
+            more_of = (options.pattern, maps, label_pattern, progress, options.groups)
+            added, more = add_cases(Experiment(name), who, options.add, *more_of)
             warnings += more
             print(f"added: {len(added)} cases ({', '.join(added[:5])}{', ...' if len(added) > 5 else ''})")
         for warning in warnings:

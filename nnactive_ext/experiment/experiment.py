@@ -69,8 +69,9 @@ class Experiment:
 
     @cached_property
     def source(self) -> Dataset:
-        """The dataset the images and, in a simulation, the reference labels come from."""
-        return Dataset(Path(os.path.normpath(self.raw / self.plan.source)))
+        """The dataset the images and, in a simulation, the reference labels come from, with the test cases of imagesTs."""
+        tests = frozenset(self.plan.test) if self.plan.test_folder else frozenset()
+        return Dataset(Path(os.path.normpath(self.raw / self.plan.source)), tests=tests)
 
     @property
     def preprocessed(self) -> Preprocessed:

@@ -12,8 +12,8 @@ from nnactive_ext.intake.folder import without_ending
 from nnactive_ext.intake.tables import Line, read_table
 from nnactive_ext.words import listed
 
-_CASES = ("case", "cases", "caseid", "casename", "name", "image", "imageid", "file", "filename", "scan", "scanid", "identifier", "id")
-_GROUPS = ("group", "patient", "patientid", "patientname", "subject", "subjectid", "participant", "participantid")
+_CASES = "case cases caseid casename name image imageid file filename scan scanid id".split()
+_GROUPS = "group patient patientid patientname subject subjectid participant participantid".split()
 """Names of columns in small letters without "_", "-" and spaces; of several columns of cases the first here counts."""
 
 

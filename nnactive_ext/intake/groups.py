@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
@@ -19,10 +19,11 @@ _NAMES = ("patient", "subject", "group")
 @dataclass(frozen=True)
 class Grouping:
     """``groups``: case -> group, of every case. ``text``: what the plan keeps of ``-groups``, the pattern or the table's name.
-    ``unknown``: names in the table that are no cases."""
+    ``others``: the groups that a table gives to other known cases. ``unknown``: names in it that are no cases."""
 
     groups: Mapping[str, str]
     text: str
+    others: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
 
@@ -32,7 +33,7 @@ def read_groups(given: str, cases: Collection[str], others: Collection[str] = ()
     Args:
         given: the name of a table (:mod:`nnactive_ext.intake.case_tables`) or a pattern (:class:`GroupPattern`).
         cases: all cases that need a group.
-        others: names that a table may have, too.
+        others: other known cases, which a table may hold, too.
         option: the flag that ``given`` was given with, for messages.
 
     Returns:
@@ -57,8 +58,9 @@ def read_groups(given: str, cases: Collection[str], others: Collection[str] = ()
                 f"{option} {file}: {count(len(missing), 'case')} of {len(cases)} not in it: {listed(missing)}. Add a line "
                 "for each."
             )
-        found = Grouping({case: groups[case] for case in cases}, f"FOLDER/{file.name}", tuple(unknown))
-    _check_spelling(found.groups, f"{option} {given}")
+        of_others = {case: group for case, group in groups.items() if case not in cases}
+        found = Grouping({case: groups[case] for case in cases}, f"FOLDER/{file.name}", of_others, tuple(unknown))
+    check_spelling(found.groups, f"{option} {given}")
     return found
 
 
@@ -114,7 +116,7 @@ class GroupPattern:
         return {case: group for case, group in found.items() if group is not None}
 
 
-def _check_spelling(groups: Mapping[str, str], where: str) -> None:
+def check_spelling(groups: Mapping[str, str], where: str) -> None:
     """Groups that are one but for capital letters or leading zeros: nobody knows whether they are one patient."""
     spelled = defaultdict(set)
     for group in groups.values():

@@ -77,7 +77,7 @@ def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[i
     plan = experiment.plan
     voxels = {case: {int(k): int(v) for k, v in counts.items()} for case, counts in sorted(annotated.items())}
     voxels = {case: counts for case, counts in voxels.items() if counts and case in plan.pool}
-    splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"))
+    splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"), plan.groups)
     folder = experiment.preprocessed.folder
     write_json(folder / "splits_final.json", splits)
     write_json(folder / STATE, {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels})

@@ -21,6 +21,7 @@ from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.labelling.given import boxes_of, given_patches, keep_given, write_given_patches
 from nnactive_ext.labelling.relabel import settle, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
+from nnactive_ext.planning.added_groups import with_groups
 from nnactive_ext.planning.create import images_of, write_dataset_json
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
@@ -82,6 +83,13 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[
     annotated = [case for case in experiment.state["annotated"] if case in pool]
     if cycle >= 0 and len(annotated) < 2:
         raise NnActiveError(f"Without {', '.join(new)} only {len(annotated)} annotated case(s) are left; training needs 2.")
+    for cases, what in ((list(pool), "cases of the pool"), (annotated, "annotated cases")):
+        groups = {plan.group(case) for case in cases}
+        if len(groups) < 2 and (cycle >= 0 or cases is not annotated):
+            raise NnActiveError(
+                f"Without {', '.join(new)} all {what} are in one group ({', '.join(groups)}); training needs 2 groups, one to "
+                "train on and one to validate."
+            )
     if new:
         fields = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}  # not known without a case
         plan = recorded(experiment, plan, who, "dropped", None, new, **fields)
@@ -102,8 +110,10 @@ def add_cases(
     label_maps: Path | None,
     label_pattern: str = "{case}",
     progress: bool = True,
+    groups: str | None = None,
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Add the images of a folder to the pool; returns their cases and warnings.
+    """Add the images of a folder to the pool; returns their cases and warnings. ``groups``: the table or pattern with the
+    groups of the new cases, if it is not the pattern that the experiment was planned with.
 
     The plan is written last: without it nothing of a case counts, whatever of it lies in dataset.json and other files.
     """
@@ -121,6 +131,7 @@ def add_cases(
         raise NnActiveError(
             f"{folder}: {', '.join(wrong[:5])} does not have the {len(channels)} channel(s) {', '.join(channels)}."
         )
+    plan, told, warnings = with_groups(plan, list(found), groups)
     inspected = inspect(found, names, plan.processes, progress)
     reader = dataset.json["overwrite_image_reader_writer"]
     if reader == PLAIN:
@@ -134,6 +145,7 @@ def add_cases(
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     boxes = by_case(given_patches(experiment))
     plan = recorded(experiment, plan, who, "added", None, list(found), pool=pool)
+    plan = replace(plan, changes=(*plan.changes[:-1], {**plan.changes[-1], **told}))
     experiment = Experiment(experiment.name, plan)
     write_dataset_json(experiment, dataset.json, images_of(experiment, found, progress))
     for case in found:
@@ -146,10 +158,9 @@ def add_cases(
     if boxes or given_patches(experiment):
         write_given_patches(experiment, boxes)
     counts = write_labels(experiment, cycle, list(found), progress)
-    warnings: tuple[str, ...] = ()
     if cycle >= 0:
         preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress, list(found))
-        warnings = settle(experiment, cycle, {**experiment.state["annotated"], **counts})
+        warnings += settle(experiment, cycle, {**experiment.state["annotated"], **counts})
     plan.write(experiment.raw)
     return list(found), warnings
 

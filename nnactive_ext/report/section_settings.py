@@ -17,7 +17,7 @@ from nnactive_ext.report.facts import Facts
 def settings(facts: Facts) -> dict[str, Any]:
     """What ``settings.html`` says."""
     plan = facts.plan
-    short = {name: value for name, value in asdict(plan).items() if name not in ("pool", "decisions", "changes")}
+    short = {name: value for name, value in asdict(plan).items() if name not in ("pool", "groups", "decisions", "changes")}
     return {
         "name": facts.name,
         "plan": plan,
@@ -107,6 +107,7 @@ def _change(number: int, change: Mapping[str, Any]) -> str:
         words = ["nnactive_change", "-d", str(number), "-drop", *map(str, after)]
     elif what == "added":
         words = ["nnactive_change", "-d", str(number), "-add", "FOLDER"]
+        words += ["-groups", str(change["groups"])] if "groups" in change else []
     else:
         return ""
     return f"{shlex.join(words)}   # after cycle {change.get('after_cycle')}"
