@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.planning.options import benchmark_keys, check_value
+from nnactive_ext.planning.options import Option, benchmark_keys, check_value, dataset_keys
 from nnactive_ext.planning.settings import Settings
 
 if sys.version_info >= (3, 11):
@@ -30,11 +30,13 @@ class Regime:
 
 @dataclass(frozen=True)
 class BenchDataset:
-    """A labelled dataset (number, name or folder), and the settings it is used in; patch sizes as ``-patch_size`` has them."""
+    """A labelled dataset (number, name or folder), and the settings it is used in; patch sizes as ``-patch_size`` has them, and
+    ``settings`` of its own, such as the groups of its cases."""
 
     dataset: str
     patch_sizes: tuple[str, ...]
     regimes: tuple[Regime, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,16 @@ class _Reader:
         tables = content["datasets"]
         if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
             self._refuse("write each dataset as a table that begins with [[datasets]]")
+        datasets = tuple(self._dataset(table, settings.cycles) for table in tables)
+        own = {one.dataset: one.settings for one in reversed(datasets)}
+        unlike = [one.dataset for one in datasets if one.settings != own[one.dataset]]
+        if unlike:
+            keys = ", ".join(dataset_keys(Settings))
+            self._refuse(f"[[datasets]] {unlike[0]}: its tables differ in {keys}; give all of them the same")
         return Benchmark(
             **plain,
             settings=settings,
-            datasets=tuple(self._dataset(table, settings.cycles) for table in tables),
+            datasets=datasets,
             methods=tuple(str(method) for method in self._list(content, "methods", str)),
             seeds=tuple(self._list(content, "seeds", int)),
         )
@@ -132,13 +140,14 @@ class _Reader:
 
     def _dataset(self, table: Mapping[str, Any], cycles: int) -> BenchDataset:
         where = f"[[datasets]] {table.get('dataset', '?')}: "
-        self._keys(table, ["dataset", "patch_sizes", "regimes"], where)
+        self._keys(table, ["dataset", "patch_sizes", "regimes", *dataset_keys(Settings)], where)
         if not isinstance(table.get("dataset"), (int, str)) or isinstance(table.get("dataset"), bool):
             self._refuse(f"{where}give a dataset's number, name or folder as dataset")
         regimes = table.get("regimes")
         if not isinstance(regimes, dict) or not regimes:
             self._refuse(f'{where}give regimes with the budget in patches, e.g. regimes = {{"low" = 100}}')
         assert isinstance(regimes, dict)
+        given = [(key, option) for key, option in dataset_keys(Settings).items() if key in table]
         dataset = str(table["dataset"])
         if (self._file.parent / dataset).is_dir():  # a path beside the benchmark's file
             dataset = str(self._file.parent / dataset)
@@ -146,7 +155,16 @@ class _Reader:
             dataset=dataset,
             patch_sizes=tuple(" ".join(str(size).split()) for size in self._list(table, "patch_sizes", (str, int), where)),
             regimes=tuple(self._regime(name, value, cycles, where) for name, value in regimes.items()),
+            settings={key: self._own(table[key], option, f"{where}{key}") for key, option in given},
         )
+
+    def _own(self, value: Any, option: Option, where: str) -> Any:
+        """The value of a setting of one dataset; files may lie beside the benchmark's file."""
+        if not isinstance(value, str) or not value:
+            self._refuse(f"{where} is {value!r}; write a text")
+        beside = self._file.parent / value
+        value = str(beside) if beside.is_file() else value
+        return option.type(value) if option.type else value
 
     def _regime(self, name: str, value: Any, cycles: int, where: str) -> Regime:
         """A budget, shared equally by the starting budget and the queries, or both in a table."""

@@ -9,6 +9,8 @@ from functools import cache
 from typing import Any
 
 from nnactive_ext.bench.clone import clone
+from nnactive_ext.bench.divisions import differing as other_division
+from nnactive_ext.bench.divisions import division
 from nnactive_ext.bench.outcomes import Outcomes, exists, is_complete
 from nnactive_ext.bench.runs import Run
 from nnactive_ext.errors import DENIED, NO_SPACE, NnActiveError, PoolExhausted
@@ -18,7 +20,7 @@ from nnactive_ext.experiment.plan import START, Plan, method_words
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.labelling.opening import open_experiment
 from nnactive_ext.loop.cycles import Tools, run_cycles
-from nnactive_ext.nnunet.dataset import find_dataset
+from nnactive_ext.nnunet.dataset import Dataset, find_dataset
 from nnactive_ext.planning.create import check_number, create
 from nnactive_ext.planning.measure import Measured, measure
 from nnactive_ext.planning.options import benchmark_keys, planned_value
@@ -123,8 +125,9 @@ def _started(start: Run, how: How) -> Experiment:
 
 def _plan(run: Run, how: How) -> None:
     check_number(run.settings.number)
-    source = find_dataset(run.dataset)
-    decided = decide(source, _measured(run.dataset, how.progress), run.settings)
+    divided = division(run, how.benchmark)
+    source = divided.source
+    decided = decide(source, _measured(source, how.progress), run.settings, divided)
     plan = replace(decided, benchmark=how.benchmark, purpose=run.purpose)
     if run.purpose == START:  # decided with all its cycles, for warnings about the pool; but it ends with cycle 0
         plan = replace(plan, cycles=1)
@@ -137,8 +140,8 @@ def _plan(run: Run, how: How) -> None:
 
 
 @cache
-def _measured(dataset: str, progress: bool) -> dict[str, Measured]:
-    return dict(measure(find_dataset(dataset), None, progress))
+def _measured(source: Dataset, progress: bool) -> dict[str, Measured]:
+    return dict(measure(source, None, progress))
 
 
 def _check(experiment: Experiment, run: Run) -> None:
@@ -157,6 +160,7 @@ def _check(experiment: Experiment, run: Run) -> None:
     source = find_dataset(run.dataset).folder
     if not experiment.source.folder.is_dir() or not source.samefile(experiment.source.folder):
         differing.insert(0, ("dataset", str(experiment.source.folder), str(source)))
+    differing += other_division(plan, run)
     for name, before, value in differing:
         raise NnActiveError(
             f"{plan.dataset}: was planned with {name} = {before!r}, but the benchmark's file says {value!r}. "

@@ -116,6 +116,7 @@ def _run(benchmark: Benchmark, dataset: BenchDataset, size: str, regime: Regime,
         query_size=regime.query_size,
         starting_budget=regime.starting_budget,
         seed=seed,
+        **dataset.settings,
     )
     return Run(dataset.dataset, settings, START)
 

@@ -27,6 +27,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-label_pattern", default="{case}", metavar="PATTERN", help="name pattern of the label maps (default: %(default)s)"
     )
+    made.add_argument(
+        "-groups",
+        metavar="FILE|PATTERN",
+        help="groups of these cases, such as their patients: a table of cases and groups, or a pattern of the case names "
+        "(default: the pattern that the roll-out was planned with)",
+    )
     made.add_argument("-drop", nargs="+", metavar="CASE", help="remove cases and their labels from the pool")
     made.add_argument(
         "-labels",
@@ -94,6 +100,8 @@ def main(options: argparse.Namespace) -> None:
         return
     if not (options.add or options.drop or options.labels) and all(value is None for value in wanted.values()):
         raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
+    if options.groups and not options.add:
+        raise NnActiveError("-groups gives new cases their groups: it goes with -add FOLDER.")
     who = options.who or current_user()
     operations = read_operations(options.labels) if options.labels else []
     name = open_experiment(options.d, without=options.drop or ()).name
@@ -111,7 +119,8 @@ def main(options: argparse.Namespace) -> None:
         if options.add:
             progress = not options.disable_progress_bar
             maps, label_pattern = options.label_maps, options.label_pattern
-            added, more = add_cases(Experiment(name), who, options.add, options.pattern, maps, label_pattern, progress)
+            more_of = (options.pattern, maps, label_pattern, progress, options.groups)
+            added, more = add_cases(Experiment(name), who, options.add, *more_of)
             warnings += more
             print(f"added: {len(added)} cases ({', '.join(added[:5])}{', ...' if len(added) > 5 else ''})")
         if options.labels:

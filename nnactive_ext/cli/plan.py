@@ -45,6 +45,7 @@ def _simulation(settings: Settings, progress: bool) -> None:
     from nnactive_ext.loop.tables import plan_table
     from nnactive_ext.nnunet.dataset import find_dataset
     from nnactive_ext.planning.create import create
+    from nnactive_ext.planning.division import divide
     from nnactive_ext.planning.measure import measure
     from nnactive_ext.planning.simulation import check_simulation, decide
 
@@ -52,7 +53,9 @@ def _simulation(settings: Settings, progress: bool) -> None:
     check_simulation(source, settings)  # before every image is read
     if settings.start_from:
         settings = replace(settings, starting_budget=len(read_loop(settings.start_from, source.file_ending)))
-    plan = decide(source, measure(source, settings.processes, progress), settings)
+    division = divide(source, settings)  # of names alone, so before every image is read
+    source = division.source
+    plan = decide(source, measure(source, settings.processes, progress), settings, division)
     print(f"\n{plan.dataset} from {source.folder}\n\n{plan_table(plan.decisions)}\n")
     experiment, warnings = create(plan, source, settings.start_from, progress)
     for warning in warnings:
@@ -69,13 +72,14 @@ def _rollout(settings: Settings, progress: bool) -> None:
     from nnactive_ext.loop.tables import plan_table
     from nnactive_ext.parallel import default_processes
     from nnactive_ext.planning.create import create_rollout
-    from nnactive_ext.planning.rollout import check_rollout, decide_rollout, label_names
+    from nnactive_ext.planning.rollout import check_rollout, decide_rollout, grouped, label_names
 
     folder = settings.folder
     assert folder is not None
     check_rollout(folder, settings)  # before every image is read
     names = label_names(settings.labels or ())
     found = find_cases(folder, settings.channels, settings.pattern, settings.label_maps, settings.label_pattern)
+    grouped(settings, found)  # what is wrong with -groups is told before every image is read
     sizes = (file.stat().st_size for case in found.values() for source in case.sources for file in source.files)
     inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)
     rollout = decide_rollout(folder, found, inspected, settings)

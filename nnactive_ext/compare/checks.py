@@ -24,11 +24,12 @@ _CHANGED, _CASES = "cases added or dropped on the way", ("added", "dropped")
 _REREAD = "reference labels that were changed on the way"
 
 WORLD: dict[str, Part] = {
-    "test set": lambda t: list(t.plan["test"]),
+    "test set": lambda t: [f"{case}{_where(t)}" for case in t.plan["test"]],
     "pool": lambda t: t.plan["pool"],
     _CHANGED: lambda t: _changed_cases(t.plan.get("changes", ())),
     _REREAD: lambda t: _reread(t.plan.get("changes", ())),
     "classes": lambda t: t.record["classes"],
+    "groups of cases": lambda t: _together(t.plan.get("groups") or {}),
     "foreground voxels of the pool": lambda t: t.plan.get("pool_foreground_voxels") or UNKNOWN,
 }
 """What experiments on all labels share with those they are the goal of, too."""
@@ -146,6 +147,18 @@ def _reread(changes: Sequence[Mapping[str, Any]]) -> list[str]:
     """In words, with what they were changed to and when."""
     changed = [change for change in changes if change["what"] == "references"]
     return sorted(f"{case_and_checksum} (after cycle {c['after_cycle']})" for c in changed for case_and_checksum in c["after"])
+
+
+def _where(trajectory: Trajectory) -> str:
+    """Cases of imagesTs may have the names of others in imagesTr."""
+    folder = trajectory.plan.get("test_folder")
+    return f" ({folder})" if folder else ""
+
+
+def _together(groups: Mapping[str, str]) -> dict[str, str]:
+    """Case -> the first case of its group: groups are the same by whatever names."""
+    first: dict[str, str] = {}
+    return {case: first.setdefault(groups[case], case) for case in sorted(groups)}
 
 
 def _world_and_members(trajectory: Trajectory) -> tuple[str, ...]:

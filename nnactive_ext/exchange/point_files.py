@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.space import Vector
 from nnactive_ext.images.names import longest_beginning
+from nnactive_ext.intake.tables import read_table
 from nnactive_ext.words import listed
 
 
@@ -127,18 +125,18 @@ _BARE = (
 
 def read_point_table(file: Path, cases: Collection[str], names: Collection[str]) -> Iterator[Point | str]:
     """The points of a table, and what is wrong with its other lines; empty lines are passed over."""
-    lines = _lines(file)
+    lines = read_table(file)
     if not lines:
         yield f"{file}: it is empty. Its first line names the columns: case, class, and {_CHOICES}."
         return
-    (number, header, _), *rows = lines
-    header = [cell.lower() for cell in header]
+    first, *rows = lines
+    header = [cell.lower() for cell in first.cells]
     kind, problem = _kind(header)
     if problem:
-        yield f"{file}, line {number}: {problem}"
+        yield f"{file}, line {first.number}: {problem}"
         return
-    for number, row, delimiter in rows:
-        where = f"{file}, line {number}"
+    for line in rows:
+        where, row, delimiter = f"{file}, line {line.number}", line.cells, line.delimiter
         if len(row) < len(header) or any(row[len(header) :]):
             yield f"{where}: {len(row)} values for {len(header)} columns. Put a value that has a {delimiter!r} in it in quotes."
             continue
@@ -160,21 +158,6 @@ def read_point_table(file: Path, cases: Collection[str], names: Collection[str])
             in_world = kind != "ijk"
             position = world(coordinates, kind == "ras") if in_world else None
             yield Point(entry["case"], labels[0], position, None if in_world else (z, y, x), where)
-
-
-def _lines(file: Path) -> list[tuple[int, list[str], str]]:
-    """Number, cells and delimiter of each line with something in it; the first decides between tab, ; and comma."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        first = next((line for line in text.splitlines() if line.strip()), "")
-        delimiter = max("\t;,", key=first.count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        rows = [(reader.line_num, [cell.strip() for cell in row], delimiter) for row in reader]
-    except FileNotFoundError:
-        raise NnActiveError(f"{file}: no such file.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise NnActiveError(f"{file}: cannot be read as a table ({error}). Save it as 'CSV UTF-8'.") from None
-    return [row for row in rows if any(row[1])]
 
 
 def _kind(header: Sequence[str]) -> tuple[str, str]:

@@ -77,9 +77,11 @@ class Experiment:
 
     @cached_property
     def source(self) -> Dataset:
-        """The dataset the images and, in a simulation, the reference labels come from; its other cases are not in it."""
-        known = frozenset((*self.plan.pool, *self.plan.test))
-        return Dataset(Path(os.path.normpath(self.raw / self.plan.source)), known)
+        """The dataset the images and, in a simulation, the reference labels come from, with the test cases of imagesTs; its
+        other cases are not in it."""
+        tests = frozenset(self.plan.test if self.plan.test_folder else ())
+        known = frozenset((*self.plan.pool, *(() if self.plan.test_folder else self.plan.test)))
+        return Dataset(Path(os.path.normpath(self.raw / self.plan.source)), known, tests=tests)
 
     @property
     def preprocessed(self) -> Preprocessed:

@@ -13,6 +13,8 @@ from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 
 PLAN_FILE = "nnactive_plan.json"
+_IF_ANY = ("settings", "test_folder", "groups")
+"""Keys that only plans have which hold something there, so that others are as they were."""
 START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
 
@@ -49,7 +51,9 @@ class Plan:
     ``"simulated"`` or ``"human"``; for the latter, training may start when this ``share`` of a cycle's tasks is done, and
     ``expert`` is who hands in what nobody signs. ``dropped``: cases that were taken out of the pool. ``purpose`` is empty
     for an experiment of its own, ``"start"`` for the cycle 0 that others begin with, ``"all labels"`` for one in which the
-    whole pool is annotated; ``benchmark`` is the name of the one it belongs to. ``tolerance_mm``: see
+    whole pool is annotated; ``benchmark`` is the name of the one it belongs to. ``test_folder``: imagesTs where the test cases
+    are those of the source's imagesTs and labelsTs; empty where they are of imagesTr. ``groups``: case -> group, such as its
+    patient, of pool and test set, dropped cases too; empty where cases are not grouped. ``tolerance_mm``: see
     :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned.
     """
 
@@ -80,6 +84,8 @@ class Plan:
     tolerance_mm: float = 0.0
     purpose: str = ""
     benchmark: str = ""
+    test_folder: str = ""
+    groups: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[tuple[str, str, str], ...] = ()
@@ -90,6 +96,10 @@ class Plan:
         geometry = self.pool[case]
         voxels = [max(1, round(mm / s)) for mm, s in zip(self.patch_size_mm, geometry.spacing, strict=True)]
         return clipped_size(voxels, geometry.shape)
+
+    def group(self, case: str) -> str:
+        """The group of ``case``; where cases are not grouped, each is a group of its own."""
+        return self.groups[case] if self.groups else case
 
     @property
     def all_labels(self) -> bool:
@@ -151,9 +161,7 @@ class Plan:
     def content(self) -> dict[str, Any]:
         """What :data:`PLAN_FILE` holds."""
         content = asdict(self)
-        if not self.settings:
-            del content["settings"]
-        return content
+        return {key: value for key, value in content.items() if value or key not in _IF_ANY}
 
     def write(self, folder: Path) -> None:
         write_json(folder / PLAN_FILE, self.content())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.intake.folder import without_ending
@@ -14,9 +14,9 @@ class Pattern:
     any number where they are None; it must be there for several channels and cannot for an empty list."""
 
     def __init__(self, text: str, option: str, channels: Sequence[str] | None) -> None:
-        self.text = _tidied(text)
+        self.text = tidied(text)
         self.channels = [channel.lower() for channel in channels or ()]
-        words = re.split(r"(\{[^{}]*\})", self.text)
+        words = words_of(self.text)
         allowed = {"{case}"} if channels is not None and not channels else {"{case}", "{channel}"}
         if "{case}" not in words or not {word for word in words if "{" in word or "}" in word} <= allowed:
             raise NnActiveError(
@@ -25,19 +25,9 @@ class Pattern:
             )
         if len(self.channels) > 1 and "{channel}" not in words:
             raise NnActiveError(f'{option} "{text}": with {len(self.channels)} channels it must hold {{channel}} too.')
-        self.expression = re.compile("".join(self._part(words, i) for i in range(len(words))))
-
-    def _part(self, words: Sequence[str], i: int) -> str:
-        word = words[i]
-        if word not in ("{case}", "{channel}"):
-            return re.escape(word)
-        if word in words[:i]:
-            return f"(?P={word[1:-1]})"
-        if word == "{case}":
-            # As short as can be, so that of the channels "t1" and "ce_t1" the longer one is found.
-            return "(?P<case>[^/]+?)"
         choices = [*map(re.escape, self.channels), *(f"{k:04d}" for k in range(len(self.channels)))] or [r"\d{4}"]
-        return f"(?P<channel>(?i:{'|'.join(choices)}))"
+        # As short as can be, so that of the channels "t1" and "ce_t1" the longer one is found.
+        self.expression = expression(words, {"{case}": "[^/]+?", "{channel}": f"(?i:{'|'.join(choices)})"})
 
     def match(self, name: str) -> tuple[str, int] | None:
         """The case and the channel's index in ``name``; None if it does not fit."""
@@ -48,7 +38,25 @@ class Pattern:
         return found["case"], self.channels.index(channel) if channel in self.channels else int(channel)
 
 
-def _tidied(text: str) -> str:
+def words_of(text: str) -> list[str]:
+    """The texts and the {fields} of a pattern, in turn."""
+    return re.split(r"(\{[^{}]*\})", text)
+
+
+def expression(words: Sequence[str], fields: Mapping[str, str]) -> re.Pattern[str]:
+    """The regular expression of a pattern. A field, such as "{case}", matches what ``fields`` says, and the same text wherever
+    it is repeated; its group has its name."""
+
+    def part(i: int, word: str) -> str:
+        if word not in fields:
+            return re.escape(word)
+        return f"(?P={word[1:-1]})" if word in words[:i] else f"(?P<{word[1:-1]}>{fields[word]})"
+
+    return re.compile("".join(part(i, word) for i, word in enumerate(words)))
+
+
+def tidied(text: str) -> str:
+    """A pattern with "/" between folders and without the ending of an image."""
     text = text.replace("\\", "/").removeprefix("./")
     stem = without_ending(text)
     return text if stem is None else stem

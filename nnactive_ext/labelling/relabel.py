@@ -96,7 +96,7 @@ def settlement(
     plan = experiment.plan
     voxels = {case: {int(k): int(v) for k, v in counts.items()} for case, counts in sorted(annotated.items())}
     voxels = {case: counts for case, counts in voxels.items() if counts and case in plan.pool}
-    splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"))
+    splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"), plan.groups)
     state = {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels}
     state |= {LABEL_VERSION: plan.label_version} if plan.label_version else {}
     return {"splits_final.json": splits, STATE: state}, warnings

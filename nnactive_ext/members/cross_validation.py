@@ -80,15 +80,17 @@ def cross_validate(
 
 
 def held_out_cases(experiment: Experiment, folds: Sequence[int]) -> tuple[dict[int, list[str]], list[str]]:
-    """Of each fold that has any, the annotated cases that validate it and that its member was not trained on, each case
-    in one fold only; and the other annotated cases."""
+    """Of each fold that has any, the annotated cases that validate it and of whose group its member has not seen any, each
+    case in one fold only; and the other annotated cases."""
     splits = read_json(experiment.preprocessed.folder / "splits_final.json")
     open_cases = [case for case, counts in experiment.state["annotated"].items() if any(counts.values())]
     held_out: dict[int, list[str]] = {}
+    group = experiment.plan.group
     for fold in folds:
         # What the member itself noted; a member of an earlier version did not.
         trained_on = read_mark(fold_folder(experiment, fold)).get("cases") or splits[fold]["train"]
-        chosen = [case for case in open_cases if case in splits[fold]["val"] and case not in trained_on]
+        seen = {group(case) for case in trained_on}
+        chosen = [case for case in open_cases if case in splits[fold]["val"] and group(case) not in seen]
         if chosen:
             held_out[fold] = chosen
             open_cases = [case for case in open_cases if case not in chosen]

@@ -14,7 +14,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
 from nnactive_ext.nnunet.environment import FOLDERS, require_nnunet_folders
 from nnactive_ext.nnunet.regions import order_problem
-from nnactive_ext.words import plural
+from nnactive_ext.words import listed, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,12 +86,13 @@ class Labels:
 class Dataset:
     """A raw nnU-Net dataset: ``folder`` with its dataset.json.
 
-    ``known``: the only cases that count, whatever else dataset.json lists; None for all. ``content``: what its dataset.json
-    is going to be; None for what it is.
+    ``known``: the only cases that count, whatever else dataset.json lists; None for all. ``tests``: the cases of imagesTs and
+    labelsTs that count, too. ``content``: what its dataset.json is going to be; None for what it is.
     """
 
     folder: Path
     known: frozenset[str] | None = None
+    tests: frozenset[str] = frozenset()
     content: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
@@ -163,7 +164,7 @@ class Dataset:
 
     @cached_property
     def entries(self) -> dict[str, Case]:
-        """All cases by name, sorted, whether or not their files exist."""
+        """All cases by name, sorted, whether or not their files exist; a test case has the name of no other case."""
         if "dataset" in self.json:
             try:
                 found = {
@@ -174,8 +175,20 @@ class Dataset:
                 file = self.folder / "dataset.json"
                 raise NnActiveError(f"{file}: each entry of dataset needs images (a list of files) and label.") from None
         else:
-            found = self._listed()
-        return {name: case for name, case in sorted(found.items()) if self.known is None or name in self.known}
+            found = self._listed("imagesTr", "labelsTr")
+        found = {name: case for name, case in found.items() if self.known is None or name in self.known}
+        twice = sorted(self.tests & found.keys())
+        if twice:
+            raise NnActiveError(
+                f"{self.folder}: the cases {listed(twice)} of imagesTs have the names of other cases. Rename these cases."
+            )
+        found |= {name: case for name, case in self.test_entries.items() if name in self.tests}
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def test_entries(self) -> dict[str, Case]:
+        """All cases of imagesTs by name, sorted, whether or not their labels, in labelsTs, and all their channels exist."""
+        return self._listed("imagesTs", "labelsTs")
 
     @cached_property
     def cases(self) -> dict[str, Case]:
@@ -203,17 +216,18 @@ class Dataset:
         path = Path(os.path.expandvars(text))
         return path if path.is_absolute() else Path(os.path.normpath(self.folder / path))
 
-    def _listed(self) -> dict[str, Case]:
-        images = self.folder / "imagesTr"
+    def _listed(self, images_folder: str, labels_folder: str) -> dict[str, Case]:
+        images = self.folder / images_folder
         pattern = re.compile(r"(.+)_\d{4}" + re.escape(self.file_ending))
         files = sorted(os.listdir(images)) if images.is_dir() else []
-        names = sorted({match[1] for match in map(pattern.fullmatch, files) if match})
+        # Archives made on a Mac hold a "._a_0000.nii.gz" for each image.
+        names = sorted({match[1] for match in map(pattern.fullmatch, files) if match and not match[0].startswith("._")})
         channels = range(len(self.json["channel_names"]))
         return {
             name: Case(
                 name,
                 tuple(images / f"{name}_{channel:04d}{self.file_ending}" for channel in channels),
-                self.folder / "labelsTr" / f"{name}{self.file_ending}",
+                self.folder / labels_folder / f"{name}{self.file_ending}",
             )
             for name in names
         }

@@ -2,44 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.words import count
 
 _ATTEMPTS = 50
 
 
 def make_splits(
-    voxels: Mapping[str, Mapping[int, int]], folds: int, rng: np.random.Generator
+    voxels: Mapping[str, Mapping[int, int]], folds: int, rng: np.random.Generator, groups: Mapping[str, str] | None = None
 ) -> tuple[list[dict[str, list[str]]], tuple[str, ...]]:
     """nnU-Net's ``splits_final.json`` and what to tell the user about it.
 
-    ``voxels``: annotated case -> annotated voxels per label value. Each case validates exactly one fold, and the cases
-    of each class are spread over the folds (rarest class first), so every class is trained on in as many folds as
-    possible. Fewer annotated cases than folds give fewer folds, never fewer than 2; fewer than 2 cases are an error.
+    ``voxels``: annotated case -> annotated voxels per label value. ``groups``: case -> group, of all these cases; without them
+    each case is a group of its own. The cases of a group stay together: each validates exactly one fold, and no fold trains on
+    one and validates on another. The cases of each class are spread over the folds (rarest class first), so every class is
+    trained on in as many folds as possible. Fewer groups than folds give fewer folds, never fewer than 2; fewer than 2 groups
+    are an error.
     """
-    cases = sorted(voxels)
-    if len(cases) < 2:
+    together = _together(voxels, groups)
+    units = sorted(together)
+    if len(voxels) < 2:
         raise NnActiveError(
-            f"{len(cases)} annotated case(s): at least 2 are needed, one to train on and one to validate. "
+            f"{len(voxels)} annotated case(s): at least 2 are needed, one to train on and one to validate. "
             "Annotate patches in more cases (a larger starting budget)."
         )
-    used = min(folds, len(cases))
+    if len(units) < 2:
+        raise NnActiveError(
+            f"All {len(voxels)} annotated cases are of the group {units[0]}: at least 2 groups are needed, one to train on and "
+            "one to validate, because the cases of a group stay together. Annotate patches in cases of another group (a larger "
+            "starting budget)."
+        )
+    used = min(folds, len(units))
     warnings = []
     if used < folds:
-        warnings.append(f"Only {len(cases)} cases are annotated: {used} folds instead of {folds}.")
+        few = f"{count(len(units), 'group')} of cases" if groups else f"{len(units)} cases"
+        warnings.append(f"Only {few} are annotated: {used} folds instead of {folds}.")
+    inside = {unit: _sum(voxels[case] for case in cases) for unit, cases in together.items()}
+    sizes = {unit: len(cases) for unit, cases in together.items()}
+    best, lacking = _best(units, inside, sizes, used, rng)
+    for label, missing in lacking.items():
+        if missing:
+            warnings.append(f"Label {label} is not in the training cases of fold {', '.join(map(str, missing))}.")
+    return [_of_cases(split, together) for split in best], tuple(warnings)
+
+
+def _together(cases: Mapping[str, object], groups: Mapping[str, str] | None) -> dict[str, list[str]]:
+    """Group -> its annotated cases."""
+    without = sorted(case for case in cases if groups and case not in groups)
+    if without:
+        raise NnActiveError(f"The plan has no group for {', '.join(without)}. Restore nnactive_plan.json.")
+    found = defaultdict(list)
+    for case in sorted(cases):
+        found[groups[case] if groups else case].append(case)
+    return dict(found)
+
+
+def _sum(counts: Iterable[Mapping[int, int]]) -> Mapping[int, int]:
+    total: Counter[int] = Counter()
+    for one in counts:
+        total.update(one)
+    return total
+
+
+def _of_cases(split: Mapping[str, Sequence[str]], together: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {part: sorted(case for unit in units for case in together[unit]) for part, units in split.items()}
+
+
+def _best(
+    units: list[str],
+    voxels: Mapping[str, Mapping[int, int]],
+    sizes: Mapping[str, int],
+    folds: int,
+    rng: np.random.Generator,
+) -> tuple[list[dict[str, list[str]]], dict[int, list[int]]]:
+    """Folds of ``units``, which have so many cases (``sizes``) and annotated ``voxels``; and label -> the folds that do not
+    train on it."""
     classes = sorted({label for counts in voxels.values() for label in counts})
-    with_class = {label: [case for case in cases if voxels[case].get(label)] for label in classes}
-    # A class in a single case is missing where that case validates; any other need not be, but a greedy choice may
-    # put all its cases into one fold for the sake of rarer classes. Another order of the cases then usually helps.
+    with_class = {label: [unit for unit in units if voxels[unit].get(label)] for label in classes}
+    # A class in a single unit is missing where that unit validates; any other need not be, but a greedy choice may
+    # put all its units into one fold for the sake of rarer classes. Another order of the units then usually helps.
     unavoidable = sum(len(holders) == 1 for holders in with_class.values())
     best: list[dict[str, list[str]]] = []
     lacking: dict[int, list[int]] = {}
     for _ in range(_ATTEMPTS):
-        order = [cases[i] for i in rng.permutation(len(cases))]
-        splits = _without_empty(_spread(order, voxels, classes, used), cases)
+        order = [units[i] for i in rng.permutation(len(units))]
+        splits = _without_empty(_spread(order, voxels, sizes, classes, folds), units)
         without = {
             label: [i for i, split in enumerate(splits) if not set(split["train"]) & set(with_class[label])]
             for label in classes
@@ -49,37 +101,37 @@ def make_splits(
             best, lacking = splits, without
         if sum(map(len, lacking.values())) <= unavoidable:
             break
-    for label, missing in lacking.items():
-        if missing:
-            warnings.append(f"Label {label} is not in the training cases of fold {', '.join(map(str, missing))}.")
-    return best, tuple(warnings)
+    return best, lacking
 
 
 def _spread(
-    order: list[str], voxels: Mapping[str, Mapping[int, int]], classes: list[int], folds: int
+    order: list[str], voxels: Mapping[str, Mapping[int, int]], sizes: Mapping[str, int], classes: list[int], folds: int
 ) -> list[dict[str, list[str]]]:
-    """Folds by a greedy choice: rarest class first, each case into the fold with the fewest cases of that class."""
-    holders = {label: [case for case in order if voxels[case].get(label)] for label in classes}
+    """Folds by a greedy choice: rarest class first, each unit into the fold with the fewest units of that class, then with the
+    fewest cases."""
+    holders = {label: [unit for unit in order if voxels[unit].get(label)] for label in classes}
     fold_of: dict[str, int] = {}
+    cases = [0] * folds
     for label in sorted(classes, key=lambda label: (len(holders[label]), label)):
-        for case in holders[label]:
-            if case not in fold_of:
-                sizes = np.bincount(list(fold_of.values()), minlength=folds)
-                with_class = np.bincount([fold_of[c] for c in holders[label] if c in fold_of], minlength=folds)
-                fold_of[case] = min(range(folds), key=lambda fold: (with_class[fold], sizes[fold], fold))
-    cases = sorted(fold_of)
+        with_class = [sum(fold_of.get(unit) == fold for unit in holders[label]) for fold in range(folds)]
+        for unit in holders[label]:
+            if unit not in fold_of:
+                fold_of[unit] = min(range(folds), key=lambda fold: (with_class[fold], cases[fold], fold))
+                with_class[fold_of[unit]] += 1
+                cases[fold_of[unit]] += sizes[unit]
+    found = sorted(fold_of)
     return [
-        {"train": [c for c in cases if fold_of[c] != fold], "val": [c for c in cases if fold_of[c] == fold]}
+        {"train": [u for u in found if fold_of[u] != fold], "val": [u for u in found if fold_of[u] == fold]}
         for fold in range(folds)
     ]
 
 
-def _without_empty(splits: list[dict[str, list[str]]], cases: list[str]) -> list[dict[str, list[str]]]:
-    """Give an empty validation set a case of the largest one; nnU-Net cannot validate on nothing."""
+def _without_empty(splits: list[dict[str, list[str]]], units: list[str]) -> list[dict[str, list[str]]]:
+    """Give an empty validation set a unit of the largest one; nnU-Net cannot validate on nothing."""
     for split in splits:
         if not split["val"]:
             largest = max(splits, key=lambda other: len(other["val"]))
             moved = largest["val"].pop()
             largest["train"] = sorted([*largest["train"], moved])
-            split["val"], split["train"] = [moved], [case for case in cases if case != moved]
+            split["val"], split["train"] = [moved], [unit for unit in units if unit != moved]
     return splits

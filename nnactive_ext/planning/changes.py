@@ -32,6 +32,7 @@ from nnactive_ext.labelling.given import (
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.relabel import settlement, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
+from nnactive_ext.planning.added_groups import with_groups
 from nnactive_ext.planning.create import dataset_json, images_of
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
@@ -103,6 +104,13 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[
     annotated = [case for case in experiment.state["annotated"] if case in pool]
     if cycle >= 0 and len(annotated) < 2:
         raise NnActiveError(f"Without {', '.join(new)} only {len(annotated)} annotated case(s) are left; training needs 2.")
+    for cases, what in ((list(pool), "cases of the pool"), (annotated, "annotated cases")):
+        groups = {plan.group(case) for case in cases}
+        if len(groups) < 2 and (cycle >= 0 or cases is not annotated):
+            raise NnActiveError(
+                f"Without {', '.join(new)} all {what} are in one group ({', '.join(groups)}); training needs 2 groups, one to "
+                "train on and one to validate."
+            )
     if new:
         # Without a case the foreground of the pool is not known.
         fields: dict[str, Any] = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}
@@ -124,8 +132,10 @@ def add_cases(
     label_maps: Path | None,
     label_pattern: str = "{case}",
     progress: bool = True,
+    groups: str | None = None,
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Add the images of a folder to the pool; returns their cases and warnings.
+    """Add the images of a folder to the pool; returns their cases and warnings. ``groups``: the table or pattern with the
+    groups of the new cases, if it is not the pattern that the experiment was planned with.
 
     Label maps and preprocessed images of the new cases come first: nothing refers to them before the journal is written.
     """
@@ -145,6 +155,7 @@ def add_cases(
         raise NnActiveError(
             f"{folder}: {', '.join(wrong[:5])} does not have the {len(channels)} channel(s) {', '.join(channels)}."
         )
+    plan, told, warnings = with_groups(plan, list(found), groups)
     inspected = inspect(found, names, plan.processes, progress)
     reader = dataset.json["overwrite_image_reader_writer"]
     if reader == PLAIN:
@@ -158,6 +169,7 @@ def add_cases(
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     boxes = by_case(given_patches(experiment))
     plan = recorded(experiment, plan, who, "added", None, list(found), pool=pool)
+    plan = replace(plan, changes=(*plan.changes[:-1], {**plan.changes[-1], **told}))
     content = dataset_json(Experiment(experiment.name, plan), dataset.json, images_of(experiment, found, progress))
     experiment = Experiment(experiment.name, plan, content)
     for case in found:
@@ -175,7 +187,8 @@ def add_cases(
     counts = write_labels(experiment, cycle, list(found), progress, [ledger.numbered(event) for event in events])
     if cycle >= 0:
         preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress, list(found))
-    last, warnings = settled(experiment, cycle, {**experiment.state["annotated"], **counts})
+    last, about_splits = settled(experiment, cycle, {**experiment.state["annotated"], **counts})
+    warnings += about_splits
     commit(experiment, Journal(f"added: {', '.join(found)}", tuple(files), events, last=last), progress)
     return list(found), warnings
 

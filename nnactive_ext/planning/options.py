@@ -24,7 +24,8 @@ class Option:
     in the other kind. ``source``: one of the flags that say what is planned, of which exactly one is given. ``read``: the
     values of several settings from what the flag was given. ``shown``: its value in the command that repeats a plan; without
     it, the plan's value of the same name. ``kept``: whether the plan keeps it, if it is not the default. ``benchmark``:
-    whether benchmark files may set it. ``change``: the help of the same flag of ``nnactive_change``; empty: it has none.
+    whether benchmark files may set it, and ``per_dataset``: for each of their datasets. ``change``: the help of the same flag
+    of ``nnactive_change``; empty: it has none.
     """
 
     flag: str
@@ -42,6 +43,7 @@ class Option:
     shown: Callable[[Plan], Any] | None = None
     kept: bool = True
     benchmark: bool = False
+    per_dataset: bool = False
     change: str = ""
 
     @property
@@ -117,6 +119,11 @@ def check_kind(settings: Any, kind: str) -> None:
 def benchmark_keys(table: Any) -> dict[str, Option]:
     """The settings that a benchmark file may have, by their names there."""
     return {one.name: option for one, option in options(table) if option.benchmark}
+
+
+def dataset_keys(table: Any) -> dict[str, Option]:
+    """The settings that a benchmark file may have for each of its datasets, by their names there."""
+    return {one.name: option for one, option in options(table) if option.per_dataset}
 
 
 def check_value(option: Option, value: Any) -> bool:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.headers import PLAIN, REORIENTING
 from nnactive_ext.images.label_files import read_label_file
 from nnactive_ext.intake.find import FoundCase
+from nnactive_ext.intake.groups import Grouping, read_groups
 from nnactive_ext.intake.inspect import Inspected, reoriented
 from nnactive_ext.intake.label_maps import laid
 from nnactive_ext.labelling.answers import check_annotator
@@ -27,6 +28,7 @@ from nnactive_ext.labelling.given import boxes_of
 from nnactive_ext.planning.cost import Cost, estimate
 from nnactive_ext.planning.cost import rows as cost_rows
 from nnactive_ext.planning.decisions import Decisions
+from nnactive_ext.planning.grouping import check_groups, tell_groups
 from nnactive_ext.planning.measure import Measured, largest_components_mm
 from nnactive_ext.planning.options import ROLLOUT, check_kind
 from nnactive_ext.planning.settings import Settings
@@ -117,6 +119,8 @@ def decide_rollout(
     names = label_names(labels)
     decisions = Decisions()
     decisions.add("pool", f"{len(found)} cases", "all of them; a roll-out has no test set")
+    grouping = grouped(settings, found)
+    tell_groups(grouping, list(found), list(found), settings.folds, decisions)
     reader = _reader(inspected, decisions)
     spaces = {case: reoriented(i.space) if reader == REORIENTING else i.space for case, i in inspected.items()}
     measured, given, by_value = _given(found, spaces, names)
@@ -125,7 +129,8 @@ def decide_rollout(
     size_mm = query_patch_mm(folder, measured, geometry, labels, settings.patch_size, settings.structures, decisions)
 
     plan = without_budget(settings, name, geometry, size_mm)
-    plan = replace(plan, source=".", annotator="human")
+    kept = {"groups": grouping.text} if grouping.text else {}
+    plan = replace(plan, source=".", annotator="human", groups=grouping.groups, settings={**plan.settings, **kept})
     if settings.starting_budget is None and _labelled_enough(measured, labels, plan):
         settings = replace(settings, starting_budget=0)
         why = "every class in 2 of them or more, a query patch of it or more: no starting budget is needed"
@@ -150,6 +155,13 @@ def decide_rollout(
         "overwrite_image_reader_writer": reader,
     }
     return Rollout(plan, json, spaces, worth_keeping(plan, given))
+
+
+def grouped(settings: Settings, cases: Collection[str]) -> Grouping:
+    """The group of each case by ``-groups``, none without; names alone decide, and a single group is an error."""
+    grouping = read_groups(settings.groups, cases) if settings.groups else Grouping({}, "")
+    check_groups(list(cases), grouping.groups)
+    return grouping
 
 
 def worth_keeping(plan: Plan, given: Mapping[str, list[Patch]]) -> dict[str, list[Patch]]:

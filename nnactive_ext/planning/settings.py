@@ -109,6 +109,30 @@ class Settings:
         shown=lambda plan: _dataset(plan)[1],
         kept=False,
     )
+    groups: str | None = setting(
+        None,
+        "-groups",
+        "cases that belong together, such as the scans of one patient: a table of cases and groups, or a pattern of the case "
+        "names, e.g. '{patient}_{time}'. A group is never split between pool and test set, nor between folds",
+        metavar="FILE|PATTERN",
+        decided="each case by itself",
+        shown=lambda plan: plan.settings.get("groups"),
+        kept=False,
+        per_dataset=True,
+    )
+    test: Path | None = setting(
+        None,
+        "-test",
+        "list of the test cases, one in each line; all other cases are the pool",
+        type=Path,
+        metavar="FILE",
+        decided="the cases of imagesTs if all have labels in labelsTs, else 25 % of the cases",
+        only=SIMULATION,
+        instead="A roll-out has no test set.",
+        shown=lambda plan: plan.settings.get("test"),
+        kept=False,
+        per_dataset=True,
+    )
     all_labels: bool = setting(
         False,
         "--all_labels",

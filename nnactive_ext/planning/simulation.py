@@ -21,30 +21,30 @@ from nnactive_ext.nnunet.planners import check_planner
 from nnactive_ext.nnunet.trainers import check_trainer
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.planning.decisions import Decisions
+from nnactive_ext.planning.division import Division, divide
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
     MIN_CYCLES,
     PATCHES_PER_CLASS,
-    SHARE_OF_TEST_CASES,
     capacity,
     check_fits,
     parse_patch_size,
     patch_size_from_structures,
 )
 from nnactive_ext.query_methods import methods
-from nnactive_ext.randomness import generator
 from nnactive_ext.words import listed
 
 
-def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings) -> Plan:
+def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings, division: Division | None = None) -> Plan:
     """Decide what a simulation looks like; nothing is written.
 
     Args:
         source: the labelled dataset.
         measured: its measured cases, from :func:`nnactive_ext.planning.measure.measure`.
         settings: what the user set.
+        division: pool and test set, by default those of :func:`nnactive_ext.planning.division.divide`.
 
     Returns:
         The plan with each decision and its reason.
@@ -54,8 +54,9 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     """
     name = check_simulation(source, settings)
     decisions = Decisions()
-    pool, test = _split(list(measured))
-    decisions.add("pool / test cases", f"{len(pool)} / {len(test)}", "75 / 25 %, the same for every seed and method")
+    division = division or divide(source, settings)
+    pool = division.pool
+    decisions.extend(division.decisions)
     cases = [measured[name] for name in pool]
     absent = [name for label, name in source.labels.foreground.items() if not any(c.voxels.get(label) for c in cases)]
     if absent:
@@ -83,8 +84,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
 
     geometry = {name: Geometry(measured[name].shape, measured[name].spacing) for name in pool}
     plan = replace(
-        without_budget(settings, name, geometry, size_mm),
-        test=tuple(test),
+        division.of(without_budget(settings, name, geometry, size_mm)),
         tolerance_mm=tolerance,
         pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
     )
@@ -187,16 +187,6 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
 
 def trainer_of(settings: Settings) -> str:
     return settings.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if settings.preset == "cpu" else "nnActiveTrainer")
-
-
-def _split(names: list[str]) -> tuple[list[str], list[str]]:
-    """Pool and test set; drawn without the experiment's seed, so that all seeds and methods share them."""
-    if len(names) < 4:
-        raise NnActiveError(f"{len(names)} case(s) are too few: at least 4 are needed for a pool and a test set.")
-    names = sorted(names)
-    held_out = generator(0, 0, "pool and test").permutation(len(names))[: round(SHARE_OF_TEST_CASES * len(names))]
-    test = {names[i] for i in held_out}
-    return [name for name in names if name not in test], sorted(test)
 
 
 def with_budget(

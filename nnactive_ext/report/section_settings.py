@@ -21,7 +21,7 @@ from nnactive_ext.words import listed
 def settings(facts: Facts) -> dict[str, Any]:
     """What ``settings.html`` says."""
     plan = facts.plan
-    short = {name: value for name, value in asdict(plan).items() if name not in ("pool", "decisions", "changes")}
+    short = {name: value for name, value in asdict(plan).items() if name not in ("pool", "groups", "decisions", "changes")}
     return {
         "name": facts.name,
         "plan": plan,
@@ -120,7 +120,7 @@ def _change(commands: Commands, change: Mapping[str, Any]) -> str:
     elif what == "references":
         command = commands.change("-references", "reread")
     elif what == "added":
-        command = commands.change("-add", "FOLDER")
+        command = commands.change("-add", "FOLDER", *(("-groups", change["groups"]) if "groups" in change else ()))
     elif what == LABELS:
         made = [commands.change("-labels", *shlex.split(str(one))) for one in change["operations"]]
         return "\n".join(f"{one}   # after cycle {change.get('after_cycle')}" for one in made)
