@@ -73,7 +73,7 @@ class Experiment:
     @cached_property
     def dataset(self) -> Dataset:
         """The pool with its partial labels; cases of an ``nnactive_change -add`` that did not end are not in it."""
-        return Dataset(self.raw, frozenset(self.plan.pool), self.described)
+        return Dataset(self.raw, frozenset(self.plan.pool), content=self.described)
 
     @cached_property
     def source(self) -> Dataset:
