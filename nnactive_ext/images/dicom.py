@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError
-from nnactive_ext.images.nifti import brief, numbers
+from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.images.nifti import numbers
 from nnactive_ext.images.writing import write_image
 
 _TOLERANCE = 0.1

@@ -14,6 +14,7 @@ from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.metaimage import what_metaimage_hides
 from nnactive_ext.images.names import check_name
 from nnactive_ext.images.nifti import what_itk_hides
+from nnactive_ext.images.voxels import not_finite
 
 ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 """What can be read; a .nhdr or .mhd names the file beside it that holds the voxels."""
@@ -68,7 +69,7 @@ def read_image(file: Path) -> LabelImage:
         raise NnActiveError(f"{file}: holds {image.GetPixelIDTypeAsString()}s, which no label map does. Save a label map.")
     bad = 0 if array.dtype.kind != "f" else array.size - int(np.isfinite(array).sum())
     if bad:
-        raise NnActiveError(f"{file}: {bad} voxels are NaN or infinite. {_SAVE_AGAIN}")
+        raise NnActiveError(f"{file}: {not_finite(bad)}. {_SAVE_AGAIN}")
     space = Space.of_image(image)
     if not np.isfinite(space.affine).all():
         raise NnActiveError(f"{file}: its origin, spacing or direction is not a finite number. {_SAVE_AGAIN}")

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import brief
+from nnactive_ext.images.voxels import COMPLEX, not_finite, several_numbers
 
 
 def what_itk_hides(file: Path) -> str:
     """What is wrong with a NIfTI file though ITK reads it: it takes NaN, infinity and all that a file cut short lacks
     for 0, without a word. Empty if nothing is, and for other formats."""
-    if not _is_nifti(file):
+    if not is_nifti(file):
         return ""
     import nibabel
     from nibabel.filebasedimages import ImageFileError
@@ -38,16 +39,29 @@ def what_itk_hides(file: Path) -> str:
         if image.get_data_dtype().kind != "f" and file.suffix.lower() == ".gz":
             return ""
         voxels = np.asanyarray(image.dataobj)
-        bad = voxels.size - int(np.isfinite(voxels).sum())
+        bad = 0 if voxels.dtype.names else voxels.size - int(np.isfinite(voxels).sum())  # colours have names
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
         return f"{file}: damaged or truncated: {brief(error)}"
-    return f"{file}: {bad} voxels are NaN or infinite." if bad else ""
+    return f"{file}: {not_finite(bad)}." if bad else ""
+
+
+def kind_problem(file: Path) -> str:
+    """What keeps the voxels of a NIfTI file from being single real numbers; readers drop imaginary parts without a word."""
+    if not is_nifti(file):
+        return ""
+    import nibabel
+
+    image: Any = nibabel.load(file)
+    kind = image.get_data_dtype()
+    if kind.kind == "c":
+        return f"{file}: {COMPLEX}."
+    return f"{file}: {several_numbers(len(kind.names))}." if kind.names else ""
 
 
 def header_problem(file: Path) -> str:
     """What is wrong with a NIfTI header that ITK mends by guessing (a spacing of 0 becomes 1 mm), or that programs read
     in different ways. Empty if nothing is, and for other formats; the file must be one that nibabel can open."""
-    if not _is_nifti(file):
+    if not is_nifti(file):
         return ""
     import nibabel
 
@@ -78,5 +92,5 @@ def numbers(values: Any) -> str:
     return "(" + ", ".join(f"{value + 0.0:.6g}" for value in np.asarray(values, float).ravel()) + ")"
 
 
-def _is_nifti(file: Path) -> bool:
+def is_nifti(file: Path) -> bool:
     return file.name.lower().endswith((".nii", ".nii.gz"))

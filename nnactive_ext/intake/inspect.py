@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.axes import align, orientation, reoriented
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.nifti import numbers
+from nnactive_ext.images.checks import channel_difference, off_grid, size_text
+from nnactive_ext.images.voxels import look_at, same_channel, same_image
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.problems import refuse
 from nnactive_ext.intake.reading import read
 from nnactive_ext.parallel import map_cases
 
-__all__ = ["Inspected", "inspect", "reoriented"]
+__all__ = ["Inspected", "channel_difference", "inspect", "reoriented"]
 
 
 @dataclass(frozen=True)
@@ -82,38 +81,22 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
         except NnActiveError as error:
             problems.append(str(error))
             continue
-        array, space = sitk.GetArrayViewFromImage(image), Space.of_image(image)
-        digest = _digest(array)
+        voxels, space = look_at(sitk.GetArrayViewFromImage(image)), Space.of_image(image)
+        if voxels.problem:
+            problems.append(f"{source.path}: {voxels.problem}.")
+            continue
         if number == 0:
-            code = orientation(space.direction)
-            first = Inspected(space, float(array.min()), float(array.max()), digest, code)
-        if digest in digests:
-            problems.append(f"{source.path}: the same voxels as {digests[digest]}, which is another channel of {case.name}.")
-        digests.setdefault(digest, source.path)
+            first = Inspected(space, voxels.minimum, voxels.maximum, voxels.digest, orientation(space.direction))
+        if voxels.digest in digests:
+            problems.append(same_channel(source.path, digests[voxels.digest], case.name))
+        digests.setdefault(voxels.digest, source.path)
         if reference is None:
             reference = source.path, space
-        elif difference := channel_difference(reference[1], space):
-            problems.append(f"{source.path}: not on the grid of {reference[0]}: {difference}. Resample one to the other.")
+        elif problem := off_grid(source.path, space, *reference):
+            problems.append(problem)
     if case.label_map is not None and reference is not None:
         problems += _label_problems(case.label_map, *reference, names)
     return _Result(first, tuple(problems))
-
-
-def channel_difference(one: Space, other: Space) -> str:
-    """How ``other`` differs from ``one`` if their arrays cannot be stacked as channels; "" if they can."""
-    if one.shape != other.shape:
-        return f"{_size(other)} voxels instead of {_size(one)} (x, y, z)"
-    try:
-        lies = align(one, other)
-    except ValueError as error:
-        return str(error)
-    if lies.axes != (0, 1, 2) or any(lies.flipped):
-        return f"its axes run {orientation(other.direction)} instead of {orientation(one.direction)}"
-    if any(lies.start):
-        return f"its origin is {numbers(other.origin)} mm instead of {numbers(one.origin)} mm"
-    if not np.allclose(one.spacing, other.spacing):  # nnU-Net's own test, which it ends with an error
-        return f"its spacing is {other.spacing} mm instead of {one.spacing} mm, a little more than nnU-Net allows"
-    return ""
 
 
 def _label_problems(file: Path, image_file: Path, space: Space, names: Mapping[str, int]) -> list[str]:
@@ -129,7 +112,7 @@ def _label_problems(file: Path, image_file: Path, space: Space, names: Mapping[s
     # 3D Slicer cuts a segmentation to its segments: what is not in the file is background.
     reach = [start + found.space.shape[axis] for start, axis in zip(lies.start, lies.axes, strict=True)]
     if found.whole and (max(lies.start) > 0 or any(stop < n for stop, n in zip(reach, space.shape, strict=True))):
-        return [f"{file}: covers only a part of {image_file}, {_size(found.space)} of {_size(space)} voxels (x, y, z)."]
+        return [f"{file}: covers only a part of {image_file}, {size_text(found.space)} of {size_text(space)} voxels (x, y, z)."]
     return []
 
 
@@ -161,20 +144,7 @@ def _same_voxels(
             space = inspected[other].space
             same = this.space.shape == space.shape and np.allclose(this.space.affine, space.affine, rtol=1e-4, atol=1e-2)
             if same and frozenset((name, other)) not in reported:
-                files = f"{cases[name].sources[0].path} and {cases[other].sources[0].path}"
-                problems.append(f"{name} and {other} are the same image twice: {files}.")
+                problems.append(same_image(name, other, cases[name].sources[0].path, cases[other].sources[0].path))
                 break
         seen.setdefault(this.digest, []).append(name)
     return problems
-
-
-def _digest(array: Any) -> str:
-    """Of the values, whatever their type in the file; nnU-Net reads float32 too. One slice at a time, to save memory."""
-    digest = hashlib.sha256(repr(array.shape).encode())
-    for plane in array:
-        digest.update((np.asarray(plane, "<f4") + np.float32(0)).tobytes())  # -0 becomes 0
-    return digest.hexdigest()
-
-
-def _size(space: Space) -> str:
-    return "x".join(map(str, space.shape[::-1]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from scipy import ndimage
 
 from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.geometry.patch import Triple, triple
-from nnactive_ext.images.nifti import what_itk_hides
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.checks import damage, examined, off_grid
+from nnactive_ext.images.voxels import Voxels, look_at, same_channel, same_image
+from nnactive_ext.intake.problems import refuse
 from nnactive_ext.nnunet.dataset import Case, Dataset, Labels
 from nnactive_ext.parallel import default_processes, map_cases
 
@@ -19,13 +23,14 @@ from nnactive_ext.parallel import default_processes, map_cases
 @dataclass(frozen=True)
 class Measured:
     """One case: shape in voxels and spacing in mm (z, y, x), voxels per label value, and per foreground label value the
-    bounding box of its largest connected component in mm."""
+    bounding box of its largest connected component in mm. ``digest``: of the voxels of channel 0."""
 
     shape: Triple
     spacing: tuple[float, float, float]
     voxels: Mapping[int, int] = field(default_factory=dict)
     extents: Mapping[int, tuple[float, float, float]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    digest: str = ""
 
 
 def measure(dataset: Dataset, processes: int | None = None, progress: bool = True) -> dict[str, Measured]:
@@ -36,33 +41,29 @@ def measure(dataset: Dataset, processes: int | None = None, progress: bool = Tru
     jobs = [(case, dataset.reader_writer, dataset.labels) for case in dataset.cases.values()]
     results = map_cases(_measure_case, jobs, "Checking cases", processes, progress)
     problems = [problem for result in results for problem in result.problems]
-    if problems:
-        shown = problems[:20] + ([f"... and {len(problems) - 20} more."] if len(problems) > 20 else [])
-        raise NnActiveError("\n".join([*shown, "Correct these files, or remove their cases from the dataset."]))
-    return dict(zip(dataset.cases, results, strict=True))
+    measured = dict(zip(dataset.cases, results, strict=True))
+    problems += _same_images(dataset, {name: result for name, result in measured.items() if not result.problems})
+    refuse(problems, "Correct these files, or remove their cases from the dataset.")
+    return measured
 
 
 def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
     case, reader, labels = job
     nothing = Measured((0, 0, 0), (1.0, 1.0, 1.0))
-    problems = [problem for file in (*case.images, case.label) if (problem := what_itk_hides(file))]
+    problems = _file_problems(case, by_itk=type(reader).__name__.startswith("SimpleITK"))
     if problems:
-        return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
+        return replace(nothing, problems=tuple(problems))
     try:
         image, properties = reader.read_images([str(file) for file in case.images])
     except Exception as error:
         files = ", ".join(map(str, case.images))
-        return Measured(nothing.shape, nothing.spacing, problems=(f"{files}: cannot be read as one image: {brief(error)}",))
-    for channel, file in zip(image, case.images, strict=False):
-        bad = channel.size - int(np.isfinite(channel).sum())
-        if bad:
-            problems.append(f"{file}: {bad} voxels are NaN or infinite.")
+        return replace(nothing, problems=(f"{files}: cannot be read as one image: {brief(error)}",))
     if len(image) != len(case.images):
         problems.append(
             f"{case.images[0]}: {len(image)} channels in {len(case.images)} file(s); one channel per file is needed."
         )
-    if "sitk_stuff" in properties:
-        problems += _channels_elsewhere(case)
+    channels = [look_at(channel) for channel in image]
+    problems += _voxel_problems(case, channels)
     spacing = np.asarray(properties["spacing"], float)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         problems.append(f"{case.images[0]}: the spacing {spacing.tolist()} is not usable.")
@@ -70,7 +71,7 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         label, label_properties = reader.read_seg(str(case.label))
     except Exception as error:
         problems.append(f"{case.label}: cannot be read: {brief(error)}")
-        return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
+        return replace(nothing, problems=tuple(problems))
     difference = _geometry_difference(image.shape[1:], properties, label.shape[1:], label_properties)
     if difference:
         problems.append(f"{case.label}: its geometry differs from {case.images[0].name}: {difference}.")
@@ -82,24 +83,52 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         shown = ", ".join(f"{v:g}" for v in unknown[:5])
         problems.append(f"{case.label}: label values not in dataset.json: {shown}.")
     if problems:
-        return Measured(nothing.shape, nothing.spacing, problems=tuple(problems))
+        return replace(nothing, problems=tuple(problems))
     extents = largest_components_mm(label, spacing.tolist(), [int(v) for v in values if v in labels.foreground])
     return Measured(
         triple(image.shape[1:]),
         tuple(float(s) for s in spacing),  # type: ignore[arg-type]
         {int(v): int(n) for v, n in zip(values, counts, strict=True)},
         extents,
+        digest=channels[0].digest,
     )
 
 
-def _channels_elsewhere(case: Case) -> list[str]:
-    """Channels that lie elsewhere than the first one, about which nnU-Net only prints a line."""
-    from nnactive_ext.images.headers import PLAIN, header_space
-    from nnactive_ext.intake.inspect import channel_difference
+def _file_problems(case: Case, by_itk: bool) -> list[str]:
+    """What is wrong with the files of a case before their voxels are read: damage, and headers that are those of no channel."""
+    problems: list[str] = []
+    spaces: list[tuple[Path, Space]] = []
+    for file in case.images:
+        try:
+            if space := examined(file, by_itk):
+                spaces.append((file, space))
+        except NnActiveError as error:
+            problems.append(str(error))
+    problems += [problem for file, space in spaces[1:] if (problem := off_grid(file, space, *spaces[0]))]
+    problems += [problem] if (problem := damage(case.label)) else []
+    return problems
 
-    first = header_space(case.images[0], PLAIN)[0]
-    found = [(file, channel_difference(first, header_space(file, PLAIN)[0])) for file in case.images[1:]]
-    return [f"{file}: its geometry differs from {case.images[0].name}: {why}." for file, why in found if why]
+
+def _voxel_problems(case: Case, channels: Sequence[Voxels]) -> list[str]:
+    """What is wrong with the voxels of the channels of a case, each alone and as one beside the others."""
+    found = [(file, voxels) for file, voxels in zip(case.images, channels, strict=False)]
+    problems = [f"{file}: {voxels.problem}." for file, voxels in found if voxels.problem]
+    first: dict[str, Path] = {}
+    for file, voxels in found:
+        if not voxels.problem and first.setdefault(voxels.digest, file) != file:
+            problems.append(same_channel(file, first[voxels.digest], case.name))
+    return problems
+
+
+def _same_images(dataset: Dataset, measured: Mapping[str, Measured]) -> list[str]:
+    """Cases with the same image, of which one may come into the test set and the other into the pool."""
+    seen: dict[str, str] = {}
+    problems = []
+    for name, case in measured.items():
+        other = seen.setdefault(case.digest, name)
+        if other != name and np.allclose(case.spacing, measured[other].spacing, rtol=1e-4):
+            problems.append(same_image(name, other, dataset.cases[name].images[0], dataset.cases[other].images[0]))
+    return problems
 
 
 def _geometry_difference(shape: tuple, properties: dict, label_shape: tuple, label_properties: dict) -> str:
