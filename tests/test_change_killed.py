@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rollout_states
 import scripted_expert as expert
-from killed_changes import Killer, left, trained_on
+from killed_changes import Killer, left, members, trained_on
 from rollout_states import State
 
 from nnactive_ext.cli import change, status
