@@ -23,7 +23,7 @@ def command(folders: dict[str, str], plans: str, words: list[str], die_at: int =
     """``words``: a command without its ``nnactive_``, and its arguments; it dies by SIGKILL right before the ``die_at``-th
     rename, removal or fsync. ``run`` has members that cost nothing. ``count``: how many such moments there are."""
     os.environ.update(folders)
-    from fake_members import fake_tools
+    from fake_members import FakeEnsemble, fake_train
 
     from nnactive_ext.cli import annotate, change, query, report, run, status
     from nnactive_ext.labelling import prepare
@@ -47,7 +47,8 @@ def command(folders: dict[str, str], plans: str, words: list[str], die_at: int =
         return "nnUNetPlans"
 
     prepare.nnunet_plans, fingerprint._SAMPLES = quick_plans, 1e5
-    cycles.Tools.of_nnunet = lambda device: fake_tools(classes=3)  # type: ignore[method-assign, assignment]
+    tools = cycles.Tools(fake_train, lambda experiment, folds: FakeEnsemble(experiment, len(experiment.dataset.labels.values)))
+    cycles.Tools.of_nnunet = lambda device: tools  # type: ignore[method-assign, assignment]
     environment.prepare_device = environment.check_torchvision = lambda *device: None  # type: ignore[assignment]
     for name in ("replace", "rename", "unlink", "fsync"):
         setattr(os, name, dying(getattr(os, name)))
@@ -102,6 +103,11 @@ def left(folders: SimpleNamespace) -> dict[str, object]:
     events = [json.loads(line) for line in ledger.read_text().splitlines()] if ledger.is_file() else []
     found["ledger"] = [{key: value for key, value in event.items() if key not in ("when", "change")} for event in events]
     return found
+
+
+def members(folders: SimpleNamespace) -> set[str]:
+    """Where the checkpoints of members lie."""
+    return {str(file.relative_to(folders.results)) for file in folders.results.rglob("checkpoint_final.pth")}
 
 
 def trained_on(folders: SimpleNamespace) -> set[str]:

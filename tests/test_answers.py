@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.labelling.answers import CountingAnswers, agreement, labels_of, merged, status_of
+from nnactive_ext.labelling.agreement import agreement
+from nnactive_ext.labelling.answers import CountingAnswers, labels_of, merged, status_of
 from nnactive_ext.labelling.ledger import Ledger
 
 TASKS, PEOPLE, IGNORE = ("a", "b"), ("anna", "bert", "carla"), 3

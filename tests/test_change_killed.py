@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rollout_states
 import scripted_expert as expert
-from killed_changes import Killer, left, trained_on
+from killed_changes import Killer, left, members, trained_on
 from rollout_states import State
 
 from nnactive_ext.cli import change, status
@@ -40,6 +40,7 @@ CHANGES = {
     "settings": ["-cycles", "4", "-expert", "carla"],
     "drop": ["-drop", "tiny_3"],
     "add": ["-add", "{more}", "-label_maps", "{maps}"],
+    "labels": ["-labels", "split", "organ", "into", "cortex", "medulla"],
 }
 
 
@@ -127,9 +128,30 @@ def test_the_same_command_after_a_kill_makes_the_change(closed, more, killer, tm
 
 
 @pytest.mark.slow
+def test_members_are_put_away_when_classes_change(closed, more, killer, tmp_path, monkeypatch):
+    """Killed anywhere and finished by another command: all members of before lie together, and others are trained."""
+    trained = closed.copy(tmp_path / "trained", monkeypatch)
+    killer.call(trained.folders, RUN)
+    words, outcomes = _words("labels", more), []
+    for name in ("none", "all"):
+        copy = trained.copy(tmp_path / name, monkeypatch)
+        moments = killer.call(copy.folders, words) if name == "all" else 0
+        killer.call(copy.folders, RUN)
+        outcomes.append((left(copy.folders), members(copy.folders)))
+    assert len(outcomes[0][1]) == 2
+    assert len(outcomes[1][1]) == 4
+    for at in _moments(moments, 6):
+        copy = trained.copy(tmp_path / str(at), monkeypatch)
+        assert killer.call(copy.folders, words, at) == 0, "it was to be killed"
+        killer.call(copy.folders, RUN)
+        assert (left(copy.folders), members(copy.folders)) in outcomes, f"killed at {at} of {moments}"
+        shutil.rmtree(tmp_path / str(at))
+
+
+@pytest.mark.slow
 def test_several_changes_of_one_command_are_all_made(closed, more, killer, tmp_path, monkeypatch):
-    """Killed in the middle of the second of three, and typed again."""
-    words = [*_words("settings", more), "-drop", "tiny_3", *_words("add", more)[5:]]
+    """Killed anywhere in four of them, and typed again."""
+    words = [*_words("settings", more), "-drop", "tiny_3", *CHANGES["labels"], *_words("add", more)[5:]]
     copy = closed.copy(tmp_path / "undisturbed", monkeypatch)
     moments = killer.call(copy.folders, words)
     expected = left(copy.folders)

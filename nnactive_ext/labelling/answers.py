@@ -1,10 +1,9 @@
-"""Who answered which task, which answers count, and how well their annotators agree."""
+"""Who answered which task, and which answers count."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.label_changes import LABELS, LabelChange, mapped
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.metrics.overlap import dice_per_case
 
 RULES = ("latest", "first", "consensus")
 """``latest``: the last annotator who answered or corrected; ``first``: who answered first; ``consensus``: all of them, and
@@ -148,19 +146,6 @@ def merged(answers: Sequence[np.ndarray], ignore: int) -> np.ndarray | None:
         result = np.where(result == ignore, other, result)
     result[disputed] = ignore
     return result
-
-
-def agreement(answers: Sequence[np.ndarray], classes: Mapping[str, Sequence[int]], ignore: int) -> dict[str, float]:
-    """Dice per class between annotators, mean over pairs, on the voxels that both of a pair annotated; NaN for a class
-    that no pair has there, empty for fewer than two answers."""
-    pairs = []
-    for first, second in combinations(answers, 2):
-        compared = np.where(first == ignore, ignore, second)
-        pairs.append(dice_per_case(first, compared, classes, ignore))
-    if not pairs:
-        return {}
-    values = {name: [pair[name] for pair in pairs if not np.isnan(pair[name])] for name in classes}
-    return {name: float(np.mean(found)) if found else float("nan") for name, found in values.items()}
 
 
 def check_annotator(name: str, option: str = "-who") -> None:

@@ -14,7 +14,8 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
 from nnactive_ext.experiment.observed import differences, environments
 from nnactive_ext.experiment.result import read_results
-from nnactive_ext.labelling.answers import CountingAnswers, agreement, read_answer, status_of
+from nnactive_ext.labelling.agreement import agreement
+from nnactive_ext.labelling.answers import CountingAnswers, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.tables import table
