@@ -117,9 +117,11 @@ def test_a_roll_out_has_none(tasks, capsys):
 @pytest.mark.parametrize("step", ["relabel", "_recorded", "write_record"])
 def test_killed_in_between_it_is_repeated(planned, swapped, step, monkeypatch, capsys):
     """Each step after the first is where the process ends; other commands and trainings wait for the repetition."""
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    experiment = open_experiment(101, changed=("references",))
+    with monkeypatch.context() as patch:
         patch.setattr(references, step, _killed)
-        references.reread_references(open_experiment(101, changed=("references",)), "anna", progress=False)
+        with pytest.raises(KeyboardInterrupt):
+            references.reread_references(experiment, "anna", progress=False)
     assert "-references reread" in refused(status.main, "-d 101", capsys)
     assert "-references reread" in refused(query.main, QUERY, capsys)
     with pytest.raises(NnActiveError, match="reread"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +54,6 @@ def replaced(experiment: Experiment) -> None:
     write_json(folder / "nnUNetPlans.json", plans)
     write_json(folder / "dataset_fingerprint.json", {})
     data = experiment.preprocessed.data_folder
-    shutil.rmtree(data / "nnactive")
     for file in data.glob("*.b2nd"):
         file.unlink()
         blosc2.asarray(np.zeros((1, 4, 4, 4), np.float32), urlpath=str(file))
@@ -85,9 +83,10 @@ def test_killed_in_between_it_is_repeated(planned, monkeypatch, capsys):
         preprocess(dataset, target, processes, progress, list(dataset.cases)[:2])
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(restoring, "preprocess", half)
-        change.main(RESTORE.split())
+        with pytest.raises(SystemExit):
+            change.main(RESTORE.split())
     assert "-plans restore" in refused(status.main, "-d 101", capsys)
     change.main(RESTORE.split())
     assert state(planned) == wanted

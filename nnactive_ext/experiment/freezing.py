@@ -62,16 +62,18 @@ def freeze_plans(experiment: Experiment) -> None:
 
     ``plans`` of the inputs: ``identifier``, the plans' name; ``sha256`` of :func:`nnactive_ext.experiment.inputs.digest`;
     ``content``; ``dataset_json`` and ``fingerprint``, None where there is no such file; ``data_folder``, the name of the folder
-    of preprocessed cases.
+    of preprocessed cases; ``marked``, the case in it that has the mark.
     """
     frozen = Inputs.read(experiment.raw) or freeze(experiment)
     target = experiment.preprocessed
     content, data_folder = target.plans, target.data_folder
-    mark(data_folder)
+    marked = next(iter(experiment.plan.pool))
+    mark(data_folder, marked)
     plans = {
         "identifier": target.plans_identifier,
         "sha256": digest(content),
         "data_folder": data_folder.name,
+        "marked": marked,
         "content": content,
         "dataset_json": _json(target.folder / "dataset.json"),
         "fingerprint": _json(target.folder / "dataset_fingerprint.json"),

@@ -121,7 +121,7 @@ def _plans(found: Compared, experiment: Experiment, then: Mapping[str, Any]) -> 
     if then.get("dataset_json"):
         found.add(PLANS, *_description(Dataset(target.folder), described(then["dataset_json"])))
     folder = target.folder / then["data_folder"]
-    if not is_marked(folder):
+    if not is_marked(folder, then["marked"]):
         found.add(
             PLANS, f"{folder}: its cases were preprocessed by another program, or not all of them were preprocessed again."
         )

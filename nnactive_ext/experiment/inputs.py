@@ -78,8 +78,9 @@ class Inputs:
         frozen = self.part("references").get(case, {}).get("sha256")
         now = sha256(file) if frozen else None
         if now != frozen:
+            then, found = str(frozen)[:12], str(now)[:12]
             raise NnActiveError(
-                f"{file}: changed since {self.folder.name} was planned (sha256 {frozen[:12]}... then, {str(now)[:12]}... now). "
+                f"{file}: changed since {self.folder.name} was planned (sha256 {then}... then, {found}... now). "
                 f"{remedy(self.folder)}"
             )
 

@@ -1,27 +1,40 @@
-"""A mark in the folder of preprocessed cases, which nnU-Net's own preprocessing removes together with these cases."""
+"""A mark in one preprocessed case, which nnU-Net's own preprocessing removes, as it makes all cases anew."""
 
 from __future__ import annotations
 
-import shutil
+import os
+import pickle
+import tempfile
 from pathlib import Path
+from typing import Any
 
-from nnactive_ext.files import write_json
+from nnactive_ext.files import TEMPORARY
 
-_FOLDER, _FILE = "nnactive", "preprocessed.json"
-"""A folder of its own: nnU-Net takes any file beside the cases for one of them."""
-
-
-def is_marked(data_folder: Path) -> bool:
-    """Whether all cases in ``data_folder`` were preprocessed by this package, and not again by nnU-Net since."""
-    return (data_folder / _FOLDER / _FILE).is_file()
+_KEY = "nnactive"
+"""In the case's properties, where nnU-Net passes over keys that it does not know."""
 
 
-def mark(data_folder: Path) -> None:
-    """Note that all cases were preprocessed by this package."""
-    (data_folder / _FOLDER).mkdir(exist_ok=True)
-    write_json(data_folder / _FOLDER / _FILE, {"by": "nnactive_ext"})
+def is_marked(data_folder: Path, case: str) -> bool:
+    """Whether the cases in ``data_folder`` are those that this package preprocessed; ``case`` is the one that was marked."""
+    return _KEY in (_read(data_folder / f"{case}.pkl") or {})
 
 
-def unmark(data_folder: Path) -> None:
-    """Before all cases are preprocessed again; without the mark no command goes on."""
-    shutil.rmtree(data_folder / _FOLDER, ignore_errors=True)
+def mark(data_folder: Path, case: str) -> None:
+    """Note in ``case`` that all cases were preprocessed by this package."""
+    file = data_folder / f"{case}.pkl"
+    properties = _read(file)
+    if properties is None or _KEY in properties:
+        return
+    # Not beside the cases: nnU-Net takes every file there for one of them.
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=data_folder.parent) as temporary:
+        written = Path(temporary) / file.name
+        written.write_bytes(pickle.dumps({**properties, _KEY: True}))
+        os.replace(written, file)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        content = pickle.loads(file.read_bytes())
+    except (OSError, EOFError, pickle.UnpicklingError):
+        return None
+    return content if isinstance(content, dict) else None

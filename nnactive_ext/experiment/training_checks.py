@@ -43,7 +43,7 @@ def check_training(
     problems = description_differences(described(copied), described(dataset_json)) if copied else []
     if digest(plans) != then["sha256"]:
         problems.append(plans_differences(then["content"], plans))
-    if Path(data_folder).name == then["data_folder"] and not is_marked(Path(data_folder)):
+    if Path(data_folder).name == then["data_folder"] and not is_marked(Path(data_folder), then["marked"]):
         problems.append(f"{data_folder}: its cases were preprocessed by another program")
     if problems:
         raise NnActiveError(

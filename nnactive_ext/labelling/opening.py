@@ -61,7 +61,8 @@ def _check_lost(experiment: Experiment, changed: Collection[str]) -> None:
     """An experiment whose cases carry the mark had the file: without it, nobody knows which label maps it was planned with."""
     if experiment.plan.human or REFERENCES in changed or experiment.state["cycle"] < 0:
         return
-    if is_marked(experiment.preprocessed.data_folder):
+    folder, plan = experiment.preprocessed.data_folder, experiment.plan
+    if any(is_marked(folder, case) for case in (*plan.pool, *plan.dropped)):
         raise NnActiveError(
             f"{experiment.raw / INPUTS}: no such file, so it is not known whether the reference label maps are those the "
             "experiment was planned with. Restore the file from a copy of the experiment; or, to use the label maps as they "

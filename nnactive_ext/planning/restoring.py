@@ -8,7 +8,7 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inputs import DESCRIBED, Inputs, described
-from nnactive_ext.experiment.preprocessed_mark import is_marked, mark, unmark
+from nnactive_ext.experiment.preprocessed_mark import is_marked, mark
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.nnunet.preprocessing import preprocess
 from nnactive_ext.words import count
@@ -51,10 +51,9 @@ def restore_plans(experiment: Experiment, progress: bool = True) -> list[str]:
             write_json(target.folder / name, content)
     told = [f"Restored in {target.folder}: {', '.join(files)}"]
     folder = target.folder / then["data_folder"]
-    if not is_marked(folder):
-        unmark(folder)
+    if not is_marked(folder, then["marked"]):
         preprocess(experiment.dataset, target, experiment.plan.processes, progress)
-        mark(folder)
+        mark(folder, then["marked"])
         told.append(f"Preprocessed again: {count(len(experiment.plan.pool), 'case')}")
     return told
 
