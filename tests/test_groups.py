@@ -21,9 +21,11 @@ TABLES = {
     "spaces": PLAIN.replace(",", "   ").encode(),
     "quotes, empty lines, the same line twice": f'"case","group"\n\n"liver_1","anna"\n,\n{PLAIN}'.encode(),
     "more columns, in another order": (
-        "age,patient_id,scanner,case\n70,anna,A,liver_1\n71,anna,B,liver_2\n50,bert,A,liver_10\n,anna,,spleen_1\n"
-    ).encode(),
-    "files": "file,patient\nimagesTr/liver_1_0000.nii.gz,anna\nliver_2.nii.gz,anna\nC:\\data\\liver_10_0000.nii.gz,bert\nspleen_1,anna\n".encode(),
+        b"age,patient_id,scanner,case\n70,anna,A,liver_1\n71,anna,B,liver_2\n50,bert,A,liver_10\n,anna,,spleen_1\n"
+    ),
+    "files": (
+        b"file,patient\nimagesTr/liver_1_0000.nii.gz,anna\nliver_2.nii.gz,anna\nC:\\data\\liver_10_0000.nii.gz,bert\nspleen_1,anna\n"
+    ),
     "a header of other words": f"Bild,Person\n{PLAIN}".encode(),
 }
 
@@ -67,12 +69,12 @@ def test_tables_that_leave_something_open_are_refused(tmp_path, text, named):
 
 
 def test_what_is_neither_table_nor_pattern(tmp_path):
-    with pytest.raises(NnActiveError, match="-groups .*nowhere.csv"):
+    with pytest.raises(NnActiveError, match=r"-groups .*nowhere\.csv"):
         read_groups(str(tmp_path / "nowhere.csv"), CASES)
     with pytest.raises(NnActiveError, match="folder"):
         read_groups(str(tmp_path), CASES)
     (tmp_path / "who.csv").write_bytes(b"liver_1,\xff\xe4\x80nna\x00")
-    with pytest.raises(NnActiveError, match="who.csv"):
+    with pytest.raises(NnActiveError, match=r"who\.csv"):
         read_groups(str(tmp_path / "who.csv"), CASES)
 
 
@@ -105,7 +107,7 @@ def test_patterns_that_cannot_be_read(pattern):
 
 
 def test_names_that_do_not_match_are_listed():
-    with pytest.raises(NnActiveError, match="2 names of 4.*: beta, gamma2"):
+    with pytest.raises(NnActiveError, match=r"2 names of 4.*: beta, gamma2"):
         read_groups("{patient}_{time}", ["a_1", "gamma2", "a_2", "beta"])
     with pytest.raises(NnActiveError, match="P1 and p1"):
         read_groups("{patient}_{time}", ["P1_1", "p1_2"])

@@ -1,4 +1,4 @@
-"""Names that look like several images of one patient are seen, with the pattern to group them; names that only count are not."""
+"""Names that look like several images of one patient are seen, with a pattern for them; names that only count are not."""
 
 from __future__ import annotations
 
