@@ -114,3 +114,75 @@ def test_equal_arguments_give_equal_splits_whatever_the_order_of_cases(voxels, s
 def test_the_seed_matters():
     voxels = {f"c{i:02d}": {0: 5} for i in range(10)}
     assert len({str(make_splits(voxels, 5, rng(seed))) for seed in range(5)}) > 1
+
+
+grouped_pools = pools.flatmap(
+    lambda voxels: st.tuples(
+        st.just(voxels),
+        st.lists(st.sampled_from("pqrstu"), min_size=len(voxels), max_size=len(voxels)).map(
+            lambda drawn: dict(zip(voxels, drawn, strict=True))
+        ),
+    )
+)
+
+
+@given(grouped_pools, st.integers(2, 6), st.integers(0, 99))
+def test_a_group_is_never_in_both_halves_of_a_fold(pool, folds, seed):
+    voxels, groups = pool
+    there = set(groups.values())
+    if len(there) < 2:
+        with pytest.raises(NnActiveError, match=f"group {there.pop()}"):
+            make_splits(voxels, folds, rng(seed), groups)
+        return
+    splits, warnings = make_splits(voxels, folds, rng(seed), groups)
+    assert len(splits) == min(folds, len(there))
+    assert sorted(case for split in splits for case in split["val"]) == sorted(voxels)
+    for split in splits:
+        assert split["train"]
+        assert split["val"]
+        assert sorted(split["train"] + split["val"]) == sorted(voxels)
+        assert {groups[case] for case in split["train"]}.isdisjoint(groups[case] for case in split["val"])
+    assert any("group" in warning for warning in warnings) == (len(there) < folds)
+
+
+@given(grouped_pools, st.integers(2, 6), st.integers(0, 99))
+def test_a_class_of_several_groups_is_missing_in_one_fold_at_most(pool, folds, seed):
+    voxels, groups = pool
+    if len(set(groups.values())) < 2:
+        return
+    splits, warnings = make_splits(voxels, folds, rng(seed), groups)
+    for label in {label for counts in voxels.values() for label in counts}:
+        missing = lacking(splits, voxels, label)
+        assert len(missing) <= 1
+        holders = {groups[case] for case in voxels if voxels[case].get(label)}
+        if len(holders) == 1:
+            assert len(missing) == 1
+        if missing:
+            assert any(f"Label {label} " in warning and str(missing[0]) in warning for warning in warnings)
+
+
+@given(pools, st.integers(2, 6), st.integers(0, 99))
+def test_groups_of_one_case_each_change_nothing(voxels, folds, seed):
+    alone = {case: case for case in voxels}
+    assert make_splits(voxels, folds, rng(seed), alone)[0] == make_splits(voxels, folds, rng(seed))[0]
+    assert make_splits(voxels, folds, rng(seed), {}) == make_splits(voxels, folds, rng(seed))
+
+
+def test_splits_without_groups_are_those_they_always_were():
+    """What version 358f4dd wrote."""
+    voxels = {f"c{i:02d}": {0: 50, 1: 9, **({2: 1} if i in (3, 7) else {})} for i in range(9)}
+    splits, _ = make_splits(voxels, 3, rng(4))
+    assert [split["val"] for split in splits] == [["c01", "c06", "c07"], ["c02", "c03", "c04"], ["c00", "c05", "c08"]]
+
+
+def test_folds_are_of_even_size_though_groups_are_not():
+    sizes = {"a": 1, "b": 1, "c": 1, "d": 1, "e": 4, "f": 4}
+    groups = {f"{group}{i}": group for group, size in sizes.items() for i in range(size)}
+    for seed in range(20):
+        splits, _ = make_splits({case: {0: 5, 1: 5} for case in groups}, 3, rng(seed), groups)
+        assert max(len(split["val"]) for split in splits) <= 6
+
+
+def test_a_case_without_a_group_is_refused():
+    with pytest.raises(NnActiveError, match="b"):
+        make_splits({"a": {0: 5}, "b": {0: 5}, "c": {0: 5}}, 2, rng(), {"a": "x", "c": "y"})

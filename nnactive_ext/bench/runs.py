@@ -13,6 +13,7 @@ from nnactive_ext.experiment.locks import held
 from nnactive_ext.experiment.plan import ALL_LABELS, START
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.nnunet.dataset import dataset_name, existing_names, find_dataset, nnunet_folder
+from nnactive_ext.planning.division import divide
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import check
 from nnactive_ext.query_methods.options import method_and_options
@@ -64,10 +65,14 @@ def runs_of(benchmark: Benchmark, remember: bool = True) -> list[Run]:
 
 
 def check_runs(runs: Sequence[Run]) -> None:
-    """Names and methods that cannot be, and datasets that are not there, are an error before anything is run."""
+    """Names and methods that cannot be, datasets that are not there, and test sets and groups that do not fit them are an error
+    before anything is run."""
     for run in runs:
         check(run.settings, run.name)
         find_dataset(run.dataset)
+    asked = {run.dataset: run.settings for run in runs if run.settings.test or run.settings.groups}
+    for dataset, settings in asked.items():
+        divide(find_dataset(dataset), settings)
 
 
 def _all(benchmark: Benchmark) -> list[Run]:

@@ -59,7 +59,7 @@ def read_groups(given: str, cases: Collection[str], others: Collection[str] = ()
                 "for each."
             )
         of_others = {case: group for case, group in groups.items() if case not in cases}
-        found = Grouping({case: groups[case] for case in cases}, f"FOLDER/{file.name}", of_others, tuple(unknown))
+        found = Grouping({case: groups[case] for case in sorted(cases)}, f"FOLDER/{file.name}", of_others, tuple(unknown))
     check_spelling(found.groups, f"{option} {given}")
     return found
 
@@ -87,8 +87,8 @@ class GroupPattern:
     def __init__(self, text: str, option: str = "-groups") -> None:
         self.text, self._option = tidied(text), option
         words = words_of(self.text)
-        fields = list(dict.fromkeys(word for word in words if word.startswith("{")))
-        bad = [word for word in words if ("{" in word or "}" in word) and not word[1:-1].isidentifier()]
+        fields = list(dict.fromkeys(word for word in words if word[:1] + word[-1:] == "{}" and word[1:-1].isidentifier()))
+        bad = [word for word in words if ("{" in word or "}" in word) and word not in fields]
         named = [field[1:-1] for field in fields if field[1:-1].lower() in _NAMES]
         if bad or not fields or len(named) > 1:
             why = f"the fields {' and '.join(named)} could both be the group" if len(named) > 1 else "its fields cannot be read"
@@ -106,7 +106,7 @@ class GroupPattern:
 
     def groups(self, cases: Collection[str]) -> dict[str, str]:
         """The group of each of ``cases``; names that do not match are an error."""
-        found = {case: self.group(case) for case in cases}
+        found = {case: self.group(case) for case in sorted(cases)}
         unmatched = sorted(case for case, group in found.items() if group is None)
         if unmatched:
             raise NnActiveError(

@@ -31,6 +31,8 @@ def read_table(file: Path) -> list[Line]:
     try:
         content = file.read_bytes()
         text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
+        if "\x00" in text:
+            raise csv.Error("it holds characters that no text has")
         first = next((line for line in text.splitlines() if line.strip()), "")
         delimiter = max("\t;,", key=first.count)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)

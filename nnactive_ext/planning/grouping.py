@@ -52,9 +52,9 @@ def _warn_of_repeats(names: Sequence[str], decisions: Decisions) -> None:
         return
     several = seen.several
     group, cases = next(iter(several.items()))
-    remedy = shlex.quote(seen.pattern) if seen.pattern else "TABLE, with a line for each case and its patient,"
+    remedy = shlex.quote(seen.pattern) if seen.pattern else "TABLE (case and patient in each line)"
     decisions.warn(
         "several images of one patient?",
-        f"by their names {listed(cases, 3)} are of {group}; {count(len(several), 'group')} with several cases: "
-        f"{listed(list(several))}. -groups {remedy} keeps the images of a patient together, in pool or test set and in folds",
+        f"as named: {listed(cases, 3)} of {group}; {count(len(several), 'group')} in all ({listed(list(several))}). "
+        f"-groups {remedy} keeps the images of each in pool or test set, and in one fold",
     )
