@@ -86,10 +86,10 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step, reopened
-    from nnactive_ext.planning.change_labels import change_labels
-    from nnactive_ext.planning.change_labels import told as labels_told
     from nnactive_ext.planning.changes import add_cases, change_settings, drop_cases
     from nnactive_ext.planning.labels import read_operations
+    from nnactive_ext.planning.relabelling import change_labels
+    from nnactive_ext.planning.relabelling import told as labels_told
 
     wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
     if options.references or options.plans:
