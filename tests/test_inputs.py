@@ -358,7 +358,7 @@ class TestUnknownValues:
             shape, value = tasks.patch(tasks.seen[0]).size, 300  # 44 in a file of bytes
             monkeypatch.setattr(Ledger, "read_answer", lambda ledger, place: np.full(shape, value, np.uint16))
         with pytest.raises(NnActiveError, match=rf"{case}.* {value} "):
-            write_labels(tasks.experiment, 0, list(tasks.experiment.plan.pool), progress=False)
+            write_labels(tasks.experiment, 0, [case], progress=False)
         assert file.read_bytes() == before
 
 

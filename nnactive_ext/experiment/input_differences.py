@@ -30,7 +30,8 @@ def plans_differences(then: Mapping[str, Any], now: Any) -> str:
     """
     if not isinstance(now, Mapping):
         return "no plans"
-    found = list(_by_key(then, now))
+    # What the network is like says more than the intensities that its images are normalised by.
+    found = sorted(_by_key(then, now), key=lambda text: not text.startswith("configurations."))
     more = [f"and {len(found) - _MOST} more differences"] if len(found) > _MOST else []
     return ", ".join([*found[:_MOST], *more])
 
