@@ -270,7 +270,7 @@ def test_at_any_moment(answered, killer, plans, tmp_path, monkeypatch):
     assert seen["later"] > 0, seen
 
 
-@pytest.mark.parametrize("kind", ["system", "file"])
+@pytest.mark.parametrize("kind", [pytest.param("system", marks=pytest.mark.slow), "file"])
 def test_a_killed_run_leaves_its_locks_free(closed, killer, plans, tmp_path, monkeypatch, kind):
     monkeypatch.setenv("nnactive_lock", kind)
     copy = closed.copy(tmp_path, monkeypatch)
@@ -284,7 +284,8 @@ def test_a_killed_run_leaves_its_locks_free(closed, killer, plans, tmp_path, mon
     assert_all_answers_are_in(copy, tmp_path)
 
 
-@pytest.mark.parametrize("at", [1, pytest.param(4, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [1, 4, 6])
 def test_an_import_that_is_killed_during_a_run(closed, killer, plans, tmp_path, monkeypatch, at):
     copy = closed.copy(tmp_path, monkeypatch)
     run = Runner(copy.folders, plans, "training 1")
@@ -341,6 +342,7 @@ def test_what_may_be_done_during_a_run(closed, killer, plans, tmp_path, monkeypa
     assert (labels[patch.slices] == task.names["ignore"]).any(), "the answer that was withdrawn is still there"
 
 
+@pytest.mark.slow
 def test_a_signal_reaches_a_run_as_before(closed, plans, tmp_path, monkeypatch):
     copy = closed.copy(tmp_path, monkeypatch)
     run = Runner(copy.folders, plans, "training 0")

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from forked import PROCESSES
 
+from nnactive_ext.cli import annotate, bench, change, env, plan, query
+from nnactive_ext.cli import run as run_command
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import lock_owner, locks, marks, soft_locks
 from nnactive_ext.experiment.lock_owner import Owner
@@ -433,3 +435,63 @@ def test_a_fold_is_trained_by_one_process(monkeypatch, planned, kind):
     del lock  # a trainer that goes out of use lets go
     marks.begin(fold, planned.preprocessed.folder, continued=False)
     assert planned.under_way() == ""
+
+
+# Commands
+
+
+@pytest.mark.parametrize("code", CANNOT[:2])
+def test_a_command_with_lock_files(planned, no_flock, monkeypatch, capsys, code):
+    no_flock(code)
+    words = ["-d", "101", "-cycles", "8", "-who", "me"]
+    with pytest.raises(SystemExit):
+        change.main(words)
+    error = capsys.readouterr().err
+    assert "cannot lock" in error
+    assert "-lock file" in error
+    assert planned.plan.cycles == 3
+    change.main([*words, "-lock", "file"])
+    assert planned.anew().plan.cycles == 8
+    assert "nnactive_lock=file" in capsys.readouterr().err
+    assert "nnactive_lock" not in os.environ  # of later commands in this process
+    monkeypatch.setenv("nnactive_lock", "file")
+    change.main(["-d", "101", "-cycles", "9", "-who", "me"])
+    assert planned.anew().plan.cycles == 9
+    assert capsys.readouterr().err == "", "who set the variable knows of it"
+
+
+def test_child_processes_lock_alike(planned, monkeypatch):
+    """The training of a member, and the processes of a benchmark, get the kind through their environment."""
+    seen = []
+
+    def run(command, environment, log):
+        seen.append(environment.get("nnactive_lock"))
+        return 1
+
+    monkeypatch.setattr("nnactive_ext.members.training._run", run)
+    monkeypatch.setattr("nnactive_ext.members.training.TrainingServer.possible", lambda device: False)
+    monkeypatch.setattr("nnactive_ext.nnunet.environment.check_torchvision", lambda: None)
+    (planned.results / "cycle_000").mkdir(parents=True)
+    (planned.results / "cycle_000" / "train_fold_0.log").touch()
+    for more in ([], ["-lock", "file"]):
+        with pytest.raises(SystemExit):
+            run_command.main(["-d", "101", "-device", "cpu", "--disable_progress_bar", *more])
+    assert seen == [None, "file"]
+
+
+@pytest.mark.parametrize("shell", ["sh", "fish", "powershell", "cmd"])
+def test_nnactive_env_prints_the_kind_for_nnunets_own_commands(capsys, monkeypatch, shell):
+    env.main(["--shell", shell])
+    assert "nnactive_lock" not in capsys.readouterr().out
+    env.main(["--shell", shell, "-lock", "file"])
+    assert any("nnactive_lock" in line and "file" in line for line in capsys.readouterr().out.splitlines())
+    monkeypatch.setenv("nnactive_lock", "file")
+    env.main(["--shell", shell])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_every_command_that_locks_has_the_option():
+    parsers = [command.parser() for command in (bench, change, env, plan, query, run_command)]
+    parsers += [*annotate.parser()._subparsers._group_actions[0].choices.values()]  # type: ignore[union-attr]
+    for one in parsers:
+        assert "-lock" in one._option_string_actions, one.prog

@@ -143,6 +143,7 @@ def test_every_flag_of_planning_is_declared_in_the_table():
         "-h",
         "--help",
         "--disable_progress_bar",
+        "-lock",
     }
 
 

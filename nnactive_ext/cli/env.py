@@ -31,8 +31,8 @@ LINES = {
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_env",
-        description="Prints the shell line that lets nnU-Net's own commands find the trainers of this package. Use it as: "
-        'eval "$(nnactive_env)". Folders that nnUNet_extTrainer already names are kept.',
+        description="Prints the shell line that lets nnU-Net's own commands find the trainers of this package, and with -lock "
+        'one more, so that they lock alike. Use it as: eval "$(nnactive_env)". Folders that nnUNet_extTrainer names are kept.',
     )
     made.add_argument(
         "--shell",
