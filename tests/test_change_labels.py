@@ -23,6 +23,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.marking import marked
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.journal import JOURNAL
+from nnactive_ext.experiment.marks import begin
 from nnactive_ext.experiment.result import read_results
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.labelling.answers import CountingAnswers
@@ -237,9 +238,10 @@ def test_a_change_that_leaves_too_little_is_refused(running):
 
 @pytest.mark.parametrize("words", ["add organ", "merge organ into x", "nothing.json", "split organ into organ x"])
 def test_a_change_that_cannot_be_changes_nothing(running, words):
+    """Nor does what was asked for with it."""
     before = running.experiment.plan, running.experiment.dataset.json
     with pytest.raises(SystemExit):
-        running.change(words)
+        running.change(f"{words} -cycles 9 -drop tiny_1")
     assert (running.experiment.plan, running.experiment.dataset.json) == before
 
 
@@ -286,6 +288,8 @@ def test_a_member_whose_mark_was_left_is_refused(running):
     shutil.copytree(kept, folder)
     with pytest.raises(NnActiveError, match="before the classes were changed"):
         check_members(running.experiment, [0])
+    with pytest.raises(NnActiveError, match="before the classes were changed"):
+        begin(folder, running.experiment.preprocessed.folder, continued=True)
 
 
 def test_before_the_query_the_cycle_is_evaluated_again(running):

@@ -15,8 +15,9 @@ import torch
 from nnactive_ext.cli import annotate, change, compare, phantom, plan, report, run, status
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import MEMBER
 from nnactive_ext.experiment.result import read_results
-from nnactive_ext.files import read_json
+from nnactive_ext.files import read_json, write_json
 from nnactive_ext.labelling.tasks import all_tasks
 from nnactive_ext.members.ensemble import NnUNetEnsemble, check_members
 
@@ -127,6 +128,15 @@ def test_a_roll_out_whose_classes_change(hospital, capsys, tmp_path):
     archive = after.results / "cycle_000" / "labels_0" / after.model_folder.name
     opened = NnUNetEnsemble(after, [0, 1], "cpu", archive)  # as they were
     assert opened._predictor.dataset_json["labels"] == {"background": 0, "liver": 1, "vessel": 2, "tumour": 3, "ignore": 4}
+
+    shutil.rmtree(after.model_folder)
+    forged = shutil.copytree(archive, after.model_folder)
+    for fold in (0, 1):
+        write_json(forged / f"fold_{fold}" / MEMBER, {**read_json(forged / f"fold_{fold}" / MEMBER), "labels": 1})
+    with pytest.raises(NnActiveError, match="liver"):  # whatever their marks say
+        NnUNetEnsemble(after, [0, 1], "cpu")
+    for fold in (0, 1):
+        shutil.rmtree(forged / f"fold_{fold}")
 
     # One more answer to the first export, and the others with the new classes.
     for task in out[1:2]:

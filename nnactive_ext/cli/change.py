@@ -88,7 +88,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.loop.status import next_step, reopened
     from nnactive_ext.planning.changes import add_cases, change_settings, drop_cases
     from nnactive_ext.planning.labels import read_operations
-    from nnactive_ext.planning.relabelling import change_labels
+    from nnactive_ext.planning.relabelling import change_labels, check_relabelling
     from nnactive_ext.planning.relabelling import told as labels_told
 
     wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
@@ -110,6 +110,8 @@ def main(options: argparse.Namespace) -> None:
         human = Experiment(name).plan.human
         if options.add and not human:
             raise NnActiveError("-add is for roll-outs only: the simulated annotator needs reference labels.")
+        if operations:  # before anything else is changed
+            check_relabelling(Experiment(name), operations)
         for line in change_settings(Experiment(name), who, wanted):
             print(line)
         warnings: tuple[str, ...] = ()

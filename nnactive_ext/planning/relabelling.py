@@ -55,7 +55,7 @@ def change_labels(experiment: Experiment, who: str, operations: Sequence[Sequenc
     Raises:
         NnActiveError: the change is not possible; nothing is changed then.
     """
-    _check(experiment)
+    check_relabelling(experiment, operations)
     if (before := _made_before(experiment, operations)) is not None:
         return Relabelled(before, {}, made=False)
     change = change_of(experiment.dataset.labels.names, operations)
@@ -94,7 +94,8 @@ def told(made: Relabelled) -> list[str]:
     return [f"classes: {before} -> {after}", *reopened]
 
 
-def _check(experiment: Experiment) -> None:
+def check_relabelling(experiment: Experiment, operations: Sequence[Sequence[str]]) -> None:
+    """A change of classes that is not possible is an NnActiveError; see :func:`change_labels`."""
     if not experiment.plan.human:
         raise NnActiveError(
             "-labels is for roll-outs only: in a simulation the reference labels answer, and they cannot know another class. "
@@ -108,6 +109,8 @@ def _check(experiment: Experiment) -> None:
         )
     if experiment.dataset.labels.regions:
         raise NnActiveError("-labels: classes that are regions (several labels) cannot be changed. Plan a new experiment.")
+    if _made_before(experiment, operations) is None:
+        change_of(experiment.dataset.labels.names, operations)
 
 
 def _made_before(experiment: Experiment, operations: Sequence[Sequence[str]]) -> LabelChange | None:
