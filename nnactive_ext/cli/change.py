@@ -46,10 +46,10 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.planning.changes import add_cases, change_settings, drop_cases
 
     wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
-    if not options.add and not options.drop and all(value is None for value in wanted.values()):
-        raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     if options.groups and not options.add:
         raise NnActiveError("-groups gives new cases their groups: it goes with -add FOLDER.")
+    if not options.add and not options.drop and all(value is None for value in wanted.values()):
+        raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
     name = open_experiment(options.d).name
     with Experiment(name).lock():
