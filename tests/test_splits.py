@@ -180,7 +180,7 @@ def test_folds_are_of_even_size_though_groups_are_not():
     groups = {f"{group}{i}": group for group, size in sizes.items() for i in range(size)}
     for seed in range(20):
         splits, _ = make_splits({case: {0: 5, 1: 5} for case in groups}, 3, rng(seed), groups)
-        assert max(len(split["val"]) for split in splits) <= 6
+        assert [len(split["val"]) for split in splits] == [4, 4, 4]
 
 
 def test_a_case_without_a_group_is_refused():

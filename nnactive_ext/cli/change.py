@@ -98,10 +98,10 @@ def main(options: argparse.Namespace) -> None:
             raise NnActiveError("-references and -plans are given alone: repeat the command for other changes.")
         _put_right(options, not options.disable_progress_bar)
         return
-    if not (options.add or options.drop or options.labels) and all(value is None for value in wanted.values()):
-        raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     if options.groups and not options.add:
         raise NnActiveError("-groups gives new cases their groups: it goes with -add FOLDER.")
+    if not (options.add or options.drop or options.labels) and all(value is None for value in wanted.values()):
+        raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
     operations = read_operations(options.labels) if options.labels else []
     name = open_experiment(options.d, without=options.drop or ()).name

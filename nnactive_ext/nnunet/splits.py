@@ -89,8 +89,10 @@ def _best(
     unavoidable = sum(len(holders) == 1 for holders in with_class.values())
     best: list[dict[str, list[str]]] = []
     lacking: dict[int, list[int]] = {}
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         order = [units[i] for i in rng.permutation(len(units))]
+        if attempt % 2 == 0:  # makes folds of even size
+            order.sort(key=lambda unit: -sizes[unit])
         splits = _without_empty(_spread(order, voxels, sizes, classes, folds), units)
         without = {
             label: [i for i, split in enumerate(splits) if not set(split["train"]) & set(with_class[label])]
@@ -107,17 +109,17 @@ def _best(
 def _spread(
     order: list[str], voxels: Mapping[str, Mapping[int, int]], sizes: Mapping[str, int], classes: list[int], folds: int
 ) -> list[dict[str, list[str]]]:
-    """Folds by a greedy choice: rarest class first, each unit into the fold with the fewest units of that class, then with the
-    fewest cases."""
+    """Folds by a greedy choice: rarest class first, each unit into the fold with the fewest cases of that class, then with the
+    fewest of all."""
     holders = {label: [unit for unit in order if voxels[unit].get(label)] for label in classes}
     fold_of: dict[str, int] = {}
     cases = [0] * folds
     for label in sorted(classes, key=lambda label: (len(holders[label]), label)):
-        with_class = [sum(fold_of.get(unit) == fold for unit in holders[label]) for fold in range(folds)]
+        with_class = [sum(sizes[unit] for unit in holders[label] if fold_of.get(unit) == fold) for fold in range(folds)]
         for unit in holders[label]:
             if unit not in fold_of:
                 fold_of[unit] = min(range(folds), key=lambda fold: (with_class[fold], cases[fold], fold))
-                with_class[fold_of[unit]] += 1
+                with_class[fold_of[unit]] += sizes[unit]
                 cases[fold_of[unit]] += sizes[unit]
     found = sorted(fold_of)
     return [
