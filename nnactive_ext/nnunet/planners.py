@@ -56,10 +56,12 @@ def _found(name: str) -> bool:
         similar = near(name, planners)
         meant = f"Did you mean {' or '.join(similar)}? " if similar else ""
         raise NnActiveError(f"Planner {name}: {why}. {meant}Its planners are {', '.join(planners)}.")
-    return found.plan_experiment is ExperimentPlanner.plan_experiment
+    planner: Any = found
+    return planner.plan_experiment is ExperimentPlanner.plan_experiment
 
 
 def _names(planner: type) -> Iterator[str]:
+    derived: type
     for derived in planner.__subclasses__():
         yield derived.__name__
         yield from _names(derived)
