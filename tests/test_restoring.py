@@ -152,7 +152,7 @@ def test_nnunets_own_commands_on_an_experiment(planned, capsys):
     assert done.returncode == 0, done.stderr[-2000:]
     assert read_json(planned.preprocessed.folder / "nnUNetPlans.json") != wanted["nnUNetPlans.json"]
     error = refused(query.main, QUERY, capsys)
-    assert "configurations.3d_fullres.batch_size" in error
+    assert "configurations.3d_fullres.architecture.arch_kwargs.features_per_stage" in error
     assert "-plans restore" in error
     environment["nnUNet_extTrainer"] = str(Path(__file__).resolve().parent.parent / "trainers")
     trained = typed("nnUNetv2_train 101 3d_fullres 0 -tr nnActiveTrainer_1epochs -device cpu")
