@@ -118,6 +118,13 @@ def test_trainers_that_will_do():
     assert [builds_its_own_network(name) for name in ("OneEpoch", "Network", "nnActiveTrainer")] == [False, True, False]
 
 
+def test_the_trainer_that_the_documentation_shows(theirs):
+    text = (Path(__file__).parents[1] / "docs" / "how-it-works.md").read_text()
+    code = text.split("## A trainer of your own")[1].split("```python")[1].split("```")[0]
+    (theirs / "shown.py").write_text(code)
+    check_trainer("MyTrainer")
+
+
 def test_names_of_our_own_trainer_need_no_nnunet(monkeypatch):
     monkeypatch.delenv("nnUNet_extTrainer", raising=False)
     monkeypatch.setattr("nnactive_ext.nnunet.trainers._found", lambda *_: pytest.fail("nnU-Net was imported"))

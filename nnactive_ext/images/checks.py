@@ -114,6 +114,8 @@ def _kind_problem(header: Any) -> str:
 def space_problem(image: Any) -> str:
     """What is wrong with the place of a 3D image (or of its reader) in the patient; "" if nothing is."""
     spacing = np.array(image.GetSpacing())
+    if not (np.isfinite(spacing) & (spacing != 0)).all():
+        return _ITK_SAYS["Zero-valued spacing"]
     if not ((spacing >= _SPACING[0]) & (spacing <= _SPACING[1])).all():  # NaN fails too
         return f"the spacing {numbers(spacing)} mm cannot be. Correct the header"
     direction = np.reshape(image.GetDirection(), (3, 3))

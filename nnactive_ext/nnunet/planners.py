@@ -56,12 +56,11 @@ def _found(name: str) -> bool:
         similar = near(name, planners)
         meant = f"Did you mean {' or '.join(similar)}? " if similar else ""
         raise NnActiveError(f"Planner {name}: {why}. {meant}Its planners are {', '.join(planners)}.")
-    planner: Any = found
-    return planner.plan_experiment is ExperimentPlanner.plan_experiment
+    return getattr(found, "plan_experiment", None) is ExperimentPlanner.plan_experiment
 
 
-def _names(planner: type) -> Iterator[str]:
-    derived: type
+def _names(planner: type[Any]) -> Iterator[str]:
+    derived: type[Any]
     for derived in planner.__subclasses__():
         yield derived.__name__
         yield from _names(derived)
