@@ -239,7 +239,7 @@ def main(options: argparse.Namespace) -> None:
         raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with nnactive_plan -i FOLDER.")
     # Closing changes what members are trained on; everything else may be done while they are.
     with experiment.running() if options.command == "close" else nullcontext(), experiment.lock():
-        experiment = experiment.anew()
+        experiment = open_experiment(options.d)
         options.under_way = experiment.under_way()
         if not options.under_way:
             try:

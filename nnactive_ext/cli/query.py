@@ -100,7 +100,7 @@ def main(options: argparse.Namespace) -> None:
         print(f"Part {options.part_id} of {options.num_parts} is scored. After the last part, run: {merging(options.words)}")
         return
     with experiment.running():
-        experiment = with_trainer(experiment.anew())
+        experiment = with_trainer(open_experiment(options.d))
         if finish_annotation(experiment, progress):
             print(f"The interrupted annotation of cycle {experiment.state['cycle']} is finished.")
             return

@@ -53,6 +53,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "trained_folds": trained_folds(experiment) if folds else [],
         "mean_dice": [result.mean_dice for result in results],
         "changes": [dict(change) for change in plan.changes],
+        "under_way": experiment.under_way() or None,
     }
     if plan.human:
         found["tasks"] = _tasks(experiment, names)
@@ -163,6 +164,8 @@ def status_text(found: dict[str, Any]) -> str:
     scores = [dice for dice in found["mean_dice"] if dice is not None]
     if scores:
         lines += ["", "Mean Dice per cycle: " + ", ".join(f"{100 * dice:.1f}" for dice in scores)]
+    if found["under_way"]:
+        lines += ["", f"Under way: {found['under_way']}. Answers may be handed in meanwhile."]
     return "\n".join([*lines, "", found["next"]])
 
 

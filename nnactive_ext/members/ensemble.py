@@ -81,6 +81,13 @@ def trained_folds(experiment: Experiment) -> list[int]:
     return [f for f in experiment.folds() if is_trained(fold_folder(experiment, f), plan.experiment, cycle)]
 
 
+def training_begun(experiment: Experiment) -> bool:
+    """Whether a member of the current cycle was trained on the labels that are in place, or its training was begun."""
+    now = (experiment.plan.experiment, experiment.state["cycle"])
+    marks = map(read_mark, experiment.model_folder.glob("fold_*"))
+    return any((mark.get("experiment"), mark.get("cycle")) == now for mark in marks)
+
+
 def check_members(experiment: Experiment, folds: Sequence[int]) -> list[str]:
     """The members' training numbers; anything but finished members of this experiment's current cycle is an error."""
     plan, cycle, trainings, problems = experiment.plan, experiment.state["cycle"], [], []
