@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -314,7 +315,8 @@ def test_what_may_be_done_during_a_run(closed, killer, plans, tmp_path, monkeypa
         said = capsys.readouterr().out
         assert str(at_work.process.pid) in said
         assert ("follow in the next cycle" in said) is (words[0] == "withdraw")
-    status.main(["-d", "601"])
+    status.main(["-d", "601", "--json"])
+    assert str(at_work.process.pid) in json.loads(capsys.readouterr().out)["under_way"]
     for command, words in (
         (run.main, ["-device", "cpu", *QUIET]),
         (query.main, ["--method", "random", "-device", "cpu", *QUIET]),
@@ -340,6 +342,20 @@ def test_what_may_be_done_during_a_run(closed, killer, plans, tmp_path, monkeypa
     patch = find_task(experiment, task.id).patch
     labels = experiment.dataset.reader_writer.read_seg(str(experiment.dataset.cases[patch.case].label))[0][0]
     assert (labels[patch.slices] == task.names["ignore"]).any(), "the answer that was withdrawn is still there"
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_after_a_kill_trains_all_folds_on_the_same_labels(
+    closed, undisturbed, killer, plans, tmp_path, monkeypatch
+):
+    copy = closed.copy(tmp_path, monkeypatch)
+    run = Runner(copy.folders, plans, "training 1")
+    late_import(copy, killer)
+    run.kill()
+    Runner(copy.folders, plans).end()
+    assert trained_on(copy) == undisturbed
+    close_next(copy, killer)
+    assert_all_answers_are_in(copy, tmp_path)
 
 
 @pytest.mark.slow

@@ -437,6 +437,25 @@ def test_a_fold_is_trained_by_one_process(monkeypatch, planned, kind):
     assert planned.under_way() == ""
 
 
+@pytest.mark.usefixtures("soft")
+def test_a_training_that_lost_its_lock_saves_no_more_checkpoints(file):
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    from nnactive_ext.trainers.nnActiveTrainer import nnActiveTrainer
+
+    training = nnActiveTrainer.__new__(nnActiveTrainer)
+    training.fold_lock = acquire(file)
+    training.current_epoch, training.num_epochs, training._plotted = 0, 1, 0.0
+    ended: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nnUNetTrainer, "on_epoch_end", lambda self: ended.append(self))
+        training.on_epoch_end()
+        (file.parent / SOFT).write_bytes(Owner.this_process().serialized())
+        with pytest.raises(NnActiveError, match="lost"):
+            training.on_epoch_end()
+    assert len(ended) == 1
+
+
 # Commands
 
 

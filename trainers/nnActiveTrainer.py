@@ -21,6 +21,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal, marks
 from nnactive_ext.experiment.environment import observe
+from nnactive_ext.experiment.locks import Lock
 from nnactive_ext.experiment.training_checks import check_training
 from nnactive_ext.nnunet.partial_loss import without_smoothing
 from nnactive_ext.nnunet.sampling import RegionDataLoader
@@ -53,6 +54,7 @@ class nnActiveTrainer(nnUNetTrainer):
 
     epochs = 200
     mirroring = True
+    fold_lock: Lock | None = None
     num_iterations_per_epoch: int
     num_val_iterations_per_epoch: int
 
@@ -192,7 +194,10 @@ class nnActiveTrainer(nnUNetTrainer):
                 self.fold_lock.release()
 
     def on_epoch_end(self):
-        """nnU-Net's, except that ``progress.png``, which takes it a second or two, is not drawn after each short epoch."""
+        """nnU-Net's, except that ``progress.png``, which takes it a second or two, is not drawn after each short epoch, and
+        that a training whose lock was lost ends before it writes over the checkpoints of the one that has the lock now."""
+        if self.fold_lock is not None:
+            self.fold_lock.check()
         last = self.current_epoch == self.num_epochs - 1
         due = last or monotonic() - self._plotted >= _SECONDS_BETWEEN_PLOTS
         if due:

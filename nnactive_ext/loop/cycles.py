@@ -18,7 +18,7 @@ from nnactive_ext.labelling.closing import TasksOpen, apply_corrections, close_c
 from nnactive_ext.labelling.relabel import annotate_cycle
 from nnactive_ext.loop.progress import Progress
 from nnactive_ext.loop.tables import cycle_table
-from nnactive_ext.members.ensemble import Ensemble, NnUNetEnsemble, fold_folder
+from nnactive_ext.members.ensemble import Ensemble, NnUNetEnsemble, fold_folder, training_begun
 from nnactive_ext.members.evaluation import evaluate
 from nnactive_ext.members.training import train_member
 from nnactive_ext.query_methods.base import Query
@@ -153,11 +153,12 @@ def finish_annotation(experiment: Experiment, progress: bool = True, say: Callab
     """Annotate the loops whose patches are chosen but whose labels are not in place; whether there were any.
 
     Where people annotate, one with fewer tasks done than the plan's share raises :class:`TasksOpen` and stays as it is.
+    Corrections that were noted while members of the current cycle were trained wait until the next cycle is closed.
     """
     with experiment.lock(wait=True):
-        if experiment.plan.human:
-            apply_corrections(experiment, [], progress)  # what a killed import, or one during a run, left behind
         pending = range(experiment.state["cycle"] + 1, experiment.last_loop + 1)
+        if experiment.plan.human and (pending or not training_begun(experiment)):
+            apply_corrections(experiment, [], progress)  # what a killed import, or one during a run, left behind
         for cycle in pending:
             if experiment.plan.human:
                 warnings = close_cycle(experiment, cycle, progress=progress)

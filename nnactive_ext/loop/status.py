@@ -60,6 +60,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "changes": [dict(change) for change in plan.changes],
         "differences": differences(environments(experiment)),
         "labels": dict(experiment.dataset.labels.names),
+        "under_way": experiment.under_way() or None,
     }
     if plan.human:
         found["tasks"] = _tasks(experiment, names)
@@ -209,6 +210,8 @@ def status_text(found: dict[str, Any]) -> str:
     scores = [dice for dice in found["mean_dice"] if dice is not None]
     if scores:
         lines += ["", "Mean Dice per cycle: " + ", ".join(f"{100 * dice:.1f}" for dice in scores)]
+    if found["under_way"]:
+        lines += ["", f"Under way: {found['under_way']}. Answers may be handed in meanwhile."]
     return "\n".join([*lines, "", found["next"]])
 
 

@@ -89,6 +89,13 @@ def trained_folds(experiment: Experiment) -> list[int]:
     return [f for f, folder in folders.items() if is_trained(folder, plan.experiment, cycle, plan.label_version)]
 
 
+def training_begun(experiment: Experiment) -> bool:
+    """Whether a member of the current cycle was trained on the labels that are in place, or its training was begun."""
+    now = (experiment.plan.experiment, experiment.state["cycle"])
+    marks = map(read_mark, experiment.model_folder.glob("fold_*"))
+    return any((mark.get("experiment"), mark.get("cycle")) == now for mark in marks)
+
+
 def check_folds(experiment: Experiment, folds: Sequence[Fold]) -> None:
     """A fold that does not exist, one that is named twice, and ``all`` beside others are errors."""
     given, there = f"-f {' '.join(map(str, folds))}", experiment.folds()
