@@ -1,7 +1,8 @@
 from .changes import change_settings
 from .create import create, create_rollout
+from .division import divide
 from .rollout import decide_rollout
 from .settings import Settings, command_of
 from .simulation import decide
 
-__all__ = ["Settings", "change_settings", "command_of", "create", "create_rollout", "decide", "decide_rollout"]
+__all__ = ["Settings", "change_settings", "command_of", "create", "create_rollout", "decide", "decide_rollout", "divide"]
