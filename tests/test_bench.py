@@ -27,7 +27,7 @@ from nnactive_ext.cli import plan as plan_command
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
-from nnactive_ext.experiment.plan import ALL_LABELS
+from nnactive_ext.experiment.plan import ALL_LABELS, Plan
 from nnactive_ext.files import read_json
 from nnactive_ext.loop.cycles import Tools, run_cycles
 from nnactive_ext.query_methods.base import Query
@@ -377,6 +377,43 @@ def test_a_method_added_later_shares_the_beginning_too(done, tmp_path):
     grown, counting = read(tmp_path, FILE.replace('"random"', '"random", "bald"')), Counting()
     assert run_them(grown, counting.tools) == []
     assert counting.trained.total() == 2 * 2 * 2  # seeds, cycles, folds: no cycle 0
+
+
+def planned_with(dataset: str, words: str = "", seeds: str = "[1]") -> str:
+    """The file with one method, and a dataset that has ``words``."""
+    text = FILE.replace("[1, 2]", seeds).replace('["random", "clasp_pe"]', '["random"]').replace("cycles = 3", "cycles = 2")
+    return text.replace("dataset = 100", f"dataset = {dataset}\n{words}")
+
+
+def plans_of(runs) -> list[Plan]:
+    return [Experiment(run.folder).plan for run in [*runs, *starts_of(runs)]]
+
+
+def test_all_experiments_on_a_dataset_share_its_groups_and_test_set(tiny, quick_planning, tmp_path):
+    (tmp_path / "who.csv").write_text("".join(f"tiny_{i},{i // 2}\n" for i in range(8)))
+    (tmp_path / "mine.txt").write_text("tiny_4\ntiny_5\n")
+    both = read(tmp_path, planned_with("100", 'groups = "who.csv"\ntest = "mine.txt"'))
+    assert run_them(both, Counting().tools) == []
+    for made in plans_of(both):
+        assert made.test == ("tiny_4", "tiny_5")
+        assert made.groups == {f"tiny_{i}": str(i // 2) for i in range(8)}
+    (tmp_path / "mine.txt").write_text("tiny_0\ntiny_1\n")
+    assert len(run_them(read(tmp_path, planned_with("100", 'groups = "who.csv"\ntest = "mine.txt"')), Counting().tools)) == 2
+    for words in ("", 'groups = "who.csv"'):
+        assert len(run_them(read(tmp_path, planned_with("100", words)), Counting().tools)) == 2, "the file changed its mind"
+
+
+def test_a_benchmark_keeps_its_test_set_when_the_dataset_gets_another_one(tiny, quick_planning, tmp_path):
+    """Labels in labelsTs came later; another seed must still be compared on the same cases."""
+    assert run_them(read(tmp_path, planned_with("100")), Counting().tools) == []
+    for kind in ("images", "labels"):
+        (tiny / f"{kind}Ts").mkdir()
+        for file in (tiny / f"{kind}Tr").glob("tiny_1*"):
+            shutil.copy(file, tiny / f"{kind}Ts" / file.name.replace("tiny_1", "late_1"))
+    more = read(tmp_path, planned_with("100", seeds="[1, 2]"))
+    assert run_them(more, Counting().tools) == []
+    assert {made.test for made in plans_of(more)} == {("tiny_0", "tiny_2")}
+    assert {made.test_folder for made in plans_of(more)} == {""}
 
 
 def test_the_overview_tells_what_is_left(runs, tmp_path):

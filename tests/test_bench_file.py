@@ -75,6 +75,49 @@ def test_what_is_wrong_is_named_with_the_file(tmp_path, old, new, named):
     assert named in str(error.value)
 
 
+@pytest.mark.parametrize(("groups", "kept"), [("who.csv", "beside"), ("{patient}_{time}", "pattern")])
+def test_a_dataset_has_groups_and_a_test_set_of_its_own(tmp_path, tiny, groups, kept):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name in ("who.csv", "mine.txt"):
+        (folder / name).touch()
+    text = WHOLE.replace("dataset = 100", f'dataset = 100\ngroups = "{groups}"\ntest = "mine.txt"')
+    benchmark = read_benchmark(written(folder, text))
+    expected = str(folder / "who.csv") if kept == "beside" else groups
+    for run in runs_of(benchmark):
+        assert (run.settings.groups, run.settings.test) == (expected, folder / "mine.txt")
+    (plain,) = read_benchmark(written(tmp_path, WHOLE)).datasets
+    assert plain.settings == {}
+
+
+@pytest.mark.parametrize("line", ["groups = 3", 'test = ""', "test = true", 'groups = ["a.csv"]'])
+def test_groups_and_test_sets_of_a_wrong_type(tmp_path, line):
+    with pytest.raises(NnActiveError, match=line.split()[0]):
+        read_benchmark(written(tmp_path, WHOLE.replace("dataset = 100", f"dataset = 100\n{line}")))
+
+
+def test_tables_of_one_dataset_have_the_same_groups(tmp_path):
+    second = """
+[[datasets]]
+dataset = 100
+groups = "tiny_{patient}"
+patch_sizes = [5]
+regimes = { other = 40 }
+"""
+    with pytest.raises(NnActiveError, match=r"100: its tables differ in groups, test"):
+        read_benchmark(written(tmp_path, WHOLE + second))
+    both = WHOLE.replace("dataset = 100", 'dataset = 100\ngroups = "tiny_{patient}"') + second
+    assert len(read_benchmark(written(tmp_path, both)).datasets) == 2
+
+
+def test_groups_that_do_not_fit_are_refused_before_anything_is_run(tmp_path, tiny):
+    for line, named in (('groups = "{patient}x{time}"', "do not match"), ('test = "mine.txt"', "tiny_99")):
+        (tmp_path / "mine.txt").write_text("tiny_99\n")
+        runs = runs_of(read_benchmark(written(tmp_path, WHOLE.replace("dataset = 100", f"dataset = 100\n{line}"))))
+        with pytest.raises(NnActiveError, match=named):
+            check_runs(runs)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(NnActiveError, match=r"none\.toml"):
         read_benchmark(tmp_path / "none.toml")

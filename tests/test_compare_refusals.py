@@ -54,6 +54,8 @@ DIFFERENCES = {
     "a case less in the pool": ({"pool": {k: POOL[k] for k in list(POOL)[:5]}}, ["pool", "case_5"]),
     "another image": ({"pool": changed_pool(case_1={**POOL["case_1"], "shape": [9, 9, 9]})}, ["pool", "case_1", "[9, 9, 9]"]),
     "cases that came later": ({"changes": CHANGES}, ["case_5", "after cycle 1"]),
+    "test cases of another folder": ({"test_folder": "imagesTs"}, ["test set", "case_6 (imagesTs)"]),
+    "groups": ({"groups": {"case_0": "p", "case_1": "p"}}, ["groups of cases", "case_0, case_1"]),
     "trainer": ({"trainer": "nnActiveTrainer_5epochs"}, ["trainer", "nnActiveTrainer against nnActiveTrainer_5epochs"]),
     "folds": ({"folds": 3}, ["folds", "5 against 3"]),
     "configuration": ({"configuration": "2d"}, ["configuration", "3d_fullres against 2d"]),
@@ -76,6 +78,17 @@ def test_what_differs_is_refused(tmp_path, refuses, what):
     second = write_experiment(tmp_path / "results", 502, CURVE, **{"method": "the_other", **changes})
     message = refuses([first, second], "Dataset501_X", "Dataset502_X", first, second, *words)
     assert "leave" in message.lower()
+
+
+def test_groups_are_the_same_by_whatever_names(tmp_path, refuses):
+    groups = {"case_0": "p", "case_1": "p", "case_2": "q"}
+    renamed = {"case_2": "1", "case_1": "7", "case_0": "7"}
+    first = write_experiment(tmp_path / "results", 501, CURVE, groups=groups)
+    second = write_experiment(tmp_path / "results", 502, CURVE, method="the_other", groups=renamed)
+    compare.main(["-d", str(first), str(second), "-o", str(tmp_path / "out")])
+    third = write_experiment(tmp_path / "results", 503, CURVE, method="third", groups={**groups, "case_2": "p"})
+    shutil.rmtree(tmp_path / "out")
+    refuses([first, second, third], "groups of cases", "Dataset503_X")
 
 
 QUERY = {"cycle": 1, "method": "clasp_pe", "options": {"alpha": "1"}, "seed": 1}

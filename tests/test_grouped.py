@@ -25,7 +25,7 @@ from nnactive_ext.planning.changes import drop_cases
 from nnactive_ext.planning.settings import command_of
 
 SIMULATION = (
-    "-d 100 -o 902 -name Grouped -patch_size 5 5 3 -query_size 4 -starting_budget 8 -cycles 2 -folds 3 --preset cpu -np 1"
+    "-d 100 -o 902 -name Grouped -patch_size 5 5 3 -query_size 4 -starting_budget 24 -cycles 2 -folds 3 --preset cpu -np 1"
 )
 GROUPS = {f"tiny_{i}": f"patient {i // 2}" for i in range(8)}
 

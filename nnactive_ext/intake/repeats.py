@@ -51,7 +51,14 @@ class Repeats:
 
 
 def repeated(names: Collection[str]) -> Repeats | None:
-    """The patients that several of the ``names`` seem to share; None if none do."""
+    """Find out whether several cases seem to be of one patient.
+
+    Args:
+        names: the names of all cases.
+
+    Returns:
+        The patients as the names show them; None if no patient seems to have several cases.
+    """
     names = sorted(names)
     for cut in _cuts(names):
         if _shows_patients(cut):

@@ -1,8 +1,19 @@
 from .changes import change_settings
 from .create import create, create_rollout
+from .division import divide
 from .relabelling import change_labels
 from .rollout import decide_rollout
 from .settings import Settings, command_of
 from .simulation import decide
 
-__all__ = ["Settings", "change_labels", "change_settings", "command_of", "create", "create_rollout", "decide", "decide_rollout"]
+__all__ = [
+    "Settings",
+    "change_labels",
+    "change_settings",
+    "command_of",
+    "create",
+    "create_rollout",
+    "decide",
+    "decide_rollout",
+    "divide",
+]
