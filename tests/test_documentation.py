@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from nnactive_ext.experiment.commands import Commands
+from nnactive_ext.experiment.plan import Plan
 
 NAMES = "plan|query|run|phantom|annotate|status|change|compare|bench|report"
 ROOT = Path(__file__).parent.parent
@@ -38,6 +42,26 @@ def test_shown_commands_are_understood(page, line):
     command, *arguments = shlex.split(line)
     module = importlib.import_module(f"nnactive_ext.cli.{command.removeprefix('nnactive_')}")
     module.parser().parse_args(arguments)
+
+
+def shown_to_nnunet() -> list[str]:
+    """nnU-Net's commands in all code on the pages, in lines or in sentences."""
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    found = [match[0] for text in texts for match in re.finditer(r"nnUNetv2_(?:train|predict) (?:\d|-)[^`#\n]*", text)]
+    return [shlex.join(shlex.split(line)) for line in found]
+
+
+def test_nnunets_commands_are_those_that_are_printed_for_the_default_plans(planned):
+    """nnactive_plan prints them complete for any other experiment; tests/test_commands.py looks at those."""
+    for number in ("504", "601"):
+        plan = replace(planned.plan, dataset=f"Dataset{number}_X", preset=None, trainer=Plan.trainer)
+        commands = Commands(plan)
+        printed = {commands.train(0), commands.train("all")}
+        assert {line for line in shown_to_nnunet() if line.startswith(f"nnUNetv2_train {number}")} <= printed
+    (predict,) = [line for line in shown_to_nnunet() if line.startswith("nnUNetv2_predict")]
+    expected = commands.predict([0, 1, 2, 3, 4])[-1].replace("FOLDER", "new_cts_nnunet").replace("PREDICTED", "predicted")
+    assert predict == expected
+    assert sum(line.startswith("nnUNetv2_train") for line in shown_to_nnunet()) >= 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -20,9 +20,9 @@ from nnactive_ext.report.improvement import Change, paired, slope
 from nnactive_ext.report.verdict import EARLY, FELL, GO_ON, LIMIT, NOTHING, STOP, TEST, USED_UP, verdict
 
 CLASSES = ("organ", "lesion")
-TESTED = SimpleNamespace(test=("a",), cycles=5, purpose="", human=False)
-ROLLOUT = SimpleNamespace(test=(), cycles=5, purpose="", human=True)
-FULL = SimpleNamespace(test=("a",), cycles=1, purpose=ALL_LABELS, human=False)
+TESTED = SimpleNamespace(dataset="Dataset511_X", test=("a",), cycles=5, purpose="", human=False)
+ROLLOUT = SimpleNamespace(dataset="Dataset511_X", test=(), cycles=5, purpose="", human=True)
+FULL = SimpleNamespace(dataset="Dataset511_X", test=("a",), cycles=1, purpose=ALL_LABELS, human=False)
 
 
 def result(cycle: int, table, cross_validation: CrossValidation | None = None) -> CycleResult:
@@ -233,7 +233,7 @@ def test_a_pool_that_is_used_up_has_no_next_query():
     assert any(point.startswith("The Dice fell") for point in made.points), "that is still worth a look"
     (said, *_) = advice([cross_validated(0, 0.5)], ROLLOUT, None, missing=1).points
     assert "1 patch fewer" in said
-    assert "nnactive_change -add" in said
+    assert "nnactive_change -d 511 -add FOLDER" in said
 
 
 def test_the_last_boxes_of_the_pool_are_still_to_be_annotated():

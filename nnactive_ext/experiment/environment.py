@@ -71,6 +71,9 @@ def observe(device: str = "", means: str = "") -> Environment:
     Args:
         device: "cuda", "cpu" or "mps", where networks run; empty: nowhere.
         means: the precision of the means over members, in a query: "single" or "half".
+
+    Returns:
+        The environment; without a device it has versions only.
     """
     if not device:
         return Environment(versions=versions())

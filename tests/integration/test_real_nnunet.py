@@ -58,6 +58,21 @@ def test_train_and_query(shell, planned):
 
 
 @pytest.mark.slow
+def test_the_member_of_all_annotated_cases_is_trained_and_asked(shell, planned):
+    trainer = "nnActiveTrainer_1epochs"
+    skip = "env nnactive_skip_validation=1"
+    shell(f"{skip} nnUNetv2_train 101 3d_fullres all -tr {trainer} -device cpu")
+    fold = planned.model_folder.with_name(planned.model_folder.name.replace(planned.plan.trainer, trainer)) / "fold_all"
+    mark = read_json(fold / "nnactive_member.json")
+    assert mark["finished"]
+    assert mark["cases"] == sorted(case for case, counts in planned.state["annotated"].items() if counts)
+    assert mark["environments"][0]["device"] == "cpu"
+    shell(f"nnactive_query -d 101 -f all -tr {trainer} -device cpu --disable_progress_bar")
+    loop = read_json(planned.raw / "loop_001.json")
+    assert (loop["members"], len(loop["patches"])) == (["all"], 4)
+
+
+@pytest.mark.slow
 def test_train_kill_continue_predict_and_query(shell, nnunet_folders, tmp_path, monkeypatch):
     phantom.main("-d 900 -n 8".split())
     plan.main(f"-d 900 -o 901 -tr nnActiveTrainer_4epochs {PLAN}".split())
