@@ -170,6 +170,7 @@ def test_what_only_the_cost_depends_on_is_kept_and_repeated():
         ("-d 4 -o 504 -expert_rate 5", SIMULATION, "-expert_rate"),
         ("-i images -o 504 -tolerance 2", ROLLOUT, "-tolerance"),
         ("-i images -o 504 --all_labels", ROLLOUT, "--all_labels"),
+        ("-i images -o 504 -test mine.txt", ROLLOUT, "-test"),
     ],
 )
 def test_a_setting_of_the_other_kind_is_refused(words, kind, flag):

@@ -39,7 +39,9 @@ def draw_test_set(names: Sequence[str], groups: Mapping[str, str]) -> list[str]:
     units = list(together)
     order = [units[i] for i in generator(0, 0, "pool and test").permutation(len(units))]
     wanted = round(SHARE_OF_TEST_CASES * len(names))
-    chosen = _choose([len(together[unit]) for unit in order], wanted, len(order) - LEAST_GROUPS)
+    sizes = [len(together[unit]) for unit in order]
+    # Without groups of several cases the choice is known, and its table may be too large for the memory.
+    chosen = range(wanted) if max(sizes) == 1 else _choose(sizes, wanted, len(order) - LEAST_GROUPS)
     return sorted(case for i in chosen for case in together[order[i]])
 
 

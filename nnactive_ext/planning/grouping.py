@@ -56,5 +56,5 @@ def _warn_of_repeats(names: Sequence[str], decisions: Decisions) -> None:
     decisions.warn(
         "several images of one patient?",
         f"as named: {listed(cases, 3)} of {group}; {count(len(several), 'group')} in all ({listed(list(several))}). "
-        f"-groups {remedy} keeps the images of each in pool or test set, and in one fold",
+        f"-groups {remedy} keeps the images of each together",
     )
