@@ -94,7 +94,8 @@ def _check(experiment: Experiment, changed: Sequence[str], progress: bool) -> No
     source, plan = experiment.source, experiment.plan
     if not changed:
         return
-    for case, found in measure(Dataset(source.folder, frozenset(changed)), plan.processes, progress).items():
+    reread = Dataset(source.folder, frozenset(changed) - source.tests, tests=source.tests & frozenset(changed))
+    for case, found in measure(reread, plan.processes, progress).items():
         planned = plan.pool.get(case)
         if planned and (found.shape != planned.shape or not np.allclose(found.spacing, planned.spacing, rtol=1e-3)):
             raise NnActiveError(

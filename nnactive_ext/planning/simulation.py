@@ -100,7 +100,7 @@ def check_simulation(source: Dataset, settings: Settings) -> str:
     """Settings that no simulation can have are an error, whatever the images are; returns its name, by default the dataset's.
 
     Args:
-        source: the labelled dataset, of which only dataset.json is read.
+        source: the labelled dataset, of which dataset.json is read and its files are looked for.
         settings: what the user set.
 
     Returns:
@@ -113,7 +113,7 @@ def check_simulation(source: Dataset, settings: Settings) -> str:
     if settings.all_labels and (settings.start_from or settings.starting_budget or settings.query_size):
         raise NnActiveError("--all_labels annotates the whole pool: leave out -start_from, -starting_budget and -query_size.")
     check(settings, name := settings.name or source.name.split("_", 1)[-1])
-    _ = source.labels  # an error in them, too, before every image is read
+    _ = source.labels, source.cases  # errors in them, too, before every image is read
     return name
 
 
