@@ -114,7 +114,7 @@ def test_taken_numbers_are_refused(nnunet_folders, where):
     assert not list(nnunet_folders.raw.glob("*Phantom"))
 
 
-@pytest.mark.parametrize("arguments", [{"dataset_id": 0}, {"dataset_id": 1000}, {"cases": 0}, {"name": "a__b"}])
+@pytest.mark.parametrize("arguments", [{"dataset_id": 0}, {"dataset_id": -1}, {"cases": 0}, {"name": "a__b"}])
 def test_impossible_requests_are_refused(nnunet_folders, arguments):
     with pytest.raises(NnActiveError):
         write_dataset(**{"dataset_id": 900, "cases": 1, **arguments})

@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         "-label_version",
         type=int,
         metavar="N",
-        help="classes that the files were painted with: those after N changes with nnactive_change -labels (default: found "
+        help="classes that the files were painted with: those after N changes of the classes (default: found "
         "from the task's folder)",
     )
     points = add("points", "add patches around marked points of structures")

@@ -133,7 +133,7 @@ def _changed_classes(trajectory: Trajectory) -> Iterator[str]:
             yield (
                 f"{trajectory.label}: its classes were changed after cycle {change['after_cycle']}, from {before} to {after} "
                 f"({'; '.join(change['operations'])}), so its cycles cannot be compared with each other, nor with others. "
-                "Leave it out; nnactive_report -d shows it alone."
+                f"Leave it out; {report_of(trajectory.folder)} shows it alone."
             )
 
 

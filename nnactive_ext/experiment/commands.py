@@ -47,6 +47,16 @@ def hand_in(number: int, folder: object = "FOLDER", who: str = "") -> str:
     return text("nnactive_annotate", "import", "-d", number, folder, *(("-who", who) if who else ()))
 
 
+def change_of(dataset: str, *words: object) -> str:
+    """``nnactive_change`` for whom only the name of the experiment's dataset is at hand."""
+    return text("nnactive_change", "-d", number_and_name(dataset)[0], *words)
+
+
+def status_of(dataset: str) -> str:
+    """``nnactive_status`` for whom only the name of the experiment's dataset is at hand."""
+    return text("nnactive_status", "-d", number_and_name(dataset)[0])
+
+
 @dataclass(frozen=True)
 class Commands:
     """The commands of an experiment. ``device``: for those that train or predict; empty or "cuda": they need not name it."""

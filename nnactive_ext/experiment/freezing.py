@@ -133,7 +133,7 @@ def _check_geometry(case: Case, entries: list[dict[str, Any]], planned: Geometry
         then = {"size": planned.shape[::-1], "spacing": planned.spacing[::-1]}
         raise NnActiveError(
             f"{case.images[0]}: {geometry_text(then)} when the experiment was planned; {geometry_text(stated)} now. "
-            "Restore the image, or take its case out of the pool: nnactive_change -drop"
+            "Restore the image, or take its case out of the pool."
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import change_of
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.input_differences import description_differences, plans_differences
 from nnactive_ext.experiment.input_files import compare_file
@@ -49,12 +50,11 @@ def _remedy(kind: str, experiment: Experiment) -> str:
     if kind == SOURCE:
         return f"Write what it was then back into {experiment.source.folder / 'dataset.json'}."
     if kind == PLANS:
-        return f"Put back what was planned: nnactive_change -d {experiment.name} -plans restore"
+        return f"Put back what was planned: {change_of(experiment.name, '-plans', 'restore')}"
     if kind == REFERENCES:
         return remedy(experiment.raw)
-    return (
-        f"Restore the images; or take a case of the pool out of the experiment: nnactive_change -d {experiment.name} -drop CASE"
-    )
+    dropping = change_of(experiment.name, "-drop", "CASE")
+    return f"Restore the images; or take a case of the pool out of the experiment: {dropping}"
 
 
 def cases_of(experiment: Experiment, source: bool, without: Collection[str] = ()) -> dict[str, Case]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import change_of
 from nnactive_ext.files import read_json, sha256, write_json
 
 INPUTS = "nnactive_inputs.json"
@@ -87,6 +88,5 @@ class Inputs:
 
 def remedy(folder: Path) -> str:
     """What to do about changed reference label maps."""
-    return (
-        f"Restore the label files; or, to use them as they are from now on: nnactive_change -d {folder.name} -references reread"
-    )
+    rereading = change_of(folder.name, "-references", "reread")
+    return f"Restore the label files; or, to use them as they are from now on: {rereading}"

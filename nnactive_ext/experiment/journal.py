@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import status_of
 from nnactive_ext.files import read_json, sync_folder, write_json
 
 JOURNAL = "nnactive_journal.json"
@@ -84,8 +85,7 @@ def refuse_unfinished(raw: Path) -> None:
     """A change that was begun and not finished is an NnActiveError that says how to finish it."""
     if (raw / JOURNAL).is_file():
         raise NnActiveError(
-            f"{raw / JOURNAL}: a change of this experiment was interrupted. Finish it first: "
-            f"nnactive_status -d {raw.name.removeprefix('Dataset').split('_')[0]}"
+            f"{raw / JOURNAL}: a change of this experiment was interrupted. Finish it first: {status_of(raw.name)}"
         )
 
 

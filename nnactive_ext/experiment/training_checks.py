@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import change_of
 from nnactive_ext.experiment.input_differences import description_differences, plans_differences
 from nnactive_ext.experiment.inputs import Inputs, described, digest, remedy
 from nnactive_ext.experiment.preprocessed_mark import is_marked
@@ -48,5 +49,5 @@ def check_training(
     if problems:
         raise NnActiveError(
             f"{dataset} is not as it was when it was planned: {'; '.join(problems)}. Put back what was planned: "
-            f"nnactive_change -d {dataset} -plans restore"
+            f"{change_of(dataset, '-plans', 'restore')}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import change_of
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.freezing import check_unfrozen, completed, freeze_descriptions, freeze_plans, stored
 from nnactive_ext.experiment.input_checks import REFERENCES, compare
@@ -66,5 +67,5 @@ def _check_lost(experiment: Experiment, changed: Collection[str]) -> None:
         raise NnActiveError(
             f"{experiment.raw / INPUTS}: no such file, so it is not known whether the reference label maps are those the "
             "experiment was planned with. Restore the file from a copy of the experiment; or, to use the label maps as they "
-            f"are from now on: nnactive_change -d {experiment.number} -references reread"
+            f"are from now on: {change_of(experiment.name, '-references', 'reread')}"
         )

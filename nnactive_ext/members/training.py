@@ -56,7 +56,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
         status = _run([sys.executable, "-m", "nnactive_ext.members.training_process", *arguments], environment, log)
     if status == 0 and (lacking := _lacking(experiment, fold)):
         raise NnActiveError(
-            f"nnUNetv2_train {' '.join(arguments)} ended, but its fold does not count as a member of cycle {cycle}: {lacking}. "
+            f"{text('nnUNetv2_train', *arguments)} ended, but its fold does not count as a member of cycle {cycle}: {lacking}. "
             f"Correct the trainer {plan.trainer}, then run the same command again; {log} is its log."
         )
     if status:

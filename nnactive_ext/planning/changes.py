@@ -103,9 +103,9 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[
     annotated = [case for case in experiment.state["annotated"] if case in pool]
     if cycle >= 0 and len(annotated) < 2:
         raise NnActiveError(f"Without {', '.join(new)} only {len(annotated)} annotated case(s) are left; training needs 2.")
-    for cases, what in ((list(pool), "cases of the pool"), (annotated, "annotated cases")):
-        groups = {plan.group(case) for case in cases}
-        if len(groups) < 2 and (cycle >= 0 or cases is not annotated):
+    for left_over, what in ((list(pool), "cases of the pool"), (annotated, "annotated cases")):
+        groups = {plan.group(case) for case in left_over}
+        if len(groups) < 2 and (cycle >= 0 or left_over is not annotated):
             raise NnActiveError(
                 f"Without {', '.join(new)} all {what} are in one group ({', '.join(groups)}); training needs 2 groups, one to "
                 "train on and one to validate."

@@ -21,7 +21,7 @@ GRAMMAR = (
     "add NAME [from A B ...], rename A B, merge A B [C ...] into NAME, split A into B C ...; or a JSON or TOML file: "
     '{"changes": ["rename A B", ...]}'
 )
-"""What ``nnactive_change -labels`` takes."""
+"""What ``-labels`` takes."""
 
 Fate = str | None
 """The class that voxels of a class belong to from now on; None: nobody knows."""

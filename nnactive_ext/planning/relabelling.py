@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.commands import plan_simulation
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.journal import PREPROCESSED, RAW, Journal, NewFile
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS, LabelChange, mapped
@@ -99,8 +100,8 @@ def check_relabelling(experiment: Experiment, operations: Sequence[Sequence[str]
     if not experiment.plan.human:
         raise NnActiveError(
             "-labels is for roll-outs only: in a simulation the reference labels answer, and they cannot know another class. "
-            "Change the reference labels in a dataset of their own, and plan a new experiment on it: nnactive_plan -d NUMBER "
-            "-o NEW_NUMBER"
+            "Change the reference labels in a dataset of their own, and plan a new experiment on it: "
+            f"{plan_simulation('NUMBER')}"
         )
     if experiment.plan.test:
         raise NnActiveError(
