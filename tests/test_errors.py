@@ -224,6 +224,7 @@ def test_plan_refuses_a_number_in_use(tiny, nnunet_folders, refuses, place):
         ("--method clasp_pe alpha", ["alpha", "KEY=VALUE"], 1),
         ("--method random alpha=0.5", ["random", "alpha"], 1),
         ("-o 0", ["number 0"], 1),
+        ("-o -7", ["number -7"], 1),
         ("-o many", ["many"], 2),
         ("-d 777", ["777"], 1),
         ("-d Dataset777_X", ["Dataset777_X"], 1),
