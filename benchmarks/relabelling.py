@@ -122,12 +122,16 @@ def prepare(dataset: str | None, pool: int, seed: int) -> Any:
 
 
 def _content(file: Path) -> Any:
-    """The array or the properties in a preprocessed file; of a file that is not there, its name."""
+    """The array or the properties in a preprocessed file, without our mark; of a file that is not there, its name."""
     import blosc2
+
+    from nnactive_ext.experiment.preprocessed_mark import KEY
 
     if not file.is_file():
         return f"no {file}"
-    return blosc2.open(urlpath=str(file), mode="r")[:] if file.suffix == ".b2nd" else pickle.loads(file.read_bytes())
+    if file.suffix == ".b2nd":
+        return blosc2.open(urlpath=str(file), mode="r")[:]
+    return {key: value for key, value in pickle.loads(file.read_bytes()).items() if key != KEY}
 
 
 def _same(first: Any, second: Any) -> bool:

@@ -77,12 +77,12 @@ def test_the_planner_is_asked_for_it(planned, monkeypatch):
 
 def test_the_memory_target_changes_the_plans(planned):
     plans = {}
-    for memory in (0.05, 8.0):
+    for memory in (0.0005, 8.0):
         asked = {"gpu_memory_target": memory, "overwrite_plans_name": f"of{memory:g}GB"}
         name = prepare.nnunet_plans(Experiment(planned.name, replace(planned.plan, preset=None, settings=asked)))
         made = read_json(planned.preprocessed.folder / f"{name}.json")["configurations"]["3d_fullres"]
         plans[memory] = math.prod(made["patch_size"]) * made["batch_size"]
-    assert plans[0.05] < plans[8.0]
+    assert plans[0.0005] < plans[8.0]
 
 
 def test_a_planner_that_does_not_listen_is_told(planned, monkeypatch):

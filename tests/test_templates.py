@@ -27,7 +27,7 @@ INDEX = {
     "facts": [("cycle", "1")],
     "following": "task-1-1",
     "folder": "cycle_001",
-    "number": 511,
+    "hand_in": "nnactive_annotate import -d 511 cycle_001",
     "classes": [("liver", (230, 159, 0), "", 1)],
     "cards": [],
 }

@@ -227,7 +227,7 @@ def _try_system(file: Path) -> Lock | str:
             if not found.stale:
                 system.release()
                 return found.who
-            soft_locks.remove(_soft_file(file), found)
+            soft_locks.remove_stale(_soft_file(file), found)
         _note(file).write_text(str(Owner.this_process()), encoding="utf-8")
     except BaseException:
         system.release()

@@ -10,25 +10,25 @@ from typing import Any
 
 from nnactive_ext.files import TEMPORARY
 
-_KEY = "nnactive"
+KEY = "nnactive"
 """In the case's properties, where nnU-Net passes over keys that it does not know."""
 
 
 def is_marked(data_folder: Path, case: str) -> bool:
     """Whether the cases in ``data_folder`` are those that this package preprocessed; ``case`` is the one that was marked."""
-    return _KEY in (_read(data_folder / f"{case}.pkl") or {})
+    return KEY in (_read(data_folder / f"{case}.pkl") or {})
 
 
 def mark(data_folder: Path, case: str) -> None:
     """Note in ``case`` that all cases were preprocessed by this package."""
     file = data_folder / f"{case}.pkl"
     properties = _read(file)
-    if properties is None or _KEY in properties:
+    if properties is None or KEY in properties:
         return
     # Not beside the cases: nnU-Net takes every file there for one of them.
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=data_folder.parent) as temporary:
         written = Path(temporary) / file.name
-        written.write_bytes(pickle.dumps({**properties, _KEY: True}))
+        written.write_bytes(pickle.dumps({**properties, KEY: True}))
         os.replace(written, file)
 
 

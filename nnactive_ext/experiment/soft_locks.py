@@ -19,6 +19,8 @@ STALE_SECONDS = 600.0
 """A lock that was not renewed for so long, by the file system's own times, is free."""
 BEAT_SECONDS = 30.0
 """Between two renewals."""
+_GUARD_SECONDS = 60.0
+"""A process that takes a stale lock away and has not ended after so long was killed."""
 _LOOKS = (0.0, 0.2, 1.0)
 """Seconds before each look for a file that is not there: whoever wrongly moved it away puts it back at once."""
 
@@ -65,6 +67,25 @@ def look(file: Path) -> Found | None:
     return Found(content, modified, owner, age > STALE_SECONDS * 1e9)
 
 
+def remove_stale(file: Path, found: Found) -> None:
+    """Remove a stale lock file, one process at a time: another one may have taken the lock over since it was ``found``."""
+    guard = file.with_name(f"{file.stem}.guard.lock")
+    try:
+        os.close(os.open(guard, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except FileExistsError:
+        with suppress(OSError):
+            if file_time(file.parent) - guard.stat().st_mtime_ns > _GUARD_SECONDS * 1e9:
+                guard.unlink()  # of a process that was killed within these few lines
+        time.sleep(0.01)
+        return
+    try:
+        now = look(file)
+        if now is not None and now.stale and (now.content, now.modified) == (found.content, found.modified):
+            remove(file, found)
+    finally:
+        guard.unlink(missing_ok=True)
+
+
 def remove(file: Path, found: Found) -> bool:
     """Remove a lock file if it still is what was ``found``; whether it was. One of several who try succeeds."""
     aside = file.with_name(f"{file.stem}.{uuid.uuid4().hex[:8]}.lock")
@@ -100,7 +121,7 @@ def take(file: Path) -> SoftLock | Found:
         if found is not None:
             if not found.stale:
                 return found
-            remove(file, found)
+            remove_stale(file, found)
 
 
 class SoftLock:
@@ -172,4 +193,5 @@ class SoftLock:
             self._ended.set()
             os.close(self._handle)
             with suppress(OSError):
-                remove(self.file, Found(self._content, self.file.stat().st_mtime_ns, self._owner, True))
+                if self.file.read_bytes() == self._content:
+                    remove(self.file, Found(self._content, self.file.stat().st_mtime_ns, self._owner, True))
