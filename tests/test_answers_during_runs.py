@@ -206,11 +206,8 @@ def test_an_import_during_a_run_counts_in_the_next_cycle(closed, undisturbed, ki
 @pytest.mark.parametrize(
     ("step", "open_cycle"),
     [
-        ("state", True),
-        *(
-            pytest.param(*pair, marks=pytest.mark.slow)
-            for pair in [("labels", True), ("splits", True), ("result", False), ("loop", False)]
-        ),
+        pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in [("state", True), ("labels", True), ("splits", True), ("result", False), ("loop", False)]
     ],
 )
 def test_an_import_waits_for_a_step_of_a_run(answered, closed, killer, plans, tmp_path, monkeypatch, step, open_cycle):

@@ -62,6 +62,7 @@ def _hold(file: Path, kind: str, ready, go_on, beat: float, code: int, status) -
     """Hold a lock, say so, go on when told, and write a file as its next step."""
     os.environ["nnactive_lock"] = kind
     soft_locks.BEAT_SECONDS = beat
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process of a shell ignores it
     if code:
         without_flock(code)
     try:

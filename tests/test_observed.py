@@ -64,6 +64,7 @@ def test_what_is_imported_counts_not_what_is_installed(tmp_path, monkeypatch):
     assert versions()["numpy"] == "7.7.7"
 
 
+@pytest.mark.slow
 def test_imported_or_not_a_version_is_the_same():
     names = ", ".join(environment.PACKAGES.values())
     assert seen_elsewhere() == seen_elsewhere(first=f"import {names}")

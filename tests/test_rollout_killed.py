@@ -223,6 +223,7 @@ def test_export(template, killer, tmp_path, monkeypatch, most):
         assert len(expert.look(new, copy.rollout.label)) == len(template.seen)
 
 
+@pytest.mark.slow
 def test_withdraw(closed, killer, tmp_path, monkeypatch, capsys):
     """The second time there is nothing to take back; the labels follow all the same."""
     from nnactive_ext.cli import annotate
