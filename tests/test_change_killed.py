@@ -86,7 +86,7 @@ def _moments(moments: int, most: int) -> list[int]:
     return sorted({round(at) for at in np.linspace(1, moments, min(moments, most))})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("after", [pytest.param(name, marks=[] if name == "run" else pytest.mark.long) for name in AFTER])
 @pytest.mark.parametrize("what", CHANGES)
 def test_another_command_after_a_kill_finds_all_of_the_change_or_none(closed, more, killer, tmp_path, monkeypatch, what, after):
@@ -112,7 +112,7 @@ def test_another_command_after_a_kill_finds_all_of_the_change_or_none(closed, mo
     assert {outcomes.index(outcome) for outcome in found} == {0, 1}, "the moments are all on one side"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("what", CHANGES)
 def test_the_same_command_after_a_kill_makes_the_change(closed, more, killer, tmp_path, monkeypatch, what):
     words = _words(what, more)
@@ -127,7 +127,7 @@ def test_the_same_command_after_a_kill_makes_the_change(closed, more, killer, tm
         shutil.rmtree(tmp_path / str(at))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_members_are_put_away_when_classes_change(closed, more, killer, tmp_path, monkeypatch):
     """Killed anywhere and finished by another command: all members of before lie together, and others are trained."""
     trained = closed.copy(tmp_path / "trained", monkeypatch)
@@ -148,7 +148,7 @@ def test_members_are_put_away_when_classes_change(closed, more, killer, tmp_path
         shutil.rmtree(tmp_path / str(at))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_changes_of_one_command_are_all_made(closed, more, killer, tmp_path, monkeypatch):
     """Killed anywhere in four of them, and typed again."""
     words = [*_words("settings", more), "-drop", "tiny_3", *CHANGES["labels"], *_words("add", more)[5:]]

@@ -44,7 +44,7 @@ def hospital(nnunet_folders, tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("nnactive_val_iterations_per_epoch", "1")
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e5)
-    phantom.main("-d 900 -n 5".split())
+    phantom.main("-d 900 -n 4".split())
     raw = next(nnunet_folders.raw.glob("Dataset900_*"))
     (tmp_path / "cts").mkdir()
     for file in sorted((raw / "imagesTr").iterdir()):
@@ -173,7 +173,7 @@ def test_a_roll_out_whose_classes_change(hospital, capsys, tmp_path):
     assert THEN in told
     assert "split vessel into artery vein" in told
     assert "nnactive_annotate export -d 601 -cycle 0" in told
-    report.main(["-d", "601", "-o", str(tmp_path / "report.html"), "-device", "cpu", QUIET])
+    report.main(["-d", "601", "-o", str(tmp_path / "report.html"), "-device", "cpu", "-patches", "1", QUIET])
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert f"nnactive_change -d 601 -labels {THEN}" in page
     assert "could not predict" not in page
