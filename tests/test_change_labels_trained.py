@@ -21,7 +21,7 @@ from nnactive_ext.files import read_json, write_json
 from nnactive_ext.labelling.tasks import all_tasks
 from nnactive_ext.members.ensemble import NnUNetEnsemble, check_members
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 QUIET = "--disable_progress_bar"
 PLAN = (
     "--labels liver vessel tumour -patch_size 8 16 16 -starting_budget 8 -query_size 4 -cycles 4 -folds 2 --preset cpu -np 1 "

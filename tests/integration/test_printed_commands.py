@@ -23,7 +23,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.result import read_results
 from nnactive_ext.files import read_json
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")]
 QUICK = {
     "nnactive_iterations_per_epoch": "1",
     "nnactive_val_iterations_per_epoch": "1",
@@ -36,7 +36,7 @@ PLAN += " -tr nnActiveTrainer_1epochs_NoMirroring"
 KINDS = {"default": "-o 1101", "resenc": "-o 102 -pl nnUNetPlannerResEncM", "cpu": "-o 103 --preset cpu"}
 
 
-@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.slow if kind == "cpu" else pytest.mark.long) for kind in KINDS])
+@pytest.fixture(params=KINDS)
 def experiment(request, built_once, nnunet_folders, tiny_template) -> SimpleNamespace:
     """A planned experiment in this test's own folders, and what planning printed."""
 
