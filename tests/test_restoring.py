@@ -145,7 +145,7 @@ def test_nnunets_own_commands_on_an_experiment(planned, capsys):
     environment = {**os.environ, "nnUNet_n_proc_DA": "1", "nnactive_iterations_per_epoch": "1"}
 
     def typed(command: str) -> subprocess.CompletedProcess:
-        line = [str(Path(sys.executable).parent / word) if word.startswith("nn") else word for word in command.split()]
+        line = [str(Path(sys.executable).parent / word) if word.startswith("nnUNetv2") else word for word in command.split()]
         return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
 
     done = typed("nnUNetv2_plan_and_preprocess -d 101 -c 3d_fullres -np 1 -npfp 1 --clean")
