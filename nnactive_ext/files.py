@@ -116,6 +116,11 @@ def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict:
     return content
 
 
+def read_json_if_any(path: Path, otherwise: Any) -> Any:
+    """:func:`read_json`, or ``otherwise`` where there is no such file."""
+    return read_json(path) if path.is_file() else otherwise
+
+
 def read_json(path: Path | str, object_pairs_hook: Callable = _no_duplicate_keys) -> Any:
     """Read JSON; a missing, broken or duplicate-keyed file is an error that names it."""
     try:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import blosc2
 import numpy as np
 import SimpleITK as sitk
-from forked import PROCESSES
+from forked import died
 
 from nnactive_ext.experiment.journal import JOURNAL
 
@@ -66,14 +66,7 @@ class Killer:
 
     def call(self, folders: SimpleNamespace, words: list[str], die_at: int = 0, may_fail: bool = False) -> int:
         """The moments there were, 0 if it was killed."""
-        environment = {f"nnUNet_{name}": str(folder) for name, folder in vars(folders).items()}
-        count = PROCESSES.Value("i", 0)
-        process = PROCESSES.Process(target=command, args=(environment, str(self.plans), words, die_at, count))
-        process.start()
-        process.join()
-        expected = {-signal.SIGKILL} if die_at and not count.value else {0, 1} if may_fail else {0}
-        assert process.exitcode in expected, f"{words} at {die_at} ended with {process.exitcode}"
-        return count.value
+        return died(command, folders, self.plans, words, die_at, may_fail)
 
 
 def left(folders: SimpleNamespace) -> dict[str, object]:

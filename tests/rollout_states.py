@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,13 @@ from folders import set_folders
 from rollouts import OPTIONS, Rollout, from_dataset
 
 POINTS = "case,class,i,j,k\ntiny_1,organ,7,13,12\ntiny_2,lesion,6,13,14\ntiny_3,organ,7,12,12\ntiny_4,lesion,7,13,12\n"
+
+
+SMALL_OPTIONS = (
+    "--labels organ lesion -channels T1 T2 -patch_size 5 5 3 -starting_budget 6 -query_size 4 -cycles 3 -folds 2 "
+    "--preset cpu -np 1 --disable_progress_bar"
+)
+"""Of a roll-out on :func:`some_of`."""
 
 
 @dataclass
@@ -38,6 +46,12 @@ class State:
         out = Path(shutil.copytree(self.out, target / "out"))
         seen = [replace(s, folder=out / s.id, label=out / s.id / s.label.name) for s in self.seen]
         return State(folders, self.rollout, out, seen)
+
+
+def some_of(tiny: Path, folder: Path, left_out: Iterable[int]) -> Path:
+    """The tiny dataset below ``folder`` without some of its cases, so that closing takes little time."""
+    ignored = shutil.ignore_patterns(*(f"tiny_{number}*" for number in left_out))
+    return Path(shutil.copytree(tiny, folder / "Dataset100_Tiny", ignore=ignored))
 
 
 def exported(

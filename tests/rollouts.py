@@ -11,6 +11,7 @@ import numpy as np
 import scripted_expert
 from fake_members import fake_tools
 
+from conftest import TINY, write_tiny
 from nnactive_ext.cli import annotate, plan
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
@@ -71,6 +72,15 @@ def from_dataset(dataset: Path, target: Path, channels: tuple[str, ...] = ("T1",
             shutil.copy(file, images / file.name.replace(f"_{number:04d}", f"_{channel}"))
     shutil.copytree(dataset / "labelsTr", anatomy)
     return Rollout(images, anatomy)
+
+
+def later_images(folder: Path) -> Rollout:
+    """A roll-out's folder, below ``folder``, with the images of tiny_8 and tiny_9 only, which came later; label maps of all."""
+    more = from_dataset(write_tiny(folder / "more" / TINY, cases=10), folder / "second")
+    for number in range(8):
+        for channel in ("T1", "T2"):
+            (more.images / f"tiny_{number}_{channel}.nii.gz").unlink()
+    return more
 
 
 def simulated(rollout: Rollout, folder: Path) -> SimulatedAnnotator:

@@ -16,9 +16,9 @@ import pytest
 import rollout_states
 import scripted_expert as expert
 from forked import PROCESSES
-from rollout_states import State
+from rollout_states import SMALL_OPTIONS, State, some_of
 from rollouts import assert_simulated
-from test_rollout_killed import Killer, result
+from test_rollout_killed import POINTS, Killer, answer_all_but_two, result
 
 from nnactive_ext.experiment import locks
 from nnactive_ext.labelling.closing import noted
@@ -26,11 +26,7 @@ from nnactive_ext.labelling.labels import count_voxels
 from nnactive_ext.labelling.ledger import Ledger
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a command without importing nnU-Net anew")
-OPTIONS = (
-    "--labels organ lesion -channels T1 T2 -patch_size 5 5 3 -starting_budget 6 -query_size 4 -cycles 3 -folds 2 "
-    "--preset cpu -np 1 -share 0.5 --disable_progress_bar"
-)
-POINTS = "case,class,i,j,k\ntiny_0,organ,7,13,12\ntiny_1,lesion,6,13,14\ntiny_2,organ,7,12,12\n"
+OPTIONS = f"{SMALL_OPTIONS} -share 0.5"
 QUIET = ["--disable_progress_bar"]
 
 
@@ -119,13 +115,10 @@ def killer(plans) -> Killer:
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory, tiny_template, killer) -> State:
     """Of three patients; all but the last two painted tasks are answered."""
-    small = tmp_path_factory.mktemp("small") / "Dataset100_Tiny"
-    shutil.copytree(tiny_template, small, ignore=shutil.ignore_patterns(*(f"tiny_{i}*" for i in range(3, 8))))
+    small = some_of(tiny_template, tmp_path_factory.mktemp("small"), range(3, 8))
     with pytest.MonkeyPatch.context() as patch:
         made = rollout_states.exported(small, tmp_path_factory.mktemp("exported"), patch, OPTIONS, POINTS)
-    late = [task.id for task in made.painted[-2:]]
-    files = [expert.in_place(task) for task in made.seen if task.id not in late]
-    killer.call(made.folders, ["import", *files, "--accept_unchanged", "-who", "anna"])
+    answer_all_but_two(made, killer)
     return made
 
 

@@ -11,7 +11,7 @@ import pytest
 import rollout_states
 import scripted_expert as expert
 from killed_changes import Killer, left, members, trained_on
-from rollout_states import State
+from rollout_states import SMALL_OPTIONS, State, some_of
 
 from nnactive_ext.cli import change, status
 from nnactive_ext.errors import NnActiveError
@@ -22,10 +22,6 @@ from nnactive_ext.labelling.finishing import commit
 from nnactive_ext.trainers.nnActiveTrainer import nnActiveTrainer
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a command without importing nnU-Net anew")
-OPTIONS = (
-    "--labels organ lesion -channels T1 T2 -patch_size 5 5 3 -starting_budget 6 -query_size 4 -cycles 3 -folds 2 "
-    "--preset cpu -np 1 --disable_progress_bar"
-)
 POINTS = "case,class,i,j,k\ntiny_1,organ,7,13,12\ntiny_2,lesion,6,13,14\ntiny_3,organ,7,12,12\n"
 QUIET = ["--disable_progress_bar"]
 RUN = ["run", "-d", "601", "-device", "cpu", *QUIET]
@@ -52,10 +48,9 @@ def killer(planned_template) -> Killer:
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory, tiny_template, killer) -> State:
     """A roll-out of four patients whose first tasks are answered and closed; nothing is trained."""
-    small = tmp_path_factory.mktemp("small") / "Dataset100_Tiny"
-    shutil.copytree(tiny_template, small, ignore=shutil.ignore_patterns("tiny_0*", *(f"tiny_{i}*" for i in range(5, 8))))
+    small = some_of(tiny_template, tmp_path_factory.mktemp("small"), (0, 5, 6, 7))
     with pytest.MonkeyPatch.context() as patch:
-        made = rollout_states.exported(small, tmp_path_factory.mktemp("exported"), patch, OPTIONS, POINTS)
+        made = rollout_states.exported(small, tmp_path_factory.mktemp("exported"), patch, SMALL_OPTIONS, POINTS)
         files = [str(expert.in_place(task)) for task in made.seen]
         killer.call(made.folders, ["annotate", "import", "-d", "601", *files, "--accept_unchanged", "-who", "anna", *QUIET])
         killer.call(made.folders, ["annotate", "close", "-d", "601", *QUIET])

@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import scripted_expert as expert
-from rollouts import from_dataset
+from rollouts import from_dataset, later_images
 
 from conftest import TINY, write_tiny
 from nnactive_ext.cli import change, status
@@ -127,12 +127,7 @@ def test_added_cases_are_queried(started, tmp_path):
 
 @pytest.fixture
 def two_more(tmp_path):
-    """A roll-out's folder with the images of tiny_8 and tiny_9 only; label maps of all."""
-    more = from_dataset(write_tiny(tmp_path / "more" / TINY, cases=10), tmp_path / "second")
-    for number in range(8):
-        for channel in ("T1", "T2"):
-            (more.images / f"tiny_{number}_{channel}.nii.gz").unlink()
-    return more
+    return later_images(tmp_path)
 
 
 def _dense(rollout, case):

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from fake_members import fake_tools
-from rollouts import OPTIONS, from_dataset
+from rollouts import OPTIONS, later_images
 from test_changes import _answer as answer
 
-from conftest import TINY, write_tiny
 from nnactive_ext.cli import change, plan
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
@@ -158,12 +157,7 @@ def test_a_case_is_not_held_out_where_another_one_of_its_patient_was_trained_on(
 
 @pytest.fixture
 def second(tmp_path):
-    """Images of tiny_8 and tiny_9 that came later."""
-    more = from_dataset(write_tiny(tmp_path / "more" / TINY, cases=10), tmp_path / "second")
-    for number in range(8):
-        for channel in ("T1", "T2"):
-            (more.images / f"tiny_{number}_{channel}.nii.gz").unlink()
-    return more
+    return later_images(tmp_path)
 
 
 def changed(line: str) -> None:

@@ -15,14 +15,10 @@ import pytest
 import rollout_states
 import scripted_expert as expert
 import SimpleITK as sitk
-from forked import PROCESSES
-from rollout_states import State
+from forked import died
+from rollout_states import SMALL_OPTIONS, State, some_of
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a command without importing nnU-Net anew")
-OPTIONS = (
-    "--labels organ lesion -channels T1 T2 -patch_size 5 5 3 -starting_budget 6 -query_size 4 -cycles 3 -folds 2 "
-    "--preset cpu -np 1 --disable_progress_bar"
-)
 POINTS = "case,class,i,j,k\ntiny_0,organ,7,13,12\ntiny_1,lesion,6,13,14\ntiny_2,organ,7,12,12\n"
 MOMENTS = pytest.mark.parametrize("most", [2, pytest.param(99, marks=pytest.mark.long)], ids=["some", "all"])
 """How many of the moments are tried, spread over the command."""
@@ -77,15 +73,15 @@ class Killer:
 
     def call(self, folders: SimpleNamespace, words: list, die_at: int = 0, refused: bool = False) -> int:
         """The moments there were, 0 if it was killed."""
-        environment = {f"nnUNet_{name}": str(folder) for name, folder in vars(folders).items()}
-        count = PROCESSES.Value("i", 0)
         text = [words[0], "-d", "601", *map(str, words[1:]), "--disable_progress_bar"]
-        process = PROCESSES.Process(target=_command, args=(environment, str(self.plans), text, die_at, count))
-        process.start()
-        process.join()
-        expected = {-signal.SIGKILL} if die_at and not count.value else {0, 1} if refused else {0}
-        assert process.exitcode in expected, f"{words} at {die_at}"
-        return count.value
+        return died(_command, folders, self.plans, text, die_at, refused)
+
+
+def answer_all_but_two(made: State, killer: Killer) -> None:
+    """All but the last two painted tasks."""
+    open_ones = [task.id for task in made.painted[-2:]]
+    files = [expert.in_place(task) for task in made.seen if task.id not in open_ones]
+    killer.call(made.folders, ["import", *files, "--accept_unchanged", "-who", "anna"])
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +92,9 @@ def killer(planned_template) -> Killer:
 @pytest.fixture(scope="module")
 def template(tmp_path_factory, tiny_template) -> State:
     """Of three patients, so that closing takes little time."""
-    small = tmp_path_factory.mktemp("small") / "Dataset100_Tiny"
-    shutil.copytree(tiny_template, small, ignore=shutil.ignore_patterns(*(f"tiny_{i}*" for i in range(3, 8))))
+    small = some_of(tiny_template, tmp_path_factory.mktemp("small"), range(3, 8))
     with pytest.MonkeyPatch.context() as patch:
-        return rollout_states.exported(small, tmp_path_factory.mktemp("exported"), patch, OPTIONS, POINTS)
+        return rollout_states.exported(small, tmp_path_factory.mktemp("exported"), patch, SMALL_OPTIONS, POINTS)
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +102,7 @@ def answered(template, tmp_path_factory, killer) -> State:
     """All but the last two painted tasks are answered."""
     with pytest.MonkeyPatch.context() as patch:
         made = template.copy(tmp_path_factory.mktemp("answered"), patch)
-    open_ones = [task.id for task in made.painted[-2:]]
-    files = [expert.in_place(task) for task in made.seen if task.id not in open_ones]
-    killer.call(made.folders, ["import", *files, "--accept_unchanged", "-who", "anna"])
+    answer_all_but_two(made, killer)
     return made
 
 

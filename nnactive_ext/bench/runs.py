@@ -11,7 +11,7 @@ from nnactive_ext.bench.definition import BenchDataset, Benchmark, Regime
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.locks import held
 from nnactive_ext.experiment.plan import ALL_LABELS, START
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.nnunet.dataset import dataset_name, existing_names, find_dataset, nnunet_folder
 from nnactive_ext.planning.division import divide
 from nnactive_ext.planning.settings import Settings
@@ -160,7 +160,7 @@ def _numbers(benchmark: Benchmark, names: Sequence[str], remember: bool) -> dict
 
 
 def _read(file: Path) -> dict[str, int]:
-    return read_json(file) if file.is_file() else {}
+    return read_json_if_any(file, {})
 
 
 def _reserved(results: Path, ours: Path) -> set[int]:

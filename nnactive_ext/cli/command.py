@@ -18,15 +18,14 @@ def command(
 ) -> Callable[[Callable[[argparse.Namespace], None]], Callable[..., None]]:
     """Turn a function of the parsed options into a command's ``main(args=None)``.
 
-    ``folders``: the command needs nnU-Net's three folders. The options get one more, ``words``: the arguments as given.
+    ``folders``: the command needs nnU-Net's three folders.
     """
 
     def made(call: Callable[[argparse.Namespace], None]) -> Callable[..., None]:
         def main(args: Sequence[str] | None = None) -> None:
-            words = sys.argv[1:] if args is None else list(args)
-            options = parser().parse_args(words)
-            options.words = words
-            with failing_clearly(), locking(_name(parser().prog, options), getattr(options, "lock", None)):
+            reader = parser()
+            options = reader.parse_args(args)
+            with failing_clearly(), locking(_name(reader.prog, options), getattr(options, "lock", None)):
                 if folders:
                     from nnactive_ext.experiment.commands import named_device
                     from nnactive_ext.nnunet.environment import require_nnunet_folders

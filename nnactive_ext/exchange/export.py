@@ -19,7 +19,7 @@ from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.spaces import space_and_properties
-from nnactive_ext.files import read_json, remove_temporary, write_json
+from nnactive_ext.files import read_json_if_any, remove_temporary, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.writing import image_written, write_image
@@ -150,7 +150,7 @@ def export(
 def exported(experiment: Experiment) -> dict[str, list[str]]:
     """By task: the sha256 of each label map that was exported for it."""
     file = experiment.annotation / EXPORTED
-    return read_json(file) if file.is_file() else {}
+    return read_json_if_any(file, {})
 
 
 def last_export(experiment: Experiment, cycle: int) -> Path:
@@ -160,7 +160,7 @@ def last_export(experiment: Experiment, cycle: int) -> Path:
 
 def _exports(experiment: Experiment) -> dict[str, str]:
     file = experiment.annotation / EXPORTS
-    return read_json(file) if file.is_file() else {}
+    return read_json_if_any(file, {})
 
 
 def _safe(name: str) -> str:

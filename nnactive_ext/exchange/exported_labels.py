@@ -10,7 +10,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.viewers import facts
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import names_at
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.labelling.tasks import Task
 
 FILE = "exported_labels.json"
@@ -21,7 +21,7 @@ def versions(experiment: Experiment, sent: Collection[str]) -> dict[str, list[in
     """By task: how many times the classes had been changed when it was exported, each number once; ``sent``: all tasks that
     were exported. Tasks that the file does not name were exported before any change."""
     file = experiment.annotation / FILE
-    return {**{task: [0] for task in sent}, **(read_json(file) if file.is_file() else {})}
+    return {**{task: [0] for task in sent}, **read_json_if_any(file, {})}
 
 
 def note_labels(experiment: Experiment, tasks: Sequence[Task], sent: Collection[str]) -> None:
@@ -87,7 +87,7 @@ def _told(folder: Path, task: Task) -> dict[str, Any] | None:
     """What ``task.json`` in ``folder`` says; None if it is not there, not readable or of another task."""
     file = folder / facts.NAME
     try:
-        content = read_json(file) if file.is_file() else None
+        content = read_json_if_any(file, None)
     except NnActiveError:
         return None
     return content if isinstance(content, dict) and content.get("id") == task.id else None

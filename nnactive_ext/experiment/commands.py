@@ -6,7 +6,8 @@ import os
 import shlex
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -59,10 +60,16 @@ def status_of(dataset: str) -> str:
 
 @dataclass(frozen=True)
 class Commands:
-    """The commands of an experiment. ``device``: for those that train or predict; empty or "cuda": they need not name it."""
+    """The commands of an experiment. ``device``: for those that train or predict; empty or "cuda": they need not name it.
+    ``of``: the experiment whose device is looked for, where none is given and a command needs one."""
 
     plan: Plan
     device: str = ""
+    of: Files | None = field(default=None, compare=False)
+
+    @cached_property
+    def _device(self) -> str:
+        return device_in_use(self.of) if self.of and not self.device else self.device
 
     @property
     def number(self) -> int:
@@ -70,7 +77,7 @@ class Commands:
 
     @property
     def _on_device(self) -> tuple[str, ...]:
-        return ("-device", self.device) if self.device not in ("", "cuda") else ()
+        return ("-device", self._device) if self._device not in ("", "cuda") else ()
 
     @property
     def run(self) -> str:
@@ -82,13 +89,13 @@ class Commands:
 
     @property
     def status(self) -> str:
-        return text("nnactive_status", "-d", self.number)
+        return status_of(self.plan.dataset)
 
     def query(self, *words: object) -> str:
         return text("nnactive_query", "-d", self.number, *words, *self._on_device)
 
     def change(self, *words: object) -> str:
-        return text("nnactive_change", "-d", self.number, *words)
+        return change_of(self.plan.dataset, *words)
 
     def annotate(self, command: str, *words: object) -> str:
         return text("nnactive_annotate", command, "-d", self.number, *words)
@@ -101,7 +108,7 @@ class Commands:
         """The arguments of ``nnUNetv2_train``, all of them spelt out."""
         plan = self.plan
         words = [nnunet_identifier(plan.dataset), plan.configuration, str(fold), "-tr", plan.trainer]
-        return [*words, "-p", plan.plans_identifier, "-device", self.device or "cuda"]
+        return [*words, "-p", plan.plans_identifier, "-device", self._device or "cuda"]
 
     def train(self, fold: Fold) -> str:
         """``nnUNetv2_train`` for a shell in which :data:`ENVIRONMENT` was typed, without what is nnU-Net's default."""

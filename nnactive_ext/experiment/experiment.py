@@ -123,7 +123,7 @@ class Experiment:
     @property
     def commands(self) -> Commands:
         """The commands of this experiment, for people to type."""
-        return Commands(self.plan, self.device)
+        return Commands(self.plan, of=self)
 
     @property
     def annotation(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
@@ -13,7 +12,7 @@ from nnactive_ext.experiment.input_files import geometry_text, image_entry, labe
 from nnactive_ext.experiment.inputs import Inputs, described, digest
 from nnactive_ext.experiment.plan import Geometry
 from nnactive_ext.experiment.preprocessed_mark import mark
-from nnactive_ext.files import read_json
+from nnactive_ext.files import read_json_if_any
 from nnactive_ext.nnunet.dataset import Case
 
 _EXACT = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -75,8 +74,8 @@ def freeze_plans(experiment: Experiment) -> None:
         "data_folder": data_folder.name,
         "marked": marked,
         "content": content,
-        "dataset_json": _json(target.folder / "dataset.json"),
-        "fingerprint": _json(target.folder / "dataset_fingerprint.json"),
+        "dataset_json": read_json_if_any(target.folder / "dataset.json", None),
+        "fingerprint": read_json_if_any(target.folder / "dataset_fingerprint.json", None),
     }
     frozen.having(plans=plans).write()
 
@@ -86,7 +85,9 @@ def freeze_labels(experiment: Experiment) -> None:
     frozen = freeze_descriptions(experiment, Inputs.read(experiment.raw) or freeze(experiment))
     plans = frozen.part("plans")
     if plans:
-        frozen = frozen.having(plans={**plans, "dataset_json": _json(experiment.preprocessed.folder / "dataset.json")})
+        frozen = frozen.having(
+            plans={**plans, "dataset_json": read_json_if_any(experiment.preprocessed.folder / "dataset.json", None)}
+        )
     frozen.write()
 
 
@@ -110,7 +111,7 @@ def check_unfrozen(experiment: Experiment) -> None:
     then["overwrite_image_reader_writer"] = source.get(
         "overwrite_image_reader_writer", own.get("overwrite_image_reader_writer")
     )
-    copied = _json(experiment.preprocessed.folder / "dataset.json")
+    copied = read_json_if_any(experiment.preprocessed.folder / "dataset.json", None)
     folders = ((experiment.source.folder, then), (experiment.preprocessed.folder, described(copied) if copied else own))
     for folder, other in folders:
         differences = description_differences(own, other)
@@ -135,7 +136,3 @@ def _check_geometry(case: Case, entries: list[dict[str, Any]], planned: Geometry
             f"{case.images[0]}: {geometry_text(then)} when the experiment was planned; {geometry_text(stated)} now. "
             "Restore the image, or take its case out of the pool."
         )
-
-
-def _json(file: Path) -> dict[str, Any] | None:
-    return read_json(file) if file.is_file() else None

@@ -14,7 +14,7 @@ from nnactive_ext.experiment.input_differences import description_differences, p
 from nnactive_ext.experiment.input_files import compare_file
 from nnactive_ext.experiment.inputs import Inputs, described, digest, remedy
 from nnactive_ext.experiment.preprocessed_mark import is_marked
-from nnactive_ext.files import read_json
+from nnactive_ext.files import read_json, read_json_if_any
 from nnactive_ext.nnunet.dataset import Case, Dataset
 
 SOURCE, PLANS, REFERENCES, IMAGES = "source", "plans", "references", "images"
@@ -113,7 +113,7 @@ def _plans(found: Compared, experiment: Experiment, then: Mapping[str, Any]) -> 
         return
     target = experiment.preprocessed
     file = target.folder / f"{then['identifier']}.json"
-    now = read_json(file) if file.is_file() else None
+    now = read_json_if_any(file, None)
     if now is None:
         found.add(PLANS, f"{file}: no such file")
     elif digest(now) != then["sha256"]:

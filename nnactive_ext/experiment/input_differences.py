@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nnactive_ext.experiment.inputs import DESCRIBED
+from nnactive_ext.experiment.inputs import DESCRIBED, PASSING
 
 _MOST = 4
 """Differences of plans that are named; the others are counted."""
@@ -39,7 +39,7 @@ def plans_differences(then: Mapping[str, Any], now: Any) -> str:
 def _by_key(then: Mapping[str, Any], now: Mapping[str, Any], before: str = "") -> Iterator[str]:
     for key in dict.fromkeys((*then, *now)):
         one, other = then.get(key), now.get(key)
-        if not before and key in ("dataset_name", "continue_training"):
+        if not before and key in PASSING:
             continue
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             yield from _by_key(one, other, f"{before}{key}.")

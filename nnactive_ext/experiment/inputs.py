@@ -17,6 +17,8 @@ INPUTS = "nnactive_inputs.json"
 """In the experiment's raw folder, beside its plan."""
 DESCRIBED = ("labels", "regions_class_order", "channel_names", "file_ending", "overwrite_image_reader_writer")
 """The keys of a dataset.json that say what voxels mean and how files are read."""
+PASSING = ("dataset_name", "continue_training")
+"""The keys of nnU-Net's plans that say where they lie and how a training began, not what is trained."""
 _PARTS = ("source", "dataset", "references", "images", "plans", "rereading")
 
 
@@ -27,7 +29,7 @@ def described(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def digest(plans: Mapping[str, Any]) -> str:
     """The checksum of nnU-Net's plans, whatever the order of their keys, the name of the dataset and how a training began."""
-    kept = {key: value for key, value in plans.items() if key not in ("dataset_name", "continue_training")}
+    kept = {key: value for key, value in plans.items() if key not in PASSING}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.environment import Environment, distinct, read_all
 from nnactive_ext.experiment.locks import Lock, LockHeld, acquire
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import read_json, read_json_if_any, write_json
 
 ALL = "all"
 """nnU-Net's word for the member that is trained on all cases."""
@@ -84,7 +84,7 @@ def _training_cases(fold_folder: Path, preprocessed_folder: Path) -> set[str]:
     """What nnU-Net trains the fold on, as ``splits_final.json`` says now: all cases for the fold ``all`` and where it is not
     about this fold, none where there is no such file yet."""
     file, fold = preprocessed_folder / "splits_final.json", fold_folder.name.removeprefix("fold_")
-    splits = read_json(file) if file.is_file() else []
+    splits = read_json_if_any(file, [])
     if fold.isdecimal() and int(fold) < len(splits):
         return set(splits[int(fold)]["train"])
     return {case for split in splits for case in (*split["train"], *split["val"])}
@@ -106,7 +106,7 @@ def finish(fold_folder: Path | str) -> None:
 def read_mark(fold_folder: Path | str) -> dict:
     """The mark of a fold: experiment, cycle, training, finished; empty where there is none."""
     file = Path(fold_folder) / MEMBER
-    return read_json(file) if file.is_file() else {}
+    return read_json_if_any(file, {})
 
 
 def marks_in(model_folder: Path) -> dict[Fold, dict]:

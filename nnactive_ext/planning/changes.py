@@ -34,6 +34,7 @@ from nnactive_ext.labelling.relabel import settlement, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
 from nnactive_ext.planning.added_groups import with_groups
 from nnactive_ext.planning.create import dataset_json, images_of
+from nnactive_ext.planning.grouping import LEAST_GROUPS
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
 from nnactive_ext.planning.rollout import worth_keeping
@@ -103,13 +104,9 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[
     annotated = [case for case in experiment.state["annotated"] if case in pool]
     if cycle >= 0 and len(annotated) < 2:
         raise NnActiveError(f"Without {', '.join(new)} only {len(annotated)} annotated case(s) are left; training needs 2.")
-    for left_over, what in ((list(pool), "cases of the pool"), (annotated, "annotated cases")):
-        groups = {plan.group(case) for case in left_over}
-        if len(groups) < 2 and (cycle >= 0 or left_over is not annotated):
-            raise NnActiveError(
-                f"Without {', '.join(new)} all {what} are in one group ({', '.join(groups)}); training needs 2 groups, one to "
-                "train on and one to validate."
-            )
+    _check_groups_left(plan, new, list(pool), "cases of the pool")
+    if cycle >= 0:
+        _check_groups_left(plan, new, annotated, "annotated cases")
     if new:
         # Without a case the foreground of the pool is not known.
         fields: dict[str, Any] = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}
@@ -121,6 +118,15 @@ def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[
     last, warnings = settled(Experiment(experiment.name, plan), cycle, experiment.state["annotated"])
     commit(experiment, Journal(f"dropped: {', '.join(cases)}", files, last=last))
     return warnings
+
+
+def _check_groups_left(plan: Plan, new: Sequence[str], left: Sequence[str], what: str) -> None:
+    groups = {plan.group(case) for case in left}
+    if len(groups) < LEAST_GROUPS:
+        raise NnActiveError(
+            f"Without {', '.join(new)} all {what} are in one group ({', '.join(groups)}); training needs 2 groups, one to "
+            "train on and one to validate."
+        )
 
 
 def add_cases(
@@ -167,8 +173,7 @@ def add_cases(
     cycle = experiment.state["cycle"]
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     boxes = by_case(given_patches(experiment))
-    plan = recorded(experiment, plan, who, "added", None, list(found), pool=pool)
-    plan = replace(plan, changes=(*plan.changes[:-1], {**plan.changes[-1], **told}))
+    plan = recorded(experiment, plan, who, "added", None, list(found), told, pool=pool)
     content = dataset_json(Experiment(experiment.name, plan), dataset.json, images_of(experiment, found, progress))
     experiment = Experiment(experiment.name, plan, content)
     for case in found:

@@ -113,10 +113,9 @@ def _recorded(
     now = [f"{case} {entries[case]['sha256'][:12]}" for case in cases]
     last = plan.changes[-1] if plan.changes else {}
     if last.get("what") != CHANGE or last.get("after") != now:
-        plan = recorded(experiment, plan, who, CHANGE, then, now)
         files = [entries[case]["file"] for case in cases]
         more = {"cases": cases, "files": files, "results": list(result_files(experiment.results))}
-        plan = replace(plan, changes=(*plan.changes[:-1], {**plan.changes[-1], **more}))
+        plan = recorded(experiment, plan, who, CHANGE, then, now, more)
     return _with_foreground(experiment, plan, progress) if plan.pool_foreground_voxels else plan
 
 

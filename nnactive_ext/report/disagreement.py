@@ -13,7 +13,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.plan import method_words
-from nnactive_ext.files import read_json
+from nnactive_ext.files import read_json, read_json_if_any
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _read(files: Iterable[Path]) -> Iterable[tuple[str, list[float]]]:
 def _query(experiment: Experiment, cycle: int) -> str:
     """Method and options of the loop file that the candidates became; the planned ones where it is not written yet."""
     file = loop_file(experiment.raw, cycle)
-    content = read_json(file) if file.is_file() else {}
+    content = read_json_if_any(file, {})
     method = content.get("method", experiment.plan.method)
     options = content.get("options", experiment.plan.method_options)
     return method_words(str(method), dict(sorted(options.items())))
