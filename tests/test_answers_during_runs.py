@@ -177,11 +177,9 @@ def all_ids(state: State) -> list[str]:
     return [task.id for task in all_tasks(state.rollout.experiment)]
 
 
-@pytest.mark.parametrize("kind", ["system", pytest.param("file", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "step",
-    ["training 1", *(pytest.param(step, marks=pytest.mark.slow) for step in ("training 0", "evaluating", "querying"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["system", "file"])
+@pytest.mark.parametrize("step", ["training 1", "training 0", "evaluating", "querying"])
 def test_an_import_during_a_run_counts_in_the_next_cycle(closed, undisturbed, killer, plans, tmp_path, monkeypatch, kind, step):
     monkeypatch.setenv("nnactive_lock", kind)
     copy = closed.copy(tmp_path, monkeypatch)
@@ -292,6 +290,7 @@ def test_an_import_that_is_killed_during_a_run(closed, killer, plans, tmp_path, 
     assert_all_answers_are_in(copy, tmp_path)
 
 
+@pytest.mark.slow
 def test_what_may_be_done_during_a_run(closed, killer, plans, tmp_path, monkeypatch, capsys):
     from nnactive_ext.cli import annotate, change, query, run, status
 

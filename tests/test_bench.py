@@ -155,7 +155,8 @@ def test_an_experiment_with_a_shared_beginning_goes_on_as_one_of_its_own(done):
         assert (shared.preprocessed.data_folder / file).read_bytes() == (alone.preprocessed.data_folder / file).read_bytes()
 
 
-@pytest.mark.parametrize("patience", [1, pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("patience", [1, 9])
 def test_interrupted_anywhere_it_goes_on(runs, patience):
     first, second = Counting(patience), Counting()
     with pytest.raises(KeyboardInterrupt):
@@ -181,6 +182,7 @@ def test_a_kill_while_a_beginning_is_copied_leaves_nothing_in_the_way(runs, monk
     assert all(is_complete(run) for run in runs)
 
 
+@pytest.mark.slow
 def test_one_that_fails_does_not_stop_the_others(runs, tmp_path):
     broken = next(run for run in runs if run.settings.method == "random" and run.settings.seed == 2)
     counting = Counting()
@@ -296,6 +298,7 @@ def test_a_starting_budget_that_does_not_fit_is_a_failure(tiny, quick_planning, 
         finish_them(runs, tmp_path / "compared", others=True)
 
 
+@pytest.mark.slow
 def test_a_query_that_finds_nothing_ends_an_experiment(runs, tmp_path, monkeypatch):
     """Then no loop file tells that the pool is used up."""
 
@@ -403,6 +406,7 @@ def test_all_experiments_on_a_dataset_share_its_groups_and_test_set(tiny, quick_
         assert len(run_them(read(tmp_path, planned_with("100", words)), Counting().tools)) == 2, "the file changed its mind"
 
 
+@pytest.mark.slow
 def test_a_benchmark_keeps_its_test_set_when_the_dataset_gets_another_one(tiny, quick_planning, tmp_path):
     """Labels in labelsTs came later; another seed must still be compared on the same cases."""
     assert run_them(read(tmp_path, planned_with("100")), Counting().tools) == []

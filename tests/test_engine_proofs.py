@@ -366,7 +366,10 @@ def spiky(shape, seed):
     ("logs", "beta", "rules"),
     [
         pytest.param(smooth, 1, {}, marks=pytest.mark.slow),
-        (smooth, 1000, {"blocked": [((3, 4, 5), (9, 9, 20)), ((-5, -5, -5), (9, 30, 9))], "stride": (2, 3, 1)}),
+        pytest.param(
+            *(smooth, 1000, {"blocked": [((3, 4, 5), (9, 9, 20)), ((-5, -5, -5), (9, 30, 9))], "stride": (2, 3, 1)}),
+            marks=pytest.mark.slow,
+        ),
         (spiky, 10, {"overlap": 0.4, "blocked": [((2, 2, 2), (14, 3, 14))]}),
         pytest.param(spiky, 0.1, {"overlap": 0.7, "stride": 2}, marks=pytest.mark.slow),
     ],

@@ -21,8 +21,12 @@ from nnactive_ext.files import read_json
 from nnactive_ext.loop.cycles import run_cycles
 
 NUMBER = 101
-MOMENTS = pytest.mark.parametrize("moments", [2, pytest.param(10, marks=pytest.mark.slow)])
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a run without importing nnU-Net anew")
+MOMENTS = 10
+"""At how many moments a run is killed."""
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a run without importing nnU-Net anew"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +109,11 @@ def test_an_undisturbed_run_makes_every_loop(undisturbed):
     assert {name for name in found if name.startswith("results/")} == {f"results/cycle_00{i}.json" for i in range(3)}
 
 
-@pytest.mark.slow
-@MOMENTS
-def test_killed_at_random_moments(planned, undisturbed, tmp_path, monkeypatch, moments):
+def test_killed_at_random_moments(planned, undisturbed, tmp_path, monkeypatch):
     expected, seconds, _ = undisturbed
     rng = np.random.default_rng(0)
     killed = 0
-    for moment in range(moments):
+    for moment in range(MOMENTS):
         folder = tmp_path / str(moment)
         folders = copy_of(planned, folder, monkeypatch)
         process = _start(folders)
@@ -121,13 +123,12 @@ def test_killed_at_random_moments(planned, undisturbed, tmp_path, monkeypatch, m
         killed += process.exitcode == -signal.SIGKILL
         _finish_and_compare(folders, expected)
         shutil.rmtree(folder)
-    assert killed >= moments // 2, "most runs ended before they were killed: the test proves little"
+    assert killed >= MOMENTS // 2, "most runs ended before they were killed: the test proves little"
 
 
-@MOMENTS
-def test_killed_between_any_two_files(planned, undisturbed, tmp_path, monkeypatch, moments):
+def test_killed_between_any_two_files(planned, undisturbed, tmp_path, monkeypatch):
     expected, _, files = undisturbed
-    for at in sorted(np.random.default_rng(1).choice(np.arange(1, files + 1), min(moments, files), replace=False).tolist()):
+    for at in sorted(np.random.default_rng(1).choice(np.arange(1, files + 1), min(MOMENTS, files), replace=False).tolist()):
         folder = tmp_path / str(at)
         folders = copy_of(planned, folder, monkeypatch)
         process = _start(folders, at)
@@ -137,7 +138,6 @@ def test_killed_between_any_two_files(planned, undisturbed, tmp_path, monkeypatc
         shutil.rmtree(folder)
 
 
-@pytest.mark.slow
 def test_killed_again_and_again(planned, undisturbed, tmp_path, monkeypatch):
     """Every start dies after a few more files than the one before, on one and the same experiment."""
     expected, _, files = undisturbed

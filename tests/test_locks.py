@@ -316,6 +316,7 @@ def _take_over(file: Path, barrier, won, lock) -> None:
             won.value += 100  # it lost what it had
 
 
+@pytest.mark.slow
 def test_of_many_that_take_over_one_does(file):
     (file.parent / SOFT).write_bytes(replace(Owner.this_process(), host="elsewhere").serialized())
     age(file.parent / SOFT, 601)

@@ -586,6 +586,7 @@ def test_what_a_killed_process_was_writing_is_removed(state):
 # Commands
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_two_commands_at_once(state, refuses, say):

@@ -100,6 +100,7 @@ def _check(experiment: Experiment) -> None:
 SMALL = "-starting_budget 12 -query_size 4 -folds 2 --preset cpu -np 1"
 
 
+@pytest.mark.slow
 def test_the_guide(hospital, monkeypatch):
     # A prediction needs real members; the next test has them.
     commands = [f"{line} --blank" if " -o tasks_1" in line else line for line in lines()]

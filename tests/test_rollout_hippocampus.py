@@ -86,6 +86,7 @@ def annotate_second_cycle(hospital: Rollout, folder: Path, more: str) -> None:
     hospital.annotate(f"import {folder / 'out1'} -who bert --accept_unchanged")
 
 
+@pytest.mark.slow
 def test_two_cycles(hospital, tmp_path, capsys):
     hospital.plan(PLAN)
     annotate_first_cycle(hospital, tmp_path, capsys)

@@ -204,6 +204,7 @@ def mark(rollout: Rollout, folder: Path) -> dict[str, list[int]]:
     return marked
 
 
+@pytest.mark.slow
 def test_all_formats_orientations_and_spacings_through_two_cycles(mixed, tmp_path, capsys):
     experiment = mixed.plan(OPTIONS)
     assert "SimpleITKIOWithReorient" in capsys.readouterr().out

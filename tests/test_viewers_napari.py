@@ -92,6 +92,7 @@ def test_the_manifest_is_valid():
     assert npe2.PluginManifest.from_file(MANIFEST).name == "nnactive-ext"
 
 
+@pytest.mark.slow
 def test_napari_opens_a_task_and_saves_it(view):
     pytest.importorskip("napari")
     import npe2

@@ -44,6 +44,7 @@ def shell(nnunet_folders, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_train_and_query(shell, planned):
     """The shortest of all: one epoch of two iterations on tiny images, then a query. The other tests are slow."""
     trainer = "nnActiveTrainer_1epochs"
