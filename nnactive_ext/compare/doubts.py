@@ -12,6 +12,7 @@ from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.trajectories import Trajectory
 from nnactive_ext.experiment.environment import UNKNOWN, Environment
 from nnactive_ext.experiment.observed import Named, differences, evaluations, from_record
+from nnactive_ext.metrics.surface import Tolerance
 
 _VERSIONS = ("nnactive-ext", "nnunetv2", "torch", "numpy")
 
@@ -31,15 +32,16 @@ def warnings(grouped: Grouped) -> list[str]:
     return found
 
 
-def surface_tolerance(setting: Setting) -> float | None:
-    """The tolerance of the normalised surface distance in mm; None where cycles have none, or several."""
+def surface_tolerance(setting: Setting) -> Tolerance | None:
+    """The tolerance of the normalised surface distance; None where cycles have none, or several."""
     tolerances = _tolerances(setting)
-    return tolerances.pop() or None if len(tolerances) == 1 else None
+    return next(iter(tolerances.values())) if len(tolerances) == 1 else None
 
 
-def _tolerances(setting: Setting) -> set[float]:
-    """Those of all cycles; 0 stands for none, as in cycles from before there were surface metrics."""
-    return {float(cycle.tolerance_mm or 0) for t in setting.trajectories for cycle in t.cycles}
+def _tolerances(setting: Setting) -> dict[str, Tolerance | None]:
+    """Those of all cycles, by their text; None in cycles from before there were surface metrics."""
+    found = [cycle.tolerance for t in setting.trajectories for cycle in t.cycles]
+    return {str(one or "none"): one for one in sorted(found, key=lambda one: one.mm if one else 0)}
 
 
 def _setting(setting: Setting) -> Iterator[str]:
@@ -54,8 +56,7 @@ def _setting(setting: Setting) -> Iterator[str]:
             yield f"{setting.name}: versions of {package} differ: {'; '.join(parts)}."
     tolerances = _tolerances(setting)
     if len(tolerances) > 1:
-        shown = ", ".join(f"{mm:g} mm" if mm else "none" for mm in sorted(tolerances))
-        yield f"{setting.name}: surface metrics are left out, for their tolerances differ: {shown}."
+        yield f"{setting.name}: surface metrics are left out, for their tolerances differ: {', '.join(tolerances)}."
     yield from _classes(setting)
     yield from _unfinished(setting)
     yield from _schedules(setting)

@@ -13,7 +13,7 @@ from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 
 PLAN_FILE = "nnactive_plan.json"
-_IF_ANY = ("settings", "test_folder", "groups")
+_IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm")
 """Keys that only plans have which hold something there, so that others are as they were."""
 START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
@@ -54,7 +54,8 @@ class Plan:
     whole pool is annotated; ``benchmark`` is the name of the one it belongs to. ``test_folder``: imagesTs where the test cases
     are those of the source's imagesTs and labelsTs; empty where they are of imagesTr. ``groups``: case -> group, such as its
     patient, of pool and test set, dropped cases too; empty where cases are not grouped. ``tolerance_mm``: see
-    :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned.
+    :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned. ``tolerances_mm``: those of classes that
+    have one of their own.
     """
 
     experiment: str
@@ -82,6 +83,7 @@ class Plan:
     processes: int = 1
     pool_foreground_voxels: int = 0
     tolerance_mm: float = 0.0
+    tolerances_mm: Mapping[str, float] = field(default_factory=dict)
     purpose: str = ""
     benchmark: str = ""
     test_folder: str = ""

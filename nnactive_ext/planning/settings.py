@@ -41,6 +41,12 @@ def _dataset(plan: Plan) -> tuple[int, str]:
     return number_and_name(plan.dataset)
 
 
+def _tolerance(plan: Plan) -> list[str]:
+    from nnactive_ext.planning.tolerance import tolerance_words
+
+    return tolerance_words(plan.tolerance_mm, plan.tolerances_mm)
+
+
 def _unless_all_labels(name: str) -> Any:
     return lambda plan: None if plan.all_labels else getattr(plan, name)
 
@@ -254,16 +260,17 @@ class Settings:
         metavar="NAME",
         decided="that of the planner, such as nnUNetPlans",
     )
-    tolerance_mm: float | None = setting(
+    tolerance: Sequence[str] | None = setting(
         None,
         "-tolerance",
-        "tolerance of the normalised surface distance, in mm",
-        type=float,
-        metavar="MM",
-        decided="one voxel of the coarsest axis",
+        "tolerance of the normalised surface distance in mm, and of classes with one of their own, e.g. 2 or 2 vessel=1",
+        nargs="+",
+        metavar="MM|NAME=MM",
+        decided="the in-plane voxel of the pool, from 1 to 3 mm",
         only=SIMULATION,
         instead="A roll-out has no test set to measure surfaces on.",
-        shown=lambda plan: plan.tolerance_mm or None,
+        shown=_tolerance,
+        kept=False,
     )
     preset: str | None = setting(
         None,

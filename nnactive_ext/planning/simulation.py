@@ -15,7 +15,6 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.environment import versions
 from nnactive_ext.experiment.plan import ALL_LABELS, Geometry, Plan
-from nnactive_ext.metrics.surface import one_voxel
 from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_name, mistaken_names, nnunet_folder
 from nnactive_ext.nnunet.planners import check_planner
 from nnactive_ext.nnunet.trainers import check_trainer
@@ -33,6 +32,7 @@ from nnactive_ext.planning.sizes import (
     parse_patch_size,
     patch_size_from_structures,
 )
+from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
 from nnactive_ext.words import listed
 
@@ -77,15 +77,13 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     size_mm = (z, y, x)
     decisions.add("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why)
     decisions.add("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing")
-    tolerance, why = settings.tolerance_mm, "as asked for"
-    if tolerance is None:
-        tolerance, why = one_voxel(c.spacing for c in cases), "one voxel of the coarsest axis, median of the pool"
-    decisions.add("surface tolerance", f"{tolerance:.4g} mm", f"{why}; tolerance of the normalised surface distance")
+    tolerance = decide_tolerance(settings.tolerance, cases, source.labels.classes, decisions)
 
     geometry = {name: Geometry(measured[name].shape, measured[name].spacing) for name in pool}
     plan = replace(
         division.of(without_budget(settings, name, geometry, size_mm)),
-        tolerance_mm=tolerance,
+        tolerance_mm=tolerance.mm,
+        tolerances_mm=tolerance.per_class,
         pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
     )
     if settings.all_labels:
@@ -112,6 +110,8 @@ def check_simulation(source: Dataset, settings: Settings) -> str:
     check_kind(settings, SIMULATION)
     if settings.all_labels and (settings.start_from or settings.starting_budget or settings.query_size):
         raise NnActiveError("--all_labels annotates the whole pool: leave out -start_from, -starting_budget and -query_size.")
+    if settings.tolerance:
+        typed_tolerance(settings.tolerance, source.labels.classes)
     check(settings, name := settings.name or source.name.split("_", 1)[-1])
     _ = source.labels, source.cases  # errors in them, too, before every image is read
     return name
@@ -125,8 +125,6 @@ def check(settings: Settings, name: str) -> None:
     check_dataset_name(settings.number, name)
     if settings.cycles < 1 or settings.folds < 2:
         raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
-    if settings.tolerance_mm is not None and not (math.isfinite(settings.tolerance_mm) and settings.tolerance_mm > 0):
-        raise NnActiveError(f"-tolerance {settings.tolerance_mm:g}: give the tolerance of the surface distance in mm, above 0.")
     if settings.patch_size:
         parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
