@@ -40,6 +40,7 @@ def main(options: argparse.Namespace) -> None:
 def _simulation(settings: Settings, progress: bool) -> None:
     from dataclasses import replace
 
+    from nnactive_ext.experiment.experiment import refuse_interrupted
     from nnactive_ext.experiment.loops import read_loop
     from nnactive_ext.loop.status import by_hand, next_step
     from nnactive_ext.loop.tables import plan_table
@@ -50,6 +51,7 @@ def _simulation(settings: Settings, progress: bool) -> None:
     from nnactive_ext.planning.simulation import check_simulation, decide
 
     source = find_dataset(settings.dataset or "")
+    refuse_interrupted(source.name)
     check_simulation(source, settings)  # before every image is read
     if settings.start_from:
         settings = replace(settings, starting_budget=len(read_loop(settings.start_from, source.file_ending)))
@@ -60,9 +62,10 @@ def _simulation(settings: Settings, progress: bool) -> None:
     experiment, warnings = create(plan, source, settings.start_from, progress)
     for warning in warnings:
         print(f"WARNING: {warning}")
-    print(f"\nMade {experiment.raw}\n{next_step(experiment)}\n{by_hand(experiment)}")
+    print(f"\nMade {experiment.raw}\n{by_hand(experiment)}")
     if plan.preset is None and experiment.device == "cpu":
         print("torch finds no GPU on this machine; on one with a GPU, leave out -device cpu.")
+    print(next_step(experiment))
 
 
 def _rollout(settings: Settings, progress: bool) -> None:

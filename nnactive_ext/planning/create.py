@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.experiment.commands import typed_command
 from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
 from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
@@ -113,7 +114,7 @@ def new_folders(*wanted: Path) -> Iterator[None]:
             aside = _aside(folder)
             shutil.rmtree(aside, ignore_errors=True)  # what a kill left
             aside.mkdir(parents=True)
-            (aside / INCOMPLETE).touch()
+            (aside / INCOMPLETE).write_text(f"{typed_command.get()}\n{Path.cwd()}", encoding="utf-8")
             aside.rename(folder)
         yield
     except BaseException:
