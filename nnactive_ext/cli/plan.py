@@ -73,6 +73,7 @@ def _rollout(settings: Settings, progress: bool) -> None:
     from nnactive_ext.intake.inspect import inspect
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.loop.tables import plan_table
+    from nnactive_ext.nnunet.pace import timed
     from nnactive_ext.parallel import default_processes
     from nnactive_ext.planning.create import create_rollout
     from nnactive_ext.planning.rollout import check_rollout, decide_rollout, grouped, label_names
@@ -85,7 +86,7 @@ def _rollout(settings: Settings, progress: bool) -> None:
     grouped(settings, found)  # what is wrong with -groups is told before every image is read
     sizes = (file.stat().st_size for case in found.values() for source in case.sources for file in source.files)
     inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)
-    rollout = decide_rollout(folder, found, inspected, settings)
+    rollout = decide_rollout(folder, found, inspected, settings, timed(progress))
     print(f"\n{rollout.plan.dataset} from {folder}\n\n{plan_table(rollout.plan.decisions)}\n")
     experiment = create_rollout(rollout, found, progress)
     print(f"\nMade {experiment.raw}\n{next_step(experiment)}")

@@ -10,7 +10,7 @@ from nnactive_ext.compare.checks import MEMBERS, same_world_and_members
 from nnactive_ext.compare.completeness import shortcoming
 from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.trajectories import Trajectory
-from nnactive_ext.experiment.environment import UNKNOWN, Environment
+from nnactive_ext.experiment.environment import UNKNOWN, VARIABLES, Environment
 from nnactive_ext.experiment.observed import Named, differences, evaluations, from_record
 from nnactive_ext.metrics.surface import Tolerance
 
@@ -54,6 +54,7 @@ def _setting(setting: Setting) -> Iterator[str]:
         if len(by_version) > 1:
             parts = [f"{version} in {_some(names)}" for version, names in sorted(by_version.items())]
             yield f"{setting.name}: versions of {package} differ: {'; '.join(parts)}."
+    yield from _variables(setting.name, everything)
     tolerances = _tolerances(setting)
     if len(tolerances) > 1:
         yield f"{setting.name}: surface metrics are left out, for their tolerances differ: {', '.join(tolerances)}."
@@ -91,6 +92,22 @@ def _versions(trajectory: Trajectory, package: str) -> str:
     """Those of a package with which its parts were made."""
     found = {one.versions[package]: None for _, one in _environments(trajectory) if package in one.versions}
     return " and ".join(found) or UNKNOWN
+
+
+def _variables(name: str, trajectories: Sequence[Trajectory]) -> Iterator[str]:
+    """Environment variables that changed the trainings of some trajectories, as far as they are known."""
+    for variable in VARIABLES:
+        known = [t for t in trajectories if _trained_with(t, variable)]
+        by_value = _by(known, lambda t, v=variable: _trained_with(t, v))
+        if len(by_value) > 1:
+            parts = [f"{value} in {_some(names)}" for value, names in sorted(by_value.items())]
+            yield f"{name}: members were trained with different {variable}: {'; '.join(parts)}."
+
+
+def _trained_with(trajectory: Trajectory, variable: str) -> str:
+    """The values that an environment variable had in trainings; empty where none is known."""
+    told = [one.variables for _, one in _environments(trajectory) if one.variables is not None]
+    return " and ".join(dict.fromkeys(variables.get(variable, "not set") for variables in told))
 
 
 def _unfinished(setting: Setting) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,12 @@ class Plan:
         geometry = self.pool[case]
         voxels = [max(1, round(mm / s)) for mm, s in zip(self.patch_size_mm, geometry.spacing, strict=True)]
         return clipped_size(voxels, geometry.shape)
+
+    @property
+    def voxels(self) -> tuple[float, int]:
+        """Voxels of a query patch, as a mean over cases, and of the pool's images."""
+        patches = [prod(self.patch_size(case)) for case in self.pool]
+        return sum(patches) / len(patches), sum(prod(geometry.shape) for geometry in self.pool.values())
 
     def group(self, case: str) -> str:
         """The group of ``case``; where cases are not grouped, each is a group of its own."""

@@ -12,7 +12,7 @@ from nnactive_ext.exchange.tallies import KINDS, tasks_per_class, voxels_per_cla
 from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
-from nnactive_ext.experiment.observed import differences, environments
+from nnactive_ext.experiment.observed import differences, environments, variables
 from nnactive_ext.experiment.result import read_results
 from nnactive_ext.labelling.agreement import agreement
 from nnactive_ext.labelling.answers import CountingAnswers, read_answer, status_of
@@ -42,7 +42,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         for label, count in counts.items():
             name = names[int(label)]
             voxels[name] = voxels.get(name, 0) + count
-    results = read_results(experiment.results)
+    results, named = read_results(experiment.results), environments(experiment)
     found = {
         "experiment": experiment.name,
         "folder": str(experiment.raw),
@@ -58,7 +58,8 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "trained_folds": trained_folds(experiment) if folds else [],
         "mean_dice": [result.mean_dice for result in results],
         "changes": [dict(change) for change in plan.changes],
-        "differences": differences(environments(experiment)),
+        "differences": differences(named),
+        "variables": variables(named),
         "labels": dict(experiment.dataset.labels.names),
         "under_way": experiment.under_way() or None,
     }
@@ -197,6 +198,8 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"Labels in place: {total:,} voxels in {found['annotated_cases']} cases ({shares})")
     if found["folds"]:
         lines.append(f"Members trained on them: {len(found['trained_folds'])} of {len(found['folds'])}")
+    for name, values in found["variables"].items():
+        lines += [f"Trained with {name}={value} instead of the plans' number: {listed(who)}" for value, who in values.items()]
     lines += [_reread(change) for change in found["changes"] if change["what"] == "references"]
     if found.get("tasks"):
         lines += ["", _table(found)]

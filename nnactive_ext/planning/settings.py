@@ -322,7 +322,6 @@ class Settings:
         nargs="+",
         metavar="NAME=MM",
         only=ROLLOUT,
-        shown=lambda plan: None,  # the patch size is there
     )
     hard: Sequence[str] = setting(
         (),
@@ -331,7 +330,6 @@ class Settings:
         nargs="+",
         metavar="NAME",
         only=ROLLOUT,
-        shown=lambda plan: None,  # the query size is there
     )
     expert: str = setting(
         "",
@@ -361,12 +359,13 @@ class Settings:
         old=("-minutes_per_box",),
         only=ROLLOUT,
     )
-    training_hours: float = setting(
-        2.0,
+    training_hours: float | None = setting(
+        None,
         "-training_hours",
         "hours to train one member of the ensemble, for the estimate of the cost",
         type=float,
         metavar="HOURS",
+        decided="timed on this machine, in a few iterations on its GPU, or with --preset cpu on its cores; else 2",
         only=ROLLOUT,
     )
     expert_rate: float = setting(

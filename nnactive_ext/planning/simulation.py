@@ -25,9 +25,13 @@ from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
+    LEAST_PER_CLASS,
+    LEAST_PER_QUERY,
     MIN_CYCLES,
+    MOST_OF_POOL,
     PATCHES_PER_CLASS,
     capacity,
+    capped_query,
     check_fits,
     parse_patch_size,
     patch_size_from_structures,
@@ -69,7 +73,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
         size_mm, why = parse_patch_size(list(settings.patch_size), spacing.tolist()), "as asked for"
     else:
         size_mm = patch_size_from_structures(cases, source.labels.foreground)
-        why = "largest component per class: median over images, then over classes (D.5)"
+        why = "largest component per class: median over images, then over classes (thesis, D.5)"
     check_fits(size_mm, cases)
     voxels = [max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)]
     # Kept as whole voxels of the median spacing, so equal spacings give exactly this size everywhere.
@@ -199,12 +203,7 @@ def with_budget(
     if settings.query_size is not None:
         query, why = settings.query_size, "as asked for"
     else:
-        query, why = PATCHES_PER_CLASS * (classes + len(hard)), f"{PATCHES_PER_CLASS} for each of {classes} classes (D.5)"
-        if hard:
-            why = f"{why[:-6]}, {2 * PATCHES_PER_CLASS} where hard ({', '.join(hard)}) (D.5)"
-        if query * settings.cycles > room // 2:
-            query = max(1, room // 2 // settings.cycles)
-            why += f", lowered so that {settings.cycles} cycles take at most half of the pool"
+        query, why = _default_query(plan, names, hard, settings, room)
     starting = settings.starting_budget if settings.starting_budget is not None else query
     _check_budget(query, starting, plan.human)
     first = starting + (query if settings.cycles > 1 else 0)
@@ -220,9 +219,9 @@ def with_budget(
     decisions.add("cycles", str(settings.cycles), f"{settings.cycles - 1} queries; {total} patches in total")
     if total > room:
         decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
-    if query < 2 * classes:
+    if query < LEAST_PER_QUERY * classes:
         decisions.warn("small queries", f"fewer than 2 patches per class and query ({classes} classes)")
-    if total < 14 * classes:
+    if total < LEAST_PER_CLASS * classes:
         decisions.warn("small budget", f"fewer than 14 patches per class in total ({classes} classes)")
     decisions.add("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for")
     decisions.add("ensemble", f"{plan.folds} members", "one for each cross-validation fold")
@@ -238,8 +237,25 @@ def with_budget(
             text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
             decisions.add(flag, text, "as asked for; passed to nnU-Net's planner")
     if plan.cycles < MIN_CYCLES:
-        decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (D.5)")
+        decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (thesis, appendix D.5)")
     return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(decisions))
+
+
+def _default_query(plan: Plan, names: Sequence[str], hard: Sequence[str], settings: Settings, room: int) -> tuple[int, str]:
+    """The query size that nobody asked for, and why; ``room``: the patches that fit into the pool."""
+    query, why = PATCHES_PER_CLASS * (len(names) + len(hard)), f"{PATCHES_PER_CLASS} for each of {len(names)} classes"
+    if hard:
+        why += f", {2 * PATCHES_PER_CLASS} where hard ({', '.join(hard)})"
+    why += " (thesis, appendix D.5)"
+    if query * settings.cycles > room // 2:
+        query = max(1, room // 2 // settings.cycles)
+        why += f", lowered so that {settings.cycles} cycles take at most half of the pool"
+    if plan.human:  # what simulations of the published protocol ask for stays
+        most = capped_query(query, settings.cycles, settings.starting_budget, len(names), *plan.voxels)
+        if most < query:
+            why += f", lowered to {MOST_OF_POOL:.0%} of the pool's voxels, or {LEAST_PER_CLASS} patches per class in all; "
+            query, why = most, why + f"-query_size {query} lifts this"
+    return query, why
 
 
 def _relative(folder: Path, start: Path) -> str:

@@ -21,7 +21,7 @@ has a Dice of .72, and a perfect NSD."""
 def typed_tolerance(words: Sequence[str], classes: Collection[str], default: float = 1.0) -> Tolerance:
     """``2``, ``2 vessel=1`` or ``vessel=1`` -> the tolerance in mm; classes without one of their own have the number, else the
     ``default``. Anything else, and a name that is not among ``classes``, is an error."""
-    mm, own = default, {}
+    mm, own = default, dict[str, float]()
     numbers = [word for word in words if "=" not in word]
     for word in words:
         name, equals, text = word.rpartition("=")
