@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Generator, Iterable
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -37,6 +40,34 @@ def map_cases(function: Callable, items: Iterable, description: str, processes: 
             raise NnActiveError(
                 f"{description}: a worker process died, most likely for lack of memory. Use fewer processes (-np)."
             ) from None
+
+
+@contextmanager
+def busy(description: str, progress: bool = True) -> Iterator[None]:
+    """A bar of one step around a block whose length is not known; its clock goes on, so that people see that work is done.
+
+    Args:
+        description: what is done.
+        progress: show the bar.
+    """
+    with tqdm(total=1, desc=description, disable=not progress, bar_format="{desc}: {elapsed} {postfix}") as bar:
+        ended = Event()
+
+        def tick() -> None:
+            while not ended.wait(1):
+                bar.refresh()
+
+        thread = Thread(target=tick, daemon=True)
+        if progress and sys.stderr.isatty():  # a log file would get a line for each second
+            thread.start()
+        try:
+            yield
+            bar.set_postfix_str("done", refresh=False)
+            bar.update()
+        finally:
+            ended.set()
+            if thread.is_alive():
+                thread.join()
 
 
 Item = TypeVar("Item")

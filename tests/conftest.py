@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,6 +125,16 @@ def planned_template(built_once: Callable, tiny_template: Path) -> SimpleNamespa
             plan.main(PLAN.split())
 
     return folders_below(built_once("planned", build))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_timing() -> Iterator[None]:
+    """No test waits for trainings that are timed, but tests/test_pace.py."""
+    from nnactive_ext.nnunet import pace
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(pace, "timed", lambda progress=True: lambda training: pace.Pace(0.1, 0.02, 3.0, 10, 50, 5))
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from printed import commands_in
 
 from nnactive_ext.cli import plan, query, run
 from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
@@ -571,10 +573,11 @@ def test_what_a_killed_plan_left_is_replaced(tiny, nnunet_folders, monkeypatch, 
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     left = [folder / "Dataset101_Tiny" for folder in (nnunet_folders.raw, nnunet_folders.preprocessed)]
     assert all((folder / INCOMPLETE).is_file() for folder in left)
-    refuses(query.main, QUERY, PLAN_FILE)
+    refuses(plan.main, "-d 101 -o 102", "interrupted")
+    (again,) = commands_in(refuses(query.main, QUERY, PLAN_FILE, "interrupted"))
     for folder in left:
         (folder / "junk").write_text("x")
-    plan.main(PLANNING.split())
+    plan.main(shlex.split(again)[1:])
     assert not any((folder / name).exists() for folder in left for name in (INCOMPLETE, "junk"))
     experiment = Experiment.find(101)
     assert experiment.state["cycle"] == 0

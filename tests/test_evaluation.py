@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,8 @@ from nnactive_ext.cli import plan as plan_command
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file, read_loop
 from nnactive_ext.experiment.result import result_file
-from nnactive_ext.members.evaluation import evaluate, tolerance_mm
+from nnactive_ext.members.evaluation import evaluate, tolerance
+from nnactive_ext.planning.settings import command_of
 
 
 class Members(FakeEnsemble):
@@ -82,9 +84,22 @@ def test_distances_are_in_the_mm_of_each_case(planned):
 
 def test_the_tolerance_is_planned_and_derived_where_it_was_not(planned):
     spacing = np.median([geometry.spacing for geometry in planned.plan.pool.values()], axis=0)
-    assert planned.plan.tolerance_mm == spacing.max() == results(planned)["tolerance_mm"]
-    assert tolerance_mm(replace(planned.plan, tolerance_mm=0.0)) == spacing.max()
-    assert tolerance_mm(replace(planned.plan, tolerance_mm=7.5)) == 7.5
+    assert planned.plan.tolerance_mm == np.median([sorted(g.spacing)[1] for g in planned.plan.pool.values()])
+    assert results(planned)["tolerance_mm"] == planned.plan.tolerance_mm < spacing.max()
+    assert tolerance(replace(planned.plan, tolerance_mm=0.0)).mm == spacing.max(), "of an experiment of an earlier version"
+    assert tolerance(replace(planned.plan, tolerance_mm=7.5)).mm == 7.5
+
+
+def test_a_tolerance_of_one_class(planned):
+    """The organ is 1 mm off in all cases, the lesion with it; only the lesion's tolerance allows that."""
+
+    def change(name, reference):
+        return np.roll(reference, 1, axis=0)
+
+    own = Experiment(planned.name, planned=replace(planned.plan, tolerance_mm=0.1, tolerances_mm={"lesion": 3.0}))
+    found = results(own, change)
+    assert found["nsd_per_class"]["lesion"] == 1 > 0.9 > found["nsd_per_class"]["organ"]
+    assert (found["tolerance_mm"], found["tolerance_mm_per_class"]) == (0.1, {"lesion": 3.0})
 
 
 def test_the_tolerance_decides(planned):
@@ -96,7 +111,7 @@ def test_the_tolerance_decides(planned):
     assert results(exact, change)["nsd_per_class"]["organ"] < 0.9
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "organ=0", "spleen=2", "2mm3"])
 def test_no_tolerance_is_refused(tiny, value, capsys):
     with pytest.raises(SystemExit):
         plan_command.main(["-d", "100", "-o", "102", "-tolerance", value, "--disable_progress_bar"])
@@ -106,6 +121,10 @@ def test_no_tolerance_is_refused(tiny, value, capsys):
 def test_a_tolerance_as_asked_for(tiny, quick_planning):
     plan_command.main([*PLAN.replace("-o 101", "-o 102").split(), "-tolerance", "3.5"])
     assert Experiment.find(102).plan.tolerance_mm == 3.5
+    plan_command.main([*PLAN.replace("-o 101", "-o 103").split(), "-tolerance", "lesion=0.4", "2"])
+    found = Experiment.find(103).plan
+    assert (found.tolerance_mm, found.tolerances_mm) == (2.0, {"lesion": 0.4})
+    assert shlex.join(command_of(found)).partition("-tolerance ")[2].startswith("2 lesion=0.4 ")
 
 
 def test_a_rollout_has_no_surfaces_to_measure(rollout, capsys):

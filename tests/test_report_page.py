@@ -366,7 +366,7 @@ def test_the_command_is_understood_and_gives_the_same_plan():
     assert (options.query_size, options.starting_budget, options.cycles, options.seed) == (4, 4, 3, 3)
     assert options.method == ["clasp_pe", "alpha=0.5"]
     assert (options.folds, options.c, options.tr, options.pl) == (5, "3d_fullres", "nnActiveTrainer", "ExperimentPlanner")
-    assert (options.preset, options.tolerance) == ("cpu", 2.5)
+    assert (options.preset, options.tolerance) == ("cpu", ["2.5"])
 
 
 @pytest.mark.parametrize("where", ["../../data", "/data/of somebody"])

@@ -50,6 +50,7 @@ RESULTS = st.builds(
     hd95_per_class=LENGTHS,
     surface_cases_per_class=st.dictionaries(NAMES, st.builds(SurfaceCases, nsd=COUNT, hd95=COUNT, infinite=COUNT), max_size=3),
     tolerance_mm=LENGTH,
+    tolerance_mm_per_class=LENGTHS,
     cross_validation=st.none() | CROSS,
     patches=COUNT,
     new_patches=COUNT,

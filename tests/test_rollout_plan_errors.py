@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from printed import commands_in
 from rollout_states import contents
 from rollouts import from_dataset
 
@@ -246,8 +248,9 @@ def test_what_a_killed_plan_left_is_replaced(hospital, nnunet_folders, monkeypat
     capsys.readouterr()
     with pytest.raises(SystemExit):
         status.main(["-d", "601"])
-    assert "not an experiment" in capsys.readouterr().err
-    hospital.plan()
+    (again,) = commands_in(capsys.readouterr().err)
+    assert " -d " not in again, "planning from what was left"
+    plan.main(shlex.split(again)[1:])
     assert not list(left.rglob(".nnactive_*"))
     assert Experiment.find(601).last_loop == 0
 

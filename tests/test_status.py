@@ -64,7 +64,7 @@ def test_every_stage_of_a_rollout(rollout, tmp_path, capsys):
     assert now.items() >= {"annotated_cases": 0, "annotated_voxels": {}, "folds": [], "mean_dice": [], "changes": []}.items()
     assert now["marked"] == {"organ": {"boxes": 0, "of": 2}, "lesion": {"boxes": 0, "of": 2}}
     assert {name: kinds(counts) for name, counts in now["classes"].items() if any(kinds(counts))} == {"random": (0, 0, 2)}
-    assert now["commands"] == ["nnactive_annotate points", "nnactive_annotate export"]
+    assert now["commands"] == ["nnactive_annotate export", "nnactive_annotate points"]
 
     points = tmp_path / "points.csv"
     points.write_text(POINTS)
@@ -126,7 +126,7 @@ def test_every_stage_of_a_rollout(rollout, tmp_path, capsys):
     now = found(capsys)
     assert now.items() >= {"cycle": 1, "open_cycle": None, "trained_folds": [0, 1], "mean_dice": [None, None]}.items()
     assert now["annotated_voxels"] == {name: c["voxels"] for name, c in now["classes"].items() if c["voxels"]}
-    assert now["commands"] == ["nnactive_report", "nnactive_change", "nnactive_run"]
+    assert now["commands"] == ["nnactive_change", "nnactive_run", "nnactive_report"]
 
 
 def test_the_next_step_knows_where_the_tasks_went(rollout, tmp_path, capsys):
@@ -137,10 +137,10 @@ def test_the_next_step_knows_where_the_tasks_went(rollout, tmp_path, capsys):
         annotate.main(words)
         now = found(capsys)
         assert str(folder / "index.html") in now["next"]
-        assert shlex.split(now["next"].splitlines()[-1])[-1] == str(folder)
-        assert now["commands"] == ["nnactive_annotate points", "nnactive_annotate import"]
+        assert shlex.split(now["next"].splitlines()[0])[-1] == str(folder)
+        assert now["commands"] == ["nnactive_annotate import", "nnactive_annotate points"]
     shutil.rmtree(second)
-    assert found(capsys)["commands"] == ["nnactive_annotate points", "nnactive_annotate export"]
+    assert found(capsys)["commands"] == ["nnactive_annotate export", "nnactive_annotate points"]
     rollout.annotate("export --disable_progress_bar")
     assert str(experiment.raw / "tasks" / "cycle_000" / "index.html") in found(capsys)["next"]
 
@@ -150,10 +150,10 @@ def test_points_are_asked_for_also_when_all_tasks_are_done(rollout, tmp_path, ca
     answer_all(rollout, tmp_path / "out")
     now = found(capsys)
     assert kinds(now["tasks"][0]) == (2, 0, 0)
-    assert now["commands"] == ["nnactive_annotate points", "nnactive_run"]
+    assert now["commands"] == ["nnactive_run", "nnactive_annotate points"]
     first, second = now["next"].splitlines()
-    assert first.startswith("Next: mark points (2 of organ, 2 of lesion)")
-    assert second == "Or train on what there is: nnactive_run -d 601 -device cpu"
+    assert first == "Or train on what there is: nnactive_run -d 601 -device cpu"
+    assert second.startswith("Next: mark points (2 of organ, 2 of lesion)")
 
 
 def test_voxels_per_class_before_a_cycle_is_closed_count_each_voxel_once(tasks: OpenTasks, capsys):
@@ -213,7 +213,7 @@ def test_every_stage_of_a_simulation(planned: Experiment, capsys):
     assert len(now["mean_dice"]) == 3
     assert all(0 <= dice <= 1 for dice in now["mean_dice"])
     assert now["annotated_voxels"] == _in_place(planned)
-    assert now["commands"] == ["nnactive_report", "nnactive_change", "nnactive_run"]
+    assert now["commands"] == ["nnactive_change", "nnactive_run", "nnactive_report"]
 
 
 def _in_place(experiment: Experiment) -> dict[str, int]:

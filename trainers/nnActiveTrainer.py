@@ -182,7 +182,7 @@ class nnActiveTrainer(nnUNetTrainer):
                 self.output_folder,
                 self.preprocessed_dataset_folder_base,
                 continued=self.current_epoch > 0,
-                environment=observe(self.device.type),
+                environment=observe(self.device.type, training=True),
             )
         super().on_train_start()
 

@@ -64,7 +64,7 @@ def _seconds(run: Run, cycle: int) -> float:
     """Of all steps of a cycle, and of the query that led to it; training and evaluation in cycle 0 are its start's."""
     total = 0.0
     for line in read_times(Experiment(run.folder)):
-        asked = line["step"] not in ("train", "evaluate")
+        asked = line["step"] not in ("plan", "train", "evaluate")
         if line["cycle"] == (cycle - 1 if asked else cycle):
             total += line["seconds"]
     return total

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_folds, add_lock, add_quiet, current_user
+from nnactive_ext.cli.options import add_device, add_experiment, add_folds, add_lock, add_quiet, current_user, prepare
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.words import count
 
@@ -99,7 +99,6 @@ def parser() -> argparse.ArgumentParser:
 
 def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.exchange.export import export, tasks_folder
-    from nnactive_ext.nnunet.environment import prepare_device
 
     cycle = experiment.last_loop if options.cycle is None else options.cycle
     if not 0 <= cycle <= experiment.last_loop:
@@ -113,7 +112,7 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     def open_ensemble():
         from nnactive_ext.members.ensemble import NnUNetEnsemble, trained_folds
 
-        prepare_device(options.device)
+        prepare(options.device)
         folds = options.f or trained_folds(experiment) or experiment.folds()  # without any it says how to train them
         return NnUNetEnsemble(experiment, folds, options.device)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_lock, add_parts, add_precision, add_quiet, check_parts
+from nnactive_ext.cli.options import add_device, add_lock, add_parts, add_precision, add_quiet, check_parts, prepare
 from nnactive_ext.errors import NnActiveError
 
 
@@ -58,13 +58,13 @@ def main(options: argparse.Namespace) -> None:
         from nnactive_ext.bench.side_by_side import become_one
 
         become_one(options.part)  # before anything counts the cores
-    from nnactive_ext.nnunet.environment import check_torchvision, prepare_device
+    from nnactive_ext.nnunet.environment import check_torchvision
 
     if options.np < 1:
         raise NnActiveError(f"-np {options.np}: at least one process is needed.")
     check_parts(options)
     if not options.dry_run:
-        prepare_device(options.device)  # before anything else imports torch
+        prepare(options.device)  # before anything else imports torch
         check_torchvision()
 
     from nnactive_ext.bench.definition import read_benchmark

@@ -133,7 +133,7 @@ def main(options: argparse.Namespace) -> None:
         for warning in warnings:
             print(f"WARNING: {warning}")
         experiment = open_experiment(name, locked=True)
-        print("\n".join([next_step(experiment), *reopened(experiment)]))
+        print("\n".join([*reopened(experiment), next_step(experiment)]))
 
 
 if __name__ == "__main__":

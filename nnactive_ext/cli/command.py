@@ -27,11 +27,12 @@ def command(
             options = reader.parse_args(args)
             with failing_clearly(), locking(_name(reader.prog, options), getattr(options, "lock", None)):
                 if folders:
-                    from nnactive_ext.experiment.commands import named_device
+                    from nnactive_ext.experiment.commands import named_device, text, typed_command
                     from nnactive_ext.nnunet.environment import require_nnunet_folders
 
                     require_nnunet_folders()
                     named_device.set(typed_device(options))
+                    typed_command.set(text(reader.prog, *(sys.argv[1:] if args is None else args)))
                 call(options)
 
         return main

@@ -32,6 +32,18 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def prepare(device: str) -> None:
+    """Prepare for networks on ``device``; where it is not there, the error has the same command for the CPU. Imports torch."""
+    from nnactive_ext.experiment.commands import typed_on
+    from nnactive_ext.nnunet.environment import prepare_device
+
+    try:
+        prepare_device(device)
+    except NnActiveError as error:
+        again = typed_on("cpu")
+        raise NnActiveError(f"{error}" + (f"\nOn the CPU: {again}" if again else "")) from None
+
+
 def add_folds(parser: argparse.ArgumentParser, what: str, default: str) -> None:
     """``-f``, as nnU-Net's commands have it."""
     parser.add_argument(

@@ -40,6 +40,7 @@ def main(options: argparse.Namespace) -> None:
 def _simulation(settings: Settings, progress: bool) -> None:
     from dataclasses import replace
 
+    from nnactive_ext.experiment.experiment import refuse_interrupted
     from nnactive_ext.experiment.loops import read_loop
     from nnactive_ext.loop.status import by_hand, next_step
     from nnactive_ext.loop.tables import plan_table
@@ -50,6 +51,7 @@ def _simulation(settings: Settings, progress: bool) -> None:
     from nnactive_ext.planning.simulation import check_simulation, decide
 
     source = find_dataset(settings.dataset or "")
+    refuse_interrupted(source.name)
     check_simulation(source, settings)  # before every image is read
     if settings.start_from:
         settings = replace(settings, starting_budget=len(read_loop(settings.start_from, source.file_ending)))
@@ -60,9 +62,10 @@ def _simulation(settings: Settings, progress: bool) -> None:
     experiment, warnings = create(plan, source, settings.start_from, progress)
     for warning in warnings:
         print(f"WARNING: {warning}")
-    print(f"\nMade {experiment.raw}\n{next_step(experiment)}\n{by_hand(experiment)}")
+    print(f"\nMade {experiment.raw}\n{by_hand(experiment)}")
     if plan.preset is None and experiment.device == "cpu":
         print("torch finds no GPU on this machine; on one with a GPU, leave out -device cpu.")
+    print(next_step(experiment))
 
 
 def _rollout(settings: Settings, progress: bool) -> None:
@@ -70,6 +73,7 @@ def _rollout(settings: Settings, progress: bool) -> None:
     from nnactive_ext.intake.inspect import inspect
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.loop.tables import plan_table
+    from nnactive_ext.nnunet.pace import timed
     from nnactive_ext.parallel import default_processes
     from nnactive_ext.planning.create import create_rollout
     from nnactive_ext.planning.rollout import check_rollout, decide_rollout, grouped, label_names
@@ -82,7 +86,7 @@ def _rollout(settings: Settings, progress: bool) -> None:
     grouped(settings, found)  # what is wrong with -groups is told before every image is read
     sizes = (file.stat().st_size for case in found.values() for source in case.sources for file in source.files)
     inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)
-    rollout = decide_rollout(folder, found, inspected, settings)
+    rollout = decide_rollout(folder, found, inspected, settings, timed(progress))
     print(f"\n{rollout.plan.dataset} from {folder}\n\n{plan_table(rollout.plan.decisions)}\n")
     experiment = create_rollout(rollout, found, progress)
     print(f"\nMade {experiment.raw}\n{next_step(experiment)}")

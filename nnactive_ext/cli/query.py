@@ -20,6 +20,7 @@ from nnactive_ext.cli.options import (
     add_precision,
     add_quiet,
     check_parts,
+    prepare,
 )
 from nnactive_ext.planning.settings import METHOD_HELP
 
@@ -85,10 +86,11 @@ def _with_trainer(experiment: Experiment, trainer: str | None) -> Experiment:
 
 @command(parser)
 def main(options: argparse.Namespace) -> None:
+    from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.cycles import finish_annotation, query_and_annotate
+    from nnactive_ext.loop.status import next_step
     from nnactive_ext.members.ensemble import NnUNetEnsemble
-    from nnactive_ext.nnunet.environment import prepare_device
     from nnactive_ext.nnunet.trainers import check_trainer
     from nnactive_ext.query_methods.options import method_and_options
     from nnactive_ext.querying.query import query_cycle
@@ -101,7 +103,7 @@ def main(options: argparse.Namespace) -> None:
     chosen = (*method_and_options(options.method), options.query_size)
 
     def open_ensemble(experiment, folds):
-        prepare_device(options.device)
+        prepare(options.device)
         return NnUNetEnsemble(experiment, folds, options.device)
 
     def query(experiment, parts=(0, 1)):
@@ -111,15 +113,16 @@ def main(options: argparse.Namespace) -> None:
     if options.num_parts > 1:
         query(experiment, (options.part_id, options.num_parts))
         print(f"Part {options.part_id} of {options.num_parts} is scored.")
-        print(f"After the last part, run: {merging(experiment, options)}")
+        print(f"Next: after the last part: {merging(experiment, options)}")
         return
     with experiment.running():
         with experiment.lock(wait=True):
             experiment = _with_trainer(open_experiment(options.d, locked=True), options.tr)
         if finish_annotation(experiment, progress):
             print(f"The interrupted annotation of cycle {experiment.state['cycle']} is finished.")
-            return
-        query_and_annotate(experiment, lambda: query(experiment), progress)
+        else:
+            query_and_annotate(experiment, lambda: query(experiment), progress)
+        print(next_step(Experiment(experiment.name)))
 
 
 if __name__ == "__main__":

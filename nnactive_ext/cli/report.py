@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import Default, add_experiment, add_quiet
+from nnactive_ext.cli.options import Default, add_experiment, add_quiet, prepare
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,7 +43,6 @@ def parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> None:
     from nnactive_ext.errors import NnActiveError
     from nnactive_ext.labelling.opening import open_experiment
-    from nnactive_ext.nnunet.environment import prepare_device
     from nnactive_ext.report.facts import gather
     from nnactive_ext.report.page import write_report
 
@@ -59,7 +58,7 @@ def main(options: argparse.Namespace) -> None:
         raise NnActiveError(f"{file}: is a folder. Choose a file with -o.")
     device = None if options.device == "none" else options.device
     if device:
-        prepare_device(device)
+        prepare(device)
     facts = gather(experiment, device, options.patches, not options.disable_progress_bar)
     size, left_out = write_report(facts, file)
     if left_out:

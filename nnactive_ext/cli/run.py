@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_lock, add_precision, add_quiet
+from nnactive_ext.cli.options import add_device, add_experiment, add_lock, add_precision, add_quiet, prepare
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,14 +25,15 @@ def parser() -> argparse.ArgumentParser:
 
 @command(parser)
 def main(options: argparse.Namespace) -> None:
-    from nnactive_ext.nnunet.environment import check_torchvision, prepare_device
+    from nnactive_ext.nnunet.environment import check_torchvision
 
-    prepare_device(options.device)  # before anything else imports torch
+    prepare(options.device)  # before anything else imports torch
     check_torchvision()
 
     from nnactive_ext.experiment.result import read_results
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.cycles import Tools, run_cycles
+    from nnactive_ext.loop.status import next_step
     from nnactive_ext.loop.tables import final_report
 
     experiment = open_experiment(options.d)
@@ -45,6 +46,7 @@ def main(options: argparse.Namespace) -> None:
         finally:
             if read_results(experiment.results):
                 print(f"\n{final_report(experiment)}")
+        print(f"\n{next_step(experiment.anew())}")
 
 
 if __name__ == "__main__":

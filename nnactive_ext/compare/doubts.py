@@ -10,8 +10,9 @@ from nnactive_ext.compare.checks import MEMBERS, same_world_and_members
 from nnactive_ext.compare.completeness import shortcoming
 from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.trajectories import Trajectory
-from nnactive_ext.experiment.environment import UNKNOWN, Environment
+from nnactive_ext.experiment.environment import UNKNOWN, VARIABLES, Environment
 from nnactive_ext.experiment.observed import Named, differences, evaluations, from_record
+from nnactive_ext.metrics.surface import Tolerance
 
 _VERSIONS = ("nnactive-ext", "nnunetv2", "torch", "numpy")
 
@@ -31,15 +32,16 @@ def warnings(grouped: Grouped) -> list[str]:
     return found
 
 
-def surface_tolerance(setting: Setting) -> float | None:
-    """The tolerance of the normalised surface distance in mm; None where cycles have none, or several."""
+def surface_tolerance(setting: Setting) -> Tolerance | None:
+    """The tolerance of the normalised surface distance; None where cycles have none, or several."""
     tolerances = _tolerances(setting)
-    return tolerances.pop() or None if len(tolerances) == 1 else None
+    return next(iter(tolerances.values())) if len(tolerances) == 1 else None
 
 
-def _tolerances(setting: Setting) -> set[float]:
-    """Those of all cycles; 0 stands for none, as in cycles from before there were surface metrics."""
-    return {float(cycle.tolerance_mm or 0) for t in setting.trajectories for cycle in t.cycles}
+def _tolerances(setting: Setting) -> dict[str, Tolerance | None]:
+    """Those of all cycles, by their text; None in cycles from before there were surface metrics."""
+    found = [cycle.tolerance for t in setting.trajectories for cycle in t.cycles]
+    return {str(one or "none"): one for one in sorted(found, key=lambda one: one.mm if one else 0)}
 
 
 def _setting(setting: Setting) -> Iterator[str]:
@@ -52,10 +54,10 @@ def _setting(setting: Setting) -> Iterator[str]:
         if len(by_version) > 1:
             parts = [f"{version} in {_some(names)}" for version, names in sorted(by_version.items())]
             yield f"{setting.name}: versions of {package} differ: {'; '.join(parts)}."
+    yield from _variables(setting.name, everything)
     tolerances = _tolerances(setting)
     if len(tolerances) > 1:
-        shown = ", ".join(f"{mm:g} mm" if mm else "none" for mm in sorted(tolerances))
-        yield f"{setting.name}: surface metrics are left out, for their tolerances differ: {shown}."
+        yield f"{setting.name}: surface metrics are left out, for their tolerances differ: {', '.join(tolerances)}."
     yield from _classes(setting)
     yield from _unfinished(setting)
     yield from _schedules(setting)
@@ -90,6 +92,22 @@ def _versions(trajectory: Trajectory, package: str) -> str:
     """Those of a package with which its parts were made."""
     found = {one.versions[package]: None for _, one in _environments(trajectory) if package in one.versions}
     return " and ".join(found) or UNKNOWN
+
+
+def _variables(name: str, trajectories: Sequence[Trajectory]) -> Iterator[str]:
+    """Environment variables that changed the trainings of some trajectories, as far as they are known."""
+    for variable in VARIABLES:
+        known = [t for t in trajectories if _trained_with(t, variable)]
+        by_value = _by(known, lambda t, v=variable: _trained_with(t, v))
+        if len(by_value) > 1:
+            parts = [f"{value} in {_some(names)}" for value, names in sorted(by_value.items())]
+            yield f"{name}: members were trained with different {variable}: {'; '.join(parts)}."
+
+
+def _trained_with(trajectory: Trajectory, variable: str) -> str:
+    """The values that an environment variable had in trainings; empty where none is known."""
+    told = [one.variables for _, one in _environments(trajectory) if one.variables is not None]
+    return " and ".join(dict.fromkeys(variables.get(variable, "not set") for variables in told))
 
 
 def _unfinished(setting: Setting) -> Iterator[str]:

@@ -17,7 +17,7 @@ from nnactive_ext.metrics.averages import MeanAndSpread, mean_and_spread
 def main_table(summary: SettingSummary, names: Names) -> Table:
     """A row for each method; what is not complete has dashes, and a note that says why."""
     setting, several = summary.setting, len(summary.setting.seeds) > 1
-    tolerance = f" at {summary.tolerance_mm:g} mm" if summary.tolerance_mm else ""
+    tolerance = f" at {summary.tolerance}" if summary.tolerance else ""
     heading = ["method", "seeds", "Final Dice (%)", "AUBC (%)", "FG-Eff"]
     heading += [f"patches to {100 * target:.0f} % of full" for target in TARGETS]
     heading += ["foreground share (%)", f"NSD (%){tolerance}", "HD95 (mm)"]

@@ -13,6 +13,7 @@ from nnactive_ext.compare.trajectories import Trajectory
 from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.metrics.averages import MeanAndSpread, mean_and_spread
 from nnactive_ext.metrics.efficiency import Efficiency, foreground_efficiency
+from nnactive_ext.metrics.surface import Tolerance
 from nnactive_ext.metrics.trajectory import aubc, budget_to_target
 
 TARGETS = (0.95, 0.99)
@@ -72,7 +73,7 @@ class SettingSummary:
     setting: Setting
     full: Full | None
     methods: tuple[MethodSummary, ...]
-    tolerance_mm: float | None
+    tolerance: Tolerance | None
 
     def get(self, method: str) -> MethodSummary | None:
         return next((summary for summary in self.methods if summary.method == method), None)

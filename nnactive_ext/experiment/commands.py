@@ -19,6 +19,8 @@ from nnactive_ext.nnunet.dataset import nnunet_identifier, number_and_name
 
 named_device: ContextVar[str] = ContextVar("named_device", default="")
 """The ``-device`` that the user typed for the command that runs; empty if none."""
+typed_command: ContextVar[str] = ContextVar("typed_command", default="")
+"""The command that runs, as a shell reads it; empty where no command runs."""
 ENVIRONMENT = 'eval "$(nnactive_env)"'
 """What a shell needs before nnU-Net's own commands, once."""
 NEW = "NEW_NUMBER"
@@ -31,6 +33,22 @@ def text(*words: object) -> str:
     "nnactive_annotate import -d 601 'my tasks'"
     """
     return shlex.join(map(str, words))
+
+
+def typed_on(device: str) -> str:
+    """The command that runs, with another ``-device``; empty where no command runs.
+
+    >>> token = typed_command.set("nnactive_query -d 5 -device=cuda -query_size 3")
+    >>> typed_on("cpu")
+    'nnactive_query -d 5 -query_size 3 -device cpu'
+    >>> typed_command.reset(token)
+    """
+    words = shlex.split(typed_command.get())
+    if "-device" in words:
+        at = words.index("-device")
+        del words[at : at + 2]
+    words = [word for word in words if not word.startswith("-device=")]
+    return text(*words, "-device", device) if words else ""
 
 
 def plan_simulation(dataset: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import sys
@@ -33,6 +34,9 @@ PACKAGES = {
     "scikit-image": "skimage",
 }
 """Packages that decide results -> what is imported of them."""
+VARIABLES = ("nnactive_iterations_per_epoch", "nnactive_val_iterations_per_epoch")
+"""Environment variables that change what a training does, and that neither plans nor trainer tell. Others (nnUNet_n_proc_DA,
+nnUNet_compile, nnactive_skip_validation) change its speed or what it writes, not the member."""
 UNKNOWN = "unknown"
 """The version of a package that is imported from a folder in which no version is written down."""
 
@@ -44,7 +48,8 @@ class Environment:
     ``versions``: package -> version, ``python`` among them. ``device``: cuda, cpu or mps, empty where no network was used;
     ``device_name``: the model of that GPU or CPU. ``threads``: of torch, which the last bits of a CPU's results depend on.
     ``precision``: of the networks' convolutions, nnU-Net's "mixed" on a GPU, else "single"; ``means``: of a query, that of
-    the means over members (``-precision``).
+    the means over members (``-precision``). ``variables``: of a training, those of :data:`VARIABLES` that were set; None where
+    nothing was trained, and in files of earlier versions, which do not tell.
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +58,7 @@ class Environment:
     threads: int = 0
     precision: str = ""
     means: str = ""
+    variables: Mapping[str, str] | None = None
 
     @classmethod
     def of(cls, content: Any) -> Environment | None:
@@ -62,15 +68,18 @@ class Environment:
         texts = {key: str(content.get(key, "")) for key in ("device", "device_name", "precision", "means")}
         threads = content.get("threads")
         versions = {str(package): str(version) for package, version in content["versions"].items()}
-        return cls(versions=versions, threads=threads if isinstance(threads, int) else 0, **texts)
+        told = content.get("variables")
+        variables = {str(name): str(value) for name, value in told.items()} if isinstance(told, dict) else None
+        return cls(versions=versions, threads=threads if isinstance(threads, int) else 0, variables=variables, **texts)
 
 
-def observe(device: str = "", means: str = "") -> Environment:
+def observe(device: str = "", means: str = "", training: bool = False) -> Environment:
     """Look at this process.
 
     Args:
         device: "cuda", "cpu" or "mps", where networks run; empty: nowhere.
         means: the precision of the means over members, in a query: "single" or "half".
+        training: a network is trained, so that the environment variables that change it count.
 
     Returns:
         The environment; without a device it has versions only.
@@ -84,6 +93,7 @@ def observe(device: str = "", means: str = "") -> Environment:
         threads=_threads(),
         precision="mixed" if device == "cuda" else "single",
         means=means,
+        variables={name: os.environ[name] for name in VARIABLES if name in os.environ} if training else None,
     )
 
 

@@ -13,17 +13,41 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
-from nnactive_ext.experiment.locks import holder, locked, run_file
+from nnactive_ext.experiment.locks import holder, locked, run_file, step_file
 from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import LOCK, STATE
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
 from nnactive_ext.files import read_json, remove_temporary
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.nnunet.dataset import Case, Dataset, dataset_folder_name, nnunet_folder, number_and_name
+from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.nnunet.preprocessing import Preprocessed
+from nnactive_ext.words import listed
 
 INCOMPLETE = ".nnactive_incomplete"
-"""In the raw and preprocessed folders while ``nnactive_plan`` makes them; such a folder is no experiment."""
+"""In the raw and preprocessed folders while ``nnactive_plan`` makes them; such a folder is no experiment. It holds the command
+that makes it, and the folder in which that was typed."""
+
+
+def refuse_interrupted(name: str) -> None:
+    """A dataset whose planning was interrupted, or is under way, is an error that says what to type.
+
+    Args:
+        name: the dataset's, with its number.
+    """
+    raw = nnunet_folder("nnUNet_raw") / name
+    left = [folder for variable in FOLDERS if ((folder := nnunet_folder(variable) / name) / INCOMPLETE).is_file()]
+    if not left or (raw / PLAN_FILE).is_file():
+        return
+    if who := holder(step_file(number_and_name(name)[0])):
+        raise NnActiveError(f"{raw}: {who} is planning this experiment. Wait for it to end.")
+    command, _, where = (left[0] / INCOMPLETE).read_text(encoding="utf-8", errors="replace").partition("\n")
+    again = f"\n    {command}\n(it was typed in {where.strip()})" if command else " (nnactive_plan with the same options)"
+    raise NnActiveError(
+        f"{raw / PLAN_FILE}: no such file. The planning of {name} was interrupted, so it is not an experiment; nothing but "
+        f"{listed(left)} was written. Type the same command again, which replaces these folders and plans from the "
+        f"beginning:{again}"
+    )
 
 
 @dataclass(frozen=True)
@@ -42,6 +66,7 @@ class Experiment:
     def find(cls, identifier: str | int) -> Experiment:
         """By dataset number or name; a dataset that was not planned by ``nnactive_plan`` is an error."""
         experiment = cls(dataset_folder_name(identifier))
+        refuse_interrupted(experiment.name)
         if not (experiment.raw / PLAN_FILE).is_file():
             raise NnActiveError(
                 f"{experiment.raw / PLAN_FILE}: no such file. Dataset {identifier} is not an experiment; make one with "

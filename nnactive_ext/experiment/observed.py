@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from nnactive_ext.experiment.environment import Environment, read_all
+from nnactive_ext.experiment.environment import VARIABLES, Environment, read_all
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import last_loop, loop_file
 from nnactive_ext.experiment.marks import ENVIRONMENTS, marks_in
@@ -50,7 +50,14 @@ def differences(named: Iterable[Named]) -> list[str]:
     """
     values: dict[str, dict[str, dict[str, None]]] = {}
     for name, one in named:
-        told = {**one.versions, "device": one.device, "precision of networks": one.precision, "precision of means": one.means}
+        asked = {} if one.variables is None else {name: one.variables.get(name, "not set") for name in VARIABLES}
+        told = {
+            **one.versions,
+            **asked,
+            "device": one.device,
+            "precision of networks": one.precision,
+            "precision of means": one.means,
+        }
         for what, value in told.items():
             if value:
                 values.setdefault(what, {}).setdefault(value, {})[name] = None
@@ -59,6 +66,20 @@ def differences(named: Iterable[Named]) -> list[str]:
         for what, by_value in values.items()
         if len(by_value) > 1
     ]
+
+
+def variables(named: Iterable[Named]) -> dict[str, dict[str, list[str]]]:
+    """The environment variables that changed trainings: variable -> value -> the members trained with it.
+
+    >>> eight = Environment(variables={"nnactive_iterations_per_epoch": "8"})
+    >>> variables([("planning", Environment()), ("fold 0 of cycle 0", eight)])
+    {'nnactive_iterations_per_epoch': {'8': ['fold 0 of cycle 0']}}
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for member, one in named:
+        for name, value in (one.variables or {}).items():
+            found.setdefault(name, {}).setdefault(value, []).append(member)
+    return found
 
 
 def as_record(named: Sequence[Named]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 
 PLAN_FILE = "nnactive_plan.json"
-_IF_ANY = ("settings", "test_folder", "groups")
+_IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm")
 """Keys that only plans have which hold something there, so that others are as they were."""
 START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
@@ -54,7 +55,8 @@ class Plan:
     whole pool is annotated; ``benchmark`` is the name of the one it belongs to. ``test_folder``: imagesTs where the test cases
     are those of the source's imagesTs and labelsTs; empty where they are of imagesTr. ``groups``: case -> group, such as its
     patient, of pool and test set, dropped cases too; empty where cases are not grouped. ``tolerance_mm``: see
-    :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned.
+    :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned. ``tolerances_mm``: those of classes that
+    have one of their own.
     """
 
     experiment: str
@@ -82,6 +84,7 @@ class Plan:
     processes: int = 1
     pool_foreground_voxels: int = 0
     tolerance_mm: float = 0.0
+    tolerances_mm: Mapping[str, float] = field(default_factory=dict)
     purpose: str = ""
     benchmark: str = ""
     test_folder: str = ""
@@ -96,6 +99,12 @@ class Plan:
         geometry = self.pool[case]
         voxels = [max(1, round(mm / s)) for mm, s in zip(self.patch_size_mm, geometry.spacing, strict=True)]
         return clipped_size(voxels, geometry.shape)
+
+    @property
+    def voxels(self) -> tuple[float, int]:
+        """Voxels of a query patch, as a mean over cases, and of the pool's images."""
+        patches = [prod(self.patch_size(case)) for case in self.pool]
+        return sum(patches) / len(patches), sum(prod(geometry.shape) for geometry in self.pool.values())
 
     def group(self, case: str) -> str:
         """The group of ``case``; where cases are not grouped, each is a group of its own."""

@@ -14,6 +14,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import run_of
 from nnactive_ext.experiment.environment import Environment
 from nnactive_ext.files import read_json, write_json
+from nnactive_ext.metrics.surface import Tolerance
 
 _NAME = re.compile(r"cycle_(\d{3,})\.json")
 
@@ -67,6 +68,8 @@ class Scores:
     hd95_per_class: Lengths = field(default_factory=dict)
     surface_cases_per_class: Mapping[str, SurfaceCases] = field(default_factory=dict)
     tolerance_mm: Amount | None = None
+    tolerance_mm_per_class: Lengths = field(default_factory=dict)
+    """Of classes that have one of their own."""
     cross_validation: CrossValidation | None = None
 
 
@@ -101,6 +104,12 @@ class CycleResult(Annotation, Scores):
     nsd_per_case: Mapping[str, Shares] = field(default_factory=dict)
     hd95_per_case: Mapping[str, Lengths] = field(default_factory=dict)
     environment: Environment | None = None
+
+    @property
+    def tolerance(self) -> Tolerance | None:
+        """Of the NSD; None where surfaces were not measured, as in files of earlier versions."""
+        own = {name: mm for name, mm in self.tolerance_mm_per_class.items() if mm}
+        return Tolerance(self.tolerance_mm, own) if self.tolerance_mm else None
 
     @classmethod
     def read(cls, file: Path) -> CycleResult:

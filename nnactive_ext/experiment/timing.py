@@ -9,9 +9,9 @@ from time import perf_counter
 
 from nnactive_ext.experiment.experiment import Experiment
 
-STEPS = ("train", "load", "predict", "statistics", "score", "annotate", "preprocess", "evaluate")
-"""Of a query: ``load``, waiting for an image; ``predict``, the networks; ``statistics``, from their logits to the means
-over members; ``score``, from these to candidates, and the choice."""
+STEPS = ("plan", "train", "load", "predict", "statistics", "score", "annotate", "preprocess", "evaluate")
+"""``plan``: fingerprint and nnU-Net's planning. Of a query: ``load``, waiting for an image; ``predict``, the networks;
+``statistics``, from their logits to the means over members; ``score``, from these to candidates, and the choice."""
 FILE = "times.jsonl"
 
 

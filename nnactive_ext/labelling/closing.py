@@ -71,7 +71,7 @@ def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
         commands = experiment.commands
         raise TasksOpen(
             f"Cycle {cycle} of {experiment.name}: {done} of {len(tasks)} tasks are done, {status.count('partial')} partly; "
-            f"training waits for {wanted}.\nNext: {commands.export(cycle > 0)}, annotate, then "
+            f"training waits for {wanted}.\nTo go on: {commands.export(cycle > 0)}, annotate, then "
             f"{hand_in(commands.number)}; or train on what there is: {commands.annotate('close', '-share', possible)}"
         )
 

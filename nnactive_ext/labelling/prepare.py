@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -14,33 +13,55 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.freezing import freeze_plans
 from nnactive_ext.experiment.plan import Plan
+from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.relabel import settle
 from nnactive_ext.nnunet.fingerprint import write_fingerprint
 from nnactive_ext.nnunet.network import check_network
+from nnactive_ext.nnunet.planners import asked_for
 from nnactive_ext.nnunet.preprocessing import Preprocessed, preprocess
 from nnactive_ext.nnunet.presets import shrink_for_cpu
 from nnactive_ext.nnunet.trainers import builds_its_own_network
+from nnactive_ext.parallel import busy
 
 
 def prepare(
-    experiment: Experiment, counts: Mapping[str, Mapping[int, int]], progress: bool = True
+    experiment: Experiment,
+    counts: Mapping[str, Mapping[int, int]],
+    progress: bool = True,
+    watch: Stopwatch | None = None,
 ) -> tuple[Plan, tuple[str, ...]]:
-    """Everything up to the first training; ``counts``: case -> label value -> annotated voxels. Returns the plan, which
-    now has the name of nnU-Net's plans, and warnings. A plan that is being made is written by the caller, once all else is
-    there; that of an experiment, before its state says that there is something to train on."""
-    plan, making = experiment.plan, experiment.planned is not None
+    """Everything up to the first training.
+
+    A plan that is being made is written by the caller, once all else is there; that of an experiment, before its state says
+    that there is something to train on.
+
+    Args:
+        experiment: its labels of cycle 0 are written.
+        counts: case -> label value -> annotated voxels.
+        progress: show progress bars.
+        watch: gets the seconds of the steps; None: they go to the experiment's times.
+
+    Returns:
+        The plan, which now has the name of nnU-Net's plans, and warnings.
+    """
+    plan, making, times = experiment.plan, experiment.planned is not None, watch or Stopwatch()
     folder = experiment.preprocessed.folder
     folder.mkdir(parents=True, exist_ok=True)
-    write_fingerprint(experiment.dataset, folder / "dataset_fingerprint.json", plan.processes, progress)
-    plan = replace(plan, plans_identifier=nnunet_plans(experiment))
-    experiment = Experiment(plan.dataset, plan)
-    if not builds_its_own_network(plan.trainer):
-        check_network(experiment.preprocessed, experiment.dataset.json)
-    preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
+    with times.of("plan"):
+        write_fingerprint(experiment.dataset, folder / "dataset_fingerprint.json", plan.processes, progress)
+        with busy("Planning the network with nnU-Net", progress):
+            plan = replace(plan, plans_identifier=nnunet_plans(experiment))
+            experiment = Experiment(plan.dataset, plan)
+            if not builds_its_own_network(plan.trainer):
+                check_network(experiment.preprocessed, experiment.dataset.json)
+    with times.of("preprocess"):
+        preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
     freeze_plans(experiment)
     if not making:
         plan.write(experiment.raw)
+    if watch is None:
+        Timing(experiment, 0).note(times.seconds)
     return plan, settle(experiment, 0, counts)
 
 
@@ -53,7 +74,9 @@ def nnunet_plans(experiment: Experiment) -> str:
     loaders = os.environ.pop("nnUNet_n_proc_DA", None)
     try:
         with open(folder / "nnactive_planning.log", "w", encoding="utf-8") as log, redirect_stdout(log):
-            identifier = plan_experiments([experiment.name], experiment_planner_class_name=plan.planner, **_asked_for(plan))
+            identifier = plan_experiments(
+                [experiment.name], experiment_planner_class_name=plan.planner, **asked_for(plan.settings)
+            )
     finally:
         if loaders is not None:
             os.environ["nnUNet_n_proc_DA"] = loaders
@@ -63,16 +86,6 @@ def nnunet_plans(experiment: Experiment) -> str:
     if plan.preset == "cpu":
         write_json(folder / f"{identifier}.json", shrink_for_cpu(planned.plans, planned.configuration))
     return identifier
-
-
-def _asked_for(plan: Plan) -> dict[str, Any]:
-    """The options of nnU-Net's planner that the plan keeps, as its function calls them."""
-    names = {
-        "gpu_memory_target": "gpu_memory_target_in_gb",
-        "overwrite_target_spacing": "overwrite_target_spacing",
-        "overwrite_plans_name": "overwrite_plans_name",
-    }
-    return {theirs: plan.settings[ours] for ours, theirs in names.items() if plan.settings.get(ours) is not None}
 
 
 def _check_used(plan: Plan, planned: Preprocessed, identifier: str) -> None:

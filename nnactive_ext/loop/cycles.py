@@ -140,7 +140,6 @@ def query_and_annotate(
         raise PoolExhausted(f"The pool of {experiment.name} is used up: no further patch fits. Nothing was changed.")
     if experiment.plan.human:
         say(f"{len(chosen.patches)} patches chosen: {loop_file(experiment.raw, experiment.last_loop)}")
-        say(f"Next: {experiment.commands.export()}")
         return
     finish_annotation(experiment, progress, say)
     cycle = experiment.state["cycle"]

@@ -12,7 +12,7 @@ from nnactive_ext.exchange.tallies import KINDS, tasks_per_class, voxels_per_cla
 from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
-from nnactive_ext.experiment.observed import differences, environments
+from nnactive_ext.experiment.observed import differences, environments, variables
 from nnactive_ext.experiment.result import read_results
 from nnactive_ext.labelling.agreement import agreement
 from nnactive_ext.labelling.answers import CountingAnswers, read_answer, status_of
@@ -42,7 +42,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         for label, count in counts.items():
             name = names[int(label)]
             voxels[name] = voxels.get(name, 0) + count
-    results = read_results(experiment.results)
+    results, named = read_results(experiment.results), environments(experiment)
     found = {
         "experiment": experiment.name,
         "folder": str(experiment.raw),
@@ -58,7 +58,8 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "trained_folds": trained_folds(experiment) if folds else [],
         "mean_dice": [result.mean_dice for result in results],
         "changes": [dict(change) for change in plan.changes],
-        "differences": differences(environments(experiment)),
+        "differences": differences(named),
+        "variables": variables(named),
         "labels": dict(experiment.dataset.labels.names),
         "under_way": experiment.under_way() or None,
     }
@@ -67,7 +68,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         found["classes"] = _in_all([tasks["classes"] for tasks in found["tasks"]])
         if found["open_cycle"] == 0 and plan.starting_budget:
             found["marked"] = {name: {"boxes": n, "of": goal} for name, (n, goal) in marked(experiment).items()}
-    found["next"] = "\n".join([next_step(experiment), *reopened(experiment)])
+    found["next"] = "\n".join([*reopened(experiment), next_step(experiment)])
     return found
 
 
@@ -114,37 +115,42 @@ def _in_all(cycles: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict
 
 
 def next_step(experiment: Experiment) -> str:
-    """One or two lines: what a person should do now."""
+    """What a person should do now, in the last line, which begins with "Next:"; lines before it say what else can be done."""
     plan, state = experiment.plan, experiment.state
-    commands, cycle = experiment.commands, experiment.last_loop
-    if plan.human and cycle > state["cycle"]:
-        ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
-        counted = CountingAnswers.of(ledger)
-        tasks = tasks_of(experiment, cycle)
-        kinds = [status_of(ledger, counted, task.id, ignore) for task in tasks]
-        lines = []
-        missing = {name: goal - n for name, (n, goal) in marked(experiment).items() if n < goal} if cycle == 0 else {}
-        if missing and plan.starting_budget:
-            short = ", ".join(f"{n} of {name}" for name, n in missing.items())
-            lines.append(f"Next: mark points ({short}): {commands.annotate('points', 'FILE...')}")
-        if kinds.count("done") >= plan.share * len(kinds) - 1e-9 and (kinds or cycle > 0 or not plan.starting_budget):
-            return "\n".join([*lines, f"{'Or train on what there is' if lines else 'Next'}: {commands.run}"])
-        folder = last_export(experiment, cycle)
-        if not ((folder / "index.html").is_file() and exported_now(experiment, tasks)):
-            lines.append(f"{'Then' if lines else 'Next'}: {commands.export(cycle > 0)}")
-        else:
-            lines.append(f"{'Then' if lines else 'Next'}: annotate the tasks ({folder / 'index.html'})")
-            lines.append(f"and hand them in: {hand_in(experiment.number, folder)}")
-        return "\n".join(lines)
+    if plan.human and experiment.last_loop > state["cycle"]:
+        return _next_of_annotators(experiment)
+    commands = experiment.commands
     if state["cycle"] >= plan.cycles - 1 and len(read_results(experiment.results)) > state["cycle"]:
         lines = [
             f"All {plan.cycles} cycles are done. The members are in {experiment.model_folder}.",
-            f"To see how good they are, and whether to go on: {commands.report}",
-            f"To go on: {commands.change('-cycles', plan.cycles + 1)}, then {commands.run}",
             "To segment other images with them:",
+            *(f"    {line}" for line in commands.predict(trained_folds(experiment))),
+            f"To go on: {commands.change('-cycles', plan.cycles + 1)}, then {commands.run}",
+            f"Next: see how good they are, and whether to go on: {commands.report}",
         ]
-        return "\n".join([*lines, *(f"    {line}" for line in commands.predict(trained_folds(experiment)))])
+        return "\n".join(lines)
     return f"Next: {commands.run}"
+
+
+def _next_of_annotators(experiment: Experiment) -> str:
+    """:func:`next_step` while a cycle is open: mark points first, then export, annotate and import, then train."""
+    plan, commands, cycle = experiment.plan, experiment.commands, experiment.last_loop
+    ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
+    counted, tasks = CountingAnswers.of(ledger), tasks_of(experiment, cycle)
+    kinds = [status_of(ledger, counted, task.id, ignore) for task in tasks]
+    folder = last_export(experiment, cycle)
+    after = "After that"
+    if kinds.count("done") >= plan.share * len(kinds) - 1e-9 and (kinds or cycle > 0 or not plan.starting_budget):
+        after, step = "Or train on what there is", commands.run
+    elif (folder / "index.html").is_file() and exported_now(experiment, tasks):
+        step = f"annotate the tasks ({folder / 'index.html'}) and hand them in: {hand_in(experiment.number, folder)}"
+    else:
+        step = commands.export(cycle > 0)
+    goals = marked(experiment).items() if cycle == 0 and plan.starting_budget else ()
+    if missing := [f"{goal - n} of {name}" for name, (n, goal) in goals if n < goal]:
+        points = f"mark points ({', '.join(missing)}): {commands.annotate('points', 'FILE...')}"
+        return f"{after}: {step}\nNext: {points}"
+    return f"Next: {step}"
 
 
 def by_hand(experiment: Experiment) -> str:
@@ -153,7 +159,7 @@ def by_hand(experiment: Experiment) -> str:
     lines = commands.by_hand(experiment.folds())
     if experiment.state["cycle"] < plan.cycles - 1:
         lines.append(commands.query())
-    return "\n".join(["Or step by step:", *(f"    {line}" for line in lines)])
+    return "\n".join(["To do the next cycle step by step:", *(f"    {line}" for line in lines)])
 
 
 def reopened(experiment: Experiment) -> list[str]:
@@ -192,6 +198,8 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"Labels in place: {total:,} voxels in {found['annotated_cases']} cases ({shares})")
     if found["folds"]:
         lines.append(f"Members trained on them: {len(found['trained_folds'])} of {len(found['folds'])}")
+    for name, values in found["variables"].items():
+        lines += [f"Trained with {name}={value} instead of the plans' number: {listed(who)}" for value, who in values.items()]
     lines += [_reread(change) for change in found["changes"] if change["what"] == "references"]
     if found.get("tasks"):
         lines += ["", _table(found)]

@@ -92,9 +92,9 @@ def final_report(experiment: Experiment) -> str:
 def _surfaces(result: CycleResult) -> list[str]:
     """One line on the surfaces of a cycle, as means over classes; none where they were not measured."""
     nsd, hd95 = ([v for v in values.values() if v is not None] for values in (result.nsd_per_class, result.hd95_per_class))
-    if not nsd or result.tolerance_mm is None:
+    if not nsd or result.tolerance is None:
         return []
-    text = f"Last cycle: NSD at {result.tolerance_mm:.4g} mm {100 * fmean(nsd):.1f}"
+    text = f"Last cycle: NSD at {result.tolerance} {100 * fmean(nsd):.1f}"
     text += f"   HD95 {fmean(hd95):.2f} mm" if hd95 else "   no HD95"
     infinite = sum(cases.infinite for cases in result.surface_cases_per_class.values())
     if infinite:

@@ -18,7 +18,7 @@ from nnactive_ext.members.annotated import annotation
 from nnactive_ext.members.cross_validation import cross_validate
 from nnactive_ext.members.ensemble import Ensemble, device_of
 from nnactive_ext.metrics.overlap import aggregate, dice_per_case
-from nnactive_ext.metrics.surface import Surface, mean_surface, one_voxel, surface_per_case
+from nnactive_ext.metrics.surface import Surface, Tolerance, mean_surface, one_voxel, surface_per_case
 
 
 def evaluate(
@@ -64,7 +64,8 @@ def evaluate(
         nsd_per_class=_numbers(surface.nsd),
         hd95_per_class=_numbers(surface.hd95),
         surface_cases_per_class={name: SurfaceCases(**cases) for name, cases in surface.cases.items()},
-        tolerance_mm=tolerance_mm(experiment.plan),
+        tolerance_mm=tolerance(experiment.plan).mm,
+        tolerance_mm_per_class=tolerance(experiment.plan).per_class,
         cross_validation=None if tested else cross_validate(experiment, opened, folds, progress),
         **vars(annotation(experiment, cycle)),
         label_version=experiment.plan.label_version,
@@ -80,16 +81,18 @@ def evaluate(
     return result
 
 
-def tolerance_mm(plan: Plan) -> float:
-    """Of the normalised surface distance: as planned, else one voxel of the pool's coarsest axis."""
-    return plan.tolerance_mm or one_voxel(geometry.spacing for geometry in plan.pool.values())
+def tolerance(plan: Plan) -> Tolerance:
+    """Of the normalised surface distance: as planned; before it was planned it was one voxel of the pool's coarsest axis."""
+    mm = plan.tolerance_mm or one_voxel(geometry.spacing for geometry in plan.pool.values())
+    return Tolerance(mm, plan.tolerances_mm)
 
 
 def _on_test_set(
     experiment: Experiment, ensemble: Ensemble, progress: bool
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Surface]]]:
     """By case and class: Dice, and surface metrics."""
-    labels, tolerance = experiment.source.labels, tolerance_mm(experiment.plan)
+    labels, planned = experiment.source.labels, tolerance(experiment.plan)
+    limits = {name: planned.of(name) for name in labels.classes}
     dice, surfaces, inputs = {}, {}, Inputs.read(experiment.raw)
     for case in tqdm(experiment.test_cases(), desc="Evaluating the test set", disable=not progress):
         if inputs:
@@ -101,7 +104,7 @@ def _on_test_set(
             raise NnActiveError(f"{case.name}: its prediction failed: {error}") from error
         dice[case.name] = dice_per_case(prediction, reference[0], labels.classes, labels.ignore)
         spacing = properties["spacing"]
-        surfaces[case.name] = surface_per_case(prediction, reference[0], labels.classes, spacing, tolerance, labels.ignore)
+        surfaces[case.name] = surface_per_case(prediction, reference[0], labels.classes, spacing, limits, labels.ignore)
     return dice, surfaces
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -33,7 +33,7 @@ def surface_per_case(
     reference: np.ndarray,
     classes: Classes,
     spacing: Sequence[float],
-    tolerance_mm: float,
+    tolerance_mm: float | Mapping[str, float],
     ignore: int | None = None,
 ) -> dict[str, Surface]:
     """Surface metrics of each class in one case.
@@ -51,7 +51,7 @@ def surface_per_case(
         reference: a label map of the same shape.
         classes: name -> label, or labels of a region.
         spacing: mm along (z, y, x).
-        tolerance_mm: distances up to this many mm count as none in the NSD.
+        tolerance_mm: distances up to this many mm count as none in the NSD; one number, or one for each class.
         ignore: voxels where the reference has this value do not count.
 
     Returns:
@@ -69,7 +69,8 @@ def surface_per_case(
     """
     if prediction.shape != reference.shape or prediction.ndim != 3:
         raise ValueError(f"a prediction of shape {prediction.shape} and a reference of shape {reference.shape}: give (z, y, x)")
-    if len(spacing) != 3 or not all(mm > 0 for mm in (*spacing, tolerance_mm)):
+    limits = tolerance_mm if isinstance(tolerance_mm, Mapping) else dict.fromkeys(classes, tolerance_mm)
+    if len(spacing) != 3 or not all(mm > 0 for mm in (*spacing, *limits.values())):
         raise ValueError(f"spacing {tuple(spacing)} and tolerance {tolerance_mm}: give three lengths and one, above 0")
     if ignore is not None and (ignored := reference == ignore).any():
         prediction, reference = np.where(ignored, 0, prediction), np.where(ignored, 0, reference)
@@ -80,17 +81,57 @@ def surface_per_case(
         wanted = np.atleast_1d(labels).tolist()
         crop = _around([found[label] for found in boxes for label in wanted if label in found])
         predicted, true = (np.isin(array[crop], wanted) for array in (prediction, reference))
-        scores[name] = _compare(_Corners(predicted, mm), _Corners(true, mm), tolerance_mm)
+        scores[name] = _compare(_Corners(predicted, mm), _Corners(true, mm), limits[name])
     return scores
 
 
 def one_voxel(spacings: Iterable[Sequence[float]]) -> float:
-    """A tolerance in mm: one voxel of the coarsest axis, in images with the median of these spacings.
+    """A tolerance in mm: one voxel of the coarsest axis, in images with the median of these spacings. It is that of experiments
+    of earlier versions; in images of thick slices it is as long as small structures are wide.
 
     >>> one_voxel([(3.0, 1.0, 1.0), (5.0, 1.0, 1.0), (4.0, 1.0, 1.0)])
     4.0
     """
     return float(np.median(np.array(list(spacings), float), axis=0).max())
+
+
+MOST_VOXELS = 4
+"""The default tolerance is at most this many in-plane voxels: a microscope's voxels are far below 1 mm."""
+
+
+def in_plane_voxel(spacings: Iterable[Sequence[float]]) -> float:
+    """The default tolerance in mm: one voxel in the plane of the slices, but from 1 to 3 mm, and at most
+    :data:`MOST_VOXELS` voxels.
+
+    The plane is that of the two finer axes of each image, and its voxel the longer side there; the median is over images.
+
+    >>> in_plane_voxel([(10.0, 1.25, 1.25), (1.4, 8.0, 1.4), (1.1, 1.1, 9.0)])
+    1.25
+    >>> in_plane_voxel([(5.0, 0.7, 0.7)]), in_plane_voxel([(5.0, 4.0, 4.0)]), in_plane_voxel([(0.005, 0.001, 0.001)])
+    (1.0, 3.0, 0.004)
+    """
+    voxel = float(np.median([sorted(spacing)[1] for spacing in spacings]))
+    return min(3.0, max(1.0, voxel), MOST_VOXELS * voxel)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Of the NSD in mm: one for all classes, but for those in ``per_class``.
+
+    >>> tolerance = Tolerance(2.0, {"vessel": 1.0})
+    >>> tolerance.of("vessel"), tolerance.of("liver"), str(tolerance)
+    (1.0, 2.0, '2 mm (vessel 1 mm)')
+    """
+
+    mm: float
+    per_class: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, name: str) -> float:
+        return self.per_class.get(name, self.mm)
+
+    def __str__(self) -> str:
+        own = ", ".join(f"{name} {mm:.4g} mm" for name, mm in self.per_class.items())
+        return f"{self.mm:.4g} mm" + (f" ({own})" if own else "")
 
 
 @dataclass(frozen=True)

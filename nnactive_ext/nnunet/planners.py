@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from functools import cache
 from typing import Any
@@ -33,6 +33,16 @@ def check_planner(name: str, configuration: str) -> None:
         raise NnActiveError(
             f"-c {configuration}: {name} plans no such configuration. {meant}There are {', '.join(CONFIGURATIONS)}."
         )
+
+
+def asked_for(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of nnU-Net's planner among the settings of a plan, as nnU-Net's function calls them."""
+    names = {
+        "gpu_memory_target": "gpu_memory_target_in_gb",
+        "overwrite_target_spacing": "overwrite_target_spacing",
+        "overwrite_plans_name": "overwrite_plans_name",
+    }
+    return {theirs: settings[ours] for ours, theirs in names.items() if settings.get(ours) is not None}
 
 
 @cache

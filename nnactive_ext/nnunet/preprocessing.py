@@ -109,8 +109,8 @@ def _preprocess_case(case: Case, dataset_json: dict, target: Preprocessed, endin
     # take every unannotated voxel outside the body for inside and depend on what happens to be annotated.
     data, _, properties = preprocessor.run_case_npy(image, None, properties, plans, configuration, dataset_json)
     labels = _network_labels(case, image, properties, reader, plans, configuration, data.shape[1:])
-    properties["class_locations"] = _class_locations(labels, plans, dataset_json, preprocessor)
-    _save(target, case.name, labels, properties, configuration, data.astype(np.float32, copy=False))
+    properties["class_locations"] = class_locations(labels, plans, dataset_json, preprocessor)
+    save_case(target, case.name, labels, properties, configuration, data.astype(np.float32, copy=False))
     _copy_label(case, target, ending)
 
 
@@ -122,8 +122,8 @@ def _refresh_case(case: Case, dataset_json: dict, target: Preprocessed, ending: 
         properties = pickle.load(file)
     labels = _network_labels(case, image, properties, reader, plans, configuration, stored_shape(case.name, target))
     preprocessor = configuration.preprocessor_class(verbose=False)
-    properties["class_locations"] = _class_locations(labels, plans, dataset_json, preprocessor)
-    _save(target, case.name, labels, properties, configuration)
+    properties["class_locations"] = class_locations(labels, plans, dataset_json, preprocessor)
+    save_case(target, case.name, labels, properties, configuration)
     _copy_label(case, target, ending)
 
 
@@ -146,7 +146,7 @@ def _network_labels(
     return configuration.resampling_fn_seg(labels, shape, spacing, target_spacing).astype(np.int16, copy=False)
 
 
-def _class_locations(labels: np.ndarray, plans: Any, dataset_json: dict, preprocessor: Any) -> dict:
+def class_locations(labels: np.ndarray, plans: Any, dataset_json: dict, preprocessor: Any) -> dict:
     manager = plans.get_label_manager(dataset_json)
     wanted = list(manager.foreground_regions if manager.has_regions else manager.foreground_labels)
     if manager.has_ignore_label:
@@ -154,7 +154,7 @@ def _class_locations(labels: np.ndarray, plans: Any, dataset_json: dict, preproc
     return preprocessor._sample_foreground_locations(labels, wanted)
 
 
-def _save(
+def save_case(
     target: Preprocessed,
     name: str,
     labels: np.ndarray,

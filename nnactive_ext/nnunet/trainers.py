@@ -49,6 +49,11 @@ def check_trainer(name: str) -> None:
         _found(name, trainer_search_path(os.environ))
 
 
+def trainer_class(name: str) -> Any:
+    """The class that nnU-Net trains when it is given ``name``; one that :func:`check_trainer` refuses is an error."""
+    return _found(name, trainer_search_path(os.environ))
+
+
 def builds_its_own_network(name: str) -> bool:
     """Whether a trainer replaces nnU-Net's ``build_network_architecture``, so that the plans do not say what it trains."""
     if NAME.fullmatch(name) and not _other_folders():

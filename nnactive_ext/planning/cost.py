@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.words import count
+from nnactive_ext.words import count, duration
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,9 @@ class Cost:
     """The patches to annotate, and the hours and money that they and the trainings take.
 
     ``patches`` counts those of all cycles, ``voxels`` the voxels in them, ``pool_voxels`` those of the pool. Rates are money
-    per hour, in any currency. Eq 4.1 of the thesis: annotating with active learning costs
+    per hour, in any currency. ``hours_why``: where the hours of training one member come from.
+
+    Eq 4.1 of the thesis (docs/methods.md names it): annotating with active learning costs
     C_AL = C_base - r c_annotation + c_overhead, where C_base is the cost of random patches to the same quality and r the
     number of patches saved. So it pays when r > c_overhead / c_annotation.
 
@@ -31,10 +33,16 @@ class Cost:
     member_hours: float
     expert_rate: float
     machine_rate: float
+    hours_why: str = "as asked for"
 
     @property
     def annotation_hours(self) -> float:
         return self.patches * self.minutes_per_patch / 60
+
+    @property
+    def complete_hours(self) -> float:
+        """Of labelling every voxel of the pool, if it takes as long per voxel as patches do."""
+        return self.annotation_hours * self.pool_voxels / self.voxels
 
     @property
     def training_hours(self) -> float:
@@ -71,6 +79,7 @@ def estimate(
     training_hours: float,
     expert_rate: float,
     machine_rate: float,
+    hours_why: str = "as asked for",
 ) -> Cost:
     """The cost of ``patches`` of ``patch_voxels`` each in a pool of ``pool_voxels``; ``training_hours`` are for one member.
 
@@ -92,31 +101,51 @@ def estimate(
         if not (math.isfinite(value) and value >= 0):
             raise NnActiveError(f"{name} is {value}: it must be 0 or more.")
     voxels = patches * patch_voxels
-    return Cost(patches, voxels, pool_voxels, cycles, folds, minutes_per_patch, training_hours, expert_rate, machine_rate)
+    return Cost(
+        patches, voxels, pool_voxels, cycles, folds, minutes_per_patch, training_hours, expert_rate, machine_rate, hours_why
+    )
+
+
+LARGE = 0.1
+"""The share of the pool's voxels above which a warning compares the patches with labelling all of it."""
 
 
 def rows(cost: Cost) -> list[tuple[str, str, str]]:
     """What, how much and why, as in the table that planning prints."""
+    share = cost.voxels / cost.pool_voxels
     pays = f"if it saves {_patches(cost.patches_to_save)} or more"
-    why = f"Eq 4.1: overhead {cost.overhead:,.6g} / {cost.patch_cost:,.4g} per patch"
+    why = f"thesis, Eq 4.1: overhead {cost.overhead:,.6g} / {cost.patch_cost:,.4g} per patch"
     if cost.patches_to_save > cost.patches:
         pays = f"hardly: only if it saves {_patches(cost.patches_to_save)}, more than it asks for"
         why += "; random patches with foreground (random_fg_66) need no such training: the better choice here"
-    return [
+    found = [
         (
             "annotation",
-            f"{_patches(cost.patches)}, {_count(cost.voxels)} voxels ({_percent(cost.voxels / cost.pool_voxels)} of the pool), "
+            f"{_patches(cost.patches)}, {_count(cost.voxels)} voxels ({_percent(share)} of the pool), "
             f"{cost.annotation_hours:,.1f} h",
             f"{cost.minutes_per_patch:g} min per patch (-minutes_per_patch)",
         ),
         (
+            "complete labelling",
+            f"{cost.complete_hours:,.1f} h",
+            "of all voxels of the pool, at the same time per voxel as in patches; tools that fill slices may need less",
+        ),
+        (
             "training",
-            f"{count(cost.cycles, 'cycle')} x {count(cost.folds, 'member')} x {cost.member_hours:g} h = "
-            f"{cost.training_hours:,.6g} h",
-            f"{cost.member_hours:g} h per member (-training_hours)",
+            f"{count(cost.cycles, 'cycle')} x {count(cost.folds, 'member')} x {_hours(cost.member_hours)} = "
+            f"{_hours(cost.training_hours)}",
+            f"{_hours(cost.member_hours)} per member: {cost.hours_why} (-training_hours)",
         ),
         ("active learning pays", pays, why),
     ]
+    if share > LARGE:
+        told = f"labelling all of it takes {_hours(cost.complete_hours)}; fewer patches: -query_size, -starting_budget, -cycles"
+        found.append(("WARNING", f"{_percent(share)} of the pool", told))
+    return found
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.6g} h" if hours >= 2 else duration(round(3600 * hours)) if hours else "0 h"
 
 
 def _patches(number: int) -> str:

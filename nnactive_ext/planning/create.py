@@ -13,10 +13,12 @@ from typing import Any
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.experiment.commands import typed_command
 from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
 from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, Plan
+from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import write_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.dicom import convert
@@ -27,6 +29,7 @@ from nnactive_ext.labelling.prepare import prepare
 from nnactive_ext.labelling.relabel import write_labels
 from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
+from nnactive_ext.parallel import busy
 from nnactive_ext.planning.rollout import Rollout
 from nnactive_ext.planning.sizes import random_patches
 from nnactive_ext.query_methods import methods
@@ -74,11 +77,12 @@ def create(
     Raises:
         NnActiveError: the dataset's number or name is taken, or a case cannot be used.
     """
-    experiment = Experiment(plan.dataset, plan)
+    experiment, times = Experiment(plan.dataset, plan), Stopwatch()
     ending = source.file_ending
     with new_folders(experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name):
         _write_dataset_json(experiment, plan, source)
-        freeze(experiment)
+        with busy("Reading checksums of label maps", progress):
+            freeze(experiment)
         if plan.purpose == ALL_LABELS:
             start = _given(plan.whole_images())
         elif start_from:
@@ -96,8 +100,9 @@ def create(
             {"method": "starting_budget", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)},
         )
         counts = write_labels(experiment, 0, list(plan.pool), progress)
-        plan, warnings = prepare(experiment, counts, progress)
+        plan, warnings = prepare(experiment, counts, progress, times)
         plan.write(experiment.raw)
+    Timing(experiment, 0).note(times.seconds)  # in the results folder, which a failure must not leave behind
     return Experiment(plan.dataset), (*start.warnings, *warnings)
 
 
@@ -113,7 +118,7 @@ def new_folders(*wanted: Path) -> Iterator[None]:
             aside = _aside(folder)
             shutil.rmtree(aside, ignore_errors=True)  # what a kill left
             aside.mkdir(parents=True)
-            (aside / INCOMPLETE).touch()
+            (aside / INCOMPLETE).write_text(f"{typed_command.get()}\n{Path.cwd()}", encoding="utf-8")
             aside.rename(folder)
         yield
     except BaseException:

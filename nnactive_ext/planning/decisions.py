@@ -8,9 +8,9 @@ class Decisions(list[tuple[str, str, str]]):
 
     >>> decisions = Decisions()
     >>> decisions.add("cycles", "3", "as asked for")
-    >>> decisions.warn("few cycles", "fewer than 5 (D.5)")
+    >>> decisions.warn("few cycles", "fewer than 5 (thesis, appendix D.5)")
     >>> decisions
-    [('cycles', '3', 'as asked for'), ('WARNING', 'few cycles', 'fewer than 5 (D.5)')]
+    [('cycles', '3', 'as asked for'), ('WARNING', 'few cycles', 'fewer than 5 (thesis, appendix D.5)')]
     """
 
     def add(self, what: str, value: str, why: str) -> None:

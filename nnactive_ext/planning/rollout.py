@@ -6,7 +6,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,10 +25,12 @@ from nnactive_ext.intake.inspect import Inspected, reoriented
 from nnactive_ext.intake.label_maps import laid
 from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.labelling.given import boxes_of
+from nnactive_ext.nnunet.pace import Pace, Training
 from nnactive_ext.planning.cost import Cost, estimate
 from nnactive_ext.planning.cost import rows as cost_rows
 from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.grouping import check_groups, tell_groups
+from nnactive_ext.planning.hours import Hours, member_hours
 from nnactive_ext.planning.measure import Measured, largest_components_mm
 from nnactive_ext.planning.options import ROLLOUT, check_kind
 from nnactive_ext.planning.settings import Settings
@@ -82,7 +84,7 @@ def check_rollout(folder: Path, settings: Settings) -> str:
             f"--method {settings.method} needs reference labels, which a roll-out does not have. Choose another method."
         )
     structure_sizes(settings.structures, settings.labels)
-    _estimate(settings, patches=1, voxels=1, pool=1)  # refuses rates that cannot be
+    _estimate(settings, 1, 1, 1, Hours.of(settings) or Hours(0.0, ""))  # refuses rates that cannot be
     return name
 
 
@@ -96,7 +98,11 @@ def _name_of(folder: Path) -> str:
 
 
 def decide_rollout(
-    folder: Path, found: Mapping[str, FoundCase], inspected: Mapping[str, Inspected], settings: Settings
+    folder: Path,
+    found: Mapping[str, FoundCase],
+    inspected: Mapping[str, Inspected],
+    settings: Settings,
+    time: Callable[[Training], Pace | str] | None = None,
 ) -> Rollout:
     """Decide what a roll-out looks like; nothing is written.
 
@@ -105,6 +111,7 @@ def decide_rollout(
         found: its cases, from :func:`nnactive_ext.intake.find_cases`.
         inspected: the measured cases, from :func:`nnactive_ext.intake.inspect`.
         settings: what the user set.
+        time: times the training of a member (:func:`nnactive_ext.nnunet.pace.measure`); None: its hours are assumed.
 
     Returns:
         The plan with each decision and its reason, and the dataset's description.
@@ -139,7 +146,8 @@ def decide_rollout(
         decisions.add("label maps", f"{len(given)} cases", "used as they are, beside the starting budget")
     _add_labels(measured, by_value, names, decisions)
     plan = with_budget(plan, labels, str(folder), settings, decisions, settings.hard)
-    decisions.extend(_cost(plan, settings))
+    json = _described(plan, channels, names, _ending(found), reader)
+    decisions.extend(_cost(plan, settings, json, time))
     if plan.starting_budget:
         classes = len(labels)
         marked, drawn = marked_per_class(plan.starting_budget, classes), random_patches(plan.starting_budget, classes)
@@ -147,13 +155,6 @@ def decide_rollout(
         points = Commands(plan).annotate("points", "FILE")
         decisions.add("", text, f"{points}; random patches seldom hold a small structure")
     plan = replace(plan, decisions=tuple(decisions))
-    json = {
-        "name": plan.dataset,
-        "channel_names": {str(i): channel for i, channel in enumerate(channels)},
-        "labels": names,
-        "file_ending": _ending(found),
-        "overwrite_image_reader_writer": reader,
-    }
     return Rollout(plan, json, spaces, worth_keeping(plan, given))
 
 
@@ -241,14 +242,28 @@ def _channels(
     return ["CT" if ct else "image"]
 
 
-def _cost(plan: Plan, settings: Settings) -> list[tuple[str, str, str]]:
+def _described(plan: Plan, channels: Sequence[str], names: Mapping[str, int], ending: str, reader: str) -> dict[str, object]:
+    """nnU-Net's dataset.json but for the cases."""
+    return {
+        "name": plan.dataset,
+        "channel_names": {str(i): channel for i, channel in enumerate(channels)},
+        "labels": names,
+        "file_ending": ending,
+        "overwrite_image_reader_writer": reader,
+    }
+
+
+def _cost(
+    plan: Plan, settings: Settings, json: Mapping[str, object], time: Callable[[Training], Pace | str] | None
+) -> list[tuple[str, str, str]]:
     patches = plan.starting_budget + (plan.cycles - 1) * plan.query_size
-    voxels = round(float(np.mean([math.prod(plan.patch_size(case)) for case in plan.pool])))
-    pool = sum(math.prod(g.shape) for g in plan.pool.values())
-    return cost_rows(_estimate(settings, patches, voxels, pool)) if patches else []
+    if not patches:
+        return []
+    voxels, pool = plan.voxels
+    return cost_rows(_estimate(settings, patches, round(voxels), pool, Hours.of(settings) or member_hours(plan, json, time)))
 
 
-def _estimate(settings: Settings, patches: int, voxels: int, pool: int) -> Cost:
+def _estimate(settings: Settings, patches: int, voxels: int, pool: int, hours: Hours) -> Cost:
     return estimate(
         patches,
         voxels,
@@ -256,9 +271,10 @@ def _estimate(settings: Settings, patches: int, voxels: int, pool: int) -> Cost:
         settings.cycles,
         settings.folds,
         settings.minutes_per_patch,
-        settings.training_hours,
+        hours.value,
         settings.expert_rate,
         settings.machine_rate,
+        hours.why,
     )
 
 

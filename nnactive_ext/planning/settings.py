@@ -41,6 +41,12 @@ def _dataset(plan: Plan) -> tuple[int, str]:
     return number_and_name(plan.dataset)
 
 
+def _tolerance(plan: Plan) -> list[str]:
+    from nnactive_ext.planning.tolerance import tolerance_words
+
+    return tolerance_words(plan.tolerance_mm, plan.tolerances_mm)
+
+
 def _unless_all_labels(name: str) -> Any:
     return lambda plan: None if plan.all_labels else getattr(plan, name)
 
@@ -254,16 +260,17 @@ class Settings:
         metavar="NAME",
         decided="that of the planner, such as nnUNetPlans",
     )
-    tolerance_mm: float | None = setting(
+    tolerance: Sequence[str] | None = setting(
         None,
         "-tolerance",
-        "tolerance of the normalised surface distance, in mm",
-        type=float,
-        metavar="MM",
-        decided="one voxel of the coarsest axis",
+        "tolerance of the normalised surface distance in mm, and of classes with one of their own, e.g. 2 or 2 vessel=1",
+        nargs="+",
+        metavar="MM|NAME=MM",
+        decided="the in-plane voxel of the pool, from 1 to 3 mm",
         only=SIMULATION,
         instead="A roll-out has no test set to measure surfaces on.",
-        shown=lambda plan: plan.tolerance_mm or None,
+        shown=_tolerance,
+        kept=False,
     )
     preset: str | None = setting(
         None,
@@ -315,7 +322,6 @@ class Settings:
         nargs="+",
         metavar="NAME=MM",
         only=ROLLOUT,
-        shown=lambda plan: None,  # the patch size is there
     )
     hard: Sequence[str] = setting(
         (),
@@ -324,7 +330,6 @@ class Settings:
         nargs="+",
         metavar="NAME",
         only=ROLLOUT,
-        shown=lambda plan: None,  # the query size is there
     )
     expert: str = setting(
         "",
@@ -354,12 +359,13 @@ class Settings:
         old=("-minutes_per_box",),
         only=ROLLOUT,
     )
-    training_hours: float = setting(
-        2.0,
+    training_hours: float | None = setting(
+        None,
         "-training_hours",
         "hours to train one member of the ensemble, for the estimate of the cost",
         type=float,
         metavar="HOURS",
+        decided="timed on this machine, in a few iterations on its GPU, or with --preset cpu on its cores; else 2",
         only=ROLLOUT,
     )
     expert_rate: float = setting(

@@ -15,7 +15,6 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.environment import versions
 from nnactive_ext.experiment.plan import ALL_LABELS, Geometry, Plan
-from nnactive_ext.metrics.surface import one_voxel
 from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_name, mistaken_names, nnunet_folder
 from nnactive_ext.nnunet.planners import check_planner
 from nnactive_ext.nnunet.trainers import check_trainer
@@ -26,13 +25,18 @@ from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
+    LEAST_PER_CLASS,
+    LEAST_PER_QUERY,
     MIN_CYCLES,
+    MOST_OF_POOL,
     PATCHES_PER_CLASS,
     capacity,
+    capped_query,
     check_fits,
     parse_patch_size,
     patch_size_from_structures,
 )
+from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
 from nnactive_ext.words import listed
 
@@ -69,7 +73,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
         size_mm, why = parse_patch_size(list(settings.patch_size), spacing.tolist()), "as asked for"
     else:
         size_mm = patch_size_from_structures(cases, source.labels.foreground)
-        why = "largest component per class: median over images, then over classes (D.5)"
+        why = "largest component per class: median over images, then over classes (thesis, D.5)"
     check_fits(size_mm, cases)
     voxels = [max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)]
     # Kept as whole voxels of the median spacing, so equal spacings give exactly this size everywhere.
@@ -77,15 +81,13 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     size_mm = (z, y, x)
     decisions.add("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why)
     decisions.add("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing")
-    tolerance, why = settings.tolerance_mm, "as asked for"
-    if tolerance is None:
-        tolerance, why = one_voxel(c.spacing for c in cases), "one voxel of the coarsest axis, median of the pool"
-    decisions.add("surface tolerance", f"{tolerance:.4g} mm", f"{why}; tolerance of the normalised surface distance")
+    tolerance = decide_tolerance(settings.tolerance, cases, source.labels.classes, decisions)
 
     geometry = {name: Geometry(measured[name].shape, measured[name].spacing) for name in pool}
     plan = replace(
         division.of(without_budget(settings, name, geometry, size_mm)),
-        tolerance_mm=tolerance,
+        tolerance_mm=tolerance.mm,
+        tolerances_mm=tolerance.per_class,
         pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
     )
     if settings.all_labels:
@@ -112,6 +114,8 @@ def check_simulation(source: Dataset, settings: Settings) -> str:
     check_kind(settings, SIMULATION)
     if settings.all_labels and (settings.start_from or settings.starting_budget or settings.query_size):
         raise NnActiveError("--all_labels annotates the whole pool: leave out -start_from, -starting_budget and -query_size.")
+    if settings.tolerance:
+        typed_tolerance(settings.tolerance, source.labels.classes)
     check(settings, name := settings.name or source.name.split("_", 1)[-1])
     _ = source.labels, source.cases  # errors in them, too, before every image is read
     return name
@@ -125,8 +129,6 @@ def check(settings: Settings, name: str) -> None:
     check_dataset_name(settings.number, name)
     if settings.cycles < 1 or settings.folds < 2:
         raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
-    if settings.tolerance_mm is not None and not (math.isfinite(settings.tolerance_mm) and settings.tolerance_mm > 0):
-        raise NnActiveError(f"-tolerance {settings.tolerance_mm:g}: give the tolerance of the surface distance in mm, above 0.")
     if settings.patch_size:
         parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
@@ -201,12 +203,7 @@ def with_budget(
     if settings.query_size is not None:
         query, why = settings.query_size, "as asked for"
     else:
-        query, why = PATCHES_PER_CLASS * (classes + len(hard)), f"{PATCHES_PER_CLASS} for each of {classes} classes (D.5)"
-        if hard:
-            why = f"{why[:-6]}, {2 * PATCHES_PER_CLASS} where hard ({', '.join(hard)}) (D.5)"
-        if query * settings.cycles > room // 2:
-            query = max(1, room // 2 // settings.cycles)
-            why += f", lowered so that {settings.cycles} cycles take at most half of the pool"
+        query, why = _default_query(plan, names, hard, settings, room)
     starting = settings.starting_budget if settings.starting_budget is not None else query
     _check_budget(query, starting, plan.human)
     first = starting + (query if settings.cycles > 1 else 0)
@@ -222,9 +219,9 @@ def with_budget(
     decisions.add("cycles", str(settings.cycles), f"{settings.cycles - 1} queries; {total} patches in total")
     if total > room:
         decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
-    if query < 2 * classes:
+    if query < LEAST_PER_QUERY * classes:
         decisions.warn("small queries", f"fewer than 2 patches per class and query ({classes} classes)")
-    if total < 14 * classes:
+    if total < LEAST_PER_CLASS * classes:
         decisions.warn("small budget", f"fewer than 14 patches per class in total ({classes} classes)")
     decisions.add("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for")
     decisions.add("ensemble", f"{plan.folds} members", "one for each cross-validation fold")
@@ -240,8 +237,25 @@ def with_budget(
             text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
             decisions.add(flag, text, "as asked for; passed to nnU-Net's planner")
     if plan.cycles < MIN_CYCLES:
-        decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (D.5)")
+        decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (thesis, appendix D.5)")
     return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(decisions))
+
+
+def _default_query(plan: Plan, names: Sequence[str], hard: Sequence[str], settings: Settings, room: int) -> tuple[int, str]:
+    """The query size that nobody asked for, and why; ``room``: the patches that fit into the pool."""
+    query, why = PATCHES_PER_CLASS * (len(names) + len(hard)), f"{PATCHES_PER_CLASS} for each of {len(names)} classes"
+    if hard:
+        why += f", {2 * PATCHES_PER_CLASS} where hard ({', '.join(hard)})"
+    why += " (thesis, appendix D.5)"
+    if query * settings.cycles > room // 2:
+        query = max(1, room // 2 // settings.cycles)
+        why += f", lowered so that {settings.cycles} cycles take at most half of the pool"
+    if plan.human:  # what simulations of the published protocol ask for stays
+        most = capped_query(query, settings.cycles, settings.starting_budget, len(names), *plan.voxels)
+        if most < query:
+            why += f", lowered to {MOST_OF_POOL:.0%} of the pool's voxels, or {LEAST_PER_CLASS} patches per class in all; "
+            query, why = most, why + f"-query_size {query} lifts this"
+    return query, why
 
 
 def _relative(folder: Path, start: Path) -> str:

@@ -15,17 +15,21 @@ from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.measure import Measured
 
 PATCHES_PER_CLASS = 50
-"""Per foreground class and query (D.5); 100 for classes expected to vary much, such as tumours."""
+"""Per foreground class and query (thesis, appendix D.5); 100 for classes expected to vary much, such as tumours."""
+LEAST_PER_QUERY, LEAST_PER_CLASS = 2, 14
+"""Patches of a class in a query, and in all: with fewer, active learning failed (thesis: AMOS, low)."""
+MOST_OF_POOL = 0.1
+"""The share of the pool's voxels that the default budget of a roll-out holds at most."""
 MIN_CYCLES = 5
-"""Counting cycle 0 (D.5); more are fine."""
+"""Counting cycle 0 (thesis, appendix D.5); more are fine."""
 SHARE_OF_TEST_CASES = 0.25
 MARKED = 2 / 3
 """The share of the starting budget that goes around points the user marks, if they do; the others are drawn at random."""
 
 
 def patch_size_from_structures(cases: Iterable[Measured], classes: Iterable[int]) -> tuple[float, float, float]:
-    """The query patch in mm (D.5): per class the median, over images, of the largest component's bounding box; then the
-    median over classes. A class that occurs nowhere is an error of the caller."""
+    """The query patch in mm (thesis, appendix D.5): per class the median, over images, of the largest component's bounding
+    box; then the median over classes. A class that occurs nowhere is an error of the caller."""
     cases = list(cases)
     per_class = [np.median([case.extents[c] for case in cases if c in case.extents], axis=0) for c in classes]
     z, y, x = np.median(per_class, axis=0)
@@ -56,6 +60,35 @@ def capacity(shapes: Mapping[str, Triple], sizes: Mapping[str, Triple]) -> int:
         math.prod(n // s for n, s in zip(shape, clipped_size(sizes[case], shape), strict=True))
         for case, shape in shapes.items()
     )
+
+
+def capped_query(
+    query: int, cycles: int, starting: int | None, classes: int, voxels: float, pool: int, share: float = MOST_OF_POOL
+) -> int:
+    """The default query size of a roll-out, so that the patches of all cycles hold at most a share of the pool.
+
+    Args:
+        query: the query size without this limit.
+        cycles: the number of cycles, counting cycle 0.
+        starting: the starting budget in patches; None: as large as a query.
+        classes: the number of foreground classes, which get no fewer patches than :data:`LEAST_PER_QUERY` in a query and
+            :data:`LEAST_PER_CLASS` in all, whatever the share is.
+        voxels: voxels of a patch.
+        pool: voxels of the pool.
+        share: the share of the pool's voxels, 0 to 1.
+
+    Returns:
+        The query size in patches, at most ``query``.
+
+    >>> capped_query(150, 5, None, 3, 1000, 2_000_000), capped_query(150, 5, 0, 3, 1000, 2_000_000)
+    (40, 50)
+    >>> capped_query(150, 5, None, 3, 1000, 100_000)  # 3 x 14 patches in 5 cycles
+    9
+    """
+    queries = cycles - (starting is not None)
+    most, least = int(share * pool / voxels) - (starting or 0), LEAST_PER_CLASS * classes - (starting or 0)
+    size = max(most // max(1, queries), -(-least // max(1, queries)), LEAST_PER_QUERY * classes)
+    return max(1, min(query, size))
 
 
 def check_fits(size_mm: Sequence[float], cases: Iterable[Measured]) -> None:
@@ -101,10 +134,10 @@ def query_patch_mm(
     elif structures:
         sizes = structure_sizes(structures, labels)
         z, y, x = np.median(list(sizes.values()), axis=0)
-        size_mm, why = (float(z), float(y), float(x)), f"median of the structures given: {', '.join(sizes)} (D.5)"
+        size_mm, why = (float(z), float(y), float(x)), f"median of the structures given: {', '.join(sizes)} (thesis, D.5)"
     elif labelled:
         size_mm = patch_size_from_structures(measured.values(), labelled)
-        why = f"largest component per class in {len(measured)} label maps: median over images, then over classes (D.5)"
+        why = f"largest component per class in {len(measured)} label maps: median over images, then over classes (thesis, D.5)"
     else:
         raise NnActiveError(
             f"{folder}: how large are the structures? Give their sizes in mm, e.g. -structures {labels[-1]}=25 (or "

@@ -15,6 +15,7 @@ from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.result import CycleResult, read_results, same_classes
 from nnactive_ext.experiment.timing import seconds_per_step
 from nnactive_ext.files import read_json
+from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.colours import Colour, colours
@@ -38,7 +39,8 @@ class Facts:
     """``labels`` are the dataset's, with ``ignore``. ``results``: one of each cycle evaluated so far, in order.
     ``loops``: by cycle; the last one may still be open (``open_cycle``). ``seconds``: cycle -> step -> seconds.
     ``network``: nnU-Net's configuration, None where it has not been planned yet. ``environments``: where its parts were
-    computed. ``device``: the one for the commands that the report shows."""
+    computed. ``device``: the one for the commands that the report shows. ``points``: cycle -> the names of the files of points
+    that were handed in, each once, below the annotation folder."""
 
     name: str
     number: int
@@ -56,6 +58,7 @@ class Facts:
     advice: Advice | None = None
     environments: Sequence[Named] = ()
     device: str = ""
+    points: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
     @property
     def commands(self) -> Commands:
@@ -121,12 +124,21 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         seconds={one: seconds_per_step(experiment, one) for one in cycles},
         environments=environments(experiment),
         device=experiment.device,
+        points=_points(experiment),
         network=_network(experiment.preprocessed.folder / f"{plan.plans_identifier}.json", plan.configuration),
         crops=gallery_crops(experiment, device, boxes, progress) if boxes else {},
         places=places(experiment),
         overlaps=overlaps(experiment),
         advice=advice(same_classes(results), plan, disagreement(experiment), _missing(loops, plan), unanswered=last > cycle),
     )
+
+
+def _points(experiment: Experiment) -> dict[int, list[str]]:
+    found: dict[int, dict[str, None]] = {}
+    for event in Ledger(experiment.annotation).events():
+        if event["what"] == "points":
+            found.setdefault(int(event["cycle"]), {})[str(event["received"])] = None
+    return {cycle: list(files) for cycle, files in found.items()}
 
 
 def _missing(loops: Sequence[Loop], plan: Plan) -> int:

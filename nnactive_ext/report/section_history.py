@@ -54,6 +54,7 @@ def history(facts: Facts) -> dict[str, Any]:
 
 
 _STEPS = {
+    "plan": "planning",
     "train": "training",
     "load": "loading",
     "predict": "predicting",

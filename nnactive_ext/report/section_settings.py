@@ -10,8 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from nnactive_ext.experiment.commands import Commands
+from nnactive_ext.experiment.commands import text as commands_text
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
-from nnactive_ext.experiment.observed import Named, differences
+from nnactive_ext.experiment.observed import Named, differences, variables
 from nnactive_ext.planning.options import changeable
 from nnactive_ext.planning.settings import Settings, command_of
 from nnactive_ext.report.facts import Facts
@@ -77,6 +78,11 @@ def commands(facts: Facts) -> list[str]:
     """``nnactive_plan`` with everything that was decided, the changes since, and what trains and queries."""
     lines = [plan_command(facts)]
     lines += [line for change in facts.plan.changes if (line := _change(facts.commands, change))]
+    for cycle, kept in facts.points.items():
+        names = [f"FOLDER/{file.rpartition('/')[2].partition('_')[2]}" for file in kept]
+        lines.append(f"{facts.commands.annotate('points', *names)}   # in cycle {cycle}; kept as {', '.join(kept)}")
+    for name, values in variables(facts.environments).items():
+        lines += [f"{commands_text('export', f'{name}={value}')}   # {listed(who)}" for value, who in values.items()]
     if facts.plan.human:
         lines.append(f"{facts.commands.export()}   # and import, in each cycle before nnactive_run")
     return [*lines, facts.commands.run]

@@ -66,7 +66,7 @@ def typed(*lines: str, folder: Path | None = None) -> str:
 
 
 def test_step_by_step(experiment):
-    lines = commands_in(experiment.printed.partition("step by step")[2])
+    lines = commands_in(experiment.printed.partition("step by step")[2].partition("Next:")[0])
     assert [line.split()[0] for line in lines] == ["eval", "nnUNetv2_train", "nnUNetv2_train", "nnactive_query"]
     typed(*lines)
     made = Experiment.find(experiment.number)
@@ -82,11 +82,11 @@ def test_what_is_next_until_nothing_is(experiment, tmp_path):
     printed = typed(run)
     made = Experiment.find(experiment.number)
     assert [result.environment.device for result in read_results(made.results)] == ["cpu", "cpu"]
-    (report,) = [line for line in commands_in(printed) if line.startswith("nnactive_report")]
+    report = commands_in(printed.strip().splitlines()[-1])[0]
     lines = commands_in(typed(f"nnactive_status -d {experiment.number}"))
     assert report in lines
     assert [line.split()[0] for line in lines] == [
-        *("nnactive_report", "nnactive_change", "nnactive_run", "eval", "nnUNetv2_predict")
+        *("eval", "nnUNetv2_predict", "nnactive_change", "nnactive_run", "nnactive_report")
     ]
     case = made.source.cases[made.plan.test[0]]
     (tmp_path / "FOLDER").mkdir()

@@ -1,0 +1,228 @@
+"""How long the training of one member takes on this machine, from a few iterations on made-up images of the pool's shape."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+from nnactive_ext.errors import brief
+from nnactive_ext.files import write_json
+from nnactive_ext.parallel import busy
+from nnactive_ext.words import duration
+
+_NAME = "Dataset001_Pace"
+_CASES = 3
+_WARM_UP, _LEAST, _MOST, _SECONDS = 2, 4, 20, 6.0
+"""Iterations before the clock runs, then the least and the most that are timed, and the seconds after which no more are."""
+_PATIENCE = 300.0
+"""Seconds for all of it, after which it is given up."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is to be trained, as nnU-Net's planner and trainer need to know it.
+
+    ``shapes`` and ``spacings`` (mm) along (z, y, x), one for each case of the pool; ``dataset_json`` without its cases;
+    ``planning``: options of nnU-Net's planner, as its function calls them; ``preset``: "cpu" or None.
+    """
+
+    shapes: Sequence[Sequence[int]]
+    spacings: Sequence[Sequence[float]]
+    dataset_json: Mapping[str, Any]
+    configuration: str
+    trainer: str
+    planner: str
+    device: str
+    preset: str | None = None
+    planning: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Measured seconds: of an iteration of training and of validation, and until the first one."""
+
+    iteration: float
+    validation: float
+    start: float
+    epochs: int
+    iterations: int
+    validation_iterations: int
+
+    @property
+    def seconds(self) -> float:
+        """Of the training of one member."""
+        epoch = self.iterations * self.iteration + self.validation_iterations * self.validation
+        return self.start + self.epochs * epoch
+
+    @property
+    def why(self) -> str:
+        """What the estimate rests on."""
+        each = f"{1000 * self.iteration:.0f} ms" if self.iteration < 10 else duration(self.iteration)
+        return f"{self.epochs} epochs x {self.iterations} iterations of {each}, timed here"
+
+
+def timed(progress: bool = True) -> Callable[[Training], Pace | str]:
+    """:func:`measure` that tells the user about it, if ``progress`` is shown."""
+
+    def told(training: Training) -> Pace | str:
+        with busy("Timing a few iterations of the training", progress):
+            return measure(training)
+
+    return told
+
+
+def measure(training: Training) -> Pace | str:
+    """Time a few iterations in a process of its own, with nnU-Net's folders in a temporary place.
+
+    Args:
+        training: what is to be trained.
+
+    Returns:
+        The pace; or why there is none, in a few words. It is an estimate, and nothing depends on it.
+    """
+    with TemporaryDirectory(prefix="nnactive_pace_") as folder:
+        places = {name: str(Path(folder) / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+        environment = {**os.environ, **places}
+        if training.device == "cpu":  # as members are trained there
+            environment = {**environment, "nnUNet_n_proc_DA": "0"} | {"OMP_WAIT_POLICY": "PASSIVE"}
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", __name__],
+                input=json.dumps(asdict(training)),
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return brief(error)
+    try:
+        return Pace(**json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, ValueError, TypeError):
+        return (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+
+
+def main() -> None:
+    """The process: reads a :class:`Training` from standard input and prints a :class:`Pace`, both as JSON."""
+    training = Training(**json.load(sys.stdin))
+    answer, sys.stdout = sys.stdout, sys.stderr  # nnU-Net prints
+    pace = _timed(training)
+    print(json.dumps(asdict(pace)), file=answer, flush=True)
+    os._exit(0)  # loader processes of nnU-Net's need not be waited for
+
+
+def _timed(training: Training) -> Pace:
+    import torch
+
+    from nnactive_ext.nnunet.trainers import trainer_class
+
+    target, dataset_json = _planned(training)
+    _write_cases(target, dataset_json, training)
+    made = trainer_class(training.trainer)
+    began = perf_counter()
+    trainer = made(target.plans, training.configuration, 0, dataset_json, torch.device(training.device))
+    trainer.initialize()
+    trainer.disable_checkpointing = True
+    trainer.on_train_start()
+
+    def step() -> None:
+        trainer.train_step(next(trainer.dataloader_train))
+
+    def validation() -> None:
+        with torch.no_grad():
+            trainer.validation_step(next(trainer.dataloader_val))
+
+    trainer.network.train()
+    for _ in range(_WARM_UP):
+        step()
+    start = perf_counter() - began
+    iteration = _mean_seconds(step)
+    trainer.network.eval()
+    validation()
+    numbers = (trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch)
+    return Pace(iteration, _mean_seconds(validation), start, *numbers)
+
+
+def _mean_seconds(step: Any) -> float:
+    began, done = perf_counter(), 0
+    while done < _LEAST or (done < _MOST and perf_counter() - began < _SECONDS):
+        step()
+        done += 1
+    return (perf_counter() - began) / done
+
+
+def _planned(training: Training) -> tuple[Any, dict[str, Any]]:
+    """nnU-Net's plans for the pool's shapes and spacings, made in the temporary folders as for an experiment."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiments
+
+    from nnactive_ext.nnunet.preprocessing import Preprocessed
+    from nnactive_ext.nnunet.presets import shrink_for_cpu
+
+    raw, folder = Path(os.environ["nnUNet_raw"]) / _NAME, Path(os.environ["nnUNet_preprocessed"]) / _NAME
+    cases = {f"case_{n}": {"images": [], "label": ""} for n in range(_CASES)}
+    for case, entry in cases.items():
+        entry["images"] = [f"imagesTr/{case}_{c:04d}.nii.gz" for c in range(len(training.dataset_json["channel_names"]))]
+        entry["label"] = f"labelsTr/{case}.nii.gz"
+    dataset_json = {**training.dataset_json, "name": _NAME, "numTraining": _CASES, "dataset": cases}
+    values = ("max", "mean", "median", "min", "percentile_00_5", "percentile_99_5", "std")
+    fingerprint = {
+        "spacings": [list(spacing) for spacing in training.spacings],
+        "shapes_after_crop": [list(shape) for shape in training.shapes],
+        "foreground_intensity_properties_per_channel": {c: dict.fromkeys(values, 1.0) for c in dataset_json["channel_names"]},
+        "median_relative_size_after_cropping": 1.0,
+    }
+    for place in (raw, folder):
+        place.mkdir(parents=True)
+        write_json(place / "dataset.json", dataset_json)
+    write_json(folder / "dataset_fingerprint.json", fingerprint)
+    loaders = os.environ.pop("nnUNet_n_proc_DA", None)  # with 0 the planner dies
+    identifier = plan_experiments([_NAME], experiment_planner_class_name=training.planner, **training.planning)
+    os.environ |= {"nnUNet_n_proc_DA": loaders} if loaders is not None else {}
+    target = Preprocessed(folder, identifier, training.configuration)
+    if training.preset == "cpu":
+        write_json(folder / f"{identifier}.json", shrink_for_cpu(target.plans, training.configuration))
+    return target, dataset_json
+
+
+def _write_cases(target: Any, dataset_json: Mapping[str, Any], training: Training) -> None:
+    """Preprocessed cases of noise, annotated everywhere, at most twice as long as the network patch along each axis."""
+    import numpy as np
+
+    from nnactive_ext.nnunet.preprocessing import class_locations, save_case
+
+    plans, configuration = target.manager()
+    patch = configuration.patch_size
+    median = (
+        np.median(np.array(training.shapes), axis=0)[list(plans.transpose_forward)]
+        * np.median(np.array(training.spacings), axis=0)[list(plans.transpose_forward)]
+    )
+    spacing = list(configuration.spacing) if len(configuration.spacing) == 3 else [1.0, *configuration.spacing]
+    whole = [max(1, round(float(mm / s))) for mm, s in zip(median, spacing, strict=True)]
+    twice = [2 * side for side in ([5, *patch] if len(patch) < 3 else patch)]  # 2D patches are drawn from slices
+    shape = [min(n, side) for n, side in zip(whole, twice, strict=True)]
+    labels = plans.get_label_manager(dataset_json)
+    values = list(labels.all_labels)
+    target.data_folder.mkdir(parents=True, exist_ok=True)
+    preprocessor = configuration.preprocessor_class(verbose=False)
+    for number, case in enumerate(dataset_json["dataset"]):
+        rng = np.random.default_rng(number)
+        image = rng.standard_normal((len(dataset_json["channel_names"]), *shape)).astype(np.float32)
+        blocks = rng.choice(values, [-(-n // 8) for n in shape])
+        segmentation = blocks.repeat(8, 0).repeat(8, 1).repeat(8, 2)[: shape[0], : shape[1], : shape[2]][None].astype(np.int16)
+        locations = class_locations(segmentation, plans, dict(dataset_json), preprocessor)
+        properties = {"spacing": spacing, "class_locations": locations}
+        save_case(target, case, segmentation, properties, configuration, image)
+    names = list(dataset_json["dataset"])
+    write_json(target.folder / "splits_final.json", [{"train": names[:-1], "val": names[-1:]}])
+
+
+if __name__ == "__main__":
+    main()
