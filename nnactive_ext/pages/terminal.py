@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ WIDEST = 100
 """Columns, also of what is written into a file or a pipe."""
 _GAP = "  "
 _LEAST = 8  # columns that a column of text keeps, however narrow the terminal is
-_HEADING = 16  # columns above which the name of a column of numbers is wrapped
+_LONGEST = 16  # columns of a word in the name of a column of numbers; a longer one is broken
 
 
 def columns() -> int:
@@ -33,8 +34,7 @@ def table(rows: Sequence[Sequence[str]], numbers: bool = False, width: int | Non
     width = columns() if width is None else width
     if not numbers:
         return "\n".join(_lines(rows, _shrunk(rows, width), numbers=False))
-    widths = [_number_width(column, i) for i, column in enumerate(zip(*rows, strict=True))]
-    widths[0] = min(widths[0], max(_LEAST, width // 2))
+    widths = _number_widths(list(zip(*rows, strict=True)), width)
     return "\n\n".join(
         "\n".join(_lines([[row[i] for i in chosen] for row in rows], [min(widths[i], width) for i in chosen], numbers=True))
         for chosen in _blocks(widths, width)
@@ -73,9 +73,15 @@ def _shrunk(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     return widths
 
 
-def _number_width(column: Sequence[str], number: int) -> int:
-    heading, *cells = map(len, column)
-    return max([heading if number == 0 else min(heading, _HEADING), *cells])
+def _number_widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The width of each column of numbers: where they do not fit beside each other, names of several words are wrapped."""
+    whole = [max(map(len, column)) for column in columns]
+    if sum(whole) + len(_GAP) * (len(whole) - 1) <= width:
+        return whole
+    first, *others = columns
+    names = [min(_LONGEST, max(len(part) for part in re.findall(r"[^_ ]*_?", column[0]))) for column in others]
+    cells = [max((len(cell) for cell in column[1:]), default=0) for column in others]
+    return [min(whole[0], max(_LEAST, width // 2)), *map(max, names, cells)]
 
 
 def _blocks(widths: Sequence[int], width: int) -> list[list[int]]:
