@@ -1,8 +1,9 @@
-"""Numbers and lists as people read them: percentages, points, counts, durations, enumerations."""
+"""Numbers, lists and repeated sentences as people read them: percentages, counts, durations, enumerations."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from itertools import islice
 
@@ -90,6 +91,65 @@ def enumerated(words: Sequence[str]) -> str:
     ('a', 'a, b and c')
     """
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def natural(name: object) -> list[tuple[int, int, str]]:
+    """A sort key that reads numbers as numbers, whatever the case of letters.
+
+    >>> sorted(["case_10", "case_2", "Case_1"], key=natural)
+    ['Case_1', 'case_2', 'case_10']
+    """
+    text = str(name)
+    # Zeros before a number and upper case decide only between names that are otherwise the same.
+    parts = [part for part in re.split(r"(\d+)", text.casefold()) if part]
+    return [*((1, int(part), "") if part.isdecimal() else (2, 0, part) for part in parts), (0, 0, text)]
+
+
+def folded(texts: Iterable[str], most: int = 5, least: int = 3) -> list[str]:
+    """Sentences without repetition: equal ones once, and of those that differ only in a name or a number the first, with a
+    list of what the others say in its place.
+
+    ``most``: names in such a list; ``least``: so many alike are folded, fewer are kept. Two words may differ, and twice as
+    many must not.
+
+    >>> folded(["No liver in case_9.", "Short.", *(f"No liver in case_{n}." for n in (10, 2, 3))], most=2)
+    ['No liver in case_9. (and 3 more like this: case_2, case_3 and 1 more)', 'Short.']
+    """
+    groups: list[list[list[str]]] = []
+    for text in dict.fromkeys(texts):
+        words = text.split(" ")
+        group = next((group for group in groups if _alike([*group, words])), None)
+        if group is None:
+            groups.append([words])
+        else:
+            group.append(words)
+    return [line for group in groups for line in _told(group, most, least)]
+
+
+def warned(texts: Iterable[str], most: int = 5) -> list[str]:
+    """Warnings as lines to print, repeated ones folded."""
+    return [f"WARNING: {text}" for text in folded(texts, most)]
+
+
+def _alike(group: Sequence[Sequence[str]]) -> bool:
+    if len({len(words) for words in group}) > 1:
+        return False
+    differing = len(_differing(group))
+    return differing <= 2 and len(group[0]) >= 3 * differing
+
+
+def _differing(group: Sequence[Sequence[str]]) -> list[int]:
+    return [place for place, words in enumerate(zip(*group, strict=True)) if len(set(words)) > 1]
+
+
+def _told(group: Sequence[Sequence[str]], most: int, least: int) -> list[str]:
+    if len(group) < least:
+        return [" ".join(words) for words in group]
+    places = _differing(group)
+    others = [" ".join(words[place].strip(".,:;()") for place in places) for words in group[1:]]
+    if all(any(letter.isdecimal() for letter in other) for other in others):  # cases; classes are in their order
+        others.sort(key=natural)
+    return [f"{' '.join(group[0])} (and {len(others)} more like this: {listed(others, most)})"]
 
 
 def near(word: str, known: Collection[str], most: int = 3) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.pages.terminal import listed_columns
 from nnactive_ext.query_methods import external, methods
 from nnactive_ext.query_methods.words import words
 
@@ -24,14 +24,6 @@ def described() -> Iterator[tuple[str, str, str]]:
             yield name, str(error), entry.value
 
 
-def listing(width: int = 100) -> str:
-    """The page, in lines of at most ``width`` columns (names are not broken)."""
-    rows = list(described())
-    column = max(len(name) for name, _, _ in rows) + 2
-    lines = []
-    for name, text, source in rows:
-        wrapped = textwrap.wrap(text, max(width - column, 20))
-        if source:
-            wrapped += textwrap.wrap(f"[{source}]", max(width - column, 20))
-        lines += [f"{head:{column}}{line}" for head, line in zip([name, *[""] * len(wrapped)], wrapped, strict=False)]
-    return "\n".join(lines)
+def listing(width: int | None = None) -> str:
+    """The page, in lines of at most ``width`` columns (default: those of the terminal)."""
+    return listed_columns([(name, [text, *([f"[{source}]"] if source else [])]) for name, text, source in described()], width)

@@ -1,5 +1,7 @@
 """Folds: every annotated case validates once, and classes are trained on in as many folds as possible."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,12 @@ from hypothesis import strategies as st
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.nnunet.splits import make_splits
+
+
+def named(warnings, label, fold) -> bool:
+    """Whether a warning says that ``fold`` does not train on ``label``."""
+    parts = [[re.findall(r"\d+", part) for part in re.split(r" (?:is|are) not ", warning)] for warning in warnings]
+    return any(str(label) in labels and str(fold) in folds for labels, folds in (p for p in parts if len(p) == 2))
 
 
 def rng(seed=0):
@@ -47,7 +55,7 @@ def test_only_a_class_in_one_case_may_be_missing_and_only_in_one_fold(voxels, fo
         if len(holders) == 1:
             assert missing == [i for i, split in enumerate(splits) if split["val"] == holders or holders[0] in split["val"]]
         if missing:
-            assert any(f"Label {label} " in warning and str(missing[0]) in warning for warning in warnings)
+            assert named(warnings, label, missing[0])
 
 
 @given(st.integers(4, 12), st.integers(2, 5), st.integers(0, 99), st.data())
@@ -158,7 +166,7 @@ def test_a_class_of_several_groups_is_missing_in_one_fold_at_most(pool, folds, s
         if len(holders) == 1:
             assert len(missing) == 1
         if missing:
-            assert any(f"Label {label} " in warning and str(missing[0]) in warning for warning in warnings)
+            assert named(warnings, label, missing[0])
 
 
 @given(pools, st.integers(2, 6), st.integers(0, 99))
@@ -186,3 +194,17 @@ def test_folds_are_of_even_size_though_groups_are_not():
 def test_a_case_without_a_group_is_refused():
     with pytest.raises(NnActiveError, match="b"):
         make_splits({"a": {0: 5}, "b": {0: 5}, "c": {0: 5}}, 2, rng(), {"a": "x", "c": "y"})
+
+
+def test_classes_that_the_same_folds_lack_are_named_in_one_warning():
+    """Ten classes in one case, two in another one: two warnings and not twelve."""
+    voxels = {f"c{i}": {0: 50} for i in range(6)}
+    voxels["c1"] |= dict.fromkeys(range(1, 11), 5)
+    voxels["c4"] |= {11: 5, 12: 5}
+    organs = {label: f"organ_{label}" for label in range(1, 13)}
+    splits, warnings = make_splits(voxels, 5, rng(), names=organs)
+    assert {fold for label in organs for fold in lacking(splits, voxels, label)} == set(range(len(splits))) & {
+        i for i, split in enumerate(splits) if {"c1", "c4"} & set(split["val"])
+    }
+    assert len(warnings) == len({tuple(lacking(splits, voxels, label)) for label in organs})
+    assert all(any(re.search(rf"\b{name}\b", warning) for warning in warnings) for name in organs.values())

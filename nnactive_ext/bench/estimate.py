@@ -12,7 +12,7 @@ from nnactive_ext.bench.runs import Run, starts_of
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.result import result_file
 from nnactive_ext.experiment.timing import read_times
-from nnactive_ext.loop.tables import table
+from nnactive_ext.pages.terminal import paragraph, table
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ def overview(benchmark: Benchmark, runs: Sequence[Run], num_parts: int) -> str:
     rows.append((f"trainings ({per} members a cycle)", str(per * found.cycles), str(per * found.done)))
     lines = [f"Benchmark {benchmark.name}", "", table(rows), ""]
     methods, seeds = ", ".join(benchmark.methods), ", ".join(map(str, benchmark.seeds))
-    lines.append(f"Methods: {methods}. Seeds: {seeds}. {benchmark.settings.cycles} cycles each.")
+    lines.append(paragraph(f"Methods: {methods}. Seeds: {seeds}. {benchmark.settings.cycles} cycles each."))
     for dataset in benchmark.datasets:
         regimes = ", ".join(f"{r.name} {r.starting_budget} + {r.query_size} a query" for r in dataset.regimes)
         sizes = ", ".join(dataset.patch_sizes)
-        lines.append(f"{dataset.dataset}: patches of {sizes} (z y x); label regimes: {regimes}.")
+        lines.append(paragraph(f"{dataset.dataset}: patches of {sizes} (z y x); label regimes: {regimes}."))
     if not left:
         lines.append("Everything is done.")
     elif found.hours_left is None:

@@ -22,11 +22,13 @@ from nnactive_ext.labelling.opening import open_experiment
 from nnactive_ext.loop.cycles import Tools, run_cycles
 from nnactive_ext.nnunet.dataset import Dataset, find_dataset
 from nnactive_ext.planning.create import check_number, create
+from nnactive_ext.planning.decisions import WARNING
 from nnactive_ext.planning.measure import Measured, measure
 from nnactive_ext.planning.options import benchmark_keys, planned_value
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import decide, trainer_of
 from nnactive_ext.query_methods import methods
+from nnactive_ext.words import warned
 
 SHARED = ("query_size", "starting_budget", "seed", *benchmark_keys(Settings))
 """What an experiment that is there already must have in common with the benchmark's file."""
@@ -131,12 +133,12 @@ def _plan(run: Run, how: How) -> None:
     plan = replace(decided, benchmark=how.benchmark, purpose=run.purpose)
     if run.purpose == START:  # decided with all its cycles, for warnings about the pool; but it ends with cycle 0
         plan = replace(plan, cycles=1)
-    for _, what, why in (row for row in plan.decisions if row[0] == "WARNING"):
-        how.say(f"WARNING: {what}: {why}")
+    for line in warned(f"{what}: {why}" for kind, what, why in plan.decisions if kind == WARNING):
+        how.say(line)
     experiment, warnings = create(plan, source, None, how.progress)
     write_record(experiment)  # so that one that fails in its first cycle is known to have been meant
-    for warning in warnings:
-        how.say(f"WARNING: {warning}")
+    for line in warned(warnings):
+        how.say(line)
 
 
 @cache

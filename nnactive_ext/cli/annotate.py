@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_device, add_experiment, add_folds, add_lock, add_quiet, current_user, prepare
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.words import count
+from nnactive_ext.words import count, folded, warned
 
 if TYPE_CHECKING:
     from nnactive_ext.experiment.experiment import Experiment
@@ -137,10 +137,12 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
     results = receive(experiment, options.paths, who, only, unchanged, options.label_version)
     answered = {result.task.id for result in results if result.taken and result.task}
     for result in results:
-        # The untouched export that lies beside an answer is no news.
-        beside = not result.taken and result.task is not None and result.task.id in answered
-        if not result.refused and not beside:
-            print(f"{result.task.id if result.task else result.file}: {'' if result.taken else 'not taken: '}{result.text}")
+        if result.taken and result.task:
+            print(f"{result.task.id}: {result.text}")
+    # The untouched export that lies beside an answer is no news.
+    skipped = [r for r in results if not (r.taken or r.refused or (r.task and r.task.id in answered))]
+    for line in folded([f"{r.task.id if r.task else r.file}: not taken: {r.text}" for r in skipped], most=20):
+        print(line)
     late = [r.task.patch.case for r in results if r.taken and r.task and r.task.cycle <= experiment.state["cycle"]]
     _correct(experiment, late, options)
     refused = [result for result in results if result.refused]
@@ -167,8 +169,8 @@ def _correct(experiment: Experiment, cases: list[str], options: argparse.Namespa
             f"not change while {options.under_way} is at work."
         )
     elif cases:
-        for warning in apply_corrections(experiment, cases, not options.disable_progress_bar):
-            print(f"WARNING: {warning}")
+        for line in warned(apply_corrections(experiment, cases, not options.disable_progress_bar)):
+            print(line)
         print(f"Corrected labels of closed cycles in {len(set(cases))} case(s); members trained before did not see them.")
 
 
@@ -211,8 +213,8 @@ def _close(experiment: Experiment, options: argparse.Namespace) -> None:
         raise NnActiveError(f"{experiment.name}: no cycle is open for annotation.")
     if options.share is not None and not 0 <= options.share <= 1:
         raise NnActiveError(f"-share {options.share:g}: a share must be from 0 to 1.")
-    for warning in close_cycle(experiment, cycle, options.share, not options.disable_progress_bar):
-        print(f"WARNING: {warning}")
+    for line in warned(close_cycle(experiment, cycle, options.share, not options.disable_progress_bar)):
+        print(line)
     print(f"The labels of cycle {cycle} are in place.")
     print(by_hand(experiment))
 

@@ -10,6 +10,7 @@ from nnactive_ext.cli.options import add_experiment, add_lock, add_quiet, curren
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.planning.options import add_changes, changeable
 from nnactive_ext.planning.settings import Settings
+from nnactive_ext.words import warned
 
 
 def parser() -> argparse.ArgumentParser:
@@ -130,8 +131,8 @@ def main(options: argparse.Namespace) -> None:
             warnings += relabelled.warnings
             for line in labels_told(relabelled):
                 print(line)
-        for warning in warnings:
-            print(f"WARNING: {warning}")
+        for line in warned(warnings):
+            print(line)
         experiment = open_experiment(name, locked=True)
         print("\n".join([*reopened(experiment), next_step(experiment)]))
 

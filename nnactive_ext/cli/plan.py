@@ -8,6 +8,7 @@ from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_lock, add_quiet
 from nnactive_ext.planning.options import add_options, from_options
 from nnactive_ext.planning.settings import Settings
+from nnactive_ext.words import warned
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,8 +61,8 @@ def _simulation(settings: Settings, progress: bool) -> None:
     plan = decide(source, measure(source, settings.processes, progress), settings, division)
     print(f"\n{plan.dataset} from {source.folder}\n\n{plan_table(plan.decisions)}\n")
     experiment, warnings = create(plan, source, settings.start_from, progress)
-    for warning in warnings:
-        print(f"WARNING: {warning}")
+    for line in warned(warnings):
+        print(line)
     print(f"\nMade {experiment.raw}\n{by_hand(experiment)}")
     if plan.preset is None and experiment.device == "cpu":
         print("torch finds no GPU on this machine; on one with a GPU, leave out -device cpu.")

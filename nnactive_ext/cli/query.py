@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,7 +39,7 @@ class ListMethods(argparse.Action):
         from nnactive_ext.query_methods.listing import listing
 
         try:
-            print(listing(min(120, shutil.get_terminal_size().columns)), flush=True)
+            print(listing(), flush=True)
         except BrokenPipeError:  # `| head` has seen enough; Python would complain again when it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         parser.exit()

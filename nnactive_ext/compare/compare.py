@@ -18,7 +18,7 @@ from nnactive_ext.compare.trajectories import read_trajectories
 from nnactive_ext.compare.writing import check_output, replacing_folder
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_text
-from nnactive_ext.words import plural
+from nnactive_ext.words import plural, warned
 
 
 def compare(sources: Sequence[Path], output: Path, say: Callable[[str], None] = print, cycles: int | None = None) -> Path:
@@ -49,8 +49,8 @@ def compare(sources: Sequence[Path], output: Path, say: Callable[[str], None] = 
         comparison = Comparison(grouped, summaries, found, names, doubts, figures)
         _write_tables(comparison, folder / "tables")
         write_text(folder / "comparison.md", page(comparison))
-    for doubt in doubts:
-        say(f"WARNING: {doubt}")
+    for line in warned(doubts):
+        say(line)
     number = sum(len(setting.trajectories) for setting in grouped.settings)
     whole = sum(len(method.seeds) for summary in summaries for method in summary.methods)
     counts = f"{number} {plural(number, 'experiment')} in {len(summaries)} {plural(len(summaries), 'setting')}"

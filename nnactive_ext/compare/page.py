@@ -24,6 +24,7 @@ from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.summary import SettingSummary
 from nnactive_ext.compare.table import Table
 from nnactive_ext.pages.templates import render
+from nnactive_ext.words import folded
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def page(comparison: Comparison) -> str:
         one_seed=all(len(setting.seeds) == 1 for setting in settings),
         overview=overview(c.summaries),
         missing=_missing(c),
-        warnings=c.warnings,
+        warnings=folded(c.warnings),
         settings=[_setting(c, summary) for summary in c.summaries],
         averages=averages_table(c.overall, c.names),
         dropped=dropped_notes(c.overall, c.names),

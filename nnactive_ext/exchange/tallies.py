@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from nnactive_ext.labelling.answers import CountingAnswers, labels_of
 from nnactive_ext.labelling.labels import count_voxels
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.words import natural
 
 KINDS = ("open", "partial", "done")
 
@@ -19,6 +21,15 @@ KINDS = ("open", "partial", "done")
 def asked_for(task: Task) -> str:
     """The class that a task was chosen for, by a point that was marked or by its stratum; else ``random`` or ``all``."""
     return task.stratum.removeprefix(MARKED) or "all"
+
+
+def in_order(names: Iterable[str], labels: Mapping[str, Any]) -> list[str]:
+    """Names of strata and classes as rows of a table: the strata that are no class, by name, then the classes by their values.
+
+    ``labels``: name -> value, or the values of a region. They may be those of today, and ``names`` hold others.
+    """
+    values = {name: value if isinstance(value, int) else max(value) for name, value in labels.items()}
+    return sorted(names, key=lambda name: (values.get(name.removeprefix(MARKED), -1), natural(name)))
 
 
 def tasks_per_class(tasks: Iterable[Task], status: Mapping[str, str]) -> dict[str, dict[str, int]]:

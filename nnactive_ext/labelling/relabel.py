@@ -11,6 +11,7 @@ from tqdm import tqdm
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inputs import Inputs
+from nnactive_ext.experiment.label_changes import BACKGROUND
 from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
 from nnactive_ext.experiment.marks import LABEL_VERSION, STATE
 from nnactive_ext.experiment.timing import Timing
@@ -96,7 +97,8 @@ def settlement(
     plan = experiment.plan
     voxels = {case: {int(k): int(v) for k, v in counts.items()} for case, counts in sorted(annotated.items())}
     voxels = {case: counts for case, counts in voxels.items() if counts and case in plan.pool}
-    splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"), plan.groups)
+    names = {0: BACKGROUND, **experiment.dataset.labels.foreground}
+    splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"), plan.groups, names)
     state = {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels}
     state |= {LABEL_VERSION: plan.label_version} if plan.label_version else {}
     return {"splits_final.json": splits, STATE: state}, warnings

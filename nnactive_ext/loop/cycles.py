@@ -23,6 +23,7 @@ from nnactive_ext.members.evaluation import evaluate
 from nnactive_ext.members.training import train_member
 from nnactive_ext.query_methods.base import Query
 from nnactive_ext.querying.query import query_cycle
+from nnactive_ext.words import warned
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ def query_and_annotate(
     found too little is carried out and then an error, unless the caller wants to ``go_on``."""
     chosen = query()
     assert chosen is not None, "a query in parts does not choose"
-    for warning in chosen.warnings:
-        say(f"WARNING: {warning}")
+    for line in warned(chosen.warnings):
+        say(line)
     if not chosen.patches:
         raise PoolExhausted(f"The pool of {experiment.name} is used up: no further patch fits. Nothing was changed.")
     if experiment.plan.human:
@@ -163,6 +164,6 @@ def finish_annotation(experiment: Experiment, progress: bool = True, say: Callab
                 warnings = close_cycle(experiment, cycle, progress=progress)
             else:
                 warnings = annotate_cycle(experiment, cycle, progress)
-            for warning in warnings:
-                say(f"WARNING: {warning}")
+            for line in warned(warnings):
+                say(line)
     return bool(pending)

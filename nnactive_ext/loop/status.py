@@ -8,7 +8,7 @@ from typing import Any
 from nnactive_ext.exchange.export import last_export
 from nnactive_ext.exchange.exported_labels import exported_now
 from nnactive_ext.exchange.marking import marked
-from nnactive_ext.exchange.tallies import KINDS, tasks_per_class, voxels_per_class
+from nnactive_ext.exchange.tallies import KINDS, in_order, tasks_per_class, voxels_per_class
 from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
@@ -18,10 +18,10 @@ from nnactive_ext.labelling.agreement import agreement
 from nnactive_ext.labelling.answers import CountingAnswers, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
-from nnactive_ext.loop.tables import table
 from nnactive_ext.members.ensemble import trained_folds
 from nnactive_ext.nnunet.dataset import Labels
-from nnactive_ext.words import listed, plural
+from nnactive_ext.pages.terminal import paragraph, table
+from nnactive_ext.words import folded, listed, plural
 
 
 def status(experiment: Experiment) -> dict[str, Any]:
@@ -188,14 +188,17 @@ def status_text(found: dict[str, Any]) -> str:
     lines = [f"{found['experiment']} ({found['annotator']} annotator): {where}", ""]
     lines.append(f"Pool: {found['pool']} cases" + (f", {len(found['dropped'])} dropped" if found["dropped"] else ""))
     if any(change["what"] == LABELS for change in found["changes"]):
-        lines.append(f"Classes: {', '.join(name for name in found['labels'] if name not in (BACKGROUND, IGNORE))}")
+        names = ", ".join(name for name in found["labels"] if name not in (BACKGROUND, IGNORE))
+        lines.append(paragraph(f"Classes: {names}"))
     for change in found["changes"]:
         if change["what"] == LABELS:
-            lines.append(f"  changed after cycle {change['after_cycle']} by {change['who']}: {'; '.join(change['operations'])}")
+            how = "; ".join(change["operations"])
+            lines.append(paragraph(f"  changed after cycle {change['after_cycle']} by {change['who']}: {how}", indent="    "))
     if found["annotated_voxels"]:
         total = sum(found["annotated_voxels"].values())
-        shares = ", ".join(f"{name} {n:,}" for name, n in found["annotated_voxels"].items())
-        lines.append(f"Labels in place: {total:,} voxels in {found['annotated_cases']} cases ({shares})")
+        voxels = found["annotated_voxels"]
+        shares = ", ".join(f"{name} {voxels[name]:,}" for name in in_order(voxels, found["labels"]))
+        lines.append(paragraph(f"Labels in place: {total:,} voxels in {found['annotated_cases']} cases ({shares})"))
     if found["folds"]:
         lines.append(f"Members trained on them: {len(found['trained_folds'])} of {len(found['folds'])}")
     for name, values in found["variables"].items():
@@ -208,16 +211,16 @@ def status_text(found: dict[str, Any]) -> str:
                 if "agreement" in row:
                     who = ", ".join(answer["who"] for answer in row["answers"])
                     dice = ", ".join(f"{n} {'-' if d is None else format(d, '.2f')}" for n, d in row["agreement"].items())
-                    lines.append(f"{row['task']}: {who} agree with Dice {dice}; what counts: {row['rule']}")
+                    lines.append(paragraph(f"{row['task']}: {who} agree with Dice {dice}; what counts: {row['rule']}"))
     if "marked" in found:
         rows = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
         lines += ["", table(rows, numbers=True)]
     if found.get("differences"):
         lines += ["", "WARNING: not all of this experiment was made in the same way:"]
-        lines += [f"  {text}" for text in found["differences"]]
+        lines += [paragraph(f"  {text}", indent="    ") for text in folded(found["differences"])]
     scores = [dice for dice in found["mean_dice"] if dice is not None]
     if scores:
-        lines += ["", "Mean Dice per cycle: " + ", ".join(f"{100 * dice:.1f}" for dice in scores)]
+        lines += ["", paragraph("Mean Dice per cycle: " + ", ".join(f"{100 * dice:.1f}" for dice in scores))]
     if found["under_way"]:
         lines += ["", f"Under way: {found['under_way']}. Answers may be handed in meanwhile."]
     return "\n".join([*lines, "", found["next"]])
@@ -233,7 +236,8 @@ def _table(found: dict[str, Any]) -> str:
     """Tasks and voxels answered, per cycle and then per class over all cycles."""
     rows = [["tasks", *reversed(KINDS), "voxels"]]
     cycles = [(f"of cycle {t['cycle']}", t, sum(c["voxels"] for c in t["classes"].values())) for t in found["tasks"]]
-    classes = [(name, counts, counts["voxels"]) for name, counts in found["classes"].items()]
+    counted = found["classes"]
+    classes = [(name, counted[name], counted[name]["voxels"]) for name in in_order(counted, found["labels"])]
     for name, counts, voxels in [*cycles, *classes]:
         asked = any(counts[kind] for kind in KINDS)
         numbers = [str(counts[kind]) if asked else "-" for kind in reversed(KINDS)]

@@ -1,4 +1,4 @@
-"""Tables for people: what was decided, and the learning curve so far."""
+"""Tables of an experiment for terminals: what was decided, and the learning curve so far."""
 
 from __future__ import annotations
 
@@ -11,24 +11,12 @@ from nnactive_ext.experiment.result import CycleResult, read_results
 from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.members.cross_validation import EXPLAINED
 from nnactive_ext.metrics.trajectory import aubc
-
-
-def table(rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
-    """Rows in aligned columns, the first row being the heading; ``numbers``: right-aligned but for the first column."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if numbers and i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
+from nnactive_ext.pages.terminal import paragraph, table
+from nnactive_ext.planning.decisions import shown
 
 
 def plan_table(decisions: Sequence[Sequence[str]]) -> str:
-    return table([("what", "decided", "why"), *decisions])
+    return table([("what", "decided", "why"), *shown(decisions)])
 
 
 def cycle_table(experiment: Experiment) -> str:
@@ -56,12 +44,12 @@ def cycle_table(experiment: Experiment) -> str:
     text = table(rows, numbers=True)
     for change in experiment.plan.changes:
         if change["what"] == LABELS:
-            text += f"\nClasses changed after cycle {change['after_cycle']}: {'; '.join(change['operations'])}"
+            text += "\n" + paragraph(f"Classes changed after cycle {change['after_cycle']}: {'; '.join(change['operations'])}")
     if len({result.label_version for result in results}) > 1:
         text += "\nThe mean is over the classes of the cycle: it does not compare across a change of classes."
     if tested and any(result.classes_left_out for result in results):
         text += "\n-: a class that no test case contains or predicts"
-    return text if tested or not classes else f"{text}\n{EXPLAINED}"
+    return text if tested or not classes else f"{text}\n{paragraph(EXPLAINED, indent='')}"
 
 
 def final_report(experiment: Experiment) -> str:
@@ -78,7 +66,7 @@ def final_report(experiment: Experiment) -> str:
     numbers += _surfaces(results[-1]) if results else []
     lines += ["", *numbers] if numbers else []
     seconds = seconds_per_step(experiment)
-    lines += ["", "Wall time in s: " + ", ".join(f"{step} {seconds[step]:.0f}" for step in STEPS)]
+    lines += ["", paragraph("Wall time in s: " + ", ".join(f"{step} {seconds[step]:.0f}" for step in STEPS))]
     lines += [
         "",
         f"Queries, partial labels, plan:  {experiment.raw}",

@@ -8,18 +8,22 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.words import count
+from nnactive_ext.words import count, listed, plural
 
 _ATTEMPTS = 50
 
 
 def make_splits(
-    voxels: Mapping[str, Mapping[int, int]], folds: int, rng: np.random.Generator, groups: Mapping[str, str] | None = None
+    voxels: Mapping[str, Mapping[int, int]],
+    folds: int,
+    rng: np.random.Generator,
+    groups: Mapping[str, str] | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> tuple[list[dict[str, list[str]]], tuple[str, ...]]:
     """nnU-Net's ``splits_final.json`` and what to tell the user about it.
 
     ``voxels``: annotated case -> annotated voxels per label value. ``groups``: case -> group, of all these cases; without them
-    each case is a group of its own. The cases of a group stay together: each validates exactly one fold, and no fold trains on
+    each case is a group of its own. ``names``: label value -> class, to name it by. The cases of a group stay together: each validates exactly one fold, and no fold trains on
     one and validates on another. The cases of each class are spread over the folds (rarest class first), so every class is
     trained on in as many folds as possible. Fewer groups than folds give fewer folds, never fewer than 2; fewer than 2 groups
     are an error.
@@ -45,9 +49,13 @@ def make_splits(
     inside = {unit: _sum(voxels[case] for case in cases) for unit, cases in together.items()}
     sizes = {unit: len(cases) for unit, cases in together.items()}
     best, lacking = _best(units, inside, sizes, used, rng)
-    for label, missing in lacking.items():
+    alike = defaultdict(list)
+    for label, missing in sorted(lacking.items()):
+        alike[tuple(missing)].append((names or {}).get(label, str(label)))
+    for missing, labels in alike.items():
         if missing:
-            warnings.append(f"Label {label} is not in the training cases of fold {', '.join(map(str, missing))}.")
+            what = f"{plural(len(labels), 'Label')} {listed(labels, 20)} {plural(len(labels), 'is', 'are')}"
+            warnings.append(f"{what} not in the training cases of fold {', '.join(map(str, missing))}.")
     return [_of_cases(split, together) for split in best], tuple(warnings)
 
 

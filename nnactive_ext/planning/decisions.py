@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from nnactive_ext.words import folded
+
+WARNING = "WARNING"
+
 
 class Decisions(list[tuple[str, str, str]]):
     """Rows of (what, value, why) in the order in which they were decided.
@@ -17,4 +23,17 @@ class Decisions(list[tuple[str, str, str]]):
         self.append((what, value, why))
 
     def warn(self, problem: str, why: str) -> None:
-        self.add("WARNING", problem, why)
+        self.add(WARNING, problem, why)
+
+
+def shown(decisions: Sequence[Sequence[str]]) -> list[tuple[str, str, str]]:
+    """Rows to show: warnings come last, and repeated ones are folded into one."""
+    warnings, between = [], "\t"
+    rows = [(what, value, why) for what, value, why in decisions if what != WARNING]
+    for what, value, why in decisions:
+        if what == WARNING:
+            warnings.append(f"{value} {between} {why}")
+    for text in folded(warnings):
+        problem, _, why = text.partition(f" {between} ")
+        rows.append((WARNING, problem, why))
+    return rows

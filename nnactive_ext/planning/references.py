@@ -24,7 +24,7 @@ from nnactive_ext.nnunet.dataset import Case, Dataset
 from nnactive_ext.parallel import map_cases
 from nnactive_ext.planning.changes import recorded
 from nnactive_ext.planning.measure import measure
-from nnactive_ext.words import count, listed
+from nnactive_ext.words import count, listed, warned
 
 CHANGE = "references"
 """What the plan calls this change."""
@@ -72,7 +72,7 @@ def reread_references(experiment: Experiment, who: str, progress: bool = True) -
     frozen.having(rereading=None).write()
     done = f"Read again: the reference label maps of {count(len(before), 'case')} ({listed(list(before))})"
     told = f"Labels written again: {count(len(cases), 'annotated case')}; members trained before did not see them."
-    return [done, told, *(f"WARNING: {warning}" for warning in warnings)]
+    return [done, told, *warned(warnings)]
 
 
 def _entries(experiment: Experiment) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from nnactive_ext.geometry.axes import Canonical
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.report.facts import Facts
 from nnactive_ext.report.gallery import MEDIA_TYPE, dimensions
+from nnactive_ext.words import folded
 
 if TYPE_CHECKING:
     from nnactive_ext.report.crop import Crop
@@ -69,7 +70,7 @@ def _gallery(facts: Facts, cycle: int, crops: Sequence[Crop], draw: Draw) -> Gal
         cycle,
         len(loop.tasks),
         loop.content.get("missing") or 0,
-        loop.content.get("warnings", ()),
+        folded(loop.content.get("warnings", ())),
         sorted({crop.missing for crop in crops if crop.missing}),
         [figure(crop, draw, tasks.get((crop.patch.case, crop.patch.start))) for crop in crops],
     )

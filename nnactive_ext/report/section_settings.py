@@ -13,6 +13,7 @@ from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.commands import text as commands_text
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
 from nnactive_ext.experiment.observed import Named, differences, variables
+from nnactive_ext.planning.decisions import shown
 from nnactive_ext.planning.options import changeable
 from nnactive_ext.planning.settings import Settings, command_of
 from nnactive_ext.report.facts import Facts
@@ -32,6 +33,7 @@ def settings(facts: Facts) -> dict[str, Any]:
         "commands": commands(facts),
         "differences": differences(facts.environments),
         "environments": _environments(facts.environments),
+        "decisions": shown(plan.decisions),
         "changes": [{key: _value(change.get(key)) for key in _CHANGE} for change in plan.changes],
         "network": None if facts.network is None else _json(facts.network),
         "plan_file": _json(short),
