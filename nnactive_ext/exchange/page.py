@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnactive_ext.exchange.reasons import reason
+from nnactive_ext.members.reasons import reason
 from nnactive_ext.exchange.view import View, shares
 from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.files import write_text

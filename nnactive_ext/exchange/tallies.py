@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from nnactive_ext.exchange.marking import MARKED
 from nnactive_ext.geometry.patch import shared
 from nnactive_ext.labelling.answers import CountingAnswers, labels_of
 from nnactive_ext.labelling.labels import count_voxels
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.labelling.tasks import MARKED, Task
 
 KINDS = ("open", "partial", "done")
 

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.marking import MARKED
+from nnactive_ext.labelling.tasks import MARKED
 from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.pages.charts import SHAPES, Dots, sign, square
