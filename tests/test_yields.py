@@ -89,8 +89,9 @@ def test_simulations_count_what_was_annotated_and_nothing_else(finished):
     for cycle, result in enumerate(results):
         assert result.new_yields == yields_of(finished, cycle)
         for name in ("organ", "lesion"):
-            assert sum(one.patches_per_class.get(name, 0) for one in result.new_yields.values()) == (
-                result.new_patches_per_class[name]
+            assert (
+                sum(one.patches_per_class.get(name, 0) for one in result.new_yields.values())
+                == (result.new_patches_per_class[name])
             )
             assert sum(one.voxels_per_class.get(name, 0) for one in result.new_yields.values()) == (
                 result.new_voxels_per_label["lesion"] + (result.new_voxels_per_label["organ"] if name == "organ" else 0)

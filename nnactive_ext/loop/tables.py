@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import LABELS
-from nnactive_ext.experiment.result import CycleResult, read_results
+from nnactive_ext.experiment.result import CycleResult, StratumYield, read_results
 from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.members.cross_validation import EXPLAINED
 from nnactive_ext.metrics.trajectory import aubc
@@ -25,6 +25,25 @@ def table(rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
         lines.append("  ".join(cells).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+_CYCLES = 5
+"""Cycles that a table of the terminal has columns for, the last ones."""
+
+
+def yields_table(yields: Mapping[int, Mapping[str, StratumYield]]) -> str:
+    """What the patches of each stratum held: a row for each, of the last cycles a column. A stratum chosen for a class counts
+    patches and voxels of that class, the others those of any class."""
+    cycles = sorted(yields)[-_CYCLES:]
+    strata = {name: one for cycle in reversed(cycles) for name, one in yields[cycle].items()}
+    order = sorted(strata, key=lambda name: not strata[name].chosen_for)  # the rest last
+    rows = [["patches that held it, chosen for", *(f"cycle {cycle}" for cycle in cycles), "voxels"]]
+    for name in order:
+        found = [yields[cycle].get(name) for cycle in cycles]
+        cells = [f"{one.held} of {one.annotated}" if one and one.annotated else "-" for one in found]
+        label = name if strata[name].chosen_for else f"{name or 'not recorded'} (any class)"
+        rows.append([label, *cells, f"{sum(one.voxels for one in found if one):,}"])
+    return table(rows, numbers=True)
 
 
 def plan_table(decisions: Sequence[Sequence[str]]) -> str:
