@@ -57,7 +57,10 @@ def cycle_table(experiment: Experiment) -> str:
     tested = bool(experiment.plan.test)
     scored = [result if tested else result.cross_validation for result in results]
     # Classes may have been changed on the way: the last ones first, and none is left out.
-    classes = list(dict.fromkeys(name for scores in reversed(scored) if scores for name in scores.dice_per_class))
+    told = [scores.dice_per_class for scores in reversed(scored) if scores]
+    names = list(dict.fromkeys(name for dice in told for name in dice))
+    classes = [name for name in names if any(dice.get(name) is not None for dice in told)] or names
+    empty = [name for name in names if name not in classes]
     heading = ["cycle", "patches", "cases", "voxels", "foreground", *(["Dice" if tested else "CV Dice"] if classes else [])]
     rows = [[*heading, *classes]]
     for result, scores in zip(results, scored, strict=True):
@@ -78,6 +81,8 @@ def cycle_table(experiment: Experiment) -> str:
             text += f"\nClasses changed after cycle {change['after_cycle']}: {'; '.join(change['operations'])}"
     if len({result.label_version for result in results}) > 1:
         text += "\nThe mean is over the classes of the cycle: it does not compare across a change of classes."
+    if empty:
+        text += f"\nWithout any Dice so far: {', '.join(empty)}"
     if tested and any(result.classes_left_out for result in results):
         text += "\n-: a class that no test case contains or predicts"
     return text if tested or not classes else f"{text}\n{EXPLAINED}"

@@ -40,6 +40,11 @@ class ClassChange:
     voxels: int | None
 
     @property
+    def told(self) -> bool:
+        """Whether there is anything to say: not of a class that was found neither before nor after, or in no test case."""
+        return self.change is not None and not (self.dice == 0 and self.change.value == 0)
+
+    @property
     def rises(self) -> bool:
         return rises(self.change)
 
