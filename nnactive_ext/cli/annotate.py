@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
+    from nnactive_ext.exchange.starting import ABOVE
+
     made = argparse.ArgumentParser(
         prog="nnactive_annotate",
         description="Exchanges annotation tasks with people: exports the patches of a query for the viewer they use, and "
@@ -129,9 +131,7 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     # No member is trained before the first cycle's patches are annotated.
     blank = options.blank or experiment.state["cycle"] < 0
     ensemble = None if blank else open_ensemble
-    made = export(
-        experiment, cycle, folder, ensemble, options.margin, not options.disable_progress_bar, options.start_above
-    )
+    made = export(experiment, cycle, folder, ensemble, options.margin, not options.disable_progress_bar, options.start_above)
     print(f"{len(made.tasks)} tasks: {folder / 'index.html'}")
     if made.start and made.start.blank:
         print(f"Start blank: {made.start.words}. -start_above 0 starts with every prediction.")

@@ -67,7 +67,8 @@ def export(
     """Write the tasks of a cycle: for each patch a crop, a label map to edit, and what each viewer opens.
 
     The label map of a task holds ``ignore`` outside the patch; inside, the answer so far, else the labels of other patches and
-    given label maps, else the prediction of the members, for classes that they find well enough. A label map that was edited since it was exported is left alone.
+    given label maps, else the prediction of the members, for classes that they find well enough. A label map that was edited
+    since it was exported is left alone.
 
     Args:
         experiment: a roll-out.
@@ -98,7 +99,7 @@ def export(
     check_folder(folder, tasks, version)
     experiment.annotation.mkdir(exist_ok=True)
     note_labels(experiment, tasks, record)
-    note_blank(experiment, [task.id for task in tasks], blank_classes)
+    note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], blank_classes)
     _make(folder)
     views, kept = [], []
     cards: dict[int, Card] = {}

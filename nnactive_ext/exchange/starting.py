@@ -74,7 +74,7 @@ def starting(experiment: Experiment, above: float = ABOVE) -> Start:
 def note_blank(experiment: Experiment, tasks: Iterable[str], blank: Iterable[str]) -> None:
     """Write down which classes start blank in ``tasks``, which are about to be exported."""
     names, before = sorted(blank), started_blank(experiment)
-    after = {**before, **{task: names for task in tasks}}
+    after = {task: found for task, found in {**before, **dict.fromkeys(tasks, names)}.items() if found}
     if after != before:
         write_json(experiment.annotation / FILE, after)
 
