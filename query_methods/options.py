@@ -15,7 +15,7 @@ from nnactive_ext.query_methods.perturbation import PERTURBATIONS, parse_beta
 from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.query_methods.random_patches import RandomPatches
 from nnactive_ext.query_methods.scores import SCORES, Score
-from nnactive_ext.query_methods.uncertainty import BLOCKINGS, Uncertainty
+from nnactive_ext.query_methods.uncertainty import BLOCKINGS, UNPREDICTED, Uncertainty
 
 Method = TypeVar("Method")
 
@@ -137,6 +137,7 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
     "score": _score,
     "source": str,
     "stride": _stride,
+    "unpredicted": _one_of(*UNPREDICTED),
 }
 """How the text of each option of our own methods becomes its value."""
 

@@ -26,13 +26,14 @@ def merge(
     overlap: float = 0.0,
     softrank: float | None = None,
     fill_gaps: bool = True,
+    own: bool = False,
 ) -> Query:
     """Best first over all cases, skipping what overlaps something annotated or already chosen (thesis Algorithm 3).
 
     The classes are filled in random order, each up to its share and with candidates that score more than 0; then the
     unstratified part, which also makes up for what the classes lack, and last, should that run dry, whatever candidates
-    the classes still have. Equal keys go by case name, then position. A class that is predicted in no ranking has no
-    candidates; a warning names it.
+    the classes still have. Equal keys go by case name, then position. A class that is predicted in no ranking gives its
+    share to the unstratified part, and a warning names it; with ``own`` its candidates count like those of the others.
 
     Candidates do not overlap those of their own stratum, so a list may run dry while windows between the chosen ones are
     free: with ``fill_gaps`` what is still missing is drawn from these, uniformly over cases, then over windows, with a
@@ -50,13 +51,14 @@ def merge(
         strata = {stratum: _softranked(strata[stratum], softrank, request.rng(f"softrank/{stratum}")) for stratum in strata}
     predicted = frozenset().union(*(ranking.predicted for ranking in rankings.values()))
     shares = class_shares(request.n, alpha, request.classes, request.rng("shares"))
+    unpredicted = [] if own else [c for c, share in shares.items() if share and c not in predicted]
     warnings = [
-        f"No member predicts class {request.classes[c]!r} anywhere in the pool, so its {share} patch(es) are chosen "
-        "without regard to class. Annotating some voxels of it by other means would help."
-        for c, share in shares.items()
-        if share and c not in predicted
+        f"No member predicts class {request.classes[c]!r} anywhere in the pool, so its {shares[c]} patch(es) are chosen "
+        "without regard to class. Annotating some voxels of it by other means would help; with unpredicted=own they are "
+        "chosen by the probability of the class all the same."
+        for c in unpredicted
     ]
-    order = [c for c in request.rng("classes").permutation(sorted(shares)).tolist() if c in predicted]
+    order = [c for c in request.rng("classes").permutation(sorted(shares)).tolist() if own or c in predicted]
 
     occupied = Occupancy(pool, overlap)
     chosen: list[ScoredPatch] = []

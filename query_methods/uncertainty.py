@@ -23,6 +23,8 @@ MOST_OVERLAPPED = 8
 NEIGHBOURHOOD = 27
 """All boxes that overlap a box lie in this many times its volume."""
 BLOCKINGS = ("merge", "image")
+UNPREDICTED = ("rest", "own")
+"""Who gets the share of a class that no member predicts anywhere: the unstratified part, or its own map all the same."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class Uncertainty:
     a class can get of the whole query, and block them for the classes after and for the unstratified part, before
     anything is chosen. On small images that hands each image to one random class.
 
+    ``unpredicted``: where the share of a class goes that no member predicts anywhere: ``rest``, to the unstratified part;
+    ``own``, to the class's own map, as in Algorithm 3 of the thesis, which knows no exception.
+
     ``cite`` says where the method comes from. Values that do not go together raise ValueError.
     """
 
@@ -55,6 +60,7 @@ class Uncertainty:
     stride: Triple = (1, 1, 1)
     blocking: str = BLOCKINGS[0]
     patches_per_case: int | None = None
+    unpredicted: str = UNPREDICTED[0]
     cite: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -63,6 +69,8 @@ class Uncertainty:
                 f"expected a perturbation of {', '.join(PERTURBATIONS)} and a blocking of {', '.join(BLOCKINGS)}, not "
                 f"{self.perturbation!r} and {self.blocking!r}"
             )
+        if self.unpredicted not in UNPREDICTED:
+            raise ValueError(f"expected unpredicted to be one of {', '.join(UNPREDICTED)}, not {self.unpredicted!r}")
         if not (0 <= self.alpha <= 1 and 0 <= self.overlap < 1 and min(self.stride) >= 1):
             raise ValueError(
                 "expected alpha from 0 to 1, overlap of at least 0 and below 1 and stride of at least 1, not "
@@ -90,6 +98,8 @@ class Uncertainty:
         if self.alpha > 0:
             blocked = ", which block each other within an image" if self.blocking == "image" else ""
             sentences.append(f"Strata: {self.alpha:.0%} of the query spread over the classes by p_c x voxel score{blocked}.")
+            if self.unpredicted == "own":
+                sentences.append("Classes that no member predicts have their share, too.")
         if self.overlap > 0:
             sentences.append(f"Patches may overlap by {self.overlap:.0%}.")
         if self.stride != (1, 1, 1):
@@ -137,7 +147,8 @@ class Uncertainty:
         """See :func:`selection.merge`."""
         softrank = beta_at(self.beta, request.cycle, request.queries) if self.perturbation == "softrank" else None
         fill_gaps = self.patches_per_case is None
-        return selection.merge(rankings, pool, request, self.alpha, self.overlap, softrank, fill_gaps)
+        own = self.unpredicted == "own"
+        return selection.merge(rankings, pool, request, self.alpha, self.overlap, softrank, fill_gaps, own)
 
     def _voxel_map(self, case: ScoredCase) -> np.ndarray:
         voxel_map = self.score(case.statistics)
@@ -181,7 +192,7 @@ class Uncertainty:
         classes = sorted(request.classes) if self.alpha > 0 else []
         if self.blocking == "image":
             shuffled = request.rng("blocking", case.name).permutation(classes).tolist()
-            classes = [c for c in shuffled if c in case.statistics.predicted]
+            classes = [c for c in shuffled if self.unpredicted == "own" or c in case.statistics.predicted]
         for c in classes:
             yield request.classes[c], case.statistics.mean[c]
         yield selection.REST, None

@@ -263,7 +263,7 @@ def test_a_benchmark_half_way_through(tmp_path):
     assert "No method has two complete seeds" in text
     assert "-cycles 2 compares them that far" in text
     assert rows(tmp_path / "out", "ppm") == []
-    assert "paired t-test over 2 seeds" in written(folders, tmp_path / "out", cycles=2)
+    assert "needs two methods with three seeds in common" in written(folders, tmp_path / "out", cycles=2)
 
 
 def test_the_first_cycles_only(tmp_path):
@@ -357,7 +357,7 @@ def test_one_seed_claims_nothing(tmp_path):
 
 
 def test_two_methods_or_one_setting_are_too_few_for_friedman(tmp_path):
-    two = write_benchmark(tmp_path / "two", {"a": 0.2, "b": 0.5}, (1, 2), ("Dataset004_O", "Dataset005_P"))
+    two = write_benchmark(tmp_path / "two", {"a": 0.2, "b": 0.5}, (1, 2, 3), ("Dataset004_O", "Dataset005_P"))
     assert "at least 3 methods, not 2" in written(two, tmp_path / "out")
     assert rows(tmp_path / "out", "ppm")
     one = write_benchmark(tmp_path / "one", {"a": 0.2, "b": 0.5, "c": 0.6}, (1, 2))

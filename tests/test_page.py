@@ -16,11 +16,11 @@ from html_page import Page
 from PIL import Image
 
 from nnactive_ext.exchange.page import Card, card, write_page
-from nnactive_ext.exchange.reasons import reason
 from nnactive_ext.exchange.view import View
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.members.reasons import reason
 from nnactive_ext.pages.templates import render
 from nnactive_ext.words import share
 

@@ -303,7 +303,7 @@ class Bright:
 def assert_prediction_in_place(rollout: Rollout, folder: Path) -> None:
     """The labels that go out in the boxes follow the anatomy there, through reader, crop, resampling and back."""
     experiment, compared = rollout.experiment, 0
-    export(experiment, experiment.last_loop, folder, Bright, progress=False)
+    export(experiment, experiment.last_loop, folder, Bright, progress=False, start_above=0)
     for task in expert.look(folder, rollout.label):
         predicted = sitk.GetArrayFromImage(task.shown)
         inside, truth = predicted[task.box].astype(float), task.truth[task.box].astype(float)

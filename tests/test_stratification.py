@@ -289,3 +289,63 @@ def test_an_aggregation_that_returns_the_map_itself_does_not_spoil_it():
 def test_patches_per_case_limits_each_stratum():
     ranking = methods.get("clap_pe", patches_per_case="2").rank(world(1).scored("case_0"), Request(9, CLASSES))
     assert Counter(c.stratum for c in ranking.candidates) == {"all": 2, "liver": 2, "tumour": 2}
+
+
+def lesion_nowhere(seed: int, shape=(6, 9, 8), regions: bool = False) -> World:
+    """Two cases whose members never predict the tumour, although its probability is not nothing."""
+    size, found = (2, 3, 3), {}
+    for case in ("a", "b"):
+        rng = np.random.default_rng([seed, ord(case)])
+        liver, tumour = rng.uniform(0, 1, (3, *shape)), rng.uniform(0, 0.3, (3, *shape))
+        share = np.stack([np.where(liver > 0.5, 0.02, 0.66 - tumour), np.where(liver > 0.5, 0.9 - tumour, 0.34), tumour], 1)
+        found[case] = from_members(share[:, 1:] if regions else share / share.sum(axis=1, keepdims=True), regions)
+        assert (1 if regions else 2) not in found[case].predicted
+    return World(size, {case: np.zeros(shape) for case in found}, found)
+
+
+def slowly(w: World, stratum: int, n: int) -> list[tuple[str, tuple[int, ...]]]:
+    """The best windows of the map p_c H[p] over both cases, apart from each other: every window tried, one after the other."""
+    windows = []
+    for case, stats in w.statistics.items():
+        mean = stats.mean.astype(float)
+        entropy = -(mean * np.log(mean)).sum(axis=0)
+        if stats.regions:
+            entropy -= ((1 - mean) * np.log1p(-mean)).sum(axis=0)
+        for start in np.ndindex(*(have - s + 1 for have, s in zip(entropy.shape, w.size, strict=True))):
+            windows.append(((mean[stratum] * entropy)[Patch(case, start, w.size).slices].mean(), Patch(case, start, w.size)))
+    taken: list[Patch] = []
+    for _, patch in sorted(windows, key=lambda window: (-window[0], window[1])):
+        if len(taken) < n and not patch.overlaps_any(taken):
+            taken.append(patch)
+    return sorted((patch.case, patch.start) for patch in taken)
+
+
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("blocking", ["merge", "image"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_class_predicted_nowhere_may_be_asked_for_by_its_own_map(seed, blocking, regions):
+    """Alone, so that no other class's choice is in the way: exactly the best windows of its own map."""
+    w, channel = lesion_nowhere(seed, regions=regions), 1 if regions else 2
+    request = Request(5, {channel: "tumour"}, seed)
+    own = run(methods.get("cla_pe_66", alpha="1", unpredicted="own", blocking=blocking), w, request)
+    assert {p.stratum for p in own.patches} == {"tumour"}
+    assert sorted((p.patch.case, p.patch.start) for p in own.patches) == slowly(w, channel, 5)
+    assert not own.warnings
+    rest = run(methods.get("cla_pe_66", alpha="1", blocking=blocking), w, request)
+    assert {p.stratum for p in rest.patches} == {"all"}, "the default is as before"
+    assert any("tumour" in warning and "unpredicted=own" in warning for warning in rest.warnings)
+
+
+def test_own_maps_leave_classes_that_are_predicted_as_they_were():
+    """With every class predicted the option changes nothing."""
+    w = world()
+    queries = [run(methods.get("clasp_pe", **options), w, Request(9, CLASSES)) for options in ({}, {"unpredicted": "own"})]
+    assert chosen(queries[0]) == chosen(queries[1])
+
+
+def test_the_share_of_a_class_that_is_predicted_nowhere_is_kept_among_others():
+    w = lesion_nowhere(3)
+    query = run(methods.get("clap_pe", unpredicted="own"), w, Request(9, CLASSES))
+    assert Counter(p.stratum for p in query.patches) == {"liver": 3, "tumour": 3, "all": 3}
+    with pytest.raises(NnActiveError, match="unpredicted"):
+        methods.get("clap_pe", unpredicted="other")

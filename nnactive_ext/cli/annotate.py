@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
+    from nnactive_ext.exchange.starting import ABOVE
+
     made = argparse.ArgumentParser(
         prog="nnactive_annotate",
         description="Exchanges annotation tasks with people: exports the patches of a query for the viewer they use, and "
@@ -36,6 +38,15 @@ def parser() -> argparse.ArgumentParser:
     )
     export.add_argument(
         "--blank", action="store_true", help="export empty patches instead of the members' predictions as the starting point"
+    )
+    export.add_argument(
+        "-start_above",
+        type=float,
+        default=ABOVE,
+        metavar="DICE",
+        help="Dice of a class, 0 to 1, from which tasks start with its prediction; it is that of the last cycle in "
+        "cross-validation, or on the test set if there is one. Below it, and where it is not known, tasks start blank for the "
+        "class; 0: start with every prediction (default: %(default)s)",
     )
     export.add_argument(
         "-margin", type=float, metavar="MM", help="context around each patch, in mm (default: the size of the patch)"
@@ -118,8 +129,11 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
 
     # No member is trained before the first cycle's patches are annotated.
     blank = options.blank or experiment.state["cycle"] < 0
-    made = export(experiment, cycle, folder, None if blank else open_ensemble, options.margin, not options.disable_progress_bar)
+    ensemble = None if blank else open_ensemble
+    made = export(experiment, cycle, folder, ensemble, options.margin, not options.disable_progress_bar, options.start_above)
     print(f"{len(made.tasks)} tasks: {folder / 'index.html'}")
+    if made.start and made.start.blank:
+        print(f"Start blank: {made.start.words}. -start_above 0 starts with every prediction.")
     if made.kept:
         print(
             f"{len(made.kept)} label map(s) in the folder were edited after an earlier export and are kept: {made.kept[0]}, ..."
@@ -128,6 +142,7 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
 
 def _import(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.exchange.receive import receive
+    from nnactive_ext.exchange.starting import started_blank
     from nnactive_ext.labelling.tasks import find_task
 
     only = find_task(experiment, options.task) if options.task else None
@@ -145,6 +160,14 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
         print(line)
     late = [r.task.patch.case for r in results if r.taken and r.task and r.task.cycle <= experiment.state["cycle"]]
     _correct(experiment, late, options)
+    blank = started_blank(experiment) if unchanged else {}
+    untouched = [result for result in results if result.taken and result.untouched and result.task]
+    if classes := sorted({name for result in untouched if result.task for name in blank.get(result.task.id, ())}):
+        print(
+            f"WARNING: {count(len(untouched), 'label map')} came back as exported, and started blank for "
+            f"{', '.join(classes)}: the answers say that there is none. If nobody looked, withdraw them: "
+            f"{experiment.commands.annotate('withdraw', 'TASK')}"
+        )
     refused = [result for result in results if result.refused]
     if refused:
         taken = sum(result.taken for result in results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,7 +14,7 @@ from nnactive_ext.compare.settings import Setting
 from nnactive_ext.compare.shared import Shared, shared_seeds
 from nnactive_ext.compare.summary import VALUES, SettingSummary, complete
 from nnactive_ext.metrics.averages import MeanAndSpread, average_over_settings, mean_and_spread
-from nnactive_ext.metrics.pairwise import Penalties, pairwise_penalties
+from nnactive_ext.metrics.pairwise import FEWEST, Penalties, pairwise_penalties
 from nnactive_ext.metrics.ranking import Friedman, Kendall, Nemenyi, friedman, kendall, mean_ranks, nemenyi, ranks
 
 METRICS = {"final": "Final Dice", "aubc": "AUBC"}
@@ -22,7 +23,8 @@ METRICS = {"final": "Final Dice", "aubc": "AUBC"}
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """``ranks`` (settings, methods); ``averages``: mean and 1.96 of its standard errors over seeds, per method.
+    """``ranks`` (settings, methods); ``averages``: mean and 1.96 of its standard errors over seeds, per method; NaN instead of
+    the errors where a setting rests on fewer than three seeds.
 
     ``taus``: Kendall's tau-b for each two settings, by index. Methods are in the order of their mean rank.
     """
@@ -43,7 +45,7 @@ class Overall:
     """``several``: whether any method has two complete seeds; otherwise there are no penalties.
 
     ``shared``: the methods and seeds that ``rankings`` rest on; without two seeds in any setting averages are shown, and no
-    ranks or tests of them. ``penalties`` is None, too, where no two methods have two seeds in common.
+    ranks or tests of them. ``penalties`` is None, too, where no two methods have three seeds in common.
     """
 
     several: bool
@@ -68,7 +70,8 @@ def _ranking(settings: Sequence[Setting], shared: Shared, metric: str) -> Rankin
     order = np.argsort(mean_ranks(table), kind="stable")
     methods, values, table = [shared.methods[i] for i in order], [found[i] for i in order], table[:, order]
     averages = tuple(
-        average_over_settings([v.mean for v in each], [v.std for v in each], [v.n for v in each]) for each in values
+        average_over_settings([v.mean for v in each], [v.std if v.n >= FEWEST else math.nan for v in each], [v.n for v in each])
+        for each in values
     )
     return Ranking(
         metric,

@@ -41,7 +41,7 @@ def averages_table(overall: Overall, names: Names) -> Table | None:
     caption = f"Averages over {number} {plural(number, 'setting')}, over the seeds that all methods have; {about}."
     notes = [*seeds_notes(overall, names), *dropped_notes(overall, names)]
     if repeated and any(math.isnan(half) for ranking in overall.rankings for _, half in ranking.averages):
-        notes.append("Without a ± where a setting has one seed only.")
+        notes.append("Without a ± where a setting rests on fewer than three seeds.")
     return Table("averages", caption, heading, rows, notes)
 
 

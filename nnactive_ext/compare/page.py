@@ -23,6 +23,7 @@ from nnactive_ext.compare.setting_tables import classes_table, main_table, overv
 from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.summary import SettingSummary
 from nnactive_ext.compare.table import Table
+from nnactive_ext.compare.yield_tables import yields_table
 from nnactive_ext.pages.templates import render
 from nnactive_ext.words import folded
 
@@ -43,7 +44,7 @@ def readable_tables(comparison: Comparison) -> list[Table]:
     """All tables of the page, in its order."""
     made: list[Table | None] = [overview(comparison.summaries)]
     for summary in comparison.summaries:
-        made += [table(summary, comparison.names) for table in (main_table, classes_table, queries_table)]
+        made += [table(summary, comparison.names) for table in (main_table, classes_table, queries_table, yields_table)]
     made += [averages_table(comparison.overall, comparison.names), ppm_table(comparison.overall, comparison.names)]
     for ranking in comparison.overall.rankings if comparison.overall.shared.repeated else ():
         made += [nemenyi_table(ranking, comparison.names), kendall_table(ranking)]
@@ -84,6 +85,7 @@ def _setting(c: Comparison, summary: SettingSummary) -> dict[str, Any]:
         "main": main_table(summary, c.names),
         "classes": classes_table(summary, c.names),
         "queries": queries_table(summary, c.names),
+        "yields": yields_table(summary, c.names),
         "figures": c.figures.get(summary.setting.name, ()),
     }
 

@@ -66,6 +66,8 @@ def classes_table(summary: SettingSummary, names: Names) -> Table:
     rows, several = [], len(summary.setting.seeds) > 1
     for name in summary.setting.classes:
         full = [spread(summary.full.per_class[name])] if summary.full else []
+        if not any(method.per_class[name].n for method in summary.methods) and full in ([], [NONE]):
+            continue  # the notes name it
         rows.append([name, *(spread(method.per_class[name], counted=several) for method in summary.methods), *full])
     heading = ["class", *(names.methods[m.method] for m in summary.methods), *(["all labels"] if summary.full else [])]
     notes = [
@@ -84,12 +86,16 @@ def queries_table(summary: SettingSummary, names: Names) -> Table:
     labels = dict.fromkeys(label for ts in found.values() for t in ts for label in t.cycles[-1].annotated_voxels_per_label)
     rows = []
     for label in dict.fromkeys([*labels, *setting.classes]):
-        rows.append([label, *(_asked(found[method.method], label) for method in summary.methods)])
+        cells = [_asked(found[method.method], label) for method in summary.methods]
+        rows += [[label, *cells]] if any(cell != _UNKNOWN for cell in cells) else []
     several = len(setting.seeds) > 1
     rows.append(["foreground share (%)", *(spread(m.foreground_share, counted=several) for m in summary.methods)])
     caption = f"{setting.name}: patches with at least one voxel / voxels annotated in all, per class; means over seeds."
     heading = ["label", *(names.methods[method.method] for method in summary.methods)]
     return Table(f"queries_{names.slugs[setting.name]}", caption, heading, rows)
+
+
+_UNKNOWN = f"{NONE} / {NONE}"
 
 
 def _asked(trajectories: Sequence[Trajectory], label: str) -> str:

@@ -12,6 +12,7 @@ from nnactive_ext.compare.overall import Overall
 from nnactive_ext.compare.summary import TARGETS, MethodSummary, SettingSummary
 from nnactive_ext.compare.table import Table
 from nnactive_ext.compare.trajectories import Trajectory
+from nnactive_ext.compare.yield_tables import tidy_yields
 from nnactive_ext.experiment.result import CycleResult
 
 _CYCLE: dict[str, Callable[[CycleResult], float | None]] = {
@@ -34,6 +35,7 @@ def tidy_tables(summaries: Sequence[SettingSummary], overall: Overall, names: Na
         _summary(summaries, names),
         _per_class(summaries, names),
         _queries(summaries, names),
+        tidy_yields(_each(summaries, names)),
         _ppm(overall, names),
         _averages(overall, names),
         *([_ranks(overall, names), _nemenyi(overall, names), _kendall(overall)] if overall.shared.repeated else []),

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.exported_labels import check_folder, note_labels
 from nnactive_ext.exchange.page import Card, card, write_page
+from nnactive_ext.exchange.starting import ABOVE, Start, note_blank, starting
 from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
@@ -39,11 +40,13 @@ EXPORTS = "exports.json"
 
 @dataclass(frozen=True)
 class Export:
-    """What was exported: the folder, its tasks, and those whose edited label map was there and left alone."""
+    """What was exported: the folder, its tasks, and those whose edited label map was there and left alone; ``start``: the
+    classes that were proposed and those that started blank, None where no member was asked."""
 
     folder: Path
     tasks: tuple[Task, ...]
     kept: tuple[Path, ...]
+    start: Start | None = None
 
 
 def tasks_folder(experiment: Experiment, cycle: int) -> Path:
@@ -59,11 +62,13 @@ def export(
     open_ensemble: Callable[[], Ensemble] | None,
     margin_mm: float | None = None,
     progress: bool = True,
+    start_above: float = ABOVE,
 ) -> Export:
     """Write the tasks of a cycle: for each patch a crop, a label map to edit, and what each viewer opens.
 
     The label map of a task holds ``ignore`` outside the patch; inside, the answer so far, else the labels of other patches and
-    given label maps, else the prediction of the members. A label map that was edited since it was exported is left alone.
+    given label maps, else the prediction of the members, for classes that they find well enough. A label map that was edited
+    since it was exported is left alone.
 
     Args:
         experiment: a roll-out.
@@ -72,6 +77,8 @@ def export(
         open_ensemble: gives the members that predict; None: background instead of a prediction.
         margin_mm: context around each patch in mm (default: as much as the patch).
         progress: show a progress bar.
+        start_above: Dice, 0 to 1, of a class from which its predictions are proposed; below, tasks start blank for it
+            (:func:`nnactive_ext.exchange.starting.starting`).
 
     Returns:
         What was written.
@@ -83,13 +90,16 @@ def export(
     counted, ignore = CountingAnswers.of(ledger), experiment.dataset.labels.ignore
     names = dict(sorted(experiment.dataset.labels.names.items(), key=lambda item: item[1]))
     channels = list(experiment.dataset.json["channel_names"].values())
-    predict = Predictor(experiment, open_ensemble) if open_ensemble else None
+    start = starting(experiment, start_above) if open_ensemble else None
+    blank_classes = tuple(start.blank) if start else ()
+    predict = Predictor(experiment, open_ensemble, blank_classes) if open_ensemble and start and start.proposed else None
     annotator, patches = HumanAnnotator(experiment), by_case([task.patch for task in all_tasks(experiment)])
     record = exported(experiment)
     version = experiment.plan.label_version
     check_folder(folder, tasks, version)
     experiment.annotation.mkdir(exist_ok=True)
     note_labels(experiment, tasks, record)
+    note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], blank_classes)
     _make(folder)
     views, kept = [], []
     cards: dict[int, Card] = {}
@@ -126,6 +136,7 @@ def export(
             channels=channels,
             predicted=predict is not None and answer is None,
             label_version=version,
+            blank=blank_classes if answer is None else (),
         )
         for file, channel in zip(view.images, voxels, strict=True):
             _write(file, channel, view.space)
@@ -142,9 +153,9 @@ def export(
         write_task(view)
         cards[task.number] = card(view, voxels, status_of(ledger, counted, task.id, ignore))
         views.append(replace(view, labels=np.empty((0, 0, 0), labels.dtype)))  # lists need no voxels, which add up
-    _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], names)
+    _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], names, start)
     write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})
-    return Export(folder, tuple(tasks), tuple(kept))
+    return Export(folder, tuple(tasks), tuple(kept), start)
 
 
 def exported(experiment: Experiment) -> dict[str, list[str]]:
@@ -193,11 +204,18 @@ def _pack_as_nobody_does(file: Path) -> None:
 
 
 def _write_lists(
-    experiment: Experiment, cycle: int, folder: Path, views: Sequence[View], cards: Sequence[Card], names: dict[str, int]
+    experiment: Experiment,
+    cycle: int,
+    folder: Path,
+    views: Sequence[View],
+    cards: Sequence[Card],
+    names: dict[str, int],
+    start: Start | None,
 ) -> None:
     number = experiment.number
     views = sorted(views, key=lambda view: view.task.number)
     write_list(views, folder, names, number, f"{experiment.name}_cycle_{cycle:03d}")
     methods = sorted({view.task.method for view in views})
     facts = [("experiment", experiment.name), ("cycle", str(cycle)), ("query method", ", ".join(methods))]
+    facts += [("start blank", start.words)] if start and start.blank else []
     write_page(folder / "index.html", cards, f"{experiment.name}, cycle {cycle}", facts, names, number)

@@ -17,11 +17,8 @@ from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.images.headers import PLAIN, header_space
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.tasks import LABEL_VERSION, MARKED, stratum_now, tasks_of
+from nnactive_ext.labelling.tasks import LABEL_VERSION, MARKED, POINTS, stratum_now, tasks_of
 from nnactive_ext.planning.sizes import marked_per_class
-
-POINTS = "points"
-"""The method of marked patches."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nnactive_ext.exchange.reasons import reason
 from nnactive_ext.exchange.view import View, shares
 from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.files import write_text
 from nnactive_ext.geometry.axes import Canonical
+from nnactive_ext.members.reasons import reason
 from nnactive_ext.pages.colours import IGNORE, Colour, colours
 from nnactive_ext.pages.slices import grey_window, three_slices
 from nnactive_ext.pages.templates import render

@@ -36,6 +36,8 @@ class Received:
     taken: bool
     text: str
     refused: bool = False
+    untouched: bool = False
+    """Whether the file was not saved after the export."""
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,13 @@ def _take(context: _ImportContext, offer: Offer, current: Answer | None) -> Rece
     _keep(context, offer)
     labels = context.experiment.dataset.labels
     instead = f" (replaces the answer of {current.when})" if current else ""
-    return Received(offer.file, offer.task, True, describe(offer.boxed, labels.ignore, labels.foreground) + instead)
+    return Received(
+        offer.file,
+        offer.task,
+        True,
+        describe(offer.boxed, labels.ignore, labels.foreground) + instead,
+        untouched=offer.untouched,
+    )
 
 
 def _is_lost(ledger: Ledger, answer: Answer) -> bool:

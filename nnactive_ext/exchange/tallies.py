@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from nnactive_ext.exchange.marking import MARKED
 from nnactive_ext.geometry.patch import shared
-from nnactive_ext.labelling.answers import CountingAnswers, labels_of
 from nnactive_ext.labelling.labels import count_voxels
-from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.labelling.tasks import MARKED, Task
 from nnactive_ext.words import natural
 
 KINDS = ("open", "partial", "done")
@@ -41,19 +38,17 @@ def tasks_per_class(tasks: Iterable[Task], status: Mapping[str, str]) -> dict[st
     return found
 
 
-def voxels_per_class(
-    tasks: Sequence[Task], ledger: Ledger, counted: CountingAnswers, names: Mapping[int, str], ignore: int
-) -> dict[int, dict]:
+def voxels_per_class(labels: Mapping[Task, np.ndarray | None], names: Mapping[int, str], ignore: int) -> dict[int, dict]:
     """Cycle -> class -> voxels that the answers which count label so; ``names``: label value -> class.
 
-    ``tasks`` are all tasks in order. A voxel of several patches counts once, for the last that says something about it.
+    ``labels``: all tasks in order, with what counts for their patches. A voxel of several patches counts once, for the last
+    that says something about it.
     """
-    labels = {task: labels_of(ledger, counted, task.id, ignore) for task in tasks}
     cases: dict[str, list[tuple[Task, np.ndarray]]] = {}
     for task, answer in labels.items():
         if answer is not None:
             cases.setdefault(task.patch.case, []).append((task, answer))
-    found = {task.cycle: dict.fromkeys(names.values(), 0) for task in tasks}
+    found = {task.cycle: dict.fromkeys(names.values(), 0) for task in labels}
     for answered in cases.values():
         for number, (task, answer) in enumerate(answered):
             said = answer.copy()

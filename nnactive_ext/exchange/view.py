@@ -23,7 +23,7 @@ class View:
     outside ``box``, a prediction or background inside. ``space`` is that of the crop, ``box`` the query patch in voxels of
     the crop. ``names``: label name -> value, in order of value, with background (0) and ignore (the highest).
     ``channels``: names of the channels. ``predicted``: whether the labels inside the patch are a model's. ``label_version``:
-    how many times the classes had been changed.
+    how many times the classes had been changed. ``blank``: classes that start blank although members predict.
     """
 
     task: Task
@@ -37,6 +37,7 @@ class View:
     channels: Sequence[str]
     predicted: bool
     label_version: int = 0
+    blank: tuple[str, ...] = ()
 
     @property
     def partly_open(self) -> bool:

@@ -11,6 +11,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, triple
 
+PREDICTED = "predicted"
+"""In a loop file: the classes that a member predicted anywhere in the pool; absent where no member was asked."""
 _NAME = re.compile(r"loop_(\d{3,})\.json")
 
 

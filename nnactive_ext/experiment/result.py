@@ -44,6 +44,8 @@ class CrossValidation:
     cases: Count = 0
     cases_left_out: Count = 0
     folds: Count = 0
+    predicted_voxels_per_class: Counts = field(default_factory=dict)
+    """Of the voxels that were compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,33 @@ class SurfaceCases:
     nsd: Count
     hd95: Count
     infinite: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class StratumYield:
+    """What the patches of one stratum of a query held, as annotated: ``annotated`` of its ``patches`` are, in part at least.
+
+    ``chosen_for``: the class that they were chosen for; empty for the rest. ``patches_with_any`` hold any class, in
+    ``voxels_of_any`` voxels; those of single classes are missing where there are none. Voxels count once in a stratum.
+    """
+
+    patches: Count
+    annotated: Count = 0
+    chosen_for: str = ""
+    patches_with_any: Count = 0
+    voxels_of_any: Count = 0
+    patches_per_class: Counts = field(default_factory=dict)
+    voxels_per_class: Counts = field(default_factory=dict)
+
+    @property
+    def held(self) -> int:
+        """Patches that held the class that they were chosen for; of the rest, any class."""
+        return self.patches_per_class.get(self.chosen_for, 0) if self.chosen_for else self.patches_with_any
+
+    @property
+    def voxels(self) -> int:
+        """Annotated voxels of the class that they were chosen for; of the rest, of any class."""
+        return self.voxels_per_class.get(self.chosen_for, 0) if self.chosen_for else self.voxels_of_any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +100,8 @@ class Scores:
     tolerance_mm_per_class: Lengths = field(default_factory=dict)
     """Of classes that have one of their own."""
     cross_validation: CrossValidation | None = None
+    predicted_voxels_per_class: Counts = field(default_factory=dict)
+    """On the test set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +118,7 @@ class Annotation:
     new_patches_per_class: Counts = field(default_factory=dict)
     new_voxels_per_label: Counts = field(default_factory=dict)
     new_foreground_share: Share | None = None
+    new_yields: Mapping[str, StratumYield] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,8 @@ from nnactive_ext.geometry.patch import Patch, triple
 
 MARKED = "marked: "
 """How the stratum of a patch around a marked point begins; the class follows."""
+POINTS = "points"
+"""The method of patches around marked points."""
 LABEL_VERSION = "label_version"
 """In a loop file, or in the entry of a patch: how many times the classes had been changed; absent where they never were."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from nnactive_ext.exchange.export import last_export
@@ -13,12 +14,15 @@ from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
 from nnactive_ext.experiment.observed import differences, environments, variables
-from nnactive_ext.experiment.result import read_results
+from nnactive_ext.experiment.result import StratumYield, read_results, same_classes
 from nnactive_ext.labelling.agreement import agreement
-from nnactive_ext.labelling.answers import CountingAnswers, read_answer, status_of
+from nnactive_ext.labelling.answers import CountingAnswers, labels_of, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
+from nnactive_ext.loop.findings import annotated, missed_words, nothing_predicted, yields_by_cycle
+from nnactive_ext.loop.tables import yields_table
 from nnactive_ext.members.ensemble import trained_folds
+from nnactive_ext.members.yields import Yields, of_labels
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.terminal import paragraph, table
 from nnactive_ext.words import folded, listed, plural
@@ -63,23 +67,31 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "labels": dict(experiment.dataset.labels.names),
         "under_way": experiment.under_way() or None,
     }
+    yields = yields_by_cycle(experiment, results, thorough=False) if not plan.human else {}
     if plan.human:
-        found["tasks"] = _tasks(experiment, names)
+        found["tasks"], yields = _tasks(experiment, names)
         found["classes"] = _in_all([tasks["classes"] for tasks in found["tasks"]])
         if found["open_cycle"] == 0 and plan.starting_budget:
             found["marked"] = {name: {"boxes": n, "of": goal} for name, (n, goal) in marked(experiment).items()}
+    found["yields"] = {str(cycle): {name: asdict(one) for name, one in strata.items()} for cycle, strata in yields.items()}
+    found["missed"] = missed_words(experiment, yields)
+    found["nothing_predicted"] = nothing_predicted(experiment, same_classes(results))
     found["next"] = "\n".join([*reopened(experiment), next_step(experiment)])
     return found
 
 
-def _tasks(experiment: Experiment, names: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Per cycle: its tasks, how many are open, partial and done, in all and per class, and the voxels answered."""
+def _tasks(experiment: Experiment, names: Mapping[int, str]) -> tuple[list[dict[str, Any]], dict[int, Yields]]:
+    """Per cycle: its tasks, how many are open, partial and done, in all and per class, and the voxels answered; and what the
+    patches of each stratum held."""
     ledger, labels = Ledger(experiment.annotation), experiment.dataset.labels
     counted, tasks = CountingAnswers.of(ledger), all_tasks(experiment)
-    voxels = voxels_per_class(tasks, ledger, counted, names, labels.ignore)
+    said = {task: labels_of(ledger, counted, task.id, labels.ignore) for task in tasks}
+    voxels = voxels_per_class(said, names, labels.ignore)
+    cycles = range(experiment.last_loop + 1)
+    yields = {cycle: of_labels(((task, said[task]) for task in tasks if task.cycle == cycle), labels) for cycle in cycles}
     kinds = {task.id: status_of(ledger, counted, task.id, labels.ignore) for task in tasks}
     found = []
-    for cycle in range(experiment.last_loop + 1):
+    for cycle in cycles:
         chosen = [task for task in tasks if task.cycle == cycle]
         numbers: dict[str, dict[str, int]] = {
             name: {**counts, "voxels": 0} for name, counts in tasks_per_class(chosen, kinds).items()
@@ -89,7 +101,7 @@ def _tasks(experiment: Experiment, names: Mapping[int, str]) -> list[dict[str, A
         rows = [_task(task, kinds[task.id], ledger, counted, labels) for task in chosen]
         counts = {kind: sum(row["status"] == kind for row in rows) for kind in KINDS}
         found.append({"cycle": cycle, **counts, "classes": numbers, "tasks": rows})
-    return found
+    return found, annotated(yields)
 
 
 def _task(task: Task, kind: str, ledger: Ledger, counted: CountingAnswers, labels: Labels) -> dict[str, Any]:
@@ -186,6 +198,7 @@ def status_text(found: dict[str, Any]) -> str:
     """What :func:`nnactive_ext.loop.status.status` found, for people."""
     where = f"cycle {found['cycle']} of {found['cycles'] - 1}" if found["cycle"] >= 0 else "nothing is trained yet"
     lines = [f"{found['experiment']} ({found['annotator']} annotator): {where}", ""]
+    lines += [f"WARNING: {found['nothing_predicted']}", ""] if found.get("nothing_predicted") else []
     lines.append(f"Pool: {found['pool']} cases" + (f", {len(found['dropped'])} dropped" if found["dropped"] else ""))
     if any(change["what"] == LABELS for change in found["changes"]):
         names = ", ".join(name for name in found["labels"] if name not in (BACKGROUND, IGNORE))
@@ -215,6 +228,9 @@ def status_text(found: dict[str, Any]) -> str:
     if "marked" in found:
         rows = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
         lines += ["", table(rows, numbers=True)]
+    yields = {int(c): {n: StratumYield(**one) for n, one in strata.items()} for c, strata in found.get("yields", {}).items()}
+    lines += ["", yields_table(yields)] if yields else []
+    lines += ["", found["missed"]] if found.get("missed") else []
     if found.get("differences"):
         lines += ["", "WARNING: not all of this experiment was made in the same way:"]
         lines += [paragraph(f"  {text}", indent="    ") for text in folded(found["differences"])]

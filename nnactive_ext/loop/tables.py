@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import LABELS
-from nnactive_ext.experiment.result import CycleResult, read_results
+from nnactive_ext.experiment.result import CycleResult, StratumYield, read_results
 from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.members.cross_validation import EXPLAINED
 from nnactive_ext.metrics.trajectory import aubc
 from nnactive_ext.pages.terminal import paragraph, table
 from nnactive_ext.planning.decisions import shown
+
+
+_CYCLES = 5
+"""Cycles that a table of the terminal has columns for, the last ones."""
+
+
+def yields_table(yields: Mapping[int, Mapping[str, StratumYield]]) -> str:
+    """What the patches of each stratum held: a row for each, of the last cycles a column. A stratum chosen for a class counts
+    patches and voxels of that class, the others those of any class."""
+    cycles = sorted(yields)[-_CYCLES:]
+    strata = {name: one for cycle in reversed(cycles) for name, one in yields[cycle].items()}
+    order = sorted(strata, key=lambda name: not strata[name].chosen_for)  # the rest last
+    rows = [["patches that held it, chosen for", *(f"cycle {cycle}" for cycle in cycles), "voxels"]]
+    for name in order:
+        found = [yields[cycle].get(name) for cycle in cycles]
+        cells = [f"{one.held} of {one.annotated}" if one and one.annotated else "-" for one in found]
+        label = name if strata[name].chosen_for else f"{name or 'not recorded'} (any class)"
+        rows.append([label, *cells, f"{sum(one.voxels for one in found if one):,}"])
+    return table(rows, numbers=True)
 
 
 def plan_table(decisions: Sequence[Sequence[str]]) -> str:
@@ -26,7 +45,10 @@ def cycle_table(experiment: Experiment) -> str:
     tested = bool(experiment.plan.test)
     scored = [result if tested else result.cross_validation for result in results]
     # Classes may have been changed on the way: the last ones first, and none is left out.
-    classes = list(dict.fromkeys(name for scores in reversed(scored) if scores for name in scores.dice_per_class))
+    told = [scores.dice_per_class for scores in reversed(scored) if scores]
+    names = list(dict.fromkeys(name for dice in told for name in dice))
+    classes = [name for name in names if any(dice.get(name) is not None for dice in told)] or names
+    empty = [name for name in names if name not in classes]
     heading = ["cycle", "patches", "cases", "voxels", "foreground", *(["Dice" if tested else "CV Dice"] if classes else [])]
     rows = [[*heading, *classes]]
     for result, scores in zip(results, scored, strict=True):
@@ -47,6 +69,8 @@ def cycle_table(experiment: Experiment) -> str:
             text += "\n" + paragraph(f"Classes changed after cycle {change['after_cycle']}: {'; '.join(change['operations'])}")
     if len({result.label_version for result in results}) > 1:
         text += "\nThe mean is over the classes of the cycle: it does not compare across a change of classes."
+    if empty:
+        text += f"\nWithout any Dice so far: {', '.join(empty)}"
     if tested and any(result.classes_left_out for result in results):
         text += "\n-: a class that no test case contains or predicts"
     return text if tested or not classes else f"{text}\n{paragraph(EXPLAINED, indent='')}"

@@ -76,6 +76,7 @@ def cross_validate(
         cases=total,
         cases_left_out=len(left_out),
         folds=len(held_out),
+        predicted_voxels_per_class={name: int(found[0] + found[1]) for name, found in counts.items()},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
@@ -51,8 +52,9 @@ def evaluate(
         devices.append(device_of(ensemble))
         return ensemble
 
-    dice, surfaces = _on_test_set(experiment, opened(folds), progress) if tested else ({}, {})
     classes = experiment.source.labels.classes
+    predicted: dict[str, int] = dict.fromkeys(classes, 0) if tested else {}
+    dice, surfaces = _on_test_set(experiment, opened(folds), predicted, progress) if tested else ({}, {})
     mean = aggregate(dice or {"": dict.fromkeys(classes, math.nan)})
     surface = mean_surface(surfaces or {"": dict.fromkeys(classes, Surface(math.nan, math.nan))})
     result = CycleResult(
@@ -66,6 +68,7 @@ def evaluate(
         surface_cases_per_class={name: SurfaceCases(**cases) for name, cases in surface.cases.items()},
         tolerance_mm=tolerance(experiment.plan).mm,
         tolerance_mm_per_class=tolerance(experiment.plan).per_class,
+        predicted_voxels_per_class=predicted,
         cross_validation=None if tested else cross_validate(experiment, opened, folds, progress),
         **vars(annotation(experiment, cycle)),
         label_version=experiment.plan.label_version,
@@ -88,9 +91,9 @@ def tolerance(plan: Plan) -> Tolerance:
 
 
 def _on_test_set(
-    experiment: Experiment, ensemble: Ensemble, progress: bool
+    experiment: Experiment, ensemble: Ensemble, predicted: dict[str, int], progress: bool
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Surface]]]:
-    """By case and class: Dice, and surface metrics."""
+    """By case and class: Dice, and surface metrics. Adds the voxels of each class to ``predicted``."""
     labels, planned = experiment.source.labels, tolerance(experiment.plan)
     limits = {name: planned.of(name) for name in labels.classes}
     dice, surfaces, inputs = {}, {}, Inputs.read(experiment.raw)
@@ -102,6 +105,8 @@ def _on_test_set(
             prediction = ensemble.segment(case)
         except RuntimeError as error:  # torch's, for want of memory or because of infinite logits
             raise NnActiveError(f"{case.name}: its prediction failed: {error}") from error
+        for name, values in labels.classes.items():
+            predicted[name] += int(np.isin(prediction, values).sum())
         dice[case.name] = dice_per_case(prediction, reference[0], labels.classes, labels.ignore)
         spacing = properties["spacing"]
         surfaces[case.name] = surface_per_case(prediction, reference[0], labels.classes, spacing, limits, labels.ignore)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -17,18 +17,25 @@ from nnactive_ext.query_methods.scores import predictive_entropy
 
 
 def predict_box(
-    ensemble: Members, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions_order: Sequence[int] | None
+    ensemble: Members,
+    image: np.ndarray,
+    grid: Grid,
+    patch: Patch,
+    window: Sequence[int],
+    regions_order: Sequence[int] | None,
+    without: Collection[int] = (),
 ) -> np.ndarray:
     """The label map (z, y, x) in ``patch`` of an image: the class of the highest mean probability over the members.
 
     ``image`` is preprocessed (channel, z, y, x) and ``grid`` how it came about; ``window`` is the network patch, so much
     context is predicted on each side; ``regions_order`` is nnU-Net's ``regions_class_order`` (None: no regions). Labels
-    come back to the image's voxels by the nearest network voxel; what nnU-Net cropped away is background.
+    come back to the image's voxels by the nearest network voxel; what nnU-Net cropped away is background. ``without``:
+    channels that no voxel gets; the likeliest of the others does.
     """
     predicted = _statistics(ensemble, image, grid, patch, window, regions_order is not None)
     if predicted is None:
         return np.zeros(patch.size, np.uint16)
-    return _on_image(_labels(predicted[0].mean, regions_order), grid, patch, predicted[1])
+    return _on_image(_labels(predicted[0].mean, regions_order, without), grid, patch, predicted[1])
 
 
 def predict_with_uncertainty(
@@ -60,12 +67,13 @@ def _statistics(
     return running.result(), context.start
 
 
-def _labels(mean: np.ndarray, regions_order: Sequence[int] | None) -> np.ndarray:
+def _labels(mean: np.ndarray, regions_order: Sequence[int] | None, without: Collection[int] = ()) -> np.ndarray:
+    kept = [channel for channel in range(len(mean)) if channel not in without]
     if regions_order is None:
-        return mean.argmax(axis=0).astype(np.uint16)
+        return np.array(kept, np.uint16)[(mean[kept] if without else mean).argmax(axis=0)]
     predicted = np.zeros(mean.shape[1:], np.uint16)
-    for region, value in zip(mean, regions_order, strict=True):  # later ones cover earlier ones, as in nnU-Net
-        predicted[region > 0.5] = value
+    for channel in kept:  # later ones cover earlier ones, as in nnU-Net
+        predicted[mean[channel] > 0.5] = regions_order[channel]
     return predicted
 
 
@@ -89,17 +97,22 @@ def _on_image(predicted: np.ndarray, grid: Grid, patch: Patch, offset: Triple) -
 
 
 class Predictor:
-    """Called with a patch of a case of the pool, returns its label map (z, y, x): see :func:`predict_box`."""
+    """Called with a patch of a case of the pool, returns its label map (z, y, x): see :func:`predict_box`.
 
-    def __init__(self, experiment: Experiment, open_ensemble: Callable[[], Members]):
+    ``without``: names of classes that are not predicted.
+    """
+
+    def __init__(self, experiment: Experiment, open_ensemble: Callable[[], Members], without: Collection[str] = ()):
         self._experiment, self._open = experiment, open_ensemble
+        channels = experiment.dataset.labels.channels
+        self._without = [channel for channel, name in channels.items() if name in without]
         self._ensemble: Members | None = None
         self._loaded: tuple = ("", None, None)
         self._target: Preprocessed = experiment.preprocessed
         self._window = self._target.manager()[1].patch_size
 
     def __call__(self, patch: Patch) -> np.ndarray:
-        return predict_box(*self._arguments(patch))
+        return predict_box(*self._arguments(patch), self._without)
 
     def with_uncertainty(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
         """See :func:`predict_with_uncertainty`."""

@@ -11,6 +11,8 @@ import numpy as np
 Runs = Mapping[int, Sequence[float]]
 """Seed -> the Dice of each of its cycles; shorter where cycles are missing at the end, NaN where one has no Dice."""
 
+FEWEST = 3
+"""Seeds below which there is no test: two have one degree of freedom, and t must exceed 12.7."""
 _NOISE = 1e-12
 """Differences that vary by less than this share of the values are equal: 0.3 - 0.2 is not quite 0.1 in floating point."""
 
@@ -38,9 +40,9 @@ def pairwise_penalties(settings: Sequence[Mapping[str, Runs]], skip_first: bool 
     """Test every two methods against each other in every setting and cycle: two-sided paired t-test over seeds.
 
     A method wins where p < ``alpha`` and its mean is higher. The values of a test are paired by seed; seeds that only
-    one of the two has, that lack the cycle, or whose Dice is NaN are left out of it. With fewer than two seeds there is
-    no test. Equal differences, even if far from 0, have no variance to test against: the test counts, nobody wins. Few
-    seeds win little: with two, t must exceed 12.7. The p-values are not corrected for the number of tests.
+    one of the two has, that lack the cycle, or whose Dice is NaN are left out of it. With fewer than three seeds there
+    is no test. Equal differences, even if far from 0, have no variance to test against: the test counts, nobody wins. Few
+    seeds win little: with three, t must exceed 4.3. The p-values are not corrected for the number of tests.
 
     Args:
         settings: for each setting, method -> seed -> Dice of each cycle.
@@ -94,7 +96,7 @@ def compare_pairs(first: np.ndarray, second: np.ndarray, alpha: float = 0.05) ->
 
 
 def _paired(first: Runs, second: Runs, skip_first: bool) -> list[np.ndarray]:
-    """For each cycle that at least two seeds of both have, the values of both, (seeds, 2)."""
+    """For each cycle that at least :data:`FEWEST` seeds of both have, the values of both, (seeds, 2)."""
     common = sorted(first.keys() & second.keys())
     cycles = max((min(len(first[s]), len(second[s])) for s in common), default=0)
     pairs = []
@@ -102,6 +104,6 @@ def _paired(first: Runs, second: Runs, skip_first: bool) -> list[np.ndarray]:
         both = [(first[s][cycle], second[s][cycle]) for s in common if cycle < min(len(first[s]), len(second[s]))]
         values = np.array(both, float).reshape(-1, 2)
         values = values[np.isfinite(values).all(axis=1)]
-        if len(values) >= 2:
+        if len(values) >= FEWEST:
             pairs.append(values)
     return pairs

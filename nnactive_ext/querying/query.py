@@ -17,7 +17,7 @@ from tqdm import tqdm
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.environment import Environment, distinct, observe
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import entry, loop_file, write_loop
+from nnactive_ext.experiment.loops import PREDICTED, entry, loop_file, write_loop
 from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold
 from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import read_json, write_json
@@ -89,6 +89,7 @@ def query_cycle(
         raise NnActiveError(f"A query of {request.n} patches is not possible; ask for at least 1 patch.")
     pool = pool_cases(experiment, references=chosen.needs_reference)
     members: list[Fold] = []
+    predicted: list[str] | None = None
     environments: list[Environment | None] = []
     timing = Timing(experiment, cycle)
     if isinstance(chosen, RankedMethod):
@@ -101,6 +102,8 @@ def query_cycle(
         members, environments = list(folds), [ranker.environments[case] for case in rankings]
         if number > 1:
             return None
+        found = frozenset().union(*(ranking.predicted for ranking in rankings.values()))
+        predicted = [name for channel, name in request.classes.items() if channel in found]
         with timing.of("score"):
             query = chosen.merge(rankings, pool, request)
     elif parts[1] > 1:
@@ -110,7 +113,7 @@ def query_cycle(
             query = chosen.draw(pool, request)
     if query.patches:
         with experiment.lock(wait=True):
-            _write(experiment, query, name, options, request, members, environments)
+            _write(experiment, query, name, options, request, members, environments, predicted)
     return query
 
 
@@ -238,8 +241,10 @@ def _write(
     request: Request,
     members: Sequence[Fold],
     environments: Sequence[Environment | None],
+    predicted: Sequence[str] | None,
 ) -> None:
-    """``environments``: those in which the cases were scored."""
+    """``environments``: those in which the cases were scored; ``predicted``: the classes that any member predicts in any of
+    them, None where none was asked."""
     ending = experiment.dataset.file_ending
     patches = [
         entry(
@@ -264,6 +269,8 @@ def _write(
         "versions": here.versions,
         ENVIRONMENTS: distinct([*environments, *(() if here.versions in known else (here,))]),
     }
+    if predicted is not None:
+        facts[PREDICTED] = list(predicted)
     if experiment.plan.label_version:
         facts[LABEL_VERSION] = experiment.plan.label_version
     write_loop(loop_file(experiment.raw, request.cycle + 1), patches, facts)

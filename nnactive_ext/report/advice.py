@@ -11,7 +11,7 @@ from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.report.advice_words import words
 from nnactive_ext.report.disagreement import Disagreement
 from nnactive_ext.report.improvement import Change, added, change, slope
-from nnactive_ext.report.verdict import HELD_OUT, LIMIT, NOTHING, TEST, USED_UP, Advice, ClassChange, dice, verdict
+from nnactive_ext.report.verdict import EMPTY, HELD_OUT, LIMIT, NOTHING, TEST, USED_UP, Advice, ClassChange, dice, verdict
 
 _FITTED = 4
 """Cycles that the slope is fitted to, at most: what the first queries brought says little about the next one."""
@@ -23,12 +23,15 @@ def advice(
     disagreements: Sequence[Disagreement] | None,
     missing: int = 0,
     unanswered: bool = False,
+    nothing: str = "",
+    missed: str = "",
 ) -> Advice:
     """From the results of the cycles in order, and what :func:`disagreement` found.
 
     ``missing``: patches that the last query could not find in the pool as it is now; ``unanswered``: whether its patches
-    are still being annotated. Dice is that on the test set; without one, that of the cross-validation on annotated voxels,
-    which has no interval.
+    are still being annotated; ``nothing`` and ``missed``: that no class is predicted at all, and which classes the last
+    query did not find (:mod:`nnactive_ext.loop.findings`), or empty. Dice is that on the test set; without one, that of
+    the cross-validation on annotated voxels, which has no interval.
     """
     basis = TEST if plan.test else HELD_OUT
     known = [result for result in results if dice(result, basis) is not None]
@@ -45,16 +48,19 @@ def advice(
         classes=classes,
         unit=_unit(steps),
     )
-    if not known:
+    if not known and not nothing:
         headline = NOTHING + _lacking(results, basis)
     elif plan.purpose == ALL_LABELS:
         headline = LIMIT
+    elif nothing:
+        headline = EMPTY
     elif missing and not unanswered:
         headline = USED_UP
     else:
         headline = verdict(steps, classes, disagreements, basis)
     made = replace(made, headline=headline)
-    return replace(made, points=words(made, known, results, plan, disagreements, missing, unanswered))
+    said = words(made, known, results, plan, disagreements, missing, unanswered)
+    return replace(made, points=(*filter(None, (nothing, missed)), *said))
 
 
 def _step(before: CycleResult, after: CycleResult, basis: str) -> Change:

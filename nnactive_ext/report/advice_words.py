@@ -8,7 +8,7 @@ from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.plan import ALL_LABELS, START, Plan
 from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.report.disagreement import Disagreement
-from nnactive_ext.report.improvement import Change
+from nnactive_ext.report.improvement import FEWEST, Change
 from nnactive_ext.report.verdict import HELD_OUT, NOISE, TEST, Advice, dice, falls
 from nnactive_ext.words import count, points, share
 
@@ -96,6 +96,8 @@ def _last(advice: Advice, known: Sequence[CycleResult]) -> str:
         return f"One cycle has a result so far (mean Dice {now} %): there is no change to judge.{held_out}"
     step = advice.steps[-1]
     interval = f" (95 % interval over {step.cases} test cases: {_between(step)})" if step.low is not None else ""
+    if step.low is None and advice.basis == TEST:
+        interval = f" (fewer than {FEWEST} test cases: no interval)"
     if step.left_out:
         interval += f", without {', '.join(step.left_out)}, which too few test cases have,"
     rate = step.per_voxels(advice.unit)
@@ -114,11 +116,9 @@ def _line(advice: Advice) -> str:
     line = advice.slope
     if line is None:
         return ""
-    value, low, high = (points(x * advice.unit) for x in (line.value, line.low, line.high))
-    few = ", which is wide because three cycles are few" if line.cycles == 3 else ""
     return (
-        f"A straight line through the last {line.cycles} cycles has a slope of {value} points per {advice.unit:,} annotated "
-        f"voxels (95 % interval: {low} to {high}{few})."
+        f"A straight line through the last {line.cycles} cycles has a slope of {points(line.value * advice.unit)} points per "
+        f"{advice.unit:,} annotated voxels; so few cycles give it no interval."
     )
 
 

@@ -17,6 +17,8 @@ from nnactive_ext.experiment.timing import seconds_per_step
 from nnactive_ext.files import read_json
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, tasks_of
+from nnactive_ext.loop.findings import missed_words, nothing_predicted, yields_by_cycle
+from nnactive_ext.members.yields import Yields
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.colours import Colour, colours
 
@@ -59,6 +61,11 @@ class Facts:
     environments: Sequence[Named] = ()
     device: str = ""
     points: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    yields: Mapping[int, Yields] = field(default_factory=dict)
+    """Of each cycle that has annotated patches."""
+    missed: str = ""
+    nothing_predicted: str = ""
+    """See :mod:`nnactive_ext.loop.findings`; empty where there is nothing to say."""
 
     @property
     def commands(self) -> Commands:
@@ -109,6 +116,8 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
     from nnactive_ext.report.places import overlaps, places
 
     plan, results = experiment.plan, read_results(experiment.results)
+    yields, same = yields_by_cycle(experiment, results), same_classes(results)
+    missed, nothing = missed_words(experiment, yields), nothing_predicted(experiment, same)
     last, cycle = experiment.last_loop, experiment.state["cycle"]
     cycles = range(last + 1)
     loops = [Loop(read_json(loop_file(experiment.raw, one)), tasks_of(experiment, one)) for one in cycles]
@@ -129,7 +138,12 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         crops=gallery_crops(experiment, device, boxes, progress) if boxes else {},
         places=places(experiment),
         overlaps=overlaps(experiment),
-        advice=advice(same_classes(results), plan, disagreement(experiment), _missing(loops, plan), unanswered=last > cycle),
+        advice=advice(
+            same, plan, disagreement(experiment), _missing(loops, plan), unanswered=last > cycle, nothing=nothing, missed=missed
+        ),
+        yields=yields,
+        missed=missed,
+        nothing_predicted=nothing,
     )
 
 

@@ -13,6 +13,8 @@ from nnactive_ext.experiment.result import CycleResult
 PerCase = Mapping[str, Mapping[str, float | None]]
 """Case -> class -> Dice (0 to 1), None where the class is absent in prediction and reference."""
 _LEVEL = 0.95
+FEWEST = 5
+"""Test cases below which there is no interval: with two, Student's t has one degree of freedom and a factor of 12.7."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Slope:
-    """Mean Dice gained per annotated voxel: a straight line through the last ``cycles`` cycles, with the 95 % interval of
-    its slope."""
+    """Mean Dice gained per annotated voxel: a straight line through the last ``cycles`` cycles, too few for an interval."""
 
     cycles: int
     value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,9 @@ def paired(before: PerCase, after: PerCase, classes: Sequence[str], level: float
 
     The interval is Student's t with the jackknife's standard error: each case in turn is left out of both means. Where every
     case has every class that is the paired t interval exactly; where not, its degrees of freedom are those of the class that
-    fewest cases have, and it may be too wide. Classes that fewer than two cases have, before or after, are left out; if all
-    are so, the change is that of those with one, without an interval. None where no class has a value in both.
+    fewest cases have, and it may be too wide. It is cut at -1 and 1, beyond which no change of a Dice lies. Classes that fewer
+    than :data:`FEWEST` cases have, before or after, are left out; if all are so, none is, and there is no interval. None where
+    no class has a value in both.
 
     >>> paired({"a": {"x": 0.5}, "b": {"x": 0.25}}, {"a": {"x": 0.75}, "b": {"x": 0.25}}, ["x"]).value
     0.125
@@ -80,30 +80,26 @@ def paired(before: PerCase, after: PerCase, classes: Sequence[str], level: float
     known = np.minimum(*[(~np.isnan(table)).sum(axis=0) for table in tables])
     if not known.any():
         return None
-    kept = known >= min(2, known.max())
+    told = bool(known.max() >= FEWEST)
+    kept = known >= (FEWEST if told else 1)
     left_out = tuple(name for name, stays in zip(classes, kept, strict=True) if not stays)
     old, new = (table[:, kept] for table in tables)
     counted = ~(np.isnan(old) & np.isnan(new)).all(axis=1)
     old, new = old[counted], new[counted]
     value, n = _mean(new) - _mean(old), len(old)
-    if known.max() < 2:
+    if not told:
         return Paired(value, None, None, n, left_out)
     without = np.array([_mean(np.delete(new, case, axis=0)) - _mean(np.delete(old, case, axis=0)) for case in range(n)])
     error = math.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
     reach = _student(level, int(known[kept].min()) - 1) * error
-    return Paired(value, value - reach, value + reach, n, left_out)
+    return Paired(value, max(-1.0, value - reach), min(1.0, value + reach), n, left_out)
 
 
 def slope(voxels: Sequence[float], values: Sequence[float]) -> Slope | None:
-    """Through three cycles or more, whose annotated voxels increase; None otherwise. The interval is that of ordinary least
-    squares."""
-    from scipy import stats
-
+    """By least squares, through three cycles or more, whose annotated voxels increase; None otherwise."""
     if len(values) < 3 or len(set(voxels)) < 3:
         return None
-    fit = stats.linregress(voxels, values)
-    reach = _student(_LEVEL, len(values) - 2) * float(fit.stderr)
-    return Slope(len(values), float(fit.slope), float(fit.slope) - reach, float(fit.slope) + reach)
+    return Slope(len(values), float(np.polyfit(voxels, values, 1)[0]))
 
 
 def change(before: CycleResult, after: CycleResult, key: str | None = None) -> Change | None:

@@ -98,6 +98,8 @@ def page(facts: Facts, effort: Effort, drawn: _Drawn, left_out: str) -> str:
         colours={name: facts.colours[name] for name in facts.names if name not in ("background", "ignore")},
         note=left_out,
         now=now(facts),
+        nothing_predicted=facts.nothing_predicted,
+        missed=facts.missed,
         history=history(facts),
         queries=queries(facts),
         gallery=galleries(facts, drawn.pictures(effort.size), effort.pictures),

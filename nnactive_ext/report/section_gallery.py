@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nnactive_ext.exchange.reasons import reason
 from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.geometry.axes import Canonical
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.members.reasons import reason
 from nnactive_ext.report.facts import Facts
 from nnactive_ext.report.gallery import MEDIA_TYPE, dimensions
 from nnactive_ext.words import folded

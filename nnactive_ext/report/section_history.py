@@ -79,8 +79,10 @@ def _rows(facts: Facts) -> list[Row]:
 
 
 def _classes(rows: Sequence[Row]) -> list[str]:
-    """Of all cycles, those of the last one first: classes may have been changed on the way."""
-    return list(dict.fromkeys(name for row in reversed(rows) for name in row.per_class))
+    """Of all cycles, those of the last one first: classes may have been changed on the way. Those without any Dice are left
+    out."""
+    names = dict.fromkeys(name for row in reversed(rows) for name in row.per_class)
+    return [name for name in names if any(row.per_class.get(name) is not None for row in rows)]
 
 
 def _means(rows: Sequence[Row], across: Sequence[float]) -> list[Series]:

@@ -10,9 +10,9 @@ from typing import Any
 from markupsafe import Markup
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.marking import MARKED
 from nnactive_ext.experiment.plan import ALL_LABELS
-from nnactive_ext.experiment.result import CycleResult
+from nnactive_ext.experiment.result import CycleResult, StratumYield
+from nnactive_ext.labelling.tasks import MARKED
 from nnactive_ext.pages.charts import SHAPES, Dots, sign, square
 from nnactive_ext.pages.colours import Colour
 from nnactive_ext.report.facts import Facts
@@ -91,11 +91,21 @@ def new_voxels(results: Mapping[int, CycleResult], cycle: int) -> dict[str, int]
 
 
 def _strata(facts: Facts) -> list[Row]:
-    """How many patches of each cycle were chosen for which reason, the most frequent reason first."""
+    """How many patches of each cycle were chosen for which reason, the most frequent reason first; with what they held
+    (:class:`StratumYield`), None where none of them is annotated or that is not known."""
     counts = [Counter(task.stratum or "not recorded" for task in loop.tasks) for loop in facts.loops]
     names = sorted({name for one in counts for name in one}, key=lambda name: (-sum(one[name] for one in counts), name))
     colours = facts.colours
-    return [Row(name, colours.get(name.removeprefix(MARKED)), [one[name] for one in counts]) for name in names]
+    held = [facts.yields.get(cycle, {}) for cycle in range(len(facts.loops))]
+
+    def found(name: str, cycle: int) -> StratumYield | None:
+        one = held[cycle].get("" if name == "not recorded" else name)
+        return one if one and one.annotated else None
+
+    return [
+        Row(name, colours.get(name.removeprefix(MARKED)), [(one[name], found(name, cycle)) for cycle, one in enumerate(counts)])
+        for name in names
+    ]
 
 
 def _balance(facts: Facts, results: Mapping[int, CycleResult]) -> list[Row]:

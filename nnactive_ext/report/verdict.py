@@ -11,6 +11,7 @@ from nnactive_ext.report.improvement import Change, Slope
 
 GO_ON, STOP, EARLY = "go on", "consider stopping", "too early to say"
 FELL, USED_UP, LIMIT = "look at it first", "nothing is left to annotate", "all labels are in use"
+EMPTY = "find out first why nothing is predicted"
 NOTHING = "nothing to say without "
 """How the headline begins where there are no numbers; what is missing follows."""
 NOISE = 0.02
@@ -22,6 +23,7 @@ MEANING = {
     FELL: "the Dice fell with the last query",
     USED_UP: "the pool is used up",
     LIMIT: "this is what the trainer can reach on these data, and there is nothing to query",
+    EMPTY: "a query of members that find nothing is as good as a random one",
     EARLY: "what there is cannot tell whether more patches help",
 }
 """Headline -> what it means; one that says what is missing has none."""
@@ -36,6 +38,11 @@ class ClassChange:
     dice: float | None
     change: Change | None
     voxels: int | None
+
+    @property
+    def told(self) -> bool:
+        """Whether there is anything to say: not of a class that was found neither before nor after, or in no test case."""
+        return self.change is not None and not (self.dice == 0 and self.change.value == 0)
 
     @property
     def rises(self) -> bool:

@@ -26,6 +26,7 @@ def write(view: View) -> None:
         "label_version": view.label_version,
         "colours": colours(view.names),
         "predicted": view.predicted,
+        "starts_blank": list(view.blank),
         "space": {
             "shape_zyx": view.space.shape,
             "spacing_xyz": view.space.spacing,

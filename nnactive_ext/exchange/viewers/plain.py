@@ -64,6 +64,8 @@ def write_readme(folder: Path, views: Sequence[View], names: Mapping[str, int], 
     start = "The box starts empty, as background."
     if any(view.predicted for view in views):
         start = "The box starts with what a model predicts: correct it."
+    if blank := sorted({name for view in views for name in view.blank}):
+        start += f" These classes start blank, because the model does not find them well yet: {', '.join(blank)}."
     labels = "\n".join(f"    {value:5}  {label}" for label, value in names.items())
     text = _TEXT.format(
         count=len(views),

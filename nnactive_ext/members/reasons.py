@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from nnactive_ext.exchange.marking import MARKED, POINTS
-from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.labelling.tasks import MARKED, POINTS, Task
 from nnactive_ext.query_methods.methods import METHODS
 from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.query_methods.random_patches import RandomPatches
