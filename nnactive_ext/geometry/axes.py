@@ -65,11 +65,44 @@ class Turn:
     axes: Triple
     flipped: tuple[bool, bool, bool]
 
+    @classmethod
+    def to_code(cls, space: Space, code: str = "RAS") -> Turn:
+        """What :func:`reoriented` does to an array in ``space``."""
+        return cls(*_in_array_order(_turn(space, code)))
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is more than leaving the array as it is."""
+        return self.axes != (0, 1, 2) or any(self.flipped)
+
+    @property
+    def back(self) -> Turn:
+        """The turn that undoes this one."""
+        new = triple(np.argsort(self.axes))
+        z, y, x = (self.flipped[axis] for axis in new)
+        return Turn(new, (z, y, x))
+
     def turned(self, array: np.ndarray) -> np.ndarray:
         """A view of ``array`` (z, y, x) along the new axes."""
         from nibabel.orientations import apply_orientation
 
         return apply_orientation(array, self._orientation)
+
+    def turned_space(self, space: Space) -> Space:
+        """The space of the turned array: each voxel keeps its place in the patient.
+
+        >>> space = Space((2, 3, 4), (1.0, 1.0, 5.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+        >>> turned = Turn((2, 1, 0), (True, False, False)).turned_space(space)
+        >>> turned.shape, turned.spacing, turned.origin
+        ((4, 3, 2), (5.0, 1.0, 1.0), (3.0, 0.0, 0.0))
+        """
+        first = [0, 0, 0]
+        for axis, backwards in zip(self.axes, self.flipped, strict=True):
+            first[axis] = space.shape[axis] - 1 if backwards else 0
+        along = np.reshape(space.direction, (3, 3))[:, ::-1][:, list(self.axes)] * np.where(self.flipped, -1, 1)
+        z, y, x = (space.spacing_zyx[axis] for axis in self.axes)
+        shape = triple([space.shape[axis] for axis in self.axes])
+        return Space(shape, (x, y, z), space.to_world(first), tuple(along[:, ::-1].ravel().tolist()))
 
     @property
     def _orientation(self) -> np.ndarray:

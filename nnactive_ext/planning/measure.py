@@ -23,7 +23,8 @@ from nnactive_ext.parallel import default_processes, map_cases
 @dataclass(frozen=True)
 class Measured:
     """One case: shape in voxels and spacing in mm (z, y, x), voxels per label value, and per foreground label value the
-    bounding box of its largest connected component in mm. ``digest``: of the voxels of channel 0."""
+    bounding box of its largest connected component in mm. ``digest``: of the voxels of channel 0; ``space``: of the array, None
+    where the format knows no patient."""
 
     shape: Triple
     spacing: tuple[float, float, float]
@@ -31,6 +32,7 @@ class Measured:
     extents: Mapping[int, tuple[float, float, float]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     digest: str = ""
+    space: Space | None = None
 
 
 def measure(dataset: Dataset, processes: int | None = None, progress: bool = True) -> dict[str, Measured]:
@@ -91,7 +93,15 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         {int(v): int(n) for v, n in zip(values, counts, strict=True)},
         extents,
         digest=channels[0].digest,
+        space=_space(properties, image.shape[1:]),
     )
+
+
+def _space(properties: Mapping[str, Any], shape: Sequence[int]) -> Space | None:
+    try:
+        return Space.of_properties(properties, shape)
+    except ValueError:
+        return None
 
 
 def _file_problems(case: Case, by_itk: bool) -> list[str]:
