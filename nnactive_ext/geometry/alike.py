@@ -55,8 +55,9 @@ class _Candidates:
 
     def nearest(self, targets: Sequence[np.ndarray]) -> int:
         """The number of the turn after which the axes are closest to those of one of the ``targets``."""
-        close = np.max([(self.frames * target).sum((1, 2)) for target in targets], axis=0)
-        return int(self.numbers[np.argmax(np.round(close, 6))])
+        close = np.round([(self.frames * target).sum((1, 2)) for target in targets], 6)
+        best = close[np.argmax(close.max(1))]  # of targets that are equally close, the first
+        return int(self.numbers[np.argmax(best)])
 
 
 def _frame(space: Space) -> np.ndarray:
