@@ -175,7 +175,8 @@ def add_cases(
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     boxes = by_case(given_patches(experiment))
     plan = recorded(experiment, plan, who, "added", None, list(found), told, pool=pool, turned={**plan.turned, **turned})
-    content = dataset_json(Experiment(experiment.name, plan), dataset.json, images_of(experiment, found, progress))
+    changed = Experiment(experiment.name, plan)
+    content = dataset_json(changed, dataset.json, images_of(changed, found, progress))
     experiment = Experiment(experiment.name, plan, content)
     for case in found:
         if case in given:
