@@ -17,12 +17,15 @@ from scipy.spatial.transform import Rotation
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.boxed import Boxed, cut
+from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
 from nnactive_ext.images.label_files import read_label_file
+from nnactive_ext.images.writing import write_image
 from nnactive_ext.intake.label_maps import on_lattice
 from nnactive_ext.labelling.tasks import Task, cropped
+from nnactive_ext.planning.turned_copies import turned_image
 
 IGNORE = 4
 NAMES = {"background": 0, "organ": 1, "lesion": 2, "vessel": 3, "ignore": IGNORE}
@@ -42,7 +45,8 @@ def directions(draw) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Chosen:
-    """An image as stored, a box in the array of its reader, the margin around it, and a seed for its voxels."""
+    """An image as stored, a box in the array of its reader, the margin around it, and a seed for its voxels. ``turn``: of the
+    copy that the reader reads instead of the user's file; None: it reads that file."""
 
     stored: Space
     reader: str
@@ -50,6 +54,7 @@ class Chosen:
     part: tuple[float, float, float]
     margin: tuple[int, int, int]
     seed: int
+    turn: Turn | None
 
     def image(self) -> sitk.Image:
         """No two voxels are alike in their surroundings; in half of the images most are background."""
@@ -63,6 +68,7 @@ class Chosen:
         return Patch("case", tuple(start), tuple(size))
 
 
+turns = st.builds(Turn, st.permutations(range(3)).map(tuple), st.tuples(*[st.booleans()] * 3))
 shares = st.tuples(*[st.floats(0, 0.999)] * 3)
 cases = st.builds(
     Chosen,
@@ -79,6 +85,7 @@ cases = st.builds(
     shares,
     st.tuples(*[st.integers(0, 6)] * 3),
     st.integers(0, 2**31),
+    st.one_of(st.none(), turns),
 )
 endings = st.sampled_from([".nii.gz", ".nii", ".nrrd", ".mha"])
 
@@ -107,11 +114,15 @@ class Out:
 
 
 def send(chosen: Chosen, folder: Path, ending: str) -> Out:
-    """Through the image's file: its header as rounded there, and its array by nnU-Net's reader."""
+    """Through the image's file, or a turned copy: its header as rounded there, and its array by nnU-Net's reader."""
     from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 
     file = folder / f"image{'.nii.gz' if ending == '.nii' else ending}"
     sitk.WriteImage(chosen.image(), str(file), True)
+    if chosen.turn:
+        copy = folder / "copy.nii.gz"
+        write_image(copy, turned_image(sitk.ReadImage(str(file)), chosen.turn))
+        file = copy
     array, properties = recursive_find_reader_writer_by_name(chosen.reader)().read_images([str(file)])
     space, ours = header_space(file, chosen.reader)
     assert space.shape == array.shape[1:]

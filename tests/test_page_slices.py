@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from nnactive_ext.geometry.axes import Canonical
+from nnactive_ext.geometry.axes import Canonical, Turn
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.pages.planes import PLANES
+from nnactive_ext.pages.planes import PLANES, planes_of
 from nnactive_ext.pages.slices import GREYS, GUTTER, grey_window, three_slices
 
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -119,16 +119,24 @@ def test_a_millimetre_is_as_long_in_every_picture(direction, shape, spacing):
     mm = {"xyz"[w]: 0.0 for w in range(3)}
     for w, axis in zip(*np.nonzero(np.reshape(direction, (3, 3))), strict=True):
         mm["xyz"[w]] = shape[::-1][axis] * spacing[axis]
-    scale = 240 / max(mm.values())
+    voxels = dict(zip("xyz", np.abs(np.reshape(direction, (3, 3))) @ spacing, strict=True))
+    second, first = sorted(spacing)[1:]
+    across = max(voxels, key=voxels.get) if first > 2.001 * second else ""
+    within = 240 / max(mm.values())
+    if across:  # thick slices: the plane that was acquired is large, the others have half of its scale
+        within = 180 / max(length for axis, length in mm.items() if axis != across)
     pictures = drawn(np.zeros(shape), space, Patch("case", (0, 0, 0), shape))
-    for plane, (high, wide) in {"axial": "yx", "coronal": "zx", "sagittal": "zy"}.items():
+    planes = {"axial": "yx", "coronal": "zx", "sagittal": "zy"}
+    assert not across or across not in planes[next(iter(pictures))]
+    for plane, (high, wide) in planes.items():
         found = pixels(pictures[plane]).shape[:2]
+        scale = 2 * within if across and across not in (high, wide) else within
         np.testing.assert_allclose(found, [max(1, mm[high] * scale), max(1, mm[wide] * scale)], atol=0.51)
 
 
 def test_frame_and_outline_lie_where_the_box_and_the_class_do():
-    # 1 mm voxels of 10 pixels across, 3 mm slices of 30: everything falls on whole pixels.
-    space = Space((6, 20, 24), (1.0, 1.0, 3.0), (0.0, 0.0, 0.0), STRAIGHT)
+    # 1 mm voxels of 10 pixels across, 2 mm slices of 20: everything falls on whole pixels.
+    space = Space((6, 20, 24), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), STRAIGHT)
     box = Patch("case", (1, 5, 4), (3, 10, 12))
     labels = np.full(space.shape, 9, np.uint8)
     labels[box.slices] = 0
@@ -141,7 +149,7 @@ def test_frame_and_outline_lie_where_the_box_and_the_class_do():
     white = np.argwhere((axial == 255).all(2))
     assert [white.min(0).tolist(), white.max(0).tolist()] == [[49, 39], [150, 160]]  # just outside rows 50-149, columns 40-159
     white = np.argwhere((coronal == 255).all(2))
-    assert [white.min(0).tolist(), white.max(0).tolist()] == [[59, 39], [150, 160]]  # slices 1-3 of 6, the last on top
+    assert [white.min(0).tolist(), white.max(0).tolist()] == [[39, 39], [100, 160]]  # slices 1-3 of 6, the last on top
     assert (axial[48, 60] == 0).all()
     assert (axial[151, 60] == 0).all()
     red, green = np.argwhere((axial == RED).all(2)), np.argwhere((axial == GREEN).all(2))
@@ -159,6 +167,75 @@ def test_a_box_at_the_edge_is_framed_in_the_gutter():
         whole = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
         assert (whole[GUTTER - 1, GUTTER - 1 : -GUTTER + 1] == 255).all()
         assert (whole[GUTTER - 1 : -GUTTER + 1, GUTTER - 1] == 255).all()
+
+
+def test_frame_and_outline_of_thick_slices_too():
+    space = Space((6, 20, 24), (1.0, 1.0, 8.0), (0.0, 0.0, 0.0), STRAIGHT)
+    box = Patch("case", (1, 5, 4), (3, 10, 12))
+    labels = np.zeros(space.shape, np.uint8)
+    labels[1:3, 7:12, 6:10] = 1
+    (first, axial), (_, coronal), _ = three_slices(np.full(space.shape, 100.0), labels, space, box, {1: RED}, 9)
+    assert first == "axial"
+    axial, coronal = pixels(axial), pixels(coronal)
+    assert axial.shape[:2] == (300, 360)  # 15 pixels a mm
+    assert coronal.shape[:2] == (360, 180)  # half of it
+    white, red = np.argwhere((axial == 255).all(2)), np.argwhere((axial == RED).all(2))
+    assert [white.min(0).tolist(), white.max(0).tolist()] == [[74, 59], [225, 240]]
+    assert [red.min(0).tolist(), red.max(0).tolist()] == [[105, 90], [179, 149]]
+
+
+ACROSS = {"axial": [0, 1, 2], "coronal": [0, 2, 1], "sagittal": [1, 2, 0]}
+"""The world axes along x, y and z of an array whose slices, along z, are of that plane."""
+
+
+@pytest.mark.parametrize(
+    ("plane", "angles", "title"),
+    [
+        ("axial", (0, 0, 0), "acquisition plane (8 mm slices), axial"),
+        ("coronal", (0, 0, 0), "acquisition plane (8 mm slices), coronal"),
+        ("sagittal", (0, 12, 0), "acquisition plane (8 mm slices), sagittal, tilted by 12°"),
+        ("axial", (0, 43, 0), "acquisition plane (8 mm slices), oblique, 43° from axial"),
+        ("coronal", (25, 0, 10), "acquisition plane (8 mm slices), oblique, 27° from coronal"),
+    ],
+)
+@pytest.mark.parametrize("stored", [Turn((0, 1, 2), (False,) * 3), Turn((2, 0, 1), (True, False, True))])
+def test_thick_slices_show_the_plane_they_were_acquired_in(plane, angles, title, stored):
+    """However its axes are stored; the patient's names stand only where they are true."""
+    direction = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() @ np.eye(3)[:, ACROSS[plane]]
+    space = Space((9, 40, 40), (1.0, 1.0, 8.0), (0.0, 0.0, 0.0), tuple(direction.ravel().tolist()))
+    planes = planes_of(stored.turned_space(space), Patch("case", (2, 5, 5), (3, 3, 3)), 200)
+    assert planes[0].title == title
+    assert planes[0].oblique == ("oblique" in title)
+    assert planes[0].height * planes[0].width > 2 * max(other.height * other.width for other in planes[1:])
+    assert all(other.title.startswith("across the slices") for other in planes[1:])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_letters_of_oblique_planes_name_what_is_near(seed):
+    direction = Rotation.random(random_state=seed).as_matrix()
+    space = Space((9, 8, 7), (1.0, 1.0, 8.0), (0.0, 0.0, 0.0), tuple(direction.ravel().tolist()))
+    voxels = np.argwhere(np.ones(space.shape))
+    world = [np.array([space.to_world(voxel)[w] for voxel in voxels]).reshape(space.shape) for w in range(3)]
+    for plane in planes_of(space, Patch("case", (2, 5, 5), (3, 3, 2)), 200):
+        rows = [plane.voxels(at)[-1, 0] - plane.voxels(at)[0, 0] for at in world]
+        columns = [plane.voxels(at)[0, -1] - plane.voxels(at)[0, 0] for at in world]
+        for along, begin, end in ((rows, *plane.ends[:2]), (columns, *plane.ends[2:])):
+            left, back, head = np.array(along) / np.linalg.norm(along)
+            sides = {"L": left, "P": back, "H": head, "R": -left, "A": -back, "F": -head}
+            assert sides[end[0]] == max(sides.values())
+            assert sides[begin[0]] == min(sides.values())
+            assert {letter for letter in sides if sides[letter] > 0.5} <= set(end)
+            assert all(sides[letter] > 0.34 for letter in end)
+
+
+def test_what_is_bright_elsewhere_does_not_make_the_patch_dark():
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 10, (12, 60, 60))
+    image[:, 45:] = 3000  # fat at the border of the image, in all slices
+    box = Patch("case", (4, 10, 10), (4, 12, 12))
+    low, high = grey_window(image, box)
+    assert 60 < low < 90
+    assert 110 < high < 140
 
 
 def test_ct_windows():

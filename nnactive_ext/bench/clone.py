@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.experiment import TURNED, Experiment
 from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, STATE
 from nnactive_ext.experiment.record import write_record
@@ -33,6 +33,8 @@ def clone(start: Experiment, number: int, changes: Mapping[str, Any]) -> Experim
     results = nnunet_folder("nnUNet_results") / experiment.name
     with new_folders(experiment.raw, experiment.preprocessed.folder, results):
         shutil.copytree(start.raw / "labelsTr", experiment.raw / "labelsTr")
+        if (start.raw / TURNED).is_dir():
+            _tree(start.raw / TURNED, experiment.raw / TURNED, lambda name: name != "dataset.json")
         shutil.copyfile(start.raw / "loop_000.json", experiment.raw / "loop_000.json")
         for folder in (experiment.raw, experiment.preprocessed.folder):  # nnU-Net reads both
             _json(start.raw, folder, "dataset.json", {"name": plan.dataset})

@@ -12,10 +12,9 @@ from nnactive_ext.exchange.points import Point, boxes_around, position_of, read_
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import label_changes, name_now
 from nnactive_ext.experiment.loops import entry, loop_file, write_loop
-from nnactive_ext.experiment.spaces import space_and_properties
+from nnactive_ext.experiment.spaces import space_and_properties, stored_space
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
-from nnactive_ext.images.headers import PLAIN, header_space
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import LABEL_VERSION, MARKED, POINTS, stratum_now, tasks_of
 from nnactive_ext.planning.sizes import marked_per_class
@@ -60,7 +59,7 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     points = [point for file in files for point in read_points(file, plan.pool.keys(), names)]
     cases = sorted({point.case for point in points})
     spaces = {case: space_and_properties(experiment, case)[0] for case in cases}
-    on_disk = {case: header_space(experiment.dataset.entries[case].images[0], PLAIN)[0] for case in cases}
+    on_disk = {case: stored_space(experiment, case) for case in cases}
     sizes = {case: plan.patch_size(case) for case in cases}
     ledger, file = Ledger(experiment.annotation), loop_file(experiment.raw, cycle)
     content = read_json(file)

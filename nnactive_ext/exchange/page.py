@@ -15,6 +15,7 @@ from nnactive_ext.files import write_text
 from nnactive_ext.geometry.axes import Canonical
 from nnactive_ext.members.reasons import reason
 from nnactive_ext.pages.colours import IGNORE, Colour, colours
+from nnactive_ext.pages.planes import planes_of
 from nnactive_ext.pages.slices import grey_window, three_slices
 from nnactive_ext.pages.templates import render
 
@@ -24,9 +25,11 @@ BADGES = {"open": "○ open", "partial": "◐ partly done", "done": "● done"}
 
 @dataclass(frozen=True)
 class Picture:
-    """One slice: its PNG in base64, ``width`` and ``height`` in pixels, where it lies and how large the patch in it is."""
+    """One slice: the nearest plane of the patient and what it is called, its PNG in base64, ``width`` and ``height`` in pixels,
+    where it lies and how large the patch in it is."""
 
     plane: str
+    title: str
     data: str
     width: int
     height: int
@@ -140,16 +143,18 @@ def _pictures(view: View, image: np.ndarray, turn: Canonical) -> list[Picture]:
     sides = [n * mm for n, mm in zip(turn.box(view.box).size, turn.spacing, strict=True)]
     drawn = three_slices(image, view.labels, view.space, view.box, by_value, view.names[IGNORE])
     pictures = []
-    for axis, (plane, png) in enumerate(drawn):
-        away, side = turn.position(view.box)[axis]
-        rows, columns = (other for other in range(3) if other != axis)
+    for plane, (_, png) in zip(planes_of(view.space, view.box, 1), drawn, strict=True):
+        # In an oblique plane a place along one of the patient's axes says little.
+        where = turn.position(view.box)[::-1] if plane.oblique else (turn.position(view.box)[plane.axis],)
+        rows, columns = (other for other in range(3) if other != plane.axis)
         pictures.append(
             Picture(
-                plane=plane,
+                plane=plane.name,
+                title=plane.title[:1].upper() + plane.title[1:],
                 data=base64.b64encode(png).decode(),
                 width=int.from_bytes(png[16:20], "big"),
                 height=int.from_bytes(png[20:24], "big"),
-                at=f"{side} {_lengths([away], view)}",
+                at=", ".join(f"{side} {_lengths([away], view)}" for away, side in where),
                 extent=_lengths([sides[columns], sides[rows]], view),
             )
         )

@@ -27,6 +27,8 @@ from nnactive_ext.words import listed
 INCOMPLETE = ".nnactive_incomplete"
 """In the raw and preprocessed folders while ``nnactive_plan`` makes them; such a folder is no experiment. It holds the command
 that makes it, and the folder in which that was typed."""
+TURNED = "turned"
+"""The folder, in that of a simulation, of what is turned of its source."""
 
 
 def refuse_interrupted(name: str) -> None:
@@ -106,7 +108,14 @@ class Experiment:
         other cases are not in it."""
         tests = frozenset(self.plan.test if self.plan.test_folder else ())
         known = frozenset((*self.plan.pool, *(() if self.plan.test_folder else self.plan.test)))
+        if self.plan.turned and not self.plan.human:
+            return Dataset(self.turned_folder, known, tests=tests)
         return Dataset(Path(os.path.normpath(self.raw / self.plan.source)), known, tests=tests)
+
+    @property
+    def turned_folder(self) -> Path:
+        """The dataset with turned copies that a simulation reads instead of its source, under the same name."""
+        return self.raw / TURNED / Path(self.plan.source).name
 
     @property
     def preprocessed(self) -> Preprocessed:

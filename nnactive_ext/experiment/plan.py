@@ -11,10 +11,11 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.label_changes import LabelChange, label_changes
 from nnactive_ext.files import read_json, write_json
+from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 
 PLAN_FILE = "nnactive_plan.json"
-_IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm")
+_IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned")
 """Keys that only plans have which hold something there, so that others are as they were."""
 START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
@@ -56,7 +57,8 @@ class Plan:
     are those of the source's imagesTs and labelsTs; empty where they are of imagesTr. ``groups``: case -> group, such as its
     patient, of pool and test set, dropped cases too; empty where cases are not grouped. ``tolerance_mm``: see
     :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned. ``tolerances_mm``: those of classes that
-    have one of their own.
+    have one of their own. ``turned``: cases of pool and test set that are read from copies whose axes are in another order
+    than those of the user's files, with that turn.
     """
 
     experiment: str
@@ -89,6 +91,7 @@ class Plan:
     benchmark: str = ""
     test_folder: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
+    turned: Mapping[str, Turn] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[tuple[str, str, str], ...] = ()
@@ -196,6 +199,10 @@ def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         "pool": pool,
+        "turned": {
+            case: Turn(triple(turn["axes"]), tuple(map(bool, turn["flipped"])))  # type: ignore[arg-type]
+            for case, turn in content.get("turned", {}).items()
+        },
         "test": tuple(content["test"]),
         "dropped": tuple(content.get("dropped", ())),
         "patch_size_mm": tuple(float(v) for v in content["patch_size_mm"]),

@@ -25,6 +25,12 @@ def space_and_properties(experiment: Experiment, case: str) -> tuple[Space, dict
     return header_space(file, experiment.dataset.json["overwrite_image_reader_writer"])
 
 
+def stored_space(experiment: Experiment, case: str) -> Space:
+    """Where the voxels of the user's own file lie, whose axes may be in another order than those of the array."""
+    space, turn = header_space(experiment.dataset.entries[case].images[0], PLAIN)[0], experiment.plan.turned.get(case)
+    return turn.back.turned_space(space) if turn else space
+
+
 def space_of(experiment: Experiment, case: str) -> Space:
     """The space alone, from the header where the reader allows it."""
     if experiment.dataset.json.get("overwrite_image_reader_writer") in (PLAIN, REORIENTING):

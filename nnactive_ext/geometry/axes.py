@@ -19,6 +19,10 @@ _CANONICAL = "LPI"
 """ITK's code of :data:`ENDS`: its letters are where x, y and z end."""
 ENDS = (("H", "F"), ("A", "P"), ("R", "L"))
 """Where the canonical axes begin and end: head to foot, anterior to posterior, right to left."""
+_SIDES = ("RL", "AP", "FH")
+"""Where world's axes begin and end."""
+BETWEEN = 20.0
+"""Degrees between an axis and the patient's, from which on it is called oblique and has two letters at its ends."""
 
 
 def orientation(direction: Sequence[float]) -> str:
@@ -65,11 +69,44 @@ class Turn:
     axes: Triple
     flipped: tuple[bool, bool, bool]
 
+    @classmethod
+    def to_code(cls, space: Space, code: str = "RAS") -> Turn:
+        """What :func:`reoriented` does to an array in ``space``."""
+        return cls(*_in_array_order(_turn(space, code)))
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is more than leaving the array as it is."""
+        return self.axes != (0, 1, 2) or any(self.flipped)
+
+    @property
+    def back(self) -> Turn:
+        """The turn that undoes this one."""
+        new = triple(np.argsort(self.axes))
+        z, y, x = (self.flipped[axis] for axis in new)
+        return Turn(new, (z, y, x))
+
     def turned(self, array: np.ndarray) -> np.ndarray:
         """A view of ``array`` (z, y, x) along the new axes."""
         from nibabel.orientations import apply_orientation
 
         return apply_orientation(array, self._orientation)
+
+    def turned_space(self, space: Space) -> Space:
+        """The space of the turned array: each voxel keeps its place in the patient.
+
+        >>> space = Space((2, 3, 4), (1.0, 1.0, 5.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+        >>> turned = Turn((2, 1, 0), (True, False, False)).turned_space(space)
+        >>> turned.shape, turned.spacing, turned.origin
+        ((4, 3, 2), (5.0, 1.0, 1.0), (3.0, 0.0, 0.0))
+        """
+        first = [0, 0, 0]
+        for axis, backwards in zip(self.axes, self.flipped, strict=True):
+            first[axis] = space.shape[axis] - 1 if backwards else 0
+        along = np.reshape(space.direction, (3, 3))[:, ::-1][:, list(self.axes)] * np.where(self.flipped, -1, 1)
+        z, y, x = (space.spacing_zyx[axis] for axis in self.axes)
+        shape = triple([space.shape[axis] for axis in self.axes])
+        return Space(shape, (x, y, z), space.to_world(first), tuple(along[:, ::-1].ravel().tolist()))
 
     @property
     def _orientation(self) -> np.ndarray:
@@ -109,6 +146,17 @@ class Canonical(Turn):
         along = np.abs(np.diag(np.reshape(reoriented(self.space, _CANONICAL).direction, (3, 3))))
         return math.degrees(math.acos(min(1.0, along.min())))
 
+    @property
+    def directions(self) -> np.ndarray:
+        """Columns: where the canonical axes run in world."""
+        return np.reshape(reoriented(self.space, _CANONICAL).direction, (3, 3))[:, ::-1]
+
+    def ends(self, axis: int) -> tuple[str, str]:
+        """What is near the beginning and the end of a canonical axis: the patient's side, or of an oblique axis the two
+        nearest, the nearer one first."""
+        along = self.directions[:, axis]
+        return side_of(-along), side_of(along)
+
     def box(self, box: Patch) -> Patch:
         """``box`` in voxels of the canonical array."""
         first, last = self._voxel(box.start), self._voxel([stop - 1 for stop in box.stop])
@@ -131,6 +179,17 @@ class Canonical(Turn):
 
         back = inv_ornt_aff(self._orientation, self.space.shape)
         return np.rint(np.linalg.solve(back, [*index, 1])[:3]).astype(int)
+
+
+def side_of(direction: Sequence[float]) -> str:
+    """The sides of the patient that a unit vector of world points to.
+
+    >>> side_of((0.0, 0.1, 0.995)), side_of((0.77, 0.0, -0.64))
+    ('H', 'LF')
+    """
+    found = sorted(range(3), key=lambda axis: -abs(direction[axis]))
+    shown = [axis for axis in found if abs(direction[axis]) > math.sin(math.radians(BETWEEN))][:2]
+    return "".join(_SIDES[axis][int(direction[axis] > 0)] for axis in shown)
 
 
 def _middle(box: Patch) -> list[int]:

@@ -31,12 +31,10 @@ def three_slices(
     ignore: int,
     size: int = 240,
 ) -> list[tuple[str, bytes]]:
-    """``(plane, PNG)`` of the axial, the coronal and the sagittal slice through the middle voxel of ``box``.
+    """``(plane, PNG)`` of the three slices through the middle voxel of ``box``, as :func:`planes_of` orders and scales them.
 
-    ``image`` and ``labels`` (z, y, x) lie in ``space``, ``box`` in its voxels. Head, front and the patient's right are on
-    top or on the left; of an oblique space its own slices are drawn, each under the nearest plane. All three have one
-    scale in pixels per mm, at which the crop's longest side has ``size`` pixels; around the slice there are
-    :data:`GUTTER` more. The patch has a white frame with a black one around it, both outside the patch; the classes in it
+    ``image`` and ``labels`` (z, y, x) lie in ``space``, ``box`` in its voxels. Around the slice there are :data:`GUTTER` more
+    pixels. The patch has a white frame with a black one around it, both outside the patch; the classes in it
     are outlined in their ``colours``, except background, ``ignore`` and values without a colour.
     """
     low, high = grey_window(image, box)
@@ -58,7 +56,9 @@ def three_slices(
 
 
 def grey_window(image: np.ndarray, box: Patch) -> tuple[float, float]:
-    """The values drawn black and white: the 0.5 and 99.5 % percentiles of the crop, or a usual window for CT.
+    """The values drawn black and white: the 0.5 and 99.5 % percentiles around ``box``, or a usual window for CT.
+
+    Around it is half of its size on each side: what is bright elsewhere in the image does not make the patch dark.
 
     CT is what has air in it, in Hounsfield units; its window is the lung's, the soft tissues' or the bones', by the
     median of what is no air in ``box``. Without air there is little that the percentiles would lose. Values that are not
@@ -73,17 +73,26 @@ def grey_window(image: np.ndarray, box: Patch) -> tuple[float, float]:
         tissue = inside[inside > -950]  # less is air around the patient
         median = float(np.median(tissue)) if tissue.size else 0.0
         return _LUNG if median < -400 else _BONE if median > 300 else _SOFT
+    near = image[_around(box, image.shape)]
+    near = near[np.isfinite(near)]
+    low, high = (float(value) for value in np.percentile(near, (0.5, 99.5))) if near.size else (low, high)
     return low, max(high, low + 1e-6 * max(1.0, abs(low)))
+
+
+def _around(box: Patch, shape: Sequence[int]) -> tuple[slice, ...]:
+    """Half of the patch's size on each side, within the image."""
+    sides = zip(box.start, box.size, shape, strict=True)
+    return tuple(slice(max(0, a - n // 2), min(most, a + n + n // 2)) for a, n, most in sides)
 
 
 def draw_letters(canvas: Image.Image, ends: Sequence[str], white: int) -> None:
     """The letters of the sides in the gutter around one slice: top, bottom, left, right."""
     draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(13)
+    fonts = {1: ImageFont.load_default(13), 2: ImageFont.load_default(10)}
     across, down, near = canvas.width / 2, canvas.height / 2, GUTTER / 2
     places = (across, near), (across, canvas.height - near), (near, down), (canvas.width - near, down)
     for letter, place in zip(ends, places, strict=True):
-        draw.text(place, letter, fill=white, font=font, anchor="mm")
+        draw.text(place, letter, fill=white, font=fonts[len(letter)], anchor="mm")
 
 
 def draw_frame(canvas: Image.Image, frame: Sequence[int], white: int) -> None:

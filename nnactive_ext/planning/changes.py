@@ -15,9 +15,11 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.journal import PREPROCESSED, RAW, Journal, NewFile
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.plan import PLAN_FILE, Geometry, Plan
-from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
+from nnactive_ext.experiment.spaces import space_of
+from nnactive_ext.geometry.axes import Turn, orientation
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.intake.find import FoundCase, find_cases
-from nnactive_ext.intake.inspect import Inspected, inspect, reoriented
+from nnactive_ext.intake.inspect import inspect
 from nnactive_ext.intake.label_maps import on_lattice
 from nnactive_ext.labelling.answers import GIVEN, check_annotator
 from nnactive_ext.labelling.finishing import commit
@@ -37,6 +39,7 @@ from nnactive_ext.planning.create import dataset_json, images_of
 from nnactive_ext.planning.grouping import LEAST_GROUPS
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
+from nnactive_ext.planning.orientation import added
 from nnactive_ext.planning.rollout import worth_keeping
 from nnactive_ext.planning.sizes import check_fits
 
@@ -162,10 +165,8 @@ def add_cases(
         )
     plan, told, warnings = with_groups(plan, list(found), groups)
     inspected = inspect(found, names, plan.processes, progress)
-    reader = dataset.json["overwrite_image_reader_writer"]
-    if reader == PLAIN:
-        _check_orientation(experiment, folder, inspected)
-    spaces = {case: reoriented(i.space) if reader == REORIENTING else i.space for case, i in inspected.items()}
+    turned, spaces, about_planes = _turned(experiment, folder, {case: i.space for case, i in inspected.items()})
+    warnings += about_planes
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
     check_fits(plan.patch_size_mm, [Measured(g.shape, g.spacing) for g in (*geometry.values(), *plan.pool.values())])
     given = {case: on_lattice(entry.label_map, names, spaces[case]) for case, entry in found.items() if entry.label_map}
@@ -173,8 +174,9 @@ def add_cases(
     cycle = experiment.state["cycle"]
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     boxes = by_case(given_patches(experiment))
-    plan = recorded(experiment, plan, who, "added", None, list(found), told, pool=pool)
-    content = dataset_json(Experiment(experiment.name, plan), dataset.json, images_of(experiment, found, progress))
+    plan = recorded(experiment, plan, who, "added", None, list(found), told, pool=pool, turned={**plan.turned, **turned})
+    changed = Experiment(experiment.name, plan)
+    content = dataset_json(changed, dataset.json, images_of(changed, found, progress))
     experiment = Experiment(experiment.name, plan, content)
     for case in found:
         if case in given:
@@ -206,7 +208,7 @@ def _added_before(experiment: Experiment, found: Mapping[str, FoundCase]) -> boo
     given = set(given_cases(experiment))
     return all(
         (entry.label_map is not None) == (case in given)
-        and all(s.series or Path(os.path.abspath(s.path)) in entries[case].images for s in entry.sources)
+        and all(s.series or case in plan.turned or Path(os.path.abspath(s.path)) in entries[case].images for s in entry.sources)
         for case, entry in found.items()
     )
 
@@ -226,14 +228,17 @@ def settled(
     return tuple(NewFile(PREPROCESSED, name, content) for name, content in files.items()), warnings
 
 
-def _check_orientation(experiment: Experiment, folder: Path, inspected: Mapping[str, Inspected]) -> None:
-    from nnactive_ext.geometry.axes import orientation
-
-    first = next(iter(experiment.plan.pool))
-    code = orientation(header_space(experiment.dataset.entries[first].images[0], PLAIN)[0].direction)
-    others = sorted(case for case, i in inspected.items() if i.orientation != code)
-    if others:
+def _turned(
+    experiment: Experiment, folder: Path, spaces: Mapping[str, Space]
+) -> tuple[dict[str, Turn], dict[str, Space], tuple[str, ...]]:
+    """As :func:`nnactive_ext.planning.orientation.added`; images that would be seen rotated are an error."""
+    pool = {case: space_of(experiment, case) for case in experiment.plan.pool}
+    found = added(spaces, pool, experiment.dataset.json["overwrite_image_reader_writer"])
+    if found is None:
+        code = orientation(next(iter(pool.values())).direction)
+        others = {case: c for case, space in sorted(spaces.items()) if (c := orientation(space.direction)) != code}
         raise NnActiveError(
-            f"{folder}: {', '.join(others[:5])} is stored as {inspected[others[0]].orientation}, the pool as {code}, so "
+            f"{folder}: {', '.join([*others][:5])} is stored as {next(iter(others.values()))}, the pool as {code}, so "
             f"nnU-Net would see it rotated. Store it as {code} (SimpleITK: DICOMOrient(image, '{code}'))."
         )
+    return found

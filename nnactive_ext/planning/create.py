@@ -22,8 +22,10 @@ from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import write_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.dicom import convert
+from nnactive_ext.images.writing import write_image
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.label_maps import on_lattice
+from nnactive_ext.intake.reading import read
 from nnactive_ext.labelling.given import keep_given, write_given_patches
 from nnactive_ext.labelling.prepare import prepare
 from nnactive_ext.labelling.relabel import write_labels
@@ -32,6 +34,7 @@ from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.parallel import busy
 from nnactive_ext.planning.rollout import Rollout
 from nnactive_ext.planning.sizes import random_patches
+from nnactive_ext.planning.turned_copies import turned_image, write_turned_source
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import Query, ScoredPatch
 from nnactive_ext.query_methods.starting_budget import starting_budget
@@ -80,6 +83,8 @@ def create(
     experiment, times = Experiment(plan.dataset, plan), Stopwatch()
     ending = source.file_ending
     with new_folders(experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name):
+        if plan.turned:
+            source = write_turned_source(experiment, source, progress)
         _write_dataset_json(experiment, plan, source)
         with busy("Reading checksums of label maps", progress):
             freeze(experiment)
@@ -144,7 +149,7 @@ def _remove(folder: Path) -> None:
 
 def _write_dataset_json(experiment: Experiment, plan: Plan, source: Dataset) -> None:
     def path(file: Path) -> str:
-        if Path(plan.source).is_absolute():
+        if Path(plan.source).is_absolute() and not file.is_relative_to(experiment.raw):
             return file.as_posix()
         return Path(os.path.relpath(file, experiment.raw)).as_posix()
 
@@ -206,21 +211,25 @@ def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: b
 
 
 def images_of(experiment: Experiment, found: Mapping[str, FoundCase], progress: bool) -> dict[str, list[Path]]:
-    """The image files of each case; DICOM series are converted into the experiment's folder."""
-    series = any(source.series for case in found.values() for source in case.sources)
-    bar = tqdm(found.items(), desc="Converting DICOM series", disable=not (progress and series))
+    """The image files of each case; DICOM series, and images that the plan turns, are copied into the experiment's folder."""
+    copied = any(source.series or case in experiment.plan.turned for case, entry in found.items() for source in entry.sources)
+    bar = tqdm(found.items(), desc="Copying images", disable=not (progress and copied))
     return {case: _image_files(experiment, entry) for case, entry in bar}
 
 
 def _image_files(experiment: Experiment, found: FoundCase) -> list[Path]:
-    """The files nnU-Net reads: the user's own, where they are; a DICOM series is converted, because it reads no series."""
-    files = []
+    """The files nnU-Net reads: the user's own, where they are; a DICOM series is converted, because it reads no series, and
+    an image that is turned is copied, because it has no reader that turns so."""
+    files, turn = [], experiment.plan.turned.get(found.name)
     for channel, source in enumerate(found.sources):
         file = Path(os.path.abspath(source.path))
-        if source.series:
+        if source.series or turn:
             file = experiment.raw / "imagesTr" / f"{found.name}_{channel:04d}.nii.gz"
             file.parent.mkdir(exist_ok=True)
-            convert(source.series, file)
+            if turn:
+                write_image(file, turned_image(read(source), turn))
+            else:
+                convert(source.series, file)
         files.append(file)
     return files
 

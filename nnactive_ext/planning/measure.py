@@ -23,8 +23,8 @@ from nnactive_ext.parallel import default_processes, map_cases
 @dataclass(frozen=True)
 class Measured:
     """One case: shape in voxels and spacing in mm (z, y, x), voxels per label value, and per foreground label value the
-    bounding box of its largest connected component in mm, and its width in mm (:func:`widths_mm`).
-    ``digest``: of the voxels of channel 0."""
+    bounding box of its largest connected component in mm, and its width in mm (:func:`widths_mm`). ``digest``: of the voxels
+    of channel 0; ``space``: of the array, None where the format knows no patient."""
 
     shape: Triple
     spacing: tuple[float, float, float]
@@ -33,6 +33,7 @@ class Measured:
     widths: Mapping[int, float] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     digest: str = ""
+    space: Space | None = None
 
 
 def measure(dataset: Dataset, processes: int | None = None, progress: bool = True) -> dict[str, Measured]:
@@ -95,7 +96,15 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         extents,
         widths_mm(label, spacing.tolist(), foreground),
         digest=channels[0].digest,
+        space=_space(properties, image.shape[1:]),
     )
+
+
+def _space(properties: Mapping[str, Any], shape: Sequence[int]) -> Space | None:
+    try:
+        return Space.of_properties(properties, shape)
+    except ValueError:
+        return None
 
 
 def _file_problems(case: Case, by_itk: bool) -> list[str]:

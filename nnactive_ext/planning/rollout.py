@@ -17,11 +17,10 @@ from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.plan import Geometry, Plan
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.headers import PLAIN, REORIENTING
 from nnactive_ext.images.label_files import read_label_file
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.groups import Grouping, read_groups
-from nnactive_ext.intake.inspect import Inspected, reoriented
+from nnactive_ext.intake.inspect import Inspected
 from nnactive_ext.intake.label_maps import laid
 from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.labelling.given import boxes_of
@@ -33,6 +32,7 @@ from nnactive_ext.planning.grouping import check_groups, tell_groups
 from nnactive_ext.planning.hours import Hours, member_hours
 from nnactive_ext.planning.measure import Measured, largest_components_mm
 from nnactive_ext.planning.options import ROLLOUT, check_kind
+from nnactive_ext.planning.orientation import reading
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import check, with_budget, without_budget
 from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_patches, structure_sizes
@@ -128,8 +128,7 @@ def decide_rollout(
     decisions.add("pool", f"{len(found)} cases", "all of them; a roll-out has no test set")
     grouping = grouped(settings, found)
     tell_groups(grouping, list(found), list(found), settings.folds, decisions)
-    reader = _reader(inspected, decisions)
-    spaces = {case: reoriented(i.space) if reader == REORIENTING else i.space for case, i in inspected.items()}
+    reader, turned, spaces = reading({case: i.space for case, i in inspected.items()}, decisions)
     measured, given, by_value = _given(found, spaces, names)
     channels = _channels(found, inspected, settings.channels, decisions)
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
@@ -138,6 +137,7 @@ def decide_rollout(
     plan = without_budget(settings, name, geometry, size_mm)
     kept = {"groups": grouping.text} if grouping.text else {}
     plan = replace(plan, source=".", annotator="human", groups=grouping.groups, settings={**plan.settings, **kept})
+    plan = replace(plan, turned=turned)
     if settings.starting_budget is None and _labelled_enough(measured, labels, plan):
         settings = replace(settings, starting_budget=0)
         why = "every class in 2 of them or more, a query patch of it or more: no starting budget is needed"
@@ -169,14 +169,6 @@ def worth_keeping(plan: Plan, given: Mapping[str, list[Patch]]) -> dict[str, lis
     """The labelled patches at least half as large as a query patch: scribbles and clicks do not keep queries away."""
     least = {case: math.prod(plan.patch_size(case)) / 2 for case in given}
     return {case: [box for box in boxes if box.voxels >= least[case]] for case, boxes in given.items()}
-
-
-def _reader(inspected: Mapping[str, Inspected], decisions: Decisions) -> str:
-    codes = {i.orientation for i in inspected.values()}
-    if len(codes) == 1:
-        return PLAIN
-    decisions.add("orientation", "all to RAS, when read", f"stored as {', '.join(sorted(codes))} (nnU-Net's {REORIENTING})")
-    return REORIENTING
 
 
 def _given(

@@ -23,6 +23,7 @@ from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.division import Division, divide
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
+from nnactive_ext.planning.orientation import reading_labelled
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
     LEAST_PER_CLASS,
@@ -61,6 +62,8 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     division = division or divide(source, settings)
     pool = division.pool
     decisions.extend(division.decisions)
+    reader = type(source.reader_writer).__name__
+    turned, measured = reading_labelled(measured, reader, decisions)
     cases = [measured[name] for name in pool]
     absent = [name for label, name in source.labels.foreground.items() if not any(c.voxels.get(label) for c in cases)]
     if absent:
@@ -88,6 +91,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
         division.of(without_budget(settings, name, geometry, size_mm)),
         tolerance_mm=tolerance.mm,
         tolerances_mm=tolerance.per_class,
+        turned=turned,
         pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
     )
     if settings.all_labels:

@@ -6,7 +6,7 @@ from nnactive_ext.nnunet.dataset import Dataset
 from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.words import count, listed
 
-TEST_FOLDER = "imagesTs"
+TEST_FOLDER, TEST_LABELS = "imagesTs", "labelsTs"
 
 
 def why_not_used(source: Dataset) -> str:

@@ -26,10 +26,9 @@ _HATCH = 7  # pixels from line to line
 
 
 def picture(crop: Crop, colours: Mapping[int, Colour], ignore: int, size: int = 200) -> bytes:
-    """A WebP whose columns are the axial, the coronal and the sagittal slice and whose rows are those of :func:`rows`.
+    """A WebP whose columns are the slices of :func:`planes_of` at this ``size`` and whose rows are those of :func:`rows`.
 
-    All slices have one scale in pixels per mm, at which the crop's longest side is ``size`` pixels; head, front and the
-    patient's right are on top or on the left. The patch has a white frame. Classes are outlined and tinted in their
+    The patch has a white frame. Classes are outlined and tinted in their
     ``colours`` (label value -> colour), but for background, ``ignore`` and values without a colour. What nobody annotated
     is dark and hatched in the row of the annotation. The colours of uncertainty end at :data:`UNSURE`.
     """

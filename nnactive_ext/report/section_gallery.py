@@ -12,6 +12,7 @@ from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.geometry.axes import Canonical
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.members.reasons import reason
+from nnactive_ext.pages.planes import planes_of
 from nnactive_ext.report.facts import Facts
 from nnactive_ext.report.gallery import MEDIA_TYPE, dimensions
 from nnactive_ext.words import folded
@@ -26,7 +27,7 @@ Draw = Callable[["Crop"], bytes]
 @dataclass(frozen=True)
 class Figure:
     """A picture with its caption. ``source``: the picture as a data URL; ``width`` and ``height`` in pixels; ``overlap``: the
-    share (0 to 1) of the patch that was asked before."""
+    share (0 to 1) of the patch that was asked before; ``planes``: what its columns are, from left to right."""
 
     id: str
     source: str
@@ -37,6 +38,7 @@ class Figure:
     place: str
     reason: str
     overlap: float
+    planes: str
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ def figure(crop: Crop, draw: Draw, task: Task | None) -> Figure:
     data = draw(crop)
     width, height = dimensions(data)
     source = f"data:{MEDIA_TYPE};base64,{base64.b64encode(data).decode()}"
+    planes = "; ".join(plane.title for plane in planes_of(crop.space, crop.box, 1))
     words = reason(task) if task else crop.stratum or "no reason is recorded"
-    return Figure(anchor(crop), source, width, height, crop.patch.case, crop.cycle, place(crop), words, crop.overlap)
+    return Figure(anchor(crop), source, width, height, crop.patch.case, crop.cycle, place(crop), words, crop.overlap, planes)
 
 
 def anchor(crop: Crop) -> str:

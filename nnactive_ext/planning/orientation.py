@@ -1,0 +1,166 @@
+"""Tells how the images of a pool are turned, and what follows for nnU-Net: the rows of planning about acquisition planes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from nnactive_ext.geometry.acquisition import (
+    STORED,
+    THICK,
+    TURNED,
+    UPRIGHT,
+    Axes,
+    coarseness,
+    decide_axes,
+    has_thick_slices,
+    thick_axis,
+    turn_like,
+)
+from nnactive_ext.geometry.axes import Turn, orientation
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.headers import PLAIN, REORIENTING
+from nnactive_ext.planning.decisions import Decisions
+from nnactive_ext.planning.measure import Measured
+from nnactive_ext.words import count, listed
+
+_STORED_ORDER = ("SimpleITKIO", "NibabelIO")
+"""Readers of nnU-Net that give an array in the order in which its file stores it."""
+_MANY = 1.5
+"""Times as many voxels as there are, from which on interpolated ones are worth a warning."""
+
+
+def reading(spaces: Mapping[str, Space], decisions: Decisions) -> tuple[str, dict[str, Turn], dict[str, Space]]:
+    """How the images of a roll-out are read.
+
+    Args:
+        spaces: of the images as stored, by case.
+        decisions: what was decided is added.
+
+    Returns:
+        The name of nnU-Net's reader; the cases that it reads from turned copies, with their turns; and the spaces of the arrays
+        that it gives.
+    """
+    axes = decide_axes(spaces)
+    found = {case: axes.turns[case].turned_space(space) for case, space in spaces.items()}
+    codes = ", ".join(sorted({orientation(space.direction) for space in spaces.values()}))
+    if axes.way == UPRIGHT:
+        decisions.add("orientation", "all to RAS, when read", f"stored as {codes} (nnU-Net's {REORIENTING})")
+        _tell_interpolation(found, decisions)
+    if axes.thick:
+        _tell_thick(axes, found, decisions)
+    if axes.way == TURNED:
+        _tell_copies(axes.changed, len(spaces), decisions)
+        what = "nnU-Net's own commands, such as nnUNetv2_predict, do not turn images"
+        decisions.warn("other images", f"{what}; store later ones as these copies are (docs/rollout.md)")
+    return REORIENTING if axes.way == UPRIGHT else PLAIN, axes.changed if axes.way == TURNED else {}, found
+
+
+def reading_labelled(
+    measured: Mapping[str, Measured], reader: str, decisions: Decisions
+) -> tuple[dict[str, Turn], dict[str, Measured]]:
+    """How the images of a labelled dataset are read: as nnU-Net does, unless their slices lie along different array axes.
+
+    Args:
+        measured: all cases.
+        reader: the name of the reader that nnU-Net has for the dataset.
+        decisions: what was decided is added.
+
+    Returns:
+        The cases that are read from turned copies, with their turns; and the cases as they are measured then.
+    """
+    spaces = {case: found.space for case, found in measured.items() if found.space is not None}
+    if len(spaces) < len(measured) or not spaces:
+        return {}, dict(measured)
+    axes = decide_axes(spaces, labelled=True)
+    if axes.way == STORED:
+        return {}, dict(measured)
+    if reader not in _STORED_ORDER:
+        what = f"as {reader} gives them, the slices lie along different axes, and nnU-Net will interpolate between them"
+        decisions.warn("acquisition planes", f"{what}; without this reader, named in dataset.json, planning turns the images")
+        return {}, dict(measured)
+    _tell_thick(axes, {case: axes.turns[case].turned_space(space) for case, space in spaces.items()}, decisions)
+    _tell_copies(axes.changed, len(spaces), decisions, "images and label maps")
+    return axes.changed, {case: turned_measure(found, axes.turns[case]) for case, found in measured.items()}
+
+
+def turned_measure(found: Measured, turn: Turn) -> Measured:
+    """What a case measures along the axes of its turned array."""
+
+    def along(values: Sequence[float]) -> tuple[float, float, float]:
+        z, y, x = (values[axis] for axis in turn.axes)
+        return z, y, x
+
+    assert found.space is not None
+    space = turn.turned_space(found.space)
+    extents = {value: along(extent) for value, extent in found.extents.items()}
+    return replace(found, shape=space.shape, spacing=along(found.spacing), extents=extents, space=space)
+
+
+def added(
+    spaces: Mapping[str, Space], pool: Mapping[str, Space], reader: str
+) -> tuple[dict[str, Turn], dict[str, Space], tuple[str, ...]] | None:
+    """How images that are added to a roll-out are read, so that they lie as those of its ``pool`` do.
+
+    Args:
+        spaces: of the new images as stored, by case.
+        pool: of the arrays of the pool.
+        reader: the name of nnU-Net's reader, which was decided when the roll-out was planned.
+
+    Returns:
+        The cases to be read from turned copies, with their turns; the spaces of the arrays; and warnings. None where the reader
+        gives the new images another orientation than the pool, and no thick slices tell how to turn them.
+    """
+    if reader == REORIENTING:
+        upright = {case: Turn.to_code(space).turned_space(space) for case, space in spaces.items()}
+        return {}, upright, _other_planes(upright, pool)
+    if has_thick_slices([space.spacing_zyx for space in pool.values()]):
+        found = {case: turn_like(space, list(pool.values())) for case, space in spaces.items()}
+        turns = {case: turn for case, (turn, _) in found.items() if turn.changes}
+        new = [case for case, (_, near) in found.items() if not near]
+        what = f"{listed(new)}: no image of the pool has a similar acquisition plane" if new else ""
+        arrays = {case: turn.turned_space(spaces[case]) for case, (turn, _) in found.items()}
+        return turns, arrays, (what,) if what else ()
+    code = orientation(next(iter(pool.values())).direction)
+    if any(orientation(space.direction) != code for space in spaces.values()):
+        return None
+    return {}, dict(spaces), ()
+
+
+def _other_planes(spaces: Mapping[str, Space], pool: Mapping[str, Space]) -> tuple[str, ...]:
+    if not has_thick_slices([space.spacing_zyx for space in pool.values()]):
+        return ()
+    known = {thick_axis(space.spacing_zyx) for space in pool.values()}
+    others = [case for case, space in spaces.items() if thick_axis(space.spacing_zyx) not in {None, *known}]
+    what = f"{listed(others)}: the slices lie along another axis than those of the pool, so nnU-Net interpolates between them"
+    return (what,) if others else ()
+
+
+def _tell_thick(axes: Axes, found: Mapping[str, Space], decisions: Decisions) -> None:
+    sliced = [found[case].spacing_zyx for case, axis in axes.thick.items() if axis is not None]
+    places = sorted({"zyx"[int(np.argmax(spacing))] for spacing in sliced})
+    mm, times = np.median([max(spacing) for spacing in sliced]), np.median([coarseness(spacing) for spacing in sliced])
+    why = f"{mm:.3g} mm, {times:.2g} times as coarse as the others ({THICK:g} times or more are thick)"
+    decisions.add("thick axis", f"{' or '.join(places)} in every array", why)
+    without = [case for case, axis in axes.thick.items() if axis is None]
+    if without:
+        decisions.warn(f"{count(len(without), 'image')} without thick axis", f"turned as the others lie: {listed(without)}")
+
+
+def _tell_copies(turned: Mapping[str, Turn], cases: int, decisions: Decisions, what: str = "images") -> None:
+    why = f"{what}, with axes swapped or flipped so that slices are slices in all arrays; voxels are not resampled"
+    decisions.add("turned copies", f"of {len(turned)} of {cases} cases", why)
+
+
+def _tell_interpolation(found: Mapping[str, Space], decisions: Decisions) -> None:
+    """What nnU-Net's spacing, the median along each axis, makes of images whose coarse axes differ."""
+    spacings = np.array([space.spacing_zyx for space in found.values()])
+    places = {int(np.argmax(spacing)) for spacing in spacings if coarseness(spacing) > _MANY}
+    target, stored = np.median(spacings, axis=0), sum(float(np.prod(space.shape)) for space in found.values())
+    planned = sum(float(np.prod(space.shape * np.array(space.spacing_zyx) / target)) for space in found.values())
+    if len(places) > 1 and planned > _MANY * stored:
+        mm = " x ".join(f"{value:.3g}" for value in target)
+        why = f"nnU-Net plans {mm} mm, {planned / stored:.1f} times the voxels of the images"
+        decisions.warn("coarse axes differ", f"{why}; the others are interpolated")
