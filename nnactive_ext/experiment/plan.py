@@ -17,6 +17,10 @@ _IF_ANY = ("settings", "test_folder", "groups")
 """Keys that only plans have which hold something there, so that others are as they were."""
 START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
+STANDARD, PUBLISHED = "standard", "published"
+"""Protocols: how the query patch size and the starting budget are decided."""
+SKIP_AIR, KEEP_AIR = "skip", "keep"
+"""Whether patches that are nearly all air are left out of random starts and queries."""
 
 
 def method_words(method: str, options: Mapping[str, str]) -> str:
@@ -54,7 +58,8 @@ class Plan:
     whole pool is annotated; ``benchmark`` is the name of the one it belongs to. ``test_folder``: imagesTs where the test cases
     are those of the source's imagesTs and labelsTs; empty where they are of imagesTr. ``groups``: case -> group, such as its
     patient, of pool and test set, dropped cases too; empty where cases are not grouped. ``tolerance_mm``: see
-    :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned.
+    :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned. ``protocol`` and ``air``: plans without
+    them were made when only the published protocol existed, and air was kept.
     """
 
     experiment: str
@@ -78,6 +83,8 @@ class Plan:
     trainer: str = "nnActiveTrainer"
     planner: str = "ExperimentPlanner"
     preset: str | None = None
+    protocol: str = PUBLISHED
+    air: str = KEEP_AIR
     plans_identifier: str = "nnUNetPlans"
     processes: int = 1
     pool_foreground_voxels: int = 0
