@@ -49,9 +49,10 @@ class Body:
         return result
 
 
-def windows_along(count: int, size: int) -> Interval:
-    """All windows of ``size`` voxels along an axis of ``count`` voxels."""
-    starts = np.arange(count - size + 1, dtype=float)
+def windows_along(count: int, size: int, most: int | None = None) -> Interval:
+    """The windows of ``size`` voxels along an axis of ``count`` voxels: all, or some ``most`` of them at equal distances."""
+    windows = count - size + 1
+    starts = np.arange(0, windows, 1 if most is None else -(-windows // most), dtype=float)
     return starts, starts + size
 
 

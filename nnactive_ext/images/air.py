@@ -42,7 +42,9 @@ def body_of(image: np.ndarray) -> Body | None:
     edges = _edges(image.shape[1:])
     inside = None
     for channel in image:
-        found = _body(_block_means(channel, edges), float(channel.min()))
+        found = _brighter(_block_means(channel, edges), float(channel.min()))
+        if found is None:
+            found = _padded(channel, edges)
         if found is None:
             return None
         inside = found if inside is None else inside | found
@@ -74,8 +76,19 @@ def _block_sizes(edges: tuple[np.ndarray, ...]) -> np.ndarray:
     return z[:, None, None] * y[:, None] * x
 
 
-def _body(grey: np.ndarray, lowest: float) -> np.ndarray | None:
-    """The body in blocks of one channel, or None; ``lowest``: of all its voxels."""
+def _padded(channel: np.ndarray, edges: tuple[np.ndarray, ...]) -> np.ndarray | None:
+    """What has another value than corners of the image that are all the same, as where a brain was cut out and normalised; None
+    if that is no body, or the value is the highest (a detector's saturation)."""
+    corners = channel[np.ix_(*([0, -1] for _ in range(3)))]
+    values, counts = np.unique(corners, return_counts=True)
+    value = values[np.argmax(counts)]
+    if counts.max() < 2 or value == channel.max():
+        return None
+    return _body(_block_means(channel != value, edges) > 0.5)
+
+
+def _brighter(grey: np.ndarray, lowest: float) -> np.ndarray | None:
+    """What is brighter than air in blocks of one channel, or None; ``lowest``: of all its voxels."""
     smooth = ndimage.uniform_filter(grey, 3, mode="nearest")
     if lowest <= _HOUNSFIELD:
         level = _LUNG
@@ -84,10 +97,17 @@ def _body(grey: np.ndarray, lowest: float) -> np.ndarray | None:
         if found is None:
             return None
         level = found
-    bright = _large_components(smooth > level)
-    if bright is None:
+    body = _body(smooth > level)
+    # Smoothing has spread what is bright by one block.
+    return None if body is None else ndimage.binary_erosion(body, np.ones((3, 3, 3)), border_value=1)
+
+
+def _body(bright: np.ndarray) -> np.ndarray | None:
+    """What is ``bright`` without small parts and holes, if it is a body in air; else None."""
+    large = _large_components(bright)
+    if large is None:
         return None
-    body = _filled(bright)
+    body = _filled(large)
     air = 1 - float(body.mean())
     return body if _LEAST_AIR <= air <= _MOST_AIR and _along_edges(~body) else None
 

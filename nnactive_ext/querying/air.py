@@ -16,6 +16,8 @@ from nnactive_ext.labelling.given import given_labels
 from nnactive_ext.query_methods.base import Ranking
 from nnactive_ext.words import listed
 
+_LOOKED_AT = 64
+"""Patch positions along each axis that tell how many are air."""
 MOST_OUTSIDE = 0.1
 """If more of a class's annotated voxels lie in what looks like air, it is no air."""
 
@@ -66,7 +68,7 @@ class Bodies:
             return None
         shape = experiment.plan.pool[case].shape
         size = clipped_size(experiment.plan.patch_size(case), shape)
-        enough = body.enough([windows_along(n, s) for n, s in zip(shape, size, strict=True)])
+        enough = body.enough([windows_along(n, s, _LOOKED_AT) for n, s in zip(shape, size, strict=True)])
         if not enough.any():
             self.kept.append(case)
             return None
