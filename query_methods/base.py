@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from nnactive_ext.engine.body import Body
 from nnactive_ext.geometry.patch import Patch, Triple
 from nnactive_ext.randomness import generator
 
@@ -46,7 +47,8 @@ class PoolCase:
 
     ``shape`` in voxels (z, y, x); ``patch_size`` already clipped to it; ``annotated`` are the patches annotated so
     far; ``load_reference`` gives the reference labels (z, y, x), int, and is only called by methods with
-    ``needs_reference``.
+    ``needs_reference``. ``load_body`` gives the body in the image, outside of which no patch is queried; None where the image
+    has no air or air is queried, too.
     """
 
     name: str
@@ -54,6 +56,7 @@ class PoolCase:
     patch_size: Triple
     annotated: Sequence[Patch] = ()
     load_reference: Callable[[], np.ndarray] | None = None
+    load_body: Callable[[], Body | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,14 @@ class Statistics:
 
 @dataclass(frozen=True)
 class ScoredCase:
-    """A pool case on the network's grid; ``patch_size`` is clipped to its shape, ``annotated`` in its voxels."""
+    """A pool case on the network's grid; ``patch_size`` is clipped to its shape, ``annotated`` in its voxels. ``open``: bool,
+    one per window start, False where a patch is nearly all air and may not be chosen; None: all may."""
 
     name: str
     statistics: Statistics
     patch_size: Triple
     annotated: Sequence[Patch] = ()
+    open: np.ndarray | None = None
 
     @property
     def shape(self) -> Triple:

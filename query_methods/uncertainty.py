@@ -107,7 +107,8 @@ class Uncertainty:
         return " ".join(sentences)
 
     def rank(self, case: ScoredCase, request: Request) -> Ranking:
-        """The candidates of one case, best first in each stratum, overlapping each other and ``case.annotated`` as allowed.
+        """The candidates of one case, best first in each stratum, overlapping each other and ``case.annotated`` as allowed,
+        among the windows that are ``case.open``.
 
         Noise is drawn for each stratum, case and cycle of its own. A case without a free window has no candidates.
         NaN in the statistics, and a score that cannot be used as the method says, are NnActiveErrors.
@@ -128,6 +129,7 @@ class Uncertainty:
                     size,
                     self._keep(stratum, request),
                     blocked=blocked,
+                    allowed=case.open,
                     beta=beta,
                     rng=rng,
                     overlap=self.overlap,

@@ -185,7 +185,7 @@ def test_the_table_names_the_default_method():
 
 
 def test_a_report_repeats_a_plan_word_for_word():
-    facts = report_facts.facts(preset="cpu", tolerance_mm=2.5)
+    facts = report_facts.facts(preset="cpu", tolerance_mm=2.5, protocol="standard")
     assert shlex.join(command_of(facts.plan)) == (
         "nnactive_plan -d 4 -o 504 -name Made -patch_size 18mm 12mm 12mm -query_size 4 -starting_budget 4 -cycles 3 "
         "-seed 7 --method clasp_pe alpha=0.5 -folds 5 -c 3d_fullres -tr nnActiveTrainer -pl ExperimentPlanner "
@@ -210,8 +210,8 @@ def test_a_command_runs_as_a_module_once_all_of_its_file_is_read(name):
 
 def test_changes_are_those_of_the_table():
     flags = {flag for action in change.parser()._actions for flag in action.option_strings}
-    assert {option.flag for _, option in options(Settings) if option.change} == {"-cycles", "-seed", "-expert", "-share"}
-    assert flags >= {"-cycles", "-seed", "-expert", "-share"}
+    assert {option.flag for _, option in options(Settings) if option.change} == {"-cycles", "-seed", "-expert", "-share", "-air"}
+    assert flags >= {"-cycles", "-seed", "-expert", "-share", "-air"}
 
 
 def actions(parser: argparse.ArgumentParser, title: str) -> dict[tuple[str, str], argparse.Action]:

@@ -10,7 +10,7 @@ import numpy as np
 from nnactive_ext.engine.greedy import take_best
 from nnactive_ext.engine.race import race
 from nnactive_ext.engine.taking import take_box
-from nnactive_ext.engine.tiles import tile_maxima
+from nnactive_ext.engine.tiles import TAKEN, tile_maxima
 from nnactive_ext.engine.windows import Box, allowed_voxels, window_starts
 from nnactive_ext.geometry.patch import Triple, triple
 
@@ -29,6 +29,7 @@ def select(
     k: int,
     *,
     blocked: Iterable[Box] = (),
+    allowed: np.ndarray | None = None,
     beta: float | None = None,
     rng: np.random.Generator | None = None,
     overlap: float = 0.0,
@@ -45,6 +46,7 @@ def select(
         size: voxels of a window along (z, y, x).
         k: how many windows.
         blocked: boxes (start, size) in voxels; they may reach outside the image.
+        allowed: bool, one for each start like ``scores``: windows that are False are never picked (None: all are allowed).
         beta: without it the key is the score. With it (and ``rng``) the key is ln(score) + e, e ~ Gumbel(0, 1/beta) for each
             window (power perturbation, thesis Eq 3.3, 7.1, D.2); windows of score 0 then have the key -inf and are taken
             only when nothing else is left.
@@ -57,7 +59,7 @@ def select(
         The picks; fewer than ``k`` when no allowed window is left.
 
     Raises:
-        ValueError: a score is NaN or infinite, or below 0 with noise.
+        ValueError: a score is NaN or infinite, or below 0 with noise; ``allowed`` has another shape than ``scores``.
 
     >>> select(np.array([[[1.0, 3.0, 2.0, 2.0]]]), (1, 1, 2), 2)
     [Pick(start=(0, 0, 1), score=3.0, key=3.0), Pick(start=(0, 0, 3), score=2.0, key=2.0)]
@@ -73,6 +75,8 @@ def select(
         raise ValueError(f"noise needs a generator and a positive beta, not {beta}")
     if not 0 <= overlap < 1:
         raise ValueError(f"the allowed overlap is a share of at least 0 and below 1, not {overlap}")
+    if allowed is not None and allowed.shape != scores.shape:
+        raise ValueError(f"expected one allowed or not for each of {scores.shape} windows, not {allowed.shape}")
     axes = [window_starts(n, step) for n, step in zip(scores.shape, steps, strict=True)]
     left = _own(scores, axes, overwrite_scores)
     maxima, lowest = tile_maxima(left)
@@ -81,23 +85,27 @@ def select(
     if beta is not None and lowest < 0:
         raise ValueError(f"noise on ln(score) needs scores of at least 0; there is {lowest}")
 
+    if allowed is not None:
+        left[~allowed[np.ix_(*axes)]] = TAKEN
+        maxima, _ = tile_maxima(left)
+
     extent = np.array(size)
     starts = np.zeros((3, max(map(len, axes))), np.int64)
     for row, axis in zip(starts, axes, strict=True):
         row[: len(axis)] = axis
-    allowed = allowed_voxels(size, overlap)
+    most = allowed_voxels(size, overlap)
     image = [n + s - 1 for n, s in zip(scores.shape, size, strict=True)]
     covered = np.zeros(image if overlap else (0, 0, 0), np.uint8)
     for box in blocked:
         corner, box_size = (np.array(triple(values)) for values in box)
         if box_size.min() > 0:
-            take_box(left, maxima, starts, extent, corner, box_size, covered, allowed, np.empty((3, 2), np.int64))
+            take_box(left, maxima, starts, extent, corner, box_size, covered, most, np.empty((3, 2), np.int64))
 
     picked, values, keys = np.empty((k, 3), np.int64), np.empty(k), np.full(k, -np.inf)
     count = 0
     if beta is not None:
-        count = race(left, maxima, starts, extent, covered, allowed, float(beta), rng, picked, values, keys)
-    count = take_best(left, maxima, starts, extent, covered, allowed, picked, values, count)
+        count = race(left, maxima, starts, extent, covered, most, float(beta), rng, picked, values, keys)
+    count = take_best(left, maxima, starts, extent, covered, most, picked, values, count)
     if beta is None:
         keys = values
     picks = (triple([axis[i] for axis, i in zip(axes, index, strict=True)]) for index in picked[:count])

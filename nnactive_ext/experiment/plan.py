@@ -19,6 +19,10 @@ _IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned")
 """Keys that only plans have which hold something there, so that others are as they were."""
 START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
+STANDARD, PUBLISHED = "standard", "published"
+"""Protocols: how the query patch size and the starting budget are decided."""
+SKIP_AIR, KEEP_AIR = "skip", "keep"
+"""Whether patches that are nearly all air are left out of random starts and queries."""
 
 
 def method_words(method: str, options: Mapping[str, str]) -> str:
@@ -58,7 +62,8 @@ class Plan:
     patient, of pool and test set, dropped cases too; empty where cases are not grouped. ``tolerance_mm``: see
     :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned. ``tolerances_mm``: those of classes that
     have one of their own. ``turned``: cases of pool and test set that are read from copies whose axes are in another order
-    than those of the user's files, with that turn.
+    than those of the user's files, with that turn. ``protocol`` and ``air``: plans without them were made when only the
+    published protocol existed, and air was kept.
     """
 
     experiment: str
@@ -82,6 +87,8 @@ class Plan:
     trainer: str = "nnActiveTrainer"
     planner: str = "ExperimentPlanner"
     preset: str | None = None
+    protocol: str = PUBLISHED
+    air: str = KEEP_AIR
     plans_identifier: str = "nnUNetPlans"
     processes: int = 1
     pool_foreground_voxels: int = 0

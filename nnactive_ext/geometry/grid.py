@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 
 # Box edges that should be whole numbers come out of a division a little off; a thousandth of a voxel is none.
@@ -51,6 +53,15 @@ class Grid:
         moved = [image_size[source] for source in self.transpose]
         size = [max(1, round(n * s)) for n, s in zip(moved, self.scale, strict=True)]
         return clipped_size(size, self.network_shape)
+
+    def image_windows(self, size: Triple) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Where the windows of ``size`` network voxels start and stop along the image's axis that each network axis is, in
+        (continuous) image voxels."""
+        found = []
+        for axis, scale in enumerate(self.scale):
+            starts = np.arange(self.network_shape[axis] - size[axis] + 1, dtype=float)
+            found.append((self.crop_start[axis] + starts / scale, self.crop_start[axis] + (starts + size[axis]) / scale))
+        return found
 
     def to_network(self, patch: Patch) -> Patch | None:
         """The smallest network box that covers ``patch``; None where nothing of it survived the crop."""

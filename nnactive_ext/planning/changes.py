@@ -84,6 +84,8 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
         raise NnActiveError(f"-cycles {wanted['cycles']}: {least} cycles have begun already and cannot be undone.")
     if wanted.get("share") is not None and not 0 < wanted["share"] <= 1:
         raise NnActiveError(f"-share {wanted['share']:g}: a share must be above 0 and at most 1.")
+    if wanted.get("air") and not plan.human:
+        raise NnActiveError("-air is for roll-outs only: simulations keep air, as published.")
     for what, value in wanted.items():
         before = planned_value(plan, what)
         if value is not None and value != before:

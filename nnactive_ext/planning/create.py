@@ -17,7 +17,7 @@ from nnactive_ext.experiment.commands import typed_command
 from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
 from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
-from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, Plan
+from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
 from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import write_json
 from nnactive_ext.geometry.patch import Patch
@@ -37,7 +37,9 @@ from nnactive_ext.planning.sizes import random_patches
 from nnactive_ext.planning.turned_copies import turned_image, write_turned_source
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import Query, ScoredPatch
-from nnactive_ext.query_methods.starting_budget import starting_budget
+from nnactive_ext.query_methods.starting_budget import PUBLISHED_SHARE, starting_budget
+from nnactive_ext.query_methods.structure_share import LEAST_SHARE
+from nnactive_ext.querying.air import Bodies
 from nnactive_ext.querying.pool import pool_cases, request_for
 
 
@@ -93,7 +95,9 @@ def create(
         elif start_from:
             start = _start_from(start_from, plan, ending)
         else:
-            start = starting_budget(pool_cases(experiment, references=True), request_for(experiment, plan.starting_budget, -1))
+            share = PUBLISHED_SHARE if plan.protocol == PUBLISHED else LEAST_SHARE
+            request = request_for(experiment, plan.starting_budget, -1)
+            start = starting_budget(pool_cases(experiment, references=True), request, share)
             if start.missing:
                 raise PoolExhausted(
                     f"Only {len(start.patches)} of the {plan.starting_budget} patches of the starting budget could be placed "
@@ -255,10 +259,10 @@ def _write_first_tasks(experiment: Experiment) -> None:
     """The random part of the starting budget; points that are marked later add to it."""
     plan = experiment.plan
     n = random_patches(plan.starting_budget, len(experiment.dataset.labels.foreground))
-    drawn = Query(())
+    drawn, bodies = Query(()), Bodies(experiment)
     facts = {"method": "random", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)}
     if n:
         method = methods.get("random")
-        drawn = method.draw(pool_cases(experiment, references=False), request_for(experiment, n, -1))  # type: ignore[union-attr]
+        drawn = method.draw(pool_cases(experiment, False, bodies), request_for(experiment, n, -1))  # type: ignore[union-attr]
     entries = [entry(p.patch, experiment.dataset.file_ending, stratum=p.stratum) for p in drawn.patches]
-    write_loop(loop_file(experiment.raw, 0), entries, facts)
+    write_loop(loop_file(experiment.raw, 0), entries, {**facts, **bodies.facts})

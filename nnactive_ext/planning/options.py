@@ -91,7 +91,7 @@ def add_changes(parser: argparse.ArgumentParser, table: Any) -> None:
     """Give ``parser`` the flags of the settings that a running experiment may change."""
     for _, option in options(table):
         if option.change:
-            typed: dict[str, Any] = {"type": option.type, "metavar": option.metavar}
+            typed: dict[str, Any] = {"type": option.type, "metavar": option.metavar, "choices": option.choices}
             parser.add_argument(option.flag, help=option.change.replace("%", "%%"), **typed)
 
 

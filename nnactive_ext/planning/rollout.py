@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nnactive_ext.engine.body import LEAST_BODY
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import Commands
-from nnactive_ext.experiment.plan import Geometry, Plan
+from nnactive_ext.experiment.plan import SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
@@ -132,7 +133,8 @@ def decide_rollout(
     measured, given, by_value = _given(found, spaces, names)
     channels = _channels(found, inspected, settings.channels, decisions)
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
-    size_mm = query_patch_mm(folder, measured, geometry, labels, settings.patch_size, settings.structures, decisions)
+    given_sizes = settings.patch_size, settings.structures
+    size_mm = query_patch_mm(folder, measured, geometry, labels, *given_sizes, decisions, settings.protocol)
 
     plan = without_budget(settings, name, geometry, size_mm)
     kept = {"groups": grouping.text} if grouping.text else {}
@@ -146,6 +148,9 @@ def decide_rollout(
         decisions.add("label maps", f"{len(given)} cases", "used as they are, beside the starting budget")
     _add_labels(measured, by_value, names, decisions)
     plan = with_budget(plan, labels, str(folder), settings, decisions, settings.hard)
+    if plan.air == SKIP_AIR:
+        why = f"random starts and queries have no patch with less than {LEAST_BODY:.0%} body, told by grey values (else: -air keep)"
+        decisions.add("air", "left out", why)
     json = _described(plan, channels, names, _ending(found), reader)
     decisions.extend(_cost(plan, settings, json, time))
     if plan.starting_budget:

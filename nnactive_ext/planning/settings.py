@@ -154,7 +154,7 @@ class Settings:
         "size of a query patch along z y x, or one number for a cube, in voxels (20) or mm (20mm)",
         nargs="+",
         metavar="SIZE",
-        decided="the median size of the structures in the label maps",
+        decided="the median size of the structures in the label maps, at most a third of the images along two axes",
         shown=lambda plan: [f"{mm:.6g}mm" for mm in plan.patch_size_mm],
         kept=False,
     )
@@ -182,7 +182,7 @@ class Settings:
         "loop_000.json of another experiment, whose patches become the starting budget",
         type=Path,
         metavar="FILE",
-        decided="patches are drawn at random",
+        decided="patches are drawn around every class, and at random",
         only=SIMULATION,
         instead="In a roll-out, mark points instead (nnactive_annotate points).",
         kept=False,
@@ -279,6 +279,26 @@ class Settings:
         choices=("cpu",),
         decided="a network for a GPU",
         benchmark=True,
+    )
+    protocol: str = setting(
+        "standard",
+        "-protocol",
+        "published: decide the default patch size and the starting budget exactly as the published nnActive does, without a "
+        "limit of the patch size, and count a class as soon as a patch holds one voxel of it",
+        choices=("standard", "published"),
+        benchmark=True,
+        shown=lambda plan: None if plan.protocol == "standard" else plan.protocol,
+    )
+    air: str | None = setting(
+        None,
+        "-air",
+        "skip: leave patches that are nearly all background air out of random starts and queries; keep: query them, too",
+        choices=("skip", "keep"),
+        decided="skip; with -protocol published, keep",
+        only=ROLLOUT,
+        instead="Simulations keep air, as published.",
+        shown=lambda plan: None if plan.air == ("skip" if plan.protocol == "standard" else "keep") else plan.air,
+        change="skip or keep patches that are nearly all background air, from now on",
     )
     processes: int | None = setting(
         None,

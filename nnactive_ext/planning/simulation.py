@@ -14,7 +14,8 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.environment import versions
-from nnactive_ext.experiment.plan import ALL_LABELS, Geometry, Plan
+from nnactive_ext.experiment.plan import ALL_LABELS, KEEP_AIR, PUBLISHED, SKIP_AIR, Geometry, Plan
+from nnactive_ext.geometry.patch import triple
 from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_name, mistaken_names, nnunet_folder
 from nnactive_ext.nnunet.planners import check_planner
 from nnactive_ext.nnunet.trainers import check_trainer
@@ -24,6 +25,7 @@ from nnactive_ext.planning.division import Division, divide
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
 from nnactive_ext.planning.orientation import reading_labelled
+from nnactive_ext.planning.patch_limit import apply_limit
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
     LEAST_PER_CLASS,
@@ -36,6 +38,7 @@ from nnactive_ext.planning.sizes import (
     check_fits,
     parse_patch_size,
     patch_size_from_structures,
+    structure_medians,
 )
 from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
@@ -78,11 +81,17 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
         size_mm = patch_size_from_structures(cases, source.labels.foreground)
         why = "largest component per class: median over images, then over classes (thesis, D.5)"
     check_fits(size_mm, cases)
-    voxels = [max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)]
+    voxels = triple([max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)])
+    told = Decisions()
+    if settings.protocol != PUBLISHED:
+        medians = structure_medians(cases, source.labels.foreground)
+        names = {} if settings.patch_size else {source.labels.foreground[c]: mm for c, mm in medians.items()}
+        voxels, told = apply_limit(voxels, cases, bool(settings.patch_size), names)
+    decisions.add("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why)
+    decisions.extend(told)
     # Kept as whole voxels of the median spacing, so equal spacings give exactly this size everywhere.
     z, y, x = (float(n * s) for n, s in zip(voxels, spacing, strict=True))
     size_mm = (z, y, x)
-    decisions.add("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why)
     decisions.add("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing")
     tolerance = decide_tolerance(settings.tolerance, cases, source.labels.classes, decisions)
 
@@ -178,6 +187,7 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
     method, options = methods.lasting(settings.method, settings.method_options)
     decided = {"query_size": 0, "starting_budget": 0, "tolerance_mm": 0.0, "method": method, "method_options": options}
     decided["trainer"] = trainer_of(settings)
+    decided["air"] = settings.air or (SKIP_AIR if settings.labels and settings.protocol != PUBLISHED else KEEP_AIR)
     decided["processes"] = settings.processes or default_processes(sum(float(np.prod(g.shape)) for g in pool.values()))
     return Plan(
         experiment=uuid.uuid4().hex[:12],

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.plan import Geometry
-from nnactive_ext.geometry.patch import Triple, clipped_size
+from nnactive_ext.experiment.plan import PUBLISHED, STANDARD, Geometry
+from nnactive_ext.geometry.patch import Triple, clipped_size, triple
 from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.measure import Measured
+from nnactive_ext.planning.patch_limit import apply_limit
 
 PATCHES_PER_CLASS = 50
 """Per foreground class and query (thesis, appendix D.5); 100 for classes expected to vary much, such as tumours."""
@@ -30,10 +31,14 @@ MARKED = 2 / 3
 def patch_size_from_structures(cases: Iterable[Measured], classes: Iterable[int]) -> tuple[float, float, float]:
     """The query patch in mm (thesis, appendix D.5): per class the median, over images, of the largest component's bounding
     box; then the median over classes. A class that occurs nowhere is an error of the caller."""
-    cases = list(cases)
-    per_class = [np.median([case.extents[c] for case in cases if c in case.extents], axis=0) for c in classes]
-    z, y, x = np.median(per_class, axis=0)
+    z, y, x = np.median(list(structure_medians(cases, classes).values()), axis=0)
     return float(z), float(y), float(x)
+
+
+def structure_medians(cases: Iterable[Measured], classes: Iterable[int]) -> dict[int, np.ndarray]:
+    """Per class the median, over images, of the bounding box of its largest component in mm along (z, y, x)."""
+    cases = list(cases)
+    return {c: np.median([case.extents[c] for case in cases if c in case.extents], axis=0) for c in classes}
 
 
 def parse_patch_size(words: Sequence[str], spacing: Sequence[float]) -> tuple[float, float, float]:
@@ -123,10 +128,12 @@ def query_patch_mm(
     asked: Sequence[str] | None,
     structures: Sequence[str],
     decisions: Decisions,
+    protocol: str = STANDARD,
 ) -> tuple[float, float, float]:
     """As ``asked`` for (-patch_size), else from the ``structures`` given (-structures), else from the label maps that were
     ``measured``; what is decided is added to ``decisions``. ``labels`` are the foreground classes, of value 1 and so on. One of
-    the three must be there, and fit into an image of the pool, whose ``geometry`` this is; anything else is an error."""
+    the three must be there, and fit into an image of the pool, whose ``geometry`` this is; anything else is an error. Only a
+    size from label maps is limited (:mod:`nnactive_ext.planning.patch_limit`), and not by the published ``protocol``."""
     spacing = np.median([g.spacing for g in geometry.values()], axis=0).tolist()
     labelled = [v for v in range(1, len(labels) + 1) if any(v in m.extents for m in measured.values())]
     if asked:
@@ -144,10 +151,18 @@ def query_patch_mm(
             "=20x25x25 along z y x), dense label maps (-label_maps), or the size of the query patch (-patch_size 32mm)."
         )
     check_fits(size_mm, [Measured(g.shape, g.spacing) for g in geometry.values()])
+    voxels = triple([max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)])
+    told = Decisions()
+    if protocol != PUBLISHED:
+        fixed = bool(asked or structures)
+        medians = {} if fixed else structure_medians(measured.values(), labelled)
+        within, told = apply_limit(voxels, geometry.values(), fixed, {labels[v - 1]: mm for v, mm in medians.items()})
+        z, y, x = (mm if n == v else n * s for mm, n, v, s in zip(size_mm, within, voxels, spacing, strict=True))
+        size_mm, voxels = (z, y, x), within
     text = " x ".join(f"{mm:.4g}" for mm in size_mm)
     decisions.add("query patch (z, y, x)", f"{text} mm", why)
-    voxels = [max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)]
     decisions.add("", f"{'x'.join(map(str, voxels))} voxels", "at the median spacing; each case has it in voxels of its own")
+    decisions.extend(told)
     return size_mm
 
 

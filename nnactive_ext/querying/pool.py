@@ -13,18 +13,23 @@ from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.labelling.given import given_patches
 from nnactive_ext.nnunet.dataset import Dataset
 from nnactive_ext.query_methods.base import PoolCase, Request
+from nnactive_ext.querying.air import Bodies
 
 
-def pool_cases(experiment: Experiment, references: bool) -> dict[str, PoolCase]:
+def pool_cases(experiment: Experiment, references: bool, bodies: Bodies | None = None) -> dict[str, PoolCase]:
     """Every pool case on its image grid with the patches chosen so far.
 
-    ``references``: give access to the reference labels; only for methods that simulate a person looking for structures.
+    Args:
+        experiment: planned, or being planned.
+        references: give access to the reference labels; only for methods that simulate a person looking for structures.
+        bodies: to learn afterwards what was left out as air.
     """
     plan = experiment.plan
     if references and plan.human:
         raise NnActiveError(
             f"{experiment.name} has no reference labels: choose a method that does not need them, such as random."
         )
+    bodies = bodies or Bodies(experiment)
     inputs = Inputs.read(experiment.raw) if references else None
     chosen = by_case([*given_patches(experiment), *experiment.annotated_patches()])
     return {
@@ -34,6 +39,7 @@ def pool_cases(experiment: Experiment, references: bool) -> dict[str, PoolCase]:
             plan.patch_size(name),
             tuple(chosen.get(name, ())),
             partial(_reference, experiment.source, inputs, name) if references else None,
+            partial(bodies.of, name) if bodies.skip else None,
         )
         for name, geometry in plan.pool.items()
     }

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from nnactive_ext.engine.body import Body
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.environment import Environment, distinct, observe
 from nnactive_ext.experiment.experiment import Experiment
@@ -40,6 +41,7 @@ from nnactive_ext.query_methods.base import (
 )
 from nnactive_ext.query_methods.disagreement import check_members_needed
 from nnactive_ext.query_methods.identity import code_digest, identity
+from nnactive_ext.querying.air import Bodies, in_body, open_windows
 from nnactive_ext.querying.pool import pool_cases, request_for
 from nnactive_ext.words import listed
 
@@ -87,7 +89,8 @@ def query_cycle(
     request = request_for(experiment, plan.query_size if n is None else n, cycle)
     if request.n < 1:
         raise NnActiveError(f"A query of {request.n} patches is not possible; ask for at least 1 patch.")
-    pool = pool_cases(experiment, references=chosen.needs_reference)
+    bodies = Bodies(experiment)
+    pool = pool_cases(experiment, chosen.needs_reference, bodies)
     members: list[Fold] = []
     predicted: list[str] | None = None
     environments: list[Environment | None] = []
@@ -96,7 +99,7 @@ def query_cycle(
         check_folds(experiment, folds)
         those = f"the folds of {experiment.name} are {listed(experiment.folds(), 20)}"
         check_members_needed(chosen, len(folds), request, experiment.source.labels.regions, those)
-        ranker = _Ranker(experiment, chosen, request, pool, open_ensemble, folds, timing, accumulators)
+        ranker = _Ranker(experiment, chosen, request, pool, bodies, open_ensemble, folds, timing, accumulators)
         part, number = parts
         rankings = ranker.rank(list(pool)[part::number], progress)
         members, environments = list(folds), [ranker.environments[case] for case in rankings]
@@ -111,13 +114,15 @@ def query_cycle(
     else:
         with timing.of("score"):
             query = chosen.draw(pool, request)
+    query = replace(query, warnings=(*query.warnings, *bodies.warnings))
     if query.patches:
         with experiment.lock(wait=True):
-            _write(experiment, query, name, options, request, members, environments, predicted)
+            more = bodies.facts if predicted is None else {**bodies.facts, PREDICTED: list(predicted)}
+            _write(experiment, query, name, options, request, members, environments, more)
     return query
 
 
-_ENVIRONMENT = "environment"
+_ENVIRONMENT, _AIR = "environment", "air"
 
 
 class _Ranker:
@@ -129,12 +134,14 @@ class _Ranker:
         method: RankedMethod,
         request: Request,
         pool: Mapping[str, PoolCase],
+        bodies: Bodies,
         open_ensemble: OpenEnsemble,
         folds: Sequence[Fold],
         timing: Timing,
         accumulators: str,
     ):
         self.experiment, self.method, self.request, self.pool, self.timing = experiment, method, request, pool, timing
+        self.bodies = bodies
         self.trainings = check_members(experiment, folds)
         self._open, self._folds = open_ensemble, folds
         self._ensemble: Ensemble | None = None
@@ -144,7 +151,7 @@ class _Ranker:
         self.target = experiment.preprocessed
         self.data_folder = self.target.data_folder
         facts = {"method": identity(method), "request": repr(request), "trainings": self.trainings}
-        facts |= {"accumulators": accumulators, "code": code_digest()}
+        facts |= {"accumulators": accumulators, "code": code_digest(), "air": experiment.plan.air}
         self.digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self.folder = experiment.results / f"cycle_{request.cycle:03d}" / "candidates"
 
@@ -157,6 +164,8 @@ class _Ranker:
             for case in bar:
                 rankings[case] = ranking = self._rank(case, loaded)
                 content = _ranking_to_json(ranking, self.digest)
+                if case in self.bodies.shares:
+                    content[_AIR] = self.bodies.shares[case]
                 write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
         return {case: ranking for case, ranking in rankings.items() if ranking is not None}
 
@@ -171,19 +180,21 @@ class _Ranker:
         if content.get("for") != self.digest:
             return None
         self.environments[case] = Environment.of(content.get(_ENVIRONMENT))
+        if _AIR in content:
+            self.bodies.shares[case] = float(content[_AIR])
         return _ranking_from_json(content, case)
 
-    def _load(self, case: str) -> tuple[np.ndarray, Grid]:
+    def _load(self, case: str) -> tuple[np.ndarray, Grid, Body | None]:
         try:
-            return self.target.load(case, self.data_folder)
+            return (*self.target.load(case, self.data_folder), self.bodies.of(case))
         except MemoryError as error:
             raise NnActiveError(f"{case}: not enough memory to load its preprocessed image.") from error
 
-    def _rank(self, case: str, loaded: Iterator[tuple[np.ndarray, Grid]]) -> Ranking:
+    def _rank(self, case: str, loaded: Iterator[tuple[np.ndarray, Grid, Body | None]]) -> Ranking:
         """The ranking of a case whose image is the next that is ``loaded``."""
         pool_case, watch = self.pool[case], Stopwatch()
         with watch.of("load"):
-            image, grid = next(loaded)
+            image, grid, body = next(loaded)
         if self._ensemble is None:
             self._ensemble = self._open(self.experiment, self._folds)
             self._environment = observe(device_of(self._ensemble), self.accumulators)
@@ -196,9 +207,10 @@ class _Ranker:
             raise NnActiveError(f"{case}: {error or 'not enough memory for the statistics of this case.'}{less}") from error
         with watch.of("score"):
             annotated = [patch for patch in map(grid.to_network, pool_case.annotated) if patch]
-            scored = ScoredCase(case, statistics, grid.network_size(pool_case.patch_size), annotated)
+            size = grid.network_size(pool_case.patch_size)
+            scored = ScoredCase(case, statistics, size, annotated, open_windows(body, grid, size))
             try:
-                ranking = self.method.rank(scored, self.request)
+                ranking = in_body(self.method.rank(scored, self.request), scored.open)
             except MemoryError as error:
                 raise NnActiveError(f"{case}: not enough memory to score this case.") from error
         self.timing.note(watch.seconds, case)
@@ -241,10 +253,9 @@ def _write(
     request: Request,
     members: Sequence[Fold],
     environments: Sequence[Environment | None],
-    predicted: Sequence[str] | None,
+    more: Mapping[str, Any],
 ) -> None:
-    """``environments``: those in which the cases were scored; ``predicted``: the classes that any member predicts in any of
-    them, None where none was asked."""
+    """``environments``: those in which the cases were scored; ``more``: what else the loop file says."""
     ending = experiment.dataset.file_ending
     patches = [
         entry(
@@ -269,8 +280,7 @@ def _write(
         "versions": here.versions,
         ENVIRONMENTS: distinct([*environments, *(() if here.versions in known else (here,))]),
     }
-    if predicted is not None:
-        facts[PREDICTED] = list(predicted)
+    facts |= more
     if experiment.plan.label_version:
         facts[LABEL_VERSION] = experiment.plan.label_version
     write_loop(loop_file(experiment.raw, request.cycle + 1), patches, facts)
