@@ -264,7 +264,7 @@ def _default_query(plan: Plan, names: Sequence[str], hard: Sequence[str], settin
     if query * settings.cycles > room // 2:
         query = max(1, room // 2 // settings.cycles)
         why += f", lowered so that {settings.cycles} cycles take at most half of the pool"
-    if plan.human:  # what simulations of the published protocol ask for stays
+    if plan.human and settings.protocol != PUBLISHED:  # what simulations of the published protocol ask for stays
         most = capped_query(query, settings.cycles, settings.starting_budget, len(names), *plan.voxels)
         if most < query:
             why += f", lowered to {MOST_OF_POOL:.0%} of the pool's voxels, or {LEAST_PER_CLASS} patches per class in all; "
