@@ -38,7 +38,7 @@ from nnactive_ext.planning.sizes import (
 )
 from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
-from nnactive_ext.words import listed
+from nnactive_ext.words import listed, share
 
 
 def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings, division: Division | None = None) -> Plan:
@@ -253,7 +253,7 @@ def _default_query(plan: Plan, names: Sequence[str], hard: Sequence[str], settin
     if plan.human:  # what simulations of the published protocol ask for stays
         most = capped_query(query, settings.cycles, settings.starting_budget, len(names), *plan.voxels)
         if most < query:
-            why += f", lowered to {MOST_OF_POOL:.0%} of the pool's voxels, or {LEAST_PER_CLASS} patches per class in all; "
+            why += f", lowered to {share(MOST_OF_POOL)} of the pool's voxels, or {LEAST_PER_CLASS} patches per class in all; "
             query, why = most, why + f"-query_size {query} lifts this"
     return query, why
 
