@@ -9,10 +9,7 @@ from __future__ import annotations
 import argparse
 from time import perf_counter
 
-from nnactive_ext.labelling.opening import open_experiment
-from nnactive_ext.members.training import train_member
-from nnactive_ext.nnunet.pace import measure
-from nnactive_ext.planning.hours import member_hours
+from nnactive_ext.nnunet.environment import prepare_device
 
 
 def main() -> None:
@@ -20,6 +17,13 @@ def main() -> None:
     parser.add_argument("number")
     parser.add_argument("-device", default="cpu", choices=("cuda", "cpu"))
     options = parser.parse_args()
+    prepare_device(options.device)  # before anything imports torch, as nnactive_run does
+
+    from nnactive_ext.labelling.opening import open_experiment
+    from nnactive_ext.members.training import train_member
+    from nnactive_ext.nnunet.pace import measure
+    from nnactive_ext.planning.hours import member_hours
+
     experiment = open_experiment(options.number)
     content = {key: value for key, value in experiment.dataset.json.items() if key != "dataset"}
     began = perf_counter()

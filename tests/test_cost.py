@@ -37,7 +37,11 @@ def test_a_usual_experiment():
     assert annotation[:2] == ("annotation", "200 patches, 13.3 M voxels (1.2 % of the pool), 10.0 h")
     assert complete[:2] == ("complete labelling", "826.3 h")  # 10 h x 1,100 M / 13.312 M voxels
     assert training[:2] == ("training", "5 cycles x 5 members x 2 h = 50 h")
-    assert pays == ("active learning pays", "if it saves 17 patches or more", "thesis, Eq 4.1: overhead 100 / 6 per patch")
+    assert pays == (
+        "active learning pays",
+        "if it saves 17 patches or more",
+        "thesis, Eq 4.1: overhead 100.00 / 6.00 per patch",
+    )
 
 
 def test_at_the_break_even_nothing_is_won():

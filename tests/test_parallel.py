@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.parallel import default_processes, map_cases
+from nnactive_ext.parallel import busy, default_processes, map_cases
 
 
 def square(number: int) -> int:
@@ -33,3 +34,24 @@ def test_small_datasets_start_no_processes(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     assert default_processes(1e6) == 1
     assert default_processes(1e11) == 3
+
+
+def test_a_step_of_unknown_length_is_shown_unless_bars_are_not(capsys):
+    for progress in (True, False):
+        with busy("Planning the network", progress):
+            pass
+        assert ("Planning the network" in capsys.readouterr().err) == progress
+
+
+def test_a_step_that_fails_is_not_shown_as_done(capsys):
+    with pytest.raises(ValueError, match="no"), busy("Planning the network"):
+        raise ValueError("no")
+    assert "done" not in capsys.readouterr().err
+
+
+def test_planning_counts_in_the_times(planned_template):
+    """nnU-Net's planner ran there."""
+    (file,) = planned_template.results.glob("*/nnactive/times.jsonl")
+    spent = {line["step"]: line["seconds"] for line in map(json.loads, file.read_text().splitlines())}
+    assert spent["plan"] > 0
+    assert spent["preprocess"] > 0

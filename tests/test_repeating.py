@@ -73,7 +73,7 @@ def test_a_comparison_tells_of_members_with_fewer_iterations(tmp_path):
     folders = [
         write_experiment(tmp_path, 501, (0.4, 0.5), record=trained_so(**{ITERATIONS: "8"})),
         write_experiment(tmp_path, 502, (0.4, 0.5), "bald", record=trained_so()),
-        write_experiment(tmp_path, 503, (0.4, 0.5), "random"),
+        write_experiment(tmp_path, 503, (0.4, 0.5), "power_bald"),
     ]
     compare(folders, tmp_path / "out")
     text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +17,7 @@ from typing import Any
 
 from nnactive_ext.errors import brief
 from nnactive_ext.files import write_json
+from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.parallel import busy
 from nnactive_ext.words import duration
 
@@ -88,26 +91,42 @@ def measure(training: Training) -> Pace | str:
     Returns:
         The pace; or why there is none, in a few words. It is an estimate, and nothing depends on it.
     """
-    with TemporaryDirectory(prefix="nnactive_pace_") as folder:
-        places = {name: str(Path(folder) / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    with TemporaryDirectory(prefix="nnactive_pace_", ignore_cleanup_errors=True) as folder:
+        places = {name: str(Path(folder) / name) for name in FOLDERS}
         environment = {**os.environ, **places}
         if training.device == "cpu":  # as members are trained there
-            environment = {**environment, "nnUNet_n_proc_DA": "0"} | {"OMP_WAIT_POLICY": "PASSIVE"}
+            environment |= {"nnUNet_n_proc_DA": "0", "OMP_WAIT_POLICY": "PASSIVE"}
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", __name__],
-                input=json.dumps(asdict(training)),
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=_PATIENCE,
-            )
+            status, printed, errors = _asked(json.dumps(asdict(training)), environment)
         except (OSError, subprocess.TimeoutExpired) as error:
             return brief(error)
     try:
-        return Pace(**json.loads(done.stdout.splitlines()[-1]))
+        return Pace(**json.loads(printed.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
-        return (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
+        return (errors.strip().splitlines() or [f"it ended with status {status}"])[-1]
+
+
+def _asked(job: str, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Status, output and errors of the process. Its loader processes are killed with it, however this one ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(environment),
+        start_new_session=os.name == "posix",
+    )
+    try:
+        printed, errors = process.communicate(job, timeout=_PATIENCE)
+    finally:
+        if os.name == "posix":
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+    return process.returncode, printed, errors
 
 
 def main() -> None:
@@ -116,7 +135,7 @@ def main() -> None:
     answer, sys.stdout = sys.stdout, sys.stderr  # nnU-Net prints
     pace = _timed(training)
     print(json.dumps(asdict(pace)), file=answer, flush=True)
-    os._exit(0)  # loader processes of nnU-Net's need not be waited for
+    os._exit(0)  # nnU-Net's loader processes are killed by the one that waits
 
 
 def _timed(training: Training) -> Pace:

@@ -114,7 +114,7 @@ def rows(cost: Cost) -> list[tuple[str, str, str]]:
     """What, how much and why, as in the table that planning prints."""
     share = cost.voxels / cost.pool_voxels
     pays = f"if it saves {_patches(cost.patches_to_save)} or more"
-    why = f"thesis, Eq 4.1: overhead {cost.overhead:,.6g} / {cost.patch_cost:,.4g} per patch"
+    why = f"thesis, Eq 4.1: overhead {cost.overhead:,.2f} / {cost.patch_cost:,.2f} per patch"
     if cost.patches_to_save > cost.patches:
         pays = f"hardly: only if it saves {_patches(cost.patches_to_save)}, more than it asks for"
         why += "; random patches with foreground (random_fg_66) need no such training: the better choice here"
@@ -145,7 +145,7 @@ def rows(cost: Cost) -> list[tuple[str, str, str]]:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.6g} h" if hours >= 2 else duration(round(3600 * hours)) if hours else "0 h"
+    return f"{hours:,.1f}".removesuffix(".0") + " h" if hours >= 2 else duration(round(3600 * hours)) if hours else "0 h"
 
 
 def _patches(number: int) -> str:

@@ -111,7 +111,8 @@ def create(
         counts = write_labels(experiment, 0, list(plan.pool), progress)
         plan, warnings = prepare(experiment, counts, progress, times)
         plan.write(experiment.raw)
-    Timing(experiment, 0).note(times.seconds)  # in the results folder, which a failure must not leave behind
+    with suppress(OSError):  # the experiment is complete; in its results folder, which a failure must not leave behind
+        Timing(experiment, 0).note(times.seconds)
     return Experiment(plan.dataset), (*start.warnings, *warnings)
 
 

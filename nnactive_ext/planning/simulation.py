@@ -42,7 +42,7 @@ from nnactive_ext.planning.sizes import (
 )
 from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
-from nnactive_ext.words import listed
+from nnactive_ext.words import listed, share
 
 
 def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings, division: Division | None = None) -> Plan:
@@ -261,15 +261,16 @@ def _default_query(plan: Plan, names: Sequence[str], hard: Sequence[str], settin
     if hard:
         why += f", {2 * PATCHES_PER_CLASS} where hard ({', '.join(hard)})"
     why += " (thesis, appendix D.5)"
+    lowered = ""
     if query * settings.cycles > room // 2:
         query = max(1, room // 2 // settings.cycles)
-        why += f", lowered so that {settings.cycles} cycles take at most half of the pool"
+        lowered = f", lowered so that {settings.cycles} cycles take at most half of the pool"
     if plan.human and settings.protocol != PUBLISHED:  # what simulations of the published protocol ask for stays
         most = capped_query(query, settings.cycles, settings.starting_budget, len(names), *plan.voxels)
         if most < query:
-            why += f", lowered to {MOST_OF_POOL:.0%} of the pool's voxels, or {LEAST_PER_CLASS} patches per class in all; "
-            query, why = most, why + f"-query_size {query} lifts this"
-    return query, why
+            lowered = f", lowered to {share(MOST_OF_POOL)} of the pool's voxels, or {LEAST_PER_CLASS} patches per class in all"
+            query, lowered = most, f"{lowered}; -query_size {query} lifts this"
+    return query, why + lowered
 
 
 def _relative(folder: Path, start: Path) -> str:

@@ -32,6 +32,7 @@ def settings(facts: Facts) -> dict[str, Any]:
         "evaluated": len(facts.results),
         "commands": commands(facts),
         "differences": differences(facts.environments),
+        "variables": [f"{variable} ({listed(who)})" for variable, who in _variables(facts)],
         "environments": _environments(facts.environments),
         "decisions": shown(plan.decisions),
         "changes": [{key: _value(change.get(key)) for key in _CHANGE} for change in plan.changes],
@@ -83,11 +84,16 @@ def commands(facts: Facts) -> list[str]:
     for cycle, kept in facts.points.items():
         names = [f"FOLDER/{file.rpartition('/')[2].partition('_')[2]}" for file in kept]
         lines.append(f"{facts.commands.annotate('points', *names)}   # in cycle {cycle}; kept as {', '.join(kept)}")
-    for name, values in variables(facts.environments).items():
-        lines += [f"{commands_text('export', f'{name}={value}')}   # {listed(who)}" for value, who in values.items()]
+    lines += [f"{commands_text('export', variable)}   # {listed(who)}" for variable, who in _variables(facts)]
     if facts.plan.human:
         lines.append(f"{facts.commands.export()}   # and import, in each cycle before nnactive_run")
     return [*lines, facts.commands.run]
+
+
+def _variables(facts: Facts) -> list[tuple[str, list[str]]]:
+    """``NAME=VALUE`` of the environment variables that changed trainings, and the members trained with it."""
+    found = variables(facts.environments)
+    return [(f"{name}={value}", who) for name, values in found.items() for value, who in values.items()]
 
 
 def plan_command(facts: Facts) -> str:
