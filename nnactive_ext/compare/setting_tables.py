@@ -83,7 +83,7 @@ def queries_table(summary: SettingSummary, names: Names) -> Table:
     found = {method.method: complete(setting, method.method) for method in summary.methods}
     labels = dict.fromkeys(label for ts in found.values() for t in ts for label in t.cycles[-1].annotated_voxels_per_label)
     rows = []
-    for label in dict.fromkeys([*labels, *setting.classes]):
+    for label in [*(label for label in labels if label not in setting.classes), *setting.classes]:
         rows.append([label, *(_asked(found[method.method], label) for method in summary.methods)])
     several = len(setting.seeds) > 1
     rows.append(["foreground share (%)", *(spread(m.foreground_share, counted=several) for m in summary.methods)])
