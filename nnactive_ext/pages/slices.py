@@ -29,7 +29,7 @@ def three_slices(
     box: Patch,
     colours: Mapping[int, Colour],
     ignore: int,
-    size: int = 300,
+    size: int = 240,
 ) -> list[tuple[str, bytes]]:
     """``(plane, PNG)`` of the axial, the coronal and the sagittal slice through the middle voxel of ``box``.
 
