@@ -104,11 +104,11 @@ def test_the_width_is_that_of_the_terminal_and_100_elsewhere(given, expected):
 
 
 def test_every_method_is_listed_within_the_terminal(monkeypatch):
-    from nnactive_ext.query_methods.listing import listing
+    from nnactive_ext.loop.tables import method_list
 
     for width in (60, 100, 160):
         monkeypatch.setenv("COLUMNS", str(width))
-        assert max(map(len, listing().splitlines())) <= min(width, 100)
+        assert max(map(len, method_list().splitlines())) <= min(width, 100)
 
 
 def test_warnings_of_planning_come_last_and_once():
