@@ -1,11 +1,10 @@
-"""All query methods as a page of text: name, what each does in words, and where it comes from."""
+"""All query methods: name, what each does in words, and where it comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.pages.terminal import listed_columns
 from nnactive_ext.query_methods import external, methods
 from nnactive_ext.query_methods.words import words
 
@@ -22,8 +21,3 @@ def described() -> Iterator[tuple[str, str, str]]:
             yield name, f"{words(found)}.", getattr(found, "cite", "") or entry.value
         except NnActiveError as error:
             yield name, str(error), entry.value
-
-
-def listing(width: int | None = None) -> str:
-    """The page, in lines of at most ``width`` columns (default: those of the terminal)."""
-    return listed_columns([(name, [text, *([f"[{source}]"] if source else [])]) for name, text, source in described()], width)

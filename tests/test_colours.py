@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -9,6 +11,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from nnactive_ext.pages.charts import on_white
 from nnactive_ext.pages.colours import colours
 
+ALL = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 # Machado, Oliveira and Fernandes, "A physiologically-based model for simulation of color vision deficiency" (2009), severity 1.
 PROTAN = ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998))
 DEUTAN = ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881))
@@ -21,7 +24,7 @@ def classes(number: int) -> np.ndarray:
     return np.array([colour for name, colour in found.items() if names[name] not in (0, number + 1)], float)
 
 
-def lab(rgb: np.ndarray, seen=np.eye(3)) -> np.ndarray:
+def lab(rgb: np.ndarray, seen: Sequence[Sequence[float]] = ALL) -> np.ndarray:
     """CIELAB of sRGB, 0 to 255, as somebody sees it whose colour vision is the matrix ``seen`` on linear RGB."""
     linear = np.where(rgb <= 10.31, rgb / 255 / 12.92, ((rgb / 255 + 0.055) / 1.055) ** 2.4)
     linear = np.clip(linear @ np.transpose(seen), 0, 1)

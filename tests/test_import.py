@@ -318,6 +318,20 @@ def test_the_whole_folder_every_evening_takes_what_is_new(tasks):
     assert [event["task"] for event in tasks.events()][3:] == [seen[1].id]
 
 
+def test_files_that_are_skipped_for_one_reason_are_told_in_one_line(tasks, capsys):
+    """Of seven tasks that went out, two were painted."""
+    painted = [tasks.seen[1], tasks.seen[5]]
+    for task in painted:
+        expert.in_place(task)
+    capsys.readouterr()
+    tasks.hand_in()
+    told = capsys.readouterr().out.splitlines()
+    assert all(sum(line.startswith(task.id) for line in told) == 1 for task in painted)
+    others = {task.id for task in tasks.seen} - {task.id for task in painted}
+    (line,) = [line for line in told if "not taken" in line]
+    assert all(other in line for other in others)
+
+
 @pytest.mark.parametrize("newer", ["export", "answer"])
 def test_the_untouched_export_beside_a_saved_segmentation_does_not_confuse(tasks, capsys, newer):
     task = tasks.seen[4]

@@ -14,11 +14,12 @@ from fakes import CLASSES, run, shown_methods, world
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
+from nnactive_ext.loop.tables import method_list
 from nnactive_ext.query_methods import external, methods
 from nnactive_ext.query_methods.aggregation import Largest
 from nnactive_ext.query_methods.base import Request
 from nnactive_ext.query_methods.identity import identity
-from nnactive_ext.query_methods.listing import described, listing
+from nnactive_ext.query_methods.listing import described
 from nnactive_ext.query_methods.perturbation import Schedule
 from nnactive_ext.query_methods.scores import bald
 from nnactive_ext.query_methods.uncertainty import Uncertainty
@@ -198,7 +199,7 @@ def test_the_list_says_of_each_method_what_it_is_and_where_it_comes_from():
     rows = list(described())
     assert [name for name, _, _ in rows] == list(methods.names())
     assert all(text and source for _, text, source in rows)
-    page = listing(80)
+    page = method_list(80)
     assert max(map(len, page.splitlines())) <= 80
     assert not any(line != line.rstrip() for line in page.splitlines())
 

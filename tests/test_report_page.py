@@ -106,7 +106,7 @@ def test_charts_have_words_and_their_values_are_in_a_table_too(tmp_path):
     said = [svg["aria-label"] for svg in page.all("svg") if svg.get("role") == "img"]
     assert len(said) == 6
     assert "Dice per class (test set). liver: 50.0 % at 4, 70.0 % at 8; tumour: 10.0 % at 4, 20.0 % at 8" in said
-    assert "50.0 % 10.0 %" in page.text
+    assert "liver 50.0 % 70.0 %" in page.text
 
 
 def test_files_of_an_earlier_version_say_what_was_not_measured(tmp_path):
@@ -264,7 +264,7 @@ def test_a_report_that_is_too_large_shows_less_and_says_so(tmp_path):
     assert nothing == ""
     for largest, words in (
         (whole - 1, "smaller"),
-        (whole - 100_000, "the 3D viewer has 4 patches, not 6"),
+        (whole - 375_000, "the 3D viewer has 4 patches, not 6"),
         (60_000, "0 of the 3"),
     ):
         size, left_out = write_report(facts, tmp_path / "b.html", largest)
@@ -296,12 +296,12 @@ def test_the_same_facts_give_the_same_file(tmp_path):
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
-def test_reasons_as_frequent_as_each_other_have_one_order():
-    """Not that of a set of texts, which is another one in each run of Python."""
+def test_reasons_have_one_order():
+    """By name, not that of a set of texts, which is another one in each run of Python."""
     facts = report_facts.facts(pictures=False)
     tasks = [replace(facts.loops[0].tasks[0], stratum=name) for name in "tsrqponmtt"]
     facts = replace(facts, loops=[replace(facts.loops[0], tasks=tasks)])
-    assert [row.name for row in queries(facts)["strata"]] == [*"tmnopqrs"]
+    assert [row.name for row in queries(facts)["strata"]] == [*"mnopqrst"]
 
 
 # Parts

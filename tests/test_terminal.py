@@ -64,7 +64,11 @@ def test_what_fits_is_one_table():
     ],
 )
 def test_cells_of_text_are_wrapped_and_nothing_is_lost(why, width):
-    rows = [("what", "decided", "why"), ("query patch (z, y, x)", "44 x 16 x 16 mm", why), ("", "11x8x8 voxels", "in each case")]
+    rows = [
+        ("what", "decided", "why"),
+        ("query patch (z, y, x)", "44 x 16 x 16 mm", why),
+        ("", "11x8x8 voxels", "in each case"),
+    ]
     lines = table(rows, width=width).splitlines()
     assert max(map(len, lines)) <= width
     starts = [found.start() for found in re.finditer("-+", next(line for line in lines if set(line) <= {"-", " "}))]
@@ -88,7 +92,9 @@ def test_a_list_of_names_and_a_paragraph(width):
     assert max(map(len, paragraph(text, width=width).splitlines())) <= width
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, 100), ({"COLUMNS": "60"}, 60), ({"COLUMNS": "240"}, 100), ({"COLUMNS": "5"}, 40)])
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, 100), ({"COLUMNS": "60"}, 60), ({"COLUMNS": "240"}, 100), ({"COLUMNS": "5"}, 40)]
+)
 def test_the_width_is_that_of_the_terminal_and_100_elsewhere(given, expected):
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | given
     code = "from nnactive_ext.pages.terminal import columns; print(columns())"
@@ -98,11 +104,11 @@ def test_the_width_is_that_of_the_terminal_and_100_elsewhere(given, expected):
 
 
 def test_every_method_is_listed_within_the_terminal(monkeypatch):
-    from nnactive_ext.query_methods.listing import listing
+    from nnactive_ext.loop.tables import method_list
 
     for width in (60, 100, 160):
         monkeypatch.setenv("COLUMNS", str(width))
-        assert max(map(len, listing().splitlines())) <= min(width, 100)
+        assert max(map(len, method_list().splitlines())) <= min(width, 100)
 
 
 def test_warnings_of_planning_come_last_and_once():

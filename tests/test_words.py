@@ -40,7 +40,8 @@ def test_sentences_that_differ_in_a_name_become_one():
 def test_a_name_and_a_number_may_differ():
     texts = [f"ward_{n}.nii.gz: {3 * n + 1} voxels are not finite numbers." for n in (12, 3, 7, 20)]
     assert folded(texts, most=2) == [
-        "ward_12.nii.gz: 37 voxels are not finite numbers. (and 3 more like this: ward_3.nii.gz 10, ward_7.nii.gz 22 and 1 more)"
+        "ward_12.nii.gz: 37 voxels are not finite numbers. "
+        "(and 3 more like this: ward_3.nii.gz 10, ward_7.nii.gz 22 and 1 more)"
     ]
 
 

@@ -12,7 +12,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_compare",
         description="Compares query methods. The command groups experiments by setting (dataset, query patch size, budgets), "
-        "checks that they may be compared, and writes an HTML page, tables (CSV, LaTeX) and figures. It reads the results "
+        "checks that they may be compared, and writes a page (Markdown), tables (CSV, LaTeX) and figures. It reads the results "
         "folders only; copies of them are enough.",
     )
     made.add_argument(

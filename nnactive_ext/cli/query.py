@@ -36,10 +36,10 @@ class ListMethods(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         # Imported late, so that --help answers at once.
-        from nnactive_ext.query_methods.listing import listing
+        from nnactive_ext.loop.tables import method_list
 
         try:
-            print(listing(), flush=True)
+            print(method_list(), flush=True)
         except BrokenPipeError:  # `| head` has seen enough; Python would complain again when it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         parser.exit()

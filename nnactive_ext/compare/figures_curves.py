@@ -55,8 +55,8 @@ def class_curves(summary: SettingSummary, names: Names, folder: Path) -> str | N
     if not setting.budgets or len(classes) < 2:
         return None
     many = len(classes) > _MANY
-    columns = min(6 if many else 3, len(classes))
-    rows = math.ceil(len(classes) / columns)
+    rows = math.ceil(len(classes) / (6 if many else 3))
+    columns = math.ceil(len(classes) / rows)
     name = f"classes_{names.slugs[setting.name]}"
     beside = _legend_width(summary, names)
     width, height = 2.8 * columns + 0.4 + beside, 2.6 * rows + 0.6

@@ -85,7 +85,7 @@ def queries_table(summary: SettingSummary, names: Names) -> Table:
     found = {method.method: complete(setting, method.method) for method in summary.methods}
     labels = dict.fromkeys(label for ts in found.values() for t in ts for label in t.cycles[-1].annotated_voxels_per_label)
     rows = []
-    for label in dict.fromkeys([*labels, *setting.classes]):
+    for label in [*(label for label in labels if label not in setting.classes), *setting.classes]:
         cells = [_asked(found[method.method], label) for method in summary.methods]
         rows += [[label, *cells]] if any(cell != _UNKNOWN for cell in cells) else []
     several = len(setting.seeds) > 1

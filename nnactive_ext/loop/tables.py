@@ -1,4 +1,4 @@
-"""Tables of an experiment for terminals: what was decided, and the learning curve so far."""
+"""What terminals show of experiments: query methods, what was decided, and the learning curve so far."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nnactive_ext.experiment.result import CycleResult, StratumYield, read_resul
 from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.members.cross_validation import EXPLAINED
 from nnactive_ext.metrics.trajectory import aubc
-from nnactive_ext.pages.terminal import paragraph, table
+from nnactive_ext.pages.terminal import listed_columns, paragraph, table
 from nnactive_ext.planning.decisions import shown
 
 
@@ -32,6 +32,14 @@ def yields_table(yields: Mapping[int, Mapping[str, StratumYield]]) -> str:
         label = name if strata[name].chosen_for else f"{name or 'not recorded'} (any class)"
         rows.append([label, *cells, f"{sum(one.voxels for one in found if one):,}"])
     return table(rows, numbers=True)
+
+
+def method_list(width: int | None = None) -> str:
+    """All query methods, in lines of at most ``width`` columns (default: those of the terminal)."""
+    from nnactive_ext.query_methods.listing import described
+
+    rows = [(name, [text, *([f"[{source}]"] if source else [])]) for name, text, source in described()]
+    return listed_columns(rows, width)
 
 
 def plan_table(decisions: Sequence[Sequence[str]]) -> str:

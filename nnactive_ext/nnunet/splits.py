@@ -23,10 +23,10 @@ def make_splits(
     """nnU-Net's ``splits_final.json`` and what to tell the user about it.
 
     ``voxels``: annotated case -> annotated voxels per label value. ``groups``: case -> group, of all these cases; without them
-    each case is a group of its own. ``names``: label value -> class, to name it by. The cases of a group stay together: each validates exactly one fold, and no fold trains on
-    one and validates on another. The cases of each class are spread over the folds (rarest class first), so every class is
-    trained on in as many folds as possible. Fewer groups than folds give fewer folds, never fewer than 2; fewer than 2 groups
-    are an error.
+    each case is a group of its own. ``names``: label value -> class, to name it by. The cases of a group stay together: each
+    validates exactly one fold, and no fold trains on one and validates on another. The cases of each class are spread over the
+    folds (rarest class first), so every class is trained on in as many folds as possible. Fewer groups than folds give fewer
+    folds, never fewer than 2; fewer than 2 groups are an error.
     """
     together = _together(voxels, groups)
     units = sorted(together)
@@ -49,13 +49,13 @@ def make_splits(
     inside = {unit: _sum(voxels[case] for case in cases) for unit, cases in together.items()}
     sizes = {unit: len(cases) for unit, cases in together.items()}
     best, lacking = _best(units, inside, sizes, used, rng)
-    alike = defaultdict(list)
+    alike: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for label, missing in sorted(lacking.items()):
         alike[tuple(missing)].append((names or {}).get(label, str(label)))
-    for missing, labels in alike.items():
-        if missing:
+    for without, labels in alike.items():
+        if without:
             what = f"{plural(len(labels), 'Label')} {listed(labels, 20)} {plural(len(labels), 'is', 'are')}"
-            warnings.append(f"{what} not in the training cases of fold {', '.join(map(str, missing))}.")
+            warnings.append(f"{what} not in the training cases of fold {', '.join(map(str, without))}.")
     return [_of_cases(split, together) for split in best], tuple(warnings)
 
 

@@ -1,4 +1,4 @@
-"""What all our HTML pages are made of: templates, charts, slices, colours.
+"""What HTML pages and terminals show in one way: templates, charts, slices, colours, tables of text.
 
 What two pages share goes here. What one page says belongs to the room of that page (``report/``, ``exchange/``,
 ``compare/``).

@@ -79,6 +79,7 @@ def lines(title: str, x_label: str, y_label: str, series: Sequence[Series]) -> M
         ticks_x=_spaced([(place(x, low)[0], short(x)) for x in xs]),
         ticks_y=[(place(first, value)[1], f"{100 * value:.0f}") for value in _ticks(low, high)],
         lines=[_line(one, place) for one in series],
+        legend=[_line(one, place) for one in _by_ends(series)],
         width=WIDTH,
         height=HEIGHT,
         left=LEFT,
@@ -154,6 +155,13 @@ def _line(one: Series, place: Callable[[float, float], tuple[float, float]]) -> 
         pen = "L"
         marks.append(_mark((across, down), one.colour, one.shape, f"{one.name}: {100 * y:.1f} % at {x:,g}"))
     return _Line(one.name, _rgb(on_white(one.colour)), "".join(steps), marks, _mark((13, 7), one.colour, one.shape))
+
+
+def _by_ends(series: Sequence[Series]) -> list[Series]:
+    """In the order in which lines end, from top to bottom, so that the eye can go from one to the other; those without a
+    value come last."""
+    ends = {one.name: [y for y in one.values if y is not None][-1:] for one in series}
+    return sorted(series, key=lambda one: -ends[one.name][0] if ends[one.name] else 1.0)
 
 
 def _spaced(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, float, str]]:

@@ -27,6 +27,7 @@ def render(package: str, name: str, /, **values: Any) -> str:
     Templates extend and import what all pages share as ``pages/NAME``. Beside Jinja2's own filters (``tojson`` is safe in
     a script element and in a single-quoted attribute) they have those for numbers from :mod:`nnactive_ext.words`, and:
 
+    - ``natural``: names in an order in which case_2 is before case_10
     - ``link``: the address of a file or folder beside the page
     - ``shell``: a name as one word of a shell command
     - ``sha256``: the source of a script as its Content-Security-Policy names it
@@ -90,5 +91,6 @@ def _environment(package: str, markdown: bool) -> Environment:
     made.policies["json.dumps_kwargs"] = {}  # Jinja2 would sort the keys
     made.filters |= {name: getattr(words, name) for name in ("percent", "share", "points", "duration", "enumerated")}
     made.filters |= {"link": _link, "shell": shlex.quote, "sha256": _sha256}
+    made.filters["natural"] = functools.partial(sorted, key=words.natural)
     made.globals |= {"count": words.count, "plural": words.plural, "asset": functools.partial(asset, package)}
     return made

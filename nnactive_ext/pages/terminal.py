@@ -78,7 +78,7 @@ def _number_widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
     whole = [max(map(len, column)) for column in columns]
     if sum(whole) + len(_GAP) * (len(whole) - 1) <= width:
         return whole
-    first, *others = columns
+    others = columns[1:]
     names = [min(_LONGEST, max(len(part) for part in re.findall(r"[^_ ]*_?", column[0]))) for column in others]
     cells = [max((len(cell) for cell in column[1:]), default=0) for column in others]
     return [min(whole[0], max(_LEAST, width // 2)), *map(max, names, cells)]

@@ -49,6 +49,12 @@ def picture(crop: Crop, colours: Mapping[int, Colour], ignore: int, size: int = 
     return _webp(canvas)
 
 
+def fitting(crop: Crop, size: int) -> int:
+    """The size at which slices that are narrow fill the width of a column as those of a cube of ``size`` pixels nearly do."""
+    wide = sum(plane.width for plane in planes_of(crop.space, crop.box, size))
+    return round(size * min(1.6, max(1.0, 2.4 * size / wide)))
+
+
 def dimensions(picture: bytes) -> tuple[int, int]:
     """Width and height of what :func:`picture` gave, in pixels."""
     with Image.open(io.BytesIO(picture)) as image:

@@ -31,7 +31,7 @@ class Effort:
     """How much is shown: ``pictures`` of each cycle, with ``size`` pixels along the longest side of a crop, and ``volumes``."""
 
     pictures: int
-    size: int = 160
+    size: int = 220
     volumes: int = 6
 
 
@@ -64,7 +64,8 @@ def efforts(most: int) -> Iterator[Effort]:
     """From all that was gathered to no picture at all, in the order in which a page is made smaller."""
     first = Effort(most)
     yield first
-    for share, size, most_volumes in ((1, 120, 6), (1, 120, 4), (0.7, 120, 4), (0.5, 120, 3), (0.25, 120, 2), (0, 120, 1)):
+    less = ((1, 160, 6), (1, 120, 6), (1, 120, 4), (0.7, 120, 4), (0.5, 120, 3), (0.25, 120, 2), (0, 120, 1))
+    for share, size, most_volumes in less:
         yield Effort(min(most, max(1, round(share * most))), size, most_volumes)
     yield Effort(min(most, 1), 120, 0)
     yield Effort(0, 120, 0)
@@ -121,7 +122,7 @@ class _Drawn:
         self.pictures = cache(self._pictures)
 
     def _pictures(self, size: int):
-        from nnactive_ext.report.gallery import picture
+        from nnactive_ext.report.gallery import fitting, picture
 
         colours, ignore = self._facts.by_value, self._facts.labels.ignore
-        return cache(lambda crop: picture(crop, colours, ignore, size))
+        return cache(lambda crop: picture(crop, colours, ignore, fitting(crop, size)))

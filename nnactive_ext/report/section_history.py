@@ -43,7 +43,7 @@ def history(facts: Facts) -> dict[str, Any]:
     steps += sorted({step for cycle in cycles for step in facts.seconds[cycle]} - set(_STEPS))
     return {
         "rows": rows,
-        "classes": _classes(rows),
+        "classes": {name: facts.colours.get(name) for name in _classes(rows)},
         "label_changes": [change for change in facts.plan.changes if change["what"] == LABELS],
         "charts": _charts(facts, rows) if rows else [],
         "curve": _curve(rows),

@@ -8,6 +8,7 @@ from typing import Any
 
 from nnactive_ext.experiment.result import CycleResult
 from nnactive_ext.report.facts import Facts
+from nnactive_ext.words import natural
 
 _STANDS_OUT = 0.1
 """Dice below the mean of the other classes from which a class is named as the weakest."""
@@ -95,7 +96,7 @@ def _annotated(facts: Facts, last: CycleResult, name: str) -> int | None:
 def _worst_first(per_case: Mapping[str, Mapping[str, float | None]]) -> list[tuple[str, Mapping[str, float | None]]]:
     """Cases without any class come last."""
     means = {case: _mean(scores) for case, scores in per_case.items()}
-    return sorted(per_case.items(), key=lambda item: (means[item[0]] is None, means[item[0]] or 0.0, item[0]))
+    return sorted(per_case.items(), key=lambda item: (means[item[0]] is None, means[item[0]] or 0.0, natural(item[0])))
 
 
 def _mean(values: Mapping[str, float | None]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.tallies import in_order
 from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.experiment.result import CycleResult, StratumYield
 from nnactive_ext.labelling.tasks import MARKED
@@ -91,10 +93,10 @@ def new_voxels(results: Mapping[int, CycleResult], cycle: int) -> dict[str, int]
 
 
 def _strata(facts: Facts) -> list[Row]:
-    """How many patches of each cycle were chosen for which reason, the most frequent reason first; with what they held
+    """How many patches of each cycle were chosen for which reason, those that are no class first; with what they held
     (:class:`StratumYield`), None where none of them is annotated or that is not known."""
     counts = [Counter(task.stratum or "not recorded" for task in loop.tasks) for loop in facts.loops]
-    names = sorted({name for one in counts for name in one}, key=lambda name: (-sum(one[name] for one in counts), name))
+    names = in_order({name for one in counts for name in one}, facts.names)
     colours = facts.colours
     held = [facts.yields.get(cycle, {}) for cycle in range(len(facts.loops))]
 
@@ -155,11 +157,11 @@ def _body(places: Places) -> dict[str, Any]:
 
 
 def _view(places: Places, looks: Mapping[int, tuple[Colour, str]], title: str, across: str, down: str) -> Markup:
-    groups = []
+    groups, size = [], min(4.0, max(1.5, 60 / math.sqrt(max(1, len(places.patches)))))  # many cover each other
     for cycle, look in looks.items():
         patches = [place for place in places.patches if place.cycle == cycle]
         points = [(getattr(place, across), getattr(place, down)) for place in patches]
-        groups.append(Dots(f"cycle {cycle}", points, *look, titles=[f"{one.case}, cycle {cycle}" for one in patches]))
+        groups.append(Dots(f"cycle {cycle}", points, *look, size, [f"{one.case}, cycle {cycle}" for one in patches]))
     return square(title, _ENDS[across], _ENDS[down], groups)
 
 
