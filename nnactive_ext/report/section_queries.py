@@ -91,10 +91,15 @@ def new_voxels(results: Mapping[int, CycleResult], cycle: int) -> dict[str, int]
 
 
 def _strata(facts: Facts) -> list[Row]:
-    """How many patches of each cycle were chosen for which reason, the most frequent reason first; with what they held
+    """How many patches of each cycle were chosen for which reason, classes first, in their order; with what they held
     (:class:`StratumYield`), None where none of them is annotated or that is not known."""
     counts = [Counter(task.stratum or "not recorded" for task in loop.tasks) for loop in facts.loops]
-    names = sorted({name for one in counts for name in one}, key=lambda name: (-sum(one[name] for one in counts), name))
+    place = {name: number for number, name in enumerate((*facts.labels.classes, *facts.names))}
+
+    def order(name: str) -> tuple[int, int, str]:
+        return place.get(name.removeprefix(MARKED), len(place)), -sum(one[name] for one in counts), name
+
+    names = sorted({name for one in counts for name in one}, key=order)
     colours = facts.colours
     held = [facts.yields.get(cycle, {}) for cycle in range(len(facts.loops))]
 
