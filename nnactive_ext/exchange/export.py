@@ -217,5 +217,5 @@ def _write_lists(
     write_list(views, folder, names, number, f"{experiment.name}_cycle_{cycle:03d}")
     methods = sorted({view.task.method for view in views})
     facts = [("experiment", experiment.name), ("cycle", str(cycle)), ("query method", ", ".join(methods))]
-    facts += [("start blank", start.words)] if start and start.blank else []
-    write_page(folder / "index.html", cards, f"{experiment.name}, cycle {cycle}", facts, names, number)
+    blank = start.words if start else ""
+    write_page(folder / "index.html", cards, f"{experiment.name}, cycle {cycle}", facts, names, number, blank)

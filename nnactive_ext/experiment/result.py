@@ -96,9 +96,9 @@ class Scores:
     hd95_per_class: Lengths = field(default_factory=dict)
     surface_cases_per_class: Mapping[str, SurfaceCases] = field(default_factory=dict)
     tolerance_mm: Amount | None = None
-    cross_validation: CrossValidation | None = None
     predicted_voxels_per_class: Counts = field(default_factory=dict)
     """On the test set."""
+    cross_validation: CrossValidation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
