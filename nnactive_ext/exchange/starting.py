@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.result import read_results
 from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.words import percent
+
+if TYPE_CHECKING:
+    from nnactive_ext.experiment.experiment import Experiment
 
 ABOVE = 0.5
 """Dice of a class from which its predictions are proposed unless another is said: correcting a worse one takes longer than
@@ -52,6 +54,8 @@ def starting(experiment: Experiment, above: float = ABOVE) -> Start:
     Raises:
         NnActiveError: ``above`` is no Dice.
     """
+    from nnactive_ext.experiment.result import read_results  # loads numpy, which the help of the command does without
+
     if not 0 <= above <= 1:
         raise NnActiveError(f"-start_above {above:g}: give a Dice from 0 to 1; 0 proposes every prediction.")
     names = list(experiment.dataset.labels.classes)

@@ -174,6 +174,6 @@ def _what_to_do(experiment: Experiment) -> str:
         return f"No annotated voxel is of any class, so there is nothing to learn one from: {more}."
     return (
         f"Look before the next query: (1) do the labels in place fit the images ({commands.report}, section 3)? (2) Was the "
-        "training long enough? A trainer with more epochs is chosen when planning (nnactive_plan -tr "
+        "training long enough? A trainer with more epochs is chosen when planning (-tr "
         f"nnActiveTrainer_500epochs). (3) If both are right, {more}."
     )
