@@ -15,8 +15,9 @@ from rollouts import OPTIONS, Rollout
 
 from nnactive_ext.cli import annotate
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.blank_starts import started_blank
 from nnactive_ext.exchange.export import export
-from nnactive_ext.exchange.starting import started_blank, starting
+from nnactive_ext.exchange.starting import starting
 from nnactive_ext.experiment.result import result_file
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid

@@ -220,12 +220,16 @@ def test_status_and_report_say_what_was_missed_and_older_simulations_are_counted
     assert row.values[2][1] is None or row.values[2][1].held == 0
 
 
-@pytest.mark.parametrize("where", ["the test set", "the pool"])
+@pytest.mark.parametrize("where", ["the test set", "the pool", "the annotated voxels of cases"])
 def test_members_that_predict_nothing_are_told_first(finished, where, tmp_path):
     assert not nothing_predicted(finished, read_results(finished.results))
     before = status_text(status(finished))
     if where == "the pool":
         write_json(loop_file(finished.raw, 3), {**read_json(loop_file(finished.raw, 2)), "predicted": []})
+    elif where.startswith("the annotated"):
+        file, none = result_file(finished.results, 2), {"organ": 0, "lesion": 0}
+        found = {"dice_per_class": {"organ": 0.0, "lesion": None}, "mean_dice": 0.0, "predicted_voxels_per_class": none}
+        write_json(file, {**read_json(file), "cross_validation": found})
     else:
         file = result_file(finished.results, 2)
         write_json(file, {**read_json(file), "predicted_voxels_per_class": {"organ": 0, "lesion": 0}})

@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.blank_starts import note_blank
 from nnactive_ext.exchange.exported_labels import check_folder, note_labels
 from nnactive_ext.exchange.page import Card, card, write_page
-from nnactive_ext.exchange.starting import ABOVE, Start, note_blank, starting
+from nnactive_ext.exchange.starting import ABOVE, Start, starting
 from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment

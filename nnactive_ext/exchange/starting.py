@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.words import percent
 
 if TYPE_CHECKING:
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 ABOVE = 0.5
 """Dice of a class from which its predictions are proposed unless another is said: correcting a worse one takes longer than
 painting from nothing, and leads the expert."""
-FILE = "started_blank.json"
-"""Beside the ledger: by task, the classes that started blank in its last export."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +67,3 @@ def starting(experiment: Experiment, above: float = ABOVE) -> Start:
     dice = {name: scores.dice_per_class.get(name) if scores else None for name in names}
     proposed = tuple(name for name in names if (dice[name] or 0.0) >= above)
     return Start(proposed, {name: dice[name] for name in names if name not in proposed}, what, above)
-
-
-def note_blank(experiment: Experiment, tasks: Iterable[str], blank: Iterable[str]) -> None:
-    """Write down which classes start blank in ``tasks``, which are about to be exported."""
-    names, before = sorted(blank), started_blank(experiment)
-    after = {task: found for task, found in {**before, **dict.fromkeys(tasks, names)}.items() if found}
-    if after != before:
-        write_json(experiment.annotation / FILE, after)
-
-
-def started_blank(experiment: Experiment) -> dict[str, list[str]]:
-    """By task: the classes that started blank; tasks that the file does not name were exported before there were such."""
-    return dict(read_json_if_any(experiment.annotation / FILE, {}))
