@@ -95,7 +95,7 @@ def test_pictures_are_inside_and_described():
 
 def test_without_a_prediction():
     blank, labelled = a_view(predicted=False), replace(a_view(), predicted=False)
-    assert "Model predicts no prediction: nothing trained yet" in Page(shown(a_card(blank))).text
+    assert "Model predicts no prediction: the task starts blank" in Page(shown(a_card(blank))).text
     assert "Labelled so far background only" in Page(shown(a_card(blank, "done"))).text
     assert "Labelled so far liver 10 %, tumour 0.2 %" in Page(shown(a_card(labelled, "partial", "3 voxels are unsure."))).text
     nothing = replace(blank, predicted=True)

@@ -15,8 +15,9 @@ from rollouts import OPTIONS, Rollout
 
 from nnactive_ext.cli import annotate
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.blank_starts import started_blank
 from nnactive_ext.exchange.export import export
-from nnactive_ext.exchange.starting import started_blank, starting
+from nnactive_ext.exchange.starting import starting
 from nnactive_ext.experiment.result import result_file
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
@@ -78,7 +79,7 @@ def test_classes_below_the_dice_start_blank(queried, tmp_path, capsys):
     validated(queried, organ=0.5, lesion=0.49)
     assert exported(queried, tmp_path / "a") == {0, organ}
     page, task = (tmp_path / "a" / "index.html").read_text(), expert.look(tmp_path / "a", queried.label)[0]
-    assert "lesion (CV Dice 49.0 %, below 50.0 %)" in page
+    assert "starts blank for it: lesion 49.0 % (CV Dice below 50.0 %)" in page
     assert read_json(task.folder / "task.json")["starts_blank"] == ["lesion"]
     assert "start blank" in (tmp_path / "a" / "README.txt").read_text()
     assert set(map(tuple, started_blank(queried.experiment).values())) == {("lesion",)}
@@ -91,7 +92,7 @@ def test_classes_below_the_dice_start_blank(queried, tmp_path, capsys):
     validated(queried)
     found = starting(queried.experiment)
     assert found.proposed == ()
-    assert found.words == "organ, lesion (its CV Dice is not known)"
+    assert found.words == "organ, lesion (CV Dice not known)"
     for wrong in (-0.1, 50.0, float("nan")):
         with pytest.raises(NnActiveError, match="-start_above"):
             starting(queried.experiment, wrong)
@@ -120,6 +121,6 @@ def test_the_command_says_which_classes_start_blank(queried, tmp_path, capsys, m
     validated(queried, organ=0.9, lesion=0.2)
     words = ["export", "-d", "601", "-device", "cpu", "-o", str(tmp_path / "out"), "--disable_progress_bar"]
     annotate.main(words)
-    assert "Start blank: lesion (CV Dice 20.0 %, below 50.0 %). -start_above 0" in capsys.readouterr().out
+    assert "Start blank: lesion 20.0 % (CV Dice below 50.0 %). -start_above 0" in capsys.readouterr().out
     annotate.main([*words, "-start_above", "0.2"])
     assert "Start blank" not in capsys.readouterr().out

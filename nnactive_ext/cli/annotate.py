@@ -141,8 +141,8 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _import(experiment: Experiment, options: argparse.Namespace) -> None:
+    from nnactive_ext.exchange.blank_starts import started_blank
     from nnactive_ext.exchange.receive import receive
-    from nnactive_ext.exchange.starting import started_blank
     from nnactive_ext.labelling.tasks import find_task
 
     only = find_task(experiment, options.task) if options.task else None

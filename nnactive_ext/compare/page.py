@@ -23,7 +23,7 @@ from nnactive_ext.compare.setting_tables import classes_table, main_table, overv
 from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.summary import SettingSummary
 from nnactive_ext.compare.table import Table
-from nnactive_ext.compare.yield_tables import yields_table
+from nnactive_ext.compare.yield_tables import yields_per_cycle, yields_table
 from nnactive_ext.pages.templates import render
 from nnactive_ext.words import folded
 
@@ -40,11 +40,15 @@ class Comparison:
     figures: Mapping[str, Sequence[str]]
 
 
+_EACH = (main_table, classes_table, queries_table, yields_table, yields_per_cycle)
+"""Makers of the tables of each setting."""
+
+
 def readable_tables(comparison: Comparison) -> list[Table]:
     """All tables of the page, in its order."""
     made: list[Table | None] = [overview(comparison.summaries)]
     for summary in comparison.summaries:
-        made += [table(summary, comparison.names) for table in (main_table, classes_table, queries_table, yields_table)]
+        made += [table(summary, comparison.names) for table in _EACH]
     made += [averages_table(comparison.overall, comparison.names), ppm_table(comparison.overall, comparison.names)]
     for ranking in comparison.overall.rankings if comparison.overall.shared.repeated else ():
         made += [nemenyi_table(ranking, comparison.names), kendall_table(ranking)]
@@ -86,6 +90,7 @@ def _setting(c: Comparison, summary: SettingSummary) -> dict[str, Any]:
         "classes": classes_table(summary, c.names),
         "queries": queries_table(summary, c.names),
         "yields": yields_table(summary, c.names),
+        "yields_per_cycle": yields_per_cycle(summary, c.names),
         "figures": c.figures.get(summary.setting.name, ()),
     }
 

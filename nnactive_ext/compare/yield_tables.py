@@ -15,35 +15,48 @@ from nnactive_ext.metrics.averages import mean_and_spread
 
 _REST = ""
 """Stands for the rest of a query among the classes."""
+_NOTES = (
+    "In brackets: the method has no stratum of the class, so all its patches count.",
+    "The rest: patches that were chosen for no class, those with any class / voxels of all classes.",
+)
 ANY = "any"
 """In the table for programs: any class."""
 
 
 def yields_table(summary: SettingSummary, names: Names) -> Table | None:
-    """A row for each class and query, after one for all queries; None where no result tells."""
-    methods = [method.method for method in summary.methods]
-    there = {method: complete(summary.setting, method) for method in methods}
-    queries = range(1, max((len(t.cycles) for ts in there.values() for t in ts), default=0))
-    every = [("all queries", list(queries)), *((f"cycle {cycle}", [cycle]) for cycle in queries)]
+    """A row for each class, over all queries; None where no result tells."""
+    return _table(summary, names, "yields", [("", _queries(summary))], "what each stratum found in all queries")
+
+
+def yields_per_cycle(summary: SettingSummary, names: Names) -> Table | None:
+    """A row for each class and query; None where no result tells, or for a single query."""
+    queries = _queries(summary)
+    every = [(f", cycle {cycle}", [cycle]) for cycle in queries]
+    return _table(summary, names, "yields_per_cycle", every, "what each stratum found, query by query") if queries[1:] else None
+
+
+def _queries(summary: SettingSummary) -> list[int]:
+    """The cycles that a query led to; the starting budget is the same for all methods."""
+    found = (len(t.cycles) for method in summary.methods for t in complete(summary.setting, method.method))
+    return list(range(1, max(found, default=0)))
+
+
+def _table(
+    summary: SettingSummary, names: Names, name: str, every: Sequence[tuple[str, Sequence[int]]], about: str
+) -> Table | None:
+    there = {method.method: complete(summary.setting, method.method) for method in summary.methods}
     rows = []
-    for about in (*summary.setting.classes, _REST):
-        for when, cycles in every if len(queries) > 1 else every[1:]:
-            cells = [_cell(there[method], about, cycles) for method in methods]
+    for stratum in (*summary.setting.classes, _REST):
+        for when, cycles in every:
+            cells = [_cell(trajectories, stratum, cycles) for trajectories in there.values()]
             if any(cell != NONE for cell in cells):
-                rows.append([f"{about or 'the rest'}, {when}", *cells])
-    if not rows:
-        return None
+                rows.append([f"{stratum or 'the rest'}{when}", *cells])
     caption = (
-        f"{summary.setting.name}: what each stratum found. Patches chosen for a class that held it, of those annotated / its "
-        "voxels; means over seeds."
+        f"{summary.setting.name}: {about}. Patches chosen for a class that held it, of those annotated / its voxels; means "
+        "over seeds."
     )
-    notes = [
-        "In brackets: the method has no stratum of the class, so all its patches count.",
-        "The rest: patches that were chosen for no class, those with any class / voxels of all classes.",
-        "Cycle 0, the starting budget, is the same for all methods.",
-    ]
-    heading = ["chosen for", *(names.methods[method] for method in methods)]
-    return Table(f"yields_{names.slugs[summary.setting.name]}", caption, heading, rows, notes)
+    heading = ["chosen for", *(names.methods[method] for method in there)]
+    return Table(f"{name}_{names.slugs[summary.setting.name]}", caption, heading, rows, _NOTES) if rows else None
 
 
 def _cell(trajectories: Sequence[Trajectory], about: str, cycles: Sequence[int]) -> str:

@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.blank_starts import note_blank
 from nnactive_ext.exchange.exported_labels import check_folder, note_labels
 from nnactive_ext.exchange.page import Card, card, write_page
-from nnactive_ext.exchange.starting import ABOVE, Start, note_blank, starting
+from nnactive_ext.exchange.starting import ABOVE, Start, starting
 from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
@@ -217,5 +218,5 @@ def _write_lists(
     write_list(views, folder, names, number, f"{experiment.name}_cycle_{cycle:03d}")
     methods = sorted({view.task.method for view in views})
     facts = [("experiment", experiment.name), ("cycle", str(cycle)), ("query method", ", ".join(methods))]
-    facts += [("start blank", start.words)] if start and start.blank else []
-    write_page(folder / "index.html", cards, f"{experiment.name}, cycle {cycle}", facts, names, number)
+    blank = start.words if start else ""
+    write_page(folder / "index.html", cards, f"{experiment.name}, cycle {cycle}", facts, names, number, blank)

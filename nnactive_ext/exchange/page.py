@@ -113,11 +113,18 @@ def card(view: View, image: np.ndarray, status: str = "open", note: str = "") ->
 
 
 def write_page(
-    file: Path, cards: Sequence[Card], title: str, facts: Sequence[tuple[str, str]], names: Mapping[str, int], number: int
+    file: Path,
+    cards: Sequence[Card],
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    names: Mapping[str, int],
+    number: int,
+    blank: str = "",
 ) -> None:
     """Write the page of ``cards`` to ``file``, which lies beside the folders of the tasks, whole or not at all.
 
-    ``facts`` are shown under the title, ``names`` (label -> value) make the legend, ``number`` is the dataset's.
+    ``facts`` are shown under the title, ``names`` (label -> value) make the legend, ``number`` is the dataset's;
+    ``blank`` says which classes start blank although a model predicts, and why.
     """
     states = [card.status for card in cards]
     remarks, shown = {0: "unpainted", names.get(IGNORE): "unsure"}, colours(names)
@@ -135,6 +142,7 @@ def write_page(
             for name, value in sorted(names.items(), key=lambda item: item[1])
         ],
         cards=cards,
+        blank=blank,
     )
     write_text(file, page)
 

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.result import read_results, same_classes
-from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.words import percent
+
+if TYPE_CHECKING:
+    from nnactive_ext.experiment.experiment import Experiment
 
 ABOVE = 0.5
 """Dice of a class from which its predictions are proposed unless another is said: correcting a worse one takes longer than
 painting from nothing, and leads the expert."""
-FILE = "started_blank.json"
-"""Beside the ledger: by task, the classes that started blank in its last export."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """``proposed``: classes whose predictions tasks start with; ``blank``: class -> why it starts blank."""
+    """``proposed``: classes whose predictions tasks start with; ``blank``: the others with their Dice (0 to 1), None where it
+    is not known; ``what``: which Dice that is; ``above``: what it would have to be."""
 
     proposed: tuple[str, ...]
-    blank: Mapping[str, str] = field(default_factory=dict)
+    blank: Mapping[str, float | None] = field(default_factory=dict)
+    what: str = ""
+    above: float = ABOVE
 
     @property
     def words(self) -> str:
-        """The blank classes, each with its reason; empty for none."""
-        reasons: dict[str, list[str]] = {}
-        for name, why in self.blank.items():
-            reasons.setdefault(why, []).append(name)
-        return "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
+        """The blank classes and why; empty for none."""
+        low = [f"{name} {percent(dice)}" for name, dice in self.blank.items() if dice is not None]
+        unknown = [name for name, dice in self.blank.items() if dice is None]
+        parts = [f"{', '.join(low)} ({self.what} below {percent(self.above)})"] if low else []
+        parts += [f"{', '.join(unknown)} ({self.what} not known)"] if unknown else []
+        return "; ".join(parts)
 
 
 def starting(experiment: Experiment, above: float = ABOVE) -> Start:
@@ -48,6 +51,8 @@ def starting(experiment: Experiment, above: float = ABOVE) -> Start:
     Raises:
         NnActiveError: ``above`` is no Dice.
     """
+    from nnactive_ext.experiment.result import read_results  # loads numpy, which the help of the command does without
+
     if not 0 <= above <= 1:
         raise NnActiveError(f"-start_above {above:g}: give a Dice from 0 to 1; 0 proposes every prediction.")
     names = list(experiment.dataset.labels.classes)
@@ -55,30 +60,10 @@ def starting(experiment: Experiment, above: float = ABOVE) -> Start:
         return Start(tuple(names))
     version = experiment.plan.label_version
     results = [result for result in read_results(experiment.results) if result.label_version == version]
-    last = same_classes(results)[-1] if results else None
+    last = results[-1] if results else None
     tested = bool(experiment.plan.test)
     scores = (last if tested else last.cross_validation) if last else None
     what = "Dice on the test set" if tested else "CV Dice"
-    proposed, blank = [], {}
-    for name in names:
-        dice = scores.dice_per_class.get(name) if scores else None
-        if dice is None:
-            blank[name] = f"its {what} is not known"
-        elif dice < above:
-            blank[name] = f"{what} {percent(dice)}, below {percent(above)}"
-        else:
-            proposed.append(name)
-    return Start(tuple(proposed), blank)
-
-
-def note_blank(experiment: Experiment, tasks: Iterable[str], blank: Iterable[str]) -> None:
-    """Write down which classes start blank in ``tasks``, which are about to be exported."""
-    names, before = sorted(blank), started_blank(experiment)
-    after = {task: found for task, found in {**before, **dict.fromkeys(tasks, names)}.items() if found}
-    if after != before:
-        write_json(experiment.annotation / FILE, after)
-
-
-def started_blank(experiment: Experiment) -> dict[str, list[str]]:
-    """By task: the classes that started blank; tasks that the file does not name were exported before there were such."""
-    return dict(read_json_if_any(experiment.annotation / FILE, {}))
+    dice = {name: scores.dice_per_class.get(name) if scores else None for name in names}
+    proposed = tuple(name for name in names if (dice[name] or 0.0) >= above)
+    return Start(proposed, {name: dice[name] for name in names if name not in proposed}, what, above)

@@ -99,9 +99,9 @@ class Scores:
     tolerance_mm: Amount | None = None
     tolerance_mm_per_class: Lengths = field(default_factory=dict)
     """Of classes that have one of their own."""
-    cross_validation: CrossValidation | None = None
     predicted_voxels_per_class: Counts = field(default_factory=dict)
     """On the test set."""
+    cross_validation: CrossValidation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

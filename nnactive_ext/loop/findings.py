@@ -15,6 +15,11 @@ from nnactive_ext.members.yields import Yields, yields_of
 from nnactive_ext.query_methods.methods import METHODS
 from nnactive_ext.words import count, enumerated
 
+ENOUGH = 3
+"""Patches chosen for a class from which it tells something that none of them holds it, although others do."""
+_SHOWN = 3
+"""Classes whose numbers are said in a sentence; those of more are in the tables."""
+
 
 @dataclass(frozen=True)
 class Missed:
@@ -60,7 +65,7 @@ def annotated(yields: Mapping[int, Yields]) -> dict[int, Yields]:
 def missed(found: Yields, classes: Sequence[str]) -> list[Missed]:
     """The classes that a query was to find and did not, once half of the patches are annotated.
 
-    A class for which patches were chosen is missed when none of them held it; one for which none were, when no patch did.
+    A class is missed when no patch held it, or when none of :data:`ENOUGH` patches or more that were chosen for it did.
     """
     names = []
     for name in classes:
@@ -68,9 +73,9 @@ def missed(found: Yields, classes: Sequence[str]) -> list[Missed]:
         rest = [one for one in found.values() if one.chosen_for != name]
         asked, others = _annotated(chosen), _annotated(rest)
         held = sum(one.patches_per_class.get(name, 0) for one in rest)
-        counted = chosen or rest
-        enough = 2 * _annotated(counted) >= sum(one.patches for one in counted)
-        if enough and _annotated(counted) and not sum(one.held for one in chosen) and (chosen or not held):
+        counted = chosen if asked >= ENOUGH else [*chosen, *rest]
+        half = 2 * _annotated(counted) >= sum(one.patches for one in counted) > 0
+        if half and not sum(one.held for one in chosen) and (asked >= ENOUGH or not held):
             names.append(Missed(name, asked, others, held))
     return names
 
@@ -88,7 +93,8 @@ def missed_words(experiment: Experiment, yields: Mapping[int, Yields]) -> str:
     if not found:
         return ""
     where = f"The query of cycle {cycle}" if cycle else "The starting budget"
-    said = f"{where} did not find {enumerated([one.name for one in found])} ({'; '.join(map(_counts, found))})."
+    counts = f" ({'; '.join(map(_counts, found))})" if len(found) <= _SHOWN else ""
+    said = f"{where} did not find {enumerated([one.name for one in found])}{counts}."
     return f"{said} {_remedy(experiment, cycle, found)}"
 
 
@@ -168,6 +174,6 @@ def _what_to_do(experiment: Experiment) -> str:
         return f"No annotated voxel is of any class, so there is nothing to learn one from: {more}."
     return (
         f"Look before the next query: (1) do the labels in place fit the images ({commands.report}, section 3)? (2) Was the "
-        "training long enough? A trainer with more epochs is chosen when planning (nnactive_plan -tr "
+        "training long enough? A trainer with more epochs is chosen when planning (-tr "
         f"nnActiveTrainer_500epochs). (3) If both are right, {more}."
     )

@@ -229,7 +229,7 @@ def status_text(found: dict[str, Any]) -> str:
         rows = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
         lines += ["", table(rows, numbers=True)]
     yields = {int(c): {n: StratumYield(**one) for n, one in strata.items()} for c, strata in found.get("yields", {}).items()}
-    lines += ["", yields_table(yields)] if yields else []
+    lines += ["", yields_table(yields, list(found["labels"]))] if yields else []
     lines += ["", found["missed"]] if found.get("missed") else []
     if found.get("differences"):
         lines += ["", "WARNING: not all of this experiment was made in the same way:"]

@@ -19,12 +19,13 @@ _CYCLES = 5
 """Cycles that a table of the terminal has columns for, the last ones."""
 
 
-def yields_table(yields: Mapping[int, Mapping[str, StratumYield]]) -> str:
+def yields_table(yields: Mapping[int, Mapping[str, StratumYield]], classes: Sequence[str] = ()) -> str:
     """What the patches of each stratum held: a row for each, of the last cycles a column. A stratum chosen for a class counts
-    patches and voxels of that class, the others those of any class."""
+    patches and voxels of that class, the others those of any class. Rows are in the order of the ``classes``, the rest last."""
     cycles = sorted(yields)[-_CYCLES:]
     strata = {name: one for cycle in reversed(cycles) for name, one in yields[cycle].items()}
-    order = sorted(strata, key=lambda name: not strata[name].chosen_for)  # the rest last
+    place = {name: number for number, name in enumerate(classes)}
+    order = sorted(strata, key=lambda name: (not strata[name].chosen_for, place.get(strata[name].chosen_for, 0)))
     rows = [["patches that held it, chosen for", *(f"cycle {cycle}" for cycle in cycles), "voxels"]]
     for name in order:
         found = [yields[cycle].get(name) for cycle in cycles]

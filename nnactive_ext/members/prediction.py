@@ -112,16 +112,17 @@ class Predictor:
         self._window = self._target.manager()[1].patch_size
 
     def __call__(self, patch: Patch) -> np.ndarray:
-        return predict_box(*self._arguments(patch), self._without)
+        return predict_box(*self._arguments(patch), without=self._without)
 
     def with_uncertainty(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
         """See :func:`predict_with_uncertainty`."""
         return predict_with_uncertainty(*self._arguments(patch))
 
-    def _arguments(self, patch: Patch) -> tuple:
+    def _arguments(self, patch: Patch) -> tuple[Members, np.ndarray, Grid, Patch, Sequence[int], Sequence[int] | None]:
         if self._ensemble is None:
             self._ensemble = self._open()
         if self._loaded[0] != patch.case:
             self._loaded = (patch.case, *self._target.load(patch.case))
         window = [1, *self._window][-3:] if len(self._window) == 2 else self._window
-        return self._ensemble, *self._loaded[1:], patch, window, self._experiment.dataset.labels.order
+        _, image, grid = self._loaded
+        return self._ensemble, image, grid, patch, window, self._experiment.dataset.labels.order
