@@ -144,8 +144,8 @@ def _pictures(view: View, image: np.ndarray, turn: Canonical) -> list[Picture]:
     drawn = three_slices(image, view.labels, view.space, view.box, by_value, view.names[IGNORE])
     pictures = []
     for plane, (_, png) in zip(planes_of(view.space, view.box, 1), drawn, strict=True):
-        # In an oblique plane a place along one of the patient's axes says little.
-        where = turn.position(view.box)[::-1] if plane.oblique else (turn.position(view.box)[plane.axis],)
+        # In an oblique plane a place along one of the patient's axes says little: the first picture gives all three.
+        where = (() if pictures else turn.position(view.box)[::-1]) if plane.oblique else (turn.position(view.box)[plane.axis],)
         rows, columns = (other for other in range(3) if other != plane.axis)
         pictures.append(
             Picture(

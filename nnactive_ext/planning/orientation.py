@@ -53,8 +53,8 @@ def reading(spaces: Mapping[str, Space], decisions: Decisions) -> tuple[str, dic
         _tell_thick(axes, found, decisions)
     if axes.way == TURNED:
         _tell_copies(axes.changed, len(spaces), decisions)
-        what = "nnU-Net's own commands, such as nnUNetv2_predict, do not turn images"
-        decisions.warn("other images", f"{what}; store later ones as these copies are (docs/rollout.md)")
+        what = "nnUNetv2_predict does not turn images"
+        decisions.warn("images to predict", f"{what}; turn them first (docs/rollout.md, Use the model)")
     return REORIENTING if axes.way == UPRIGHT else PLAIN, axes.changed if axes.way == TURNED else {}, found
 
 
