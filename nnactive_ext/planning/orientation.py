@@ -76,6 +76,8 @@ def reading_labelled(
         return {}, dict(measured)
     axes = decide_axes(spaces, labelled=True)
     if axes.way == STORED:
+        if len(codes := sorted({orientation(space.direction) for space in spaces.values()})) > 1:
+            decisions.add("orientation", f"as stored ({', '.join(codes)})", "as nnU-Net reads this dataset")
         return {}, dict(measured)
     if reader not in _STORED_ORDER:
         what = f"as {reader} gives them, the slices lie along different axes, and nnU-Net will interpolate between them"
