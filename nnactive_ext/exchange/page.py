@@ -142,7 +142,7 @@ def _pictures(view: View, image: np.ndarray, turn: Canonical) -> list[Picture]:
     by_value = {view.names[name]: colour for name, colour in colours(view.names).items()}
     sides = [n * mm for n, mm in zip(turn.box(view.box).size, turn.spacing, strict=True)]
     drawn = three_slices(image, view.labels, view.space, view.box, by_value, view.names[IGNORE])
-    pictures = []
+    pictures: list[Picture] = []
     for plane, (_, png) in zip(planes_of(view.space, view.box, 1), drawn, strict=True):
         # In an oblique plane a place along one of the patient's axes says little: the first picture gives all three.
         where = (() if pictures else turn.position(view.box)[::-1]) if plane.oblique else (turn.position(view.box)[plane.axis],)
