@@ -23,6 +23,7 @@ from nnactive_ext.labelling.annotators import HumanAnnotator
 from nnactive_ext.labelling.given import given_labels
 from nnactive_ext.labelling.opening import open_experiment
 from nnactive_ext.nnunet.dataset import nnunet_folder
+from nnactive_ext.planning import turned_like_pool
 
 ORDERS = list(permutations(range(3)))
 FLIPS = [(a, b, c) for a in (False, True) for b in (False, True) for c in (False, True)]
@@ -191,6 +192,9 @@ def test_images_that_come_later_are_turned_like_the_pool(turned, nnunet_folders,
         assert experiment.plan.pool[case].spacing == (8, 1.25, 1.25)
         assert_same_place(second, case, made.experiment)
         assert (frames[case] * frames["heart_0"]).sum(0).min() > 0.7
+        image, warnings = turned_like_pool(experiment, sitk.ReadImage(str(second.images / f"{case}.nii.gz")))
+        assert not warnings
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(image), image_and_space(experiment, case)[0][0])
     image, _ = image_and_space(experiment, "late_0")
     assert image.shape[1:] == experiment.plan.pool["late_0"].shape
 

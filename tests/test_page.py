@@ -73,9 +73,9 @@ def test_a_card_says_what_and_why():
         "Model predicts liver 10 %, tumour 0.2 %",
         "10 × 10 × 5 voxels, 15 × 10 × 20 mm",
         "voxels 1.5 × 1 × 4 mm",
-        "Axial at H 16 mm patch 15 × 10 mm",
-        "Coronal at P 10 mm patch 15 × 20 mm",
-        "Sagittal at L 15 mm patch 10 × 20 mm",
+        "Acquisition plane (4 mm slices), axial at H 16 mm patch 15 × 10 mm",
+        "Across the slices, coronal at P 10 mm patch 15 × 20 mm",
+        "Across the slices, sagittal at L 15 mm patch 10 × 20 mm",
         "Slicer --python-script c001_003_liver_12/open_in_slicer.py",
     ):
         assert words in page.text, words
@@ -84,12 +84,13 @@ def test_a_card_says_what_and_why():
 
 
 def test_pictures_are_inside_and_described():
-    for image, plane in zip(Page(shown(a_card(a_view()))).all("img"), ("Axial", "Coronal", "Sagittal"), strict=True):
+    planes = "Acquisition plane (4 mm slices), axial", "Across the slices, coronal", "Across the slices, sagittal"
+    for image, plane in zip(Page(shown(a_card(a_view()))).all("img"), planes, strict=True):
         kind, data = image["src"].split(",")
         assert kind == "data:image/png;base64"
         assert Image.open(io.BytesIO(base64.b64decode(data))).size == (int(image["width"]), int(image["height"]))
         assert (
-            image["alt"] == f"{plane} slice of liver_12 through the middle of the patch; outlined in the patch: liver, tumour"
+            image["alt"] == f"{plane}: slice of liver_12 through the middle of the patch; outlined in the patch: liver, tumour"
         )
 
 
@@ -114,7 +115,7 @@ def test_microscopes_have_micrometres():
     view = a_view(spacing=(0.0002, 0.0002, 0.0005))
     text = Page(shown(a_card(view))).text
     assert "10 × 10 × 5 voxels, 2 × 2 × 2.5 µm" in text
-    assert "Axial at H 2 µm" in text
+    assert "Acquisition plane (0.5 µm slices), axial at H 2 µm" in text
 
 
 def test_nobodys_text_becomes_markup(tmp_path):

@@ -149,13 +149,15 @@ def write_page(
 
 def _pictures(view: View, image: np.ndarray, turn: Canonical) -> list[Picture]:
     """The three slices through the middle of the patch, of one channel."""
+    planes = planes_of(view.space, view.box, SIZE)
     by_value = {view.names[name]: colour for name, colour in colours(view.names).items()}
     sides = [n * mm for n, mm in zip(turn.box(view.box).size, turn.spacing, strict=True)]
     drawn = three_slices(image, view.labels, view.space, view.box, by_value, view.names[IGNORE], SIZE)
     pictures = []
-    for plane, (_, png) in zip(planes_of(view.space, view.box, 1), drawn, strict=True):
-        # In an oblique plane a place along one of the patient's axes says little.
-        where = turn.position(view.box)[::-1] if plane.oblique else (turn.position(view.box)[plane.axis],)
+    for plane, (_, png) in zip(planes, drawn, strict=True):
+        # In an oblique plane a place along one of the patient's axes says little: the first picture gives all three.
+        position = turn.position(view.box)
+        where = position[plane.axis : plane.axis + 1] if not plane.oblique else position[::-1] if plane is planes[0] else ()
         rows, columns = (other for other in range(3) if other != plane.axis)
         pictures.append(
             Picture(

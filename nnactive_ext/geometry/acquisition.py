@@ -16,7 +16,7 @@ THICK = 3.0
 ANISO_THRESHOLD: from there on nnU-Net, too, treats an image as slices, plans their distance as it is, and does not interpolate
 between them."""
 _ROUNDING = 0.99
-_OWN = 1.5
+_OWN = 2.0
 """In a pool of thick slices an image with thinner ones still has a slice axis of its own, if it is this much coarser."""
 _UPRIGHT = 30.0
 """Degrees up to which the axes of RAS are those of an image beyond doubt; at 45 degrees two are equally near."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -181,7 +182,7 @@ class Canonical(Turn):
         return np.rint(np.linalg.solve(back, [*index, 1])[:3]).astype(int)
 
 
-def side_of(direction: Sequence[float]) -> str:
+def side_of(direction: Any) -> str:
     """The sides of the patient that a unit vector of world points to.
 
     >>> side_of((0.0, 0.1, 0.995)), side_of((0.77, 0.0, -0.64))

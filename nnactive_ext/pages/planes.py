@@ -112,7 +112,9 @@ def _title(turn: Canonical, axis: int, acquired: int | None) -> tuple[str, bool]
     if acquired is None:
         return name, oblique
     if axis == acquired:
-        return f"acquisition plane ({turn.spacing[axis]:.3g} mm slices), {name}", oblique
+        mm = turn.spacing[axis]
+        thickness = f"{mm:.3g} mm" if mm >= 0.01 else f"{1000 * mm:.3g} µm"
+        return f"acquisition plane ({thickness} slices), {name}", oblique
     return f"across the slices, {name}", oblique
 
 

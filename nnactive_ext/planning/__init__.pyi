@@ -5,6 +5,7 @@ from .relabelling import change_labels
 from .rollout import decide_rollout
 from .settings import Settings, command_of
 from .simulation import decide
+from .turned_copies import turned_like_pool
 
 __all__ = [
     "Settings",
@@ -16,4 +17,5 @@ __all__ = [
     "decide",
     "decide_rollout",
     "divide",
+    "turned_like_pool",
 ]

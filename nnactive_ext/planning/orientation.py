@@ -53,8 +53,8 @@ def reading(spaces: Mapping[str, Space], decisions: Decisions) -> tuple[str, dic
         _tell_thick(axes, found, decisions)
     if axes.way == TURNED:
         _tell_copies(axes.changed, len(spaces), decisions)
-        what = "nnU-Net's own commands, such as nnUNetv2_predict, do not turn images"
-        decisions.warn("other images", f"{what}; store later ones as these copies are (docs/rollout.md)")
+        what = "nnUNetv2_predict does not turn images"
+        decisions.warn("images to predict", f"{what}; turn them first (docs/rollout.md, Use the model)")
     return REORIENTING if axes.way == UPRIGHT else PLAIN, axes.changed if axes.way == TURNED else {}, found
 
 
@@ -76,6 +76,8 @@ def reading_labelled(
         return {}, dict(measured)
     axes = decide_axes(spaces, labelled=True)
     if axes.way == STORED:
+        if len(codes := sorted({orientation(space.direction) for space in spaces.values()})) > 1:
+            decisions.add("orientation", f"as stored ({', '.join(codes)})", "as nnU-Net reads this dataset")
         return {}, dict(measured)
     if reader not in _STORED_ORDER:
         what = f"as {reader} gives them, the slices lie along different axes, and nnU-Net will interpolate between them"

@@ -54,8 +54,10 @@ def reread_references(experiment: Experiment, who: str, progress: bool = True) -
     entries = _entries(experiment)
     changed = [case for case in entries if _digest(frozen, case) != entries[case]["sha256"]]
     note = dict(frozen.part("rereading"))
+    copies = f"Of {count(len(experiment.plan.turned), 'case')} the turned copies in {experiment.turned_folder} are read."
+    about_copies = [f"{copies} Change these, or plan anew."] if experiment.plan.turned else []
     if not changed and not note:
-        return ["No reference label map has changed."]
+        return ["No reference label map has changed.", *about_copies]
     _check(experiment, changed, progress)
     before = {**{case: _digest(frozen, case) for case in changed}, **note.get("before", {})}
     note = {"before": before, "after": {case: entries[case]["sha256"] for case in before}}
@@ -72,7 +74,7 @@ def reread_references(experiment: Experiment, who: str, progress: bool = True) -
     frozen.having(rereading=None).write()
     done = f"Read again: the reference label maps of {count(len(before), 'case')} ({listed(list(before))})"
     told = f"Labels written again: {count(len(cases), 'annotated case')}; members trained before did not see them."
-    return [done, told, *warned(warnings)]
+    return [done, told, *about_copies, *warned(warnings)]
 
 
 def _entries(experiment: Experiment) -> dict[str, dict[str, Any]]:

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.spaces import space_of
 from nnactive_ext.files import write_json
-from nnactive_ext.geometry.axes import Turn
+from nnactive_ext.geometry.axes import Turn, orientation
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.headers import PLAIN
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.nnunet.dataset import Case, Dataset
 from nnactive_ext.parallel import map_cases
+from nnactive_ext.planning.orientation import added
 from nnactive_ext.planning.test_folder import TEST_FOLDER, TEST_LABELS
 
 
@@ -24,6 +27,31 @@ def turned_image(image: Any, turn: Turn) -> Any:
     import SimpleITK as sitk
 
     return turn.turned_space(Space.of_image(image)).image(turn.turned(sitk.GetArrayViewFromImage(image)))
+
+
+def turned_like_pool(experiment: Experiment, image: Any) -> tuple[Any, tuple[str, ...]]:
+    """Turn a new image as the pool's images are, so that ``nnUNetv2_predict`` sees its slices as the members know them.
+
+    Args:
+        experiment: as :meth:`Experiment.find` gives it.
+        image: a 3D SimpleITK image, as it is stored.
+
+    Returns:
+        The image to write as ``CASE_0000.nii.gz``, its voxels at the same places in the patient; and warnings.
+
+    Raises:
+        NnActiveError: the pool has another orientation, and no thick slices tell how to turn the image.
+    """
+    space, pool = Space.of_image(image), {case: space_of(experiment, case) for case in experiment.plan.pool}
+    found = added({"": space}, pool, experiment.dataset.json["overwrite_image_reader_writer"])
+    if found is None:
+        code = orientation(next(iter(pool.values())).direction)
+        raise NnActiveError(
+            f"The image is stored as {orientation(space.direction)}, the pool of {experiment.name} as {code}. Turn it with "
+            f"SimpleITK's DICOMOrient(image, '{code}')."
+        )
+    turns, _, warnings = found
+    return (turned_image(image, turns[""]) if turns else image), tuple(text.lstrip(": ") for text in warnings)
 
 
 def write_turned_source(experiment: Experiment, source: Dataset, progress: bool) -> Dataset:
