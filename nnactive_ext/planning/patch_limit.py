@@ -54,9 +54,9 @@ def limited(voxels: Triple, shape: Sequence[float], spacing: Sequence[float]) ->
     >>> limited((20, 20, 20), (36, 50, 35), (1, 1, 1))
     (12, 12, 12)
     """
-    size = list(voxels)
+    size, sides = list(voxels), too_long(voxels, shape)
     while too_large(size, shape):
-        axes = [axis for axis in too_long(size, shape) if size[axis] > LEAST_VOXELS]
+        axes = [axis for axis in sides if size[axis] > LEAST_VOXELS]
         if not axes:
             break
         longest = max(size[axis] * spacing[axis] for axis in axes)
