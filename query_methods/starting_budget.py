@@ -29,9 +29,9 @@ def starting_budget(pool: Mapping[str, PoolCase], request: Request, share: float
     The rarest class (by voxels in the pool) comes first: one patch for each, then the second (thesis 7.4.1, D.5).
     A patch drawn for one class counts for every class of which it holds enough (:func:`structure_share.holds`), annotated
     patches do not count. A patch is centred on a random voxel of the class in a random case that has it, and moved inside the
-    image. If after a few draws none holds enough, it is centred on the deepest voxel of the class's largest component. Cases
-    with a remnant of the class, less than ``share`` of what a usual case has, come last and do not count. Where no free patch of the pool
-    holds enough, the first one that was drawn is taken.
+    image. If after a few draws none holds enough, it is centred on the deepest voxel of the class's largest component.
+    Cases with a remnant of the class, less than ``share`` of what a usual case has, come last and do not count. Where no free
+    patch of the pool holds enough, the first one that was drawn is taken.
 
     Args:
         pool: cases with references.

@@ -47,7 +47,8 @@ def limited(voxels: Triple, shape: Sequence[float], spacing: Sequence[float]) ->
     """The patch with its sides shortened until it is not :func:`too_large`.
 
     Of the sides that are too long the longest one in mm (or several) is shortened, voxel by voxel, so that cubes stay cubes and
-    thin slabs keep their thickness. No side becomes shorter than :data:`LEAST_VOXELS`, so in tiny images the patch may stay too large.
+    thin slabs keep their thickness. No side becomes shorter than :data:`LEAST_VOXELS`: in tiny images the patch may stay too
+    large.
 
     >>> limited((21, 512, 512), (21, 512, 512), (5, 1, 1))
     (21, 170, 170)
