@@ -11,7 +11,6 @@ from nnactive_ext.engine.body import windows_along
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size
 from nnactive_ext.query_methods.base import PoolCase
 
-
 _KEPT = 32
 """Cases whose windows of air are kept in memory, as bits."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from statistics import median
 
 import numpy as np
 
@@ -18,6 +17,8 @@ EACH = 2
 """Patches that count for each class, at least."""
 PUBLISHED_SHARE = 0.0
 """With it a class counts with one voxel, as in the published protocol."""
+_USUAL = 0.75
+"""Quantile over the cases: a usual case is whole even where the field of view cuts the structure in half of the cases."""
 DRAWS = 3
 """Random voxels of a class that are tried in a case before its deepest one."""
 
@@ -28,9 +29,9 @@ def starting_budget(pool: Mapping[str, PoolCase], request: Request, share: float
     The rarest class (by voxels in the pool) comes first: one patch for each, then the second (thesis 7.4.1, D.5).
     A patch drawn for one class counts for every class of which it holds enough (:func:`structure_share.holds`), annotated
     patches do not count. A patch is centred on a random voxel of the class in a random case that has it, and moved inside the
-    image. If after a few draws none holds enough, it is centred on the deepest voxel of the class's largest component. Cases
-    with a remnant of the class, less than ``share`` of what its median case has, come last. Where no free patch of the pool
-    holds enough, the first one that was drawn is taken.
+    image. If after a few draws none holds enough, it is centred on the deepest voxel of the class's largest component.
+    Cases with a remnant of the class, less than ``share`` of what a usual case has, come last and do not count. Where no free
+    patch of the pool holds enough, the first one that was drawn is taken.
 
     Args:
         pool: cases with references.
@@ -129,8 +130,8 @@ def _count(pool: Mapping[str, PoolCase], labels: Mapping[int, str]) -> dict[int,
 
 
 def _remnants(pool: Mapping[str, PoolCase], voxels: Mapping[str, int], share: float) -> set[str]:
-    """The cases that have less than ``share`` of what the median case has of a class, counted in query patches, because
-    spacings differ; the field of view has cut the structure there."""
+    """The cases that have less than ``share`` of what a usual case has of a class, counted in query patches, because spacings
+    differ; the field of view has cut the structure there."""
     patches = {name: count / np.prod(pool[name].patch_size) for name, count in voxels.items()}
-    least = share * median(patches.values())
+    least = share * float(np.quantile(list(patches.values()), _USUAL))
     return {name for name, amount in patches.items() if amount < least}

@@ -1,4 +1,4 @@
-"""When a patch counts for a class: it must hold a share of the structure, or be filled by it; and where structures are deepest."""
+"""When a patch counts for a class: it holds a share of its structure, or is filled by it; and where structures are deepest."""
 
 from __future__ import annotations
 

@@ -210,7 +210,13 @@ def test_a_command_runs_as_a_module_once_all_of_its_file_is_read(name):
 
 def test_changes_are_those_of_the_table():
     flags = {flag for action in change.parser()._actions for flag in action.option_strings}
-    assert {option.flag for _, option in options(Settings) if option.change} == {"-cycles", "-seed", "-expert", "-share", "-air"}
+    assert {option.flag for _, option in options(Settings) if option.change} == {
+        "-cycles",
+        "-seed",
+        "-expert",
+        "-share",
+        "-air",
+    }
     assert flags >= {"-cycles", "-seed", "-expert", "-share", "-air"}
 
 

@@ -14,7 +14,6 @@ from nnactive_ext.metrics.trajectory import aubc
 from nnactive_ext.pages.terminal import listed_columns, paragraph, table
 from nnactive_ext.planning.decisions import shown
 
-
 _CYCLES = 5
 """Cycles that a table of the terminal has columns for, the last ones."""
 

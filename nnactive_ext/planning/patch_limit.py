@@ -46,20 +46,23 @@ def too_large(voxels: Sequence[float], shape: Sequence[float]) -> bool:
 def limited(voxels: Triple, shape: Sequence[float], spacing: Sequence[float]) -> Triple:
     """The patch with its sides shortened until it is not :func:`too_large`.
 
-    Of the sides that are too long the longest one in mm is shortened, voxel by voxel, so that cubes stay cubes and thin slabs
-    keep their thickness. No side becomes shorter than :data:`LEAST_VOXELS`, so in tiny images the patch may stay too large.
+    Of the sides that are too long the longest one in mm (or several) is shortened, voxel by voxel, so that cubes stay cubes and
+    thin slabs keep their thickness. No side becomes shorter than :data:`LEAST_VOXELS`: in tiny images the patch may stay too
+    large.
 
     >>> limited((21, 512, 512), (21, 512, 512), (5, 1, 1))
     (21, 170, 170)
     >>> limited((20, 20, 20), (36, 50, 35), (1, 1, 1))
     (12, 12, 12)
     """
-    size = list(voxels)
+    size, sides = list(voxels), too_long(voxels, shape)
     while too_large(size, shape):
-        axes = [axis for axis in too_long(size, shape) if size[axis] > LEAST_VOXELS]
+        axes = [axis for axis in sides if size[axis] > LEAST_VOXELS]
         if not axes:
             break
-        size[max(axes, key=lambda axis: (size[axis] * spacing[axis], size[axis]))] -= 1
+        longest = max(size[axis] * spacing[axis] for axis in axes)
+        for axis in axes:
+            size[axis] -= size[axis] * spacing[axis] >= longest * (1 - 1e-6)
     return triple(size)
 
 
@@ -83,18 +86,17 @@ def apply_limit(
     if size == voxels:
         return voxels, told
     number = fitting(voxels, shape)
-    fit = f"{number} {'fits' if number == 1 else 'fit'} into it"
-    why = f"{_shares(voxels, shape)} of the median image along z, y, x, so that {fit}"
+    spans = f"{_shares(voxels, shape)} of the median image along z, y, x: {number} {'fits' if number == 1 else 'fit'} into it"
+    goal = "at most a third of it along two axes" if not too_large(size, shape) else f"no side below {LEAST_VOXELS} voxels"
+    if asked:
+        told.warn("large query patch", f"{spans}; {goal}: -patch_size {_words(size)}")
+        return voxels, told
+    told.add("", f"limited from {_times(voxels)}", f"which spans {spans}; now {goal}")
     causes = {name: mm / spacing for name, mm in structures.items() if len(too_long(np.asarray(mm) / spacing, shape)) > 1}
     if causes:
         largest = max(causes, key=lambda name: float(np.prod(causes[name])))
-        why += f"; cause: the largest component of {largest} spans {_shares(causes[largest], shape)} of it"
-    goal = "at most a third of it along two axes" if not too_large(size, shape) else f"no side below {LEAST_VOXELS} voxels"
-    if asked:
-        told.warn("large query patch", f"{why}; -patch_size {_words(size)} would be {goal}")
-        return voxels, told
-    text = f"would be {why}; now {goal}; to set that size: -patch_size {_words(voxels)}"
-    told.add("", f"limited from {_times(voxels)}", text)
+        told.add("", "cause", f"the largest component of {largest} spans {_shares(causes[largest], shape)} of the median image")
+    told.add("", "to set another size", f"-patch_size {_words(voxels)} is the size without the limit")
     return size, told
 
 

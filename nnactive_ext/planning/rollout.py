@@ -149,7 +149,7 @@ def decide_rollout(
     _add_labels(measured, by_value, names, decisions)
     plan = with_budget(plan, labels, str(folder), settings, decisions, settings.hard)
     if plan.air == SKIP_AIR:
-        why = f"random starts and queries have no patch with less than {LEAST_BODY:.0%} body, told by grey values (else: -air keep)"
+        why = f"no random start or query has less than {LEAST_BODY:.0%} body, seen by grey values; -air keep allows it"
         decisions.add("air", "left out", why)
     json = _described(plan, channels, names, _ending(found), reader)
     decisions.extend(_cost(plan, settings, json, time))
