@@ -239,7 +239,7 @@ def test_turns_are_kept_in_the_plan_and_plans_without_them_are_read(tmp_path):
 @pytest.mark.parametrize(("mm", "warned"), [(2.6, True), (1.0, False)])
 @pytest.mark.parametrize("most", [0, 1])
 def test_what_follows_from_turning_to_ras_is_told(mm, warned, most):
-    """Coarse axes of several planes that are not thick: nnU-Net will interpolate, and planning says how many voxels it makes."""
+    """Coarse axes of several planes that are not thick: nnU-Net will interpolate, and planning says so."""
     coarse = [Space((40, 60, 60), (1.0, 1.0, mm), (0.0, 0.0, 0.0), space.direction) for space in (AXIAL, SAGITTAL)]
     decisions = Decisions()
     reader, turned, found = reading(named([*coarse, coarse[most]]), decisions)
