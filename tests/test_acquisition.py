@@ -26,6 +26,9 @@ from nnactive_ext.geometry.acquisition import (
 )
 from nnactive_ext.geometry.axes import Turn, align, reoriented
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.headers import PLAIN, REORIENTING
+from nnactive_ext.planning.decisions import Decisions
+from nnactive_ext.planning.orientation import added, reading
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import without_budget
 from nnactive_ext.planning.turned_copies import turned_image
@@ -231,3 +234,37 @@ def test_turns_are_kept_in_the_plan_and_plans_without_them_are_read(tmp_path):
     turned = {case: TURNS[i] for i, case in enumerate(pool)}
     replace(plan, turned=turned).write(tmp_path)
     assert Plan.read(tmp_path).turned == turned
+
+
+@pytest.mark.parametrize(("mm", "warned"), [(2.6, True), (1.0, False)])
+@pytest.mark.parametrize("most", [0, 1])
+def test_what_follows_from_turning_to_ras_is_told(mm, warned, most):
+    """Coarse axes of several planes that are not thick: nnU-Net will interpolate, and planning says so."""
+    coarse = [Space((40, 60, 60), (1.0, 1.0, mm), (0.0, 0.0, 0.0), space.direction) for space in (AXIAL, SAGITTAL)]
+    decisions = Decisions()
+    reader, turned, found = reading(named([*coarse, coarse[most]]), decisions)
+    assert (reader, turned) == (REORIENTING, {})
+    assert found["case_1"].spacing == (mm, 1.0, 1.0)
+    texts = [why for what, _, why in decisions if what == "WARNING"]
+    assert bool(texts) == warned
+    assert all("times the voxels" in text for text in texts)
+
+
+@pytest.mark.parametrize("plane", [AXIAL, SAGITTAL])
+def test_a_later_plane_in_a_pool_that_is_read_as_ras_is_told(plane):
+    pool = named([AXIAL, TURNS[9].turned_space(AXIAL)])
+    turned, spaces, warnings = added({"late": plane}, pool, REORIENTING)
+    assert not turned
+    assert spaces["late"].shape == reoriented(plane).shape
+    assert bool(warnings) == (plane is SAGITTAL)
+    assert all("late" in text for text in warnings)
+
+
+def test_images_of_another_orientation_need_thick_slices_to_be_added():
+    cube = Space((40, 40, 40), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), STRAIGHT)
+    other = TURNS[9].turned_space(cube)
+    assert added({"late": other}, named([cube, cube]), PLAIN) is None
+    turned, spaces, warnings = added({"late": TURNS[9].turned_space(AXIAL)}, named([AXIAL, AXIAL]), PLAIN)
+    assert list(turned) == ["late"]
+    assert not warnings
+    np.testing.assert_allclose(spaces["late"].affine, AXIAL.affine, atol=1e-9)

@@ -28,8 +28,9 @@ from nnactive_ext.words import count, listed
 
 _STORED_ORDER = ("SimpleITKIO", "NibabelIO")
 """Readers of nnU-Net that give an array in the order in which its file stores it."""
-_MANY = 1.5
-"""Times as many voxels as there are, from which on interpolated ones are worth a warning."""
+_COARSE = 1.5
+"""An axis that is this many times as coarse as the others, though not thick, is worth a warning where it is another in other
+images."""
 
 
 def reading(spaces: Mapping[str, Space], decisions: Decisions) -> tuple[str, dict[str, Turn], dict[str, Space]]:
@@ -159,10 +160,10 @@ def _tell_copies(turned: Mapping[str, Turn], cases: int, decisions: Decisions, w
 def _tell_interpolation(found: Mapping[str, Space], decisions: Decisions) -> None:
     """What nnU-Net's spacing, the median along each axis, makes of images whose coarse axes differ."""
     spacings = np.array([space.spacing_zyx for space in found.values()])
-    places = {int(np.argmax(spacing)) for spacing in spacings if coarseness(spacing) > _MANY}
+    places = {int(np.argmax(spacing)) for spacing in spacings if coarseness(spacing) > _COARSE}
     target, stored = np.median(spacings, axis=0), sum(float(np.prod(space.shape)) for space in found.values())
     planned = sum(float(np.prod(space.shape * np.array(space.spacing_zyx) / target)) for space in found.values())
-    if len(places) > 1 and planned > _MANY * stored:
+    if len(places) > 1:
         mm = " x ".join(f"{value:.3g}" for value in target)
         why = f"nnU-Net plans {mm} mm, {planned / stored:.1f} times the voxels of the images"
-        decisions.warn("coarse axes differ", f"{why}; the others are interpolated")
+        decisions.warn("coarse axes differ", f"{why}; across the slices of some, and within those of others, it interpolates")
