@@ -8,13 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scripted_expert as expert
+import SimpleITK as sitk
 from fakes import CLASSES, patches_of, shown_methods, world
+from phantoms import KINDS, write_folder
 from rollouts import OPTIONS
 
-from nnactive_ext.cli import change
+from nnactive_ext.cli import change, plan
 from nnactive_ext.engine import select
 from nnactive_ext.engine.body import Body, windows_along
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.files import read_json, write_json
@@ -151,8 +154,8 @@ def test_a_query_has_no_black_patches_and_an_older_experiment_goes_on_as_it_was(
 
     # The plan as an older version wrote it, without the keys; the same members are asked again.
     loop_file(experiment.raw, 1).unlink()
-    plan = read_json(experiment.raw / "nnactive_plan.json")
-    write_json(experiment.raw / "nnactive_plan.json", {k: v for k, v in plan.items() if k not in ("air", "protocol")})
+    content = read_json(experiment.raw / "nnactive_plan.json")
+    write_json(experiment.raw / "nnactive_plan.json", {k: v for k, v in content.items() if k not in ("air", "protocol")})
     old = Plan.read(experiment.raw)
     assert (old.air, old.protocol) == ("keep", "published")
     rollout.run()
@@ -165,8 +168,6 @@ def test_annotated_structures_in_what_looks_like_air_keep_all_of_their_case(roll
     maps = tmp_path / "maps"
     maps.mkdir()
     name = "tiny_2"
-    import SimpleITK as sitk
-
     image = sitk.ReadImage(str(rollout.label(name)))
     labels = sitk.GetArrayFromImage(image)
     labels[:, :3, :3] = 2  # a corner
@@ -197,8 +198,32 @@ def test_simulations_keep_air(planned):
 
 
 def test_a_simulation_is_not_asked_for_it(tiny, capsys):
-    from nnactive_ext.cli import plan
-
     with pytest.raises((SystemExit, NnActiveError)):
         plan.main("-d 100 -o 101 -air skip".split())
     assert "-air" in capsys.readouterr().err
+
+
+STARTS = {"thick_mri": ("MRI", 12), "abdominal_ct": ("CT", -1000), "brain_mri": ("T1 T2 FLAIR", 8), "vessels": ("light", None)}
+
+
+@pytest.mark.parametrize("kind", STARTS)
+@pytest.mark.usefixtures("nnunet_folders")
+def test_starts_of_all_kinds(kind, tmp_path):
+    """No random patch is as dark as air; one of vessels may lie anywhere."""
+    cases = {f"case_{i}": KINDS[kind](i) for i in range(3)}
+    images = write_folder(tmp_path / "images", cases)
+    channels, air = STARTS[kind]
+    words = f"-i {images} -o 601 --labels {' '.join(cases['case_0'].names)} -channels {channels} -starting_budget 40"
+    words += " -query_size 2 -patch_size 4 12 12 --preset cpu -np 1 --disable_progress_bar"
+    plan.main(words.split())
+    experiment = Experiment.find(601)
+    content = read_json(loop_file(experiment.raw, 0))
+    drawn = tasks_of(experiment, 0)
+    assert drawn
+    if air is None:
+        assert content["air"] == {"cases": 0, "of": content["air"]["of"], "positions_left_out": 0.0}
+        return
+    assert content["air"]["positions_left_out"] > 0.2
+    for task in drawn:
+        channel = cases[task.patch.case].channels[0]
+        assert np.percentile(channel[task.patch.slices], 95) > air + 0.2 * np.ptp(channel)

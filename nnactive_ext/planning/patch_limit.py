@@ -20,12 +20,12 @@ LEAST_VOXELS = 8
 """The limit shortens no side below this: smaller patches show an annotator hardly anything."""
 
 
-def median_shape(cases: Iterable[Measured | Geometry]) -> tuple[np.ndarray, np.ndarray]:
+def median_shape(cases: Iterable[Measured | Geometry]) -> tuple[list[float], list[float]]:
     """The median extent of the images along (z, y, x), in voxels of the median spacing, and that spacing in mm."""
     cases = list(cases)
     spacing = np.median([case.spacing for case in cases], axis=0)
     extents = np.median([np.multiply(case.shape, case.spacing) for case in cases], axis=0)
-    return extents / spacing, spacing
+    return (extents / spacing).tolist(), spacing.tolist()
 
 
 def too_long(voxels: Sequence[float], shape: Sequence[float]) -> list[int]:
@@ -92,9 +92,10 @@ def apply_limit(
         told.warn("large query patch", f"{spans}; {goal}: -patch_size {_words(size)}")
         return voxels, told
     told.add("", f"limited from {_times(voxels)}", f"which spans {spans}; now {goal}")
-    causes = {name: mm / spacing for name, mm in structures.items() if len(too_long(np.asarray(mm) / spacing, shape)) > 1}
+    medians = {name: [n / s for n, s in zip(mm, spacing, strict=True)] for name, mm in structures.items()}
+    causes = {name: median for name, median in medians.items() if len(too_long(median, shape)) > 1}
     if causes:
-        largest = max(causes, key=lambda name: float(np.prod(causes[name])))
+        largest = max(causes, key=lambda name: math.prod(causes[name]))
         told.add("", "cause", f"the largest component of {largest} spans {_shares(causes[largest], shape)} of the median image")
     told.add("", "to set another size", f"-patch_size {_words(voxels)} is the size without the limit")
     return size, told

@@ -88,11 +88,11 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
         names = {} if settings.patch_size else {source.labels.foreground[c]: mm for c, mm in medians.items()}
         voxels, told = apply_limit(voxels, cases, bool(settings.patch_size), names)
     decisions.add("query patch (z, y, x)", f"{'x'.join(map(str, voxels))} voxels", why)
-    decisions.extend(told)
     # Kept as whole voxels of the median spacing, so equal spacings give exactly this size everywhere.
     z, y, x = (float(n * s) for n, s in zip(voxels, spacing, strict=True))
     size_mm = (z, y, x)
     decisions.add("", " x ".join(f"{mm:.4g}" for mm in size_mm) + " mm", "the same in every case, whatever its spacing")
+    decisions.extend(told)
     tolerance = decide_tolerance(settings.tolerance, cases, source.labels.classes, decisions)
 
     geometry = {name: Geometry(measured[name].shape, measured[name].spacing) for name in pool}

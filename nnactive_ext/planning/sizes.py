@@ -35,10 +35,10 @@ def patch_size_from_structures(cases: Iterable[Measured], classes: Iterable[int]
     return float(z), float(y), float(x)
 
 
-def structure_medians(cases: Iterable[Measured], classes: Iterable[int]) -> dict[int, np.ndarray]:
+def structure_medians(cases: Iterable[Measured], classes: Iterable[int]) -> dict[int, list[float]]:
     """Per class the median, over images, of the bounding box of its largest component in mm along (z, y, x)."""
     cases = list(cases)
-    return {c: np.median([case.extents[c] for case in cases if c in case.extents], axis=0) for c in classes}
+    return {c: np.median([case.extents[c] for case in cases if c in case.extents], axis=0).tolist() for c in classes}
 
 
 def parse_patch_size(words: Sequence[str], spacing: Sequence[float]) -> tuple[float, float, float]:
