@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib
 import json
 import os
 import shlex
@@ -562,11 +563,24 @@ def test_one_command_at_a_time_and_a_killed_one_does_not_block(planned, holder, 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.usefixtures("quick_planning")
-def test_what_a_killed_plan_left_is_replaced(tiny, nnunet_folders, monkeypatch, refuses):
+@pytest.mark.parametrize(
+    "where",
+    [
+        "labelling.prepare.preprocess",
+        *(
+            pytest.param(f"planning.create.{name}", marks=pytest.mark.slow)
+            for name in ("freeze", "starting_budget", "write_labels")
+        ),
+        *(pytest.param(f"labelling.prepare.{name}", marks=pytest.mark.slow) for name in ("nnunet_plans", "settle")),
+    ],
+)
+def test_what_a_killed_plan_left_is_replaced(tiny, nnunet_folders, monkeypatch, refuses, where):
     child = os.fork()
     if child == 0:  # pragma: no cover
-        monkeypatch.setattr("nnactive_ext.labelling.prepare.preprocess", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         try:
+            module, _, name = where.rpartition(".")
+            module = importlib.import_module(f"nnactive_ext.{module}")
+            monkeypatch.setattr(module, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
             plan.main(PLANNING.split())
         finally:
             os._exit(1)

@@ -133,7 +133,11 @@ def main() -> None:
     """The process: reads a :class:`Training` from standard input and prints a :class:`Pace`, both as JSON."""
     training = Training(**json.load(sys.stdin))
     answer, sys.stdout = sys.stdout, sys.stderr  # nnU-Net prints
-    pace = _timed(training)
+    try:
+        pace = _timed(training)
+    except Exception as error:  # whatever nnU-Net, a trainer or the device says: there is no estimate then
+        print(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", file=sys.stderr, flush=True)
+        os._exit(1)
     print(json.dumps(asdict(pace)), file=answer, flush=True)
     os._exit(0)  # nnU-Net's loader processes are killed by the one that waits
 
