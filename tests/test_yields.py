@@ -293,3 +293,11 @@ def test_rollouts_count_answers_as_they_come_in(tasks: OpenTasks, capsys):
     assert "lesion" not in now["missed"]
     tasks.annotate(f"withdraw {lesions[0].id} --disable_progress_bar")
     assert "lesion" in status(experiment)["missed"]
+
+
+def test_rows_of_the_report_are_in_the_order_of_the_classes(finished):
+    facts = gather(finished, None, boxes=0, progress=False)
+    names = [row.name for row in queries(facts)["strata"]]
+    classes = [name for name in facts.labels.classes if name in names]
+    assert classes
+    assert names[: len(classes)] == classes

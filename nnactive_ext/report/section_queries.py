@@ -94,7 +94,7 @@ def _strata(facts: Facts) -> list[Row]:
     """How many patches of each cycle were chosen for which reason, classes first, in their order; with what they held
     (:class:`StratumYield`), None where none of them is annotated or that is not known."""
     counts = [Counter(task.stratum or "not recorded" for task in loop.tasks) for loop in facts.loops]
-    place = {name: number for number, name in enumerate((*facts.labels.classes, *facts.names))}
+    place = {name: number for number, name in enumerate(dict.fromkeys([*facts.labels.classes, *facts.names]))}
 
     def order(name: str) -> tuple[int, int, str]:
         return place.get(name.removeprefix(MARKED), len(place)), -sum(one[name] for one in counts), name
