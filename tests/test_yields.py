@@ -235,7 +235,7 @@ def test_members_that_predict_nothing_are_told_first(finished, where, tmp_path):
         write_json(file, {**read_json(file), "predicted_voxels_per_class": {"organ": 0, "lesion": 0}})
     said = nothing_predicted(finished, read_results(finished.results))
     assert where in said
-    assert "nnactive_report -d 101" in said
+    assert "section 3 of the report" in said
     assert said not in before
     assert status_text(status(finished)).splitlines()[2] == f"WARNING: {said}"
     if where == "the test set":
