@@ -110,7 +110,6 @@ def parser() -> argparse.ArgumentParser:
 
 def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.exchange.export import export, tasks_folder
-    from nnactive_ext.members.ensemble import trained_folds
     from nnactive_ext.nnunet.environment import prepare_device
 
     cycle = experiment.last_loop if options.cycle is None else options.cycle
@@ -123,16 +122,15 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     folder = (options.o or tasks_folder(experiment, cycle)).absolute()
 
     def open_ensemble():
-        from nnactive_ext.members.ensemble import NnUNetEnsemble
+        from nnactive_ext.members.ensemble import NnUNetEnsemble, trained_folds
 
         prepare_device(options.device)
-        return NnUNetEnsemble(experiment, options.f or trained_folds(experiment) or experiment.folds(), options.device)
+        folds = options.f or trained_folds(experiment) or experiment.folds()  # without any it says how to train them
+        return NnUNetEnsemble(experiment, folds, options.device)
 
     # No member is trained before the first cycle's patches are annotated.
     blank = options.blank or experiment.state["cycle"] < 0
     ensemble = None if blank else open_ensemble
-    if ensemble and not (options.f or trained_folds(experiment)):
-        open_ensemble()  # says how to train them, which a task that starts blank for all classes would not
     made = export(experiment, cycle, folder, ensemble, options.margin, not options.disable_progress_bar, options.start_above)
     print(f"{len(made.tasks)} tasks: {folder / 'index.html'}")
     if made.start and made.start.blank:
