@@ -393,7 +393,7 @@ def test_predictions_go_out_and_are_no_answers_until_somebody_says_so(closed, tm
     for task in closed.seen[:2]:
         closed.annotate(f"withdraw {task.id} --disable_progress_bar")
     experiment = closed.experiment
-    made = export(experiment, 0, tmp_path / "again", lambda: FakeEnsemble(experiment, classes=3), progress=False)
+    made = export(experiment, 0, tmp_path / "again", lambda: FakeEnsemble(experiment, classes=3), progress=False, start_above=0)
     assert len(made.tasks) == 7
     again = expert.look(tmp_path / "again", closed.label)
     out = [sitk.GetArrayFromImage(task.shown) for task in again]
@@ -450,7 +450,7 @@ def test_what_is_known_goes_before_what_is_predicted(closed, tmp_path):
     experiment = closed.experiment
 
     def out(folder: Path) -> np.ndarray:
-        export(experiment, 0, folder, lambda: FakeEnsemble(experiment, classes=3), progress=False)
+        export(experiment, 0, folder, lambda: FakeEnsemble(experiment, classes=3), progress=False, start_above=0)
         (again,) = (task for task in expert.look(folder, closed.label) if task.id == second.id)
         return sitk.GetArrayFromImage(again.shown)[again.box]
 
@@ -475,9 +475,9 @@ def test_folds_that_a_late_answer_adds_do_not_predict_before_they_are_trained(cl
     assert "Train the members of cycle 0 first" in capsys.readouterr().err
     monkeypatch.setattr("nnactive_ext.members.ensemble.NnUNetEnsemble", ensemble)
     fake_train(experiment, 1)
-    closed.annotate(f"export -cycle 0 -o {tmp_path / 'new'} -device cpu --disable_progress_bar")
+    closed.annotate(f"export -cycle 0 -o {tmp_path / 'new'} -device cpu -start_above 0 --disable_progress_bar")
     fake_train(experiment, 0)
-    closed.annotate(f"export -cycle 0 -o {tmp_path / 'new'} -device cpu --disable_progress_bar")
+    closed.annotate(f"export -cycle 0 -o {tmp_path / 'new'} -device cpu -start_above 0 --disable_progress_bar")
     assert opened == [[1], [0, 1]]
 
 

@@ -29,6 +29,7 @@ INDEX = {
     "folder": "cycle_001",
     "hand_in": "nnactive_annotate import -d 511 cycle_001",
     "classes": [("liver", (230, 159, 0), "", 1)],
+    "blank": "",
     "cards": [],
 }
 

@@ -235,7 +235,7 @@ def test_members_that_predict_nothing_are_told_first(finished, where, tmp_path):
         write_json(file, {**read_json(file), "predicted_voxels_per_class": {"organ": 0, "lesion": 0}})
     said = nothing_predicted(finished, read_results(finished.results))
     assert where in said
-    assert "nnactive_report -d 101" in said
+    assert "section 3 of the report" in said
     assert said not in before
     assert status_text(status(finished)).splitlines()[2] == f"WARNING: {said}"
     if where == "the test set":
@@ -293,3 +293,11 @@ def test_rollouts_count_answers_as_they_come_in(tasks: OpenTasks, capsys):
     assert "lesion" not in now["missed"]
     tasks.annotate(f"withdraw {lesions[0].id} --disable_progress_bar")
     assert "lesion" in status(experiment)["missed"]
+
+
+def test_rows_of_the_report_are_in_the_order_of_the_classes(finished):
+    facts = gather(finished, None, boxes=0, progress=False)
+    names = [row.name for row in queries(facts)["strata"]]
+    classes = [name for name in facts.labels.classes if name in names]
+    assert classes
+    assert names[: len(classes)] == classes

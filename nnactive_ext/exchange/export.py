@@ -30,7 +30,7 @@ from nnactive_ext.labelling.answers import CountingAnswers, labels_of, status_of
 from nnactive_ext.labelling.labels import blank
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_tasks, cropped, tasks_of
-from nnactive_ext.members.ensemble import Ensemble
+from nnactive_ext.members.ensemble import Ensemble, trained_folds
 from nnactive_ext.members.prediction import Predictor
 
 EXPORTED = "exported.json"
@@ -119,6 +119,8 @@ def export(
         if inside is None:
             if known[0] != case:
                 known = (case, annotator.annotate(case, patches[case])[0])
+            if open_ensemble and predict is None and not trained_folds(experiment):
+                open_ensemble()  # says how to train members, which a task that starts blank would not
             said = known[1][task.patch.slices]
             inside = np.where(said == ignore, predict(task.patch) if predict else 0, said)
         labels = blank(crop.size, ignore)

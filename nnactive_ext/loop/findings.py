@@ -115,11 +115,11 @@ def _remedy(experiment: Experiment, cycle: int, found: Sequence[Missed]) -> str:
         option = f" No member predicts {names}: with unpredicted=own, {plan.method} looks where its probability is highest."
     blind = "The members do not know where to look. " if cycle else ""
     if plan.human:
-        when = "" if experiment.last_loop > experiment.state["cycle"] else ", after the next query"
+        when = "" if experiment.last_loop > experiment.state["cycle"] else " after the next query"
         names = enumerated([one.name for one in found])
         return (
-            f"{blind}Mark points of {names}{when}: {commands.annotate('points', 'FILE...')}. Each point adds a patch. Methods "
-            f"that draw around structures (random_fg_66) are for simulations only: they read reference labels.{option}"
+            f"{blind}Methods that draw around structures (random_fg_66) are for simulations only: they read reference labels."
+            f"{option} Mark points of {names}{when}, each of which adds a patch: {commands.annotate('points', 'FILE...')}"
         )
     lower = " or a smaller alpha, which leaves more patches to the rest of the query" if any(o.held for o in found) else ""
     return f"{blind}Compare with a method that draws patches around structures (--method random_fg_66){lower}.{option}"
@@ -164,16 +164,15 @@ def _what_to_do(experiment: Experiment) -> str:
         for counts in experiment.state["annotated"].values()
         for label in foreground
     ]
-    points = commands.annotate("points", "FILE...")
-    more = (
-        f"mark points of the structures ({points}), which adds patches that hold them"
-        if experiment.plan.human
-        else ("annotate more patches that hold the structures (a larger starting budget, or --method random_fg_66)")
-    )
+    if experiment.plan.human:
+        points = commands.annotate("points", "FILE...")
+        more = f"mark points of the structures, each of which adds a patch that holds one: {points}"
+    else:
+        more = "annotate more patches that hold the structures: a larger starting budget, or --method random_fg_66."
     if not sum(counts):
-        return f"No annotated voxel is of any class, so there is nothing to learn one from: {more}."
+        return f"No annotated voxel is of any class, so there is nothing to learn one from: {more}"
     return (
-        f"Look before the next query: (1) do the labels in place fit the images ({commands.report}, section 3)? (2) Was the "
-        "training long enough? A trainer with more epochs is chosen when planning (-tr "
-        f"nnActiveTrainer_500epochs). (3) If both are right, {more}."
+        "Look before the next query: (1) do the labels in place fit the images (section 3 of the report)? (2) Was the training "
+        "long enough? A trainer with more epochs is chosen when planning (-tr nnActiveTrainer_500epochs). (3) If both are "
+        f"right, {more}"
     )
