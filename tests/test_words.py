@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnactive_ext.exchange.tallies import in_order
 from nnactive_ext.words import folded, natural, warned
 
 
@@ -62,3 +63,13 @@ def test_others_stay(texts):
 def test_equal_ones_are_said_once():
     assert folded(["One.", "Two.", "One.", "One."]) == ["One.", "Two."]
     assert folded([]) == []
+
+
+def test_rows_are_strata_and_then_classes_by_their_values():
+    labels = {"background": 0, **{name: i for i, name in enumerate(phantoms.ORGANS, start=1)}, "ignore": 14}
+    names = ["random", "liver", "marked: liver", "all", "aorta", "background", "marked: aorta", "spleen", "border", "oedema"]
+    first = ["all", "border", "oedema", "random", "background"]
+    for some in (names, names[::-1], sorted(names)):
+        assert in_order(some, labels) == [*first, "spleen", "liver", "marked: liver", "aorta", "marked: aorta"]
+    regions = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": [3], "edge": 4}
+    assert in_order(["edge", "whole", "all"], regions) == ["all", "whole", "edge"]

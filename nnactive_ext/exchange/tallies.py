@@ -26,7 +26,7 @@ def in_order(names: Iterable[str], labels: Mapping[str, Any]) -> list[str]:
     ``labels``: name -> value, or the values of a region. They may be those of today, and ``names`` hold others.
     """
     values = {name: value if isinstance(value, int) else max(value) for name, value in labels.items()}
-    return sorted(names, key=lambda name: (values.get(name.removeprefix(MARKED), -1), natural(name)))
+    return sorted(names, key=lambda n: (values.get(n.removeprefix(MARKED), -1), n.startswith(MARKED), natural(n)))
 
 
 def tasks_per_class(tasks: Iterable[Task], status: Mapping[str, str]) -> dict[str, dict[str, int]]:
