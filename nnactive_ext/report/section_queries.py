@@ -96,7 +96,7 @@ def _strata(facts: Facts) -> list[Row]:
     """How many patches of each cycle were chosen for which reason, those that are no class first; with what they held
     (:class:`StratumYield`), None where none of them is annotated or that is not known."""
     counts = [Counter(task.stratum or "not recorded" for task in loop.tasks) for loop in facts.loops]
-    names = in_order({name for one in counts for name in one}, facts.names)
+    names = in_order({name for one in counts for name in one}, {**facts.names, **facts.labels.classes})
     colours = facts.colours
     held = [facts.yields.get(cycle, {}) for cycle in range(len(facts.loops))]
 
