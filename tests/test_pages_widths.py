@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     results = [report_facts.measured(cycle, values) for cycle, values in enumerate(dice)]
     cases = tuple(f"a_patient_of_some_hospital_{i}" for i in range(len(classes) + 1))
     file = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(report_facts.facts(cases, classes, results=results), file)
+    facts = report_facts.facts(cases, classes, results=results)
+    write_report(replace(facts, crops={2: facts.crops[2][:2]}), file)  # drawing more takes long
     return file
 
 
