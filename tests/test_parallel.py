@@ -8,6 +8,7 @@ import os
 import pytest
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.timing import seconds_per_step
 from nnactive_ext.parallel import busy, default_processes, map_cases
 
 
@@ -51,7 +52,12 @@ def test_a_step_that_fails_is_not_shown_as_done(capsys):
 
 def test_planning_counts_in_the_times(planned_template):
     """nnU-Net's planner ran there."""
-    (file,) = planned_template.results.glob("*/nnactive/times.jsonl")
-    spent = {line["step"]: line["seconds"] for line in map(json.loads, file.read_text().splitlines())}
-    assert spent["plan"] > 0
-    assert spent["preprocess"] > 0
+    (file,) = planned_template.preprocessed.glob("*/nnactive_times.jsonl")
+    (line,) = map(json.loads, file.read_text().splitlines())
+    assert line["step"] == "plan"
+    assert line["seconds"] > 0
+
+
+def test_planning_is_among_an_experiments_times(planned):
+    assert seconds_per_step(planned, 0)["plan"] > 0
+    assert seconds_per_step(planned, 1)["plan"] == 0

@@ -10,9 +10,12 @@ from time import perf_counter
 from nnactive_ext.experiment.experiment import Experiment
 
 STEPS = ("plan", "train", "load", "predict", "statistics", "score", "annotate", "preprocess", "evaluate")
-"""``plan``: fingerprint and nnU-Net's planning. Of a query: ``load``, waiting for an image; ``predict``, the networks;
-``statistics``, from their logits to the means over members; ``score``, from these to candidates, and the choice."""
+"""``plan``: fingerprint, nnU-Net's planning, and preprocessing for the first time. Of a query: ``load``, waiting for an image;
+``predict``, the networks; ``statistics``, from their logits to the means over members; ``score``, from these to candidates, and
+the choice."""
 FILE = "times.jsonl"
+PLANNING = "nnactive_times.jsonl"
+"""The same of planning, in the preprocessed folder: the results folder is made by what comes after planning."""
 
 
 class Stopwatch:
@@ -52,10 +55,19 @@ class Timing:
             file.write("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def note_planning(experiment: Experiment, seconds: Mapping[str, float]) -> None:
+    """Write down how long planning took, instead of what an interrupted planning wrote."""
+    lines = [{"cycle": 0, "step": step, "seconds": round(spent, 4)} for step, spent in seconds.items()]
+    file = experiment.preprocessed.folder / PLANNING
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
 def read_times(experiment: Experiment) -> list[dict]:
     """All lines; one cut short by a kill is passed over."""
-    file, lines = experiment.results / FILE, []
-    if file.is_file():
+    files, lines = (experiment.preprocessed.folder / PLANNING, experiment.results / FILE), []
+    for file in files:
+        if not file.is_file():
+            continue
         for text in file.read_text(encoding="utf-8").splitlines():
             try:
                 lines.append(json.loads(text))

@@ -13,7 +13,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.freezing import freeze_plans
 from nnactive_ext.experiment.plan import Plan
-from nnactive_ext.experiment.timing import Stopwatch, Timing
+from nnactive_ext.experiment.timing import Stopwatch, note_planning
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.relabel import settle
 from nnactive_ext.nnunet.fingerprint import write_fingerprint
@@ -26,26 +26,12 @@ from nnactive_ext.parallel import busy
 
 
 def prepare(
-    experiment: Experiment,
-    counts: Mapping[str, Mapping[int, int]],
-    progress: bool = True,
-    watch: Stopwatch | None = None,
+    experiment: Experiment, counts: Mapping[str, Mapping[int, int]], progress: bool = True
 ) -> tuple[Plan, tuple[str, ...]]:
-    """Everything up to the first training.
-
-    A plan that is being made is written by the caller, once all else is there; that of an experiment, before its state says
-    that there is something to train on.
-
-    Args:
-        experiment: its labels of cycle 0 are written.
-        counts: case -> label value -> annotated voxels.
-        progress: show progress bars.
-        watch: gets the seconds of the steps; None: they go to the experiment's times.
-
-    Returns:
-        The plan, which now has the name of nnU-Net's plans, and warnings.
-    """
-    plan, making, times = experiment.plan, experiment.planned is not None, watch or Stopwatch()
+    """Everything up to the first training; ``counts``: case -> label value -> annotated voxels. Returns the plan, which
+    now has the name of nnU-Net's plans, and warnings. A plan that is being made is written by the caller, once all else is
+    there; that of an experiment, before its state says that there is something to train on."""
+    plan, making, times = experiment.plan, experiment.planned is not None, Stopwatch()
     folder = experiment.preprocessed.folder
     folder.mkdir(parents=True, exist_ok=True)
     with times.of("plan"):
@@ -55,13 +41,11 @@ def prepare(
             experiment = Experiment(plan.dataset, plan)
             if not builds_its_own_network(plan.trainer):
                 check_network(experiment.preprocessed, experiment.dataset.json)
-    with times.of("preprocess"):
         preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
     freeze_plans(experiment)
+    note_planning(experiment, times.seconds)
     if not making:
         plan.write(experiment.raw)
-    if watch is None:
-        Timing(experiment, 0).note(times.seconds)
     return plan, settle(experiment, 0, counts)
 
 

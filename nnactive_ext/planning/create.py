@@ -17,8 +17,12 @@ from nnactive_ext.experiment.commands import typed_command
 from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
 from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
+<<<<<<< HEAD
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
 from nnactive_ext.experiment.timing import Stopwatch, Timing
+=======
+from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, Plan
+>>>>>>> numbers
 from nnactive_ext.files import write_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.dicom import convert
@@ -82,7 +86,7 @@ def create(
     Raises:
         NnActiveError: the dataset's number or name is taken, or a case cannot be used.
     """
-    experiment, times = Experiment(plan.dataset, plan), Stopwatch()
+    experiment = Experiment(plan.dataset, plan)
     ending = source.file_ending
     with new_folders(experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name):
         if plan.turned:
@@ -109,10 +113,8 @@ def create(
             {"method": "starting_budget", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)},
         )
         counts = write_labels(experiment, 0, list(plan.pool), progress)
-        plan, warnings = prepare(experiment, counts, progress, times)
+        plan, warnings = prepare(experiment, counts, progress)
         plan.write(experiment.raw)
-    with suppress(OSError):  # the experiment is complete; in its results folder, which a failure must not leave behind
-        Timing(experiment, 0).note(times.seconds)
     return Experiment(plan.dataset), (*start.warnings, *warnings)
 
 
