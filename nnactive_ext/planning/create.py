@@ -17,12 +17,7 @@ from nnactive_ext.experiment.commands import typed_command
 from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
 from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
-<<<<<<< HEAD
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
-from nnactive_ext.experiment.timing import Stopwatch, Timing
-=======
-from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, Plan
->>>>>>> numbers
 from nnactive_ext.files import write_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.dicom import convert
