@@ -98,7 +98,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     for line, row in zip(lines, rows, strict=True):
         line += [f"{row[key]:.1e}" for key in values]
     title = f"Absolute errors on {'x'.join(map(str, SHAPE))} voxels; entropy in nat; box: means of it over {BOX}-cubes"
-    return f"{title}\n\n{table([heading, *lines], numbers=True)}"
+    return f"{title}\n\n{table([heading, *lines], numbers=True, width=200)}"
 
 
 def main(args: list[str] | None = None) -> None:

@@ -103,8 +103,8 @@ def assert_labels(rollout: Rollout, annotated=()) -> None:
 def test_enough_of_them_and_training_starts_at_once(rollout, given, tmp_path, capsys):
     """No starting budget, no task of cycle 0, and no query of what is labelled; answers come beside them."""
     experiment = plan(rollout, given)
-    assert "no starting budget is needed" in (said := capsys.readouterr().out)
-    assert "Next: nnactive_run -d 601" in said
+    assert any("no starting budget is needed" in why for _, _, why in experiment.plan.decisions)
+    assert "Next: nnactive_run -d 601" in capsys.readouterr().out
     assert experiment.plan.starting_budget == 0
     assert tasks_of(experiment, 0) == []
     assert given_cases(experiment) == [f"tiny_{i}" for i in range(5)]
@@ -207,13 +207,13 @@ def test_one_that_does_not_fit_on_the_disk_is_told(rollout, given):
     assert not list(file.parent.glob(".nnactive_tmp_*"))
 
 
-def test_too_few_of_them_leave_the_starting_budget(rollout, given, capsys):
+def test_too_few_of_them_leave_the_starting_budget(rollout, given):
     """Each class is in one label map only: the budget stays, and what is there is used."""
     for file in sorted(given.iterdir())[1:]:
         file.unlink()
     options = WITHOUT_BUDGET.replace("-query_size 4", "-query_size 6")
     experiment = plan(rollout, given, options)
-    assert "used as they are, beside the starting budget" in capsys.readouterr().out
+    assert any("used as they are, beside the starting budget" in why for _, _, why in experiment.plan.decisions)
     assert experiment.plan.starting_budget == experiment.plan.query_size == 6
     assert given_cases(experiment) == ["tiny_0"]
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from phantoms import KINDS, Made, vessels, write_folder, write_raw
 
 from nnactive_ext.cli import plan
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.plan import Geometry
 from nnactive_ext.nnunet.dataset import Dataset
 from nnactive_ext.planning.decisions import Decisions
@@ -126,12 +127,12 @@ def test_simulations_of_all_kinds(kind, protocol, tmp_path):
 
 
 @pytest.mark.usefixtures("nnunet_folders")
-def test_a_roll_out_with_label_maps_of_vessels(tmp_path, capsys):
+def test_a_roll_out_with_label_maps_of_vessels(tmp_path):
     cases = {f"case_{i}": vessels(i, (12, 60, 60)) for i in range(3)}
     images = write_folder(tmp_path / "images", cases, tmp_path / "maps")
     (tmp_path / "maps" / "case_2.nii.gz").unlink()
     words = f"-i {images} -o 601 --labels vessel -label_maps {tmp_path / 'maps'} --preset cpu --disable_progress_bar"
     plan.main(words.split())
-    shown = capsys.readouterr().out
+    shown = "\n".join(" ".join(row) for row in Experiment.find(601).plan.decisions)
     assert "limited from" in shown
     assert "largest component of vessel" in shown

@@ -274,7 +274,7 @@ def test_a_name_for_the_folder_one_is_in(hospital, monkeypatch, refuses, folder,
     assert hospital.experiment.plan.dataset == f"Dataset601_{name}"
 
 
-def test_label_maps_show_how_their_values_are_understood(hospital, tmp_path, capsys):
+def test_label_maps_show_how_their_values_are_understood(hospital, tmp_path):
     """Values of one class taken for the other's show in the counts, and ignore that was a class of theirs in a warning."""
     maps = tmp_path / "maps"
     maps.mkdir()
@@ -283,14 +283,14 @@ def test_label_maps_show_how_their_values_are_understood(hospital, tmp_path, cap
     arrays = [sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in maps.iterdir()]
     change(maps / "tiny_2.nii.gz", lambda i: i + sitk.Cast(i == 2, i.GetPixelID()))
     hospital.plan(f"{OPTIONS} -label_maps {maps}")
-    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    said = [" ".join(row).strip() for row in hospital.experiment.plan.decisions]
     organ = sum(int((array == 1).sum()) for array in arrays)
     assert f"1 = organ {organ:,} voxels in 2 of 2 label maps" in said
     assert any(line.startswith("2 = lesion") and line.endswith("voxels in 1 of 2 label maps") for line in said)
     assert 'WARNING value 3 in label maps 3 means "not annotated" here; it is in 1 label map(s): tiny_2' in said
 
 
-def test_single_voxels_of_a_class_do_not_replace_the_starting_budget(hospital, tmp_path, capsys):
+def test_single_voxels_of_a_class_do_not_replace_the_starting_budget(hospital, tmp_path):
     maps = tmp_path / "maps"
     maps.mkdir()
 
@@ -304,7 +304,7 @@ def test_single_voxels_of_a_class_do_not_replace_the_starting_budget(hospital, t
         change(file, values(nearly_without_lesion, np.uint8))
     options = OPTIONS.replace("-starting_budget 6", "").replace("-query_size 4", "-query_size 6")
     hospital.plan(f"{options} -label_maps {maps}")
-    assert "beside the starting budget" in capsys.readouterr().out
+    assert any("beside the starting budget" in why for _, _, why in hospital.experiment.plan.decisions)
     assert hospital.experiment.plan.starting_budget == 6
 
 

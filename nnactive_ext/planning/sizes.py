@@ -91,8 +91,10 @@ def capped_query(
     9
     """
     queries = cycles - (starting is not None)
+    if not queries:
+        return query
     most, least = int(share * pool / voxels) - (starting or 0), LEAST_PER_CLASS * classes - (starting or 0)
-    size = max(most // max(1, queries), -(-least // max(1, queries)), LEAST_PER_QUERY * classes)
+    size = max(most // queries, -(-least // queries), LEAST_PER_QUERY * classes)
     return max(1, min(query, size))
 
 
