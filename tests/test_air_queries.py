@@ -206,6 +206,7 @@ def test_a_simulation_is_not_asked_for_it(tiny, capsys):
 STARTS = {"thick_mri": ("MRI", 12), "abdominal_ct": ("CT", -1000), "brain_mri": ("T1 T2 FLAIR", 8), "vessels": ("light", None)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STARTS)
 @pytest.mark.usefixtures("nnunet_folders")
 def test_starts_of_all_kinds(kind, tmp_path):

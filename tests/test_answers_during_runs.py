@@ -259,7 +259,8 @@ def test_at_any_moment(answered, killer, plans, tmp_path, monkeypatch):
     assert seen["later"] > 0, seen
 
 
-@pytest.mark.parametrize("kind", [pytest.param("system", marks=pytest.mark.slow), "file"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["system", "file"])
 def test_a_killed_run_leaves_its_locks_free(closed, killer, plans, tmp_path, monkeypatch, kind):
     monkeypatch.setenv("nnactive_lock", kind)
     copy = closed.copy(tmp_path, monkeypatch)

@@ -53,6 +53,7 @@ def rows(experiment: Experiment) -> dict[str, tuple[str, str]]:
     return {what: (value, why) for what, value, why in experiment.plan.decisions if what}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "patch"), [("thick_mri", "3 16 16"), ("brain_mri", "8 8 8"), ("cardiac", "2 10 10")])
 def test_default_budgets(planned, kind, patch):
     plan = (experiment := planned(kind, f"-patch_size {patch}")).plan
@@ -92,6 +93,7 @@ def test_hours_that_are_timed(planned):
     assert "54 s" in rows(planned("brain_mri", "-patch_size 8 8 8"))["training"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "iterations", "hours"), [("nnActiveTrainer", "", 2), ("nnActiveTrainer_50epochs", "500", 1)])
 def test_hours_that_are_assumed(planned, monkeypatch, name, iterations, hours):
     plan = planned("brain_mri", "-patch_size 8 8 8").plan

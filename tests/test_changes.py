@@ -46,6 +46,7 @@ def _change(line: str) -> None:
     change.main(["-d", "601", "-who", "boss", *line.split(), "--disable_progress_bar"])
 
 
+@pytest.mark.slow
 def test_more_cycles_than_planned(started, tmp_path):
     queries = started.experiment.plan.queries
     _change("-cycles 4")

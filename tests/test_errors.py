@@ -317,7 +317,7 @@ def fail_at(monkeypatch, number: int) -> None:
 
 
 @pytest.mark.usefixtures("quick_planning")
-@pytest.mark.parametrize("number", [1, 2, 5, 9, 15, 30, 35])
+@pytest.mark.parametrize("number", [1, 9, 35, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5, 15, 30))])
 def test_a_full_device_leaves_nothing_of_a_plan(tiny, monkeypatch, refuses, number):
     """Files are, in turn: dataset.json, loop, labels, fingerprint, three per preprocessed case and its label, and so on."""
     with monkeypatch.context() as patched:

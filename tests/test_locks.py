@@ -202,6 +202,7 @@ def test_waiting_ends_when_the_owner_does(file, holding):
 # Files: how long they count
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("soft")
 @pytest.mark.parametrize(
     "other",

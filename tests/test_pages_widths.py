@@ -77,6 +77,7 @@ def fits(page: Any, width: int) -> None:
     assert wider == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_reports(browser, report, width):
     page = opened(browser, report, width)

@@ -110,6 +110,7 @@ def test_connected_structures(kind):
     assert "limited" not in str(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("protocol", ["standard", "published"])
 @pytest.mark.usefixtures("nnunet_folders")

@@ -20,11 +20,10 @@ from rollout_states import SMALL_OPTIONS, State, some_of
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a command without importing nnU-Net anew")
 POINTS = "case,class,i,j,k\ntiny_0,organ,7,13,12\ntiny_1,lesion,6,13,14\ntiny_2,organ,7,12,12\n"
-MOMENTS = pytest.mark.parametrize("most", [2, pytest.param(99, marks=pytest.mark.long)], ids=["some", "all"])
-"""How many of the moments are tried, spread over the command."""
-SLOW_MOMENTS = pytest.mark.parametrize(
+MOMENTS = pytest.mark.parametrize(
     "most", [pytest.param(2, marks=pytest.mark.slow), pytest.param(99, marks=pytest.mark.long)], ids=["some", "all"]
 )
+"""How many of the moments are tried, spread over the command."""
 
 
 def _command(folders: dict[str, str], plans: str, words: list[str], die_at: int = 0, count=None) -> None:
@@ -160,7 +159,7 @@ def assert_killed_anywhere(state: State, words_of, killer: Killer, tmp_path: Pat
         shutil.rmtree(tmp_path / str(at))
 
 
-@SLOW_MOMENTS
+@MOMENTS
 def test_import(template, killer, tmp_path, monkeypatch, most):
     def words(state):
         return ["import", *map(expert.in_place, state.painted[:2]), "-who", "anna"]

@@ -70,6 +70,7 @@ def of(references: dict[str, np.ndarray], size: tuple[int, int, int]) -> World:
     return World(triple(size), references, {name: statistics(r.shape) for name, r in references.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_remnants_that_the_field_of_view_left_do_not_count(seed):
     """Four cases hold eight voxels of the class at their border, three hold all of it."""
