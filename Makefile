@@ -12,7 +12,7 @@ venv: .venv/installed ## make .venv with the package (editable) and the tools it
 	@echo "installing nnU-Net and torch (6 GB, a few minutes; a minute with uv and a warm cache)"
 	@if uv --version >/dev/null 2>&1; then $(WITH_UV); else $(WITH_PIP); fi && touch $@
 
-WITH_UV = uv venv --quiet --allow-existing --python "$(PYTHON)" .venv && uv pip install --quiet --python .venv --editable '.[dev]'
+WITH_UV = uv venv --quiet --allow-existing --python "$(PYTHON)" .venv && uv pip install --quiet --compile-bytecode --python .venv --editable '.[dev]'
 WITH_PIP = $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --editable '.[dev]'
 
 demo: .venv/installed ## a whole experiment on made-up data
