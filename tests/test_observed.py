@@ -160,7 +160,7 @@ def test_status_tells_and_is_silent_where_all_is_alike(planned, capsys):
     status.main(["-d", "101"])
     told = capsys.readouterr().out
     assert "torch: " in told
-    assert "0.4 (fold 1 of cycle 2)" in told
+    assert "0.4 (fold 1 of cycle 2)" in " ".join(told.split())
 
 
 def test_experiments_of_the_version_before_are_silent(planned):
@@ -201,3 +201,19 @@ def test_the_record_tells_of_members_and_queries(planned):
     told = {row["what"]: row for row in read_record(planned.results)["environments"]}
     assert {"planning", "query of cycle 1", "fold 0 of cycle 0", "fold 2 of cycle 0"} <= set(told)
     assert told["fold 2 of cycle 0"]["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("versions", "same"),
+    [
+        (("2.15.0", "2.15.0+cu132"), True),
+        (("2.15.0+cu132", "2.15.0", "2.15.0"), True),
+        (("2.15.0+cpu", "2.15.0+cu132"), False),
+        (("2.15.0", "2.15.0+cpu", "2.15.0+cu132"), False),
+        (("2.15.0", "2.15.1+cu132"), False),
+    ],
+)
+def test_a_version_without_its_build_may_be_that_build(versions, same):
+    """Earlier code wrote down the version of torch's package, which leaves the build out."""
+    named = [(f"query of cycle {n}", Environment(versions={"torch": version})) for n, version in enumerate(versions)]
+    assert (differences(named) == []) == same

@@ -64,8 +64,14 @@ def differences(named: Iterable[Named]) -> list[str]:
     return [
         f"{what}: {'; '.join(f'{value} ({listed(names, 3)})' for value, names in by_value.items())}"
         for what, by_value in values.items()
-        if len(by_value) > 1
+        if len(by_value) - len(_unbuilt(by_value)) > 1
     ]
+
+
+def _unbuilt(values: Iterable[str]) -> list[str]:
+    """Versions without the build that another has: 2.15.0 beside 2.15.0+cu132, as earlier code wrote it down."""
+    values = list(values)
+    return [one for one in values if any(other.startswith(f"{one}+") for other in values)]
 
 
 def variables(named: Iterable[Named]) -> dict[str, dict[str, list[str]]]:
