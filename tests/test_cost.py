@@ -40,7 +40,7 @@ def test_a_usual_experiment():
     assert pays == (
         "active learning pays",
         "if it saves 17 patches or more",
-        "thesis, Eq 4.1: overhead 100.00 / 6.00 per patch",
+        "training costs 100.00, a patch 6.00 (Eq 4.1 of the thesis of C. T. Lüth, see docs/methods.md)",
     )
 
 

@@ -88,3 +88,17 @@ def test_a_missing_gpu_proposes_the_cpu(finished, capsys, main, words):
     assert typed.endswith("-device cpu")
     assert typed.count("-device") == 1
     assert understood(typed)
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_points_that_follow_an_export_are_exported_next(rollout, tmp_path, capsys):
+    """The page of the export before does not show the tasks that the points add."""
+    rollout.plan(OPTIONS)
+    typed = last_line(capsys, annotate.main, "export -d 601 --disable_progress_bar")
+    assert typed == "nnactive_annotate points -d 601 a.csv"
+    (tmp_path / "a.csv").write_text(POINTS)
+    capsys.readouterr()
+    annotate.main(["points", "-d", "601", str(tmp_path / "a.csv")])
+    assert "nnactive_annotate export -d 601" in capsys.readouterr().out
+    typed = last_line(capsys, annotate.main, "export -d 601 --disable_progress_bar")
+    assert not typed.startswith("nnactive_annotate export")

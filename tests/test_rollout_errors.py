@@ -736,7 +736,7 @@ def test_points_that_cannot_be(state, tmp_path, refuses, say, wrong):
     good.write_text(f"case,class,i,j,k\n{GOOD}")
     (tmp_path / name).write_text(content)
     refuses(["points", good, tmp_path / name], tmp_path / name, *words)
-    assert "1 patches added" in say("points", good)
+    assert "1 patch added" in say("points", good)
 
 
 @pytest.mark.parametrize("name", ["absent.csv", "absent.mrk.json", "folder.csv", "folder.json"])
@@ -750,9 +750,9 @@ def test_a_list_of_points_that_grows_counts_each_point_once(state, tmp_path, say
     points = tmp_path / "more.csv"
     points.write_text("case,class,i,j,k\ntiny_6,organ,2,3,4\ntiny_6,organ,2,3,5\n")
     first = say("points", points)
-    assert "1 patches added; 1 points" in first
+    assert "1 patch added; 1 point" in first
     assert "organ: 4 of 2" in first
     points.write_text(points.read_text() + "tiny_6,organ,11,20,20\n")
     second = say("points", points)
-    assert "1 patches added; 2 points" in second
+    assert "1 patch added; 2 points" in second
     assert "organ: 5 of 2" in second

@@ -121,6 +121,6 @@ def test_the_command_says_which_classes_start_blank(queried, tmp_path, capsys, m
     validated(queried, organ=0.9, lesion=0.2)
     words = ["export", "-d", "601", "-device", "cpu", "-o", str(tmp_path / "out"), "--disable_progress_bar"]
     annotate.main(words)
-    assert "Start blank: lesion 20.0 % (CV Dice below 50.0 %). -start_above 0" in capsys.readouterr().out
+    assert "These classes start blank: lesion 20.0 % (CV Dice below 50.0 %). -start_above 0" in capsys.readouterr().out
     annotate.main([*words, "-start_above", "0.2"])
-    assert "Start blank" not in capsys.readouterr().out
+    assert "start blank" not in capsys.readouterr().out

@@ -131,9 +131,9 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     blank = options.blank or experiment.state["cycle"] < 0
     ensemble = None if blank else open_ensemble
     made = export(experiment, cycle, folder, ensemble, options.margin, not options.disable_progress_bar, options.start_above)
-    print(f"{len(made.tasks)} tasks: {folder / 'index.html'}")
+    print(f"{count(len(made.tasks), 'task')}: {folder / 'index.html'}")
     if made.start and made.start.blank:
-        print(f"Start blank: {made.start.words}. -start_above 0 starts with every prediction.")
+        print(f"These classes start blank: {made.start.words}. -start_above 0 starts with every prediction.")
     if made.kept:
         print(
             f"{len(made.kept)} label map(s) in the folder were edited after an earlier export and are kept: {made.kept[0]}, ..."
@@ -201,7 +201,8 @@ def _points(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.exchange.marking import add_points, marked
 
     made = add_points(experiment, options.paths, _who(experiment, options))
-    print(f"{len(made.added)} patches added; {len(made.covered)} points lie in patches that were chosen before.")
+    covered = count(len(made.covered), "point lies", "points lie")
+    print(f"{count(len(made.added), 'patch', 'patches')} added; {covered} in patches that were chosen before.")
     if experiment.state["cycle"] < 0:
         for name, (number, goal) in marked(experiment).items():
             print(f"  {name}: {number} of {goal}" + ("" if number < goal else ", enough"))

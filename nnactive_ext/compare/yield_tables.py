@@ -16,7 +16,7 @@ from nnactive_ext.metrics.averages import mean_and_spread
 _REST = ""
 """Stands for the rest of a query among the classes."""
 _NOTES = (
-    "In brackets: the method has no stratum of the class, so all its patches count.",
+    "In brackets: no patch was chosen for the class, so all patches count.",
     "The rest: patches that were chosen for no class, those with any class / voxels of all classes.",
 )
 ANY = "any"
@@ -52,8 +52,8 @@ def _table(
             if any(cell != NONE for cell in cells):
                 rows.append([f"{stratum or 'the rest'}{when}", *cells])
     caption = (
-        f"{summary.setting.name}: {about}. Patches chosen for a class that held it, of those annotated / its voxels; means "
-        "over seeds."
+        f"{summary.setting.name}: {about}: of the annotated patches that were chosen for a class, how many held it / "
+        "its voxels; means over seeds."
     )
     heading = ["chosen for", *(names.methods[method] for method in there)]
     return Table(f"{name}_{names.slugs[summary.setting.name]}", caption, heading, rows, _NOTES) if rows else None

@@ -154,7 +154,11 @@ def _next_of_annotators(experiment: Experiment) -> str:
     after = "After that"
     if kinds.count("done") >= plan.share * len(kinds) - 1e-9 and (kinds or cycle > 0 or not plan.starting_budget):
         after, step = "Or train on what there is", commands.run
-    elif (folder / "index.html").is_file() and exported_now(experiment, tasks):
+    elif (
+        (folder / "index.html").is_file()
+        and exported_now(experiment, tasks)
+        and not (any(kind == "open" and not (folder / task.id).is_dir() for task, kind in zip(tasks, kinds, strict=True)))
+    ):  # points that were marked after an export added tasks to it
         step = f"annotate the tasks ({folder / 'index.html'}) and hand them in: {hand_in(experiment.number, folder)}"
     else:
         step = commands.export(cycle > 0)
@@ -215,7 +219,10 @@ def status_text(found: dict[str, Any]) -> str:
     if found["folds"]:
         lines.append(f"Members trained on them: {len(found['trained_folds'])} of {len(found['folds'])}")
     for name, values in found["variables"].items():
-        lines += [f"Trained with {name}={value} instead of the plans' number: {listed(who)}" for value, who in values.items()]
+        lines += [
+            paragraph(f"These members were trained with {name}={value} instead of the number in nnU-Net's plans: {listed(who)}")
+            for value, who in values.items()
+        ]
     lines += [_reread(change) for change in found["changes"] if change["what"] == "references"]
     if found.get("tasks"):
         lines += ["", _table(found)]

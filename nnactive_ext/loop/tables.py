@@ -13,6 +13,7 @@ from nnactive_ext.members.cross_validation import EXPLAINED
 from nnactive_ext.metrics.trajectory import aubc
 from nnactive_ext.pages.terminal import listed_columns, paragraph, table
 from nnactive_ext.planning.decisions import shown
+from nnactive_ext.words import count
 
 _CYCLES = 5
 """Cycles that a table of the terminal has columns for, the last ones."""
@@ -25,13 +26,14 @@ def yields_table(yields: Mapping[int, Mapping[str, StratumYield]], classes: Sequ
     strata = {name: one for cycle in reversed(cycles) for name, one in yields[cycle].items()}
     place = {name: number for number, name in enumerate(classes)}
     order = sorted(strata, key=lambda name: (not strata[name].chosen_for, place.get(strata[name].chosen_for, 0)))
-    rows = [["patches that held it, chosen for", *(f"cycle {cycle}" for cycle in cycles), "voxels"]]
+    rows = [["chosen for", *(f"cycle {cycle}" for cycle in cycles), "voxels"]]
     for name in order:
         found = [yields[cycle].get(name) for cycle in cycles]
         cells = [f"{one.held} of {one.annotated}" if one and one.annotated else "-" for one in found]
         label = name if strata[name].chosen_for else f"{name or 'not recorded'} (any class)"
         rows.append([label, *cells, f"{sum(one.voxels for one in found if one):,}"])
-    return table(rows, numbers=True)
+    title = paragraph("Patches chosen for each class: how many of those annotated hold it, and its voxels in them")
+    return f"{title}\n{table(rows, numbers=True)}"
 
 
 def method_list(width: int | None = None) -> str:
@@ -88,13 +90,13 @@ def final_report(experiment: Experiment) -> str:
     """The learning curve, its area, where the time went, and where the files are."""
     results = read_results(experiment.results)
     about = "Dice in % on the test set" if experiment.plan.test else "no test set; CV Dice in %"
-    lines = [f"{experiment.name}: {experiment.plan.method}, {len(results)} cycles; {about}", ""]
+    lines = [f"{experiment.name}: {experiment.plan.method}, {count(len(results), 'cycle')}; {about}", ""]
     lines.append(cycle_table(experiment))
     numbers = []
     values = [result.mean_dice for result in results if result.mean_dice is not None]
     if len(values) == len(results):
         area = aubc([result.patches for result in results], values)
-        numbers.append(f"AUBC {100 * area:.2f}   Final Dice {100 * values[-1]:.2f}")
+        numbers.append(f"AUBC {100 * area:.2f} %   Final Dice {100 * values[-1]:.2f} %")
     numbers += _surfaces(results[-1]) if results else []
     lines += ["", *numbers] if numbers else []
     seconds = seconds_per_step(experiment)
@@ -114,7 +116,7 @@ def _surfaces(result: CycleResult) -> list[str]:
     nsd, hd95 = ([v for v in values.values() if v is not None] for values in (result.nsd_per_class, result.hd95_per_class))
     if not nsd or result.tolerance is None:
         return []
-    text = f"Last cycle: NSD at {result.tolerance} {100 * fmean(nsd):.1f}"
+    text = f"Last cycle: NSD at {result.tolerance} {100 * fmean(nsd):.1f} %"
     text += f"   HD95 {fmean(hd95):.2f} mm" if hd95 else "   no HD95"
     infinite = sum(cases.infinite for cases in result.surface_cases_per_class.values())
     if infinite:

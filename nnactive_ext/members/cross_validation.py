@@ -19,8 +19,9 @@ from nnactive_ext.members.ensemble import Ensemble, fold_folder
 from nnactive_ext.members.prediction import Predictor
 
 EXPLAINED = (
-    "CV Dice: each member on the annotated voxels of cases it was not trained on, all pooled. A query method chose these\n"
-    "voxels, and others in each cycle: not comparable with the Dice on a test set, nor strictly between cycles and methods."
+    "CV Dice: each member predicts the annotated voxels of cases that it was not trained on, and all these voxels are pooled.\n"
+    "A query method chose these voxels, others in each cycle, so CV Dice cannot be compared with the Dice on a test set, nor\n"
+    "strictly between cycles and methods."
 )
 """For whoever shows these numbers."""
 

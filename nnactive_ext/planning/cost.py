@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.planning.decisions import THESIS
 from nnactive_ext.words import count, duration
 
 
@@ -114,7 +115,7 @@ def rows(cost: Cost) -> list[tuple[str, str, str]]:
     """What, how much and why, as in the table that planning prints."""
     share = cost.voxels / cost.pool_voxels
     pays = f"if it saves {_patches(cost.patches_to_save)} or more"
-    why = f"thesis, Eq 4.1: overhead {cost.overhead:,.2f} / {cost.patch_cost:,.2f} per patch"
+    why = f"training costs {cost.overhead:,.2f}, a patch {cost.patch_cost:,.2f} (Eq 4.1 of {THESIS})"
     if cost.patches_to_save > cost.patches:
         pays = f"hardly: only if it saves {_patches(cost.patches_to_save)}, more than it asks for"
         why += "; random patches with foreground (random_fg_66) need no such training: the better choice here"

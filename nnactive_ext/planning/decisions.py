@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from nnactive_ext.words import folded
 
 WARNING = "WARNING"
+THESIS = "the thesis of C. T. Lüth, see docs/methods.md"
+"""The book whose sections decisions cite."""
 
 
 class Decisions(list[tuple[str, str, str]]):
@@ -14,9 +16,9 @@ class Decisions(list[tuple[str, str, str]]):
 
     >>> decisions = Decisions()
     >>> decisions.add("cycles", "3", "as asked for")
-    >>> decisions.warn("few cycles", "fewer than 5 (thesis, appendix D.5)")
+    >>> decisions.warn("few cycles", "fewer than 5")
     >>> decisions
-    [('cycles', '3', 'as asked for'), ('WARNING', 'few cycles', 'fewer than 5 (thesis, appendix D.5)')]
+    [('cycles', '3', 'as asked for'), ('WARNING', 'few cycles', 'fewer than 5')]
     """
 
     def add(self, what: str, value: str, why: str) -> None:

@@ -89,7 +89,7 @@ def apply_limit(
     spans = f"{_shares(voxels, shape)} of the median image along z, y, x: {number} {'fits' if number == 1 else 'fit'} into it"
     goal = "at most a third of it along two axes" if not too_large(size, shape) else f"no side below {LEAST_VOXELS} voxels"
     if asked:
-        told.warn("large query patch", f"{spans}; {goal}: -patch_size {_words(size)}")
+        told.warn("large query patch", f"it spans {spans}; -patch_size {_words(size)} has {goal}")
         return voxels, told
     told.add("", f"limited from {_times(voxels)}", f"which spans {spans}; now {goal}")
     medians = {name: [n / s for n, s in zip(mm, spacing, strict=True)] for name, mm in structures.items()}

@@ -38,7 +38,7 @@ from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import check, with_budget, without_budget
 from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_patches, structure_sizes
 from nnactive_ext.query_methods import methods
-from nnactive_ext.words import listed
+from nnactive_ext.words import count, listed, plural, share
 
 _AIR = -500.0
 """Nothing but CT has such grey values."""
@@ -143,22 +143,26 @@ def decide_rollout(
     if settings.starting_budget is None and _labelled_enough(measured, labels, plan):
         settings = replace(settings, starting_budget=0)
         why = "every class in 2 of them or more, a query patch of it or more: no starting budget is needed"
-        decisions.add("label maps", f"{len(given)} cases", why)
+        decisions.add("label maps", count(len(given), "case"), why)
     elif given:
-        decisions.add("label maps", f"{len(given)} cases", "used as they are, beside the starting budget")
+        decisions.add("label maps", count(len(given), "case"), "used as they are, beside the starting budget")
     _add_labels(measured, by_value, names, decisions)
     plan = with_budget(plan, labels, str(folder), settings, decisions, settings.hard)
     if plan.air == SKIP_AIR:
-        why = f"no random start or query has less than {LEAST_BODY:.0%} body, seen by grey values; -air keep allows it"
+        why = (
+            f"patches with less than {share(LEAST_BODY)} body, by the grey values of the image, are neither drawn at random "
+            "nor queried; -air keep includes them"
+        )
         decisions.add("air", "left out", why)
     json = _described(plan, channels, names, _ending(found), reader)
     decisions.extend(_cost(plan, settings, json, time))
     if plan.starting_budget:
         classes = len(labels)
         marked, drawn = marked_per_class(plan.starting_budget, classes), random_patches(plan.starting_budget, classes)
-        text = f"mark {marked} points of each class to put patches around them; {drawn} patches are random"
+        text = f"mark {count(marked, 'point')} of each class to put patches around them; "
+        text += f"{count(drawn, 'other patch', 'other patches')} {plural(drawn, 'is', 'are')} random"
         points = Commands(plan).annotate("points", "FILE")
-        decisions.add("", text, f"{points}; random patches seldom hold a small structure")
+        decisions.add("points", text, f"{points}; random patches seldom hold a small structure")
     plan = replace(plan, decisions=tuple(decisions))
     return Rollout(plan, json, spaces, worth_keeping(plan, given))
 
@@ -212,7 +216,8 @@ def _add_labels(
     for name, value in names.items() if measured else ():
         if name not in ("background", "ignore"):
             counts = [m.voxels[value] for m in measured.values() if value in m.voxels]
-            decisions.add("", f"{value} = {name}", f"{sum(counts):,} voxels in {len(counts)} of {len(measured)} label maps")
+            said = f"{sum(counts):,} voxels in {len(counts)} of {count(len(measured), 'label map')}"
+            decisions.add("", f"{value} = {name}", said)
     if by_value:
         why = f'{names["ignore"]} means "not annotated" here; it is in {len(by_value)} label map(s): {listed(by_value)}'
         decisions.warn(f"value {names['ignore']} in label maps", why)

@@ -20,7 +20,7 @@ from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_nam
 from nnactive_ext.nnunet.planners import check_planner
 from nnactive_ext.nnunet.trainers import check_trainer
 from nnactive_ext.parallel import default_processes
-from nnactive_ext.planning.decisions import Decisions
+from nnactive_ext.planning.decisions import THESIS, Decisions
 from nnactive_ext.planning.division import Division, divide
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
@@ -42,7 +42,7 @@ from nnactive_ext.planning.sizes import (
 )
 from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
-from nnactive_ext.words import listed, share
+from nnactive_ext.words import count, listed, share
 
 
 def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings, division: Division | None = None) -> Plan:
@@ -79,7 +79,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
         size_mm, why = parse_patch_size(list(settings.patch_size), spacing.tolist()), "as asked for"
     else:
         size_mm = patch_size_from_structures(cases, source.labels.foreground)
-        why = "largest component per class: median over images, then over classes (thesis, D.5)"
+        why = f"largest component per class: median over images, then over classes (D.5 in {THESIS})"
     check_fits(size_mm, cases)
     voxels = triple([max(1, round(mm / s)) for mm, s in zip(size_mm, spacing, strict=True)])
     told = Decisions()
@@ -230,13 +230,13 @@ def with_budget(
     why_starting = "= query size" if settings.starting_budget is None else "as asked for"
     decisions.add("starting budget", f"{starting} patches", why_starting)
     decisions.add("query size", f"{query} patches", why)
-    decisions.add("cycles", str(settings.cycles), f"{settings.cycles - 1} queries; {total} patches in total")
+    decisions.add("cycles", str(settings.cycles), f"{count(settings.cycles - 1, 'query', 'queries')}; {total} patches in total")
     if total > room:
         decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
     if query < LEAST_PER_QUERY * classes:
-        decisions.warn("small queries", f"fewer than 2 patches per class and query ({classes} classes)")
+        decisions.warn("small queries", f"fewer than 2 patches per class and query ({count(classes, 'class', 'classes')})")
     if total < LEAST_PER_CLASS * classes:
-        decisions.warn("small budget", f"fewer than 14 patches per class in total ({classes} classes)")
+        decisions.warn("small budget", f"fewer than 14 patches per class in total ({count(classes, 'class', 'classes')})")
     decisions.add("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for")
     decisions.add("ensemble", f"{plan.folds} members", "one for each cross-validation fold")
     decisions.add("trainer", plan.trainer, "small plans for a CPU" if settings.preset == "cpu" else "200 epochs unless named")
@@ -251,7 +251,7 @@ def with_budget(
             text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
             decisions.add(flag, text, "as asked for; passed to nnU-Net's planner")
     if plan.cycles < MIN_CYCLES:
-        decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (thesis, appendix D.5)")
+        decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (D.5 in {THESIS})")
     return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(decisions))
 
 
@@ -260,7 +260,7 @@ def _default_query(plan: Plan, names: Sequence[str], hard: Sequence[str], settin
     query, why = PATCHES_PER_CLASS * (len(names) + len(hard)), f"{PATCHES_PER_CLASS} for each of {len(names)} classes"
     if hard:
         why += f", {2 * PATCHES_PER_CLASS} where hard ({', '.join(hard)})"
-    why += " (thesis, appendix D.5)"
+    why += f" (D.5 in {THESIS})"
     lowered = ""
     if query * settings.cycles > room // 2:
         query = max(1, room // 2 // settings.cycles)

@@ -11,9 +11,10 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import PUBLISHED, STANDARD, Geometry
 from nnactive_ext.geometry.patch import Triple, clipped_size, triple
-from nnactive_ext.planning.decisions import Decisions
+from nnactive_ext.planning.decisions import THESIS, Decisions
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.patch_limit import apply_limit
+from nnactive_ext.words import count
 
 PATCHES_PER_CLASS = 50
 """Per foreground class and query (thesis, appendix D.5); 100 for classes expected to vary much, such as tumours."""
@@ -143,10 +144,11 @@ def query_patch_mm(
     elif structures:
         sizes = structure_sizes(structures, labels)
         z, y, x = np.median(list(sizes.values()), axis=0)
-        size_mm, why = (float(z), float(y), float(x)), f"median of the structures given: {', '.join(sizes)} (thesis, D.5)"
+        size_mm, why = (float(z), float(y), float(x)), f"median of the structures given: {', '.join(sizes)} (D.5 in {THESIS})"
     elif labelled:
         size_mm = patch_size_from_structures(measured.values(), labelled)
-        why = f"largest component per class in {len(measured)} label maps: median over images, then over classes (thesis, D.5)"
+        why = f"largest component per class in {count(len(measured), 'label map')}: median over images, then over classes "
+        why += f"(D.5 in {THESIS})"
     else:
         raise NnActiveError(
             f"{folder}: how large are the structures? Give their sizes in mm, e.g. -structures {labels[-1]}=25 (or "

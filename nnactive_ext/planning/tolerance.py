@@ -65,7 +65,7 @@ def decide_tolerance(
     default = in_plane_voxel(case.spacing for case in cases)
     tolerance = typed_tolerance(words, classes, default) if words else Tolerance(default)
     why = "as asked for" if words else f"median in-plane voxel, but 1 to 3 mm and at most {MOST_VOXELS} voxels (-tolerance)"
-    decisions.add("surface tolerance", str(tolerance), f"{why}; of the normalised surface distance (NSD)")
+    decisions.add("surface tolerance", str(tolerance), f"of the normalised surface distance (NSD): {why}")
     widths = {name: width_mm(cases, labels) for name, labels in classes.items()}
     coarse = {name: width for name, width in widths.items() if tolerance.of(name) > COARSE * width}
     if coarse:
