@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import phantoms
@@ -22,7 +23,7 @@ from nnactive_ext.experiment.result import CycleResult, StratumYield, read_resul
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, centred
 from nnactive_ext.labelling.tasks import Task, tasks_of
-from nnactive_ext.loop.findings import missed, nothing_predicted
+from nnactive_ext.loop.findings import missed, missed_words, nothing_predicted
 from nnactive_ext.loop.status import status, status_text
 from nnactive_ext.loop.tables import yields_table
 from nnactive_ext.members.yields import of_labels, yields_of
@@ -301,3 +302,14 @@ def test_rows_of_the_report_are_in_the_order_of_the_classes(finished):
     classes = [name for name in facts.labels.classes if name in names]
     assert classes
     assert names[-len(classes) :] == classes  # those that are no class come first
+
+
+def test_a_method_that_draws_around_structures_is_not_told_to_compare_with_itself(finished):
+    """Nor is it said of its members that they do not know where to look: they were not asked."""
+    plan = replace(finished.plan, method="random_fg_66")
+    drawn = SimpleNamespace(plan=plan, commands=finished.commands, raw=finished.raw, dataset=finished.dataset)
+    told = missed_words(drawn, {1: {"random": StratumYield(patches=4, annotated=4)}})
+    assert "did not find organ" in told
+    assert "-query_size" in told
+    assert "Compare with" not in told
+    assert "members" not in told

@@ -118,7 +118,7 @@ def main(options: argparse.Namespace) -> None:
         with experiment.lock(wait=True):
             experiment = _with_trainer(open_experiment(options.d, locked=True), options.tr)
         if finish_annotation(experiment, progress):
-            print(f"The interrupted annotation of cycle {experiment.state['cycle']} is finished.")
+            print(f"The annotation of cycle {experiment.state['cycle']} is finished: its labels are in place.")
         else:
             query_and_annotate(experiment, lambda: query(experiment), progress)
         print(next_step(Experiment(experiment.name)))

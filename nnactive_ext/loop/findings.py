@@ -13,6 +13,7 @@ from nnactive_ext.experiment.result import CycleResult, StratumYield
 from nnactive_ext.files import read_json
 from nnactive_ext.members.yields import Yields, yields_of
 from nnactive_ext.query_methods.methods import METHODS
+from nnactive_ext.query_methods.random_patches import RandomPatches
 from nnactive_ext.words import count, enumerated
 
 ENOUGH = 3
@@ -113,13 +114,19 @@ def _remedy(experiment: Experiment, cycle: int, found: Sequence[Missed]) -> str:
     if own and stratified and plan.method_options.get("unpredicted") != "own":
         names = enumerated(own)
         option = f" No member predicts {names}: with unpredicted=own, {plan.method} looks where its probability is highest."
-    blind = "The members do not know where to look. " if cycle else ""
+    drawn = next((method for method in METHODS if isinstance(method, RandomPatches) and method.name == plan.method), None)
+    blind = "The members do not know where to look. " if cycle and not drawn else ""
     if plan.human:
         when = "" if experiment.last_loop > experiment.state["cycle"] else " after the next query"
         names = enumerated([one.name for one in found])
         return (
             f"{blind}Methods that draw around structures (random_fg_66) are for simulations only: they read reference labels."
             f"{option} Mark points of {names}{when}, each of which adds a patch: {commands.annotate('points', 'FILE...')}"
+        )
+    if drawn and drawn.foreground and cycle:
+        return (
+            f"{plan.method} draws around structures, but by chance: {count(plan.query_size, 'patch', 'patches')} a query can "
+            "miss a class. Larger queries miss fewer classes (-query_size)."
         )
     lower = " or a smaller alpha, which leaves more patches to the rest of the query" if any(o.held for o in found) else ""
     return f"{blind}Compare with a method that draws patches around structures (--method random_fg_66){lower}.{option}"
