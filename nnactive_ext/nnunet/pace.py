@@ -19,7 +19,7 @@ from nnactive_ext.errors import brief
 from nnactive_ext.files import write_json
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.parallel import busy
-from nnactive_ext.words import duration
+from nnactive_ext.words import count, duration
 
 _NAME = "Dataset001_Pace"
 _CASES = 3
@@ -69,7 +69,7 @@ class Pace:
     def why(self) -> str:
         """What the estimate rests on."""
         each = f"{1000 * self.iteration:.0f} ms" if self.iteration < 10 else duration(self.iteration)
-        return f"{self.epochs} epochs x {self.iterations} iterations of {each}, timed here"
+        return f"{count(self.epochs, 'epoch')} x {count(self.iterations, 'iteration')} of {each}, timed here"
 
 
 def timed(progress: bool = True) -> Callable[[Training], Pace | str]:

@@ -21,6 +21,7 @@ TITLE = 20
 _NARROWEST = 300  # pixels, for the words above the rows
 _GROUND = 14  # the grey around the slices, as on the index page
 _INK = (230, 230, 230)
+_BETWEEN = 10  # pixels between slices, so that nobody reads the letters of two as one word
 _FILL = 0.22  # of a class's colour over the grey values inside its outline
 _HATCH = 7  # pixels from line to line
 
@@ -36,7 +37,7 @@ def picture(crop: Crop, colours: Mapping[int, Colour], ignore: int, size: int = 
     low, high = grey_window(crop.image, crop.box)
     drawn = {value: colour for value, colour in colours.items() if value not in (0, ignore)}
     tall = max(plane.height for plane in planes) + 2 * GUTTER
-    wide = max(_NARROWEST, sum(plane.width + 2 * GUTTER for plane in planes))
+    wide = max(_NARROWEST, sum(plane.width + 2 * GUTTER for plane in planes) + _BETWEEN * (len(planes) - 1))
     shown = rows(crop)
     canvas = Image.new("RGB", (wide, len(shown) * (TITLE + tall)), (_GROUND,) * 3)
     for number, row in enumerate(shown):
@@ -45,7 +46,7 @@ def picture(crop: Crop, colours: Mapping[int, Colour], ignore: int, size: int = 
         for plane in planes:
             panel = _panel(plane, crop, row, (low, high), drawn, ignore)
             canvas.paste(panel, (left, top + TITLE + (tall - panel.height) // 2))
-            left += panel.width
+            left += panel.width + _BETWEEN
     return _webp(canvas)
 
 
