@@ -44,6 +44,7 @@ def queries(facts: Facts) -> dict[str, Any]:
         "open_cycle": facts.open_cycle,
         "cycles": range(len(facts.loops)),
         "strata": _strata(facts),
+        "evaluated": bool(results),
         "measured": [cycle for cycle, result in results.items() if result.new_patches_per_class],
         "balance": _balance(facts, results),
         "counted": [cycle for cycle, counts in voxels.items() if sum(counts.values())],
