@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -213,3 +214,17 @@ def finished(nnunet_folders: SimpleNamespace, finished_template: SimpleNamespace
     for name in ("raw", "preprocessed", "results"):
         shutil.copytree(getattr(finished_template, name), getattr(nnunet_folders, name), dirs_exist_ok=True)
     return Experiment(PLANNED)
+
+
+SOFTWARE = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+"""WebGL2 without a graphics card."""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=SOFTWARE)
+        yield opened
+        opened.close()

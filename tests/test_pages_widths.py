@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import phantoms
 import pytest
 import report_facts
 from test_page import a_view
-from test_report_browser import SOFTWARE
 
 from nnactive_ext.exchange.page import card, write_page
 from nnactive_ext.report.page import write_report
@@ -45,16 +43,6 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cards = [card(view, np.random.default_rng(0).normal(size=(1, *view.space.shape)).astype(np.float32)) for view in views]
     write_page(file, cards, "Bones, cycle 1", (("cycle", "1"),), names, 511)
     return file
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, args=SOFTWARE)
-        yield opened
-        opened.close()
 
 
 def opened(browser: Any, file: Path, width: int) -> Any:

@@ -17,8 +17,6 @@ from PIL import Image
 
 from nnactive_ext.report.page import write_report
 
-SOFTWARE = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-"""WebGL2 without a graphics card."""
 WIDTHS = (1280, 400)
 
 
@@ -36,16 +34,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(report_facts.facts(notes=("Look at </script> & <b>this</b>.",)), path)
     return path
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, args=SOFTWARE)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
