@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.images.copied import must_be_copied
 from nnactive_ext.images.dicom import one_series
 from nnactive_ext.images.names import case_name, check_name
 from nnactive_ext.intake.folder import ENDINGS, Item, items_in, unread_in
@@ -30,6 +31,11 @@ class Source:
     @property
     def files(self) -> tuple[Path, ...]:
         return self.series or (self.path,)
+
+    @property
+    def copied(self) -> bool:
+        """Whether the experiment needs a copy that nnU-Net reads rightly."""
+        return bool(self.series) or must_be_copied(self.path)
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,7 @@ def _added_before(experiment: Experiment, found: Mapping[str, FoundCase]) -> boo
     given = set(given_cases(experiment))
     return all(
         (entry.label_map is not None) == (case in given)
-        and all(s.series or case in plan.turned or Path(os.path.abspath(s.path)) in entries[case].images for s in entry.sources)
+        and all(s.copied or case in plan.turned or Path(os.path.abspath(s.path)) in entries[case].images for s in entry.sources)
         for case, entry in found.items()
     )
 

@@ -20,7 +20,6 @@ from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loo
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
 from nnactive_ext.files import write_json
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.images.dicom import convert
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.label_maps import on_lattice
@@ -213,25 +212,23 @@ def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: b
 
 
 def images_of(experiment: Experiment, found: Mapping[str, FoundCase], progress: bool) -> dict[str, list[Path]]:
-    """The image files of each case; DICOM series, and images that the plan turns, are copied into the experiment's folder."""
-    copied = any(source.series or case in experiment.plan.turned for case, entry in found.items() for source in entry.sources)
+    """The image files of each case; those that nnU-Net does not read rightly, and those that the plan turns, are copied into the experiment's folder."""
+    copied = any(source.copied or case in experiment.plan.turned for case, entry in found.items() for source in entry.sources)
     bar = tqdm(found.items(), desc="Copying images", disable=not (progress and copied))
     return {case: _image_files(experiment, entry) for case, entry in bar}
 
 
 def _image_files(experiment: Experiment, found: FoundCase) -> list[Path]:
-    """The files nnU-Net reads: the user's own, where they are; a DICOM series is converted, because it reads no series, and
-    an image that is turned is copied, because it has no reader that turns so."""
+    """The files nnU-Net reads: the user's own, where they are; what it does not read rightly, as a DICOM series, and what
+    is turned, because it has no reader that turns so, is written as NIfTI."""
     files, turn = [], experiment.plan.turned.get(found.name)
     for channel, source in enumerate(found.sources):
         file = Path(os.path.abspath(source.path))
-        if source.series or turn:
+        if source.copied or turn:
             file = experiment.raw / "imagesTr" / f"{found.name}_{channel:04d}.nii.gz"
             file.parent.mkdir(exist_ok=True)
-            if turn:
-                write_image(file, turned_image(read(source), turn))
-            else:
-                convert(source.series, file)
+            image = read(source)
+            write_image(file, turned_image(image, turn) if turn else image)
         files.append(file)
     return files
 

@@ -283,8 +283,8 @@ def _estimate(settings: Settings, patches: int, voxels: int, pool: int, hours: H
 def _ending(found: Mapping[str, FoundCase]) -> str:
     """That of all images, if nnU-Net can write it; else the one it writes best."""
     files = [source.path.name.lower() for case in found.values() for source in case.sources]
-    series = any(source.series for case in found.values() for source in case.sources)
+    copied = any(source.copied for case in found.values() for source in case.sources)
     for ending in (".nrrd", ".mha"):
-        if not series and all(file.endswith(ending) for file in files):
+        if not copied and all(file.endswith(ending) for file in files):
             return ending
     return ".nii.gz"

@@ -1,0 +1,13 @@
+"""Which image files an experiment copies as NIfTI, because nnU-Net's readers do not read them, or read other than they state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_ENDINGS: tuple[str, ...] = ()
+"""Formats that :func:`nnactive_ext.intake.reading.read` reads and nnU-Net's readers of NIfTI, NRRD and MetaImage do not."""
+
+
+def must_be_copied(file: Path) -> bool:
+    """Whether nnU-Net cannot read an image file, or would take it to lie elsewhere or to hold other values than it states."""
+    return file.name.lower().endswith(_ENDINGS)
