@@ -1,4 +1,4 @@
-"""Which image files an experiment copies as NIfTI, because nnU-Net's readers do not read them, or read other than they state."""
+"""Which image files an experiment copies as NIfTI, because nnU-Net does not read them, or reads other than they state."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: b
 
 
 def images_of(experiment: Experiment, found: Mapping[str, FoundCase], progress: bool) -> dict[str, list[Path]]:
-    """The image files of each case; those that nnU-Net does not read rightly, and those that the plan turns, are copied into the experiment's folder."""
+    """The image files of each case; what nnU-Net does not read rightly, and what is turned, is copied into it."""
     copied = any(source.copied or case in experiment.plan.turned for case, entry in found.items() for source in entry.sources)
     bar = tqdm(found.items(), desc="Copying images", disable=not (progress and copied))
     return {case: _image_files(experiment, entry) for case, entry in bar}
