@@ -102,12 +102,13 @@ def assert_same_place(made: Rollout, case: str, experiment: Experiment | None = 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_simulation_plans_slices(kind, nnunet_folders):
+def test_a_simulation_plans_slices(kind, nnunet_folders, capsys):
     make, mm = KINDS[kind]
     cases = make()
     experiment = simulation(cases)
     thick = max(next(iter(cases.values())).spacing)
     assert_planned_as_slices(experiment, (thick, mm, mm))
+    assert "nnUNetv2_predict does not turn images" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import scripted_expert as expert
 import SimpleITK as sitk
 from fakes import CLASSES, patches_of, shown_methods, world
-from phantoms import KINDS, write_folder
+from phantoms import KINDS, thick_mri, write_folder
 from rollouts import OPTIONS
 
 from nnactive_ext.cli import change, plan
@@ -228,3 +228,56 @@ def test_starts_of_all_kinds(kind, tmp_path):
     for task in drawn:
         channel = cases[task.patch.case].channels[0]
         assert np.percentile(channel[task.patch.slices], 95) > air + 0.2 * np.ptp(channel)
+
+
+def noisy_mri(folder, flat: int = -1) -> None:
+    """Six abdominal MRIs in much air, each noisier than the one before and of more receivers; number ``flat`` has no air."""
+    for i in range(6):
+        made, rng = thick_mri(i), np.random.default_rng(i)
+        signal = np.pad(made.channels[0] * (made.channels[0] > 100), [(0, 0), (20, 30), (30, 40)])
+        signal *= np.linspace(0.7, 1.3, signal.shape[2])
+        if i == flat:
+            signal = np.full(signal.shape, 300.0)
+        receivers = 1 + i
+        parts = (
+            (6 + 5 * i) * rng.standard_normal(signal.shape) + signal / receivers**0.5 * (k % 2) for k in range(2 * receivers)
+        )
+        image = np.sqrt(sum(part**2 for part in parts)).astype(np.float32)
+        write_folder(folder, {f"q{i}": replace(made, channels=(image,))})
+
+
+def on_body(seed: int, patch: Patch) -> float:
+    made = thick_mri(seed)
+    return float(np.pad(made.channels[0] > 100, [(0, 0), (20, 30), (30, 40)])[patch.slices].mean())
+
+
+PLAN = "-name Noisy --labels liver -starting_budget 60 -query_size 6 -patch_size 20mm -cycles 2 -folds 2 --preset cpu -np 1"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_noisy_images_in_much_air(nnunet_folders, tmp_path, seed, capsys):
+    noisy_mri(tmp_path / "images")
+    plan.main(f"-i {tmp_path / 'images'} -o 731 {PLAN} -seed {seed} --disable_progress_bar".split())
+    tasks = tasks_of(Experiment("Dataset731_Noisy"), 0)
+    assert len(tasks) >= 20
+    assert min(on_body(int(task.patch.case[1:]), task.patch) for task in tasks) > 0
+    assert "No body in air" not in capsys.readouterr().out
+
+
+def test_a_case_without_a_body_is_named_where_others_have_one(nnunet_folders, tmp_path, capsys):
+    noisy_mri(tmp_path / "images", flat=3)
+    plan.main(f"-i {tmp_path / 'images'} -o 732 {PLAN} --disable_progress_bar".split())
+    assert "No body in air was found in q3" in " ".join(capsys.readouterr().out.split())
+
+
+def test_microscopes_are_left_alone(nnunet_folders, tmp_path):
+    """A cell in the dark, with voxels of 2 micrometres."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (20, 48, 48)), indexing="ij")
+    for i in range(2):
+        cell = np.where(z**2 + y**2 + x**2 < 0.3, 200.0, 2) + np.random.default_rng(i).random(z.shape)
+        image = sitk.GetImageFromArray(cell.astype(np.float32))
+        image.SetSpacing((0.002, 0.002, 0.002))
+        sitk.WriteImage(image, str(tmp_path / f"cell_{i}.nii.gz"))
+    plan.main(f"-i {tmp_path} -o 733 {PLAN.replace('20mm', '6')} --disable_progress_bar".split())
+    content = read_json(loop_file(Experiment("Dataset733_Noisy").raw, 0))
+    assert content["air"] == {"cases": 0, "of": 2, "positions_left_out": 0.0}

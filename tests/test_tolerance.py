@@ -68,7 +68,7 @@ def test_widths_of_simple_bodies():
 def test_a_warning_names_the_structures_that_are_too_thin():
     labels = np.zeros((20, 60, 60), np.uint8)
     labels[4:16, 5:40, 5:40] = 1
-    labels[4:16, 50:53, 50:53] = 2
+    labels[4:16, 48:54, 48:54] = 2
     decisions = Decisions()
     decide_tolerance(["2"], [measured(labels, (2.0, 1.0, 1.0))], {"liver": (1,), "adrenal": (2,)}, decisions)
     (warning,) = [row for row in decisions if row[0] == "WARNING"]
@@ -78,6 +78,18 @@ def test_a_warning_names_the_structures_that_are_too_thin():
     again = Decisions()
     decide_tolerance(words, [measured(labels, (2.0, 1.0, 1.0))], {"liver": (1,), "adrenal": (2,)}, again)
     assert not [row for row in again if row[0] == "WARNING"], "what the warning proposes is fine enough"
+
+
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (5.0, 1.3, 1.3)])
+def test_no_tolerance_below_a_voxel_is_proposed(spacing):
+    """A contour that is off by one voxel would have an NSD near 0."""
+    labels = np.zeros((20, 60, 60), np.uint8)
+    labels[4:16, 50:53, 50:53] = 1
+    decisions = Decisions()
+    decide_tolerance(["3"], [measured(labels, spacing)], {"adrenal": (1,)}, decisions)
+    (warning,) = [row for row in decisions if row[0] == "WARNING"]
+    assert "-tolerance" not in warning[2]
+    assert "Dice" in warning[2]
 
 
 def test_no_warning_where_nothing_is_thin():

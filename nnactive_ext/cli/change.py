@@ -10,7 +10,7 @@ from nnactive_ext.cli.options import add_experiment, add_lock, add_quiet, curren
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.planning.options import add_changes, changeable
 from nnactive_ext.planning.settings import Settings
-from nnactive_ext.words import warned
+from nnactive_ext.words import count, warned
 
 
 def parser() -> argparse.ArgumentParser:
@@ -125,7 +125,7 @@ def main(options: argparse.Namespace) -> None:
             more_of = (options.pattern, maps, label_pattern, progress, options.groups)
             added, more = add_cases(Experiment(name), who, options.add, *more_of)
             warnings += more
-            print(f"added: {len(added)} cases ({', '.join(added[:5])}{', ...' if len(added) > 5 else ''})")
+            print(f"added: {count(len(added), 'case')} ({', '.join(added[:5])}{', ...' if len(added) > 5 else ''})")
         if options.labels:
             relabelled = change_labels(Experiment(name), who, operations, not options.disable_progress_bar)
             warnings += relabelled.warnings

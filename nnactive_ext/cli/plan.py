@@ -90,7 +90,9 @@ def _rollout(settings: Settings, progress: bool) -> None:
     inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)
     rollout = decide_rollout(folder, found, inspected, settings, timed(progress))
     print(f"\n{rollout.plan.dataset} from {folder}\n\n{plan_table(rollout.plan.decisions)}\n")
-    experiment = create_rollout(rollout, found, progress)
+    experiment, warnings = create_rollout(rollout, found, progress)
+    for line in warned(warnings):
+        print(line)
     print(f"\nMade {experiment.raw}\n{next_step(experiment)}")
 
 

@@ -136,6 +136,7 @@ def next_step(experiment: Experiment) -> str:
         lines = [
             f"All {plan.cycles} cycles are done. The members are in {experiment.model_folder}.",
             "To segment other images with them:",
+            *(["(nnUNetv2_predict does not turn images: see docs/rollout.md, Use the model)"] if plan.turned else []),
             *(f"    {line}" for line in commands.predict(trained_folds(experiment))),
             f"To go on: {commands.change('-cycles', plan.cycles + 1)}, then {commands.run}",
             f"Next: see how good they are, and whether to go on: {commands.report}",

@@ -181,7 +181,9 @@ def _given(patches: Sequence[Patch]) -> Query:
     return Query(tuple(ScoredPatch(patch, 0.0, 0.0, "given") for patch in patches))
 
 
-def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: bool = True) -> Experiment:
+def create_rollout(
+    rollout: Rollout, found: Mapping[str, FoundCase], progress: bool = True
+) -> tuple[Experiment, tuple[str, ...]]:
     """Make a planned roll-out with its tasks of cycle 0; whatever goes wrong, nothing is left behind.
 
     Args:
@@ -190,7 +192,7 @@ def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: b
         progress: show progress bars.
 
     Returns:
-        The experiment.
+        The experiment, and warnings.
     """
     plan = rollout.plan
     experiment = Experiment(plan.dataset, plan)
@@ -205,10 +207,10 @@ def create_rollout(rollout: Rollout, found: Mapping[str, FoundCase], progress: b
                 keep_given(experiment, case, labels, rollout.spaces[case])
         if rollout.given:
             write_given_patches(experiment, rollout.given)
-        _write_first_tasks(experiment)
+        warnings = _write_first_tasks(experiment)
         write_labels(experiment, 0, list(plan.pool), progress)
         plan.write(experiment.raw)
-    return Experiment(plan.dataset)
+    return Experiment(plan.dataset), warnings
 
 
 def images_of(experiment: Experiment, found: Mapping[str, FoundCase], progress: bool) -> dict[str, list[Path]]:
@@ -250,8 +252,8 @@ def dataset_json(experiment: Experiment, content: Mapping[str, Any], files: Mapp
     return {**content, "numTraining": len(cases), "dataset": cases}
 
 
-def _write_first_tasks(experiment: Experiment) -> None:
-    """The random part of the starting budget; points that are marked later add to it."""
+def _write_first_tasks(experiment: Experiment) -> tuple[str, ...]:
+    """The random part of the starting budget; points that are marked later add to it. Returns warnings about air."""
     plan = experiment.plan
     n = random_patches(plan.starting_budget, len(experiment.dataset.labels.foreground))
     drawn, bodies = Query(()), Bodies(experiment)
@@ -261,3 +263,4 @@ def _write_first_tasks(experiment: Experiment) -> None:
         drawn = method.draw(pool_cases(experiment, False, bodies), request_for(experiment, n, -1))  # type: ignore[union-attr]
     entries = [entry(p.patch, experiment.dataset.file_ending, stratum=p.stratum) for p in drawn.patches]
     write_loop(loop_file(experiment.raw, 0), entries, {**facts, **bodies.facts})
+    return bodies.warnings

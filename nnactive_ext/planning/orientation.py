@@ -54,8 +54,6 @@ def reading(spaces: Mapping[str, Space], decisions: Decisions) -> tuple[str, dic
         _tell_thick(axes, found, decisions)
     if axes.way == TURNED:
         _tell_copies(axes.changed, len(spaces), decisions)
-        what = "nnUNetv2_predict does not turn images"
-        decisions.warn("images to predict", f"{what}; turn them first (docs/rollout.md, Use the model)")
     return REORIENTING if axes.way == UPRIGHT else PLAIN, axes.changed if axes.way == TURNED else {}, found
 
 
@@ -155,6 +153,8 @@ def _tell_thick(axes: Axes, found: Mapping[str, Space], decisions: Decisions) ->
 def _tell_copies(turned: Mapping[str, Turn], cases: int, decisions: Decisions, what: str = "images") -> None:
     why = f"{what}, with axes swapped or flipped so that slices are slices in all arrays; voxels are not resampled"
     decisions.add("turned copies", f"of {len(turned)} of {cases} cases", why)
+    what = "nnUNetv2_predict does not turn images"
+    decisions.warn("images to predict", f"{what}; turn them first (docs/rollout.md, Use the model)")
 
 
 def _tell_interpolation(found: Mapping[str, Space], decisions: Decisions) -> None:

@@ -205,6 +205,10 @@ def trainer_of(settings: Settings) -> str:
     return settings.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if settings.preset == "cpu" else "nnActiveTrainer")
 
 
+def _patches(number: int) -> str:
+    return count(number, "patch", "patches")
+
+
 def with_budget(
     plan: Plan, names: Sequence[str], where: str, settings: Settings, decisions: Decisions, hard: Sequence[str] = ()
 ) -> Plan:
@@ -213,7 +217,7 @@ def with_budget(
     shapes = {name: geometry.shape for name, geometry in plan.pool.items()}
     room = capacity(shapes, {name: plan.patch_size(name) for name in plan.pool})
     classes = len(names)
-    decisions.add("room in the pool", f"{room} patches", "the largest number of disjoint patches that fit into it")
+    decisions.add("room in the pool", _patches(room), "the largest number of disjoint patches that fit into it")
     if settings.query_size is not None:
         query, why = settings.query_size, "as asked for"
     else:
@@ -228,9 +232,11 @@ def with_budget(
         )
     total = starting + (settings.cycles - 1) * query
     why_starting = "= query size" if settings.starting_budget is None else "as asked for"
-    decisions.add("starting budget", f"{starting} patches", why_starting)
-    decisions.add("query size", f"{query} patches", why)
-    decisions.add("cycles", str(settings.cycles), f"{count(settings.cycles - 1, 'query', 'queries')}; {total} patches in total")
+    decisions.add("starting budget", _patches(starting), why_starting)
+    decisions.add("query size", _patches(query), why)
+    decisions.add(
+        "cycles", str(settings.cycles), f"{count(settings.cycles - 1, 'query', 'queries')}; {_patches(total)} in total"
+    )
     if total > room:
         decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
     if query < LEAST_PER_QUERY * classes:

@@ -71,11 +71,13 @@ def decide_tolerance(
     if coarse:
         told = listed([f"{name} ({width:.2g} mm)" for name, width in coarse.items()], 13)
         name, width = min(coarse.items(), key=lambda one: one[1])
-        decisions.warn(
-            "coarse tolerance",
-            f"above a quarter of the width of {told}: their NSD can be 1 for a poor prediction; set a smaller one, "
-            f"e.g. -tolerance {tolerance.mm:.4g} {name}={_below(COARSE * width):g}, or read their Dice",
-        )
+        smaller = _below(COARSE * width)
+        # Below a voxel a contour that is off by one has an NSD near 0.
+        fits = smaller >= float(np.median([sorted(case.spacing)[1] for case in cases]))
+        other = f"set a smaller one, e.g. -tolerance {tolerance.mm:.4g} {name}={smaller:g}, or read their Dice"
+        remedy = other if fits else f"read their Dice, as a quarter of the width of {name} is less than a voxel"
+        what = f"above a quarter of the width of {told}: their NSD can be 1 for a poor prediction"
+        decisions.warn("coarse tolerance", f"{what}; {remedy}")
     return tolerance
 
 

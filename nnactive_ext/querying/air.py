@@ -20,19 +20,23 @@ _LOOKED_AT = 64
 """Patch positions along each axis that tell how many are air."""
 MOST_OUTSIDE = 0.1
 """If more of a class's annotated voxels lie in what looks like air, it is no air."""
+_MICROSCOPE = 0.05
+"""mm between voxels, at most: scanners of patients resolve less."""
 
 
 class Bodies:
     """The bodies in the images of an experiment, each found when it is asked for; what was left out, for people to read.
 
     ``shares``: for each case that was asked for, the share of its patch positions that are air. ``kept``: the cases with air
-    of which all positions are kept, because no patch would hold enough of the body.
+    of which all positions are kept, because no patch would hold enough of the body. ``without``: the cases in which no body
+    in air was found.
     """
 
     def __init__(self, experiment: Experiment):
         self.skip = experiment.plan.air != KEEP_AIR
         self.shares: dict[str, float] = {}
         self.kept: list[str] = []
+        self.without: list[str] = []
         self._experiment = experiment
         self._found: dict[str, Body | None] = {}
 
@@ -53,20 +57,31 @@ class Bodies:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        if not self.kept:
-            return ()
-        return (
-            f"No patch holds {LEAST_BODY:.0%} of what looks like the body in {listed(sorted(self.kept))}, so no patch of these "
-            "cases is left out as air.",
-        )
+        found = []
+        if self.kept:
+            found.append(
+                f"No patch holds {LEAST_BODY:.0%} of what looks like the body in {listed(sorted(self.kept))}, so no patch of "
+                "these cases is left out as air."
+            )
+        # Where most have none, they are images of a microscope, or cut to an organ.
+        if 0 < len(self.without) < len(self.shares) / 2:
+            these = "this case" if len(self.without) == 1 else "these cases"
+            found.append(
+                f"No body in air was found in {listed(sorted(self.without))}, as it was in most cases: patches of {these} may "
+                "hold nothing but air. Look whether the image is all noise, or cut to an organ."
+            )
+        return tuple(found)
 
     def _find(self, case: str) -> Body | None:
         experiment = self._experiment
         self.shares[case] = 0.0
-        body = body_of(experiment.dataset.image(case)[0])
+        geometry = experiment.plan.pool[case]
+        body = body_of(experiment.dataset.image(case)[0]) if max(geometry.spacing) > _MICROSCOPE else None
+        if body is None:
+            self.without.append(case)
         if body is None or _contradicted(experiment, case, body):
             return None
-        shape = experiment.plan.pool[case].shape
+        shape = geometry.shape
         size = clipped_size(experiment.plan.patch_size(case), shape)
         enough = body.enough([windows_along(n, s, _LOOKED_AT) for n, s in zip(shape, size, strict=True)])
         if not enough.any():

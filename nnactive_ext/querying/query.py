@@ -122,7 +122,7 @@ def query_cycle(
     return query
 
 
-_ENVIRONMENT, _AIR = "environment", "air"
+_ENVIRONMENT, _AIR, _NO_BODY = "environment", "air", "no_body"
 
 
 class _Ranker:
@@ -165,7 +165,7 @@ class _Ranker:
                 rankings[case] = ranking = self._rank(case, loaded)
                 content = _ranking_to_json(ranking, self.digest)
                 if case in self.bodies.shares:
-                    content[_AIR] = self.bodies.shares[case]
+                    content |= {_AIR: self.bodies.shares[case], _NO_BODY: case in self.bodies.without}
                 write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
         return {case: ranking for case, ranking in rankings.items() if ranking is not None}
 
@@ -182,6 +182,8 @@ class _Ranker:
         self.environments[case] = Environment.of(content.get(_ENVIRONMENT))
         if _AIR in content:
             self.bodies.shares[case] = float(content[_AIR])
+            if content.get(_NO_BODY):
+                self.bodies.without.append(case)
         return _ranking_from_json(content, case)
 
     def _load(self, case: str) -> tuple[np.ndarray, Grid, Body | None]:
