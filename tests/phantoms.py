@@ -60,7 +60,7 @@ class Made:
 
 def cardiac(seed: int, normal: Sequence[float] = NORMALS[0], slices: int = 10) -> Made:
     """Short-axis cardiac MRI: ``slices`` x 64 x 64 voxels of 8 x 1.25 x 1.25 mm, whose slice axis lies along ``normal``."""
-    canvas = _Canvas((slices, 64, 64), (8.0, 1.25, 1.25), 60, seed)
+    canvas = _Canvas((slices, 64, 64), (8.0, 1.25, 1.25), 12, seed)
     canvas.paint(0, 300, (0, 0, 0), (400, 38, 34))
     canvas.paint(3, 700, (0, 2, -19), (26, 12, 8))
     canvas.paint(2, 250, (0, 0, 0), (32, 15, 15))

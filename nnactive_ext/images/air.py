@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from scipy import ndimage
 
 from nnactive_ext.engine.body import Body
+from nnactive_ext.images.air_level import edge_bars, level_of
 
 BLOCKS = 128
 """Blocks along each axis, at most: whether a patch is air can be seen at this resolution, in a fraction of a second."""
@@ -16,35 +15,18 @@ _HOUNSFIELD = -500.0
 _LUNG = -950.0
 """Lungs are denser, in Hounsfield units, and those with emphysema mostly; air and the padding around a CT's field of view are
 not."""
-_BLACK = 0.08
-"""What is darker than this share of the body's grey value, above the lowest that there is, is air."""
-_GREY = 0.25
-"""What is darker than this share is air if the body is cut by an end of the image, and the image's edges are not."""
-_DARK = 0.6
-"""Air is darker than this share; where it is brighter than grey, it must be nothing but a receiver's noise."""
-_RISE = 0.02
-"""Of the way from the air's grey value to the body's: what is below it is air."""
-_GAP, _STEPS = 1.4, 24
-"""Between air and body there are no grey values: the gap's higher end is so many times as far above the air's as its lower."""
 _SOLID = 0.3
 """A body fills this share of its bounding box; vessels and other sparse structures in the dark do not."""
-_MOST_COILS = 8.5
-"""The mean of noise over its standard deviation: 1.9 of one coil, 5.6 of 8, 8 of 16 (Constantinides 1997)."""
-_SKEWNESS = 0.12
-"""Of noise of one coil it is 0.63, of 16 0.18; of tissue 0."""
-_LOUDER = 1.2
-"""With signal, noise varies 1.4 to 1.5 times as much as in air."""
 _LEAST_AIR, _MOST_AIR = 0.03, 0.97
-_EDGE = 16
-"""An edge of the image is this part of its height and width."""
 
 
 def body_of(image: np.ndarray) -> Body | None:
     """The body in an image.
 
-    Air is what all channels show as air: dark, around solid things that are bright, and along two edges of the image or more.
-    Holes of the body, such as lungs, belong to it, as do dark tissues. Images without air (of a microscope, say, or cut to an
-    organ), with a bright background, and with sparse bright structures in the dark (vessels, cells) have no body.
+    Air is what all channels show as air: dark, around solid things that are bright, and along two edges of the image or more;
+    and a frame of one value around the image. Holes of the body, such as lungs, belong to it, as do dark tissues. Images
+    without air (of a microscope, say, or cut to an organ), with a bright background, and with sparse bright structures in the
+    dark (vessels, cells) have no body.
 
     Args:
         image: (channel, z, y, x), real, finite.
@@ -52,6 +34,20 @@ def body_of(image: np.ndarray) -> Body | None:
     Returns:
         The body, or None if any channel has no certain air.
     """
+    framed = _within_frame(image)
+    whole = tuple(slice(0, n) for n in image.shape[1:])
+    if framed != whole and (inner := _body_within(image[(slice(None), *framed)])):
+        before = [one.start for one in framed]
+        after = [n - one.stop for n, one in zip(image.shape[1:], framed, strict=True)]
+        z, y, x = (
+            np.concatenate([[0] * (b > 0), axis + b, [axis[-1] + b + a] * (a > 0)]).astype(int)
+            for axis, b, a in zip(inner.edges, before, after, strict=True)
+        )
+        return Body(np.pad(inner.inside, [(int(b > 0), int(a > 0)) for b, a in zip(before, after, strict=True)]), (z, y, x))
+    return _body_within(image)
+
+
+def _body_within(image: np.ndarray) -> Body | None:
     edges = _edges(image.shape[1:])
     inside = None
     for channel in image:
@@ -62,6 +58,25 @@ def body_of(image: np.ndarray) -> Body | None:
             return None
         inside = found if inside is None else inside | found
     return None if inside is None else Body(inside, edges)
+
+
+def _within_frame(image: np.ndarray) -> tuple[slice, ...]:
+    """The image without the planes at its ends that hold one value in each channel."""
+    left = [slice(0, n) for n in image.shape[1:]]
+    for axis in range(3):
+        planes = np.moveaxis(image[(slice(None), *left)], axis + 1, 0)
+        start, stop = 0, len(planes)
+        while start < stop - 1 and _constant(planes[start]):
+            start += 1
+        while stop - 1 > start and _constant(planes[stop - 1]):
+            stop -= 1
+        left[axis] = slice(start, stop)
+    return tuple(left)
+
+
+def _constant(plane: np.ndarray) -> bool:
+    """Whether each channel of (channel, u, v) has one value."""
+    return bool((plane == plane[:, :1, :1]).all())
 
 
 def outside(body: Body, mask: np.ndarray) -> float:
@@ -106,13 +121,10 @@ def _brighter(grey: np.ndarray, channel: np.ndarray) -> np.ndarray | None:
     if channel.min() <= _HOUNSFIELD:
         body = _body(smooth > _LUNG)
     else:
-        found = _threshold(smooth, channel)
+        found = level_of(smooth, channel)
         if found is None:
             return None
-        level, certain = found
-        body = _body(smooth > level)
-        if not certain and body is not None and not _cut_by_an_end(body):
-            return None
+        body = _body(smooth > found)
     # Smoothing has spread what is bright by one block.
     return None if body is None else ndimage.binary_erosion(body, np.ones((3, 3, 3)), border_value=1)
 
@@ -127,100 +139,9 @@ def _body(bright: np.ndarray) -> np.ndarray | None:
     return body if _LEAST_AIR <= air <= _MOST_AIR and _along_edges(~body) else None
 
 
-def _threshold(smooth: np.ndarray, channel: np.ndarray) -> tuple[float, bool] | None:
-    """The grey value between air and body, and whether grey values alone make it certain that the image's darkest two edges are
-    air; None if they cannot be."""
-    dark = _darkest_edges(smooth)
-    air = float(np.median(dark))
-    clipped = np.minimum(smooth, np.percentile(smooth, 99))
-    bright = clipped[clipped > _otsu(clipped)]
-    body = float(np.median(bright)) if bright.size else air
-    # Interpolation has made a few voxels darker than any was.
-    floor = min(0.0, float(np.percentile(channel[:, ::4, ::4], 0.1)))
-    share = (air - floor) / (body - floor) if body > air else 1.0
-    if share > _DARK:
-        return None
-    certain = share <= _BLACK or _is_noise(channel, floor, (air + body) / 2)
-    if not certain and share > _GREY:
-        return None
-    spread = 1.4826 * float(np.median(np.abs(dark - air)))
-    level = _gap(smooth, air, max(5 * spread, _RISE * (body - air)), 0.5 * (body - air))
-    return None if level is None else (level, certain)
-
-
-def _gap(smooth: np.ndarray, air: float, least: float, most: float) -> float | None:
-    """The grey value between air and whatever is brighter, be it much darker than most of the body: where there is next to
-    nothing, as there is not where brightness fades towards the corners. None if there is no such value from ``least`` to
-    ``most`` above ``air``."""
-    if least >= most:
-        return None
-    above = np.sort(smooth.ravel()) - air
-    certain = np.searchsorted(above, least, side="right")
-    for level in np.geomspace(least, most, _STEPS):
-        below, between = np.searchsorted(above, [level, _GAP * level], side="right")
-        if below > 4 * certain:
-            return None
-        if between - below < 0.1 * below:
-            return air + float(level)
-    return None
-
-
-def _is_noise(channel: np.ndarray, floor: float, middle: float) -> bool:
-    """Whether the image's darkest two edges hold what receivers of MRI measure in air: the length of one or several complex
-    numbers of random noise, which is skewed and varies less than the same noise on top of a signal (Gudbjartsson and Patz
-    1995). Tissue, a microscope's background and resin are not so. ``middle``: between air and body."""
-    dark = _darkest_edges(channel)
-    mean, deviation = float(dark.mean()) - floor, float(dark.std())
-    if deviation == 0 or mean > _MOST_COILS * deviation:
-        return False
-    skewness = float((((dark - dark.mean()) / deviation) ** 3).mean())
-    bright = channel > middle
-    return skewness > _SKEWNESS and _roughness(channel, bright) > _LOUDER * _roughness(channel, ~bright)
-
-
-def _roughness(channel: np.ndarray, mask: np.ndarray) -> float:
-    """The median difference of neighbours along the last axis that are both in ``mask``."""
-    both = mask[..., 1:] & mask[..., :-1]
-    differences = np.abs(np.diff(channel, axis=-1))[both]
-    return float(np.median(differences)) if differences.size else 0.0
-
-
-def _edge_bars(array: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """For each axis the four edges of the image that run along it."""
-    for axis in range(3):
-        moved = np.moveaxis(array, axis, 0)
-        y, x = (max(1, n // _EDGE) for n in moved.shape[1:])
-        yield [moved[:, :y, :x], moved[:, :y, -x:], moved[:, -y:, :x], moved[:, -y:, -x:]]
-
-
-def _darkest_edges(smooth: np.ndarray) -> np.ndarray:
-    """The grey values of the two darkest parallel edges."""
-    pairs = [sorted(bars, key=np.median)[:2] for bars in _edge_bars(smooth)]
-    pair = min(pairs, key=lambda bars: float(np.median(bars[1])))
-    return np.concatenate([bar.ravel() for bar in pair])
-
-
-def _along_edges(air: np.ndarray, least: int = 2) -> bool:
-    """Whether ``least`` or more parallel edges of the image are air to four fifths."""
-    return any(sum(bar.mean() >= 0.8 for bar in bars) >= least for bars in _edge_bars(air))
-
-
-def _cut_by_an_end(body: np.ndarray) -> bool:
-    """Whether the body goes on beyond an end of the image, as an organ in other tissue seldom does, but not beyond its sides,
-    as tissue beside resin does."""
-    areas = (body.sum(axis=axes) for axes in ((1, 2), (0, 2), (0, 1)))
-    return any(max(area[0], area[-1]) > 0.3 * area.max() for area in areas) and _along_edges(~body, 3)
-
-
-def _otsu(values: np.ndarray) -> float:
-    """The threshold that splits grey values into two classes of the largest variance between them (Otsu 1979)."""
-    counts, edges = np.histogram(values, bins=256)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below, above = np.cumsum(counts)[:-1], np.cumsum(counts[::-1])[::-1][1:]
-    sums = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
-    return float(edges[1 + int(np.argmax(np.nan_to_num(variance)))])
+def _along_edges(air: np.ndarray) -> bool:
+    """Whether two or more parallel edges of the image are air to four fifths."""
+    return any(sum(bar.mean() >= 0.8 for bar in bars) >= 2 for bars in edge_bars(air))
 
 
 def _large_components(bright: np.ndarray) -> np.ndarray | None:

@@ -70,12 +70,14 @@ def decide_tolerance(
     coarse = {name: width for name, width in widths.items() if tolerance.of(name) > COARSE * width}
     if coarse:
         told = listed([f"{name} ({width:.2g} mm)" for name, width in coarse.items()], 13)
-        name, width = min(coarse.items(), key=lambda one: one[1])
-        smaller = _below(COARSE * width)
         # Below a voxel a contour that is off by one has an NSD near 0.
-        fits = smaller >= float(np.median([sorted(case.spacing)[1] for case in cases]))
-        other = f"set a smaller one, e.g. -tolerance {tolerance.mm:.4g} {name}={smaller:g}, or read their Dice"
-        remedy = other if fits else f"read their Dice, as a quarter of the width of {name} is less than a voxel"
+        voxel = float(np.median([sorted(case.spacing)[1] for case in cases]))
+        smaller = {name: _below(COARSE * width) for name, width in sorted(coarse.items(), key=lambda one: one[1])}
+        proposed = [f"{name}={mm:g}" for name, mm in smaller.items() if mm >= voxel]
+        if proposed:
+            remedy = f"set a smaller one, e.g. -tolerance {tolerance.mm:.4g} {proposed[0]}, or read their Dice"
+        else:
+            remedy = f"read their Dice, as a smaller one would be less than a voxel of {voxel:.2g} mm"
         what = f"above a quarter of the width of {told}: their NSD can be 1 for a poor prediction"
         decisions.warn("coarse tolerance", f"{what}; {remedy}")
     return tolerance

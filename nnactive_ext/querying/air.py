@@ -36,7 +36,7 @@ class Bodies:
         self.skip = experiment.plan.air != KEEP_AIR
         self.shares: dict[str, float] = {}
         self.kept: list[str] = []
-        self.without: list[str] = []
+        self.without: set[str] = set()
         self._experiment = experiment
         self._found: dict[str, Body | None] = {}
 
@@ -65,10 +65,9 @@ class Bodies:
             )
         # Where most have none, they are images of a microscope, or cut to an organ.
         if 0 < len(self.without) < len(self.shares) / 2:
-            these = "this case" if len(self.without) == 1 else "these cases"
             found.append(
-                f"No body in air was found in {listed(sorted(self.without))}, as it was in most cases: patches of {these} may "
-                "hold nothing but air. Look whether the image is all noise, or cut to an organ."
+                f"Most images show a body with air around it, but these do not: {listed(sorted(self.without))}. If there is "
+                "air in them, patches of it are not left out: look at these images."
             )
         return tuple(found)
 
@@ -78,7 +77,7 @@ class Bodies:
         geometry = experiment.plan.pool[case]
         body = body_of(experiment.dataset.image(case)[0]) if max(geometry.spacing) > _MICROSCOPE else None
         if body is None:
-            self.without.append(case)
+            self.without.add(case)
         if body is None or _contradicted(experiment, case, body):
             return None
         shape = geometry.shape

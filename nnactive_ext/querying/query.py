@@ -183,7 +183,7 @@ class _Ranker:
         if _AIR in content:
             self.bodies.shares[case] = float(content[_AIR])
             if content.get(_NO_BODY):
-                self.bodies.without.append(case)
+                self.bodies.without.add(case)
         return _ranking_from_json(content, case)
 
     def _load(self, case: str) -> tuple[np.ndarray, Grid, Body | None]:
