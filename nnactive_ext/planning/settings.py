@@ -318,6 +318,17 @@ class Settings:
         only=ROLLOUT,
         kept=False,
     )
+    spacing: Sequence[str] | None = setting(
+        None,
+        "-spacing",
+        "spacing along z y x of TIFF and PNG images that do not state it, each with its unit, the distance between slices "
+        "first, e.g. 2um 0.5um 0.5um; one length if all are the same",
+        nargs="+",
+        metavar="LENGTH",
+        decided="what the files state",
+        only=ROLLOUT,
+        instead="nnU-Net takes the spacing of a TIFF dataset from the .json files beside the images.",
+    )
     label_maps: Path | None = setting(
         None,
         "-label_maps",

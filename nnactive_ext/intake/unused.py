@@ -1,0 +1,46 @@
+"""What a folder holds besides the images that are used: lost cases are problems, everything else is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnactive_ext.intake.folder import Contents, Item
+from nnactive_ext.intake.passed_over import Note, is_quiet, lost_case, lost_pictures, named, shown
+from nnactive_ext.words import count
+
+_MASKS = ("segmentations", "segmentation", "masks", "mask", "labels", "label")
+"""Names of folders of label maps inside the folder of a case, as TotalSegmentator and microscopists have them."""
+
+
+def unused(folder: Path, others: Sequence[Path], there: Contents, chosen: bool) -> tuple[list[str], list[Note]]:
+    """Problems of what looks like cases that are lost, unless ``chosen`` images are wanted only; and what else is not used."""
+    heard = [path for path in others if not is_quiet(path)]
+    lost = {path: text for path in heard if (text := lost_case(path))}
+    problems = [] if chosen else [*lost.values(), *map(lost_pictures, there.pictures)]
+    problems += [] if chosen else [f"{path}: too deep a folder to be looked into. Move it up." for path in there.deep]
+    skipped = [file for stack in there.pictures for file in stack] if chosen else []
+    notes = named(folder, [*(path for path in heard if chosen or path not in lost), *skipped])
+    full = {item.parts[0] for item in there.items}
+    empty = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in full and not _aside(path, others)]
+    if empty:
+        notes.append(Note(count(len(empty), "folder"), f"no image in it: {shown(folder, empty)}"))
+    return problems, notes
+
+
+def _aside(path: Path, others: Sequence[Path]) -> bool:
+    """Whether a folder without images is hidden, or named for what lies in it."""
+    return path.name.startswith((".", "__MACOSX")) or any(other == path or path in other.parents for other in others)
+
+
+def without_masks(folder: Path, items: Sequence[Item]) -> tuple[list[Item], list[Note]]:
+    """The images, without the label maps that lie in a folder of their own below that of a case which has an image."""
+
+    def is_mask(item: Item) -> bool:
+        return any(part.lower() in _MASKS for part in item.parts[1 : None if item.slices else -1])
+
+    with_images = {item.parts[0] for item in items if not is_mask(item)}
+    masks = [item for item in items if len(item.parts) > 1 and is_mask(item) and item.parts[0] in with_images]
+    why = "not used; to use them, give their folder with -label_maps"
+    text = f"{why}: {shown(folder, [item.path for item in masks])}" if masks else ""
+    return [item for item in items if item not in masks], [Note(count(len(masks), "label map"), text)] if masks else []
