@@ -38,7 +38,7 @@ class TiffHeader:
     @property
     def flat(self) -> bool:
         """Whether it is a single 2D image, as the slices of a folder are."""
-        return sorted(self.axes.replace("S", "").replace("C", "")) == ["X", "Y"]
+        return sorted(self.axes.replace("S", "")) == ["X", "Y"]
 
 
 def is_tiff(file: Path) -> bool:
@@ -188,6 +188,11 @@ def _axes_problem(header: TiffHeader) -> str:
                 "in Image > Properties, then save"
             )
         return f"{text} in one file. Save each as an image of its own (in ImageJ or Fiji: Image > Duplicate, one frame)"
+    if sorted(axes) == ["C", "X", "Y"]:
+        return (
+            f"{sizes['C']} channels of a 2D image. If they are slices, say so in the file: in ImageJ or Fiji, exchange slices "
+            "and channels in Image > Properties, then save"
+        )
     if header.flat:
         return f"a 2D image ({'x'.join(map(str, header.shape[::-1]))}); 3D images are needed"
     if sorted(axes.replace("C", "")) != ["X", "Y", "Z"]:

@@ -13,6 +13,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
 from nnactive_ext.images.lengths import length_text, mm_per
+from nnactive_ext.words import enumerated
 
 if TYPE_CHECKING:
     import tifffile
@@ -49,7 +50,7 @@ def decided_spacing(file: Path, stated: Stated, given: Sequence[float] | None) -
         return float(given[0]), float(given[1]), float(given[2])
     z, y, x = stated
     if z is None or y is None or x is None:
-        missing = " and ".join(axis for axis, mm in zip("zyx", stated, strict=True) if mm is None)
+        missing = enumerated([axis for axis, mm in zip("zyx", stated, strict=True) if mm is None])
         raise NnActiveError(
             f"{file}: it does not state its spacing along {missing}. Give it with -spacing Z Y X, e.g. -spacing 2um 0.5um "
             "0.5um, the distance between slices first, or save the image again with it (in ImageJ or Fiji: Image > Properties)."

@@ -113,11 +113,11 @@ def find(
     among = labels is not None and labels.holds_images(folder)
     without = labels.folder if labels and not among else None
     taken = {os.path.realpath(file) for _, file in labels.files} if labels and among else set()
-    there = contents(folder, without)
+    there = contents(folder, without, raw=not pattern)
     items = [item for item in there.items if item.dicom or item.slices or os.path.realpath(item.path) not in taken]
     items, notes = (items, []) if pattern else without_masks(folder, items)
     others = [path for path in there.others if os.path.realpath(path) not in taken]
-    problems, more = unused(folder, others, there, bool(pattern))
+    problems, more = unused(folder, others, there, without, bool(pattern))
     notes += more
     if not items and not problems:
         raise NnActiveError(

@@ -18,6 +18,7 @@ _DETACHED = (".raw", ".raw.gz", ".zraw", ".img", ".img.gz", ".bin", ".dat", ".gz
 _HEADERS = (".nhdr", ".mhd", ".hdr")
 _DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 _ARRAY_FOLDERS = (".zarr", ".n5")
+_DERIVED = ("derivatives", "sourcedata", "code", "stimuli")
 _DEEPEST = 8
 """Folders below folders that are looked into; hospitals' exports have patient/study/series."""
 
@@ -40,12 +41,14 @@ class Item:
 @dataclass
 class Contents:
     """What lies below a folder: ``items``, its images, by name; ``others``, files and folders that belong to no image;
-    ``pictures``, folders of numbered pictures that are no slices; ``deep``, folders that are too deep to be looked into."""
+    ``pictures``, folders of numbered pictures that are no slices; ``deep``, folders that are too deep to be looked into;
+    ``derived``, folders of a BIDS dataset that hold no raw data."""
 
     items: list[Item] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
     pictures: list[tuple[Path, ...]] = field(default_factory=list)
     deep: list[Path] = field(default_factory=list)
+    derived: list[Path] = field(default_factory=list)
 
 
 def without_ending(name: str) -> str | None:
@@ -61,9 +64,12 @@ def items_in(folder: Path, without: Path | None = None) -> list[Item]:
     return contents(folder, without).items
 
 
-def contents(folder: Path, without: Path | None = None) -> Contents:
-    """All that lies below ``folder`` but not below ``without``; hidden files are left out."""
+def contents(folder: Path, without: Path | None = None, raw: bool = False) -> Contents:
+    """All that lies below ``folder`` but not below ``without``; hidden files are left out. ``raw``: without the folders of a
+    BIDS dataset that hold no raw data."""
     found = Contents()
+    if raw and (folder / "dataset_description.json").is_file():
+        found.derived += [path for name in _DERIVED if (path := folder / name).is_dir()]
     for inner, files in _walk(folder, "", (), os.path.realpath(without) if without else None, found):
         _sort(folder / inner if inner else folder, inner, files, found)
     found.items.sort(key=lambda item: (item.name, item.path))
@@ -83,7 +89,8 @@ def _sort(here: Path, inner: str, files: Sequence[str], found: Contents) -> None
         others = [file for file in others if file not in used]
         pictures = numbered_stacks(here / file for file in others if file.lower().endswith(PICTURES)) if not stems else []
         found.pictures += pictures
-        others = [file for file in others if not any(here / file in stack for stack in pictures)]
+        numbered = {file.name for stack in pictures for file in stack}
+        others = [file for file in others if file not in numbered]
     found.items += [Item(f"{inner}/{stem}" if inner else stem, here / file) for file, stem in stems.items()]
     found.items += [Item(inner, here, dicom=True)] if dicom else []
     headers = [here / file for file in stems if file.lower().endswith(_HEADERS)]
@@ -140,6 +147,8 @@ def _walk(
     folders = [name for name in names if os.path.isdir(folder / name)]
     yield inner, [name for name in names if name not in set(folders)]
     for name in folders:
+        if folder / name in found.derived:
+            continue
         if name.lower().endswith(_ARRAY_FOLDERS):
             found.others.append(folder / name)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from nnactive_ext.intake.folder import Contents, Item
@@ -13,23 +13,41 @@ _MASKS = ("segmentations", "segmentation", "masks", "mask", "labels", "label")
 """Names of folders of label maps inside the folder of a case, as TotalSegmentator and microscopists have them."""
 
 
-def unused(folder: Path, others: Sequence[Path], there: Contents, chosen: bool) -> tuple[list[str], list[Note]]:
-    """Problems of what looks like cases that are lost, unless ``chosen`` images are wanted only; and what else is not used."""
+def unused(
+    folder: Path, others: Sequence[Path], there: Contents, labels: Path | None, chosen: bool
+) -> tuple[list[str], list[Note]]:
+    """What a folder of images holds besides them.
+
+    Args:
+        folder: the folder of images.
+        others: the files in it that are no images, without label maps that were given.
+        there: all that it holds.
+        labels: the folder of label maps, which may be one of its folders.
+        chosen: a pattern chooses images, and what it does not choose is no problem.
+
+    Returns:
+        Problems of what looks like cases that are lost, and what else is not used.
+    """
     heard = [path for path in others if not is_quiet(path)]
     lost = {path: text for path in heard if (text := lost_case(path))}
     problems = [] if chosen else [*lost.values(), *map(lost_pictures, there.pictures)]
     problems += [] if chosen else [f"{path}: too deep a folder to be looked into. Move it up." for path in there.deep]
     skipped = [file for stack in there.pictures for file in stack] if chosen else []
     notes = named(folder, [*(path for path in heard if chosen or path not in lost), *skipped])
+    if there.derived:
+        notes.append(Note(count(len(there.derived), "folder"), f"no raw data of BIDS: {shown(folder, there.derived)}"))
     full = {item.parts[0] for item in there.items}
-    empty = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in full and not _aside(path, others)]
+    known = {path.resolve() for path in (*heard, *there.derived, *([labels] if labels else []))}
+    folders = (path for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in full)
+    empty = [path for path in folders if not _aside(path, known)]
     if empty:
         notes.append(Note(count(len(empty), "folder"), f"no image in it: {shown(folder, empty)}"))
     return problems, notes
 
 
-def _aside(path: Path, others: Sequence[Path]) -> bool:
+def _aside(path: Path, others: Collection[Path]) -> bool:
     """Whether a folder without images is hidden, or named for what lies in it."""
+    path = path.resolve()
     return path.name.startswith((".", "__MACOSX")) or any(other == path or path in other.parents for other in others)
 
 
@@ -43,4 +61,6 @@ def without_masks(folder: Path, items: Sequence[Item]) -> tuple[list[Item], list
     masks = [item for item in items if len(item.parts) > 1 and is_mask(item) and item.parts[0] in with_images]
     why = "not used; to use them, give their folder with -label_maps"
     text = f"{why}: {shown(folder, [item.path for item in masks])}" if masks else ""
-    return [item for item in items if item not in masks], [Note(count(len(masks), "label map"), text)] if masks else []
+    left_out = set(map(id, masks))
+    images = [item for item in items if id(item) not in left_out]
+    return images, [Note(count(len(masks), "label map"), text)] if masks else []

@@ -312,7 +312,8 @@ class Settings:
     pattern: str | None = setting(
         None,
         "-pattern",
-        "name pattern of the image files below FOLDER, e.g. '{case}_{channel}' or '{case}/{channel}'",
+        "name pattern of the image files below FOLDER, e.g. '{case}_{channel}', '{case}/{channel}' or '*/*/{case}_T1w', where "
+        "* is any text; images that do not fit are skipped",
         metavar="PATTERN",
         decided="found from the names",
         only=ROLLOUT,
