@@ -109,6 +109,12 @@ def test_the_voxels_of_a_header_are_a_part_of_the_image(beside):
     refused(lambda: find_cases(folder), folder / "other.raw")
 
 
+def test_files_named_after_an_image_are_no_other_case(beside):
+    folder = beside("a.mat", "b.zip", "p1.1.nii.gz")
+    assert "1 file .mat: passed over: a.mat" in told(folder)
+    refused(lambda: find_cases(beside("p1.zip")), folder / "p1.zip")
+
+
 def test_numbered_pictures_with_loss_are_no_slices(beside):
     folder = beside(*(f"p1/slice_{i}.jpg" for i in range(5)))
     refused(lambda: find_cases(folder), folder / "p1", "5 numbered .jpg", "PNG")

@@ -29,7 +29,8 @@ def unused(
         Problems of what looks like cases that are lost, and what else is not used.
     """
     heard = [path for path in others if not is_quiet(path)]
-    lost = {path: text for path in heard if (text := lost_case(path))}
+    images = {(folder / item.name).as_posix().lower() for item in there.items}
+    lost = {path: text for path in heard if not _copy_of(path, images) and (text := lost_case(path))}
     problems = [] if chosen else [*lost.values(), *map(lost_pictures, there.pictures)]
     problems += [] if chosen else [f"{path}: too deep a folder to be looked into. Move it up." for path in there.deep]
     skipped = [file for stack in there.pictures for file in stack] if chosen else []
@@ -43,6 +44,12 @@ def unused(
     if empty:
         notes.append(Note(count(len(empty), "folder"), f"no image in it: {shown(folder, empty)}"))
     return problems, notes
+
+
+def _copy_of(path: Path, images: Collection[str]) -> bool:
+    """Whether an image beside a file has its name: it is no other case, but a copy, a transform or the like."""
+    words = path.name.lower().split(".")
+    return any(path.with_name(".".join(words[:i])).as_posix().lower() in images for i in range(1, len(words)))
 
 
 def _aside(path: Path, others: Collection[Path]) -> bool:
