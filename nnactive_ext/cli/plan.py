@@ -19,7 +19,8 @@ def parser() -> argparse.ArgumentParser:
         "queries, draws the starting budget, writes partial labels, and runs nnU-Net's planning and preprocessing. A "
         "roll-out (-i) starts from a folder of images that people will annotate. Planning checks every file, decides the "
         "sizes, estimates the cost, and makes the first annotation tasks. Images are never changed, and copied only where "
-        "nnU-Net cannot read them as needed: DICOM series, and thick slices along other axes than those of the other images.",
+        "nnU-Net cannot read them as needed: DICOM series, TIFF stacks, folders of slices, and thick slices along other axes "
+        "than those of the other images.",
     )
     add_options(made, Settings)
     add_quiet(made)

@@ -68,7 +68,7 @@ class Settings:
     folder: Path | None = setting(
         None,
         "-i",
-        "plan a roll-out on this folder of images: one file or folder for each case, in any common format",
+        "plan a roll-out on this folder of images: one file or folder for each case, in any common format (docs/layouts.md)",
         type=Path,
         metavar="FOLDER",
         only=ROLLOUT,
