@@ -67,17 +67,15 @@ def same(image: sitk.Image, voxels: np.ndarray, spacing) -> None:
         ({**IMAGEJ, "metadata": {"axes": "ZYX", "spacing": 0.5, "unit": "\\u00B5m"}}, (5e-4, 5e-4, 5e-4)),
         ({**IMAGEJ, "metadata": {"axes": "ZYX", "spacing": 3, "unit": "mm"}}, (3, 0.5, 0.5)),
         ({"ome": True, "metadata": {"axes": "ZYX", **OME}}, (2e-3, 5e-4, 2.5e-4)),
+        ({"ome": True, "compression": "zlib", "metadata": {"axes": "ZYX", **OME}}, (2e-3, 5e-4, 2.5e-4)),
         (
             {"ome": True, "metadata": {"axes": "ZYX", **OME, **{f"PhysicalSize{a}Unit": "mm" for a in "XYZ"}}},
             (2, 0.5, 0.25),
         ),
     ],
 )
-@pytest.mark.parametrize("compression", [None, "zlib"])
-def test_the_spacing_that_the_file_states(tmp_path, written, spacing, compression):
-    if "imagej" in written and compression:
-        pytest.skip("ImageJ's stacks are not compressed")
-    tifffile.imwrite(tmp_path / "a.tif", VOXELS, **written, compression=compression)
+def test_the_spacing_that_the_file_states(tmp_path, written, spacing):
+    tifffile.imwrite(tmp_path / "a.tif", VOXELS, **written)
     same(only(tmp_path), VOXELS, spacing)
     refused(lambda: only(tmp_path, spacing=(1.0, 1.0, 1.0)), tmp_path / "a.tif", "-spacing")
     same(only(tmp_path, spacing=(1.0, 1.0, 1.0), strict=False), VOXELS, spacing)
@@ -113,6 +111,16 @@ def test_nnunets_spacing_beside_the_file(tmp_path):
     refused(lambda: read(found["b"].sources[0]), tmp_path / "b.json")
     stack(tmp_path / "a_0000.tif")
     refused(lambda: read(found["a"].sources[0]), tmp_path / "a_0000.tif", "a.json")
+
+
+def test_compression_that_needs_another_package(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", VOXELS, compression="lzw")
+
+    def missing(*_: object) -> None:
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", missing)
+    refused(lambda: only(tmp_path, spacing=GIVEN), tmp_path / "a.tif", "pip install imagecodecs")
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "i2", "u4", "f4", "f8", "f2", "?"])
@@ -240,6 +248,8 @@ def test_slices_that_are_no_volume(tmp_path):
 
     (slices(tmp_path / "gap" / "p1") / "slice_9.png").unlink()
     problem("gap", tmp_path / "gap" / "p1", "9")
+    (slices(tmp_path / "far" / "p1") / "slice_9.png").rename(tmp_path / "far" / "p1" / "slice_20240101120000.png")
+    problem("far", tmp_path / "far" / "p1", "slice 9")
     slices(tmp_path / "twice" / "p1")
     Image.fromarray(VOXELS[0]).save(tmp_path / "twice" / "p1" / "slice_07.png")
     problem("twice", "slice_07.png", "slice_7.png")
@@ -255,6 +265,6 @@ def test_slices_that_are_no_volume(tmp_path):
     slices(tmp_path / "two" / "p1", name="a{}.png")
     for file in sorted((tmp_path / "two" / "p1").iterdir()):
         Image.fromarray(VOXELS[0]).save(file.with_name(file.name.replace("a", "b")))
-    problem("two", "2 images")
+    problem("two", "2 stacks", "a7.png to a12.png", "b7.png to b12.png")
     slices(tmp_path / "flat" / "p1")
     refused(lambda: cases(tmp_path / "flat" / "p1"), tmp_path / "flat" / "p1", "folder of its own")

@@ -57,6 +57,15 @@ def test_planning_from_a_tiff_dataset(nnunet_folders, planned_template, monkeypa
         assert (labels[0][shown] == reference[shown]).all()
 
 
+def test_a_spacing_that_is_not_stated_is_pointed_out(nnunet_folders, planned_template, monkeypatch, capsys):
+    quicken(monkeypatch, planned_template.preprocessed / PLANNED)
+    write_dataset(nnunet_folders.raw / "Dataset300_Tif", spacing=None)
+    plan.main([*PLAN.split(), "--disable_progress_bar"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "spacing of 8 cases not known" in out
+    assert ".json" in out
+
+
 def test_a_label_map_that_is_not_written_leaves_nothing(tmp_path, monkeypatch):
     labels, spacing = tiny_case(0)[1], {"spacing": [2, 1, 1]}
     file = tmp_path / "a.b.tif"

@@ -104,6 +104,12 @@ def test_spacings_that_cannot_be(microscope, capsys, given, words):
     assert all(word in message for word in ["-spacing", *words]), message
 
 
+def test_a_spacing_that_no_image_needs(rollout, capsys):
+    with pytest.raises(SystemExit):
+        rollout.plan(f"{OPTIONS} -channels T1 T2 -spacing 1mm")
+    assert "-spacing: there are no TIFF" in capsys.readouterr().err
+
+
 def test_pixels_that_are_not_square_are_pointed_out(microscope, capsys):
     for file in microscope.images.iterdir():
         tifffile.imwrite(file, tifffile.imread(file)[:, 0])

@@ -13,7 +13,6 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.images.tiff import is_tiff, plain_type, read_tiff_slice, tiff_header
 from nnactive_ext.images.tiff_spacing import UNKNOWN, Stated
-from nnactive_ext.words import listed
 
 LEAST_SLICES = 3
 """Fewer numbered pictures are no volume."""
@@ -55,15 +54,17 @@ def check_slices(folder: Path, files: Sequence[Path]) -> None:
     """Refuse slices of which one is missing or there twice, by their names alone."""
     numbers = _numbers(files)
     for i, number in enumerate(numbers[1:], start=1):
-        if number == numbers[i - 1]:
-            names = f"{files[i - 1].name} and {files[i].name}"
+        before, names = numbers[i - 1], f"{files[i - 1].name} and {files[i].name}"
+        if number == before:
             raise NnActiveError(f"{folder}: {names} are both slice {number}. Keep one of them.")
-    missing = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
-    if missing:
-        raise NnActiveError(
-            f"{folder}: {listed([str(number) for number in missing], 5)} of the slices {numbers[0]} to {numbers[-1]} missing "
-            f"({files[0].name} to {files[-1].name}). Add what is missing, or number the slices without gaps."
-        )
+        if number > before + 1:
+            what = (
+                f"slice {before + 1} is missing" if number == before + 2 else f"slices {before + 1} to {number - 1} are missing"
+            )
+            raise NnActiveError(
+                f"{folder}: {what}, between {names}. Add what is missing, or number the slices without gaps; move pictures "
+                "that are no slices out of the folder."
+            )
 
 
 def _numbers(files: Sequence[Path]) -> list[int]:

@@ -13,6 +13,7 @@ from nnactive_ext.images.copied import must_be_copied
 from nnactive_ext.images.dicom import one_series
 from nnactive_ext.images.names import case_name, check_name
 from nnactive_ext.images.slices import check_slices
+from nnactive_ext.images.tiff import is_tiff
 from nnactive_ext.intake.folder import ENDINGS, Item, contents
 from nnactive_ext.intake.label_maps import LabelFolder, looks_like_label_map
 from nnactive_ext.intake.layout import Placed, place
@@ -139,6 +140,8 @@ def find(
             + (f' besides the label maps "{label_pattern}".' if taken else ". Is it the right folder (-i)?")
             + "".join(f"\n{note.value}: {note.why}" for note in notes)
         )
+    items, doubled = _one_stack_each(items)
+    problems += doubled
     together = TiffHeaders.of(items)
     placed, found_problems = _placed(folder, items, channels, pattern, together)
     chosen = {id(one.item) for one in placed}
@@ -149,6 +152,8 @@ def find(
         )
     cases, case_problems = _cases(placed, channels, together, spacing, strict)
     problems += found_problems + case_problems
+    if spacing and strict and not any(one.item.slices or is_tiff(one.item.path) for one in placed):
+        problems.append("-spacing: there are no TIFF or PNG images, and all others state their spacing. Leave it out.")
     notes += together.notes(folder, [one.item for one in placed])
     maps: Mapping[str, Path] = {}
     if labels:
@@ -160,6 +165,20 @@ def find(
         'files (as in "{case}/{case}_{channel}"), -label_maps and -label_pattern for label maps.',
     )
     return Found({name: FoundCase(name, cases[name], maps.get(name)) for name in sorted(cases)}, tuple(notes))
+
+
+def _one_stack_each(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """The images without folders of several stacks, which are problems."""
+    stacks: dict[Path, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.slices:
+            stacks[item.path].append(item)
+    problems = []
+    for folder, several in stacks.items():
+        if len(several) > 1:
+            names = listed([f"{item.slices[0].name} to {item.slices[-1].name}" for item in several])
+            problems.append(f"{folder}: {len(several)} stacks of slices ({names}). Move each into a folder of its own.")
+    return [item for item in items if len(stacks.get(item.path, ())) < 2], problems
 
 
 def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
