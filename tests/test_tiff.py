@@ -114,7 +114,7 @@ def test_nnunets_spacing_beside_the_file(tmp_path):
 
 
 def test_compression_that_needs_another_package(tmp_path, monkeypatch):
-    tifffile.imwrite(tmp_path / "a.tif", VOXELS, compression="lzw")
+    tifffile.imwrite(tmp_path / "a.tif", VOXELS, compression="zlib")
 
     def missing(*_: object) -> None:
         raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
@@ -158,6 +158,18 @@ def test_channels_in_one_file(tmp_path, axes, more):
     refused(lambda: cases(tmp_path, channels=["a", "b", "c"]), "p1", "c")
     stack(tmp_path / "p3.tif")
     refused(lambda: cases(tmp_path), "p3", "0001")
+
+
+def test_channels_in_another_order(tmp_path):
+    for name, channels in (("p1", ["DAPI", "GFP"]), ("p2", ["DAPI", "GFP"]), ("p3", ["GFP", "DAPI"])):
+        metadata = {"axes": "CZYX", "Channel": {"Name": channels}, **OME}
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", np.stack([VOXELS, OTHER]), metadata=metadata)
+    refused(lambda: cases(tmp_path), tmp_path / "p3.ome.tif", "GFP, DAPI", "p1.ome.tif")
+    (tmp_path / "p3.ome.tif").unlink()
+    refused(lambda: cases(tmp_path, channels=["gfp", "dapi"]), "-channels DAPI GFP")
+    assert list(cases(tmp_path, channels=["dapi", "gfp"])) == list(cases(tmp_path, channels=["red", "green"])) == ["p1", "p2"]
+    stack(tmp_path / "other.tif")
+    assert list(cases(tmp_path, channels=["a", "b"], pattern="p{case}")) == ["1", "2"]
 
 
 @pytest.mark.parametrize(

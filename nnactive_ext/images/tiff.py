@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError, brief
-from nnactive_ext.images.tiff_spacing import Stated, stated_spacing
+from nnactive_ext.images.tiff_spacing import Stated, channel_names, stated_spacing
 from nnactive_ext.images.voxels import COMPLEX
 from nnactive_ext.words import count
 
@@ -27,13 +27,15 @@ _PLANES = "IQ"
 @dataclass(frozen=True)
 class TiffHeader:
     """``axes`` and ``shape`` of the image, without axes of length 1 as far as the file says; ``channels``: how many it holds;
-    ``stated``: its spacing; ``unnamed``: the file does not say what its pages are, which are taken as slices."""
+    ``stated``: its spacing; ``unnamed``: the file does not say what its pages are, which are taken as slices; ``names``: of the
+    channels, if OME-XML says them."""
 
     axes: str
     shape: tuple[int, ...]
     channels: int
     stated: Stated
     unnamed: bool
+    names: tuple[str, ...] = ()
 
     @property
     def flat(self) -> bool:
@@ -173,7 +175,7 @@ def _header(tif: tifffile.TiffFile, file: Path) -> TiffHeader:
     if len(unnamed) == 1 and "Z" not in axes:
         axes = axes.replace(unnamed[0], "Z")
     channels = shape[axes.index("C")] if "C" in axes and "Z" in axes else 1
-    return TiffHeader(axes, shape, channels, stated_spacing(tif, file), bool(unnamed))
+    return TiffHeader(axes, shape, channels, stated_spacing(tif, file), bool(unnamed), channel_names(tif))
 
 
 def _axes_problem(header: TiffHeader) -> str:

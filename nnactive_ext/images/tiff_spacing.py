@@ -1,4 +1,4 @@
-"""The spacing that a TIFF file states: OME-XML, ImageJ's description, or nnU-Net's .json file beside it."""
+"""What a TIFF file states: the spacing by OME-XML, ImageJ or nnU-Net's .json file beside it; names of channels by OME-XML."""
 
 from __future__ import annotations
 
@@ -69,12 +69,23 @@ def check_same(file: Path, stated: Stated, other: str, values: Sequence[float]) 
         )
 
 
-def _ome(text: str) -> Stated:
+def channel_names(tif: tifffile.TiffFile) -> tuple[str, ...]:
+    """The names of the channels in an OME-TIFF; empty if not all have one."""
+    pixels = _pixels(tif.ome_metadata or "") if tif.is_ome else None
+    named = [element.get("Name", "") for element in pixels or () if element.tag.rpartition("}")[2] == "Channel"]
+    return tuple(named) if all(named) else ()
+
+
+def _pixels(text: str) -> ElementTree.Element | None:
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError:
-        return UNKNOWN
-    pixels = next((element for element in root.iter() if element.tag.rpartition("}")[2] == "Pixels"), None)
+        return None
+    return next((element for element in root.iter() if element.tag.rpartition("}")[2] == "Pixels"), None)
+
+
+def _ome(text: str) -> Stated:
+    pixels = _pixels(text)
     if pixels is None:
         return UNKNOWN
 

@@ -151,7 +151,7 @@ def find(
             Note(count(len(skipped), "image"), f'skipped, as -pattern "{pattern}" does not fit: {shown(folder, skipped)}')
         )
     cases, case_problems = _cases(placed, channels, together, spacing, strict)
-    problems += found_problems + case_problems
+    problems += found_problems + case_problems + together.problems([one.item for one in placed], channels)
     if spacing and strict and not any(one.item.slices or is_tiff(one.item.path) for one in placed):
         problems.append("-spacing: there are no TIFF or PNG images, and all others state their spacing. Leave it out.")
     notes += together.notes(folder, [one.item for one in placed])
@@ -201,7 +201,7 @@ def _placed(
         if not item.name
     ]
     items = [item for item in items if item.name]
-    if together.all_of(items):  # each file is a case with all its channels
+    if together.hold_channels(items, pattern):  # each file is a case with all its channels
         channels = None if pattern else ["image"]
     if pattern:
         fits = Pattern(pattern, "-pattern", channels)

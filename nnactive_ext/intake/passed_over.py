@@ -43,7 +43,7 @@ _REMEDIES = (
     (_ARRAYS, "an array without a place and a spacing that could be read. Save it as NIfTI (nibabel) or as TIFF (tifffile)"),
     (_VOLUMES, "this format is not supported. Convert it to .nii.gz, for example with 3D Slicer"),
 )
-_OR = " or move it out of the folder."
+_OR = ", or move it out of the folder."
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from nnactive_ext.images.tiff import TiffHeader, is_tiff, tiff_header
 from nnactive_ext.intake.folder import Item
 from nnactive_ext.intake.layout import Placed
 from nnactive_ext.intake.passed_over import Note, shown
-from nnactive_ext.words import count
+from nnactive_ext.words import count, listed
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,26 @@ class TiffHeaders:
         header = None if item.slices else self.headers.get(item.path)
         return header.channels if header else 1
 
-    def all_of(self, items: Sequence[Item]) -> bool:
-        """Whether each of the images holds all channels of its case."""
-        return bool(items) and all(self.number(item) > 1 for item in items)
+    def hold_channels(self, items: Sequence[Item], pattern: str | None) -> bool:
+        """Whether the images, or those that a pattern without channels may choose, hold all channels of their cases."""
+        several = [self.number(item) > 1 for item in items]
+        return any(several) and (all(several) if pattern is None else "{channel}" not in pattern)
+
+    def problems(self, items: Sequence[Item], channels: Sequence[str] | None) -> list[str]:
+        """Files that hold the channels in another order than the first, or than ``channels`` if these are their names."""
+        found = [(item.path, header.names) for item in items if (header := self.headers.get(item.path)) and header.names]
+        if not found:
+            return []
+        first, order = found[0]
+        problems = [
+            f"{path}: its channels are {listed(names)}, those of {first.name} {listed(order)}. Save them in one order."
+            for path, names in found
+            if names != order
+        ]
+        wanted = [channel.lower() for channel in channels or ()]
+        if sorted(wanted) == sorted(name.lower() for name in order) and wanted != [name.lower() for name in order]:
+            problems.append(f"{first}: its channels are {listed(order)}, in this order. Give -channels {' '.join(order)}.")
+        return problems
 
     def split(self, placed: Placed) -> list[Placed]:
         """The channels that the file of an image holds."""
