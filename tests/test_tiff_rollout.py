@@ -79,7 +79,12 @@ def test_slices_whose_spacing_is_given_and_stacks_that_come_later(microscope, tm
             tifffile.imwrite(file, voxels, imagej=bool(stated), resolution=(1, 1), metadata=stated)
         else:
             file.unlink()
-    change.main(["-d", str(NUMBER), "-add", str(folder), "--disable_progress_bar"])
+    add = ["-d", str(NUMBER), "-add", str(folder), "--disable_progress_bar"]
+    with pytest.raises(SystemExit):
+        change.main([*add, "-spacing", "3mm"])
+    assert "cell_5.tif" in capsys.readouterr().err
+    assert "cell_4" not in microscope.experiment.plan.pool
+    change.main(add)
     pool = microscope.experiment.plan.pool
     assert (pool["cell_4"].spacing, pool["cell_5"].spacing) == ((2.0, 1.0, 0.5), (2.5, 1.0, 1.0))
     assert "without a place" in capsys.readouterr().out

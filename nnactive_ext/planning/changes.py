@@ -144,19 +144,21 @@ def add_cases(
     label_pattern: str = "{case}",
     progress: bool = True,
     groups: str | None = None,
+    spacing: Sequence[str] | None = None,
 ) -> tuple[list[str], tuple[str, ...]]:
     """Add the images of a folder to the pool; returns their cases and warnings. ``groups``: the table or pattern with the
-    groups of the new cases, if it is not the pattern that the experiment was planned with.
+    groups of the new cases, if it is not the pattern that the experiment was planned with. ``spacing``: that of images that
+    do not state theirs, as typed, if it is not the one that the experiment was planned with.
 
     Label maps and preprocessed images of the new cases come first: nothing refers to them before the journal is written.
     """
     plan, dataset = experiment.plan, experiment.dataset
     channels = list(dataset.json["channel_names"].values())
     names = dict(dataset.labels.names)
-    planned = planned_value(plan, "spacing")  # of images that state none; new ones may state another
-    spacing = typed_spacing(planned) if planned else None
+    typed = spacing or planned_value(plan, "spacing")
     named = pattern, label_maps, label_pattern
-    there = find(folder, channels if len(channels) > 1 else None, *named, spacing=spacing, strict=False)
+    mm = typed_spacing(typed) if typed else None  # new images may state another than the planned one
+    there = find(folder, channels if len(channels) > 1 else None, *named, spacing=mm, strict=bool(spacing))
     found = there.cases
     known = [case for case in found if case in plan.pool or case in plan.dropped]
     if known and _added_before(experiment, found):
