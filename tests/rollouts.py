@@ -90,6 +90,7 @@ def simulated(rollout: Rollout, folder: Path) -> SimulatedAnnotator:
     content = dict(rollout.experiment.dataset.json)
     for case, entry in content["dataset"].items():
         entry["label"] = str(rollout.label(case))
+        entry["images"] = [str(file) for file in rollout.experiment.dataset.entries[case].images]
     write_json(folder / "dataset.json", content)
     return SimulatedAnnotator(Dataset(folder))
 

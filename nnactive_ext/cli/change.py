@@ -34,6 +34,12 @@ def parser() -> argparse.ArgumentParser:
         help="groups of these cases, such as their patients: a table of cases and groups, or a pattern of the case names "
         "(default: the pattern that the roll-out was planned with)",
     )
+    made.add_argument(
+        "-spacing",
+        nargs="+",
+        metavar="LENGTH",
+        help="spacing of these images along z y x, as for nnactive_plan (default: the one that the roll-out was planned with)",
+    )
     made.add_argument("-drop", nargs="+", metavar="CASE", help="remove cases and their labels from the pool")
     made.add_argument(
         "-labels",
@@ -101,6 +107,8 @@ def main(options: argparse.Namespace) -> None:
         return
     if options.groups and not options.add:
         raise NnActiveError("-groups gives new cases their groups: it goes with -add FOLDER.")
+    if options.spacing and not options.add:
+        raise NnActiveError("-spacing is that of new images: it goes with -add FOLDER.")
     if not (options.add or options.drop or options.labels) and all(value is None for value in wanted.values()):
         raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
@@ -122,7 +130,7 @@ def main(options: argparse.Namespace) -> None:
         if options.add:
             progress = not options.disable_progress_bar
             maps, label_pattern = options.label_maps, options.label_pattern
-            more_of = (options.pattern, maps, label_pattern, progress, options.groups)
+            more_of = (options.pattern, maps, label_pattern, progress, options.groups, options.spacing)
             added, more = add_cases(Experiment(name), who, options.add, *more_of)
             warnings += more
             print(f"added: {count(len(added), 'case')} ({', '.join(added[:5])}{', ...' if len(added) > 5 else ''})")

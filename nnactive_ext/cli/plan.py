@@ -19,7 +19,8 @@ def parser() -> argparse.ArgumentParser:
         "queries, draws the starting budget, writes partial labels, and runs nnU-Net's planning and preprocessing. A "
         "roll-out (-i) starts from a folder of images that people will annotate. Planning checks every file, decides the "
         "sizes, estimates the cost, and makes the first annotation tasks. Images are never changed, and copied only where "
-        "nnU-Net cannot read them as needed: DICOM series, and thick slices along other axes than those of the other images.",
+        "nnU-Net cannot read them as needed: DICOM series, TIFF stacks, folders of slices, and thick slices along other axes "
+        "than those of the other images.",
     )
     add_options(made, Settings)
     add_quiet(made)
@@ -71,7 +72,8 @@ def _simulation(settings: Settings, progress: bool) -> None:
 
 
 def _rollout(settings: Settings, progress: bool) -> None:
-    from nnactive_ext.intake.find import find_cases
+    from nnactive_ext.images.lengths import typed_spacing
+    from nnactive_ext.intake.find import find
     from nnactive_ext.intake.inspect import inspect
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.loop.tables import plan_table
@@ -84,11 +86,14 @@ def _rollout(settings: Settings, progress: bool) -> None:
     assert folder is not None
     check_rollout(folder, settings)  # before every image is read
     names = label_names(settings.labels or ())
-    found = find_cases(folder, settings.channels, settings.pattern, settings.label_maps, settings.label_pattern)
+    spacing = typed_spacing(settings.spacing) if settings.spacing else None
+    named = settings.pattern, settings.label_maps, settings.label_pattern
+    there = find(folder, settings.channels, *named, spacing=spacing)
+    found = there.cases
     grouped(settings, found)  # what is wrong with -groups is told before every image is read
     sizes = (file.stat().st_size for case in found.values() for source in case.sources for file in source.files)
     inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)
-    rollout = decide_rollout(folder, found, inspected, settings, timed(progress))
+    rollout = decide_rollout(folder, found, inspected, settings, timed(progress), there.notes)
     print(f"\n{rollout.plan.dataset} from {folder}\n\n{plan_table(rollout.plan.decisions)}\n")
     experiment, warnings = create_rollout(rollout, found, progress)
     for line in warned(warnings):

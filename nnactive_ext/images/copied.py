@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_ENDINGS: tuple[str, ...] = ()
+_ENDINGS: tuple[str, ...] = (".tif", ".tiff", ".hdr", ".nhdr")
 """Formats that :func:`nnactive_ext.intake.reading.read` reads and nnU-Net's readers of NIfTI, NRRD and MetaImage do not."""
 
 

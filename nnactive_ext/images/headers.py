@@ -103,6 +103,11 @@ def _beside(file: Path) -> dict[str, Any]:
         return {}
 
 
+def states_spacing(file: Path) -> bool:
+    """Whether nnU-Net finds a spacing beside a TIFF image, whose name ends in the number of a channel."""
+    return bool(_beside(file))
+
+
 def same_geometry(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two headers state the same place, but for rounding: headers hold single precision.
 

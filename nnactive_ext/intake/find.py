@@ -12,30 +12,40 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.images.copied import must_be_copied
 from nnactive_ext.images.dicom import one_series
 from nnactive_ext.images.names import case_name, check_name
-from nnactive_ext.intake.folder import ENDINGS, Item, items_in, unread_in
+from nnactive_ext.images.slices import check_slices
+from nnactive_ext.images.tiff import is_tiff
+from nnactive_ext.intake.folder import ENDINGS, Item, contents
 from nnactive_ext.intake.label_maps import LabelFolder, looks_like_label_map
 from nnactive_ext.intake.layout import Placed, place
+from nnactive_ext.intake.passed_over import Note, shown
 from nnactive_ext.intake.pattern import Pattern
 from nnactive_ext.intake.problems import refuse
-from nnactive_ext.words import listed
+from nnactive_ext.intake.tiff_headers import TiffHeaders
+from nnactive_ext.intake.unused import unused, without_masks
+from nnactive_ext.words import count, listed
 
 
 @dataclass(frozen=True)
 class Source:
     """One channel of one case: ``path`` is the file, or the folder of a DICOM series whose files, in slice order, are
-    ``series`` (empty for an image file)."""
+    ``series``, or of ``slices``. ``channel``: its number in a TIFF file. ``spacing``: along (z, y, x) in mm, as the user gave
+    it for images that state none; with ``strict``, no image may state another."""
 
     path: Path
     series: tuple[Path, ...] = ()
+    slices: tuple[Path, ...] = ()
+    channel: int = 0
+    spacing: tuple[float, float, float] | None = None
+    strict: bool = True
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return self.series or (self.path,)
+        return self.series or self.slices or (self.path,)
 
     @property
     def copied(self) -> bool:
         """Whether the experiment needs a copy that nnU-Net reads rightly."""
-        return bool(self.series) or must_be_copied(self.path)
+        return bool(self.series or self.slices) or must_be_copied(self.path)
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,15 @@ class FoundCase:
     label_map: Path | None = None
 
 
-__all__ = ["FoundCase", "Source", "find_cases"]
+@dataclass(frozen=True)
+class Found:
+    """The ``cases`` of a folder by name, and ``notes`` on what was taken how, and on what was not used."""
+
+    cases: dict[str, FoundCase]
+    notes: tuple[Note, ...] = ()
+
+
+__all__ = ["Found", "FoundCase", "Source", "find", "find_cases"]
 
 
 def find_cases(
@@ -58,19 +76,48 @@ def find_cases(
     label_maps: Path | None = None,
     label_pattern: str = "{case}",
 ) -> dict[str, FoundCase]:
-    """Find the cases in a folder of images by names alone; no image is read.
+    """Find the cases in a folder of images, as :func:`find` does.
 
     Args:
-        folder: files and DICOM folders, however deep.
-        channels: the channels' names in order; without them there is one channel, or as many as nnU-Net's endings ``_0000``,
-            ``_0001`` show.
-        pattern: "{case}/{case}_{channel}", without the ending, chooses the images that fit and skips others; without it every
-            image must find its case (:mod:`nnactive_ext.intake.layout`).
-        label_maps: a folder of label maps; it may be the same folder if ``label_pattern`` tells label maps and images apart.
+        folder: files, folders of slices and DICOM folders, however deep.
+        channels: the channels' names in order.
+        pattern: which images are meant, such as "{case}/{case}_{channel}".
+        label_maps: a folder of label maps.
         label_pattern: the pattern of names of label maps.
 
     Returns:
         The cases by name, in order of names.
+
+    Raises:
+        NnActiveError: lists all problems of the folder.
+    """
+    return find(folder, channels, pattern, label_maps, label_pattern).cases
+
+
+def find(
+    folder: Path,
+    channels: Sequence[str] | None = None,
+    pattern: str | None = None,
+    label_maps: Path | None = None,
+    label_pattern: str = "{case}",
+    spacing: tuple[float, float, float] | None = None,
+    strict: bool = True,
+) -> Found:
+    """Find the cases in a folder of images by names and by headers of TIFF files; no voxel is read.
+
+    Args:
+        folder: files, folders of slices and DICOM folders, however deep.
+        channels: the channels' names in order; without them there is one channel, or as many as nnU-Net's endings ``_0000``,
+            ``_0001`` show, or as a TIFF file holds.
+        pattern: "{case}/{case}_{channel}", without the ending, chooses the images that fit and skips others; without it every
+            image must find its case (:mod:`nnactive_ext.intake.layout`).
+        label_maps: a folder of label maps; it may be the same folder if ``label_pattern`` tells label maps and images apart.
+        label_pattern: the pattern of names of label maps.
+        spacing: along (z, y, x) in mm, of TIFF and PNG images that state none.
+        strict: such an image that states another spacing is an error.
+
+    Returns:
+        The cases, in order of names, and what there is to tell about the folder.
 
     Raises:
         NnActiveError: lists all problems of the folder.
@@ -81,16 +128,33 @@ def find_cases(
     among = labels is not None and labels.holds_images(folder)
     without = labels.folder if labels and not among else None
     taken = {os.path.realpath(file) for _, file in labels.files} if labels and among else set()
-    items = [item for item in items_in(folder, without) if item.dicom or os.path.realpath(item.path) not in taken]
-    problems = [] if pattern else [f"{file}: this format is not supported." for file in unread_in(folder, without)]
+    there = contents(folder, without, raw=not pattern)
+    items = [item for item in there.items if item.dicom or item.slices or os.path.realpath(item.path) not in taken]
+    items, notes = (items, []) if pattern else without_masks(folder, items)
+    others = [path for path in there.others if os.path.realpath(path) not in taken]
+    problems, more = unused(folder, others, there, without, bool(pattern))
+    notes += more
     if not items and not problems:
         raise NnActiveError(
-            f"{folder}: no images in it ({', '.join(ENDINGS)} or folders of DICOM files)"
+            f"{folder}: no images in it ({', '.join(ENDINGS)}, folders of DICOM files, or folders of TIFF or PNG slices)"
             + (f' besides the label maps "{label_pattern}".' if taken else ". Is it the right folder (-i)?")
+            + "".join(f"\n{note.value}: {note.why}" for note in notes)
         )
-    placed, found_problems = _placed(folder, items, channels, pattern)
-    cases, case_problems = _cases(placed, channels)
-    problems += found_problems + case_problems
+    items, doubled = _one_stack_each(items)
+    problems += doubled
+    together = TiffHeaders.of(items)
+    placed, found_problems = _placed(folder, items, channels, pattern, together)
+    chosen = {id(one.item) for one in placed}
+    if pattern and placed and len(chosen) < len(items):
+        skipped = [item.path for item in items if id(item) not in chosen]
+        notes.append(
+            Note(count(len(skipped), "image"), f'skipped, as -pattern "{pattern}" does not fit: {shown(folder, skipped)}')
+        )
+    cases, case_problems = _cases(placed, channels, together, spacing, strict)
+    problems += found_problems + case_problems + together.problems([one.item for one in placed], channels)
+    if spacing and strict and not any(one.item.slices or is_tiff(one.item.path) for one in placed):
+        problems.append("-spacing: there are no TIFF or PNG images, and all others state their spacing. Leave it out.")
+    notes += together.notes(folder, [one.item for one in placed])
     maps: Mapping[str, Path] = {}
     if labels:
         maps, label_problems = labels.by_case(cases, folder)
@@ -100,7 +164,21 @@ def find_cases(
         "Rename, move or convert these, or say how the images are named: -channels for the channels' names, -pattern for the "
         'files (as in "{case}/{case}_{channel}"), -label_maps and -label_pattern for label maps.',
     )
-    return {name: FoundCase(name, cases[name], maps.get(name)) for name in sorted(cases)}
+    return Found({name: FoundCase(name, cases[name], maps.get(name)) for name in sorted(cases)}, tuple(notes))
+
+
+def _one_stack_each(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """The images without folders of several stacks, which are problems."""
+    stacks: dict[Path, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.slices:
+            stacks[item.path].append(item)
+    problems = []
+    for folder, several in stacks.items():
+        if len(several) > 1:
+            names = listed([f"{item.slices[0].name} to {item.slices[-1].name}" for item in several])
+            problems.append(f"{folder}: {len(several)} stacks of slices ({names}). Move each into a folder of its own.")
+    return [item for item in items if len(stacks.get(item.path, ())) < 2], problems
 
 
 def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
@@ -114,10 +192,17 @@ def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
 
 
 def _placed(
-    folder: Path, items: Sequence[Item], channels: Sequence[str] | None, pattern: str | None
+    folder: Path, items: Sequence[Item], channels: Sequence[str] | None, pattern: str | None, together: TiffHeaders
 ) -> tuple[list[Placed], list[str]]:
-    problems = [f"{folder}: DICOM files directly in it; each series needs a folder of its own." for i in items if not i.name]
+    problems = [
+        f"{folder}: {'numbered slices' if item.slices else 'DICOM files'} directly in it; each "
+        f"{'stack' if item.slices else 'series'} needs a folder of its own."
+        for item in items
+        if not item.name
+    ]
     items = [item for item in items if item.name]
+    if together.hold_channels(items, pattern):  # each file is a case with all its channels
+        channels = None if pattern else ["image"]
     if pattern:
         fits = Pattern(pattern, "-pattern", channels)
         found = [(item, fits.match(item.name)) for item in items]
@@ -137,37 +222,49 @@ def _placed(
     return [one for one in placed if one.item not in suspects], problems
 
 
-def _cases(placed: Sequence[Placed], channels: Sequence[str] | None) -> tuple[dict[str, tuple[Source, ...]], list[str]]:
+def _cases(
+    placed: Sequence[Placed],
+    channels: Sequence[str] | None,
+    in_files: TiffHeaders,
+    spacing: tuple[float, float, float] | None,
+    strict: bool,
+) -> tuple[dict[str, tuple[Source, ...]], list[str]]:
+    placed = [one for whole in placed for one in in_files.split(whole)]
     together: dict[str, dict[int, list[Placed]]] = defaultdict(lambda: defaultdict(list))
     for one in placed:
         together[case_name(one.case)][one.channel].append(one)
-    count = len(channels) if channels else max((one.channel + 1 for one in placed), default=1)
-    titles = [f"{i:04d}" for i in range(count)] if channels is None else list(channels)
+    number = len(channels) if channels else max((one.channel + 1 for one in placed), default=1)
+    titles = [f"{i:04d}" for i in range(number)] if channels is None else list(channels)
     cases, problems = {}, []
     for name, by_channel in sorted(together.items()):
         twice = [ones for _, ones in sorted(by_channel.items()) if len(ones) > 1]
         problems += [f"{name}: {len(ones)} images of this name, {_files(ones)}." for ones in twice]
-        extra = [ones for channel, ones in sorted(by_channel.items()) if channel >= count]
-        problems += [f"{_files(ones)}: there are only {count} channels, 0000 to {count - 1:04d}." for ones in extra]
-        missing = [titles[i] for i in range(count) if i not in by_channel]
+        extra = [ones for channel, ones in sorted(by_channel.items()) if channel >= number]
+        problems += [f"{_files(ones)}: there are only {number} channels, 0000 to {number - 1:04d}." for ones in extra]
+        missing = [titles[i] for i in range(number) if i not in by_channel]
         if missing:
             there = _files([ones[0] for ones in by_channel.values()])
             problems.append(f"{name}: no image for channel {listed(missing)} (there is {there}).")
         sources = []
-        for i in range(count):
+        for i in range(number):
             if i in by_channel:
+                inside = i if in_files.number(by_channel[i][0].item) > 1 else 0
                 try:
-                    sources.append(_source(by_channel[i][0].item))
+                    sources.append(_source(by_channel[i][0].item, inside, spacing, strict))
                 except NnActiveError as error:
                     problems.append(str(error))
         cases[name] = tuple(sources)
     return cases, problems
 
 
-def _source(item: Item) -> Source:
-    for file in (item.path, *(item.path.iterdir() if item.dicom else ())):
+def _source(item: Item, channel: int, spacing: tuple[float, float, float] | None, strict: bool) -> Source:
+    for file in (item.path, *(item.path.iterdir() if item.dicom else item.slices)):
         check_name(file)
-    return Source(item.path, one_series(item.path)) if item.dicom else Source(item.path)
+    if item.dicom:
+        return Source(item.path, one_series(item.path))
+    if item.slices:
+        check_slices(item.path, item.slices)
+    return Source(item.path, (), item.slices, channel, spacing, strict)
 
 
 def _files(placed: Sequence[Placed]) -> str:

@@ -118,14 +118,14 @@ def _label_problems(file: Path, image_file: Path, space: Space, names: Mapping[s
 
 def _same_files(cases: Mapping[str, FoundCase]) -> tuple[list[str], set[frozenset[str]]]:
     """Problems of files that are used twice (by links), and the pairs of cases they were in."""
-    seen: dict[tuple[int, int], tuple[str, Path]] = {}
+    seen: dict[tuple[int, int, int], tuple[str, Path]] = {}
     problems, pairs = [], set()
     for case in cases.values():
         for source in case.sources:
             file = source.files[0]
             if not file.is_file():
                 continue  # said when it was read
-            identity = (file.stat().st_dev, file.stat().st_ino)
+            identity = (file.stat().st_dev, file.stat().st_ino, source.channel)
             if identity in seen:
                 other, path = seen[identity]
                 problems.append(f"{source.path} ({case.name}) and {path} ({other}) are the same file.")

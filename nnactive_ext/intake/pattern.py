@@ -1,4 +1,4 @@
-"""Patterns of names: "{case}/anat/{case}_{channel}", relative to the folder and without the ending."""
+"""Patterns of names: "*/anat/{case}_{channel}", relative to the folder and without the ending; * is any text without "/"."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def words_of(text: str) -> list[str]:
 
 def expression(words: Sequence[str], fields: Mapping[str, str]) -> re.Pattern[str]:
     """The regular expression of a pattern. A field, such as "{case}", matches what ``fields`` says, and the same text wherever
-    it is repeated; its group has its name."""
+    it is repeated; its group has its name. * matches anything but "/"."""
 
     def part(i: int, word: str) -> str:
         if word not in fields:
-            return re.escape(word)
+            return re.escape(word).replace(r"\*", "[^/]*")
         return f"(?P={word[1:-1]})" if word in words[:i] else f"(?P<{word[1:-1]}>{fields[word]})"
 
     return re.compile("".join(part(i, word) for i, word in enumerate(words)))

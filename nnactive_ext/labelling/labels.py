@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,24 @@ def write_label(file: Path, partial: np.ndarray, reader_writer: Any, properties:
         pass
 
 
-def label_written(
-    file: Path, partial: np.ndarray, reader_writer: Any, properties: Mapping[str, Any]
-) -> AbstractContextManager[Path]:
-    """As :func:`write_label`; the whole temporary file replaces ``file`` when the block succeeds."""
+@contextmanager
+def label_written(file: Path, partial: np.ndarray, reader_writer: Any, properties: Mapping[str, Any]) -> Iterator[Path]:
+    """As :func:`write_label`; the whole temporary file replaces ``file`` when the block succeeds.
+
+    nnU-Net writes the spacing of a TIFF into a .json file beside it, which goes along.
+    """
 
     def is_whole(temporary: Path) -> bool:
         return np.array_equal(reader_writer.read_seg(str(temporary))[0][0], partial)
 
-    return written(file, lambda temporary: reader_writer.write_seg(partial, str(temporary), dict(properties)), is_whole)
+    with ExitStack() as leftovers:
+
+        def write(temporary: Path) -> None:
+            leftovers.callback(temporary.with_suffix(".json").unlink, missing_ok=True)
+            reader_writer.write_seg(partial, str(temporary), dict(properties))
+
+        with written(file, write, is_whole) as temporary:
+            yield temporary
+            beside = temporary.with_suffix(".json")
+            if beside.is_file():  # before the label map, since every version of it has the same spacing
+                os.replace(beside, file.with_suffix(".json"))

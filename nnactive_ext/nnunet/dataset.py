@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -142,13 +144,39 @@ class Dataset:
 
     @cached_property
     def reader_writer(self) -> Any:
-        """An instance of nnU-Net's reader/writer for this dataset; arrays are (channel, z, y, x)."""
+        """An instance of nnU-Net's reader/writer for this dataset; arrays are (channel, z, y, x).
+
+        It is chosen as nnU-Net chooses it: the first of those for the file ending that reads the first image.
+        """
         from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
+        example = self._example()
+        said = io.StringIO()
         try:
-            return determine_reader_writer_from_dataset_json(self.json, verbose=False)()
+            # What a reader raises that is tried in vain is printed, also where the next one reads the image.
+            with redirect_stderr(said), redirect_stdout(said):
+                return determine_reader_writer_from_dataset_json(self.json, example, verbose=False)()
         except RuntimeError as error:
-            raise NnActiveError(f"{self.folder / 'dataset.json'}: {error}") from None
+            ending, file = self.file_ending, self.folder / "dataset.json"
+            if example is None:
+                raise NnActiveError(f"{file}: {error}") from None
+            why = [line for line in said.getvalue().splitlines() if line and not line[0].isspace()]
+            raise NnActiveError(
+                f"{example}: none of nnU-Net's readers of {ending} files reads it{f' ({why[-1]})' if why else ''}. Restore the "
+                f"file if it is damaged. If another reader of nnU-Net reads it, name the reader in {file}, for example "
+                '"overwrite_image_reader_writer": "Tiff3DIO".'
+            ) from None
+
+    def _example(self) -> str | None:
+        """The image that nnU-Net tries readers on, where several readers take the file ending; None where one does."""
+        from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES
+
+        readers = [r for r in LIST_OF_IO_CLASSES if self.file_ending.lower() in r.supported_file_endings]
+        named = self.json.get("overwrite_image_reader_writer", "None") != "None"
+        if named or len(readers) < 2 or all(".nii.gz" in r.supported_file_endings for r in readers):
+            return None
+        first = next((case.images[0] for case in self.entries.values() if case.images), None)
+        return str(first) if first is not None and first.is_file() else None
 
     def image(self, name: str) -> tuple[np.ndarray, dict[str, Any]]:
         """The voxels (channel, z, y, x) of a case as nnU-Net's reader gives them, and what it says of them."""

@@ -18,7 +18,8 @@ from nnactive_ext.experiment.plan import PLAN_FILE, Geometry, Plan
 from nnactive_ext.experiment.spaces import space_of
 from nnactive_ext.geometry.axes import Turn, orientation
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.intake.find import FoundCase, find_cases
+from nnactive_ext.images.lengths import typed_spacing
+from nnactive_ext.intake.find import FoundCase, find
 from nnactive_ext.intake.inspect import inspect
 from nnactive_ext.intake.label_maps import on_lattice
 from nnactive_ext.labelling.answers import GIVEN, check_annotator
@@ -143,16 +144,22 @@ def add_cases(
     label_pattern: str = "{case}",
     progress: bool = True,
     groups: str | None = None,
+    spacing: Sequence[str] | None = None,
 ) -> tuple[list[str], tuple[str, ...]]:
     """Add the images of a folder to the pool; returns their cases and warnings. ``groups``: the table or pattern with the
-    groups of the new cases, if it is not the pattern that the experiment was planned with.
+    groups of the new cases, if it is not the pattern that the experiment was planned with. ``spacing``: that of images that
+    do not state theirs, as typed, if it is not the one that the experiment was planned with.
 
     Label maps and preprocessed images of the new cases come first: nothing refers to them before the journal is written.
     """
     plan, dataset = experiment.plan, experiment.dataset
     channels = list(dataset.json["channel_names"].values())
     names = dict(dataset.labels.names)
-    found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps, label_pattern)
+    typed = spacing or planned_value(plan, "spacing")
+    named = pattern, label_maps, label_pattern
+    mm = typed_spacing(typed) if typed else None  # new images may state another than the planned one
+    there = find(folder, channels if len(channels) > 1 else None, *named, spacing=mm, strict=bool(spacing))
+    found = there.cases
     known = [case for case in found if case in plan.pool or case in plan.dropped]
     if known and _added_before(experiment, found):
         return list(found), ()
@@ -166,6 +173,7 @@ def add_cases(
             f"{folder}: {', '.join(wrong[:5])} does not have the {len(channels)} channel(s) {', '.join(channels)}."
         )
     plan, told, warnings = with_groups(plan, list(found), groups)
+    warnings += tuple(f"{note.value} {note.why}" for note in there.notes)
     inspected = inspect(found, names, plan.processes, progress)
     turned, spaces, about_planes = _turned(experiment, folder, {case: i.space for case, i in inspected.items()})
     warnings += about_planes

@@ -19,10 +19,12 @@ from nnactive_ext.experiment.plan import SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
+from nnactive_ext.images.lengths import length_text, typed_spacing
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.groups import Grouping, read_groups
 from nnactive_ext.intake.inspect import Inspected
 from nnactive_ext.intake.label_maps import laid
+from nnactive_ext.intake.passed_over import Note
 from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.labelling.given import boxes_of
 from nnactive_ext.nnunet.pace import Pace, Training
@@ -85,6 +87,8 @@ def check_rollout(folder: Path, settings: Settings) -> str:
             f"--method {settings.method} needs reference labels, which a roll-out does not have. Choose another method."
         )
     structure_sizes(settings.structures, settings.labels)
+    if settings.spacing:
+        typed_spacing(settings.spacing)
     _estimate(settings, 1, 1, 1, Hours.of(settings) or Hours(0.0, ""))  # refuses rates that cannot be
     return name
 
@@ -104,6 +108,7 @@ def decide_rollout(
     inspected: Mapping[str, Inspected],
     settings: Settings,
     time: Callable[[Training], Pace | str] | None = None,
+    notes: Sequence[Note] = (),
 ) -> Rollout:
     """Decide what a roll-out looks like; nothing is written.
 
@@ -113,6 +118,7 @@ def decide_rollout(
         inspected: the measured cases, from :func:`nnactive_ext.intake.inspect`.
         settings: what the user set.
         time: times the training of a member (:func:`nnactive_ext.nnunet.pace.measure`); None: its hours are assumed.
+        notes: what there is to tell about the folder, from :func:`nnactive_ext.intake.find.find`.
 
     Returns:
         The plan with each decision and its reason, and the dataset's description.
@@ -127,6 +133,9 @@ def decide_rollout(
     names = label_names(labels)
     decisions = Decisions()
     decisions.add("pool", f"{len(found)} cases", "all of them; a roll-out has no test set")
+    for i, note in enumerate(notes):
+        decisions.add("" if i else "in the folder", note.value, note.why)
+    _tell_spacing(settings, decisions)
     grouping = grouped(settings, found)
     tell_groups(grouping, list(found), list(found), settings.folds, decisions)
     reader, turned, spaces = reading({case: i.space for case, i in inspected.items()}, decisions)
@@ -165,6 +174,15 @@ def decide_rollout(
         decisions.add("points", text, f"{points}; random patches seldom hold a small structure")
     plan = replace(plan, decisions=tuple(decisions))
     return Rollout(plan, json, spaces, worth_keeping(plan, given))
+
+
+def _tell_spacing(settings: Settings, decisions: Decisions) -> None:
+    if settings.spacing:
+        z, y, x = typed_spacing(settings.spacing)
+        decisions.add("spacing (z, y, x)", length_text((z, y, x)), "as given with -spacing, of images that do not state theirs")
+        if y != x:
+            why = "-spacing gives the distance between slices first, then between rows and between columns"
+            decisions.warn(f"pixels of {length_text((y, x))}", why)
 
 
 def grouped(settings: Settings, cases: Collection[str]) -> Grouping:

@@ -68,7 +68,7 @@ class Settings:
     folder: Path | None = setting(
         None,
         "-i",
-        "plan a roll-out on this folder of images: one file or folder for each case, in any common format",
+        "plan a roll-out on this folder of images: one file or folder for each case, in any common format (docs/layouts.md)",
         type=Path,
         metavar="FOLDER",
         only=ROLLOUT,
@@ -312,11 +312,23 @@ class Settings:
     pattern: str | None = setting(
         None,
         "-pattern",
-        "name pattern of the image files below FOLDER, e.g. '{case}_{channel}' or '{case}/{channel}'",
+        "name pattern of the image files below FOLDER, e.g. '{case}_{channel}', '{case}/{channel}' or '*/*/{case}_T1w', where "
+        "* is any text; images that do not fit are skipped",
         metavar="PATTERN",
         decided="found from the names",
         only=ROLLOUT,
         kept=False,
+    )
+    spacing: Sequence[str] | None = setting(
+        None,
+        "-spacing",
+        "spacing along z y x of TIFF and PNG images that do not state it, each with its unit, the distance between slices "
+        "first, e.g. 2um 0.5um 0.5um; one length if all are the same",
+        nargs="+",
+        metavar="LENGTH",
+        decided="what the files state",
+        only=ROLLOUT,
+        instead="nnU-Net takes the spacing of a TIFF dataset from the .json files beside the images.",
     )
     label_maps: Path | None = setting(
         None,

@@ -16,6 +16,7 @@ from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.environment import versions
 from nnactive_ext.experiment.plan import ALL_LABELS, KEEP_AIR, PUBLISHED, SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import triple
+from nnactive_ext.images.headers import states_spacing
 from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_name, mistaken_names, nnunet_folder
 from nnactive_ext.nnunet.planners import check_planner
 from nnactive_ext.nnunet.trainers import check_trainer
@@ -67,6 +68,11 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     decisions.extend(division.decisions)
     reader = type(source.reader_writer).__name__
     turned, measured = reading_labelled(measured, reader, decisions)
+    if reader == "Tiff3DIO" and (
+        unknown := [name for name, case in source.cases.items() if not states_spacing(case.images[0])]
+    ):
+        why = f"without a .json file beside it, nnU-Net takes the spacing for 1 x 1 x 1 mm: {listed(unknown)}"
+        decisions.warn(f"spacing of {count(len(unknown), 'case')} not known", why)
     cases = [measured[name] for name in pool]
     absent = [name for label, name in source.labels.foreground.items() if not any(c.voxels.get(label) for c in cases)]
     if absent:
