@@ -71,7 +71,7 @@ def _simulation(settings: Settings, progress: bool) -> None:
 
 
 def _rollout(settings: Settings, progress: bool) -> None:
-    from nnactive_ext.intake.find import find_cases
+    from nnactive_ext.intake.find import find
     from nnactive_ext.intake.inspect import inspect
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.loop.tables import plan_table
@@ -84,11 +84,13 @@ def _rollout(settings: Settings, progress: bool) -> None:
     assert folder is not None
     check_rollout(folder, settings)  # before every image is read
     names = label_names(settings.labels or ())
-    found = find_cases(folder, settings.channels, settings.pattern, settings.label_maps, settings.label_pattern)
+    named = settings.pattern, settings.label_maps, settings.label_pattern
+    there = find(folder, settings.channels, *named, series=settings.series)
+    found = there.cases
     grouped(settings, found)  # what is wrong with -groups is told before every image is read
     sizes = (file.stat().st_size for case in found.values() for source in case.sources for file in source.files)
     inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)
-    rollout = decide_rollout(folder, found, inspected, settings, timed(progress))
+    rollout = decide_rollout(folder, found, inspected, settings, timed(progress), there.notes)
     print(f"\n{rollout.plan.dataset} from {folder}\n\n{plan_table(rollout.plan.decisions)}\n")
     experiment = create_rollout(rollout, found, progress)
     print(f"\nMade {experiment.raw}\n{next_step(experiment)}")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.images.copied import must_be_copied
-from nnactive_ext.images.dicom import one_series
 from nnactive_ext.images.names import case_name, check_name
+from nnactive_ext.intake.dicom_choice import Note, choose_series
 from nnactive_ext.intake.folder import ENDINGS, Item, items_in, unread_in
 from nnactive_ext.intake.label_maps import LabelFolder, looks_like_label_map
 from nnactive_ext.intake.layout import Placed, place
@@ -22,8 +22,8 @@ from nnactive_ext.words import listed
 
 @dataclass(frozen=True)
 class Source:
-    """One channel of one case: ``path`` is the file, or the folder of a DICOM series whose files, in slice order, are
-    ``series`` (empty for an image file)."""
+    """One channel of one case: ``path`` is the file, or the folder of a DICOM series whose files are ``series``
+    (empty for an image file)."""
 
     path: Path
     series: tuple[Path, ...] = ()
@@ -48,7 +48,15 @@ class FoundCase:
     label_map: Path | None = None
 
 
-__all__ = ["FoundCase", "Source", "find_cases"]
+@dataclass(frozen=True)
+class Found:
+    """The ``cases`` of a folder by name, and ``notes`` on what was taken how, and on what was not used."""
+
+    cases: dict[str, FoundCase]
+    notes: tuple[Note, ...] = ()
+
+
+__all__ = ["Found", "FoundCase", "Source", "find", "find_cases"]
 
 
 def find_cases(
@@ -57,8 +65,21 @@ def find_cases(
     pattern: str | None = None,
     label_maps: Path | None = None,
     label_pattern: str = "{case}",
+    series: Sequence[str] = (),
 ) -> dict[str, FoundCase]:
-    """Find the cases in a folder of images by names alone; no image is read.
+    """The cases of :func:`find` alone."""
+    return find(folder, channels, pattern, label_maps, label_pattern, series).cases
+
+
+def find(
+    folder: Path,
+    channels: Sequence[str] | None = None,
+    pattern: str | None = None,
+    label_maps: Path | None = None,
+    label_pattern: str = "{case}",
+    series: Sequence[str] = (),
+) -> Found:
+    """Find the cases in a folder of images by names and by headers of DICOM files; no voxel is read.
 
     Args:
         folder: files and DICOM folders, however deep.
@@ -68,9 +89,10 @@ def find_cases(
             image must find its case (:mod:`nnactive_ext.intake.layout`).
         label_maps: a folder of label maps; it may be the same folder if ``label_pattern`` tells label maps and images apart.
         label_pattern: the pattern of names of label maps.
+        series: descriptions, patterns of descriptions, or UIDs of the DICOM series to take.
 
     Returns:
-        The cases by name, in order of names.
+        The cases, in order of names, and what there is to tell about the folder.
 
     Raises:
         NnActiveError: lists all problems of the folder.
@@ -83,10 +105,14 @@ def find_cases(
     taken = {os.path.realpath(file) for _, file in labels.files} if labels and among else set()
     items = [item for item in items_in(folder, without) if item.dicom or os.path.realpath(item.path) not in taken]
     problems = [] if pattern else [f"{file}: this format is not supported." for file in unread_in(folder, without)]
+    chosen = choose_series(items, series, channels, pattern)
+    items, notes = chosen.items, chosen.notes
+    problems += chosen.problems
     if not items and not problems:
         raise NnActiveError(
             f"{folder}: no images in it ({', '.join(ENDINGS)} or folders of DICOM files)"
             + (f' besides the label maps "{label_pattern}".' if taken else ". Is it the right folder (-i)?")
+            + "".join(f"\n{note.value}: {note.why}" for note in notes)
         )
     placed, found_problems = _placed(folder, items, channels, pattern)
     cases, case_problems = _cases(placed, channels)
@@ -100,7 +126,7 @@ def find_cases(
         "Rename, move or convert these, or say how the images are named: -channels for the channels' names, -pattern for the "
         'files (as in "{case}/{case}_{channel}"), -label_maps and -label_pattern for label maps.',
     )
-    return {name: FoundCase(name, cases[name], maps.get(name)) for name in sorted(cases)}
+    return Found({name: FoundCase(name, cases[name], maps.get(name)) for name in sorted(cases)}, tuple(notes))
 
 
 def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
@@ -165,9 +191,9 @@ def _cases(placed: Sequence[Placed], channels: Sequence[str] | None) -> tuple[di
 
 
 def _source(item: Item) -> Source:
-    for file in (item.path, *(item.path.iterdir() if item.dicom else ())):
+    for file in (item.path, *item.series):
         check_name(file)
-    return Source(item.path, one_series(item.path)) if item.dicom else Source(item.path)
+    return Source(item.path, item.series)
 
 
 def _files(placed: Sequence[Placed]) -> str:

@@ -1,4 +1,4 @@
-"""What lies in a folder: image files and folders of DICOM files, however deep; nothing is read but 132 bytes."""
+"""What lies in a folder: image files and folders of DICOM files, however deep; nothing is read but the first bytes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnactive_ext.images.dicom_files import is_dicom
+
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 UNREAD = (".nhdr", ".hdr", ".mgz", ".mgh", ".gipl", ".gipl.gz", ".tif", ".tiff", ".npy", ".mnc")
 """Other people's images; to pass over them would lose cases without a word."""
-_DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 _DEEPEST = 8
 """Folders below folders that are looked into; hospitals' exports have patient/study/series."""
 
@@ -23,6 +24,8 @@ class Item:
     name: str
     path: Path
     dicom: bool = False
+    series: tuple[Path, ...] = ()
+    """Of a folder of DICOM files: those of the one series that is the image, once it is known."""
 
     @property
     def parts(self) -> list[str]:
@@ -41,7 +44,7 @@ def items_in(folder: Path, without: Path | None = None) -> list[Item]:
         here = folder / inner if inner else folder
         stems = {file: without_ending(file) for file in files}
         items += [Item(f"{inner}/{stem}" if inner else stem, here / file) for file, stem in stems.items() if stem]
-        if any(_is_dicom(here / file) for file, stem in stems.items() if stem is None):
+        if any(is_dicom(here / file) for file, stem in stems.items() if stem is None):
             items.append(Item(inner, here, dicom=True))
     return sorted(items, key=lambda item: (item.name, item.path))
 
@@ -62,12 +65,3 @@ def _walk(folder: Path, inner: str, above: tuple[str, ...], without: str | None)
     yield inner, [name for name in names if name not in set(folders)]
     for name in folders:
         yield from _walk(folder / name, f"{inner}/{name}" if inner else name, (*above, real), without)
-
-
-def _is_dicom(file: Path) -> bool:
-    if file.name.lower().endswith(_DICOM_ENDINGS):
-        return True
-    if file.name.upper() == "DICOMDIR" or not file.is_file():
-        return False
-    with open(file, "rb") as stream:
-        return stream.read(132)[128:] == b"DICM"

@@ -18,7 +18,7 @@ from nnactive_ext.experiment.plan import PLAN_FILE, Geometry, Plan
 from nnactive_ext.experiment.spaces import space_of
 from nnactive_ext.geometry.axes import Turn, orientation
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.intake.find import FoundCase, find_cases
+from nnactive_ext.intake.find import FoundCase, find
 from nnactive_ext.intake.inspect import inspect
 from nnactive_ext.intake.label_maps import on_lattice
 from nnactive_ext.labelling.answers import GIVEN, check_annotator
@@ -152,7 +152,9 @@ def add_cases(
     plan, dataset = experiment.plan, experiment.dataset
     channels = list(dataset.json["channel_names"].values())
     names = dict(dataset.labels.names)
-    found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps, label_pattern)
+    named = pattern, label_maps, label_pattern
+    there = find(folder, channels if len(channels) > 1 else None, *named, series=planned_value(plan, "series", ()))
+    found = there.cases
     known = [case for case in found if case in plan.pool or case in plan.dropped]
     if known and _added_before(experiment, found):
         return list(found), ()
@@ -166,6 +168,7 @@ def add_cases(
             f"{folder}: {', '.join(wrong[:5])} does not have the {len(channels)} channel(s) {', '.join(channels)}."
         )
     plan, told, warnings = with_groups(plan, list(found), groups)
+    warnings += tuple(f"{note.value} {note.why}" for note in there.notes)
     inspected = inspect(found, names, plan.processes, progress)
     turned, spaces, about_planes = _turned(experiment, folder, {case: i.space for case, i in inspected.items()})
     warnings += about_planes

@@ -19,6 +19,7 @@ from nnactive_ext.experiment.plan import SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
+from nnactive_ext.intake.dicom_choice import Note
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.groups import Grouping, read_groups
 from nnactive_ext.intake.inspect import Inspected
@@ -104,6 +105,7 @@ def decide_rollout(
     inspected: Mapping[str, Inspected],
     settings: Settings,
     time: Callable[[Training], Pace | str] | None = None,
+    notes: Sequence[Note] = (),
 ) -> Rollout:
     """Decide what a roll-out looks like; nothing is written.
 
@@ -113,6 +115,7 @@ def decide_rollout(
         inspected: the measured cases, from :func:`nnactive_ext.intake.inspect`.
         settings: what the user set.
         time: times the training of a member (:func:`nnactive_ext.nnunet.pace.measure`); None: its hours are assumed.
+        notes: what there is to tell about the folder, from :func:`nnactive_ext.intake.find.find`.
 
     Returns:
         The plan with each decision and its reason, and the dataset's description.
@@ -127,6 +130,8 @@ def decide_rollout(
     names = label_names(labels)
     decisions = Decisions()
     decisions.add("pool", f"{len(found)} cases", "all of them; a roll-out has no test set")
+    for i, note in enumerate(notes):
+        decisions.add("" if i else "in the folder", note.value, note.why)
     grouping = grouped(settings, found)
     tell_groups(grouping, list(found), list(found), settings.folds, decisions)
     reader, turned, spaces = reading({case: i.space for case, i in inspected.items()}, decisions)
