@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.images.dicom_frames import Frame, frames_of
 from nnactive_ext.images.dicom_order import in_order
 from nnactive_ext.images.dicom_voxels import stored_values
@@ -31,11 +31,11 @@ def read_series(files: Sequence[Path]) -> Any:
     if len(frames) == 1:
         raise NnActiveError(f"{files[0]}: a single DICOM slice (a localiser?), not a 3D series.")
     frames = in_order(where, frames)
-    image = _assembled(frames) if any(frame.enhanced for frame in frames) else _by_itk(where, frames)
+    image = _assembled(frames) if any(frame.enhanced for frame in frames) else _by_itk(frames)
     return _placed(image, frames)
 
 
-def _by_itk(where: Path, frames: Sequence[Frame]) -> Any:
+def _by_itk(frames: Sequence[Frame]) -> Any:
     """Files of one slice each, which ITK decompresses and rescales one by one."""
     import SimpleITK as sitk
 
@@ -47,11 +47,8 @@ def _by_itk(where: Path, frames: Sequence[Frame]) -> Any:
     try:
         with _silently():
             return reader.Execute()
-    except RuntimeError as error:
-        raise NnActiveError(
-            f"{where}: the DICOM series cannot be read: {brief(error)} If it is not damaged, write it uncompressed, for "
-            "example with gdcmconv --raw."
-        ) from None
+    except RuntimeError:  # it knows no files that begin with the meta header, and says little about damaged ones
+        return _assembled(frames)
 
 
 def _assembled(frames: Sequence[Frame]) -> Any:

@@ -28,8 +28,8 @@ _NO_VOLUMES = {
     "1.2.840.10008.5.1.4.1.1.481.2": "RTDOSE",
 }
 """Objects with pixels that are no image of the patient, or one in a plane only."""
-_WRONG = (ValueError, TypeError, AttributeError, KeyError, IndexError, EOFError, OverflowError, NotImplementedError, OSError)
-"""What pydicom raises on headers that are damaged; its own errors and those of struct are among them or below Exception."""
+_LONG = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC", b"UR")
+"""Kinds of elements whose length takes four bytes after two of zero."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,13 @@ def _begins_with_elements(begin: bytes) -> bool:
         group, element = int.from_bytes(begin[at : at + 2], "little"), int.from_bytes(begin[at + 2 : at + 4], "little")
         kind = begin[at + 4 : at + 6]
         explicit = kind.isalpha() and kind.isupper()
-        length = int.from_bytes(begin[at + 6 : at + 8] if explicit else begin[at + 4 : at + 8], "little")
-        if group not in (2, 8) or (group, element) <= last or length % 2 or at + 8 + length > len(begin):
+        size = 12 if explicit and kind in _LONG else 8
+        length = int.from_bytes(
+            begin[at + 6 : at + 8] if explicit and size == 8 else begin[at + size - 4 : at + size], "little"
+        )
+        if group not in (2, 8) or (group, element) <= last or length % 2 or at + size + length > len(begin):
             return False
-        at, last = at + 8 + length, (group, element)
+        at, last = at + size + length, (group, element)
     return True
 
 
@@ -96,7 +99,8 @@ def _kind(found: Any, sop: str, modality: str) -> str:
         standard = sop.startswith(_STANDARD)
         image = any(word in name for word in ("Image Storage", "Parametric Map", "Volume Storage"))
         # An image whose header ends before its size is damaged, and no report.
-        return "" if not sop or (standard and (image or name == sop)) else modality or "object without an image"
+        damaged = not sop or not found.get("SeriesInstanceUID") or (standard and (image or name == sop))
+        return "" if damaged else modality or "object without an image"
     if "LOCALIZER" in (found.get("ImageType") or ()):
         return LOCALISER
     placed = found.get("ImagePositionPatient") or "PerFrameFunctionalGroupsSequence" in found
@@ -113,15 +117,15 @@ def dataset(file: Path, tags: list[str] | None = None, pixels: bool = False) -> 
 @contextmanager
 def reading(file: Path) -> Iterator[None]:
     """Without pydicom's warnings; what it raises on a damaged file is an NnActiveError."""
-    import struct
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except PermissionError:
         raise NnActiveError(f"{file}: no permission to read it.") from None
-    except (*_WRONG, struct.error) as error:
+    except NnActiveError:
+        raise
+    except Exception as error:  # pydicom's have no common base
         raise NnActiveError(
             f"{file}: its DICOM header cannot be read: {brief(error).rstrip('.')}. Copy it again from the archive."
         ) from None

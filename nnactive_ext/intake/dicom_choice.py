@@ -45,17 +45,28 @@ class _Unit:
     problems: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, name: str, items: Sequence[Item]) -> _Unit:
+    def of(cls, name: str, items: Sequence[Item], one_image: bool) -> _Unit:
         unit = cls(name)
         for item in items:
             found = dicom_folder(item.path)
             unit.volumes += [(item, series) for series in found.series]
             unit.others += [header.kind for header in found.others]
             unit.problems += found.problems
+        if one_image:
+            unit._join()
         if any(series.slices > 1 for _, series in unit.volumes):  # beside a volume, a single slice is none
             unit.others += ["single slice" for _, series in unit.volumes if series.slices == 1]
             unit.volumes = [(item, series) for item, series in unit.volumes if series.slices > 1]
         return unit
+
+    def _join(self) -> None:
+        """Make one of the parts of a series that lie in several folders, as on discs from hospitals."""
+        joined: dict[object, tuple[Item, Series]] = {}
+        for number, (item, series) in enumerate(self.volumes):
+            key = series.uid or number
+            first, before = joined.get(key, (item, replace(series, files=(), slices=0)))
+            joined[key] = first, replace(before, files=before.files + series.files, slices=before.slices + series.slices)
+        self.volumes = list(joined.values())
 
 
 def choose_series(items: Sequence[Item], wanted: Sequence[str], channels: Sequence[str] | None, pattern: str | None) -> Choice:
@@ -79,17 +90,20 @@ def choose_series(items: Sequence[Item], wanted: Sequence[str], channels: Sequen
         choice.problems.append(f"{_OPTION} {' '.join(wanted)}: there are no DICOM series among the images. Leave it out.")
     beside = {item.parts[0] for item in choice.items}
     passed_over: dict[str, list[str]] = defaultdict(list)
+    one_image = not fits and len(channels or " ") == 1
     for name, inside in units.items():
-        unit = _Unit.of(name, inside)
+        unit = _Unit.of(name, inside, one_image)
         choice.problems += unit.problems
         for kind in unit.others:
             passed_over[kind].append(name)
-        _give(unit, _wanted(unit, wanted, choice), not fits and len(channels or " ") == 1, choice)
+        _give(unit, _wanted(unit, wanted, choice), one_image, choice)
         if not unit.volumes and not unit.problems and name not in beside:
             _without_volume(unit, inside[0], choice)
-    for kind, names in passed_over.items():
+    if passed_over:
+        names = [name for among in passed_over.values() for name in among]
+        what = enumerated([f"{len(among)} {kind}" for kind, among in passed_over.items()])
         where = listed([name or "." for name in dict.fromkeys(names)], 3)
-        choice.notes.append(Note(f"{count(len(names), 'DICOM file')}: {kind}", f"passed over in {where}; no volume of slices"))
+        choice.notes.append(Note(f"{count(len(names), 'DICOM file')} passed over", f"no volume of slices: {what} (in {where})"))
     choice.items.sort(key=lambda item: (item.name, item.path))
     return choice
 
