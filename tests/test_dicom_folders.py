@@ -11,11 +11,15 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from rollouts import NUMBER, OPTIONS, Rollout
 from test_intake_dicom import VOXELS, refused, write_series
 
+from conftest import tiny_case
+from nnactive_ext.cli import change
 from nnactive_ext.images.dicom_files import is_dicom
 from nnactive_ext.intake.find import find, find_cases
 from nnactive_ext.intake.reading import read
+from nnactive_ext.planning.settings import command_of
 
 IMPLICIT, EXPLICIT = (True, True), (False, True)
 NO_IMAGES = ("RTSTRUCT", "RTPLAN", "SR", "PR", "KO", "DOC")
@@ -250,3 +254,40 @@ def test_slices_in_several_transfer_syntaxes(tmp_path):
             found.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
         pydicom.dcmwrite(file, found, implicit_vr=number % 3 == 2, little_endian=True)
     np.testing.assert_array_equal(voxels(tmp_path, "p"), whole)
+
+
+def patient(folder: Path, number: int) -> None:
+    """Two channels, each with a thin and a thick series and a report in one folder."""
+    for channel, plane in zip(("T1", "T2"), tiny_case(number)[0], strict=True):
+        whole = np.rint(plane * 100).astype(int)
+        write_series(folder / channel, whole, np.eye(3), uid="1.2.3")
+        write_series(folder / channel, whole[:3], np.eye(3), uid="1.2.4", prefix="x")
+        for file in (folder / channel).glob("x*"):
+            found = pydicom.dcmread(file)
+            found.SeriesDescription = "thick"
+            found.save_as(file)
+        made.save(made.object_without_image("SR"), folder / channel / "report.dcm")
+
+
+def test_a_choice_of_series_is_planned_repeated_and_kept_for_cases_added_later(rollout, tmp_path):
+    images = tmp_path / "archive"
+    for number in range(4):
+        patient(images / f"p{number}", number)
+    given = Rollout(images, rollout.anatomy)
+    with pytest.raises(SystemExit):
+        given.plan()
+    experiment = given.plan(f"{OPTIONS} -series thin*")
+    assert "-series thin*" in " ".join(command_of(experiment.plan, labels=["a"], channels=["T1", "T2"]))
+    rows = "\n".join(" ".join(row) for row in experiment.plan.decisions)
+    assert "8 SR" in rows
+    assert "thick" in rows
+    patient(tmp_path / "later" / "p7", 7)
+    change.main(["-d", str(NUMBER), "-add", str(tmp_path / "later"), "--disable_progress_bar"])
+    for number in (0, 7):
+        file = given.experiment.raw / "imagesTr" / f"p{number}_0001.nii.gz"
+        expected = np.rint(tiny_case(number)[0][1] * 100)
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(file))), expected)
+    patient(tmp_path / "third" / "p8", 8)
+    words = ["-d", str(NUMBER), "-series", "thick", "1.2.9", "-add", str(tmp_path / "third"), "--disable_progress_bar"]
+    change.main(words)
+    assert given.experiment.plan.pool["p8"].shape[0] == 3
