@@ -53,6 +53,7 @@ def blank(kind: str, uid: str | None = None, description: str = "", **tags: Any)
     """A data set that holds no pixels yet."""
     found = item(SOPClassUID=KINDS[kind], SOPInstanceUID=generate_uid(), Modality=kind.split()[-1], PatientID="made up")
     found.StudyInstanceUID, found.SeriesInstanceUID = generate_uid(), uid or generate_uid()
+    found.FrameOfReferenceUID = generate_uid()
     if description:
         found.SeriesDescription = description
     for name, value in tags.items():
