@@ -67,7 +67,22 @@ def find_cases(
     label_pattern: str = "{case}",
     series: Sequence[str] = (),
 ) -> dict[str, FoundCase]:
-    """The cases of :func:`find` alone."""
+    """Find the cases in a folder of images, as :func:`find` does.
+
+    Args:
+        folder: files and DICOM folders, however deep.
+        channels: the channels' names in order.
+        pattern: which images are meant, such as "{case}/{case}_{channel}".
+        label_maps: a folder of label maps.
+        label_pattern: the pattern of names of label maps.
+        series: descriptions, patterns of descriptions, or UIDs of the DICOM series to take.
+
+    Returns:
+        The cases by name, in order of names.
+
+    Raises:
+        NnActiveError: lists all problems of the folder.
+    """
     return find(folder, channels, pattern, label_maps, label_pattern, series).cases
 
 
