@@ -1,9 +1,8 @@
-"""DICOM series: even ones are read and converted exactly, others are refused by name and place."""
+"""DICOM series of single slices: even ones are read exactly, others are refused by name and place."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.dicom import convert, one_series, read_series, series_in
+from nnactive_ext.images.dicom import read_series
+from nnactive_ext.images.dicom_series import dicom_folder
+from nnactive_ext.intake.find import find_cases
 
 OBLIQUE = Rotation.from_euler("xyz", [10, 20, 30], degrees=True).as_matrix()
 VOXELS = np.random.default_rng(0).integers(-1000, 2000, (6, 7, 8))
@@ -57,6 +58,12 @@ def write_series(
     return space
 
 
+def one_series(folder: Path) -> tuple[Path, ...]:
+    """The files of the only series in a folder."""
+    (series,) = dicom_folder(folder).series
+    return series.files
+
+
 def refused(call, *words) -> str:
     with pytest.raises(NnActiveError) as caught:
         call()
@@ -66,14 +73,10 @@ def refused(call, *words) -> str:
 
 
 @pytest.mark.parametrize("direction", [np.eye(3), OBLIQUE, OBLIQUE[:, [1, 2, 0]]], ids=["straight", "oblique", "sagittal"])
-def test_a_series_becomes_one_file_with_the_same_voxels_in_the_same_place(tmp_path, direction):
+def test_a_series_is_one_volume_with_the_same_voxels_in_the_same_place(tmp_path, direction):
     space = write_series(tmp_path / "series", direction=direction)
     (tmp_path / "series" / "readme.txt").write_text("export")
-    files = one_series(tmp_path / "series")
-    assert [file.name for file in files] == [f"{k:03d}.dcm" for k in (6, 5, 4, 3, 2, 1)]
-    convert(files, tmp_path / "a.nii.gz")
-    assert sorted(os.listdir(tmp_path)) == ["a.nii.gz", "series"]
-    image = sitk.ReadImage(str(tmp_path / "a.nii.gz"))
+    image = read_series(one_series(tmp_path / "series"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), VOXELS)
     np.testing.assert_allclose(Space.of_image(image).affine, space.affine, atol=1e-4)
 
@@ -89,8 +92,7 @@ def test_the_order_of_files_does_not_matter(tmp_path):
 def test_slices_scaled_one_by_one_keep_their_fractions(tmp_path):
     slopes = [1, 0.5, 0.25, 0.75, 1.5, 1]
     write_series(tmp_path, slopes=slopes)
-    convert(one_series(tmp_path), tmp_path / "a.nii.gz")
-    image = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.nii.gz")))
+    image = sitk.GetArrayFromImage(read_series(one_series(tmp_path)))
     np.testing.assert_allclose(image, VOXELS * np.reshape(slopes, (-1, 1, 1)))
 
 
@@ -117,10 +119,12 @@ def test_two_slices_at_one_place(tmp_path):
 
 
 def test_two_series_in_one_folder(tmp_path):
-    write_series(tmp_path, uid="1.2.3")
-    write_series(tmp_path, VOXELS[:4], uid="1.2.4", prefix="b")
-    assert {key: len(files) for key, files in series_in(tmp_path).items()} == {"1.2.3": 6, "1.2.4": 4}
-    refused(lambda: one_series(tmp_path), tmp_path, '1.2.3 (6 files, "thin slices")', "1.2.4 (4 files", "folder of its own")
+    folder = tmp_path / "in" / "p"
+    write_series(folder, uid="1.2.3")
+    write_series(folder, VOXELS[:4], uid="1.2.4", prefix="b")
+    assert {series.uid: len(series.files) for series in dicom_folder(folder).series} == {"1.2.3": 6, "1.2.4": 4}
+    said = '1.2.3 (6 files, "thin slices")', "1.2.4 (4 files", "folder of its own", "-series"
+    refused(lambda: find_cases(tmp_path / "in"), folder, *said)
 
 
 def test_slices_of_another_size_or_direction(tmp_path):
@@ -140,18 +144,8 @@ def test_a_single_slice(tmp_path):
 def test_a_folder_without_images_and_a_slice_cut_short(tmp_path):
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.dcm").write_bytes(bytes(300))
-    refused(lambda: one_series(tmp_path / "none"), tmp_path / "none", "no series")
+    refused(lambda: find_cases(tmp_path), tmp_path / "none" / "a.dcm", "no DICOM")
     write_series(tmp_path / "cut")
     files = one_series(tmp_path / "cut")
     os.truncate(files[2], files[2].stat().st_size - 40)
     refused(lambda: read_series(files), tmp_path / "cut")
-
-
-def test_a_conversion_that_does_not_fit_leaves_nothing(tmp_path, monkeypatch):
-    write_series(tmp_path / "series")
-    small = tmp_path / "small.nii.gz"
-    sitk.WriteImage(sitk.Image(8, 7, 6, sitk.sitkInt32), str(small))
-    # ITK writes a part and says nothing.
-    monkeypatch.setattr(sitk, "WriteImage", lambda image, file, **_: shutil.copyfile(small, file))
-    refused(lambda: convert(one_series(tmp_path / "series"), tmp_path / "a.nii.gz"), tmp_path / "a.nii.gz", "space")
-    assert sorted(os.listdir(tmp_path)) == ["series", "small.nii.gz"]

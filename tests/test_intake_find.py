@@ -117,7 +117,7 @@ def test_dicom_beside_files_and_below_folders(make, tmp_path):
     found = find_cases(folder, ["ct"])
     assert shape(found, folder) == {"a": ["a.nii.gz"], "b": ["b.nrrd"], "c": ["c"], "d": ["d/study/series"]}
     assert [len(case.sources[0].series) for case in found.values()] == [0, 0, 6, 6]
-    assert found["d"].sources[0].series[0] == folder / "d" / "study" / "series" / "006.dcm"
+    assert found["d"].sources[0].series[0] == folder / "d" / "study" / "series" / "001.dcm"
 
 
 def test_dicom_channels_are_folders_named_after_them(make, tmp_path):

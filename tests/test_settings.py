@@ -216,8 +216,9 @@ def test_changes_are_those_of_the_table():
         "-expert",
         "-share",
         "-air",
+        "-series",
     }
-    assert flags >= {"-cycles", "-seed", "-expert", "-share", "-air"}
+    assert flags >= {"-cycles", "-seed", "-expert", "-share", "-air", "-series"}
 
 
 def actions(parser: argparse.ArgumentParser, title: str) -> dict[tuple[str, str], argparse.Action]:

@@ -1,4 +1,4 @@
-"""DICOM series: their files, one volume of them if they are one, and that volume as a NIfTI file."""
+"""A DICOM series as one volume: each frame where its header says, with the grey values that its header gives."""
 
 from __future__ import annotations
 
@@ -9,124 +9,94 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError, brief
-from nnactive_ext.images.nifti import numbers
-from nnactive_ext.images.writing import write_image
-
-_TOLERANCE = 0.1
-"""Of the distance between slices: how far a slice may be from where it should; headers hold rounded numbers."""
-_KEEP = "Keep each series in a folder of its own."
-
-
-def series_in(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """The series whose files lie directly in ``folder``: id -> files in the order of their slices."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageSeriesReader
-    with _silently():
-        ids = reader.GetGDCMSeriesIDs(str(folder))
-        return {key: tuple(Path(file) for file in reader.GetGDCMSeriesFileNames(str(folder), key)) for key in ids}
-
-
-def one_series(folder: Path) -> tuple[Path, ...]:
-    """The files of the only series in ``folder``, in the order of their slices."""
-    found = series_in(folder)
-    if not found:
-        raise NnActiveError(f"{folder}: its DICOM files hold no series of images that can be read.")
-    if len(found) > 1:
-        rows = ", ".join(f"{key} ({len(files)} files{_description(files[0])})" for key, files in found.items())
-        raise NnActiveError(f"{folder}: {len(found)} DICOM series in one folder: {rows}. {_KEEP}")
-    return next(iter(found.values()))
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.images.dicom_frames import Frame, frames_of
+from nnactive_ext.images.dicom_order import in_order
+from nnactive_ext.images.dicom_voxels import stored_values
 
 
 def read_series(files: Sequence[Path]) -> Any:
-    """The SimpleITK image of one series, first slice first along its normal; NnActiveError if it is no even volume.
+    """The SimpleITK image of one series, first slice first along its normal.
 
-    A single file must hold the whole volume (enhanced multi-frame); where its frames lie is left to ITK.
+    Args:
+        files: the files of the series, in any order, each with one slice or with many frames.
+
+    Raises:
+        NnActiveError: a file is damaged or does not say where its frames lie, or they are no even volume.
     """
-    import SimpleITK as sitk
-
     if not files:
         raise NnActiveError("A DICOM series without files cannot be read.")
-    folder = files[0].parent
-    try:
-        with _silently():
-            if len(files) == 1:
-                image = sitk.ReadImage(str(files[0]))
-                if image.GetDimension() != 3 or image.GetSize()[2] < 2:
-                    raise NnActiveError(f"{files[0]}: a single DICOM slice (a localiser?), not a 3D series.")
-                return image
-            headers = [_header(file) for file in files]
-            order = _slice_order(folder, files, headers)
-            reader = sitk.ImageSeriesReader()
-            reader.SetFileNames([str(files[i]) for i in order])
-            # ITK takes the first slice's type for all: fractions of later ones (PET scales each slice) would be cut off.
-            if len({header.GetPixelID() for header in headers}) > 1:
-                reader.SetOutputPixelType(sitk.sitkFloat64)
-            return reader.Execute()
-    except RuntimeError as error:
-        raise NnActiveError(f"{folder}: the DICOM series cannot be read: {brief(error)}") from None
+    frames = [frame for file in files for frame in frames_of(file)]
+    where = files[0] if len(files) == 1 else files[0].parent
+    if len(frames) == 1:
+        raise NnActiveError(f"{files[0]}: a single DICOM slice (a localiser?), not a 3D series.")
+    frames = in_order(where, frames)
+    image = _assembled(frames) if any(frame.enhanced for frame in frames) else _by_itk(frames)
+    return _placed(image, frames)
 
 
-def convert(files: Sequence[Path], target: Path) -> None:
-    """Write the series as one ``.nii.gz``, all voxels as they are and the geometry in NIfTI's single precision; atomic."""
-    write_image(target, read_series(files))
-
-
-def _header(file: Path) -> Any:
+def _by_itk(frames: Sequence[Frame]) -> Any:
+    """Files of one slice each, which ITK decompresses and rescales one by one."""
     import SimpleITK as sitk
 
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    reader.ReadImageInformation()
-    return reader
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(frame.file) for frame in frames])
+    # ITK takes the first slice's type for all: fractions of later ones (PET scales each slice) would be cut off.
+    if len({(frame.slope, frame.intercept, frame.stored) for frame in frames}) > 1:
+        reader.SetOutputPixelType(sitk.sitkFloat64)
+    try:
+        with _silently():
+            return reader.Execute()
+    except RuntimeError:  # it knows no files that begin with the meta header, and says little about damaged ones
+        return _assembled(frames)
 
 
-def _slice_order(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> list[int]:
-    """Of slices that are alike and evenly spaced along their normal."""
-    for file, header in zip(files, headers, strict=True):
-        if header.GetDimension() == 3 and header.GetSize()[2] > 1:
-            raise NnActiveError(f"{folder}: {len(files)} files of one series and {file.name} alone holds a volume. {_KEEP}")
-        for what, get in (("size", "GetSize"), ("spacing", "GetSpacing"), ("direction", "GetDirection")):
-            first, this = getattr(headers[0], get)(), getattr(header, get)()
-            if not np.allclose(first, this, rtol=1e-3, atol=1e-3):
-                values = f"{numbers(this)} instead of {numbers(first)} as in {files[0].name}"
-                raise NnActiveError(f"{folder}: slices of different {what} in one series: {file.name} has {values}. {_KEEP}")
-    normal = np.reshape(headers[0].GetDirection(), (3, 3))[:, 2]
-    places = np.array([header.GetOrigin() for header in headers])
-    along = places @ normal
-    order = [int(i) for i in np.argsort(along, kind="stable")]
-    along, places = along[order], places[order]
-    gaps = np.diff(along)
-    typical = float(np.median(gaps))
-    if gaps.min() < 1e-3 or gaps.min() < 0.01 * typical:
-        i = int(np.argmin(gaps))
-        names = f"{files[order[i]].name} and {files[order[i + 1]].name}"
-        raise NnActiveError(
-            f"{folder}: slices lie at the same place, {names} at {numbers(places[i])} mm: several time points, echoes or "
-            "copies in one series. Keep one slice for each place."
-        )
-    if np.abs(along - np.linspace(along[0], along[-1], len(along))).max() > _TOLERANCE * typical:
-        i = int(np.argmax(np.abs(gaps - typical)))
-        raise NnActiveError(
-            f"{folder}: the slices are not evenly spaced: {gaps[i]:.4g} mm between {files[order[i]].name} at "
-            f"{numbers(places[i])} mm and {files[order[i + 1]].name}, elsewhere {typical:.4g} mm. Is a slice missing? "
-            "Export the series again, or resample it to even slices."
-        )
-    sideways = places - places[0] - np.outer(along - along[0], normal)
-    # Half a voxel: the normal is known no better than to the four digits that some scanners write.
-    if np.linalg.norm(sideways, axis=1).max() > 0.5 * min(headers[0].GetSpacing()[:2]):
-        raise NnActiveError(
-            f"{folder}: its slices are shifted against each other (a tilted gantry): {numbers(sideways[-1])} mm from the first "
-            "to the last. Straighten it first, for example with dcm2niix."
-        )
-    return order
+def _assembled(frames: Sequence[Frame]) -> Any:
+    """Frames of any files, each rescaled by its own slope and intercept."""
+    import SimpleITK as sitk
+
+    volume = np.empty(0)
+    for file in dict.fromkeys(frame.file for frame in frames):
+        with _silently():
+            stored = stored_values(file)
+        if not volume.size:
+            volume = np.empty((len(frames), *frames[0].size), _kind(frames, stored.dtype))
+        for k, frame in enumerate(frames):
+            if frame.file == file:
+                plane = stored[frame.index]
+                volume[k] = plane if (frame.slope, frame.intercept) == (1, 0) else plane * frame.slope + frame.intercept
+    return sitk.GetImageFromArray(volume)
 
 
-def _description(file: Path) -> str:
-    key = "0008|103e"
-    header = _header(file)
-    return f', "{header.GetMetaData(key).strip()}"' if header.HasMetaDataKey(key) else ""
+def _kind(frames: Sequence[Frame], stored: np.dtype[Any]) -> type[np.generic]:
+    """The type that holds all grey values: whole numbers if all slopes and intercepts are."""
+    if stored.kind == "f" or not all(frame.slope.is_integer() and frame.intercept.is_integer() for frame in frames):
+        return np.float32 if stored.itemsize < 4 or (stored.kind == "f" and stored.itemsize == 4) else np.float64
+    # One type for all files, whatever the first one's bits say.
+    ends = [end for frame in frames for end in _ends(frame)]
+    fitting = (kind for kind in (np.int16, np.int32) if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max)
+    return next(fitting, np.float64)
+
+
+def _ends(frame: Frame) -> list[float]:
+    """The lowest and the highest grey value that the frame could hold."""
+    allocated, bits, _, signed = frame.stored
+    bits = bits or allocated
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return [low * frame.slope + frame.intercept, high * frame.slope + frame.intercept]
+
+
+def _placed(image: Any, frames: Sequence[Frame]) -> Any:
+    first, last = frames[0], frames[-1]
+    row = first.orientation[0] / np.linalg.norm(first.orientation[0])
+    column = first.orientation[1] - (first.orientation[1] @ row) * row
+    column /= np.linalg.norm(column)
+    normal = np.cross(row, column)
+    gap = float((last.position - first.position) @ normal) / (len(frames) - 1)
+    image.SetSpacing([first.spacing[1], first.spacing[0], gap])
+    image.SetOrigin(first.position.tolist())
+    image.SetDirection(np.column_stack([row, column, normal]).ravel().tolist())
+    return image
 
 
 @contextmanager

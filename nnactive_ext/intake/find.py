@@ -10,10 +10,10 @@ from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.images.copied import must_be_copied
-from nnactive_ext.images.dicom import one_series
 from nnactive_ext.images.names import case_name, check_name
 from nnactive_ext.images.slices import check_slices
 from nnactive_ext.images.tiff import is_tiff
+from nnactive_ext.intake.dicom_choice import choose_series
 from nnactive_ext.intake.folder import ENDINGS, Item, contents
 from nnactive_ext.intake.label_maps import LabelFolder, looks_like_label_map
 from nnactive_ext.intake.layout import Placed, place
@@ -75,15 +75,17 @@ def find_cases(
     pattern: str | None = None,
     label_maps: Path | None = None,
     label_pattern: str = "{case}",
+    series: Sequence[str] = (),
 ) -> dict[str, FoundCase]:
     """Find the cases in a folder of images, as :func:`find` does.
 
     Args:
-        folder: files, folders of slices and DICOM folders, however deep.
+        folder: files and DICOM folders, however deep.
         channels: the channels' names in order.
         pattern: which images are meant, such as "{case}/{case}_{channel}".
         label_maps: a folder of label maps.
         label_pattern: the pattern of names of label maps.
+        series: descriptions, patterns of descriptions, or UIDs of the DICOM series to take.
 
     Returns:
         The cases by name, in order of names.
@@ -91,7 +93,7 @@ def find_cases(
     Raises:
         NnActiveError: lists all problems of the folder.
     """
-    return find(folder, channels, pattern, label_maps, label_pattern).cases
+    return find(folder, channels, pattern, label_maps, label_pattern, series).cases
 
 
 def find(
@@ -100,10 +102,11 @@ def find(
     pattern: str | None = None,
     label_maps: Path | None = None,
     label_pattern: str = "{case}",
+    series: Sequence[str] = (),
     spacing: tuple[float, float, float] | None = None,
     strict: bool = True,
 ) -> Found:
-    """Find the cases in a folder of images by names and by headers of TIFF files; no voxel is read.
+    """Find the cases in a folder of images by names and by headers of TIFF and DICOM files; no voxel is read.
 
     Args:
         folder: files, folders of slices and DICOM folders, however deep.
@@ -113,6 +116,7 @@ def find(
             image must find its case (:mod:`nnactive_ext.intake.layout`).
         label_maps: a folder of label maps; it may be the same folder if ``label_pattern`` tells label maps and images apart.
         label_pattern: the pattern of names of label maps.
+        series: descriptions, patterns of descriptions, or UIDs of the DICOM series to take.
         spacing: along (z, y, x) in mm, of TIFF and PNG images that state none.
         strict: such an image that states another spacing is an error.
 
@@ -133,7 +137,10 @@ def find(
     items, notes = (items, []) if pattern else without_masks(folder, items)
     others = [path for path in there.others if os.path.realpath(path) not in taken]
     problems, more = unused(folder, others, there, without, bool(pattern))
-    notes += more
+    volumes = choose_series(items, series, channels, pattern)
+    items = volumes.items
+    problems += volumes.problems
+    notes += [*more, *volumes.notes]
     if not items and not problems:
         raise NnActiveError(
             f"{folder}: no images in it ({', '.join(ENDINGS)}, folders of DICOM files, or folders of TIFF or PNG slices)"
@@ -258,10 +265,10 @@ def _cases(
 
 
 def _source(item: Item, channel: int, spacing: tuple[float, float, float] | None, strict: bool) -> Source:
-    for file in (item.path, *(item.path.iterdir() if item.dicom else item.slices)):
+    for file in (item.path, *item.series, *item.slices):
         check_name(file)
     if item.dicom:
-        return Source(item.path, one_series(item.path))
+        return Source(item.path, item.series)
     if item.slices:
         check_slices(item.path, item.slices)
     return Source(item.path, (), item.slices, channel, spacing, strict)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.images.dicom_files import is_dicom
 from nnactive_ext.images.slices import LEAST_SLICES, is_slice, numbered_stacks
 from nnactive_ext.images.tiff import TIFF
 from nnactive_ext.intake.passed_over import PICTURES
@@ -32,6 +33,8 @@ class Item:
     path: Path
     dicom: bool = False
     slices: tuple[Path, ...] = ()
+    series: tuple[Path, ...] = ()
+    """Of a folder of DICOM files: those of the one series that is the image, once it is known."""
 
     @property
     def parts(self) -> list[str]:
@@ -80,7 +83,7 @@ def _sort(here: Path, inner: str, files: Sequence[str], found: Contents) -> None
     """Add what the files of one folder are to ``found``."""
     stems = {file: stem for file in files if (stem := without_ending(file)) and _is_whole(file, files)}
     others = [file for file in files if file not in stems]
-    dicom = any(_is_dicom(here / file) for file in others)
+    dicom = any(is_dicom(here / file) for file in others)
     if not dicom:
         slices = _stacks(here, files, stems)
         found.items += [Item(inner, here, slices=stack) for stack in slices]
@@ -153,12 +156,3 @@ def _walk(
             found.others.append(folder / name)
         else:
             yield from _walk(folder / name, f"{inner}/{name}" if inner else name, (*above, real), without, found)
-
-
-def _is_dicom(file: Path) -> bool:
-    if file.name.lower().endswith(_DICOM_ENDINGS):
-        return True
-    if file.name.upper() == "DICOMDIR" or not file.is_file():
-        return False
-    with open(file, "rb") as stream:
-        return stream.read(132)[128:] == b"DICM"

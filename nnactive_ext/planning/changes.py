@@ -158,7 +158,8 @@ def add_cases(
     typed = spacing or planned_value(plan, "spacing")
     named = pattern, label_maps, label_pattern
     mm = typed_spacing(typed) if typed else None  # new images may state another than the planned one
-    there = find(folder, channels if len(channels) > 1 else None, *named, spacing=mm, strict=bool(spacing))
+    series = planned_value(plan, "series", ())
+    there = find(folder, channels if len(channels) > 1 else None, *named, series=series, spacing=mm, strict=bool(spacing))
     found = there.cases
     known = [case for case in found if case in plan.pool or case in plan.dropped]
     if known and _added_before(experiment, found):

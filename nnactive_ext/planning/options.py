@@ -92,6 +92,7 @@ def add_changes(parser: argparse.ArgumentParser, table: Any) -> None:
     for _, option in options(table):
         if option.change:
             typed: dict[str, Any] = {"type": option.type, "metavar": option.metavar, "choices": option.choices}
+            typed["nargs"] = option.nargs
             parser.add_argument(option.flag, help=option.change.replace("%", "%%"), **typed)
 
 
