@@ -71,7 +71,7 @@ def choose_series(items: Sequence[Item], wanted: Sequence[str], channels: Sequen
         channels: the channels' names; with one, or None, all that lies below the folder of a case is one image.
         pattern: the pattern of the images' names; images that it does not fit are left alone.
     """
-    fits = Pattern(pattern, "-pattern", channels) if pattern else None
+    fits = Pattern(pattern, "-pattern", channels) if pattern and any(item.dicom for item in items) else None
     units: dict[str, list[Item]] = defaultdict(list)
     choice = Choice()
     for item in items:
