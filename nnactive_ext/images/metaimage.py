@@ -1,31 +1,81 @@
-"""What is wrong with a MetaImage file though ITK reads it without a word."""
+"""What is wrong with a MetaImage file though ITK reads it without a word, and what ITK passes over in its header."""
 
 from __future__ import annotations
 
+import math
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
+
+from nnactive_ext.images.units import all_millimetres
+
+_LINE = 1 << 16
+"""Bytes; no line of a header is longer."""
+_ZLIB = 1040
+"""No byte of zlib becomes more than so many."""
+_BYTES = {"CHAR": 1, "SHORT": 2, "LONG_LONG": 8, "INT": 4, "LONG": 4, "FLOAT": 4, "DOUBLE": 8}
+
+
+def is_metaimage(file: Path) -> bool:
+    return file.name.lower().endswith((".mha", ".mhd"))
+
+
+def fields_of(stream: BinaryIO) -> dict[str, str]:
+    """The fields of a header; the stream then stands behind it."""
+    fields: dict[str, str] = {}
+    while line := stream.readline(_LINE):
+        key, _, value = line.decode("latin-1").partition("=")
+        fields[key.strip()] = value.strip()
+        if key.strip() == "ElementDataFile":
+            break
+    return fields
+
+
+def units_of(file: Path) -> float:
+    """mm in the unit of a header (``DistanceUnits``), which ITK passes over; 1 without one.
+
+    Raises:
+        ValueError: names a word that is no unit of length.
+    """
+    with open(file, "rb") as stream:
+        return all_millimetres([fields_of(stream).get("DistanceUnits", "")])[0]
 
 
 def what_metaimage_hides(file: Path) -> str:
-    """What is wrong with a compressed .mha or .mhd: ITK takes what it could not inflate for zeros, without a word."""
-    if file.suffix not in (".mha", ".mhd"):
+    """What is wrong with a MetaImage: ITK takes what it could not inflate for zeros, without a word, and takes memory for as
+    many voxels as the header speaks of before it reads them."""
+    if not is_metaimage(file):
         return ""
-    fields: dict[str, str] = {}
     with open(file, "rb") as stream:
-        for line in stream:
-            key, _, value = line.decode("latin-1").partition("=")
-            fields[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":
-                break
+        fields = fields_of(stream)
         data = fields.get("ElementDataFile", "")
-        if fields.get("CompressedData", "").lower() != "true" or not data:
-            return ""
-        rest = stream.read() if data == "LOCAL" else b""
+        compressed = fields.get("CompressedData", "").lower() == "true"
+        rest = stream.read() if data == "LOCAL" and compressed else b""
+        held = file.stat().st_size - stream.tell() + len(rest)
     if data != "LOCAL":
         beside = file.parent / data
-        if not beside.is_file():
+        if not data or not beside.is_file():
             return ""  # ITK says so
-        rest = beside.read_bytes()
+        held = beside.stat().st_size
+        rest = beside.read_bytes() if compressed else b""
+    if problem := _claims_too_much(fields, held * (_ZLIB if compressed else 1)):
+        return f"{file}: {problem}"
+    return _inflated(file, rest) if compressed else ""
+
+
+def _claims_too_much(fields: Mapping[str, str], most: int) -> str:
+    try:
+        voxels = math.prod(int(n) for n in fields.get("DimSize", "").split())
+    except ValueError:
+        return "the sizes in its header (DimSize) are no whole numbers"
+    kind = fields.get("ElementType", "")
+    each = next((size for word, size in _BYTES.items() if word in kind), 1)
+    text = fields.get("BinaryData", "True").lower() == "false"
+    return "" if text or voxels * each <= most else f"truncated: its header speaks of {voxels} voxels, and it does not hold them"
+
+
+def _inflated(file: Path, rest: bytes) -> str:
     inflate = zlib.decompressobj(wbits=47)  # zlib or gzip, whichever the stream begins like
     try:
         for start in range(0, len(rest), 1 << 20):

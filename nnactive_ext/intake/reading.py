@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.images.checks import opened, space_problem, unreadable
+from nnactive_ext.images.checks import read_image_file, space_problem
 from nnactive_ext.images.dicom import read_series
 from nnactive_ext.intake.find import Source
 
 
 def read(source: Source) -> Any:
     """The SimpleITK image: 3D, one real number per voxel. NnActiveError names the file and what is wrong."""
-    image = read_series(source.series) if source.series else _read_file(source.path)
+    image = read_series(source.series) if source.series else read_image_file(source.path)
     problem = _thin(image) or space_problem(image)
     if problem:
         raise NnActiveError(f"{source.path}: {problem}.")
     return image
-
-
-def _read_file(file: Path) -> Any:
-    reader = opened(file)
-    try:
-        return reader.Execute()
-    except RuntimeError as error:
-        raise unreadable(file, error) from None
 
 
 def _thin(image: Any) -> str:
