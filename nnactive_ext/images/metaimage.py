@@ -72,7 +72,7 @@ def _claims_too_much(fields: Mapping[str, str], most: int) -> str:
     kind = fields.get("ElementType", "")
     each = next((size for word, size in _BYTES.items() if word in kind), 1)
     text = fields.get("BinaryData", "True").lower() == "false"
-    return "" if text or voxels * each <= most else f"truncated: its header speaks of {voxels} voxels, and it does not hold them"
+    return "" if text or voxels * each <= most else f"truncated: its header speaks of {voxels} voxels, which it lacks"
 
 
 def _inflated(file: Path, rest: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import brief
-from nnactive_ext.images.nifti_place import place_problem, raw_header
+from nnactive_ext.images.nifti_place import load, place_problem, raw_header
 from nnactive_ext.images.voxels import COMPLEX, not_finite, several_numbers
 
 _UNSCALED = float(np.finfo(float).eps)
@@ -23,10 +23,6 @@ def what_itk_hides(file: Path) -> str:
     for 0, without a word. Empty if nothing is, and for other formats."""
     if not is_nifti(file):
         return ""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
     try:
         if problem := scaling_problem(file):
             return problem
@@ -38,7 +34,7 @@ def what_itk_hides(file: Path) -> str:
             with gzip.open(file) as stream:  # to its end, where the checksum is
                 while block := stream.read(1 << 20):
                     held += len(block)
-        image: Any = nibabel.load(file)
+        image: Any = load(file)
         if file.suffix.lower() == ".gz":
             needed = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
             if held < needed:
@@ -47,7 +43,7 @@ def what_itk_hides(file: Path) -> str:
             return ""
         voxels = np.asanyarray(image.dataobj)
         bad = 0 if voxels.dtype.names else voxels.size - int(np.isfinite(voxels).sum())  # colours have names
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, OverflowError) as error:
         return f"{file}: damaged or truncated: {brief(error)}"
     return f"{file}: {not_finite(bad)}." if bad else ""
 
@@ -56,9 +52,7 @@ def kind_problem(file: Path) -> str:
     """What keeps the voxels of a NIfTI file from being single real numbers; readers drop imaginary parts without a word."""
     if not is_nifti(file):
         return ""
-    import nibabel
-
-    image: Any = nibabel.load(file)
+    image: Any = load(file)
     kind = image.get_data_dtype()
     if kind.kind == "c":
         return f"{file}: {COMPLEX}."

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nnactive_ext.errors import brief
 from nnactive_ext.geometry.corners import ALLOWED, farthest, straightened
 
 _CODES = range(6)
@@ -38,6 +39,26 @@ def raw_header(file: Path) -> Any:
         return kind(start[: kind.sizeof_hdr], check=False)
     except (WrapStructError, KeyError) as error:
         raise ValueError(f"no NIfTI header: {error}") from None
+
+
+def load(file: Path) -> Any:
+    """A NIfTI file as nibabel reads it, whatever case its ending has; no voxel is read yet.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: nibabel does not read it.
+    """
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.nifti1 import Nifti1Image
+    from nibabel.nifti2 import Nifti2Image
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    kind = Nifti2Image if is_nifti2(raw_header(file).binaryblock[:8]) else Nifti1Image
+    try:
+        return kind.from_file_map(kind.make_file_map({"image": str(file)}))
+    except (HeaderDataError, WrapStructError, ImageFileError, KeyError, OverflowError) as error:
+        raise ValueError(brief(error)) from None
 
 
 def is_nifti2(start: bytes) -> bool:
@@ -82,9 +103,9 @@ def place_problem(header: Any) -> str:
     if apart <= ALLOWED + _of_rounding(header, size):
         return ""
     return (
-        f"its header gives two places, {apart:.3g} voxels apart at a corner: by its qform (code {codes['qform_code']}) the image "
-        f"reaches {_reach(q, size)}, by its sform (code {codes['sform_code']}) {_reach(s, size)}, in mm (RAS). Programs follow "
-        "one or the other. Keep the right one: in Python i = nibabel.load(FILE), then for the sform "
+        f"its header gives two places, {apart:.3g} voxels apart at a corner: by its qform (code {codes['qform_code']}) the "
+        f"image reaches {_reach(q, size)}, by its sform (code {codes['sform_code']}) {_reach(s, size)}, in mm (RAS). Programs "
+        "follow one or the other. Keep the right one: in Python i = nibabel.load(FILE), then for the sform "
         "i.set_qform(i.get_sform(), 1), for the qform i.set_sform(i.get_qform(), 1), then nibabel.save(i, NEW_FILE)"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from nnactive_ext.geometry.corners import ALLOWED, farthest, straightened
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images import metaimage, nrrd
 from nnactive_ext.images.nifti import is_nifti, kind_problem
-from nnactive_ext.images.nifti_place import is_nifti2, raw_header, size_of, stated_affine
+from nnactive_ext.images.nifti_place import is_nifti2, load, raw_header, size_of, stated_affine
 
 NIFTI2 = "NIfTI-2"
 STRAIGHTENED = "axes a little off the right angle, which are made straight"
@@ -117,22 +118,20 @@ def read_as_stated(file: Path) -> Any:
 
 
 def _nifti(file: Path) -> Any:
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
     if problem := kind_problem(file):
         raise NnActiveError(problem)
     header = raw_header(file)
     size = size_of(header)
     try:
-        image: Any = nibabel.load(file)
+        image: Any = load(file)
         array = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, ValueError, ImageFileError, HeaderDataError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, OverflowError, MemoryError) as error:
         raise NnActiveError(f"{file}: damaged or truncated: {brief(error)}") from None
     if array.size != np.prod(size):
         shape = "x".join(map(str, image.shape))
-        raise NnActiveError(f"{file}: {len(image.shape)}D ({shape}): several volumes in one file. Split it into one file per volume.")
+        raise NnActiveError(
+            f"{file}: {len(image.shape)}D ({shape}): several volumes in one file. Split it into one file per volume."
+        )
     stated = stated_affine(header)
     if stated is None:
         stated = np.diag([*(float(mm) for mm in header["pixdim"][1:4]), 1.0])  # as ITK, with its axes as the patient's

@@ -14,6 +14,7 @@ from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.checks import damage, examined, off_grid
+from nnactive_ext.images.nifti import header_problem
 from nnactive_ext.images.voxels import Voxels, look_at, same_channel, same_image
 from nnactive_ext.intake.problems import refuse
 from nnactive_ext.nnunet.dataset import Case, Dataset, Labels
@@ -118,7 +119,7 @@ def _file_problems(case: Case, by_itk: bool) -> list[str]:
         except NnActiveError as error:
             problems.append(str(error))
     problems += [problem for file, space in spaces[1:] if (problem := off_grid(file, space, *spaces[0]))]
-    problems += [problem] if (problem := damage(case.label)) else []
+    problems += [problem] if (problem := damage(case.label) or header_problem(case.label)) else []
     return problems
 
 
