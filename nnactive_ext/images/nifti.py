@@ -68,6 +68,9 @@ def header_problem(file: Path) -> str:
         header = raw_header(file)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         return f"{file}: damaged or truncated: {brief(error)}"
+    offset = float(header["vox_offset"])
+    if not (offset == 0 or (header.sizeof_hdr + 4 <= offset < 1e9 and offset == int(offset))):
+        return f"{file}: its header says that the voxels begin at byte {offset:g} (vox_offset)."
     spacing = np.asarray(header["pixdim"][1:4], float)
     if not (np.isfinite(spacing) & (spacing > 0)).all():
         return f"{file}: its header gives a spacing of {numbers(spacing)} mm."

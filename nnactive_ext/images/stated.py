@@ -15,7 +15,7 @@ from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.geometry.corners import ALLOWED, farthest, straightened
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images import metaimage, nrrd
-from nnactive_ext.images.nifti import is_nifti, kind_problem
+from nnactive_ext.images.nifti import header_problem, is_nifti, kind_problem
 from nnactive_ext.images.nifti_place import is_nifti2, load, raw_header, size_of, stated_affine
 
 NIFTI2 = "NIfTI-2"
@@ -63,6 +63,8 @@ def _why_nifti(file: Path) -> str:
     ending = file.name[-7 if file.name.lower().endswith(".gz") else -4 :]
     if ending not in (ending.lower(), ending.upper()):
         return ENDING
+    if header_problem(file):  # of which some keep ITK busy for ever
+        return ""
     found = _by_itk(file)
     if isinstance(found, str):
         return STRAIGHTENED if "orthonormal" in found else ""
@@ -134,7 +136,10 @@ def _nifti(file: Path) -> Any:
         )
     stated = stated_affine(header)
     if stated is None:
-        stated = np.diag([*(float(mm) for mm in header["pixdim"][1:4]), 1.0])  # as ITK, with its axes as the patient's
+        raise NnActiveError(
+            f"{file}: its header gives no place (sform_code and qform_code are 0). Give it one, in Python: "
+            "i = nibabel.load(FILE), then i.set_sform(i.affine, 1), then nibabel.save(i, NEW_FILE)."
+        )
     kind = array.dtype.newbyteorder("=")
     kind = np.dtype(np.float64) if kind.kind == "f" and kind.itemsize > 8 else kind
     import SimpleITK as sitk
