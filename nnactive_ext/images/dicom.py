@@ -23,9 +23,12 @@ def series_in(folder: Path) -> dict[str, tuple[Path, ...]]:
     import SimpleITK as sitk
 
     reader = sitk.ImageSeriesReader
-    with _silently():
-        ids = reader.GetGDCMSeriesIDs(str(folder))
-        return {key: tuple(Path(file) for file in reader.GetGDCMSeriesFileNames(str(folder), key)) for key in ids}
+    try:
+        with _silently():
+            ids = reader.GetGDCMSeriesIDs(str(folder))
+            return {key: tuple(Path(file) for file in reader.GetGDCMSeriesFileNames(str(folder), key)) for key in ids}
+    except RuntimeError as error:
+        raise NnActiveError(f"{folder}: its DICOM files cannot be read: {brief(error)}") from None
 
 
 def one_series(folder: Path) -> tuple[Path, ...]:

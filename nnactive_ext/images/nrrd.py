@@ -29,7 +29,7 @@ def fields_of(file: Path) -> Mapping[str, str]:
         lines = text.decode("utf-8").splitlines()
     except UnicodeDecodeError:
         lines = text.decode("latin-1").splitlines()
-    fields = {}
+    fields: dict[str, str] = {}
     for line in lines[1:]:
         key, colon, value = line.partition(": ")
         if colon and not line.startswith("#") and ":=" not in key:

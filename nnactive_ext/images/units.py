@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 _MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "nm": 1e-6, "pm": 1e-9, "inch": 25.4, "in": 25.4}
 _PREFIXES = {"": "m", "centi": "cm", "milli": "mm", "micro": "um", "nano": "nm", "pico": "pm"}
-_WORDS = {"micron": "um", "microns": "um", "mu": "um", "inches": "inch", "angstrom": 1e-7, "angstroms": 1e-7, "å": 1e-7}
+_OTHERS = {"micron": 1e-3, "microns": 1e-3, "mu": 1e-3, "inches": 25.4, "angstrom": 1e-7, "angstroms": 1e-7, "å": 1e-7}
 _UNSAID = ("", "?", "???", "none", "n/a", "unknown")
 
 
@@ -19,13 +19,10 @@ def millimetres(unit: str) -> float | None:
     """
     # The sign of micro has two code points, of which this makes one, the Greek letter.
     word = unicodedata.normalize("NFKC", unit).strip().strip(".").lower().replace("μ", "u")
-    found = _WORDS.get(word, word)
-    if isinstance(found, float):
-        return found
     for prefix, short in _PREFIXES.items():
-        if found in (f"{prefix}meter", f"{prefix}meters", f"{prefix}metre", f"{prefix}metres"):
-            found = short
-    return _MM.get(found)
+        if word in (f"{prefix}meter", f"{prefix}meters", f"{prefix}metre", f"{prefix}metres"):
+            word = short
+    return _MM.get(word, _OTHERS.get(word))
 
 
 def all_millimetres(words: Iterable[str]) -> list[float]:
