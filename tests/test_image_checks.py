@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import nibabel
@@ -85,6 +86,19 @@ def by_nibabel(file: Path, dtype, sheared: bool = False) -> None:
     nibabel.save(nibabel.Nifti1Image(np.ones(SHAPE[::-1]).astype(dtype), affine), file)
 
 
+def two_places(file: Path) -> None:
+    image = nibabel.Nifti1Image(voxels(1).T, np.eye(4))
+    image.set_qform(np.eye(4), 1)
+    image.set_sform(np.diag([-1.0, -1, 1, 1]), 2)
+    nibabel.save(image, file)
+
+
+def slope_of_0(file: Path) -> None:
+    raw = bytearray(nibabel.Nifti1Image(voxels(1).T.astype(np.int16), np.eye(4)).to_bytes())
+    raw[112:120] = struct.pack("<ff", 0, 7)
+    file.write_bytes(gzip.compress(raw))
+
+
 COLOUR = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 MENDS = {
     "0 everywhere": (lambda file: rewrite(file, np.zeros_like), f"all its voxels are 0: {EMPTY}"),
@@ -97,6 +111,8 @@ MENDS = {
     "4D": (lambda file: sitk.WriteImage(sitk.JoinSeries([sitk.GetImageFromArray(voxels(1))] * 2), str(file)), "one file per"),
     "truncated": (cut, "truncated"),
     "sheared": (lambda file: by_nibabel(file, np.float32, sheared=True), "right angles"),
+    "two places": (two_places, "two places"),
+    "slope of 0": (slope_of_0, "scl_slope"),
     "spacing": (lambda file: regeometry(file, "SetSpacing", (1.0, 1.0, 5000.0)), "the spacing (1, 1, 5000) mm cannot be"),
     "origin": (lambda file: regeometry(file, "SetOrigin", (1.0, 2.0, 3.0)), "its origin is"),
     "other size": (lambda file: rewrite(file, lambda array: array[:-1].copy()), "voxels instead of"),
@@ -124,6 +140,35 @@ def test_other_formats(tmp_path, what, ending):
     by_dataset, by_folder = told(dataset, images)
     assert by_dataset == by_folder
     assert words in by_dataset[0]
+
+
+@pytest.mark.parametrize("how", ["NIfTI-2", "sheared a little", "microns"])
+def test_a_dataset_is_told_what_a_folder_copies(tmp_path, how):
+    ending = ".nrrd" if how == "microns" else ".nii.gz"
+    dataset, images = both(tmp_path, ending)
+    file = images / f"c2_0001{ending}"
+    if how == "microns":
+        write(file, voxels(5))
+        raw = file.read_bytes()
+        file.write_bytes(raw.replace(b"space directions", b'space units: "um" "um" "um"\nspace directions'))
+    else:
+        affine = np.diag([-1.0, -1, 1, 1])
+        affine[0, 1] = 0.002 if how == "sheared a little" else 0
+        kind = nibabel.Nifti2Image if how == "NIfTI-2" else nibabel.Nifti1Image
+        nibabel.save(kind(voxels(5).T, affine), file)
+    by_dataset, by_folder = told(dataset, images)
+    assert "c2_0001" in by_dataset[0]
+    words = {"NIfTI-2": "NIfTI-2", "microns": "another unit", "sheared a little": "right angles"}
+    assert words[how] in by_dataset[0]
+    # A folder converts it; the other channel is then at another place only where the unit was another.
+    assert bool(by_folder) == (how == "microns")
+
+
+@pytest.mark.parametrize("damage", [two_places, slope_of_0])
+def test_label_maps_of_a_dataset_have_one_place_and_one_scale(tmp_path, damage):
+    dataset, images = both(tmp_path)
+    damage(dataset / "labelsTr" / "c1.nii.gz")
+    assert "c1.nii.gz" in told(dataset, images)[0][0]
 
 
 def test_what_is_right_is_accepted(tmp_path):

@@ -14,10 +14,12 @@ from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.headers import PLAIN, header_space
 from nnactive_ext.images.metaimage import what_metaimage_hides
 from nnactive_ext.images.nifti import header_problem, is_nifti, kind_problem, numbers, what_itk_hides
+from nnactive_ext.images.nrrd import what_nrrd_hides
+from nnactive_ext.images.stated import NIFTI2, STRAIGHTENED, UNITS, read_as_stated, shear_problem, unit_problem, why_copied
 from nnactive_ext.images.voxels import COMPLEX, several_numbers
 
-_SPACING = (1e-4, 1000.0)
-"""mm between voxels: below is finer than electron microscopy's, above is a mix-up of units."""
+_SPACING = (1e-8, 1000.0)
+"""mm between voxels: below is finer than an atom, above is a mix-up of units."""
 _ORTHONORMAL = 1e-3
 """Text headers hold directions with as few as four digits."""
 _ITK_SAYS = {
@@ -29,10 +31,20 @@ _ITK_SAYS = {
     "File cannot be read": "damaged or truncated, or the file with its voxels (.raw, .zraw) is missing",
 }
 
+_OTHER_READER = {
+    NIFTI2: "NIfTI-2, which ITK, with which nnU-Net reads this dataset, does not know. Convert it, in Python: "
+    "i = nibabel.load(FILE), then nibabel.save(nibabel.Nifti1Image(numpy.asanyarray(i.dataobj), i.affine), NEW_FILE)",
+    STRAIGHTENED: "the axes in its header are not quite at right angles, and ITK, with which nnU-Net reads this dataset, does "
+    "not read it. Plan with the folder of images (-i), which makes them straight, or restore the header",
+    UNITS: "its header gives lengths in another unit than mm, which nnU-Net would take for mm. Save it in mm, or plan with the "
+    "folder of images (-i), which converts it",
+}
+"""Of files that a folder of images copies (:mod:`nnactive_ext.images.stated`), and a dataset cannot."""
+
 
 def damage(file: Path) -> str:
     """What is wrong with a file though ITK reads it without a word, with the file's name; "" if nothing is."""
-    return what_itk_hides(file) or what_metaimage_hides(file)
+    return what_itk_hides(file) or what_metaimage_hides(file) or what_nrrd_hides(file)
 
 
 def examined(file: Path, by_itk: bool) -> Space | None:
@@ -49,6 +61,11 @@ def examined(file: Path, by_itk: bool) -> Space | None:
         NnActiveError: the file is damaged, or its header is that of no channel of a case.
     """
     if by_itk:
+        why = why_copied(file)
+        if why == STRAIGHTENED and (problem := shear_problem(file)):
+            raise NnActiveError(problem)
+        if remedy := _OTHER_READER.get(why):
+            raise NnActiveError(f"{file}: {remedy}.")
         opened(file)
     elif problem := damage(file) or header_problem(file) or kind_problem(file):
         raise NnActiveError(problem)
@@ -57,6 +74,32 @@ def examined(file: Path, by_itk: bool) -> Space | None:
     with nullcontext() if by_itk else suppress(NnActiveError, ValueError):
         return header_space(file, PLAIN)[0]
     return None
+
+
+def read_image_file(file: Path) -> Any:
+    """Read an image at the place that its header states, whether or not ITK reads it so.
+
+    Args:
+        file: NIfTI, NRRD or MetaImage.
+
+    Returns:
+        A 3D SimpleITK image of single real numbers.
+
+    Raises:
+        NnActiveError: as by :func:`opened`; or its axes are too far off the right angle.
+    """
+    if not why_copied(file):
+        reader = opened(file)
+        try:
+            return reader.Execute()
+        except (RuntimeError, MemoryError) as error:
+            raise unreadable(file, error) from None
+    if hidden := damage(file) or header_problem(file) or unit_problem(file):
+        raise NnActiveError(hidden)
+    image = read_as_stated(file)
+    if problem := _kind_problem(image) or space_problem(image):
+        raise NnActiveError(f"{file}: {problem}.")
+    return image
 
 
 def opened(file: Path) -> Any:
@@ -73,7 +116,7 @@ def opened(file: Path) -> Any:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
     try:
-        hidden = damage(file) or header_problem(file)
+        hidden = damage(file) or header_problem(file) or unit_problem(file)
         if hidden:
             raise NnActiveError(hidden)
         reader.ReadImageInformation()
@@ -106,8 +149,9 @@ def _kind_problem(header: Any) -> str:
         )
     if header.GetPixelID() in (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64):
         return COMPLEX
-    if header.GetNumberOfComponents() != 1:
-        return several_numbers(header.GetNumberOfComponents())
+    components = getattr(header, "GetNumberOfComponents", None) or header.GetNumberOfComponentsPerPixel
+    if components() != 1:
+        return several_numbers(components())
     return ""
 
 

@@ -13,6 +13,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.axes import orientation, reoriented
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.nifti import is_nifti
+from nnactive_ext.images.nifti_place import load
 
 REORIENTING = "SimpleITKIOWithReorient"
 PLAIN = "SimpleITKIO"
@@ -79,12 +81,11 @@ def stated_geometry(file: Path) -> dict[str, Any] | None:
 
 def _sheared(file: Path) -> dict[str, Any] | None:
     """Of a NIfTI whose axes are not at right angles, which ITK does not read."""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
+    if not is_nifti(file):
+        return None
     try:
-        image: Any = nibabel.load(file)
-    except (ImageFileError, OSError, ValueError):
+        image: Any = load(file)
+    except (OSError, EOFError, ValueError):
         return None
     affine = np.asarray(image.affine, float)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)

@@ -13,7 +13,9 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.metaimage import what_metaimage_hides
 from nnactive_ext.images.names import check_name
-from nnactive_ext.images.nifti import what_itk_hides
+from nnactive_ext.images.nifti import header_problem, what_itk_hides
+from nnactive_ext.images.nrrd import what_nrrd_hides
+from nnactive_ext.images.stated import read_as_stated, unit_problem, why_copied
 from nnactive_ext.images.voxels import not_finite
 
 ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -49,19 +51,21 @@ def read_image(file: Path) -> LabelImage:
     if not file.is_file():
         raise NnActiveError(f"{file}: no such file.")
     check_name(file)
-    if not file.name.endswith(ENDINGS):
+    if not file.name.lower().endswith(ENDINGS):
         raise NnActiveError(f"{file}: label maps cannot be read from this format. Save it as one of {', '.join(ENDINGS)}.")
     if file.stat().st_size == 0:
         raise NnActiveError(f"{file}: an empty file. {_SAVE_AGAIN}")
-    if file.name.endswith(".nii.gz") and file.with_suffix("").exists():
+    if file.name.lower().endswith(".nii.gz") and file.with_suffix("").exists():
         # ITK then takes the header from the one and the voxels from the other.
         raise NnActiveError(f"{file}: {file.with_suffix('').name} lies beside it. Move the one that is not meant elsewhere.")
-    problem = what_itk_hides(file) or what_metaimage_hides(file)
+    problem = what_itk_hides(file) or what_metaimage_hides(file) or what_nrrd_hides(file)
     if problem:
         raise NnActiveError(f"{problem.rstrip('.')}. {_SAVE_AGAIN}")
+    if problem := header_problem(file) or unit_problem(file):
+        raise NnActiveError(problem)
     try:
         image, array = _load(file)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise NnActiveError(f"{file}: {_explanation(error)}") from None
     if image.GetDimension() != 3:
         raise NnActiveError(f"{file}: a {image.GetDimension()}D image, and label maps are 3D. Save one 3D label map.")
@@ -83,7 +87,7 @@ def _load(file: Path) -> tuple[Any, np.ndarray]:
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK would write to the terminal what we check or do not need
     try:
-        image = sitk.ReadImage(str(file))
+        image = read_as_stated(file) if why_copied(file) else sitk.ReadImage(str(file))
         return image, sitk.GetArrayFromImage(image)
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)

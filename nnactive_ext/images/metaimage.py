@@ -1,31 +1,113 @@
-"""What is wrong with a MetaImage file though ITK reads it without a word."""
+"""What is wrong with a MetaImage file though ITK reads it without a word, and what ITK passes over in its header."""
 
 from __future__ import annotations
 
+import math
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
+
+from nnactive_ext.images.units import all_millimetres
+
+_LINE = 1 << 16
+"""Bytes; no line of a header is longer."""
+_ZLIB = 1040
+"""No byte of zlib becomes more than so many."""
+_BYTES = {"CHAR": 1, "SHORT": 2, "LONG_LONG": 8, "INT": 4, "LONG": 4, "FLOAT": 4, "DOUBLE": 8}
+_NUMBERS: Mapping[str, Callable[[str], float]] = {
+    "DimSize": int,
+    "ElementNumberOfChannels": int,
+    "HeaderSize": int,
+    "CompressedDataSize": int,
+    **dict.fromkeys(("ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation"), float),
+    **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), float),
+}
+_COUNTS = {"ElementNumberOfChannels": 1, "HeaderSize": 1, "CompressedDataSize": 1} | dict.fromkeys(
+    ("TransformMatrix", "Rotation", "Orientation"), 2
+)
+"""1: one number; 2: a square matrix; others have one for each axis."""
+
+
+def is_metaimage(file: Path) -> bool:
+    return file.name.lower().endswith((".mha", ".mhd"))
+
+
+def fields_of(stream: BinaryIO) -> dict[str, str]:
+    """The fields of a header; the stream then stands behind it."""
+    fields: dict[str, str] = {}
+    while line := stream.readline(_LINE):
+        key, _, value = line.decode("latin-1").partition("=")
+        fields[key.strip()] = value.strip()
+        if key.strip() == "ElementDataFile":
+            break
+    return fields
+
+
+def units_of(file: Path) -> float:
+    """mm in the unit of a header (``DistanceUnits``), which ITK passes over; 1 without one.
+
+    Raises:
+        ValueError: names a word that is no unit of length.
+    """
+    with open(file, "rb") as stream:
+        return all_millimetres([fields_of(stream).get("DistanceUnits", "")])[0]
 
 
 def what_metaimage_hides(file: Path) -> str:
-    """What is wrong with a compressed .mha or .mhd: ITK takes what it could not inflate for zeros, without a word."""
-    if file.suffix not in (".mha", ".mhd"):
+    """What is wrong with a MetaImage: ITK takes what it could not inflate for zeros, without a word, and takes memory for as
+    many voxels as the header speaks of before it reads them."""
+    if not is_metaimage(file):
         return ""
-    fields: dict[str, str] = {}
     with open(file, "rb") as stream:
-        for line in stream:
-            key, _, value = line.decode("latin-1").partition("=")
-            fields[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":
-                break
+        fields = fields_of(stream)
         data = fields.get("ElementDataFile", "")
-        if fields.get("CompressedData", "").lower() != "true" or not data:
-            return ""
-        rest = stream.read() if data == "LOCAL" else b""
+        compressed = fields.get("CompressedData", "").lower() == "true"
+        rest = stream.read() if data == "LOCAL" and compressed else b""
+        held = file.stat().st_size - stream.tell() + len(rest)
+    if problem := _not_numbers(fields):
+        return f"{file}: {problem}"
     if data != "LOCAL":
         beside = file.parent / data
-        if not beside.is_file():
+        if not data or not beside.is_file():
             return ""  # ITK says so
-        rest = beside.read_bytes()
+        held = beside.stat().st_size
+        rest = beside.read_bytes() if compressed else b""
+    if problem := _claims_too_much(fields, held * (_ZLIB if compressed else 1)):
+        return f"{file}: {problem}"
+    return _inflated(file, rest) if compressed else ""
+
+
+def _not_numbers(fields: Mapping[str, str]) -> str:
+    """What is wrong with the numbers of a header, of which some end ITK and the process with it. No whole sentence."""
+    axes = fields.get("NDims", "")
+    if axes not in ("1", "2", "3", "4", "5"):
+        return f'the number of axes in its header (NDims) is "{axes}"'
+    for key, kind in _NUMBERS.items():
+        try:
+            found = [kind(word) for word in fields[key].split()] if key in fields else []
+        except ValueError:
+            found = [float("nan")]
+        wanted = {1: 1, 2: int(axes) ** 2}.get(_COUNTS.get(key, 0), int(axes))
+        if key in fields and (len(found) != wanted or not all(map(math.isfinite, found))):
+            return (
+                f'"{key} = {fields[key][:80]}" in its header: {wanted} {"number is" if wanted == 1 else "numbers are"} needed'
+            )
+    channels = int(fields.get("ElementNumberOfChannels", "1"))
+    if min(channels, *map(int, fields.get("DimSize", "1").split())) < 1:
+        return "the sizes in its header (DimSize, ElementNumberOfChannels) are not above 0"
+    return ""
+
+
+def _claims_too_much(fields: Mapping[str, str], most: int) -> str:
+    voxels = math.prod(int(n) for n in fields.get("DimSize", "0").split())
+    kind = fields.get("ElementType", "")
+    each = next((size for word, size in _BYTES.items() if word in kind), 1)
+    text = fields.get("BinaryData", "True").lower() == "false"
+    return "" if text or voxels * each <= most else f"truncated: its header speaks of {voxels} voxels, which it lacks"
+
+
+def _inflated(file: Path, rest: bytes) -> str:
     inflate = zlib.decompressobj(wbits=47)  # zlib or gzip, whichever the stream begins like
     try:
         for start in range(0, len(rest), 1 << 20):

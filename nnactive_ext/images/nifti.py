@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import brief
+from nnactive_ext.images.nifti_place import load, place_problem, raw_header
 from nnactive_ext.images.voxels import COMPLEX, not_finite, several_numbers
+
+_UNSCALED = float(np.finfo(float).eps)
+"""ITK does not scale by a slope that is nearer to 0."""
 
 
 def what_itk_hides(file: Path) -> str:
@@ -19,10 +23,9 @@ def what_itk_hides(file: Path) -> str:
     for 0, without a word. Empty if nothing is, and for other formats."""
     if not is_nifti(file):
         return ""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
     try:
+        if problem := scaling_problem(file):
+            return problem
         if file.suffix.lower() == ".gz":
             beside = file.with_suffix("")
             if beside.exists():  # ITK would take the header from the one and the voxels from the other
@@ -31,7 +34,7 @@ def what_itk_hides(file: Path) -> str:
             with gzip.open(file) as stream:  # to its end, where the checksum is
                 while block := stream.read(1 << 20):
                     held += len(block)
-        image: Any = nibabel.load(file)
+        image: Any = load(file)
         if file.suffix.lower() == ".gz":
             needed = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
             if held < needed:
@@ -40,7 +43,7 @@ def what_itk_hides(file: Path) -> str:
             return ""
         voxels = np.asanyarray(image.dataobj)
         bad = 0 if voxels.dtype.names else voxels.size - int(np.isfinite(voxels).sum())  # colours have names
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, OverflowError) as error:
         return f"{file}: damaged or truncated: {brief(error)}"
     return f"{file}: {not_finite(bad)}." if bad else ""
 
@@ -49,9 +52,7 @@ def kind_problem(file: Path) -> str:
     """What keeps the voxels of a NIfTI file from being single real numbers; readers drop imaginary parts without a word."""
     if not is_nifti(file):
         return ""
-    import nibabel
-
-    image: Any = nibabel.load(file)
+    image: Any = load(file)
     kind = image.get_data_dtype()
     if kind.kind == "c":
         return f"{file}: {COMPLEX}."
@@ -60,32 +61,53 @@ def kind_problem(file: Path) -> str:
 
 def header_problem(file: Path) -> str:
     """What is wrong with a NIfTI header that ITK mends by guessing (a spacing of 0 becomes 1 mm), or that programs read
-    in different ways. Empty if nothing is, and for other formats; the file must be one that nibabel can open."""
+    in different ways. Empty if nothing is, and for other formats."""
     if not is_nifti(file):
         return ""
-    import nibabel
-
-    image: Any = nibabel.load(file)
-    with gzip.open(file) if file.suffix.lower() == ".gz" else open(file, "rb") as stream:
-        header = type(image.header).from_fileobj(stream, check=False)  # nibabel mends what it loads, too
+    try:
+        header = raw_header(file)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        return f"{file}: damaged or truncated: {brief(error)}"
+    offset = float(header["vox_offset"])
+    if not (offset == 0 or (header.sizeof_hdr + 4 <= offset < 1e9 and offset == int(offset))):
+        return f"{file}: its header says that the voxels begin at byte {offset:g} (vox_offset)."
     spacing = np.asarray(header["pixdim"][1:4], float)
     if not (np.isfinite(spacing) & (spacing > 0)).all():
         return f"{file}: its header gives a spacing of {numbers(spacing)} mm."
     place = [float(header[key]) for key in ("qoffset_x", "qoffset_y", "qoffset_z", "quatern_b", "quatern_c", "quatern_d")]
     if int(header["qform_code"]) > 0 and not np.isfinite(place).all():
         return f"{file}: the place in its header (qform) holds NaN or infinity."
-    if int(header["sform_code"]) <= 0:
+    if int(header["sform_code"]) > 0:
+        matrix = np.asarray(header.get_sform(), float)
+        if not np.isfinite(matrix).all():
+            return f"{file}: the matrix in its header (sform) holds NaN or infinity."
+        lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+        if not np.allclose(lengths, spacing, rtol=1e-2, atol=0):
+            return (
+                f"{file}: its header contradicts itself: the spacing is {numbers(spacing)} mm by pixdim but "
+                f"{numbers(lengths)} mm by the matrix (sform)."
+            )
+    problem = place_problem(header)
+    return f"{file}: {problem}." if problem else ""
+
+
+def scaling_problem(file: Path) -> str:
+    """What keeps programs from reading the values of a NIfTI file alike. By the standard a slope of 0 means that nothing is
+    scaled, and so nibabel and FSL read it; ITK, and so nnU-Net, adds the intercept all the same."""
+    header = raw_header(file)
+    slope, intercept = (float(header[key]) for key in ("scl_slope", "scl_inter"))
+    if np.isfinite(slope) and slope != 0:
+        readable = np.isfinite(intercept) and abs(slope) >= _UNSCALED
+        wrong = f"{file}: its header scales the voxels by {slope:g} and adds {intercept:g} (scl_slope, scl_inter). Correct it."
+        return "" if readable else wrong
+    if intercept == 0 or not np.isfinite(intercept):
         return ""
-    matrix = np.asarray(header.get_sform(), float)
-    if not np.isfinite(matrix).all():
-        return f"{file}: the matrix in its header (sform) holds NaN or infinity."
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-    if not np.allclose(lengths, spacing, rtol=1e-2):
-        return (
-            f"{file}: its header contradicts itself: the spacing is {numbers(spacing)} mm by pixdim but "
-            f"{numbers(lengths)} mm by the matrix (sform)."
-        )
-    return ""
+    return (
+        f"{file}: its header scales the voxels by {slope:g} and adds {intercept:g} (scl_slope, scl_inter), which programs read "
+        "in different ways. For the voxels as they are stored, as NIfTI defines it and nibabel shows them: in Python "
+        "i = nibabel.load(FILE), then nibabel.save(nibabel.Nifti1Image(numpy.asanyarray(i.dataobj), i.affine), NEW_FILE); "
+        f"for stored values plus {intercept:g} use numpy.asanyarray(i.dataobj) + {intercept:g}."
+    )
 
 
 def numbers(values: Any) -> str:

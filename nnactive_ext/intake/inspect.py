@@ -142,7 +142,8 @@ def _same_voxels(
     for name, this in inspected.items():
         for other in seen.get(this.digest, []):
             space = inspected[other].space
-            same = this.space.shape == space.shape and np.allclose(this.space.affine, space.affine, rtol=1e-4, atol=1e-2)
+            one, place = this.space.affine, space.affine
+            same = this.space.shape == space.shape and np.allclose(one, place, rtol=1e-4, atol=1e-2 * min(space.spacing))
             if same and frozenset((name, other)) not in reported:
                 problems.append(same_image(name, other, cases[name].sources[0].path, cases[other].sources[0].path))
                 break

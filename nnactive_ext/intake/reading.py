@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.images.checks import opened, space_problem, unreadable
+from nnactive_ext.images.checks import read_image_file, space_problem
 from nnactive_ext.images.dicom import read_series
 from nnactive_ext.images.pairs import check_pair
 from nnactive_ext.images.slices import read_slices, stated_by_slices
@@ -45,11 +45,7 @@ def _placeless(source: Source) -> Any:
 def _read_file(file: Path) -> Any:
     if file.suffix.lower() == ".hdr":
         check_pair(file)
-    reader = opened(file)
-    try:
-        return reader.Execute()
-    except RuntimeError as error:
-        raise unreadable(file, error) from None
+    return read_image_file(file)
 
 
 def _thin(image: Any) -> str:

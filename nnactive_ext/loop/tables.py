@@ -117,7 +117,7 @@ def _surfaces(result: CycleResult) -> list[str]:
     if not nsd or result.tolerance is None:
         return []
     text = f"Last cycle: NSD at {result.tolerance} {100 * fmean(nsd):.1f} %"
-    text += f"   HD95 {fmean(hd95):.2f} mm" if hd95 else "   no HD95"
+    text += f"   HD95 {fmean(hd95):{'.2f' if fmean(hd95) >= 0.1 else '.3g'}} mm" if hd95 else "   no HD95"
     infinite = sum(cases.infinite for cases in result.surface_cases_per_class.values())
     if infinite:
         text += f" (without {infinite} that are infinite: a class missed, or made up)"

@@ -14,6 +14,7 @@ from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.checks import damage, examined, off_grid
+from nnactive_ext.images.nifti import header_problem
 from nnactive_ext.images.voxels import Voxels, look_at, same_channel, same_image
 from nnactive_ext.intake.problems import refuse
 from nnactive_ext.nnunet.dataset import Case, Dataset, Labels
@@ -118,7 +119,7 @@ def _file_problems(case: Case, by_itk: bool) -> list[str]:
         except NnActiveError as error:
             problems.append(str(error))
     problems += [problem for file, space in spaces[1:] if (problem := off_grid(file, space, *spaces[0]))]
-    problems += [problem] if (problem := damage(case.label)) else []
+    problems += [problem] if (problem := damage(case.label) or header_problem(case.label)) else []
     return problems
 
 
@@ -147,13 +148,14 @@ def _same_images(dataset: Dataset, measured: Mapping[str, Measured]) -> list[str
 def _geometry_difference(shape: tuple, properties: dict, label_shape: tuple, label_properties: dict) -> str:
     if tuple(shape) != tuple(label_shape):
         return f"{'x'.join(map(str, label_shape))} voxels instead of {'x'.join(map(str, shape))}"
+    slack = 1e-2 * min(1.0, *map(float, properties["spacing"]))
     for kind in ("sitk_stuff", "nibabel_stuff"):
         for key, value in properties.get(kind, {}).items():
             other = label_properties.get(kind, {}).get(key)
             if other is None or not _is_numeric(value):
                 continue
             # Headers hold single precision; a difference below a hundredth of a voxel is rounding.
-            if not np.allclose(np.asarray(value, float), np.asarray(other, float), rtol=1e-4, atol=1e-2):
+            if not np.allclose(np.asarray(value, float), np.asarray(other, float), rtol=1e-4, atol=slack):
                 return f"{key} {_numbers(other)} instead of {_numbers(value)}"
     if not np.allclose(properties["spacing"], label_properties["spacing"], rtol=1e-3):
         return f"spacing {_numbers(label_properties['spacing'])} instead of {_numbers(properties['spacing'])}"

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
 from nnactive_ext.images.lengths import length_text, typed_spacing
+from nnactive_ext.images.stated import why_copied
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.groups import Grouping, read_groups
 from nnactive_ext.intake.inspect import Inspected
@@ -138,6 +140,7 @@ def decide_rollout(
     _tell_spacing(settings, decisions)
     grouping = grouped(settings, found)
     tell_groups(grouping, list(found), list(found), settings.folds, decisions)
+    _tell_copies(found, decisions)
     reader, turned, spaces = reading({case: i.space for case, i in inspected.items()}, decisions)
     measured, given, by_value = _given(found, spaces, names)
     channels = _channels(found, inspected, settings.channels, decisions)
@@ -239,6 +242,13 @@ def _add_labels(
     if by_value:
         why = f'{names["ignore"]} means "not annotated" here; it is in {len(by_value)} label map(s): {listed(by_value)}'
         decisions.warn(f"value {names['ignore']} in label maps", why)
+
+
+def _tell_copies(found: Mapping[str, FoundCase], decisions: Decisions) -> None:
+    """Images that nnU-Net does not read at the place that they state."""
+    files = [source.path for case in found.values() for source in case.sources if not source.series]
+    for why, number in sorted(Counter(filter(None, map(why_copied, files))).items()):
+        decisions.add("images", f"{count(number, 'copy', 'copies')} of {len(files)}", f"{why}; nnU-Net reads copies of them")
 
 
 def _channels(

@@ -151,7 +151,7 @@ class Settings:
     patch_size: Sequence[str] | None = setting(
         None,
         "-patch_size",
-        "size of a query patch along z y x, or one number for a cube, in voxels (20) or mm (20mm)",
+        "size of a query patch along z y x, or one number for a cube, in voxels (20), mm (20mm), um or nm",
         nargs="+",
         metavar="SIZE",
         decided="the median size of the structures in the label maps, at most a third of the images along two axes",

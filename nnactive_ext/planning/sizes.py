@@ -11,6 +11,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import PUBLISHED, STANDARD, Geometry
 from nnactive_ext.geometry.patch import Triple, clipped_size, triple
+from nnactive_ext.images.units import millimetres
 from nnactive_ext.planning.decisions import THESIS, Decisions
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.patch_limit import apply_limit
@@ -42,19 +43,28 @@ def structure_medians(cases: Iterable[Measured], classes: Iterable[int]) -> dict
     return {c: np.median([case.extents[c] for case in cases if c in case.extents], axis=0).tolist() for c in classes}
 
 
+_UNITS = {unit: mm for unit in ("mm", "um", "µm", "μm", "nm") if (mm := millimetres(unit))}
+
+
 def parse_patch_size(words: Sequence[str], spacing: Sequence[float]) -> tuple[float, float, float]:
-    """``20`` or ``20 20 20`` in voxels of ``spacing``, or ``20mm`` or ``6mm 20mm 20mm`` -> mm along (z, y, x)."""
+    """``20`` or ``20 20 20`` in voxels of ``spacing``, or ``20mm`` or ``6mm 20mm 20mm`` -> mm along (z, y, x).
+
+    Microscopists write ``40um`` or ``64nm``.
+    """
     text = " ".join(words)
     if len(words) not in (1, 3):
         raise NnActiveError(f"-patch_size {text}: give one number for a cube, or three along z, y, x.")
     sizes = []
     for word, mm in zip(list(words) * (3 // len(words)), spacing, strict=True):
         try:
-            value = float(word.removesuffix("mm")) * (1.0 if word.endswith("mm") else mm)
+            unit = next((unit for unit in _UNITS if word.endswith(unit)), "")
+            value = float(word.removesuffix(unit)) * (_UNITS[unit] if unit else mm)
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and value > 0):
-            raise NnActiveError(f"-patch_size {text}: {word} is not a size. Write voxels (20) or millimetres (20mm).")
+            raise NnActiveError(
+                f"-patch_size {text}: {word} is not a size. Write voxels (20), millimetres (20mm), 20um or 20nm."
+            )
         sizes.append(value)
     z, y, x = sizes
     return z, y, x

@@ -96,4 +96,5 @@ def anchor(crop: Crop) -> str:
 def place(crop: Crop) -> str:
     """Where the middle of the patch is, in mm from the origin of the scanner's coordinates: ``R 12, A 30, H 4 mm``."""
     sides = Canonical.of(crop.space).position(crop.box)
-    return ", ".join(f"{side} {away:.0f}" for away, side in reversed(sides)) + " mm"
+    digits = ".0f" if max(crop.space.spacing) > 0.1 else ".4g"
+    return ", ".join(f"{side} {away:{digits}}" for away, side in reversed(sides)) + " mm"

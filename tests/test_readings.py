@@ -1,0 +1,449 @@
+"""Each format in each geometry is read as nibabel, SimpleITK and pynrrd read it; a table says where these disagree and which is
+followed."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import nrrd
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.label_images import read_image
+from nnactive_ext.images.stated import ENDING, NIFTI2, SPACING, STRAIGHTENED, UNITS, why_copied
+from nnactive_ext.intake.find import Source
+from nnactive_ext.intake.reading import read
+
+SIZE = (5, 6, 7)
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+MM = {"mm": 1.0, "micron": 1e-3, "meter": 1e3}
+
+
+def rotation(degrees: float, axis: int) -> np.ndarray:
+    angle, matrix = np.radians(degrees), np.eye(3)
+    one, other = (i for i in range(3) if i != axis)
+    matrix[one, one] = matrix[other, other] = np.cos(angle)
+    matrix[one, other], matrix[other, one] = -np.sin(angle), np.sin(angle)
+    return matrix
+
+
+def affine(axes: np.ndarray, spacing: tuple[float, ...] = (0.7, 0.8, 2.5)) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = axes * spacing, (-12.5, 40.25, 3.125)
+    return matrix
+
+
+GEOMETRIES = {
+    "RAS": affine(np.eye(3)),
+    "LPS": affine(np.diag([-1.0, -1.0, 1.0])),
+    "left-handed": affine(np.diag([-1.0, 1.0, 1.0])),
+    "sagittal": affine(np.array([[0, 0, 1.0], [1, 0, 0], [0, -1, 0]])),
+    "oblique": affine(rotation(25, 0) @ rotation(-10, 2)),
+    "half a turn, oblique": affine(rotation(180, 2) @ rotation(0.01, 0)),
+    "double oblique, flipped": affine(rotation(33, 0) @ rotation(40, 1) @ np.diag([1.0, -1.0, -1.0])),
+}
+
+
+def voxels(dtype: Any = np.int16, seed: int = 0) -> np.ndarray:
+    """(x, y, z)"""
+    kind = np.dtype(dtype)
+    low, high = (0, 100) if kind.kind == "u" else (-100, 100)
+    return np.random.default_rng(seed).integers(low, high, SIZE).astype(kind)
+
+
+def nifti(
+    file: Path,
+    array: np.ndarray,
+    place: np.ndarray,
+    codes: tuple[int, int] = (0, 1),
+    kind: Any = nibabel.Nifti1Image,
+    unit: str = "mm",
+) -> Path:
+    """``codes``: of the qform and of the sform."""
+    image = kind(array, place, dtype=array.dtype)
+    image.set_qform(place, codes[0], strip_shears=True)
+    image.set_sform(place, codes[1])
+    image.header.set_xyzt_units(unit)
+    small = file.with_name(file.name.lower())  # nibabel writes no other endings
+    nibabel.save(image, small)
+    return small.rename(file)
+
+
+def patch(file: Path, offset: int, layout: str, *values: float) -> Path:
+    """Bytes of an uncompressed header."""
+    raw = bytearray(file.read_bytes())
+    struct.pack_into(layout, raw, offset, *values)
+    file.write_bytes(raw)
+    return file
+
+
+def both(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The array (x, y, z) and the affine in LPS mm, as an image is read; a label map is read likewise."""
+    image, label_map = read(Source(file)), read_image(file)
+    np.testing.assert_array_equal(label_map.layers[0], sitk.GetArrayViewFromImage(image))
+    np.testing.assert_array_equal(label_map.space.affine, Space.of_image(image).affine)
+    return sitk.GetArrayFromImage(image).T, Space.of_image(image).affine
+
+
+def by_itk(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    image = sitk.ReadImage(str(file))
+    return sitk.GetArrayFromImage(image).T, Space.of_image(image).affine
+
+
+def by_nibabel(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    image: Any = nibabel.load(file)
+    mm = MM.get(image.header.get_xyzt_units()[0], 1.0)
+    return np.asarray(image.dataobj).reshape(SIZE), LPS @ np.diag([mm, mm, mm, 1.0]) @ image.affine
+
+
+def same(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Values in single precision; places to a hundredth of a voxel at each corner."""
+    spacing = np.linalg.norm(one[1][:3, :3], axis=0).min()
+    corners = np.array([[x, y, z, 1] for x in (0, 4) for y in (0, 5) for z in (0, 6)]).T
+    near = np.abs((one[1] - other[1])[:3] @ corners).max() <= 0.01 * spacing
+    return bool(near and one[0].shape == other[0].shape and np.allclose(one[0], other[0], rtol=1e-6))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".NII.GZ"])
+@pytest.mark.parametrize("codes", [(0, 1), (1, 0), (1, 1), (1, 4), (2, 2)], ids=str)
+def test_nifti_1(tmp_path, geometry, ending, codes):
+    array = voxels()
+    file = nifti(tmp_path / f"a{ending}", array, GEOMETRIES[geometry], codes)
+    assert same(both(file), (array, LPS @ GEOMETRIES[geometry]))
+    assert same(by_itk(file), both(file))
+    assert same(by_nibabel(file), both(file))
+    assert why_copied(file) == ""
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize(("ending", "unit"), [(".nii", "mm"), (".nii.gz", "micron"), (".NII.GZ", "meter"), (".Nii.gz", "mm")])
+def test_nifti_2(tmp_path, geometry, ending, unit):
+    """ITK does not know it: nibabel is followed."""
+    array = voxels(np.float32)
+    file = nifti(
+        tmp_path / f"a{ending}",
+        array,
+        GEOMETRIES[geometry] / [[MM[unit]], [MM[unit]], [MM[unit]], [1]],
+        (1, 1),
+        nibabel.Nifti2Image,
+        unit,
+    )
+    assert same(both(file), (array, LPS @ GEOMETRIES[geometry]))
+    assert why_copied(file) == NIFTI2
+    assert same(
+        by_nibabel(file.rename(file.with_name("b.nii" + ".gz" * ending.lower().endswith(".gz")))),
+        (array, LPS @ GEOMETRIES[geometry]),
+    )
+
+
+TYPES = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float32, np.float64]
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_types_and_byte_orders(tmp_path, dtype, order, kind):
+    array = voxels(dtype)
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(dtype)
+    place = GEOMETRIES["oblique"]
+    image = kind(array, place, header, dtype=dtype)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "a.nii")
+    assert same(both(tmp_path / "a.nii"), (array, LPS @ place))
+    assert same(by_nibabel(tmp_path / "a.nii"), (array, LPS @ place))
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"), [(0.5, 0), (-1, 0), (2, -1024), (1, 7), (np.nan, np.nan), (0, 0), (np.nan, 0), (0.25, 3)]
+)
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_slopes(tmp_path, slope, intercept, kind):
+    file = nifti(tmp_path / "a.nii", voxels(), GEOMETRIES["LPS"], kind=kind)
+    if kind is nibabel.Nifti1Image:
+        patch(file, 112, "<ff", slope, intercept)
+    else:
+        patch(file, 176, "<dd", slope, intercept)
+    assert same(both(file), by_nibabel(file))
+    unscaled = slope == 0 or np.isnan(slope)
+    np.testing.assert_allclose(both(file)[0], voxels() if unscaled else voxels() * slope + intercept)
+
+
+@pytest.mark.parametrize("unit", [*MM, "unknown"])
+def test_units_of_nifti(tmp_path, unit):
+    file = nifti(tmp_path / "a.nii.gz", voxels(), GEOMETRIES["oblique"], unit=unit)
+    mm = MM.get(unit, 1.0)
+    if unit == "meter":
+        assert "(700, 800, 2500) mm cannot be" in refused(file)
+        return
+    assert same(both(file), (voxels(), LPS @ np.diag([mm, mm, mm, 1.0]) @ GEOMETRIES["oblique"]))
+    assert same(both(file), by_itk(file))
+
+
+@pytest.mark.parametrize("trailing", [(1,), (1, 1)])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_trailing_axes_of_one(tmp_path, trailing, kind):
+    file = nifti(tmp_path / "a.nii.gz", voxels().reshape(*SIZE, *trailing), GEOMETRIES["sagittal"], kind=kind)
+    assert same(both(file), (voxels(), LPS @ GEOMETRIES["sagittal"]))
+
+
+SPACES = {
+    "left-posterior-superior": (1, 1),
+    "LPS": (1, 1),
+    "right-anterior-superior": (-1, -1),
+    "RAS": (-1, -1),
+    "left-anterior-superior": (1, -1),
+    "scanner-xyz": (1, 1),
+    "3D-right-handed": (1, 1),
+}
+"""ITK, like 3D Slicer, takes spaces that do not name the patient's sides for LPS."""
+NRRD_UNITS = {
+    ("mm", "mm", "mm"): (1, 1, 1),
+    ("um", "um", "um"): (1e-3,) * 3,
+    ("µm", "µm", "µm"): (1e-3,) * 3,
+    ("μm", "μm", "μm"): (1e-3,) * 3,
+    ("microns", "microns", "microns"): (1e-3,) * 3,
+    ("nm", "nm", "nm"): (1e-6,) * 3,
+    ("cm", "cm", "cm"): (10,) * 3,
+    ("Millimeter", "Millimeter", "Millimeter"): (1, 1, 1),
+    ("", "", ""): (1, 1, 1),
+    ("um", "um", "mm"): (1e-3, 1e-3, 1),
+}
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("geometry", ["RAS", "sagittal", "oblique"])
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+def test_nrrd(tmp_path, space, geometry, encoding):
+    place, file = GEOMETRIES[geometry], tmp_path / "a.nrrd"
+    header = {"space": space, "space directions": place[:3, :3].T, "space origin": place[:3, 3], "encoding": encoding}
+    nrrd.write(str(file), voxels(), header)
+    expected = np.diag([*SPACES[space], 1.0, 1.0]) @ place
+    assert same(both(file), (voxels(), expected))
+    assert same(both(file), by_itk(file))
+    again, read_header = nrrd.read(str(file))
+    assert same(
+        both(file),
+        (
+            again,
+            np.diag([*SPACES[space], 1.0, 1.0])
+            @ np.vstack([np.column_stack([read_header["space directions"].T, read_header["space origin"]]), [0, 0, 0, 1]]),
+        ),
+    )
+
+
+@pytest.mark.parametrize(("words", "mm"), NRRD_UNITS.items(), ids=lambda value: "-".join(map(str, value)))
+@pytest.mark.parametrize("of_space", [True, False])
+@pytest.mark.parametrize("ending", [".nrrd", ".nhdr"])
+def test_units_of_nrrd(tmp_path, words, mm, of_space, ending):
+    file, spacing = tmp_path / f"a{ending}", np.array([0.7, 0.8, 2.5])
+    shown = list(words) if "".join(words).isascii() else ["xyz"] * 3  # pynrrd writes ASCII
+    # Of axes that lie as the world's; oblique ones would be sheared by units that differ.
+    where = {"space": "LPS", "space directions": np.diag(spacing), "space units": shown, "space origin": [1, 2, 3]}
+    nrrd.write(str(file), voxels(), where if of_space else {"spacings": spacing, "units": shown})
+    file.write_bytes(file.read_bytes().replace(b"xyz", words[0].encode()))
+    expected = np.diag([*spacing, 1.0])
+    expected[:3, 3] = (1, 2, 3) if of_space else 0
+    assert same(both(file), (voxels(), np.diag([*mm, 1.0]) @ expected))
+    assert why_copied(file) == ("" if set(mm) == {1} else UNITS)
+
+
+def test_units_of_nrrd_in_latin_1(tmp_path):
+    file = tmp_path / "a.nrrd"
+    nrrd.write(str(file), voxels(), {"spacings": [700, 800, 2500], "units": ["xyz"] * 3})
+    file.write_bytes(file.read_bytes().replace(b"xyz", b"\xb5m"))
+    np.testing.assert_allclose(np.diag(both(file)[1]), (0.7, 0.8, 2.5, 1))
+
+
+@pytest.mark.parametrize("geometry", ["RAS", "sagittal", "oblique"])
+@pytest.mark.parametrize("ending", [".mha", ".mhd", ".MHA", ".Mhd"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_metaimage(tmp_path, geometry, ending, compressed):
+    space = Space.of_affine(LPS @ GEOMETRIES[geometry], SIZE[::-1])
+    written = tmp_path / f"a{ending.lower()}"
+    sitk.WriteImage(space.image(voxels().T), str(written), compressed)
+    assert same(by_itk(written), (voxels(), LPS @ GEOMETRIES[geometry]))
+    shutil.move(written, tmp_path / f"a{ending}")
+    assert same(both(tmp_path / f"a{ending}"), (voxels(), LPS @ GEOMETRIES[geometry]))
+    assert why_copied(tmp_path / f"a{ending}") == ("" if ending.islower() else ENDING)
+
+
+@pytest.mark.parametrize(("unit", "mm"), {"um": 1e-3, "cm": 10, "mm": 1, "?": 1}.items())
+@pytest.mark.parametrize("ending", [".mha", ".MHD"])
+def test_units_of_metaimage(tmp_path, unit, mm, ending):
+    space = Space.of_affine(LPS @ GEOMETRIES["oblique"], SIZE[::-1])
+    written, file = tmp_path / f"a{ending.lower()}", tmp_path / f"a{ending}"
+    sitk.WriteImage(space.image(voxels().T), str(written))
+    raw = written.read_bytes().replace(b"ElementSpacing", f"DistanceUnits = {unit}\nElementSpacing".encode())
+    written.unlink()
+    file.write_bytes(raw)
+    assert same(both(file), (voxels(), np.diag([mm, mm, mm, 1.0]) @ LPS @ GEOMETRIES["oblique"]))
+
+
+def refused(file: Path) -> str:
+    """What is said of a file that is taken neither as an image nor as a label map."""
+    said = []
+    for reading in (lambda: read(Source(file)), lambda: read_image(file)):
+        try:
+            reading()
+            said.append("")
+        except NnActiveError as error:
+            said.append(str(error))
+    assert said[0].startswith(f"{file}: ")
+    return said[0]
+
+
+def sheared(amount: float, spacing: tuple[float, ...] = (1.0, 1.0, 1.0)) -> np.ndarray:
+    axes = np.diag([-1.0, -1.0, 1.0])
+    axes[0, 1] = amount
+    return affine(axes, spacing)
+
+
+def two_places(change: np.ndarray) -> Any:
+    def write(file: Path) -> None:
+        place = GEOMETRIES["oblique"]
+        image = nibabel.Nifti1Image(voxels(), place)
+        image.set_qform(place, 1)
+        image.set_sform(place @ change, 1)
+        nibabel.save(image, file)
+
+    return write
+
+
+def moved(*by: float) -> np.ndarray:
+    change = np.eye(4)
+    change[:3, 3] = by
+    return change
+
+
+def scaled(slope: float, intercept: float) -> Any:
+    return lambda file: patch(nifti(file, voxels(), GEOMETRIES["LPS"]), 112, "<ff", slope, intercept)
+
+
+def pixdim(codes: tuple[int, int], factor: float) -> Any:
+    def write(file: Path) -> None:
+        nifti(file, voxels(), GEOMETRIES["LPS"], codes)
+        patch(file, 88, "<f", 2.5 * factor)
+
+    return write
+
+
+DISAGREEMENTS: dict[str, tuple[Any, str]] = {
+    # ITK adds the intercept, nibabel and FSL do not, as the standard says: nnU-Net would follow ITK.
+    "slope 0": (scaled(0, -1024), "refused"),
+    "slope 0, label map": (scaled(0, 1), "refused"),
+    "slope NaN": (scaled(np.nan, 12), "refused"),
+    # ITK does not scale, nibabel does, or refuses.
+    "slope nearly 0": (scaled(1e-20, 0), "refused"),
+    "intercept NaN": (scaled(2, np.nan), "refused"),
+    # ITK follows the qform if the code of the sform is not 1, nibabel the sform; people cannot know.
+    "two places, 1 voxel": (two_places(moved(1, 0, 0)), "refused"),
+    "two places, half a voxel": (two_places(moved(0, 0, 0.5)), "refused"),
+    "two places, mirrored": (two_places(np.diag([-1.0, 1, 1, 1])), "refused"),
+    "two spacings": (two_places(np.diag([1.0, 1.005, 1, 1]) @ moved(0, 100, 0)), "refused"),
+    "pixdim that contradicts": (pixdim((0, 1), 1.2), "refused"),
+    # ITK reads no sheared axes, nibabel does; nnU-Net and viewers need straight ones.
+    "sheared by 0.002": (lambda file: nifti(file, voxels(), sheared(0.002)), "nibabel"),
+    "sheared by 0.01": (lambda file: nifti(file, voxels(), sheared(0.01, (0.9, 0.9, 3.0))), "nibabel"),
+    "sheared by 0.3": (lambda file: nifti(file, voxels(), sheared(0.3)), "refused"),
+    # ITK does not know NIfTI-2.
+    "NIfTI-2": (lambda file: nifti(file, voxels(), GEOMETRIES["oblique"], (1, 1), nibabel.Nifti2Image), "nibabel"),
+    # Without a place ITK begins at the first voxel, nibabel in the middle; nnU-Net follows ITK.
+    "no place": (lambda file: nifti(file, voxels(), GEOMETRIES["LPS"], (0, 0)), "ITK"),
+    # Codes that NIfTI does not define: ITK takes the matrix, nibabel does not.
+    "code 9": (lambda file: patch(nifti(file, voxels(), GEOMETRIES["LPS"]), 254, "<h", 9), "refused"),
+}
+
+
+@pytest.mark.parametrize("what", DISAGREEMENTS)
+def test_where_readers_disagree(tmp_path, what):
+    write, followed = DISAGREEMENTS[what]
+    file = tmp_path / "a.nii"
+    write(file)
+    try:
+        itk = by_itk(file)
+    except RuntimeError:
+        itk = None
+    try:
+        nib = by_nibabel(file)
+    except Exception:  # nibabel has many
+        nib = None
+    if not what.startswith("two "):  # in which ITK follows one or the other
+        assert itk is None or nib is None or not same(itk, nib)
+    if followed == "refused":
+        assert refused(file)
+        with pytest.raises(NnActiveError, match=r"a\.nii: "):
+            read_image(file)
+    else:
+        found = both(file)
+        expected = {"nibabel": nib, "ITK": itk}[followed]
+        np.testing.assert_array_equal(found[0], expected[0])
+        corners = np.array([[x, y, z, 1] for x in (0, 4) for y in (0, 5) for z in (0, 6)]).T
+        spacing = np.linalg.norm(expected[1][:3, :3], axis=0).min()
+        assert np.linalg.norm((found[1] - expected[1])[:3] @ corners, axis=0).max() <= 0.1 * spacing
+        axes = found[1][:3, :3] / np.linalg.norm(found[1][:3, :3], axis=0)
+        np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("place", ["half a turn, oblique", "double oblique, flipped"])
+def test_a_large_image_whose_two_places_differ_by_rounding(tmp_path, place):
+    """Near half a turn single precision keeps the angle of a qform to some ten thousandths."""
+    spacing, size = (0.4, 0.4, 3.0), (700, 700, 2)
+    matrix = GEOMETRIES[place].copy()
+    matrix[:3, :3] *= np.array(spacing) / np.linalg.norm(matrix[:3, :3], axis=0)
+    file = nifti(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(0, 9, size).astype(np.uint8), matrix, (1, 1))
+    np.testing.assert_allclose(read(Source(file)).GetSpacing(), spacing, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("amount", "size"), [(0.004, (512, 512, 2)), (0.001, (4, 600, 600))])
+def test_the_same_shear_moves_a_large_image_too_far(tmp_path, amount, size):
+    """The voxels, not the angle, decide."""
+    small = nifti(tmp_path / "small.nii.gz", voxels(), sheared(amount))
+    large = nifti(tmp_path / "large.nii.gz", np.random.default_rng(0).integers(0, 9, size).astype(np.uint8), sheared(amount))
+    assert why_copied(small) == why_copied(large) == STRAIGHTENED
+    both(small)
+    assert "right angles" in refused(large)
+
+
+def test_a_sheared_sform_beside_a_qform_that_agrees(tmp_path):
+    file = nifti(tmp_path / "a.nii.gz", voxels(), sheared(0.002), (1, 1))
+    assert why_copied(file) == ""  # ITK takes the qform
+    assert same(both(file), by_itk(file))
+
+
+def test_remedies_do_what_they_say(tmp_path):
+    file, mended = tmp_path / "a.nii", tmp_path / "b.nii"
+    two_places(moved(1, 0, 0))(file)
+    refused(file)
+    image: Any = nibabel.load(file)
+    image.set_qform(image.get_sform(), 1)
+    nibabel.save(image, mended)
+    assert same(both(mended), (voxels(), LPS @ GEOMETRIES["oblique"] @ moved(1, 0, 0)))
+    scaled(0, -1024)(file)
+    image = nibabel.load(file)
+    nibabel.save(nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine), mended)
+    assert same(both(mended), (voxels(), LPS @ GEOMETRIES["LPS"]))
+
+
+@pytest.mark.parametrize("words", [("pixel",) * 3, ("parsec",) * 3, ("um", "um", "")])
+def test_units_that_are_none_are_refused(tmp_path, words):
+    file = tmp_path / "a.nrrd"
+    nrrd.write(str(file), voxels(), {"spacings": [1.0, 1, 2], "units": list(words)})
+    assert "unit" in refused(file)
+
+
+def test_spacing_by_the_sform(tmp_path):
+    """ITK takes the spacing of pixdim, nibabel that of the sform, which is the place by the standard."""
+    file = tmp_path / "a.nii"
+    nifti(file, np.random.default_rng(0).integers(0, 9, (40, 40, 40)).astype(np.int16), GEOMETRIES["LPS"])
+    assert why_copied(patch(file, 80, "<f", 0.7 * 1.001)) == ""  # 0.04 voxels at most
+    assert why_copied(patch(file, 80, "<f", 0.7 * 1.005)) == SPACING
+    np.testing.assert_allclose(read(Source(file)).GetSpacing(), (0.7, 0.8, 2.5), rtol=1e-6)
