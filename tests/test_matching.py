@@ -50,7 +50,6 @@ def test_a_task_by_its_id_and_whatever_viewers_add(more, tmp_path):
         ("a.mha", "a"),
         ("a_b.mha", "a_b"),
         ("a_c.mha", "a"),
-        ("a b.mha", "a"),
     ],
 )
 def test_a_file_of_a_whole_image_is_for_all_tasks_of_its_case(name, case, tmp_path):
