@@ -12,6 +12,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.axes import align, orientation, reoriented
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.checks import channel_difference, off_grid, size_text
+from nnactive_ext.images.unplaced import has_place
 from nnactive_ext.images.voxels import look_at, same_channel, same_image
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.problems import refuse
@@ -24,13 +25,15 @@ __all__ = ["Inspected", "channel_difference", "inspect", "reoriented"]
 @dataclass(frozen=True)
 class Inspected:
     """``space`` of the images as stored, that of channel 0 for all; ``minimum``, ``maximum`` and ``digest`` (SHA-256 of
-    the voxels as float32) of channel 0; ``orientation`` is ITK's code of the closest axes along (x, y, z), as "LPS"."""
+    the voxels as float32) of channel 0; ``orientation`` is ITK's code of the closest axes along (x, y, z), as "LPS";
+    ``placed``: whether the header of channel 0 says where it lies."""
 
     space: Space
     minimum: float
     maximum: float
     digest: str
     orientation: str
+    placed: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
             problems.append(f"{source.path}: {voxels.problem}.")
             continue
         if number == 0:
-            first = Inspected(space, voxels.minimum, voxels.maximum, voxels.digest, orientation(space.direction))
+            facts = (space, voxels.minimum, voxels.maximum, voxels.digest, orientation(space.direction))
+            first = Inspected(*facts, placed=has_place(source.path))
         if voxels.digest in digests:
             problems.append(same_channel(source.path, digests[voxels.digest], case.name))
         digests.setdefault(voxels.digest, source.path)

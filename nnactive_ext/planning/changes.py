@@ -40,7 +40,7 @@ from nnactive_ext.planning.grouping import LEAST_GROUPS
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
 from nnactive_ext.planning.orientation import added
-from nnactive_ext.planning.rollout import worth_keeping
+from nnactive_ext.planning.rollout import no_place, worth_keeping
 from nnactive_ext.planning.sizes import check_fits
 
 
@@ -169,6 +169,8 @@ def add_cases(
     inspected = inspect(found, names, plan.processes, progress)
     turned, spaces, about_planes = _turned(experiment, folder, {case: i.space for case, i in inspected.items()})
     warnings += about_planes
+    unplaced = tuple(case for case, i in inspected.items() if not i.placed)
+    warnings += (": ".join(no_place(unplaced, len(inspected))),) if unplaced else ()
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
     check_fits(plan.patch_size_mm, [Measured(g.shape, g.spacing) for g in (*geometry.values(), *plan.pool.values())])
     given = {case: on_lattice(entry.label_map, names, spaces[case]) for case, entry in found.items() if entry.label_map}
@@ -176,7 +178,8 @@ def add_cases(
     cycle = experiment.state["cycle"]
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     boxes = by_case(given_patches(experiment))
-    plan = recorded(experiment, plan, who, "added", None, list(found), told, pool=pool, turned={**plan.turned, **turned})
+    read = {"turned": {**plan.turned, **turned}, "unplaced": (*plan.unplaced, *unplaced)}
+    plan = recorded(experiment, plan, who, "added", None, list(found), told, pool=pool, **read)
     changed = Experiment(experiment.name, plan)
     content = dataset_json(changed, dataset.json, images_of(changed, found, progress))
     experiment = Experiment(experiment.name, plan, content)

@@ -129,6 +129,9 @@ def decide_rollout(
     decisions.add("pool", f"{len(found)} cases", "all of them; a roll-out has no test set")
     grouping = grouped(settings, found)
     tell_groups(grouping, list(found), list(found), settings.folds, decisions)
+    unplaced = tuple(case for case, i in inspected.items() if not i.placed)
+    if unplaced:
+        decisions.warn(*no_place(unplaced, len(inspected)))
     reader, turned, spaces = reading({case: i.space for case, i in inspected.items()}, decisions)
     measured, given, by_value = _given(found, spaces, names)
     channels = _channels(found, inspected, settings.channels, decisions)
@@ -139,7 +142,7 @@ def decide_rollout(
     plan = without_budget(settings, name, geometry, size_mm)
     kept = {"groups": grouping.text} if grouping.text else {}
     plan = replace(plan, source=".", annotator="human", groups=grouping.groups, settings={**plan.settings, **kept})
-    plan = replace(plan, turned=turned)
+    plan = replace(plan, turned=turned, unplaced=unplaced)
     if settings.starting_budget is None and _labelled_enough(measured, labels, plan):
         settings = replace(settings, starting_budget=0)
         why = "every class in 2 of them or more, a query patch of it or more: no starting budget is needed"
@@ -172,6 +175,12 @@ def grouped(settings: Settings, cases: Collection[str]) -> Grouping:
     grouping = read_groups(settings.groups, cases) if settings.groups else Grouping({}, "")
     check_groups(list(cases), grouping.groups)
     return grouping
+
+
+def no_place(cases: Sequence[str], of: int) -> tuple[str, str]:
+    """The words for images without a place: what, and what follows."""
+    why = "their headers do not say where they lie, and programs place them differently; mark points in them by voxels (i,j,k)"
+    return f"{count(len(cases), 'image')} of {of} without a place", f"{why}: {listed(cases, 3)}"
 
 
 def worth_keeping(plan: Plan, given: Mapping[str, list[Patch]]) -> dict[str, list[Patch]]:
