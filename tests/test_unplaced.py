@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from nnactive_ext.cli import annotate, change, plan
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import read_loop
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.unplaced import centred, has_place

@@ -35,8 +35,8 @@ def refuse_mm(experiment: Experiment, points: Iterable[Point]) -> None:
             for point in points
             if point.case in without
         ],
-        "Give the voxel instead (a table with the columns i,j,k, counted from 0 along the file's first, second and third axis), "
-        "or write the right place into the headers of the images and plan again.",
+        "Give the voxel instead (a table with the columns i,j,k, counted from 0 along the first, second and third axis of the "
+        "file), or write the right place into the headers of the images and plan again.",
     )
 
 

@@ -63,7 +63,7 @@ def find_cases(
     Args:
         folder: files and DICOM folders, however deep.
         channels: the channels' names in order; without them there is one channel, or as many as nnU-Net's endings ``_0000``,
-            ``_0001`` show.
+            ``_0001`` show, where nothing else can be meant by them.
         pattern: "{case}/{case}_{channel}", without the ending, chooses the images that fit and skips others; without it every
             image must find its case (:mod:`nnactive_ext.intake.layout`).
         label_maps: a folder of label maps; it may be the same folder if ``label_pattern`` tells label maps and images apart.
@@ -88,7 +88,8 @@ def find_cases(
             f"{folder}: no images in it ({', '.join(ENDINGS)} or folders of DICOM files)"
             + (f' besides the label maps "{label_pattern}".' if taken else ". Is it the right folder (-i)?")
         )
-    placed, found_problems = _placed(folder, items, channels, pattern)
+    labelled = [case for case, _ in labels.files] if labels else []
+    placed, found_problems = _placed(folder, items, channels, pattern, labelled)
     cases, case_problems = _cases(placed, channels)
     problems += found_problems + case_problems
     maps: Mapping[str, Path] = {}
@@ -114,7 +115,7 @@ def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
 
 
 def _placed(
-    folder: Path, items: Sequence[Item], channels: Sequence[str] | None, pattern: str | None
+    folder: Path, items: Sequence[Item], channels: Sequence[str] | None, pattern: str | None, labelled: Sequence[str]
 ) -> tuple[list[Placed], list[str]]:
     problems = [f"{folder}: DICOM files directly in it; each series needs a folder of its own." for i in items if not i.name]
     items = [item for item in items if item.name]
@@ -128,7 +129,7 @@ def _placed(
         suspects = [one.item for one in placed if looks_like_label_map(one.item, channels, fits.text)]
     else:
         suspects = [item for item in items if looks_like_label_map(item, channels, None)]
-        placed, more = place([item for item in items if item not in suspects], channels)
+        placed, more = place([item for item in items if item not in suspects], channels, labelled)
         problems += more
     problems += [
         f"{item.path}: looks like a label map among the images. Move it, and give the folder of label maps with -label_maps."

@@ -19,6 +19,7 @@ from nnactive_ext.experiment.plan import SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
+from nnactive_ext.intake.channel_names import DATASET, channel_endings, channels_beside
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.groups import Grouping, read_groups
 from nnactive_ext.intake.inspect import Inspected
@@ -134,7 +135,7 @@ def decide_rollout(
         decisions.warn(*no_place(unplaced, len(inspected)))
     reader, turned, spaces = reading({case: i.space for case, i in inspected.items()}, decisions)
     measured, given, by_value = _given(found, spaces, names)
-    channels = _channels(found, inspected, settings.channels, decisions)
+    channels = _channels(folder, found, inspected, settings.channels, decisions)
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
     given_sizes = settings.patch_size, settings.structures
     size_mm = query_patch_mm(folder, measured, geometry, labels, *given_sizes, decisions, settings.protocol)
@@ -233,6 +234,7 @@ def _add_labels(
 
 
 def _channels(
+    folder: Path,
     found: Mapping[str, FoundCase],
     inspected: Mapping[str, Inspected],
     wanted: Sequence[str] | None,
@@ -240,7 +242,14 @@ def _channels(
 ) -> list[str]:
     number = len(next(iter(found.values())).sources)
     if wanted:
-        decisions.add("channels", ", ".join(wanted), "as asked for; CT is normalised as CT, anything else by z-score")
+        whence = f"as {DATASET} beside the images names them" if channels_beside(folder) == wanted else "as asked for"
+        decisions.add("channels", ", ".join(wanted), f"{whence}; CT is normalised as CT, anything else by z-score")
+    if number > 1:
+        endings = ", ".join(channel_endings(found))
+        decisions.add(
+            "channel files", endings, f"taken as the {number} channels of each case, by their names; -pattern decides"
+        )
+    if wanted:
         return list(wanted)
     if number > 1:
         channels = [f"channel_{i}" for i in range(number)]
