@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,8 @@ __all__ = ["Inspected", "channel_difference", "inspect", "reoriented"]
 class Inspected:
     """``space`` of the images as stored, that of channel 0 for all; ``minimum``, ``maximum`` and ``digest`` (SHA-256 of
     the voxels as float32) of channel 0; ``orientation`` is ITK's code of the closest axes along (x, y, z), as "LPS";
-    ``placed``: whether the header of channel 0 says where it lies."""
+    ``placed``: whether the header of channel 0 says where it lies; ``greys``: lowest value and offset from Hounsfield units
+    (:func:`nnactive_ext.images.hounsfield.hounsfield_offset`) of each channel."""
 
     space: Space
     minimum: float
@@ -34,6 +35,7 @@ class Inspected:
     digest: str
     orientation: str
     placed: bool = True
+    greys: tuple[tuple[float, int | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
     first: Inspected | None = None
     problems: list[str] = []
     digests: dict[str, Path] = {}
+    greys: list[tuple[float, int | None]] = []
     reference: tuple[Path, Space] | None = None
     for number, source in enumerate(case.sources):
         try:
@@ -88,6 +91,7 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
         if voxels.problem:
             problems.append(f"{source.path}: {voxels.problem}.")
             continue
+        greys.append((voxels.minimum, voxels.offset))
         if number == 0:
             facts = (space, voxels.minimum, voxels.maximum, voxels.digest, orientation(space.direction))
             first = Inspected(*facts, placed=has_place(source.path))
@@ -100,7 +104,7 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
             problems.append(problem)
     if case.label_map is not None and reference is not None:
         problems += _label_problems(case.label_map, *reference, names)
-    return _Result(first, tuple(problems))
+    return _Result(replace(first, greys=tuple(greys)) if first else None, tuple(problems))
 
 
 def _label_problems(file: Path, image_file: Path, space: Space, names: Mapping[str, int]) -> list[str]:

@@ -125,8 +125,8 @@ def _question(example: Sequence[str], names: int) -> str:
     others = f" ({names} names have such numbers)" if names > 1 else ""
     return (
         f"{listed(example, 4)}{others}: are these {len(example)} cases or {len(example)} channels of one case? Of cases: "
-        '-pattern "{case}". Of channels: -pattern "{case}_{channel}", or nnactive_plan -channels with a name for each, in their '
-        "order."
+        '-pattern "{case}". Of channels: -pattern "{case}_{channel}", or nnactive_plan -channels with a name for each, in '
+        "their order."
     )
 
 

@@ -30,6 +30,7 @@ from nnactive_ext.nnunet.pace import Pace, Training
 from nnactive_ext.planning.cost import Cost, estimate
 from nnactive_ext.planning.cost import rows as cost_rows
 from nnactive_ext.planning.decisions import Decisions
+from nnactive_ext.planning.grey_values import AIR, stored_higher
 from nnactive_ext.planning.grouping import check_groups, tell_groups
 from nnactive_ext.planning.hours import Hours, member_hours
 from nnactive_ext.planning.measure import Measured, largest_components_mm
@@ -40,9 +41,6 @@ from nnactive_ext.planning.simulation import check, with_budget, without_budget
 from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_patches, structure_sizes
 from nnactive_ext.query_methods import methods
 from nnactive_ext.words import count, listed, plural, share
-
-_AIR = -500.0
-"""Nothing but CT has such grey values."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +134,8 @@ def decide_rollout(
     reader, turned, spaces = reading({case: i.space for case, i in inspected.items()}, decisions)
     measured, given, by_value = _given(found, spaces, names)
     channels = _channels(folder, found, inspected, settings.channels, decisions)
+    for what, why in stored_higher({case: i.greys for case, i in inspected.items()}, channels):
+        decisions.warn(what, why)
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
     given_sizes = settings.patch_size, settings.structures
     size_mm = query_patch_mm(folder, measured, geometry, labels, *given_sizes, decisions, settings.protocol)
@@ -256,8 +256,8 @@ def _channels(
         why = "normalised by z-score each; name them with -channels (CT is normalised as CT)"
         decisions.warn(f"channels {', '.join(channels)}", why)
         return channels
-    ct = sum(i.minimum <= _AIR for i in inspected.values()) > len(inspected) / 2
-    why = f"grey values below {_AIR:g} in most images" if ct else "no grey values as in CT: normalised by z-score"
+    ct = sum(i.minimum <= AIR for i in inspected.values()) > len(inspected) / 2
+    why = f"grey values below {AIR:g} in most images" if ct else "no grey values as in CT: normalised by z-score"
     decisions.add("channels", "CT" if ct else "image", why + "; -channels sets another name")
     return ["CT" if ct else "image"]
 
