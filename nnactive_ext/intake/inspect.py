@@ -22,6 +22,12 @@ from nnactive_ext.parallel import map_cases
 __all__ = ["Inspected", "channel_difference", "inspect", "reoriented"]
 
 
+_UNPLACED = (
+    "The header of its image does not say where it lies, so its label map should have all of its voxels and no place either "
+    "(NIfTI: qform_code and sform_code 0)."
+)
+
+
 @dataclass(frozen=True)
 class Inspected:
     """``space`` of the images as stored, that of channel 0 for all; ``minimum``, ``maximum`` and ``digest`` (SHA-256 of
@@ -103,7 +109,8 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
         elif problem := off_grid(source.path, space, *reference):
             problems.append(problem)
     if case.label_map is not None and reference is not None:
-        problems += _label_problems(case.label_map, *reference, names)
+        found = _label_problems(case.label_map, *reference, names)
+        problems += found if has_place(reference[0]) else [f"{problem} {_UNPLACED}" for problem in found]
     return _Result(replace(first, greys=tuple(greys)) if first else None, tuple(problems))
 
 
