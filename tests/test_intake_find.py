@@ -179,6 +179,10 @@ def test_many_numbers_after_one_name_are_asked_about(make):
     refused(lambda: find_cases(folder), "12 cases", '"{case}"', '"{case}_{channel}"')
 
 
+def endings(found: dict[str, FoundCase]) -> list[str]:
+    return channel_endings([source.path for source in case.sources] for case in found.values())
+
+
 SITES = [f"{site}_{number:04d}.nii.gz" for site in ("north", "south", "west") for number in range(2)]
 FOLDERS = [f"{folder}/{number:04d}.nrrd" for folder in ("p01", "p02") for number in range(2)]
 
@@ -208,7 +212,7 @@ def test_what_says_that_numbers_are_channels(make, names, said):
     found = find_cases(folder, **said)
     assert list(found) == cases
     assert all(len(case.sources) == 2 for case in found.values())
-    assert channel_endings(found) == ["0000", "0001"]
+    assert endings(found) == ["0000", "0001"]
 
 
 def test_what_says_that_numbers_are_cases(make):
@@ -217,21 +221,21 @@ def test_what_says_that_numbers_are_cases(make):
     labels = make("south_0001.nrrd", folder="labels")
     for said in ({"pattern": "{case}"}, {"channels": ["ct"]}, {"label_maps": labels}):
         assert list(find_cases(folder, **said)) == cases
-    assert channel_endings(find_cases(folder, pattern="{case}")) == []
+    assert endings(find_cases(folder, pattern="{case}")) == []
     from_one = make("a_0001.nii", "a_0002.nii", "b_0001.nii", folder="from_one")
     assert list(find_cases(from_one)) == ["a_0001", "a_0002", "b_0001"]
 
 
 @pytest.mark.parametrize(
-    ("names", "endings"),
+    ("names", "expected"),
     [
         (["p/p_t1.nii", "p/p_ce_t1.nii", "q/q_t1.nii", "q/q_ce_t1.nii"], ["t1", "ce_t1"]),
         (["p_T1.nii", "p_CE_T1.nrrd", "q_t1.nii", "q_ce_t1.nii"], ["T1, t1", "CE_T1, ce_t1"]),
         (["p/t1/a.nii", "p/ce_t1/b.nii"], ["t1/a", "ce_t1/b"]),
     ],
 )
-def test_what_was_taken_for_channels(make, names, endings):
-    assert channel_endings(find_cases(make(*names), ["t1", "ce_t1"])) == endings
+def test_what_was_taken_for_channels(make, names, expected):
+    assert endings(find_cases(make(*names), ["t1", "ce_t1"])) == expected
 
 
 @pytest.mark.parametrize(
@@ -253,6 +257,8 @@ def test_nnunets_dataset_json_names_the_channels(make, content, names, channels)
     if content is not None:
         (folder.parent / "dataset.json").write_text(json.dumps(content))
     assert channels_beside(folder) == channels
+    if channels:
+        assert all(len(case.sources) == len(channels) for case in find_cases(folder).values())
     (folder.parent / "dataset.json").write_text("{")
     assert channels_beside(folder) is None
     assert channels_beside(folder / "none") is None

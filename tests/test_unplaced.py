@@ -63,7 +63,8 @@ WITH = {
     "NRRD, scanner": lambda folder: nrrd(folder / "a.nrrd", "space: scanner-xyz", DIRECTIONS, "space origin: (0,0,0)"),
     "NIfTI of ITK": lambda folder: picture(folder / "a.nii.gz"),
     "MetaImage": lambda folder: picture(folder / "a.mha"),
-    "a folder": lambda folder: folder,
+    "a slice in DICOM": lambda folder: folder / "IM0001",
+    "no file": lambda folder: folder / "a.nrrd",
 }
 
 

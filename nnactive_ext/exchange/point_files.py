@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ def matching(text: str, names: Collection[str]) -> list[str]:
     """The one of ``names`` that is ``text``, or else those that are but for case, spaces, ``_`` and ``-``."""
 
     def plain(name: str) -> str:
-        return re.sub(r"[\s_-]+", "", name).casefold()
+        return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFC", name)).casefold()
 
     return [text] if text in names else [name for name in names if plain(text) and plain(name) == plain(text)]
 
@@ -59,12 +60,8 @@ def class_of(label: str, description: str, title: str, names: Collection[str]) -
             return "", f"{text!r} may be {' or '.join(found)}. Write the class exactly as it is called."
         if found:
             return found[0], ""
-    others = (
-        f"its description or its list's name {title!r}. Name the point or the list"
-        if title
-        else ("its description. Name the point")
-    )
-    return "", f"its label {label!r} is no class, nor is {others} after one: {listed(names, 8)}."
+    others, what = (f"its description or its list's name {title!r}", " or the list") if title else ("its description", "")
+    return "", f"its label {label!r} is no class, nor is {others}. Name the point{what} after one: {listed(names, 8)}."
 
 
 def world(values: Sequence[float], ras: bool) -> Vector:
@@ -102,7 +99,7 @@ def read_point_list(file: Path, cases: Collection[str], names: Collection[str]) 
             yield f"{called}: no case has the file's or the list's name. {which}"
         elif len(by_file or by_title) > 1:
             yield f"{called}: {'the file' if by_file else 'the list'} may be {unsure(by_file or by_title)}."
-        elif by_title and by_title != [case]:
+        elif title in cases and title != case:
             yield f"{called}: the list has the name of one case, the file that of another ({case}). Rename one of them."
         elif system is None:
             yield f"{called}: its coordinateSystem is {markup['coordinateSystem']!r}. Save it in LPS or RAS."

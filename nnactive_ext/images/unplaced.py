@@ -21,7 +21,7 @@ def has_place(file: Path) -> bool:
     that all programs share.
 
     Args:
-        file: an image that can be read, or a folder of them, such as a DICOM series.
+        file: an image that can be read, or one slice of it.
 
     Returns:
         Whether it does. True where it cannot be told.
@@ -30,9 +30,12 @@ def has_place(file: Path) -> bool:
     if name.endswith((".nii", ".nii.gz", ".hdr", ".img", ".img.gz")):
         return _nifti_has_place(file)
     if name.endswith((".nrrd", ".nhdr")):
-        spaces = [value.strip() for key, value in _nrrd_fields(file) if key.strip().lower() == "space"]
+        try:
+            spaces = [value.strip() for key, value in _nrrd_fields(file) if key.strip().lower() == "space"]
+        except OSError:
+            return True
         return any(space.lower().startswith(_NRRD_SPACES) for space in spaces)
-    return not name.endswith(_PICTURES) and not _holds_pictures(file)
+    return not name.endswith(_PICTURES)
 
 
 def centred(space: Space) -> Space:
@@ -66,8 +69,3 @@ def _nrrd_fields(file: Path) -> Iterator[tuple[str, str]]:
             key, colon, value = text.partition(":")
             if colon and not value.startswith("=") and not text.startswith("#"):
                 yield key, value
-
-
-def _holds_pictures(folder: Path) -> bool:
-    """Slices as pictures: a folder of them is an image."""
-    return folder.is_dir() and any(file.name.lower().endswith(_PICTURES) for file in folder.iterdir())

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.folder import without_ending
 from nnactive_ext.words import listed
 
@@ -36,9 +35,10 @@ def channels_beside(folder: Path) -> list[str] | None:
     return names if fits and names else None
 
 
-def channel_endings(found: Mapping[str, FoundCase]) -> list[str]:
-    """How the files of each channel in turn differ from those of the case's other channels, such as "0000" and "0001"."""
-    cases = [[source.path.as_posix() for source in case.sources] for case in found.values() if len(case.sources) > 1]
+def channel_endings(files: Iterable[Sequence[Path]]) -> list[str]:
+    """How the files of each channel in turn differ from those of the case's other channels, such as "0000" and "0001";
+    ``files``: of each case, those of its channels."""
+    cases = [[file.as_posix() for file in of] for of in files if len(of) > 1]
     endings: list[list[str]] = [[] for _ in cases[0]] if cases else []
     for paths in cases:
         same = takewhile(lambda letters: len(set(letters)) == 1, zip(*paths, strict=False))

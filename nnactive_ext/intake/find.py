@@ -12,6 +12,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.images.copied import must_be_copied
 from nnactive_ext.images.dicom import one_series
 from nnactive_ext.images.names import case_name, check_name
+from nnactive_ext.intake.channel_names import channels_beside
 from nnactive_ext.intake.folder import ENDINGS, Item, items_in, unread_in
 from nnactive_ext.intake.label_maps import LabelFolder, looks_like_label_map
 from nnactive_ext.intake.layout import Placed, place
@@ -76,6 +77,7 @@ def find_cases(
         NnActiveError: lists all problems of the folder.
     """
     folder = Path(folder)
+    channels = channels if channels is not None or pattern else channels_beside(folder)
     _check_arguments(folder, channels)
     labels = LabelFolder.of(Path(label_maps), label_pattern) if label_maps is not None else None
     among = labels is not None and labels.holds_images(folder)

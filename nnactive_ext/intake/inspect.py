@@ -100,7 +100,7 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
         greys.append((voxels.minimum, voxels.offset))
         if number == 0:
             facts = (space, voxels.minimum, voxels.maximum, voxels.digest, orientation(space.direction))
-            first = Inspected(*facts, placed=has_place(source.path))
+            first = Inspected(*facts, placed=has_place(source.files[0]))
         if voxels.digest in digests:
             problems.append(same_channel(source.path, digests[voxels.digest], case.name))
         digests.setdefault(voxels.digest, source.path)

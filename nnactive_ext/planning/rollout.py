@@ -245,7 +245,7 @@ def _channels(
         whence = f"as {DATASET} beside the images names them" if channels_beside(folder) == wanted else "as asked for"
         decisions.add("channels", ", ".join(wanted), f"{whence}; CT is normalised as CT, anything else by z-score")
     if number > 1:
-        endings = ", ".join(channel_endings(found))
+        endings = ", ".join(channel_endings([source.path for source in case.sources] for case in found.values()))
         decisions.add(
             "channel files", endings, f"taken as the {number} channels of each case, by their names; -pattern decides"
         )
