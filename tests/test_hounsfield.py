@@ -7,12 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantoms import KINDS
+from phantoms import KINDS, Made, write_raw
 
 from nnactive_ext.cli import change, plan
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.images.hounsfield import hounsfield_offset
+from nnactive_ext.nnunet.dataset import Dataset
+from nnactive_ext.planning.division import Division
 from nnactive_ext.planning.grey_values import stored_higher
+from nnactive_ext.planning.measure import measure
+from nnactive_ext.planning.settings import Settings
+from nnactive_ext.planning.simulation import decide
 
 BODIES = {
     "abdomen": {(-1000, 15): 40, (-100, 25): 20, (50, 30): 35, (500, 250): 3, (1000, 300): 1, (-500, 200): 1},
@@ -109,3 +114,15 @@ def test_planning_and_adding_tell(tmp_path, nnunet_folders, capsys):
     said = capsys.readouterr().out
     assert "stored 1024 higher" in said
     assert " e: " in said or ", e" in said
+
+
+def test_a_simulation_tells_too(tmp_path, nnunet_folders):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[5:20, 10:25, 10:25] = 1
+    images = {"c0": ct("chest", 0), "c1": ct("chest", 1, 0, 1024), "c2": ct("abdomen", 2, -2048)}
+    cases = {case: Made((image,), labels, ("organ",), (1.0, 1.0, 1.0)) for case, image in images.items()}
+    source = Dataset(write_raw(tmp_path / "Dataset050_Chest", cases))
+    division = Division(source, ("c0", "c1"), ("c2",))
+    settings = Settings(number=51, patch_size=["8"], query_size=13, starting_budget=13)
+    made = decide(source, measure(source, 1, False), settings, division)
+    assert [why[:3] for _, what, why in made.decisions if "stored 1024 higher" in what] == ["c1:"]
