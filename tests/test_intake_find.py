@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from test_intake_dicom import VOXELS, refused, write_series
 
+from nnactive_ext.intake.channel_names import channel_endings, channels_beside
 from nnactive_ext.intake.find import FoundCase, find_cases
 
 
@@ -157,7 +159,9 @@ def test_two_cases_of_one_name(make):
 
 def test_all_missing_channels_at_once(make):
     folder = make("a_0000.nii.gz", "a_0001.nii.gz", "b_0000.nii.gz", "c_0001.nii.gz", "d.nii.gz")
-    refused(lambda: find_cases(folder), "b: no image for channel 0001", "c: no image for channel 0000", "d: no image")
+    words = ("b: no image for channel 0001", "c: no image for channel 0000")
+    refused(lambda: find_cases(folder, pattern="{case}_{channel}"), *words)
+    refused(lambda: find_cases(folder, ["t1", "t2"]), "b: no image for channel t2", "c: no image for channel t1", "d.nii.gz")
     folder = make("a_t1.nii.gz", "b_t2.nii.gz", "c_t3.nii.gz", "e/t1.nii.gz", "e/flair.nii.gz", folder="named")
     words = ("a: no image for channel t2", "b: no image for channel t1", "c_t3", "e: no image for channel t2", "flair")
     refused(lambda: find_cases(folder, ["t1", "t2"]), *words)
@@ -173,6 +177,91 @@ def test_more_channels_than_named_or_no_names_at_all(make):
 def test_many_numbers_after_one_name_are_asked_about(make):
     folder = make(*(f"p_{number:04d}.nii.gz" for number in range(12)))
     refused(lambda: find_cases(folder), "12 cases", '"{case}"', '"{case}_{channel}"')
+
+
+def endings(found: dict[str, FoundCase]) -> list[str]:
+    return channel_endings([source.path for source in case.sources] for case in found.values())
+
+
+SITES = [f"{site}_{number:04d}.nii.gz" for site in ("north", "south", "west") for number in range(2)]
+FOLDERS = [f"{folder}/{number:04d}.nrrd" for folder in ("p01", "p02") for number in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (SITES, ["north_0000, north_0001 (3 names", "2 cases or 2 channels"]),
+        (SITES[:3], ["2 cases or 2 channels"]),
+        ([*SITES[:2], "a_0000.nii", "b_0000.nii", "c_0000.nii"], ["north_0000", "2 cases or 2 channels"]),
+        ([f"{site}_{n:04d}.mha" for site in "ab" for n in range(30)], ["30 cases or 30 channels"]),
+        (FOLDERS, ["p01/0000, p01/0001 (2 folders", "2 channels of the case p01", "p01_0000"]),
+        ([f"{site}/{site}_{n:04d}.nii" for site in ("bern", "graz") for n in range(3)], ["3 channels of the case bern"]),
+    ],
+)
+def test_numbers_of_several_names_are_asked_about(make, names, words):
+    refused(lambda: find_cases(make(*names)), *words, "-pattern", "-channels")
+
+
+@pytest.mark.parametrize("names", [SITES, FOLDERS])
+@pytest.mark.parametrize("said", [{"channels": ["t1", "t2"]}, {"label_maps": True}])
+def test_what_says_that_numbers_are_channels(make, names, said):
+    folder = make(*names)
+    cases = sorted({name.split("/")[0].split("_")[0] for name in names})
+    if "label_maps" in said:
+        said = {"label_maps": make(f"{cases[1]}.nii.gz", folder="labels")}
+    found = find_cases(folder, **said)
+    assert list(found) == cases
+    assert all(len(case.sources) == 2 for case in found.values())
+    assert endings(found) == ["0000", "0001"]
+
+
+def test_what_says_that_numbers_are_cases(make):
+    folder = make(*SITES)
+    cases = sorted(name.split(".")[0] for name in SITES)
+    labels = make("south_0001.nrrd", folder="labels")
+    for said in ({"pattern": "{case}"}, {"channels": ["ct"]}, {"label_maps": labels}):
+        assert list(find_cases(folder, **said)) == cases
+    assert endings(find_cases(folder, pattern="{case}")) == []
+    from_one = make("a_0001.nii", "a_0002.nii", "b_0001.nii", folder="from_one")
+    assert list(find_cases(from_one)) == ["a_0001", "a_0002", "b_0001"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["p/p_t1.nii", "p/p_ce_t1.nii", "q/q_t1.nii", "q/q_ce_t1.nii"], ["t1", "ce_t1"]),
+        (["p_T1.nii", "p_CE_T1.nrrd", "q_t1.nii", "q_ce_t1.nii"], ["T1, t1", "CE_T1, ce_t1"]),
+        (["p/t1/a.nii", "p/ce_t1/b.nii"], ["t1/a", "ce_t1/b"]),
+    ],
+)
+def test_what_was_taken_for_channels(make, names, expected):
+    assert endings(find_cases(make(*names), ["t1", "ce_t1"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "channels"),
+    [
+        ({"channel_names": {"0": "T1", "1": "FLAIR"}}, SITES, ["T1", "FLAIR"]),
+        ({"modality": {"1": "PET", "0": "CT"}}, SITES, ["CT", "PET"]),
+        ({"channel_names": {"0": "CT"}}, ["a_0000.nii", "b_0000.nii"], ["CT"]),
+        ({"channel_names": {"0": "CT"}}, SITES, None),
+        ({"channel_names": {"0": "T1", "1": "T2", "2": "T3"}}, SITES, None),
+        ({"channel_names": {"0": "T1", "1": "T2"}}, [*SITES, "odd.nii"], None),
+        ({"channel_names": ["T1", "T2"]}, SITES, None),
+        ([1, 2], SITES, None),
+        (None, SITES, None),
+    ],
+)
+def test_nnunets_dataset_json_names_the_channels(make, content, names, channels):
+    folder = make(*names, folder="Dataset007_X/imagesTr")
+    if content is not None:
+        (folder.parent / "dataset.json").write_text(json.dumps(content))
+    assert channels_beside(folder) == channels
+    if channels:
+        assert all(len(case.sources) == len(channels) for case in find_cases(folder).values())
+    (folder.parent / "dataset.json").write_text("{")
+    assert channels_beside(folder) is None
+    assert channels_beside(folder / "none") is None
 
 
 @pytest.mark.parametrize("name", ["a_seg.nii.gz", "a.seg.nrrd", "a-label.nrrd", "a_labels.mha", "b/mask.nii", "a_Mask.nii"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.matching import candidates, match
 from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.images.names import case_name
 from nnactive_ext.labelling.tasks import Task
 
 CASES = ["liver_1", "liver_12", "liver_1_left", "T1.5_Müller", "a", "a_b"]
@@ -50,7 +53,6 @@ def test_a_task_by_its_id_and_whatever_viewers_add(more, tmp_path):
         ("a.mha", "a"),
         ("a_b.mha", "a_b"),
         ("a_c.mha", "a"),
-        ("a b.mha", "a"),
     ],
 )
 def test_a_file_of_a_whole_image_is_for_all_tasks_of_its_case(name, case, tmp_path):
@@ -98,3 +100,25 @@ def test_a_folder_that_links_to_itself_is_looked_through_once(tmp_path):
     (tmp_path / "x.nii.gz").write_bytes(b"")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
     assert list(candidates(tmp_path)) == [tmp_path / "x.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("Jörg A.nii.gz", "Jorg_A"),
+        (unicodedata.normalize("NFD", "Jörg A late.seg.nrrd"), "Jorg_A"),
+        ("JORG_A.nrrd", "Jorg_A"),
+        ("Scan (3).nii.gz", "Scan_3"),
+        ("Scan_3 (1).nii.gz", "Scan_3"),
+        ("患者 1_seg.mha", case_name("患者 1")),
+        ("b c.mha", None),
+        ("b.mha", "b"),
+        ("Upper.mha", None),
+        ("upper.mha", "upper"),
+        ("Jorg.nii.gz", None),
+    ],
+)
+def test_a_file_called_as_people_call_its_image(name, case, tmp_path):
+    names = ["Jorg_A", "Scan_3", case_name("患者 1"), "b", "b_c", "upper", "UPPER"]
+    tasks = [Task(f"c000_{i:03d}_{one}", 0, i, Patch(one, (0, 0, 0), (1, 1, 1))) for i, one in enumerate(names)]
+    assert found(name, tmp_path, tasks) == ([task.id for task in tasks if task.patch.case == case], case is not None)

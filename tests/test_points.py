@@ -161,7 +161,8 @@ def test_other_files_are_refused(tmp_path):
     refused(tmp_path / "liver_1.mrk.json", "not a file of 3D Slicer's markups")
     (tmp_path / "liver_1.mrk.json").write_text('{"markups": [')
     refused(tmp_path / "liver_1.mrk.json", "not valid JSON")
-    refused(tmp_path / "points.fcsv", ".mrk.json")
+    refused(tmp_path / "points.fcsv", "No such file")
+    refused(tmp_path / "points.mps", ".mrk.json", ".fcsv")
     refused(tmp_path / "missing.csv", "no such file")
 
 

@@ -308,11 +308,14 @@ def test_single_voxels_of_a_class_do_not_replace_the_starting_budget(hospital, t
     assert hospital.experiment.plan.starting_budget == 6
 
 
-def test_channels_without_names(hospital, capsys):
+def test_channels_without_names(hospital, refuses, capsys):
     for file in hospital.images.iterdir():
         file.rename(file.with_name(file.name.replace("T1", "0000").replace("T2", "0001")))
-    hospital.plan(OPTIONS.replace("-channels T1 T2 ", ""))
+    options = OPTIONS.replace("-channels T1 T2 ", "")
+    refuses(hospital.images, options, "tiny_0_0000, tiny_0_0001", "-pattern", "-channels")
+    hospital.plan(f"{options} -pattern {{case}}_{{channel}}")
     said = " ".join(capsys.readouterr().out.split())
+    assert "channel files 0000, 0001 taken as the 2 channels of each case" in said
     assert "WARNING channels channel_0, channel_1 normalised by z-score each; name them with -channels" in said
 
 

@@ -80,7 +80,11 @@ def parser() -> argparse.ArgumentParser:
     )
     points = add("points", "add patches around marked points of structures")
     points.add_argument(
-        "paths", nargs="+", type=Path, metavar="FILE", help="points from 3D Slicer (.mrk.json), or tables (case, class, ...)"
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="points from 3D Slicer (.mrk.json, .fcsv), or tables (case, class, ...)",
     )
     withdraw = add("withdraw", "withdraw the last answer to a task, so that the answer before it counts again")
     withdraw.add_argument("task", metavar="TASK", help="task whose answer to withdraw")

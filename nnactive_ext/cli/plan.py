@@ -72,7 +72,10 @@ def _simulation(settings: Settings, progress: bool) -> None:
 
 
 def _rollout(settings: Settings, progress: bool) -> None:
+    from dataclasses import replace
+
     from nnactive_ext.images.lengths import typed_spacing
+    from nnactive_ext.intake.channel_names import channels_beside
     from nnactive_ext.intake.find import find
     from nnactive_ext.intake.inspect import inspect
     from nnactive_ext.loop.status import next_step
@@ -84,6 +87,8 @@ def _rollout(settings: Settings, progress: bool) -> None:
 
     folder = settings.folder
     assert folder is not None
+    if settings.channels is None and settings.pattern is None:
+        settings = replace(settings, channels=channels_beside(folder))
     check_rollout(folder, settings)  # before every image is read
     names = label_names(settings.labels or ())
     spacing = typed_spacing(settings.spacing) if settings.spacing else None

@@ -9,12 +9,14 @@ from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.points import Point, boxes_around, position_of, read_points, voxel_at
+from nnactive_ext.exchange.unplaced import refuse_mm
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import label_changes, name_now
 from nnactive_ext.experiment.loops import entry, loop_file, write_loop
 from nnactive_ext.experiment.spaces import space_and_properties, stored_space
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
+from nnactive_ext.intake.problems import refuse
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import LABEL_VERSION, MARKED, POINTS, stratum_now, tasks_of
 from nnactive_ext.planning.sizes import marked_per_class
@@ -33,7 +35,7 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
 
     Args:
         experiment: a roll-out.
-        files: point lists (``.mrk.json``) and tables (``.csv``).
+        files: point lists (``.mrk.json``, ``.fcsv``) and tables (``.csv``).
         who: the name of the expert.
 
     Returns:
@@ -56,7 +58,10 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
             raise NnActiveError(
                 f"{source}: {'a folder' if source.is_dir() else 'no such file'}. Name the files with the points."
             )
-    points = [point for file in files for point in read_points(file, plan.pool.keys(), names)]
+    known = [*plan.pool, *plan.dropped]
+    points = [point for file in files for point in read_points(file, known, names)]
+    refuse([f"{p.where}: {p.case} was dropped from the pool. Take the point out." for p in points if p.case in plan.dropped])
+    refuse_mm(experiment, points)
     cases = sorted({point.case for point in points})
     spaces = {case: space_and_properties(experiment, case)[0] for case in cases}
     on_disk = {case: stored_space(experiment, case) for case in cases}

@@ -7,26 +7,43 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.point_files import Point, read_point_list, read_point_table
+from nnactive_ext.exchange.fiducials import read_fiducials
+from nnactive_ext.exchange.point_files import Point, read_point_list
+from nnactive_ext.exchange.point_tables import read_point_table
 from nnactive_ext.geometry.patch import Patch, Triple, centred, triple
 from nnactive_ext.geometry.space import Space, Vector
 from nnactive_ext.intake.problems import refuse
 
 __all__ = ["Point", "boxes_around", "read_points"]
-_READERS = {".json": read_point_list, ".csv": read_point_table, ".tsv": read_point_table}
+_READERS = {
+    ".json": read_point_list,
+    ".fcsv": read_fiducials,
+    **dict.fromkeys((".csv", ".tsv", ".txt"), read_point_table),
+}
 
 
 def read_points(file: Path, cases: Collection[str], names: Collection[str]) -> list[Point]:
-    """The points in a 3D Slicer point list (``.mrk.json``) or a table (``.csv``, ``.tsv``), in the file's order.
+    """The points in a file, in its order.
 
-    A list's case is the one that its file is called after (``CASE.mrk.json``, ``CASE_more.mrk.json``), else the one called
-    like the list. A point's class is its label (Slicer's number behind it aside), else its description, else its list's
-    name. Tables have columns case and class, and coordinates that say what they are. Classes match ``names`` exactly, or
-    else but for case, spaces, ``_`` and ``-``. All that is wrong with a file is one NnActiveError.
+    Args:
+        file: a point list of 3D Slicer (``.mrk.json``, ``.fcsv``) or a table (``.csv``, ``.tsv``, ``.txt``), also one that
+            Slicer exports. Its case is the one that the file is called after (``CASE.mrk.json``, ``CASE_more.fcsv``), else the
+            one called like the list; tables may have a column of cases.
+        cases: all cases there are.
+        names: all classes. A point's class is its label (Slicer's number behind it aside), else its description, else its
+            list's name; in tables, the column class. They match exactly, or else but for case, spaces, ``_`` and ``-``.
+
+    Returns:
+        The points.
+
+    Raises:
+        NnActiveError: lists all that is wrong with the file.
     """
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
-        raise NnActiveError(f"{file}: points are read from .mrk.json (3D Slicer's point lists), .csv and .tsv. Save it so.")
+        raise NnActiveError(
+            f"{file}: points are read from .mrk.json and .fcsv (3D Slicer's point lists), .csv and .tsv. Save it so."
+        )
     found = list(reader(file, cases, names))
     refuse([item for item in found if isinstance(item, str)])
     if not found:

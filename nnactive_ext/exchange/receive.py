@@ -14,6 +14,7 @@ from nnactive_ext.exchange.boxed import Boxed, cut, describe
 from nnactive_ext.exchange.export import exported
 from nnactive_ext.exchange.exported_labels import version_of, versions
 from nnactive_ext.exchange.matching import candidates, match
+from nnactive_ext.exchange.unplaced import by_voxels
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import IGNORE, mapped, names_at
 from nnactive_ext.experiment.spaces import space_and_properties
@@ -142,7 +143,7 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
         if file.suffix.lower() in _TWO_FILES:
             raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
         space, _ = space_and_properties(experiment, matched[0].patch.case)
-        returned, boxes = _boxes(context, file, space, matched)
+        returned, boxes = _boxes(context, file, space, matched, by_case)
     except NnActiveError as error:
         yield Received(file, matched[0], False, str(error).removeprefix(f"{file}: "), refused=True)
         return
@@ -157,7 +158,9 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
             yield Offer(file, task, boxes[task.id], *facts)
 
 
-def _boxes(context: _ImportContext, file: Path, space: Space, tasks: Sequence[Task]) -> tuple[LabelFile, dict[str, Boxed]]:
+def _boxes(
+    context: _ImportContext, file: Path, space: Space, tasks: Sequence[Task], by_case: bool
+) -> tuple[LabelFile, dict[str, Boxed]]:
     """What ``file`` says about the patches of ``tasks``, in the values of today: it was painted with those of its export."""
     experiment, given = context.experiment, context.label_version
     changes, now = experiment.plan.label_changes, experiment.dataset.labels.names
@@ -168,7 +171,7 @@ def _boxes(context: _ImportContext, file: Path, space: Space, tasks: Sequence[Ta
     found: dict[str, Boxed] = {}
     for version, same in by_version.items():
         names = names_at(version, changes, now)
-        returned = read_label_file(file, names)
+        returned = by_voxels(experiment, tasks[0].patch.case, file, read_label_file(file, names), by_case)
         for name, boxed in cut(file, returned, space, same, names[IGNORE]).items():
             found[name] = replace(boxed, labels=mapped(boxed.labels, changes[version:]))
     return returned, found

@@ -15,7 +15,7 @@ from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 
 PLAN_FILE = "nnactive_plan.json"
-_IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned")
+_IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned", "unplaced")
 """Keys that only plans have which hold something there, so that others are as they were."""
 START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
@@ -62,7 +62,8 @@ class Plan:
     patient, of pool and test set, dropped cases too; empty where cases are not grouped. ``tolerance_mm``: see
     :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned. ``tolerances_mm``: those of classes that
     have one of their own. ``turned``: cases of pool and test set that are read from copies whose axes are in another order
-    than those of the user's files, with that turn. ``protocol`` and ``air``: plans without them were made when only the
+    than those of the user's files, with that turn. ``unplaced``: cases of a roll-out whose files do not say where they lie; a
+    plan without it may have some, too. ``protocol`` and ``air``: plans without them were made when only the
     published protocol existed, and air was kept.
     """
 
@@ -99,6 +100,7 @@ class Plan:
     test_folder: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
     turned: Mapping[str, Turn] = field(default_factory=dict)
+    unplaced: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[tuple[str, str, str], ...] = ()
@@ -212,6 +214,7 @@ def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
         },
         "test": tuple(content["test"]),
         "dropped": tuple(content.get("dropped", ())),
+        "unplaced": tuple(content.get("unplaced", ())),
         "patch_size_mm": tuple(float(v) for v in content["patch_size_mm"]),
         "decisions": tuple(tuple(row) for row in content["decisions"]),
         "changes": tuple(content.get("changes", ())),

@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
@@ -56,7 +57,79 @@ def check_name(file: Path) -> None:
         ) from None
 
 
+def named(text: str, names: Collection[str]) -> list[str]:
+    """Those of ``names`` that ``text`` is: letter for letter; else in another Unicode form; else by :func:`case_name`, as a
+    case is called after people's file; else but for upper and lower case. Two or more: nobody knows which.
+
+    >>> named("Müller 1", ["Muller_1", "Muller_2"])
+    ['Muller_1']
+    """
+    if text in names:
+        return [text]
+    for form in (_composed, _case_name, _folded):
+        wanted = form(text)
+        if found := [name for name in names if form(name) == wanted]:
+            return found
+    return []
+
+
+def beginnings(stem: str, names: Collection[str]) -> list[str]:
+    """Those of ``names`` that ``stem`` is or begins with, the longest only; liver_10 does not begin with liver_1.
+
+    Several are found where nobody knows which: ``a b`` begins with ``a``, and is the name of a file that became ``a_b``.
+    """
+    known = [_Forms(names, form) for form in (_composed, _case_name, _folded)]
+    parts = list(_parts(stem))
+    exact = next((part for part in parts if part in names), None)
+    for part in parts:
+        if part == exact:
+            return [part]
+        for forms in known:
+            if found := forms.of(part):
+                original = _COPY.sub("", part)
+                other = [exact] if exact else named(original, names) if original != part else []
+                return list(dict.fromkeys([*other, *found]))
+    return []
+
+
+def _parts(stem: str) -> Iterator[str]:
+    """``stem`` and what it begins with, the longest first; a part ends where no letter or digit follows."""
+    stem = _composed(stem)
+    for end in range(len(stem), 0, -1):
+        after = stem[end : end + 1]
+        if not after or not (after.isalnum() or unicodedata.combining(after)):
+            yield stem[:end]
+
+
 def longest_beginning(stem: str, names: Iterable[str]) -> str | None:
-    """The longest of ``names`` that ``stem`` is or begins with; liver_10 does not begin with liver_1."""
-    fitting = [name for name in names if stem.startswith(name) and not stem[len(name) : len(name) + 1].isalnum()]
-    return max(fitting, key=len, default=None)
+    """The one of :func:`beginnings`; None if there is none, or more than one."""
+    found = beginnings(stem, names if isinstance(names, Collection) else list(names))
+    return found[0] if len(found) == 1 else None
+
+
+_COPY = re.compile(r" ?\(\d+\)$")
+"""What browsers and Windows put behind the name of a copy."""
+_case_name = lru_cache(1 << 16)(case_name)
+
+
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _folded(text: str) -> str:
+    return _case_name(text).casefold()
+
+
+class _Forms:
+    """Names by their ``form``, which is found out only when somebody asks."""
+
+    def __init__(self, names: Collection[str], form: Callable[[str], str]) -> None:
+        self._names, self._form = names, form
+        self._by_form: dict[str, list[str]] | None = None
+
+    def of(self, text: str) -> list[str]:
+        if self._by_form is None:
+            self._by_form = {}
+            for name in self._names:
+                self._by_form.setdefault(self._form(name), []).append(name)
+        return self._by_form.get(self._form(text), [])

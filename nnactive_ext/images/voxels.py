@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnactive_ext.images.hounsfield import hounsfield_offset
 from nnactive_ext.words import count, plural
 
 COMPLEX = "its voxels are complex numbers. Save the magnitude"
@@ -14,12 +15,14 @@ COMPLEX = "its voxels are complex numbers. Save the magnitude"
 
 @dataclass(frozen=True)
 class Voxels:
-    """The range and a digest (SHA-256) of the voxels of one channel, and what is wrong with them; "" if nothing is."""
+    """The range and a digest (SHA-256) of the voxels of one channel, what is wrong with them ("" if nothing is), and
+    :func:`nnactive_ext.images.hounsfield.hounsfield_offset`."""
 
     minimum: float
     maximum: float
     digest: str
     problem: str = ""
+    offset: int | None = None
 
 
 def look_at(channel: np.ndarray) -> Voxels:
@@ -42,7 +45,8 @@ def look_at(channel: np.ndarray) -> Voxels:
         huge += plane.size - int(np.isfinite(values).sum())
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         digest.update(values.tobytes())
-    return Voxels(low, high, digest.hexdigest(), _problem(bad, huge, low, high))
+    problem = _problem(bad, huge, low, high)
+    return Voxels(low, high, digest.hexdigest(), problem, None if problem else hounsfield_offset(channel))
 
 
 def _problem(bad: int, huge: int, low: float, high: float) -> str:

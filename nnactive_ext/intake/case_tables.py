@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.images.names import case_name
+from nnactive_ext.images.names import named
 from nnactive_ext.intake.folder import without_ending
 from nnactive_ext.intake.tables import Line, read_table
 from nnactive_ext.words import listed
@@ -15,18 +15,35 @@ from nnactive_ext.words import listed
 _CASES = "case cases caseid casename name image imageid file filename scan scanid id".split()
 _GROUPS = "group patient patientid patientname subject subjectid participant participantid".split()
 """Names of columns in small letters without "_", "-" and spaces; of several columns of cases the first here counts."""
+_CHANNEL = re.compile(r"_\d{4}$")
+"""How nnU-Net ends the names of a case's files."""
+
+
+def cases_of(cell: str, cases: Collection[str]) -> list[str]:
+    """Those of ``cases`` that ``cell`` names, as they are called, as people called their file (:func:`named`), or by the path
+    of one of its files or of its folder. More than one: nobody knows which.
+
+    >>> cases_of("imagesTr/liver_1_0000.nii.gz", {"liver_1"})
+    ['liver_1']
+    """
+    *folders, name = [part for part in cell.replace("\\", "/").split("/") if part not in ("", ".", "..")] or [cell]
+    stem = without_ending(name) or name
+    above = next((found for folder in reversed(folders) if (found := named(folder, cases))), [])
+    for text in (cell, name, stem):
+        if found := named(text, cases):
+            return list(dict.fromkeys([*above, *found]))
+    before = _CHANNEL.sub("", stem)
+    # With a case p_0001 among the cases, p_0007 is one that is missing, and no channel of p.
+    if before != stem and not any(_CHANNEL.sub("", case) == before for case in cases if _CHANNEL.search(case)):
+        if found := named(before, cases):
+            return list(dict.fromkeys([*above, *found]))
+    return above
 
 
 def case_of(cell: str, cases: Collection[str]) -> str | None:
-    """The one of ``cases`` that ``cell`` names: as it is called, or by the path of one of its files; None if there is none.
-
-    >>> case_of("imagesTr/liver_1_0000.nii.gz", {"liver_1"})
-    'liver_1'
-    """
-    name = cell.replace("\\", "/").rsplit("/", 1)[-1]
-    stem = without_ending(name) or name
-    names = [cell, name, stem, re.sub(r"_\d{4}$", "", stem)]
-    return next((found for one in names for found in (one, case_name(one)) if found in cases), None)
+    """The only one of :func:`cases_of`; None if there is none, or more than one."""
+    found = cases_of(cell, cases)
+    return found[0] if len(found) == 1 else None
 
 
 def listed_cases(file: Path, option: str, cases: Collection[str]) -> list[str]:

@@ -13,6 +13,7 @@ from nnactive_ext.images.copied import must_be_copied
 from nnactive_ext.images.names import case_name, check_name
 from nnactive_ext.images.slices import check_slices
 from nnactive_ext.images.tiff import is_tiff
+from nnactive_ext.intake.channel_names import channels_beside
 from nnactive_ext.intake.dicom_choice import choose_series
 from nnactive_ext.intake.folder import ENDINGS, Item, contents
 from nnactive_ext.intake.label_maps import LabelFolder, looks_like_label_map
@@ -111,7 +112,7 @@ def find(
     Args:
         folder: files, folders of slices and DICOM folders, however deep.
         channels: the channels' names in order; without them there is one channel, or as many as nnU-Net's endings ``_0000``,
-            ``_0001`` show, or as a TIFF file holds.
+            ``_0001`` show, where nothing else can be meant by them, or as a TIFF file holds.
         pattern: "{case}/{case}_{channel}", without the ending, chooses the images that fit and skips others; without it every
             image must find its case (:mod:`nnactive_ext.intake.layout`).
         label_maps: a folder of label maps; it may be the same folder if ``label_pattern`` tells label maps and images apart.
@@ -127,6 +128,7 @@ def find(
         NnActiveError: lists all problems of the folder.
     """
     folder = Path(folder)
+    channels = channels if channels is not None or pattern else channels_beside(folder)
     _check_arguments(folder, channels)
     labels = LabelFolder.of(Path(label_maps), label_pattern) if label_maps is not None else None
     among = labels is not None and labels.holds_images(folder)
@@ -150,7 +152,8 @@ def find(
     items, doubled = _one_stack_each(items)
     problems += doubled
     together = TiffHeaders.of(items)
-    placed, found_problems = _placed(folder, items, channels, pattern, together)
+    labelled = [case for case, _ in labels.files] if labels else []
+    placed, found_problems = _placed(folder, items, channels, pattern, together, labelled)
     chosen = {id(one.item) for one in placed}
     if pattern and placed and len(chosen) < len(items):
         skipped = [item.path for item in items if id(item) not in chosen]
@@ -199,7 +202,12 @@ def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
 
 
 def _placed(
-    folder: Path, items: Sequence[Item], channels: Sequence[str] | None, pattern: str | None, together: TiffHeaders
+    folder: Path,
+    items: Sequence[Item],
+    channels: Sequence[str] | None,
+    pattern: str | None,
+    together: TiffHeaders,
+    labelled: Sequence[str],
 ) -> tuple[list[Placed], list[str]]:
     problems = [
         f"{folder}: {'numbered slices' if item.slices else 'DICOM files'} directly in it; each "
@@ -220,7 +228,7 @@ def _placed(
         suspects = [one.item for one in placed if looks_like_label_map(one.item, channels, fits.text)]
     else:
         suspects = [item for item in items if looks_like_label_map(item, channels, None)]
-        placed, more = place([item for item in items if item not in suspects], channels)
+        placed, more = place([item for item in items if item not in suspects], channels, labelled)
         problems += more
     problems += [
         f"{item.path}: looks like a label map among the images. Move it, and give the folder of label maps with -label_maps."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.axes import align, orientation, reoriented
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.checks import channel_difference, off_grid, size_text
+from nnactive_ext.images.unplaced import has_place
 from nnactive_ext.images.voxels import look_at, same_channel, same_image
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.problems import refuse
@@ -21,16 +22,26 @@ from nnactive_ext.parallel import map_cases
 __all__ = ["Inspected", "channel_difference", "inspect", "reoriented"]
 
 
+_UNPLACED = (
+    "The header of its image does not say where it lies, so its label map should have all of its voxels and no place either "
+    "(NIfTI: qform_code and sform_code 0)."
+)
+
+
 @dataclass(frozen=True)
 class Inspected:
     """``space`` of the images as stored, that of channel 0 for all; ``minimum``, ``maximum`` and ``digest`` (SHA-256 of
-    the voxels as float32) of channel 0; ``orientation`` is ITK's code of the closest axes along (x, y, z), as "LPS"."""
+    the voxels as float32) of channel 0; ``orientation`` is ITK's code of the closest axes along (x, y, z), as "LPS";
+    ``placed``: whether the header of channel 0 says where it lies; ``greys``: lowest value and offset from Hounsfield units
+    (:func:`nnactive_ext.images.hounsfield.hounsfield_offset`) of each channel."""
 
     space: Space
     minimum: float
     maximum: float
     digest: str
     orientation: str
+    placed: bool = True
+    greys: tuple[tuple[float, int | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,7 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
     first: Inspected | None = None
     problems: list[str] = []
     digests: dict[str, Path] = {}
+    greys: list[tuple[float, int | None]] = []
     reference: tuple[Path, Space] | None = None
     for number, source in enumerate(case.sources):
         try:
@@ -85,8 +97,10 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
         if voxels.problem:
             problems.append(f"{source.path}: {voxels.problem}.")
             continue
+        greys.append((voxels.minimum, voxels.offset))
         if number == 0:
-            first = Inspected(space, voxels.minimum, voxels.maximum, voxels.digest, orientation(space.direction))
+            facts = (space, voxels.minimum, voxels.maximum, voxels.digest, orientation(space.direction))
+            first = Inspected(*facts, placed=has_place(source.files[0]))
         if voxels.digest in digests:
             problems.append(same_channel(source.path, digests[voxels.digest], case.name))
         digests.setdefault(voxels.digest, source.path)
@@ -95,8 +109,9 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
         elif problem := off_grid(source.path, space, *reference):
             problems.append(problem)
     if case.label_map is not None and reference is not None:
-        problems += _label_problems(case.label_map, *reference, names)
-    return _Result(first, tuple(problems))
+        found = _label_problems(case.label_map, *reference, names)
+        problems += found if has_place(reference[0]) else [f"{problem} {_UNPLACED}" for problem in found]
+    return _Result(replace(first, greys=tuple(greys)) if first else None, tuple(problems))
 
 
 def _label_problems(file: Path, image_file: Path, space: Space, names: Mapping[str, int]) -> list[str]:

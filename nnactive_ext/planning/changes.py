@@ -15,9 +15,10 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.journal import PREPROCESSED, RAW, Journal, NewFile
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.plan import PLAN_FILE, Geometry, Plan
-from nnactive_ext.experiment.spaces import space_of
+from nnactive_ext.experiment.spaces import image_and_space, space_of
 from nnactive_ext.geometry.axes import Turn, orientation
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.hounsfield import HIGHER, hounsfield_offset
 from nnactive_ext.images.lengths import typed_spacing
 from nnactive_ext.intake.find import FoundCase, find
 from nnactive_ext.intake.inspect import inspect
@@ -37,12 +38,16 @@ from nnactive_ext.labelling.relabel import settlement, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
 from nnactive_ext.planning.added_groups import with_groups
 from nnactive_ext.planning.create import dataset_json, images_of
+from nnactive_ext.planning.grey_values import AIR, CT, Greys, stored_higher
 from nnactive_ext.planning.grouping import LEAST_GROUPS
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
 from nnactive_ext.planning.orientation import added
-from nnactive_ext.planning.rollout import worth_keeping
+from nnactive_ext.planning.rollout import no_place, worth_keeping
 from nnactive_ext.planning.sizes import check_fits
+
+_COMPARED = 5
+"""So many images of the pool are read to compare the grey values of new ones with."""
 
 
 def recorded(
@@ -178,6 +183,9 @@ def add_cases(
     inspected = inspect(found, names, plan.processes, progress)
     turned, spaces, about_planes = _turned(experiment, folder, {case: i.space for case, i in inspected.items()})
     warnings += about_planes
+    warnings += _grey_values(experiment, {case: i.greys for case, i in inspected.items()})
+    unplaced = tuple(case for case, i in inspected.items() if not i.placed)
+    warnings += (": ".join(no_place(unplaced, len(inspected))),) if unplaced else ()
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
     check_fits(plan.patch_size_mm, [Measured(g.shape, g.spacing) for g in (*geometry.values(), *plan.pool.values())])
     given = {case: on_lattice(entry.label_map, names, spaces[case]) for case, entry in found.items() if entry.label_map}
@@ -185,7 +193,8 @@ def add_cases(
     cycle = experiment.state["cycle"]
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     boxes = by_case(given_patches(experiment))
-    plan = recorded(experiment, plan, who, "added", None, list(found), told, pool=pool, turned={**plan.turned, **turned})
+    read = {"turned": {**plan.turned, **turned}, "unplaced": (*plan.unplaced, *unplaced)}
+    plan = recorded(experiment, plan, who, "added", None, list(found), told, pool=pool, **read)
     changed = Experiment(experiment.name, plan)
     content = dataset_json(changed, dataset.json, images_of(changed, found, progress))
     experiment = Experiment(experiment.name, plan, content)
@@ -237,6 +246,21 @@ def settled(
         return (), ()
     files, warnings = settlement(experiment, cycle, annotated)
     return tuple(NewFile(PREPROCESSED, name, content) for name, content in files.items()), warnings
+
+
+def _grey_values(experiment: Experiment, new: Mapping[str, Sequence[Greys]]) -> tuple[str, ...]:
+    """New CTs that are stored higher than those of the pool, or the pool's that are; a few of it are read, if any of the new
+    make it worth it."""
+    channels = list(experiment.dataset.json["channel_names"].values())
+    seen = [grey for greys in new.values() for grey in greys]
+    unlike = any(offset == 0 and minimum <= AIR for minimum, offset in seen) and CT not in map(str.lower, channels)
+    if not unlike and all(offset != HIGHER for _, offset in seen):
+        return ()
+    pool = {}
+    for case in list(experiment.plan.pool)[:_COMPARED]:
+        image = image_and_space(experiment, case)[0]
+        pool[case] = [(float(channel.min()), hounsfield_offset(channel)) for channel in image]
+    return tuple(f"{what}: {why}" for what, why in stored_higher({**pool, **new}, channels))
 
 
 def _turned(

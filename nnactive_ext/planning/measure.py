@@ -25,7 +25,8 @@ from nnactive_ext.parallel import default_processes, map_cases
 class Measured:
     """One case: shape in voxels and spacing in mm (z, y, x), voxels per label value, and per foreground label value the
     bounding box of its largest connected component in mm, and its width in mm (:func:`widths_mm`). ``digest``: of the voxels
-    of channel 0; ``space``: of the array, None where the format knows no patient."""
+    of channel 0; ``space``: of the array, None where the format knows no patient; ``greys``: lowest value and offset from
+    Hounsfield units of each channel."""
 
     shape: Triple
     spacing: tuple[float, float, float]
@@ -35,6 +36,7 @@ class Measured:
     problems: tuple[str, ...] = ()
     digest: str = ""
     space: Space | None = None
+    greys: tuple[tuple[float, int | None], ...] = ()
 
 
 def measure(dataset: Dataset, processes: int | None = None, progress: bool = True) -> dict[str, Measured]:
@@ -98,6 +100,7 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
         widths_mm(label, spacing.tolist(), foreground),
         digest=channels[0].digest,
         space=_space(properties, image.shape[1:]),
+        greys=tuple((channel.minimum, channel.offset) for channel in channels),
     )
 
 

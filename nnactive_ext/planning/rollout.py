@@ -22,6 +22,7 @@ from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import read_label_file
 from nnactive_ext.images.lengths import length_text, typed_spacing
 from nnactive_ext.images.stated import why_copied
+from nnactive_ext.intake.channel_names import DATASET, channel_endings, channels_beside
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.groups import Grouping, read_groups
 from nnactive_ext.intake.inspect import Inspected
@@ -33,6 +34,7 @@ from nnactive_ext.nnunet.pace import Pace, Training
 from nnactive_ext.planning.cost import Cost, estimate
 from nnactive_ext.planning.cost import rows as cost_rows
 from nnactive_ext.planning.decisions import Decisions
+from nnactive_ext.planning.grey_values import AIR, stored_higher
 from nnactive_ext.planning.grouping import check_groups, tell_groups
 from nnactive_ext.planning.hours import Hours, member_hours
 from nnactive_ext.planning.measure import Measured, largest_components_mm
@@ -43,9 +45,6 @@ from nnactive_ext.planning.simulation import check, with_budget, without_budget
 from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_patches, structure_sizes
 from nnactive_ext.query_methods import methods
 from nnactive_ext.words import count, listed, plural, share
-
-_AIR = -500.0
-"""Nothing but CT has such grey values."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +140,14 @@ def decide_rollout(
     grouping = grouped(settings, found)
     tell_groups(grouping, list(found), list(found), settings.folds, decisions)
     _tell_copies(found, decisions)
+    unplaced = tuple(case for case, i in inspected.items() if not i.placed)
+    if unplaced:
+        decisions.warn(*no_place(unplaced, len(inspected)))
     reader, turned, spaces = reading({case: i.space for case, i in inspected.items()}, decisions)
     measured, given, by_value = _given(found, spaces, names)
-    channels = _channels(found, inspected, settings.channels, decisions)
+    channels = _channels(folder, found, inspected, settings.channels, decisions)
+    for what, why in stored_higher({case: i.greys for case, i in inspected.items()}, channels):
+        decisions.warn(what, why)
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
     given_sizes = settings.patch_size, settings.structures
     size_mm = query_patch_mm(folder, measured, geometry, labels, *given_sizes, decisions, settings.protocol)
@@ -151,7 +155,7 @@ def decide_rollout(
     plan = without_budget(settings, name, geometry, size_mm)
     kept = {"groups": grouping.text} if grouping.text else {}
     plan = replace(plan, source=".", annotator="human", groups=grouping.groups, settings={**plan.settings, **kept})
-    plan = replace(plan, turned=turned)
+    plan = replace(plan, turned=turned, unplaced=unplaced)
     if settings.starting_budget is None and _labelled_enough(measured, labels, plan):
         settings = replace(settings, starting_budget=0)
         why = "every class in 2 of them or more, a query patch of it or more: no starting budget is needed"
@@ -193,6 +197,12 @@ def grouped(settings: Settings, cases: Collection[str]) -> Grouping:
     grouping = read_groups(settings.groups, cases) if settings.groups else Grouping({}, "")
     check_groups(list(cases), grouping.groups)
     return grouping
+
+
+def no_place(cases: Sequence[str], of: int) -> tuple[str, str]:
+    """The words for images without a place: what, and what follows."""
+    why = "their headers do not say where they lie, and programs place them differently; mark points in them by voxels (i,j,k)"
+    return f"{count(len(cases), 'image')} of {of} without a place", f"{why}: {listed(cases, 3)}"
 
 
 def worth_keeping(plan: Plan, given: Mapping[str, list[Patch]]) -> dict[str, list[Patch]]:
@@ -252,6 +262,7 @@ def _tell_copies(found: Mapping[str, FoundCase], decisions: Decisions) -> None:
 
 
 def _channels(
+    folder: Path,
     found: Mapping[str, FoundCase],
     inspected: Mapping[str, Inspected],
     wanted: Sequence[str] | None,
@@ -259,15 +270,22 @@ def _channels(
 ) -> list[str]:
     number = len(next(iter(found.values())).sources)
     if wanted:
-        decisions.add("channels", ", ".join(wanted), "as asked for; CT is normalised as CT, anything else by z-score")
+        whence = f"as {DATASET} beside the images names them" if channels_beside(folder) == wanted else "as asked for"
+        decisions.add("channels", ", ".join(wanted), f"{whence}; CT is normalised as CT, anything else by z-score")
+    if number > 1:
+        endings = ", ".join(channel_endings([source.path for source in case.sources] for case in found.values()))
+        decisions.add(
+            "channel files", endings, f"taken as the {number} channels of each case, by their names; -pattern decides"
+        )
+    if wanted:
         return list(wanted)
     if number > 1:
         channels = [f"channel_{i}" for i in range(number)]
         why = "normalised by z-score each; name them with -channels (CT is normalised as CT)"
         decisions.warn(f"channels {', '.join(channels)}", why)
         return channels
-    ct = sum(i.minimum <= _AIR for i in inspected.values()) > len(inspected) / 2
-    why = f"grey values below {_AIR:g} in most images" if ct else "no grey values as in CT: normalised by z-score"
+    ct = sum(i.minimum <= AIR for i in inspected.values()) > len(inspected) / 2
+    why = f"grey values below {AIR:g} in most images" if ct else "no grey values as in CT: normalised by z-score"
     decisions.add("channels", "CT" if ct else "image", why + "; -channels sets another name")
     return ["CT" if ct else "image"]
 

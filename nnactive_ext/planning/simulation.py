@@ -23,6 +23,7 @@ from nnactive_ext.nnunet.trainers import check_trainer
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.planning.decisions import THESIS, Decisions
 from nnactive_ext.planning.division import Division, divide
+from nnactive_ext.planning.grey_values import stored_higher
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
 from nnactive_ext.planning.orientation import reading_labelled
@@ -66,6 +67,10 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     division = division or divide(source, settings)
     pool = division.pool
     decisions.extend(division.decisions)
+    called = source.json.get("channel_names", {})
+    greys = {case: found.greys for case, found in measured.items()}
+    for what, why in stored_higher(greys, [called[key] for key in sorted(called, key=int)]):
+        decisions.warn(what, why)
     reader = type(source.reader_writer).__name__
     turned, measured = reading_labelled(measured, reader, decisions)
     if reader == "Tiff3DIO" and (

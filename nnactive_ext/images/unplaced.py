@@ -1,0 +1,71 @@
+"""Image files whose header does not say where in the patient their voxels lie, so that programs place them differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.geometry.space import Space
+
+_PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".npy")
+_NRRD_SPACES = ("left", "right", "ras", "las", "lps", "scanner")
+"""How the spaces of a NRRD begin that are those of a patient or a scanner."""
+
+
+def has_place(file: Path) -> bool:
+    """Whether a header says where its voxels lie; no voxel is read.
+
+    NIfTI without qform and sform code, Analyze, NRRD without a patient's space, and pictures do not: ITK puts the first voxel
+    at 0, nibabel the middle, 3D Slicer takes a NRRD for RAS that ITK takes for LPS. What a MetaImage leaves out has defaults
+    that all programs share.
+
+    Args:
+        file: an image that can be read, or one slice of it.
+
+    Returns:
+        Whether it does. True where it cannot be told.
+    """
+    name = file.name.lower()
+    if name.endswith((".nii", ".nii.gz", ".hdr", ".img", ".img.gz")):
+        return _nifti_has_place(file)
+    if name.endswith((".nrrd", ".nhdr")):
+        try:
+            spaces = [value.strip() for key, value in _nrrd_fields(file) if key.strip().lower() == "space"]
+        except OSError:
+            return True
+        return any(space.lower().startswith(_NRRD_SPACES) for space in spaces)
+    return not name.endswith(_PICTURES)
+
+
+def centred(space: Space) -> Space:
+    """Where nibabel puts a NIfTI file without a place, of which ITK says ``space``: the middle of it is at 0 mm.
+
+    >>> centred(Space((1, 1, 3), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))).origin
+    (-2.0, 0.0, 0.0)
+    """
+    x, y, z = ((n - 1) / 2 * mm for n, mm in zip(space.shape[::-1], space.spacing, strict=True))
+    return Space(space.shape, space.spacing, (-x, y, -z), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0))
+
+
+def _nifti_has_place(file: Path) -> bool:
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        header: Any = nibabel.load(file).header
+    except (ImageFileError, OSError, ValueError):
+        return True
+    return any(key in header and int(header[key]) > 0 for key in ("qform_code", "sform_code"))
+
+
+def _nrrd_fields(file: Path) -> Iterator[tuple[str, str]]:
+    """The fields of a NRRD's header, which ends with an empty line."""
+    with open(file, "rb") as stream:
+        for line in stream:
+            text = line.decode("latin-1").strip()
+            if not text:
+                return
+            key, colon, value = text.partition(":")
+            if colon and not value.startswith("=") and not text.startswith("#"):
+                yield key, value
