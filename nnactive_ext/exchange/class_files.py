@@ -1,0 +1,152 @@
+"""Which returned files are masks of one class, and which of them are one answer together: ``TASK_CLASS``, ``TASK/CLASS``."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nnactive_ext.exchange.matching import match, named_candidates, stem_of
+from nnactive_ext.images.class_files import ClassFiles, carries_names
+from nnactive_ext.images.class_names import class_in
+from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.words import enumerated, listed
+
+_BETWEEN = re.compile(r"seg(mentation)?s?|masks?|labels?", re.IGNORECASE)
+"""The folder that may lie between a case's folder and the files of its classes."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The task's id or the case that a file belongs to, the tasks that it may answer, and the rest of its name; ``nested``:
+    its folder has their name, and the file's own has not."""
+
+    owner: str
+    tasks: Sequence[Task]
+    by_case: bool
+    rest: str
+    nested: bool
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The masks of one answer, and the tasks that they may answer; ``by_case``: they are of whole images."""
+
+    files: ClassFiles
+    tasks: Sequence[Task]
+    by_case: bool
+
+
+@dataclass
+class Sorted:
+    """Found files. Of those that are one answer together the first stands in ``files``, and ``parts`` has them all.
+    ``refused``: the tasks that a file would have answered, and why it does not."""
+
+    files: list[Path] = field(default_factory=list)
+    parts: dict[Path, Parts] = field(default_factory=dict)
+    refused: dict[Path, tuple[Sequence[Task], str]] = field(default_factory=dict)
+
+
+class ClassFileSorter:
+    """Sorts found files; ``names``: label -> value, with those that the dataset had before its classes were changed."""
+
+    def __init__(self, tasks: Sequence[Task], cases: Collection[str], names: Mapping[str, int], only: Task | None) -> None:
+        self.tasks, self.cases, self.names, self.only = tasks, cases, names, only
+
+    def sort(self, files: Collection[Path], named: bool, unchanged: bool) -> Sorted:
+        """Sort ``files``. ``named``: somebody named each of them, else they were found in folders. ``unchanged``: label maps
+        that nobody edited count, so that a mask that is passed over would be answered by its untouched export."""
+        made = Sorted()
+        groups: dict[tuple[str, Path | None], list[tuple[str, Path]]] = defaultdict(list)
+        strays: dict[tuple[str, Path | None], list[Path]] = defaultdict(list)
+        places = {file: self._place(file) for file in files}
+        for file, place in places.items():
+            group = (place.owner, None if named else file.parent) if place else None
+            said = class_in(place.rest, self.names) if place else None
+            if place is None or group is None or said is None:
+                made.files.append(file)
+            elif said.name:
+                groups[group].append((said.name, file))
+            elif said.unsure and not carries_names(file, self.names):
+                made.refused[file] = (place.tasks, _unsure(place))
+            elif place.nested and not said.unsure:
+                strays[group].append(file)
+            else:
+                made.files.append(file)
+        for group, members in groups.items():
+            place = places[members[0][1]]
+            assert place is not None
+            if len(members) == 1 and not strays[group] and not place.nested and carries_names(members[0][1], self.names):
+                made.files.append(members[0][1])  # a label map of all classes whose name happens to hold one
+                continue
+            text = self._missing(place, members) if named else ""
+            if text:
+                made.refused[members[0][1]] = (place.tasks, text)
+                continue
+            order = list(self.names)
+            parts = ClassFiles(tuple(sorted(members, key=lambda member: (order.index(member[0]), member[1]))))
+            made.files.append(parts.first)
+            made.parts[parts.first] = Parts(parts, place.tasks, place.by_case)
+        for group, others in strays.items():
+            for file in others:
+                place = places[file]
+                if place and (group in groups or (unchanged and not place.by_case)):
+                    made.refused[file] = (place.tasks, self._unknown(file))
+                    self._withdraw(made, groups.get(group, []))
+                else:
+                    made.files.append(file)
+        return made
+
+    def _withdraw(self, made: Sorted, members: Sequence[tuple[str, Path]]) -> None:
+        """The other classes are not taken without the one that is unknown."""
+        for _, file in members:
+            made.parts.pop(file, None)
+            if file in made.files:
+                made.files.remove(file)
+
+    def _place(self, file: Path) -> _Place | None:
+        stem = stem_of(file)
+        if self.only:
+            start = next((s for s in (self.only.id, self.only.patch.case) if stem.startswith(s)), "")
+            return _Place(self.only.id, [self.only], False, stem[len(start) :], False)
+        tasks, by_case = match(file, self.tasks, self.cases)
+        if tasks:
+            owner = tasks[0].patch.case if by_case else tasks[0].id
+            return _Place(owner, tasks, by_case, stem[len(owner) :], False)
+        above = [file.parent, *([file.parent.parent] if _BETWEEN.fullmatch(file.parent.name) else [])]
+        for folder in above:
+            tasks, by_case = match(folder, self.tasks, self.cases)
+            if tasks:
+                owner = tasks[0].patch.case if by_case else tasks[0].id
+                return _Place(owner, tasks, by_case, stem, True)
+        return None
+
+    def _missing(self, place: _Place, members: Sequence[tuple[str, Path]]) -> str:
+        """Why files that somebody named are not all: masks of other classes of the same task lie beside them."""
+        have = {name for name, _ in members}
+        beside: dict[str, Path] = {}
+        for folder in {file.parent for _, file in members}:
+            for file in named_candidates(folder):
+                other = self._place(file)
+                if other and other.owner == place.owner and (name := class_in(other.rest, self.names).name) not in ("", *have):
+                    beside.setdefault(name, file)
+        if not beside:
+            return ""
+        files = enumerated([file.name for file in beside.values()])
+        return f"it is the mask of one class, and {files} lies beside it. Import all of them in one command, or their folder"
+
+    def _unknown(self, file: Path) -> str:
+        known = listed([repr(name) for name in self.names], 20)
+        return (
+            f"{stem_of(file)!r} is no class of the dataset, and files beside it are masks of one class each. It knows {known}. "
+            "Rename the file after its class, or move it elsewhere"
+        )
+
+
+def _unsure(place: _Place) -> str:
+    return (
+        f"its name holds a class among other words ({place.rest.strip(' _-.')!r}), so that it may be the mask of one class or a "
+        f"label map of all. Name a mask {place.owner}_CLASS, and a label map of all classes {place.owner}"
+    )
