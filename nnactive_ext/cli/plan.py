@@ -84,7 +84,7 @@ def _rollout(settings: Settings, progress: bool) -> None:
     assert folder is not None
     check_rollout(folder, settings)  # before every image is read
     names = label_names(settings.labels or ())
-    found = find_cases(folder, settings.channels, settings.pattern, settings.label_maps, settings.label_pattern)
+    found = find_cases(folder, settings.channels, settings.pattern, settings.label_maps, settings.label_pattern, list(names))
     grouped(settings, found)  # what is wrong with -groups is told before every image is read
     sizes = (file.stat().st_size for case in found.values() for source in case.sources for file in source.files)
     inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)

@@ -147,6 +147,6 @@ class ClassFileSorter:
 
 def _unsure(place: _Place) -> str:
     return (
-        f"its name holds a class among other words ({place.rest.strip(' _-.')!r}), so that it may be the mask of one class or a "
+        f"its name holds a class among other words ({place.rest.strip(' _-.')!r}), so it may be the mask of one class or a "
         f"label map of all. Name a mask {place.owner}_CLASS, and a label map of all classes {place.owner}"
     )

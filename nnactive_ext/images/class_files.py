@@ -73,7 +73,9 @@ class ClassFiles:
         for name, file in self.files:
             value = value_of_name(name, names)
             if value is None:
-                raise NnActiveError(f"{file}: {name!r} is no class of the dataset. It knows {listed(list(map(repr, names)), 20)}.")
+                raise NnActiveError(
+                    f"{file}: {name!r} is no class of the dataset. It knows {listed(list(map(repr, names)), 20)}."
+                )
             if value in found:
                 raise NnActiveError(f"{file}: {found[value].name} is of the same class, {name!r}. Move one of them elsewhere.")
             found[value] = file
@@ -118,7 +120,7 @@ def _one_value(file: Path, image: LabelImage, name: str, names: Mapping[str, int
     if len({round(value) for value in held}) > 1 or len(found) < len({round(value) for value in held}) or others:
         shown = ", ".join(f"{value:g} ({count(n, 'voxel')})" for value, n in sorted(held.items())[:5])
         raise NnActiveError(
-            f"{file}: its name says that it is a mask of {name!r}, but it holds {shown}. Save 0 and 1 only; or, if it holds all "
+            f"{file}: its name says that it is a mask of {name!r}, but it has {shown}. Save 0 and 1 only; or, if it has all "
             "classes, take the class out of its name."
         )
     return np.abs(image.layers[0]) > ROUNDING

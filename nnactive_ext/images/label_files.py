@@ -29,7 +29,8 @@ class LabelFile:
     """``labels`` (z, y, x) in the file's own order of axes, uint8 or uint16, the dataset's values; ``space`` is theirs.
 
     ``by_name``: the values were found through names in the file; else they were taken as they are. ``whole``: beyond the
-    array nothing is said; if False, as for 3D Slicer's segmentations, which are cut to their segments, it is background. ``told``: what people should know of how its names were read.
+    array nothing is said; if False, as for 3D Slicer's segmentations, which are cut to their segments, it is background.
+    ``told``: what people should know of how names were read.
     """
 
     labels: np.ndarray

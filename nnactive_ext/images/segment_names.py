@@ -60,7 +60,8 @@ def by_name_and_told(
     unknown = sorted({s.name for s, value in meant if value is None and folded_name(s.name) != folded_name(HELPER)})
     if unknown:
         raise NnActiveError(
-            f"{file}: segments with names that the dataset does not know: {_listed(unknown)}. It knows {_listed(names)}. {remedy}"
+            f"{file}: segments with names that the dataset does not know: {_listed(unknown)}. It knows {_listed(names)}. "
+            f"{remedy}"
         )
     result = np.full(layers.shape[1:], -1, np.int32)
     ignore = names.get("ignore")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.images.class_files import ClassFiles
 from nnactive_ext.images.copied import must_be_copied
 from nnactive_ext.images.dicom import one_series
 from nnactive_ext.images.names import case_name, check_name
@@ -45,7 +46,9 @@ class FoundCase:
 
     name: str
     sources: tuple[Source, ...]
-    label_map: Path | None = None
+    label_map: Path | ClassFiles | None = None
+    told: tuple[tuple[str, str], ...] = ()
+    """What people should know of all label maps that were found, as (what, why)."""
 
 
 __all__ = ["FoundCase", "Source", "find_cases"]
@@ -57,6 +60,7 @@ def find_cases(
     pattern: str | None = None,
     label_maps: Path | None = None,
     label_pattern: str = "{case}",
+    classes: Sequence[str] = (),
 ) -> dict[str, FoundCase]:
     """Find the cases in a folder of images by names alone; no image is read.
 
@@ -68,6 +72,7 @@ def find_cases(
             image must find its case (:mod:`nnactive_ext.intake.layout`).
         label_maps: a folder of label maps; it may be the same folder if ``label_pattern`` tells label maps and images apart.
         label_pattern: the pattern of names of label maps.
+        classes: the names of labels, by which masks of one class each are found among the label maps.
 
     Returns:
         The cases by name, in order of names.
@@ -77,10 +82,10 @@ def find_cases(
     """
     folder = Path(folder)
     _check_arguments(folder, channels)
-    labels = LabelFolder.of(Path(label_maps), label_pattern) if label_maps is not None else None
+    labels = LabelFolder.of(Path(label_maps), label_pattern, classes) if label_maps is not None else None
     among = labels is not None and labels.holds_images(folder)
     without = labels.folder if labels and not among else None
-    taken = {os.path.realpath(file) for _, file in labels.files} if labels and among else set()
+    taken = {os.path.realpath(file) for file in labels.taken()} if labels and among else set()
     items = [item for item in items_in(folder, without) if item.dicom or os.path.realpath(item.path) not in taken]
     problems = [] if pattern else [f"{file}: this format is not supported." for file in unread_in(folder, without)]
     if not items and not problems:
@@ -91,16 +96,17 @@ def find_cases(
     placed, found_problems = _placed(folder, items, channels, pattern)
     cases, case_problems = _cases(placed, channels)
     problems += found_problems + case_problems
-    maps: Mapping[str, Path] = {}
+    maps: Mapping[str, Path | ClassFiles] = {}
+    told: tuple[tuple[str, str], ...] = ()
     if labels:
-        maps, label_problems = labels.by_case(cases, folder)
+        maps, label_problems, told = labels.by_case(cases, folder)
         problems += label_problems
     refuse(
         problems,
         "Rename, move or convert these, or say how the images are named: -channels for the channels' names, -pattern for the "
         'files (as in "{case}/{case}_{channel}"), -label_maps and -label_pattern for label maps.',
     )
-    return {name: FoundCase(name, cases[name], maps.get(name)) for name in sorted(cases)}
+    return {name: FoundCase(name, cases[name], maps.get(name), told) for name in sorted(cases)}
 
 
 def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:

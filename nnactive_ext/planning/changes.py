@@ -152,7 +152,7 @@ def add_cases(
     plan, dataset = experiment.plan, experiment.dataset
     channels = list(dataset.json["channel_names"].values())
     names = dict(dataset.labels.names)
-    found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps, label_pattern)
+    found = find_cases(folder, channels if len(channels) > 1 else None, pattern, label_maps, label_pattern, list(names))
     known = [case for case in found if case in plan.pool or case in plan.dropped]
     if known and _added_before(experiment, found):
         return list(found), ()
@@ -171,6 +171,7 @@ def add_cases(
     warnings += about_planes
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
     check_fits(plan.patch_size_mm, [Measured(g.shape, g.spacing) for g in (*geometry.values(), *plan.pool.values())])
+    warnings += tuple(f"{what}: {why}" for what, why in next(iter(found.values())).told)
     given = {case: on_lattice(entry.label_map, names, spaces[case]) for case, entry in found.items() if entry.label_map}
 
     cycle = experiment.state["cycle"]
