@@ -10,12 +10,15 @@ from pathlib import Path
 
 from nnactive_ext.exchange.matching import match, named_candidates, stem_of
 from nnactive_ext.images.class_files import ClassFiles, carries_names
-from nnactive_ext.images.class_names import class_in
+from nnactive_ext.images.class_names import ClassName, class_in
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.words import enumerated, listed
 
 _BETWEEN = re.compile(r"seg(mentation)?s?|masks?|labels?", re.IGNORECASE)
 """The folder that may lie between a case's folder and the files of its classes."""
+
+_Group = tuple[str, Path | None]
+"""What files answer, and the folder they lie in; None if somebody named them."""
 
 
 @dataclass(frozen=True)
@@ -59,45 +62,55 @@ class ClassFileSorter:
         """Sort ``files``. ``named``: somebody named each of them, else they were found in folders. ``unchanged``: label maps
         that nobody edited count, so that a mask that is passed over would be answered by its untouched export."""
         made = Sorted()
-        groups: dict[tuple[str, Path | None], list[tuple[str, Path]]] = defaultdict(list)
-        strays: dict[tuple[str, Path | None], list[Path]] = defaultdict(list)
-        places = {file: self._place(file) for file in files}
-        for file, place in places.items():
-            group = (place.owner, None if named else file.parent) if place else None
-            said = class_in(place.rest, self.names) if place else None
-            if place is None or group is None or said is None:
+        groups: dict[_Group, list[tuple[str, Path]]] = defaultdict(list)
+        by_folder: dict[_Group, list[tuple[str, Path]]] = defaultdict(list)
+        strays: dict[_Group, list[Path]] = defaultdict(list)
+        places = {file: place for file in files if (place := self._place(file)) is not None}
+        for file in files:
+            place = places.get(file)
+            said = class_in(place.rest, self.names) if place else ClassName()
+            folder = class_in(file.parent.name, self.names).name
+            if place is None:
                 made.files.append(file)
             elif said.name:
-                groups[group].append((said.name, file))
+                groups[place.owner, None if named else file.parent].append((said.name, file))
             elif said.unsure and not carries_names(file, self.names):
                 made.refused[file] = (place.tasks, _unsure(place))
             elif place.nested and not said.unsure:
-                strays[group].append(file)
+                strays[place.owner, None if named else file.parent].append(file)
+            elif folder and not said.unsure:
+                by_folder[place.owner, None if named else file.parent.parent].append((folder, file))
             else:
                 made.files.append(file)
+        for group, members in by_folder.items():
+            if len({name for name, _ in members}) > 1:  # CLASS/TASK; a single one may be the name of a project
+                groups[group] += members
+            else:
+                made.files += [file for _, file in members]
         for group, members in groups.items():
-            place = places[members[0][1]]
-            assert place is not None
-            if len(members) == 1 and not strays[group] and not place.nested and carries_names(members[0][1], self.names):
-                made.files.append(members[0][1])  # a label map of all classes whose name happens to hold one
-                continue
-            text = self._missing(place, members) if named else ""
-            if text:
-                made.refused[members[0][1]] = (place.tasks, text)
-                continue
-            order = list(self.names)
-            parts = ClassFiles(tuple(sorted(members, key=lambda member: (order.index(member[0]), member[1]))))
-            made.files.append(parts.first)
-            made.parts[parts.first] = Parts(parts, place.tasks, place.by_case)
+            self._put(made, places[members[0][1]], members, named, alone=len(members) == 1 and not strays[group])
         for group, others in strays.items():
             for file in others:
                 place = places[file]
-                if place and (group in groups or (unchanged and not place.by_case)):
+                if group in groups or (unchanged and not place.by_case):
                     made.refused[file] = (place.tasks, self._unknown(file))
                     self._withdraw(made, groups.get(group, []))
                 else:
                     made.files.append(file)
         return made
+
+    def _put(self, made: Sorted, place: _Place, members: Sequence[tuple[str, Path]], named: bool, alone: bool) -> None:
+        """Put the masks of one answer into what is ``made``."""
+        first = members[0][1]
+        if alone and not place.nested and carries_names(first, self.names):
+            made.files.append(first)  # a label map of all classes whose name happens to hold one
+        elif named and (text := self._missing(place, members)):
+            made.refused[first] = (place.tasks, text)
+        else:
+            order = list(self.names)
+            parts = ClassFiles(tuple(sorted(members, key=lambda member: (order.index(member[0]), member[1]))))
+            made.files.append(parts.first)
+            made.parts[parts.first] = Parts(parts, place.tasks, place.by_case)
 
     def _withdraw(self, made: Sorted, members: Sequence[tuple[str, Path]]) -> None:
         """The other classes are not taken without the one that is unknown."""

@@ -62,8 +62,9 @@ def labels_of_image(file: Path, image: LabelImage, names: Mapping[str, int]) -> 
     dtype = np.uint8 if max(names.values()) < 256 else np.uint16
     segments, remedy = named_segments(file, image, names)
     whole = not is_slicers(file, image)
+    told: tuple[str, ...] = ()
     if segments is None:
-        labels, told = _by_value(file, image, names), ()
+        labels = _by_value(file, image, names)
     else:
         labels, told = by_name_and_told(file, image.layers, segments, names, remedy)
     return LabelFile(labels.astype(dtype), image.space, by_name=segments is not None, whole=whole, told=told)

@@ -62,7 +62,7 @@ class ClassMaps:
             inside = [(rest, item) for rest, item in members if item.path.parent in folders.get(case, ())]
             left += [item for _, item in members if item.path.parent not in folders.get(case, ())]
             if len(inside) + len(found.get(case, ())) >= _MANY:
-                others |= {rest for rest, _ in inside}
+                others |= {rest for rest, item in inside if not among or _BETWEEN.fullmatch(item.path.parent.name)}
             elif not among or any(_BETWEEN.fullmatch(item.path.parent.name) for _, item in inside):
                 known = listed([repr(name) for name in classes], 20)
                 problems += [
@@ -71,7 +71,7 @@ class ClassMaps:
                 ]
         made = {case: _ordered(files, classes) for case, files in found.items()}
         problems += _doubled(made)
-        told = []
+        told: list[tuple[str, str]] = []
         if made:
             told, more = _missing(made, classes, others)
             problems += more
