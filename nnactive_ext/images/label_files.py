@@ -12,7 +12,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_images import ENDINGS, LabelImage, read_image
 from nnactive_ext.images.label_tables import WITHOUT, extensions_of, table_segments
-from nnactive_ext.images.nifti import is_nifti
+from nnactive_ext.images.mitk_stacks import stack_segments
 from nnactive_ext.images.segment_lists import mitk_segments, slicer_segments
 from nnactive_ext.images.segment_names import RENAME, Segment, by_name_and_told
 from nnactive_ext.images.unknown_names import check_names_in_extensions, check_names_in_header
@@ -81,7 +81,9 @@ def named_segments(file: Path, image: LabelImage, names: Mapping[str, int]) -> t
         return segments, RENAME
     if (segments := mitk_segments(file, image.header)) is not None:
         return segments, RENAME
-    extensions = extensions_of(file) if is_nifti(file) else []
+    if (segments := stack_segments(file)) is not None:
+        return segments, RENAME
+    extensions = extensions_of(file)
     if (segments := table_segments(file, extensions)) is not None:
         return segments, WITHOUT
     check_names_in_header(file, image.header, names)

@@ -43,10 +43,15 @@ def _tables(file: Path, text: str) -> list[list[Segment]]:
 
 
 def extensions_of(file: Path) -> list[tuple[int, str]]:
-    """The code and the text of each header extension of a NIfTI file, in order; bytes that are no UTF-8 are Latin-1.
+    """The code and the text of each header extension of a NIfTI file, in order; bytes that are no UTF-8 are Latin-1. None of
+    other formats.
 
     Not by nibabel, which parses some of them and fails where they are damaged.
     """
+    pair = file.suffix.lower() in (".hdr", ".img")
+    if not (pair or file.name.lower().endswith((".nii", ".nii.gz"))):
+        return []
+    file = file.with_suffix(".hdr") if pair else file
     try:
         with gzip.open(file) if file.suffix.lower() == ".gz" else open(file, "rb") as stream:
             header = stream.read(4)
@@ -57,7 +62,7 @@ def extensions_of(file: Path) -> list[tuple[int, str]]:
             header += stream.read(size - 4)
             where, kind = _HEADERS[size]
             end = int(struct.unpack_from(f"{order}{kind}", header, where)[0])
-            body = stream.read(max(0, end - size)) if file.name.lower().endswith((".nii", ".nii.gz")) else stream.read()
+            body = stream.read() if pair else stream.read(max(0, end - size))
     except (OSError, EOFError, struct.error, ValueError, OverflowError):
         return []  # what is damaged is told where voxels are read
     return list(_split(body, order))

@@ -67,8 +67,8 @@ def _old_mitk_segments(file: Path, header: Mapping[str, str]) -> list[Segment]:
         if match := _OLD_MITK_KEY.fullmatch(key):
             try:
                 label = ElementTree.fromstring(text.replace("\\n", "\n").strip())
-                facts = {prop.get("key"): prop[0].attrib["value"] for prop in label.iter("property") if len(prop)}
-                name, value = facts["name"], facts["value"]
+                facts = {prop.get("key"): prop[0].get("value") for prop in label.iter("property") if len(prop)}
+                name, value = str(facts["name"]), str(facts["value"])
             except (ElementTree.ParseError, KeyError) as error:
                 raise NnActiveError(
                     f"{file}: its list of labels cannot be read ({key}: {error}). Save it again in a newer MITK."
