@@ -60,7 +60,9 @@ class ClassMaps:
         others: set[str] = set()
         for case, members in strange.items():
             inside = [(rest, item) for rest, item in members if item.path.parent in folders.get(case, ())]
-            left += [item for _, item in members if item.path.parent not in folders.get(case, ())]
+            # What lies beside the folder of a case's masks is its image.
+            above = {folder.parent for folder in folders.get(case, ())} | folders.get(case, set())
+            left += [item for _, item in members if item.path.parent not in above]
             if len(inside) + len(found.get(case, ())) >= _MANY:
                 others |= {rest for rest, item in inside if not among or _BETWEEN.fullmatch(item.path.parent.name)}
             elif not among or any(_BETWEEN.fullmatch(item.path.parent.name) for _, item in inside):
