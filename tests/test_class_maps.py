@@ -58,6 +58,17 @@ def test_a_case_is_no_mask_because_it_ends_like_one(make):  # noqa: F811
     assert (found["p"].label_map, found["p_liver"].label_map) == (None, labels / "p_liver.nii.gz")
 
 
+def test_a_pattern_that_chooses_the_mask_of_one_class(make):  # noqa: F811
+    """It is not a label map whose values are those of the dataset."""
+    folder = make("p.nii")
+    for number, (name, pattern) in enumerate(
+        [("p/kidney", "{case}/kidney"), ("kidney_p_seg", "kidney_{case}_seg"), ("p-kidney", "{case}-kidney")]
+    ):
+        labels = make(f"{name}.nii.gz", folder=f"labels{number}")
+        found = find_cases(folder, None, None, labels, pattern, CLASSES)
+        assert named(found["p"]) == [("kidney", f"{Path(name).name}.nii.gz")]
+
+
 def total_segmentator(make, classes: list[str]) -> Path:  # noqa: F811
     for case in ("s0001", "s0002"):
         folder = make(f"{case}/ct.nii.gz", *(f"{case}/segmentations/{name}.nii.gz" for name in classes))

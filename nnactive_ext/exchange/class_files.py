@@ -87,8 +87,8 @@ class ClassFileSorter:
                 groups[group] += members
             else:
                 made.files += [file for _, file in members]
-        for group, members in groups.items():
-            self._put(made, places[members[0][1]], members, named, alone=len(members) == 1 and not strays[group])
+        for members in groups.values():
+            self._put(made, places[members[0][1]], members, named)
         for group, others in strays.items():
             for file in others:
                 place = places[file]
@@ -99,13 +99,10 @@ class ClassFileSorter:
                     made.files.append(file)
         return made
 
-    def _put(self, made: Sorted, place: _Place, members: Sequence[tuple[str, Path]], named: bool, alone: bool) -> None:
+    def _put(self, made: Sorted, place: _Place, members: Sequence[tuple[str, Path]], named: bool) -> None:
         """Put the masks of one answer into what is ``made``."""
-        first = members[0][1]
-        if alone and not place.nested and carries_names(first, self.names):
-            made.files.append(first)  # a label map of all classes whose name happens to hold one
-        elif named and (text := self._missing(place, members)):
-            made.refused[first] = (place.tasks, text)
+        if named and (text := self._missing(place, members)):
+            made.refused[members[0][1]] = (place.tasks, text)
         else:
             order = list(self.names)
             parts = ClassFiles(tuple(sorted(members, key=lambda member: (order.index(member[0]), member[1]))))

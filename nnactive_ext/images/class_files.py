@@ -39,7 +39,7 @@ class ClassFiles:
 
     def read(self, names: Mapping[str, int]) -> LabelFile:
         """Combine the files; voxels that are in none of them are background, and what is ``ignore`` and another class, too,
-        is ignore.
+        is ignore. A single file that names its labels is the whole label map.
 
         Args:
             names: label -> value of the dataset, with background (0) and ignore.
@@ -51,6 +51,8 @@ class ClassFiles:
             NnActiveError: a file cannot be read or is no mask of its class, a class is unknown or has two files, the files lie
                 on differing grids, or two of them claim a voxel.
         """
+        if len(self.files) == 1 and carries_names(self.first, names):
+            return read_label_file(self.first, names)  # of all classes, and its name happens to hold one
         files = self._by_value(names)
         made: LabelFile | None = None
         for value, file in files.items():  # ignore is first

@@ -20,6 +20,11 @@ _MANY = 20
 """From so many masks of one case on, they are the structures that a program finds, and those of other classes are left out."""
 
 
+def in_class_folder(item: Item, classes: Sequence[str]) -> bool:
+    """Whether an item lies in a folder that is called like a class."""
+    return len(item.parts) > 1 and bool(class_in(item.parts[-2], classes).name)
+
+
 def is_mask(item: Item, classes: Sequence[str]) -> bool:
     """Whether an item is the mask of one class by its own name, or lies where only such masks lie."""
     if item.dicom or not classes:
@@ -46,7 +51,7 @@ class ClassMaps:
         left, problems = [], []
         folders: dict[str, set[Path]] = defaultdict(set)
         for item in items:
-            case, rest, nested = _split(item, cases)
+            case, rest, nested = _split(item, cases, classes)
             said = class_in(rest, classes) if case else None
             if case is None or said is None:
                 left.append(item)
@@ -82,7 +87,13 @@ class ClassMaps:
         return cls(made, left, problems, tuple(told))
 
 
-def _split(item: Item, cases: Collection[str]) -> tuple[str | None, str, bool]:
+def class_of_pattern(pattern: str, classes: Sequence[str]) -> str:
+    """The class that a pattern of names says beside {case}, as in "{case}/liver"; "" if it says none."""
+    parts = pattern.replace("{case}", "").split("/")
+    return next((class_in(part, classes).name for part in reversed(parts) if part), "")
+
+
+def _split(item: Item, cases: Collection[str], classes: Sequence[str]) -> tuple[str | None, str, bool]:
     """The case of an item, the rest of its name, and whether the case is the name of its folder."""
     if item.dicom:
         return None, "", False
@@ -90,6 +101,8 @@ def _split(item: Item, cases: Collection[str]) -> tuple[str | None, str, bool]:
     last = _stem(last)
     if above and _BETWEEN.fullmatch(above[-1]) and len(above) > 1:
         above = above[:-1]
+    if above and case_name(last) in cases and class_in(above[-1], classes).name:
+        return case_name(last), above[-1], False  # CLASS/CASE
     if above and case_name(above[-1]) in cases:
         return case_name(above[-1]), last, True
     # The longest case that the name begins with, before a sign that parts words.

@@ -17,7 +17,7 @@ from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.class_files import ClassFiles, read_labels
 from nnactive_ext.images.label_files import LabelFile
 from nnactive_ext.images.names import case_name
-from nnactive_ext.intake.class_maps import ClassMaps, is_mask
+from nnactive_ext.intake.class_maps import ClassMaps, class_of_pattern, in_class_folder, is_mask
 from nnactive_ext.intake.folder import Item, items_in
 from nnactive_ext.intake.pattern import Pattern
 
@@ -51,7 +51,7 @@ class LabelFolder:
             else:
                 others.append(item)
         made = cls(folder, pattern.text, files, others, classes)
-        if not files and not any(made.is_mask(item) for item in others):
+        if not files and not any(made.is_mask(item) or in_class_folder(item, classes) for item in others):
             raise NnActiveError(
                 f'{folder}: no label map whose name is "{pattern.text}" (and .nii.gz, .nii, .nrrd, .seg.nrrd, .mha or .mhd). '
                 'Check -label_maps, and say how they are named with -label_pattern (as in "{case}_seg").'
@@ -79,10 +79,11 @@ class LabelFolder:
         found: dict[str, list[Path | ClassFiles]] = defaultdict(list)
         among = self.holds_images(images)
         left = list(self.others)
+        of_one = class_of_pattern(self.pattern, self.classes)
         for text, item in self.files:
             name = case_name(text)
             if name in names:
-                found[name].append(item.path)
+                found[name].append(ClassFiles(((of_one, item.path),)) if of_one else item.path)
             else:
                 left.append(item)
         masks = ClassMaps.of(left, names, self.classes, among)
@@ -95,7 +96,8 @@ class LabelFolder:
         for name, several in found.items():
             if len(several) > 1:
                 problems.append(f"{name}: {len(several)} label maps, {' and '.join(map(str, several))}.")
-        return {name: several[0] for name, several in found.items()}, problems, masks.told
+        told = ((f"masks of {of_one} only", "every other class is background in these label maps"),) if of_one else masks.told
+        return {name: several[0] for name, several in found.items()}, problems, told
 
 
 def looks_like_label_map(item: Item, channels: Sequence[str] | None, pattern: str | None) -> bool:
