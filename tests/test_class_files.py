@@ -128,6 +128,12 @@ def test_one_of_several_masks_by_its_name_is_not_the_whole_answer(tasks, capsys)
     np.testing.assert_array_equal(tasks.counted(task), answer(task)[task.box])
 
 
+def test_a_mask_of_an_unknown_class_is_refused_by_its_name_too(tasks, capsys):
+    task = tasks.seen[2]
+    _, spleen = masks(task, answer(task), "{task}_{cls}.nii.gz", classes={"organ": 1, "spleen": 2})
+    assert "'spleen' is no class" in refused(tasks, capsys, spleen)
+
+
 def test_masks_of_whole_images(tasks, tmp_path):
     mine = [task for task in tasks.seen if task.id.endswith("tiny_1")]
     truth = sitk.ReadImage(str(tasks.label("tiny_1")))
@@ -181,6 +187,11 @@ def _an_unknown_class(task: expert.Seen) -> str:
     return "'organ', 'lesion'"
 
 
+def _an_unknown_class_in_a_flat_folder(task: expert.Seen) -> str:
+    masks(task, answer(task), "{task}_{cls}.nii.gz", classes={"organ": 1, "spleen": 2})
+    return "'spleen' is no class"
+
+
 def _twice(task: expert.Seen) -> str:
     masks(task, answer(task), "{task}_{cls}.nii.gz")
     masks(task, answer(task), "{task}_{cls}_mask.nrrd")
@@ -189,6 +200,12 @@ def _twice(task: expert.Seen) -> str:
 
 def _among_other_words(task: expert.Seen) -> str:
     task.write((answer(task) == 2).astype(np.uint8), task.folder / f"{task.id}_lesion_left.nii.gz")
+    return "lesion_left"
+
+
+def _one_among_other_words(task: expert.Seen) -> str:
+    """The other mask is no answer without it."""
+    masks(task, answer(task), "{task}_{cls}.nii.gz", classes={"organ": 1, "lesion_left": 2})
     return "lesion_left"
 
 
@@ -207,8 +224,10 @@ def _of_fractions(task: expert.Seen) -> str:
         _of_two_values,
         _of_the_other_class,
         _an_unknown_class,
+        _an_unknown_class_in_a_flat_folder,
         _twice,
         _among_other_words,
+        _one_among_other_words,
         _of_fractions,
     ],
 )

@@ -12,7 +12,7 @@ from nnactive_ext.exchange.matching import match, named_candidates, stem_of
 from nnactive_ext.images.class_files import ClassFiles, carries_names
 from nnactive_ext.images.class_names import ClassName, class_in
 from nnactive_ext.labelling.tasks import Task
-from nnactive_ext.words import enumerated, listed
+from nnactive_ext.words import enumerated, listed, plural
 
 _BETWEEN = re.compile(r"seg(mentation)?s?|masks?|labels?", re.IGNORECASE)
 """The folder that may lie between a case's folder and the files of its classes."""
@@ -64,21 +64,17 @@ class ClassFileSorter:
         made = Sorted()
         groups: dict[_Group, list[tuple[str, Path]]] = defaultdict(list)
         by_folder: dict[_Group, list[tuple[str, Path]]] = defaultdict(list)
-        strays: dict[_Group, list[Path]] = defaultdict(list)
+        strays: list[tuple[_Group, Path, str]] = []
         places = {file: place for file in files if (place := self._place(file)) is not None}
-        for file in files:
-            place = places.get(file)
-            said = class_in(place.rest, self.names) if place else ClassName()
-            folder = class_in(file.parent.name, self.names).name
-            if place is None:
-                made.files.append(file)
-            elif said.name:
-                groups[place.owner, None if named else file.parent].append((said.name, file))
-            elif said.unsure and not carries_names(file, self.names):
-                made.refused[file] = (place.tasks, _unsure(place))
-            elif place.nested and not said.unsure:
-                strays[place.owner, None if named else file.parent].append(file)
-            elif folder and not said.unsure:
+        made.files += [file for file in files if file not in places]
+        for file, place in places.items():
+            said = class_in(place.rest, self.names)
+            group = place.owner, None if named else file.parent
+            if said.name:
+                groups[group].append((said.name, file))
+            elif text := self._objection(file, place, said):
+                strays.append((group, file, text))
+            elif folder := class_in(file.parent.name, self.names).name:
                 by_folder[place.owner, None if named else file.parent.parent].append((folder, file))
             else:
                 made.files.append(file)
@@ -89,15 +85,23 @@ class ClassFileSorter:
                 made.files += [file for _, file in members]
         for members in groups.values():
             self._put(made, places[members[0][1]], members, named)
-        for group, others in strays.items():
-            for file in others:
-                place = places[file]
-                if group in groups or (unchanged and not place.by_case):
-                    made.refused[file] = (place.tasks, self._unknown(file))
-                    self._withdraw(made, groups.get(group, []))
-                else:
-                    made.files.append(file)
+        for group, file, text in strays:
+            place = places[file]
+            if place.nested and group not in groups and (place.by_case or not unchanged):
+                made.files.append(file)  # nothing says that it is a mask
+            else:
+                made.refused[file] = (place.tasks, text)
+                self._withdraw(made, groups.get(group, []))
         return made
+
+    def _objection(self, file: Path, place: _Place, said: ClassName) -> str:
+        """Why a file whose name is that of no class is neither a mask nor a label map of all classes; "" if it is one."""
+        if said.unsure:
+            return "" if carries_names(file, self.names) else _unsure(place)
+        if place.nested:
+            return self._unknown(place)
+        beside = said.other and self._masks_in(file.parent, place.owner)
+        return self._unknown(place) if beside and not carries_names(file, self.names) else ""
 
     def _put(self, made: Sorted, place: _Place, members: Sequence[tuple[str, Path]], named: bool) -> None:
         """Put the masks of one answer into what is ``made``."""
@@ -133,25 +137,30 @@ class ClassFileSorter:
                 return _Place(owner, tasks, by_case, stem, True)
         return None
 
+    def _masks_in(self, folder: Path, owner: str) -> dict[str, Path]:
+        """The masks of a task or a case directly in a folder, by class."""
+        found: dict[str, Path] = {}
+        for file in named_candidates(folder):
+            place = self._place(file)
+            if place and place.owner == owner and (name := class_in(place.rest, self.names).name):
+                found.setdefault(name, file)
+        return found
+
     def _missing(self, place: _Place, members: Sequence[tuple[str, Path]]) -> str:
         """Why files that somebody named are not all: masks of other classes of the same task lie beside them."""
         have = {name for name, _ in members}
-        beside: dict[str, Path] = {}
-        for folder in {file.parent for _, file in members}:
-            for file in named_candidates(folder):
-                other = self._place(file)
-                if other and other.owner == place.owner and (name := class_in(other.rest, self.names).name) not in ("", *have):
-                    beside.setdefault(name, file)
+        folders = {file.parent for _, file in members}
+        beside = [f.name for folder in folders for name, f in self._masks_in(folder, place.owner).items() if name not in have]
         if not beside:
             return ""
-        files = enumerated([file.name for file in beside.values()])
-        return f"it is the mask of one class, and {files} lies beside it. Import all of them in one command, or their folder"
+        lie = f"{enumerated(beside)} {plural(len(beside), 'lies', 'lie')}"
+        return f"it is the mask of one class, and {lie} beside it. Import all of them in one command, or their folder"
 
-    def _unknown(self, file: Path) -> str:
+    def _unknown(self, place: _Place) -> str:
         known = listed([repr(name) for name in self.names], 20)
         return (
-            f"{stem_of(file)!r} is no class of the dataset, and files beside it are masks of one class each. It knows {known}. "
-            "Rename the file after its class, or move it elsewhere"
+            f"{place.rest.strip(' _-.')!r} is no class of the dataset, and files beside it are masks of one class. The dataset "
+            f"knows {known}. Rename the file after its class, or move it elsewhere"
         )
 
 

@@ -76,7 +76,9 @@ class _ImportContext:
     unchanged: bool
     label_version: int | None
     parts: dict[Path, Parts] = field(default_factory=dict)
-    """Files that stand for a file of each class."""
+    """Files that stand for a mask of each class."""
+    closed: set[str] = field(default_factory=set)
+    """Tasks whose masks are refused."""
 
     @property
     def ignore(self) -> int:
@@ -126,7 +128,7 @@ def receive(
                 results.append(item)
             else:
                 offers.setdefault(item.task.id, []).append(item)
-    refused = {result.task.id for result in results if result.refused and result.task}
+    refused = {result.task.id for result in results if result.refused and result.task} | context.closed
     for name, offered in offers.items():
         # What somebody painted and we could not take is not answered by its untouched export.
         left = [offer for offer in offered if not (offer.untouched and offer.in_folder and name in refused)]
@@ -148,7 +150,8 @@ def _sorted(
         made = sorter.sort(files, not in_folder, context.unchanged)
         context.parts.update(made.parts)
         for file, (tasks, text) in made.refused.items():
-            results += [Received(file, task, False, text, refused=True) for task in tasks]
+            results.append(Received(file, tasks[0], False, text, refused=True))
+            context.closed.update(task.id for task in tasks)
         yield from ((file, in_folder) for file in made.files)
 
 

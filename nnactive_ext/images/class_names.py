@@ -13,10 +13,12 @@ _SAYS_NOTHING = {"seg", "segmentation", "segmentations", "mask", "masks", "label
 
 @dataclass(frozen=True)
 class ClassName:
-    """What a text says: the class ``name``, or none; ``unsure`` if a class is among other words."""
+    """What a text says: the class ``name``, or none; ``unsure`` if a class is among other words; ``other`` if there are only
+    other words, which may be a class that is not known."""
 
     name: str = ""
     unsure: bool = False
+    other: bool = False
 
 
 def class_in(text: str, classes: Iterable[str]) -> ClassName:
@@ -25,18 +27,19 @@ def class_in(text: str, classes: Iterable[str]) -> ClassName:
     "kidney left" is no "kidney": with words that may mean something, the class is unsure.
 
     >>> class_in("_Kidney-left_mask", ["kidney", "kidney_left"])
-    ClassName(name='kidney_left', unsure=False)
+    ClassName(name='kidney_left', unsure=False, other=False)
     >>> class_in("kidney_right", ["kidney", "kidney_left"])
-    ClassName(name='', unsure=True)
+    ClassName(name='', unsure=True, other=False)
     >>> class_in("anna", ["kidney", "kidney_left"])
-    ClassName(name='', unsure=False)
+    ClassName(name='', unsure=False, other=True)
     """
     known: dict[str, list[str]] = {}
     for name in classes:
         known.setdefault(_key(name), []).append(name)
     words = [word for word in re.split(r"[\W_]+", _plain(text)) if word]
     short = [word for word in re.split(r"[\W_]+", re.sub(r"\s*\(\d+\)\s*$", "", _plain(text))) if word]
-    for tried in (words, short, [word for word in short if word not in _SAYS_NOTHING]):
+    left = [word for word in short if word not in _SAYS_NOTHING]
+    for tried in (words, short, left):
         fitting = known.get("".join(tried), []) if tried else []
         exact = [name for name in fitting if _plain(name) == _plain(text).strip(" _-.")]
         if len(fitting) == 1 or exact:
@@ -44,7 +47,8 @@ def class_in(text: str, classes: Iterable[str]) -> ClassName:
         if fitting:
             return ClassName(unsure=True)
     runs = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
-    return ClassName(unsure=not runs.isdisjoint(known))
+    unsure = not runs.isdisjoint(known)
+    return ClassName(unsure=unsure, other=bool(left) and not unsure)
 
 
 def _plain(text: str) -> str:
