@@ -93,7 +93,7 @@ def _rollout(settings: Settings, progress: bool) -> None:
     names = label_names(settings.labels or ())
     spacing = typed_spacing(settings.spacing) if settings.spacing else None
     named = settings.pattern, settings.label_maps, settings.label_pattern
-    there = find(folder, settings.channels, *named, series=settings.series, spacing=spacing)
+    there = find(folder, settings.channels, *named, classes=list(names), series=settings.series, spacing=spacing)
     found = there.cases
     grouped(settings, found)  # what is wrong with -groups is told before every image is read
     sizes = (file.stat().st_size for case in found.values() for source in case.sources for file in source.files)

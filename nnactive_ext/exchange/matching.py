@@ -28,6 +28,16 @@ def candidates(path: Path) -> Iterator[Path]:
     yield from sorted(labels)
 
 
+def named_candidates(folder: Path) -> list[Path]:
+    """The label files directly in ``folder``, sorted."""
+    return sorted(file for file in folder.iterdir() if _stem(file.name) is not None and not _is_ours(file.name))
+
+
+def stem_of(file: Path) -> str:
+    """A file's name without the ending of a label map."""
+    return _stem(file.name) or file.name
+
+
 def match(file: Path, tasks: Sequence[Task], cases: Iterable[str]) -> tuple[list[Task], bool]:
     """The tasks that ``file`` may answer, and whether it is by the case's name only; none: an empty list.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.boxed import Boxed, cut, describe
+from nnactive_ext.exchange.class_files import ClassFileSorter, Parts
 from nnactive_ext.exchange.export import exported
 from nnactive_ext.exchange.exported_labels import version_of, versions
 from nnactive_ext.exchange.matching import candidates, match
@@ -19,7 +20,8 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import IGNORE, mapped, names_at
 from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.label_files import LabelFile, read_label_file
+from nnactive_ext.images.class_files import read_labels
+from nnactive_ext.images.label_files import LabelFile
 from nnactive_ext.labelling.answers import Answer, CountingAnswers, read_answer
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
@@ -56,6 +58,7 @@ class Offer:
     by_case: bool
     in_folder: bool
     untouched: bool
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ class _ImportContext:
     who: str
     unchanged: bool
     label_version: int | None
+    parts: dict[Path, Parts] = field(default_factory=dict)
+    """Files that stand for a mask of each class."""
+    closed: set[str] = field(default_factory=set)
+    """Tasks whose masks are refused."""
 
     @property
     def ignore(self) -> int:
@@ -113,25 +120,50 @@ def receive(
     results: list[Received] = []
     offers: dict[str, list[Offer]] = {}
     # All of them first: a path that does not exist changes nothing.
-    for path, found in [(path, list(candidates(path))) for path in paths]:
-        if not found:
-            results.append(Received(path, None, False, "no label file is in this folder", refused=True))
-        for file in found:
-            for item in _read(context, file, only, in_folder=path.is_dir()):
-                if isinstance(item, Received):
-                    results.append(item)
-                else:
-                    offers.setdefault(item.task.id, []).append(item)
-    for offered in offers.values():
-        results += _decide(context, offered)
+    listed = [(path, list(candidates(path))) for path in paths]
+    empty = "no label file is in this folder"
+    results += [Received(path, None, False, empty, refused=True) for path, found in listed if not found]
+    for file, in_folder in _sorted(context, listed, only, results):
+        for item in _read(context, file, only, in_folder):
+            if isinstance(item, Received):
+                results.append(item)
+            else:
+                offers.setdefault(item.task.id, []).append(item)
+    refused = {result.task.id for result in results if result.refused and result.task} | context.closed
+    for name, offered in offers.items():
+        # What somebody painted and we could not take is not answered by its untouched export.
+        left = [offer for offer in offered if not (offer.untouched and offer.in_folder and name in refused)]
+        results += _decide(context, left) if left else ()
     return results
+
+
+def _sorted(
+    context: _ImportContext, found: Sequence[tuple[Path, list[Path]]], only: Task | None, results: list[Received]
+) -> Iterator[tuple[Path, bool]]:
+    """The files to read, and whether each was found in a folder; files of one class are one file of ``context.parts``."""
+    plan, now = context.experiment.plan, context.experiment.dataset.labels.names
+    names = dict(now)
+    for version in range(len(plan.label_changes)):
+        names = {**names_at(version, plan.label_changes, now), **names}
+    sorter = ClassFileSorter(context.tasks, [*plan.pool, *plan.dropped], names, only)
+    for in_folder in (False, True):
+        files = dict.fromkeys(file for path, inside in found for file in inside if path.is_dir() == in_folder)
+        made = sorter.sort(files, not in_folder, context.unchanged)
+        context.parts.update(made.parts)
+        for file, (tasks, text) in made.refused.items():
+            results.append(Received(file, tasks[0], False, text, refused=True))
+            context.closed.update(task.id for task in tasks)
+        yield from ((file, in_folder) for file in made.files)
 
 
 def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: bool) -> Iterator[Received | Offer]:
     """What a file offers to the tasks that it may answer, or why it offers nothing."""
     experiment = context.experiment
     known = [*experiment.plan.pool, *experiment.plan.dropped]
+    parts = context.parts.get(file)
     matched, by_case = ([only], False) if only else match(file, context.tasks, known)
+    if parts:
+        matched, by_case = list(parts.tasks), parts.by_case
     if by_case:
         matched = [task for task in matched if _may_answer(context, file, task)]
     if not matched:
@@ -147,14 +179,14 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
     except NnActiveError as error:
         yield Received(file, matched[0], False, str(error).removeprefix(f"{file}: "), refused=True)
         return
-    checksum = sha256(file)
+    checksum = parts.files.checksum if parts else sha256(file)
     if not boxes:
         where = f"of the {len(matched)} open patches of {matched[0].patch.case}" if by_case else "of the task's patch"
         yield Received(file, matched[0], False, f"it holds no voxel {where}", refused=True)
     for task in matched:
         if task.id in boxes:
             untouched = checksum in context.sent.get(task.id, [])
-            facts = (checksum, space, returned.by_name, returned.whole, by_case, in_folder, untouched)
+            facts = (checksum, space, returned.by_name, returned.whole, by_case, in_folder, untouched, returned.told)
             yield Offer(file, task, boxes[task.id], *facts)
 
 
@@ -171,7 +203,8 @@ def _boxes(
     found: dict[str, Boxed] = {}
     for version, same in by_version.items():
         names = names_at(version, changes, now)
-        returned = by_voxels(experiment, tasks[0].patch.case, file, read_label_file(file, names), by_case)
+        read = read_labels(parts.files if (parts := context.parts.get(file)) else file, names)
+        returned = by_voxels(experiment, tasks[0].patch.case, file, read, by_case)
         for name, boxed in cut(file, returned, space, same, names[IGNORE]).items():
             found[name] = replace(boxed, labels=mapped(boxed.labels, changes[version:]))
     return returned, found
@@ -230,7 +263,7 @@ def _decide(context: _ImportContext, offers: Sequence[Offer]) -> Iterator[Receiv
         return
     if any(not np.array_equal(chosen[0].boxed.labels, other.boxed.labels) for other in chosen[1:]):
         files = ", ".join(offer.file.name for offer in chosen)
-        text = f"{files} answer it differently. Import the right one by its name"
+        text = f"{files} answer it differently. Import the right one by its name, or name them TASK_CLASS if they are masks"
         yield Received(chosen[0].file.parent, task, False, text, refused=True)
         return
     yield _take(context, chosen[-1], None if lost else current)
@@ -267,7 +300,7 @@ def _take(context: _ImportContext, offer: Offer, current: Answer | None) -> Rece
         offer.file,
         offer.task,
         True,
-        describe(offer.boxed, labels.ignore, labels.foreground) + instead,
+        "; ".join([describe(offer.boxed, labels.ignore, labels.foreground), *offer.told]) + instead,
         untouched=offer.untouched,
     )
 
@@ -301,10 +334,13 @@ def _keep(context: _ImportContext, offer: Offer) -> None:
     """The file and the patch first, the ledger's line last: a kill before it leaves files that nothing refers to."""
     experiment, ledger = context.experiment, context.ledger
     file, task, boxed = offer.file, offer.task, offer.boxed
-    received, checksum = ledger.keep(file)
+    parts = context.parts.get(file)
+    kept = [(name, part, *ledger.keep(part)) for name, part in (parts.files.files if parts else [("", file)])]
+    received, checksum = kept[0][2], parts.files.checksum if parts else kept[0][3]
     place = ledger.write_answer(task.id, checksum, boxed.labels, offer.space.crop(task.patch))
-    if checksum != offer.checksum or sha256(ledger.folder / received) != checksum:
+    if checksum != offer.checksum or any(sha256(ledger.folder / copy) != digest for _, _, copy, digest in kept):
         raise NnActiveError(f"{file}: the file changed during the import. Import it again.")
+    classes = [{"class": n, "file": str(f.resolve()), "received": r, "sha256": d} for n, f, r, d in kept]
     if task.cycle <= experiment.state["cycle"]:
         note(experiment, [task.patch.case])
     ledger.add(
@@ -320,6 +356,7 @@ def _keep(context: _ImportContext, offer: Offer) -> None:
         missing=boxed.missing,
         outside=boxed.outside,
         by_name=offer.by_name,
+        **({"class_files": classes} if parts else {}),
     )
 
 

@@ -11,12 +11,16 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_images import ENDINGS, LabelImage, read_image
-from nnactive_ext.images.segment_names import by_name, mitk_segments, slicer_segments
+from nnactive_ext.images.label_tables import WITHOUT, extensions_of, table_segments
+from nnactive_ext.images.mitk_stacks import stack_segments
+from nnactive_ext.images.segment_lists import mitk_segments, slicer_segments
+from nnactive_ext.images.segment_names import RENAME, Segment, by_name_and_told
+from nnactive_ext.images.unknown_names import check_names_in_extensions, check_names_in_header
 from nnactive_ext.words import plural
 
 __all__ = ["ENDINGS", "LabelFile", "read_label_file"]
 
-_ROUNDING = 1e-3
+ROUNDING = 1e-3
 """How far from a whole number a value may be that was kept as a float."""
 
 
@@ -26,12 +30,14 @@ class LabelFile:
 
     ``by_name``: the values were found through names in the file; else they were taken as they are. ``whole``: beyond the
     array nothing is said; if False, as for 3D Slicer's segmentations, which are cut to their segments, it is background.
+    ``told``: what people should know of how names were read.
     """
 
     labels: np.ndarray
     space: Space
     by_name: bool
     whole: bool
+    told: tuple[str, ...] = ()
 
 
 def read_label_file(file: Path, names: Mapping[str, int]) -> LabelFile:
@@ -48,19 +54,46 @@ def read_label_file(file: Path, names: Mapping[str, int]) -> LabelFile:
         NnActiveError: the file cannot be read, or its labels are not the dataset's.
     """
     file = Path(file)
-    image = read_image(file)
+    return labels_of_image(file, read_image(file), names)
+
+
+def labels_of_image(file: Path, image: LabelImage, names: Mapping[str, int]) -> LabelFile:
+    """As :func:`read_label_file`, of an ``image`` that was read from ``file``."""
     dtype = np.uint8 if max(names.values()) < 256 else np.uint16
-    segments = slicer_segments(file, image.header)
-    whole = segments is None
-    if segments is None:
-        segments = mitk_segments(file, image.header)
-    else:
-        _check_that_slicer_saved_voxels(file, image)
+    segments, remedy = named_segments(file, image, names)
+    whole = not is_slicers(file, image)
+    told: tuple[str, ...] = ()
     if segments is None:
         labels = _by_value(file, image, names)
     else:
-        labels = by_name(file, image.layers, segments, names)
-    return LabelFile(labels.astype(dtype), image.space, by_name=segments is not None, whole=whole)
+        labels, told = by_name_and_told(file, image.layers, segments, names, remedy)
+    return LabelFile(labels.astype(dtype), image.space, by_name=segments is not None, whole=whole, told=told)
+
+
+def named_segments(file: Path, image: LabelImage, names: Mapping[str, int]) -> tuple[list[Segment] | None, str]:
+    """The segments that a file names, and what to do about unknown names; None if it names none, so that its values count.
+
+    Raises:
+        NnActiveError: it names labels in a way that is not known here.
+    """
+    if (segments := slicer_segments(file, image.header)) is not None:
+        _check_that_slicer_saved_voxels(file, image)
+        return segments, RENAME
+    if (segments := mitk_segments(file, image.header)) is not None:
+        return segments, RENAME
+    if (segments := stack_segments(file)) is not None:
+        return segments, RENAME
+    extensions = extensions_of(file)
+    if (segments := table_segments(file, extensions)) is not None:
+        return segments, WITHOUT
+    check_names_in_header(file, image.header, names)
+    check_names_in_extensions(file, extensions, names)
+    return None, ""
+
+
+def is_slicers(file: Path, image: LabelImage) -> bool:
+    """Whether 3D Slicer wrote it as a segmentation."""
+    return slicer_segments(file, image.header) is not None
 
 
 def _check_that_slicer_saved_voxels(file: Path, image: LabelImage) -> None:
@@ -93,7 +126,7 @@ def _by_value(file: Path, image: LabelImage, names: Mapping[str, int]) -> np.nda
     unknown: dict[float, int] = {}
     for plane, target in zip(array, labels, strict=True):
         values, place, counts = np.unique(plane, return_inverse=True, return_counts=True)
-        whole = [round(value) if abs(value - round(value)) <= _ROUNDING else None for value in values.tolist()]
+        whole = [round(value) if abs(value - round(value)) <= ROUNDING else None for value in values.tolist()]
         for value, number, count in zip(values.tolist(), whole, counts.tolist(), strict=True):
             if number not in name_of:
                 unknown[value] = unknown.get(value, 0) + count

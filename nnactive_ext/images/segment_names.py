@@ -5,7 +5,6 @@ The numbers in a segmentation of 3D Slicer or MITK are no part of its meaning: d
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -19,86 +18,54 @@ from nnactive_ext.errors import NnActiveError
 HELPER = "query_box"
 """The segment that confines painting to the query box; it is ours and no label."""
 
-_SEGMENT_KEY = re.compile(r"Segment(\d+)_(ID|Name|Layer|LabelValue)")
-_MITK_KEY = "org.mitk.multilabel.segmentation.labelgroups"
+RENAME = "Rename the segments in the viewer, or delete them, and save again."
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The voxels of one name: those of ``layer`` that hold ``value``."""
+    """The voxels of one name: those of ``layer`` that hold ``value``. ``meanings``: what the file calls them beside a name
+    that its viewer made up, the most specific first."""
 
     name: str
     layer: int
     value: int
+    meanings: tuple[str, ...] = ()
 
 
-def slicer_segments(file: Path, header: Mapping[str, str]) -> list[Segment] | None:
-    """The segments of a file by 3D Slicer, in its order; None if ``header`` is not Slicer's."""
-    facts: dict[int, dict[str, str]] = {}
-    for key, value in header.items():
-        if match := _SEGMENT_KEY.fullmatch(key):
-            facts.setdefault(int(match[1]), {})[match[2]] = value.strip()
-    if not facts and not any(key.startswith("Segmentation_") for key in header):
-        return None
-    segments = []
-    for number, fact in sorted(facts.items()):
-        name = fact.get("Name") or fact.get("ID") or f"Segment {number}"
-        # Files from before Slicer 4.11 have neither key: each segment is the ones of a layer of its own.
-        layer = fact.get("Layer", "0" if "LabelValue" in fact else str(number))
-        segments.append(Segment(name, _whole(file, name, layer), _whole(file, name, fact.get("LabelValue", "1"))))
-    return segments
-
-
-def mitk_segments(file: Path, header: Mapping[str, str]) -> list[Segment] | None:
-    """The labels of a multilabel segmentation by MITK, whose groups are layers; None if ``header`` is not MITK's."""
-    if _MITK_KEY not in header:
-        return None
-    segments = []
-    try:
-        for layer, group in enumerate(json.loads(header[_MITK_KEY]) or []):
-            for label in group.get("labels") or []:
-                name = str(label.get("name", ""))
-                segments.append(Segment(name, layer, _whole(file, name, str(label["value"]))))
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise NnActiveError(f"{file}: its list of labels cannot be read ({error}). Save it again in MITK.") from None
-    return segments
-
-
-def _whole(file: Path, name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise NnActiveError(
-            f"{file}: segment {name!r} has the layer or value {text!r}, not a whole number. Save it again in the viewer."
-        ) from None
-
-
-def by_name(file: Path, layers: np.ndarray, segments: Sequence[Segment], names: Mapping[str, int]) -> np.ndarray:
+def by_name(
+    file: Path, layers: np.ndarray, segments: Sequence[Segment], names: Mapping[str, int], remedy: str = RENAME
+) -> np.ndarray:
     """The dataset's values of ``layers`` (layer, z, y, x) as an array (z, y, x); 0 where there is no segment.
 
     Segments without voxels may have any name. What is ``ignore`` and another label, too, is ignore: outside the box,
-    where paint may stray to, all is. NnActiveError if a segment's name is not among ``names``, if a voxel belongs to two
-    other labels, or if voxels belong to no segment of their layer.
+    where paint may stray to, all is. NnActiveError if a segment's name is not among ``names`` (``remedy`` says what to do),
+    if a voxel belongs to two other labels, or if voxels belong to no segment of their layer.
     """
+    return by_name_and_told(file, layers, segments, names, remedy)[0]
+
+
+def by_name_and_told(
+    file: Path, layers: np.ndarray, segments: Sequence[Segment], names: Mapping[str, int], remedy: str = RENAME
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """As :func:`by_name`, and what people should know: segments that are one class."""
     if lost := [segment for segment in segments if not 0 <= segment.layer < len(layers)]:
         raise NnActiveError(
             f"{file}: segment {lost[0].name!r} is said to be in layer {lost[0].layer}, and there are {len(layers)}. "
             "Save it again in the viewer."
         )
-    held = [_values(layer) for layer in layers]
+    held = [values_in(layer) for layer in layers]
     filled = [segment for segment in segments if segment.value != 0 and segment.value in held[segment.layer]]
     _check_that_all_belong(file, held, filled)
-    meant = {segment.name: _meant(segment.name, names) for segment in filled}
-    unknown = sorted(name for name, value in meant.items() if value is None and _folded(name) != _folded(HELPER))
+    meant = [(segment, _value_of(file, segment, names)) for segment in filled]
+    unknown = sorted({s.name for s, value in meant if value is None and folded_name(s.name) != folded_name(HELPER)})
     if unknown:
         raise NnActiveError(
             f"{file}: segments with names that the dataset does not know: {_listed(unknown)}. It knows {_listed(names)}. "
-            "Rename the segments in the viewer, or delete them, and save again."
+            f"{remedy}"
         )
     result = np.full(layers.shape[1:], -1, np.int32)
     ignore = names.get("ignore")
-    for segment in sorted(filled, key=lambda segment: meant[segment.name] != ignore):  # ignore first
-        value = meant[segment.name]
+    for segment, value in sorted(meant, key=lambda pair: pair[1] != ignore):  # ignore first
         if value is not None:
             mask = layers[segment.layer] == segment.value
             if value != ignore and ignore is not None:
@@ -106,10 +73,36 @@ def by_name(file: Path, layers: np.ndarray, segments: Sequence[Segment], names: 
             _check_that_one_claims(file, result[mask], value, names)
             result[mask] = value
     result[result < 0] = 0
-    return result
+    return result, _several_of_one(meant, names)
 
 
-def _values(layer: np.ndarray) -> dict[float, int]:
+def _value_of(file: Path, segment: Segment, names: Mapping[str, int]) -> int | None:
+    """By its name, else by the first of its meanings that the dataset knows; both, and different ones, are an error."""
+    named = value_of_name(segment.name, names)
+    meanings = segment.meanings
+    if len(meanings) > 1:
+        least = folded_name(meanings[-1])
+        # A right kidney is no "kidney" where there is a class "kidney_left".
+        if any(least in folded_name(name) and least != folded_name(name) for name in names):
+            meanings = meanings[:-1]
+    known = [(meaning, value) for meaning in meanings if (value := value_of_name(meaning, names)) is not None]
+    if named is not None and known and known[0][1] != named:
+        raise NnActiveError(
+            f"{file}: segment {segment.name!r} is {known[0][0]!r} by its terminology. Rename it in the viewer, and save again."
+        )
+    return known[0][1] if named is None and known else named
+
+
+def _several_of_one(meant: Sequence[tuple[Segment, int | None]], names: Mapping[str, int]) -> tuple[str, ...]:
+    told = []
+    for name, value in names.items():
+        segments = sorted({segment.name for segment, known in meant if known == value})
+        if len(segments) > 1:
+            told.append(f"{len(segments)} segments are taken as {name!r}: {_listed(segments)}")
+    return tuple(told)
+
+
+def values_in(layer: np.ndarray) -> dict[float, int]:
     """Value -> voxels; by planes, since all at once would need many times the memory of the array."""
     counts: dict[float, int] = {}
     for plane in layer:
@@ -143,14 +136,15 @@ def _check_that_one_claims(file: Path, before: np.ndarray, value: int, names: Ma
         )
 
 
-def _meant(name: str, names: Mapping[str, int]) -> int | None:
+def value_of_name(name: str, names: Mapping[str, int]) -> int | None:
+    """The value of the label that ``name`` spells; None if it spells none, or several."""
     if name in names:
         return names[name]
-    values = {value for known, value in names.items() if _folded(known) == _folded(name)}
+    values = {value for known, value in names.items() if folded_name(known) == folded_name(name)}
     return values.pop() if len(values) == 1 else None
 
 
-def _folded(name: str) -> str:
+def folded_name(name: str) -> str:
     """What two spellings of one name share; color tables, for one, put underscores for spaces."""
     return re.sub(r"[\s_-]", "", unicodedata.normalize("NFC", name).casefold())
 

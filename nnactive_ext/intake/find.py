@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.images.class_files import ClassFiles
 from nnactive_ext.images.copied import must_be_copied
 from nnactive_ext.images.names import case_name, check_name
 from nnactive_ext.images.slices import check_slices
@@ -56,7 +57,9 @@ class FoundCase:
 
     name: str
     sources: tuple[Source, ...]
-    label_map: Path | None = None
+    label_map: Path | ClassFiles | None = None
+    told: tuple[tuple[str, str], ...] = ()
+    """What people should know of all label maps that were found, as (what, why)."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def find_cases(
     label_maps: Path | None = None,
     label_pattern: str = "{case}",
     series: Sequence[str] = (),
+    classes: Sequence[str] = (),
 ) -> dict[str, FoundCase]:
     """Find the cases in a folder of images, as :func:`find` does.
 
@@ -87,6 +91,7 @@ def find_cases(
         label_maps: a folder of label maps.
         label_pattern: the pattern of names of label maps.
         series: descriptions, patterns of descriptions, or UIDs of the DICOM series to take.
+        classes: the names of labels, by which masks of one class each are found among the label maps.
 
     Returns:
         The cases by name, in order of names.
@@ -94,7 +99,7 @@ def find_cases(
     Raises:
         NnActiveError: lists all problems of the folder.
     """
-    return find(folder, channels, pattern, label_maps, label_pattern, series).cases
+    return find(folder, channels, pattern, label_maps, label_pattern, series, classes).cases
 
 
 def find(
@@ -104,6 +109,7 @@ def find(
     label_maps: Path | None = None,
     label_pattern: str = "{case}",
     series: Sequence[str] = (),
+    classes: Sequence[str] = (),
     spacing: tuple[float, float, float] | None = None,
     strict: bool = True,
 ) -> Found:
@@ -118,6 +124,7 @@ def find(
         label_maps: a folder of label maps; it may be the same folder if ``label_pattern`` tells label maps and images apart.
         label_pattern: the pattern of names of label maps.
         series: descriptions, patterns of descriptions, or UIDs of the DICOM series to take.
+        classes: the names of labels, by which masks of one class each are found among the label maps.
         spacing: along (z, y, x) in mm, of TIFF and PNG images that state none.
         strict: such an image that states another spacing is an error.
 
@@ -130,10 +137,10 @@ def find(
     folder = Path(folder)
     channels = channels if channels is not None or pattern else channels_beside(folder)
     _check_arguments(folder, channels)
-    labels = LabelFolder.of(Path(label_maps), label_pattern) if label_maps is not None else None
+    labels = LabelFolder.of(Path(label_maps), label_pattern, classes) if label_maps is not None else None
     among = labels is not None and labels.holds_images(folder)
     without = labels.folder if labels and not among else None
-    taken = {os.path.realpath(file) for _, file in labels.files} if labels and among else set()
+    taken = {os.path.realpath(file) for file in labels.taken()} if labels and among else set()
     there = contents(folder, without, raw=not pattern)
     items = [item for item in there.items if item.dicom or item.slices or os.path.realpath(item.path) not in taken]
     items, notes = (items, []) if pattern else without_masks(folder, items)
@@ -165,16 +172,17 @@ def find(
     if spacing and strict and not any(one.item.slices or is_tiff(one.item.path) for one in placed):
         problems.append("-spacing: there are no TIFF or PNG images, and all others state their spacing. Leave it out.")
     notes += together.notes(folder, [one.item for one in placed])
-    maps: Mapping[str, Path] = {}
+    maps: Mapping[str, Path | ClassFiles] = {}
+    told: tuple[tuple[str, str], ...] = ()
     if labels:
-        maps, label_problems = labels.by_case(cases, folder)
+        maps, label_problems, told = labels.by_case(cases, folder)
         problems += label_problems
     refuse(
         problems,
         "Rename, move or convert these, or say how the images are named: -channels for the channels' names, -pattern for the "
         'files (as in "{case}/{case}_{channel}"), -label_maps and -label_pattern for label maps.',
     )
-    return Found({name: FoundCase(name, cases[name], maps.get(name)) for name in sorted(cases)}, tuple(notes))
+    return Found({name: FoundCase(name, cases[name], maps.get(name), told) for name in sorted(cases)}, tuple(notes))
 
 
 def _one_stack_each(items: Sequence[Item]) -> tuple[list[Item], list[str]]:

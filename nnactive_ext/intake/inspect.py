@@ -12,6 +12,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.axes import align, orientation, reoriented
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.checks import channel_difference, off_grid, size_text
+from nnactive_ext.images.class_files import ClassFiles, read_labels
 from nnactive_ext.images.unplaced import has_place
 from nnactive_ext.images.voxels import look_at, same_channel, same_image
 from nnactive_ext.intake.find import FoundCase
@@ -114,11 +115,9 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
     return _Result(replace(first, greys=tuple(greys)) if first else None, tuple(problems))
 
 
-def _label_problems(file: Path, image_file: Path, space: Space, names: Mapping[str, int]) -> list[str]:
-    from nnactive_ext.images.label_files import read_label_file
-
+def _label_problems(file: Path | ClassFiles, image_file: Path, space: Space, names: Mapping[str, int]) -> list[str]:
     try:
-        found = read_label_file(file, names)
+        found = read_labels(file, names)
         lies = align(space, found.space)
     except NnActiveError as error:
         return [str(error)]

@@ -164,7 +164,8 @@ def add_cases(
     named = pattern, label_maps, label_pattern
     mm = typed_spacing(typed) if typed else None  # new images may state another than the planned one
     series = planned_value(plan, "series", ())
-    there = find(folder, channels if len(channels) > 1 else None, *named, series=series, spacing=mm, strict=bool(spacing))
+    several = channels if len(channels) > 1 else None
+    there = find(folder, several, *named, series=series, classes=list(names), spacing=mm, strict=bool(spacing))
     found = there.cases
     known = [case for case in found if case in plan.pool or case in plan.dropped]
     if known and _added_before(experiment, found):
@@ -188,6 +189,7 @@ def add_cases(
     warnings += (": ".join(no_place(unplaced, len(inspected))),) if unplaced else ()
     geometry = {case: Geometry(space.shape, space.spacing_zyx) for case, space in spaces.items()}
     check_fits(plan.patch_size_mm, [Measured(g.shape, g.spacing) for g in (*geometry.values(), *plan.pool.values())])
+    warnings += tuple(f"{what}: {why}" for what, why in next(iter(found.values())).told)
     given = {case: on_lattice(entry.label_map, names, spaces[case]) for case, entry in found.items() if entry.label_map}
 
     cycle = experiment.state["cycle"]

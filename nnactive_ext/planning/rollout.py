@@ -19,7 +19,7 @@ from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.plan import SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.label_files import read_label_file
+from nnactive_ext.images.class_files import read_labels
 from nnactive_ext.images.lengths import length_text, typed_spacing
 from nnactive_ext.images.stated import why_copied
 from nnactive_ext.intake.channel_names import DATASET, channel_endings, channels_beside
@@ -144,7 +144,7 @@ def decide_rollout(
     if unplaced:
         decisions.warn(*no_place(unplaced, len(inspected)))
     reader, turned, spaces = reading({case: i.space for case, i in inspected.items()}, decisions)
-    measured, given, by_value = _given(found, spaces, names)
+    measured, given, by_value, told = _given(found, spaces, names)
     channels = _channels(folder, found, inspected, settings.channels, decisions)
     for what, why in stored_higher({case: i.greys for case, i in inspected.items()}, channels):
         decisions.warn(what, why)
@@ -163,6 +163,8 @@ def decide_rollout(
     elif given:
         decisions.add("label maps", count(len(given), "case"), "used as they are, beside the starting budget")
     _add_labels(measured, by_value, names, decisions)
+    for what, why in told:
+        decisions.warn(what, why)
     plan = with_budget(plan, labels, str(folder), settings, decisions, settings.hard)
     if plan.air == SKIP_AIR:
         why = (
@@ -213,14 +215,16 @@ def worth_keeping(plan: Plan, given: Mapping[str, list[Patch]]) -> dict[str, lis
 
 def _given(
     found: Mapping[str, FoundCase], spaces: Mapping[str, Space], names: Mapping[str, int]
-) -> tuple[dict[str, Measured], dict[str, list[Patch]], list[str]]:
-    """What the label maps hold (sizes of structures from dense ones only), the labelled patches in them, and the cases whose
-    label map has no names and holds the value of ignore."""
+) -> tuple[dict[str, Measured], dict[str, list[Patch]], list[str], list[tuple[str, str]]]:
+    """What the label maps hold (sizes of structures from dense ones only), the labelled patches in them, the cases whose label
+    map has no names and holds the value of ignore, and what people should know of how names were read."""
     measured, boxes, by_value = {}, {}, []
+    told = list(next((entry.told for entry in found.values()), ()))
     for case, entry in found.items():
         if entry.label_map is not None:
-            read = read_label_file(entry.label_map, names)
+            read = read_labels(entry.label_map, names)
             labels = laid(entry.label_map, read, spaces[case])
+            told += [(f"label map of {case}", text) for text in read.told if isinstance(entry.label_map, Path)]
             ignored = labels == names["ignore"]
             if not read.by_name and ignored.any():
                 by_value.append(case)
@@ -230,7 +234,7 @@ def _given(
             extents = {} if ignored.any() else largest_components_mm(labels, spacing, [v for v in voxels if v])
             measured[case] = Measured(spaces[case].shape, spacing, voxels, extents)
             boxes[case] = boxes_of(case, labels, names["ignore"])
-    return measured, boxes, by_value
+    return measured, boxes, by_value, told
 
 
 def _labelled_enough(measured: Mapping[str, Measured], labels: Sequence[str], plan: Plan) -> bool:
