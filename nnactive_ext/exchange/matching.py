@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.viewers import facts, itksnap, mitk, slicer
-from nnactive_ext.images.label_files import ENDINGS
+from nnactive_ext.images.label_images import READABLE
 from nnactive_ext.images.names import longest_beginning
 from nnactive_ext.images.two_files import TWO_FILES, holds_voxels_of
 from nnactive_ext.labelling.tasks import Task
@@ -90,7 +90,7 @@ def why_unread(file: Path) -> str:
     if is_half_done(file):
         return "a half-done result of MITK, which is not read. Accept it in MITK's task list, or delete the file"
     kind = f"files in the format {file.suffix!r}" if file.suffix else "files without an ending"
-    known = ", ".join(ending for ending in ENDINGS if ending not in TWO_FILES)
+    known = ", ".join(ending for ending in READABLE if ending not in TWO_FILES)
     return f"{kind} are not read as answers. Save the labels as one of {known}; if it is no answer, move the file elsewhere"
 
 
@@ -103,5 +103,5 @@ def _is_ours(name: str, exported: Collection[str]) -> bool:
 
 
 def _stem(name: str) -> str | None:
-    ending = max((e for e in ENDINGS if name.lower().endswith(e)), key=len, default=None)
+    ending = max((e for e in READABLE if name.lower().endswith(e)), key=len, default=None)
     return None if ending is None else name[: -len(ending)]

@@ -23,6 +23,7 @@ from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import LabelFile, read_label_file
+from nnactive_ext.images.placeless import has_no_place
 from nnactive_ext.images.two_files import TWO_FILES, voxels_of
 from nnactive_ext.labelling.answers import Answer, CountingAnswers, read_answer
 from nnactive_ext.labelling.closing import note
@@ -272,8 +273,11 @@ _EMPTY = "empty, which a file of the whole image may be where nobody looked. If 
 
 
 def _in_doubt(context: _ImportContext, offer: Offer) -> str:
-    """Why too much lies outside the patch; empty if it does not, or if the user says that it is right."""
-    return "" if context.outside or offer.by_case or offer.untouched else offer.boxed.doubt
+    """Why too much lies outside the patch; empty if it does not, or if the user says that it is right, now or before."""
+    if not offer.boxed.doubt or context.outside or offer.by_case or offer.untouched:
+        return ""
+    handed_in, taken_back = _before(context, offer.task)
+    return "" if offer.checksum in handed_in - taken_back else offer.boxed.doubt
 
 
 def _objection(context: _ImportContext, offer: Offer) -> str:
@@ -308,7 +312,8 @@ def _take(context: _ImportContext, offer: Offer, current: Answer | None) -> Rece
         return Received(offer.file, offer.task, False, f"handed in by {context.who} before", counts=True)
     _keep(context, offer)
     labels = context.experiment.dataset.labels
-    instead = f" (replaces the answer of {current.when})" if current else ""
+    instead = "; read in the order z, y, x, as napari shows the crop" if has_no_place(offer.file) else ""
+    instead += f" (replaces the answer of {current.when})" if current else ""
     return Received(
         offer.file,
         offer.task,

@@ -33,7 +33,7 @@ def read_segmentation(file: Path) -> tuple[np.ndarray, Space, dict[str, str]]:
 
     try:
         kind = str(pydicom.dcmread(file, specific_tags=["SOPClassUID"]).get("SOPClassUID", ""))
-    except (OSError, ValueError, EOFError, AttributeError, pydicom.errors.InvalidDicomError) as error:
+    except Exception as error:  # pydicom raises whatever it stumbles over in a damaged file
         raise NnActiveError(f"{file}: cannot be read as DICOM ({brief(error)}). {_REMEDY}.") from None
     if kind not in _SEGMENTATIONS:
         raise NnActiveError(f"{file}: no DICOM segmentation (SEG) but {_kind(kind)}. {_REMEDY}, or as a DICOM segmentation.")
@@ -51,7 +51,9 @@ def read_segmentation(file: Path) -> tuple[np.ndarray, Space, dict[str, str]]:
         numbers = sorted(read.segment_numbers)
         volume = read.get_volume(segment_numbers=numbers)
         labels = [str(read.get_segment_description(number).segment_label) for number in numbers]
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, EOFError) as error:
+    except NnActiveError:
+        raise
+    except Exception as error:
         raise NnActiveError(f"{file}: cannot be read as a regular volume of segments ({brief(error)}). {_REMEDY}.") from None
     layers = np.moveaxis(np.asarray(volume.array), -1, 0)
     # highdicom's index is (slice, row, column), ours for a matrix (x, y, z).

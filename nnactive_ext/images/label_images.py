@@ -21,9 +21,10 @@ from nnactive_ext.images.nifti import what_itk_hides
 from nnactive_ext.images.placeless import PLACELESS, has_no_place, read_placed
 from nnactive_ext.images.voxels import not_finite
 
-_BY_ITK = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
-ENDINGS = (*_BY_ITK, ".hdr", *PLACELESS, dicom_segmentation.ENDING)
-"""What can be read; of a .nhdr, .mhd or .hdr the voxels are in the file beside it."""
+ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
+"""What ITK reads; a .nhdr or .mhd names the file beside it that holds the voxels."""
+READABLE = (*ENDINGS, ".hdr", *PLACELESS, dicom_segmentation.ENDING)
+"""What can be read; the voxels of a .hdr are in the .img beside it, and .tif and .npy have no place."""
 
 _SAVE_AGAIN = "Save it again in the viewer, or copy it again."
 
@@ -54,12 +55,12 @@ def read_image(file: Path, places: Sequence[Space] = ()) -> LabelImage:
     """
     name = file.name.lower()
     if file.is_dir():
-        raise NnActiveError(f"{file}: a folder, not an image. Name a file ({', '.join(ENDINGS)}).")
+        raise NnActiveError(f"{file}: a folder, not an image. Name a file ({', '.join(READABLE)}).")
     if not file.is_file():
         raise NnActiveError(f"{file}: no such file.")
     check_name(file)
-    if not name.endswith(ENDINGS):
-        raise NnActiveError(f"{file}: label maps cannot be read from this format. Save it as one of {', '.join(ENDINGS)}.")
+    if not name.endswith(READABLE):
+        raise NnActiveError(f"{file}: label maps cannot be read from this format. Save it as one of {', '.join(READABLE)}.")
     if file.stat().st_size == 0:
         raise NnActiveError(f"{file}: an empty file. {_SAVE_AGAIN}")
     if has_no_place(file):
@@ -81,7 +82,7 @@ def read_image(file: Path, places: Sequence[Space] = ()) -> LabelImage:
 @contextmanager
 def _as_itk_reads(file: Path) -> Iterator[Path]:
     """``file``, or a copy of it that ITK recognises: one file instead of two, its ending in lower case."""
-    ending = max((e for e in _BY_ITK if file.name.lower().endswith(e)), key=len, default=None)
+    ending = max((e for e in ENDINGS if file.name.lower().endswith(e)), key=len, default=None)
     if ending and file.name.endswith(ending):
         yield file
         return

@@ -53,7 +53,7 @@ def read_placed(file: Path, places: Sequence[Space]) -> tuple[np.ndarray, Space]
 def _npy(file: Path) -> np.ndarray:
     try:
         array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # whatever parsing a damaged header raises
         raise NnActiveError(f"{file}: cannot be read as one array of numbers ({brief(error)}). {WITH_PLACE}.") from None
     if not isinstance(array, np.ndarray):
         raise NnActiveError(f"{file}: holds several arrays. {WITH_PLACE}.")
@@ -72,5 +72,7 @@ def _tif(file: Path) -> np.ndarray:
             if axes not in ("ZYX"[-len(axes) :], "ZYX"):
                 raise NnActiveError(f"{file}: its axes are {series.axes} instead of ZYX. {WITH_PLACE}.")
             return series.asarray()
-    except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:  # TiffFileError is a ValueError
+    except NnActiveError:
+        raise
+    except Exception as error:  # tifffile and its codecs raise whatever they stumble over
         raise NnActiveError(f"{file}: cannot be read as a TIFF stack ({brief(error)}). {WITH_PLACE}.") from None
