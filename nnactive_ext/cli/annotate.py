@@ -61,8 +61,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="label maps of crops or of whole images (.nii.gz, .nrrd, .seg.nrrd, .mha, DICOM SEG; of crops also .tif and .npy), "
-        "or folders",
+        help="label maps of crops or of whole images (.nii.gz, .nrrd, .seg.nrrd, .mha, DICOM SEG; of crops also "
+        ".tif and .npy), or folders",
     )
     back.add_argument(
         "-task", metavar="TASK", help="task that the file answers, whatever its name (default: found from name and place)"
@@ -168,7 +168,9 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
     skipped = [r for r in results if not (r.taken or r.refused or (r.task and r.task.id in answered))]
     options.status = 0 if any(result.taken or result.counts for result in results) else NOTHING_TAKEN
     if any(result.empty for result in results):
-        options.next = f"if the patches that are empty are right: {experiment.commands.annotate(*_again(options, who))}"
+        options.next = (
+            f"if the patches that are empty are right: {experiment.commands.annotate('import', *_again(options, who))}"
+        )
     for line in folded([f"{r.task.id if r.task else r.file}: not taken: {r.text}" for r in skipped], most=20):
         print(line)
     late = [r.task.patch.case for r in results if r.taken and r.task and r.task.cycle <= experiment.state["cycle"]]
@@ -196,9 +198,9 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _again(options: argparse.Namespace, who: str) -> list[object]:
-    """The words of the same import that also takes what is empty or was not saved."""
+    """The words after the number in the same import that also takes what is empty or was not saved."""
     task = ["-task", options.task] if options.task else []
-    return ["import", *options.paths, "-who", who, *task, "--accept_unchanged"]
+    return [*options.paths, "-who", who, *task, "--accept_unchanged"]
 
 
 def _correct(experiment: Experiment, cases: list[str], options: argparse.Namespace) -> None:

@@ -46,15 +46,15 @@ def cut(
 ) -> dict[str, Boxed]:
     """The patch of each of ``tasks`` (all of one case, whose array has ``space``) that the file reaches, by task id.
 
-    ``sent``: what was sent for them, in words, and where it lies in the image; ``by_case``: it is a file of the image, which may
-    be labelled all over. NnActiveError if the file has the size of one of
+    ``sent``: what was sent for them, in words, and where it lies in the image; ``by_case``: it is a file of the image, which
+    may be labelled all over. NnActiveError if the file has the size of one of
     these and lies elsewhere, or if its voxels are not those of the image: labels are never resampled.
     """
     if where := misplaced(returned.space, space, sent):
         raise NnActiveError(
-            f"{file}: {where}: its geometry was lost or changed when it was saved. Save the label map on the grid of the exported "
-            "one, with the same origin, spacing and direction (in Slicer: Segmentations > Export > reference volume; in a "
-            "script: copy them from the exported file)."
+            f"{file}: {where}: its geometry was lost or changed when it was saved. Save the label map on the grid of the "
+            "exported one, with the same origin, spacing and direction (in Slicer: Segmentations > Export > reference volume; "
+            "in a script: copy them from the exported file)."
         )
     try:
         placed = align(space, returned.space)

@@ -16,8 +16,10 @@ from nnactive_ext.images.two_files import TWO_FILES, holds_voxels_of
 from nnactive_ext.labelling.tasks import Task
 
 EXPORTED = frozenset(
-    (facts.NAME, itksnap.WORKSPACE, slicer.BOX_FILE, slicer.SCRIPT, mitk.START, mitk.LABELS)
-    + ("labels.txt", "labels.ctbl", "README.txt", "index.html")
+    (
+        *(facts.NAME, itksnap.WORKSPACE, slicer.BOX_FILE, slicer.SCRIPT, mitk.START, mitk.LABELS),
+        *("labels.txt", "labels.ctbl", "README.txt", "index.html"),
+    )
 )
 """Names of exported files that are no answers."""
 _MITK_LIST = re.compile(r".+_cycle_\d{3,}_mitk\.json")

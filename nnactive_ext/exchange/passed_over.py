@@ -13,9 +13,7 @@ _DOCUMENTS = (".txt", ".md", ".pdf", ".doc", ".docx", ".csv", ".xlsx", ".html", 
 """Endings of files that hold nobody's label map, unless they are called like a task."""
 
 
-def passed_over(
-    files: Sequence[Path], tasks: Sequence[Task], cases: Collection[str], only: Task | None
-) -> Iterator[Received]:
+def passed_over(files: Sequence[Path], tasks: Sequence[Task], cases: Collection[str], only: Task | None) -> Iterator[Received]:
     """What becomes of files that are not read.
 
     A file called like a task refuses the task, but for half-done results of MITK. One in the folder of a task, or called like a

@@ -30,6 +30,7 @@ from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_tasks
 
+
 @dataclass(frozen=True)
 class Offer:
     """What one file would answer to one task. ``by_case``: it is of a whole image, and its name has no task in it;
@@ -171,8 +172,8 @@ def _voxels(file: Path) -> Path:
 
 
 def _sent(context: _ImportContext, file: Path, space: Space, task: Task, whole: bool) -> list[tuple[str, Patch]]:
-    """What was sent for ``task``, where it lies in its image; of a file that is cut to what is painted (not ``whole``) the size
-    of the patch means nothing."""
+    """What was sent for ``task``, and where it lies in its image; of a file that is cut to what is painted (not ``whole``) the
+    size of the patch means nothing."""
     folders = (file.parent, last_export(context.experiment, task.cycle) / task.id)
     crops = sent_crops(context.crops, task, folders, space.shape)
     found = [("the exported label map", crop) for crop in crops]
@@ -230,8 +231,8 @@ def _decide(context: _ImportContext, offers: Sequence[Offer], instead: Path | No
     if untouched and not touched and instead:
         for offer in untouched:
             text = (
-                f"the file was not saved after the export, and {instead.name}, which may hold the answer, was not taken. Correct "
-                "or remove that file, or import this one alone"
+                f"the file was not saved after the export, and {instead.name}, which may hold the answer, was not taken. "
+                "Correct or remove that file, or import this one alone"
             )
             yield Received(offer.file, task, False, text, refused=not offer.in_folder)
         return
@@ -287,8 +288,8 @@ def _objection(context: _ImportContext, offer: Offer) -> str:
         return "the whole patch is ignore: nothing is annotated yet, or nothing that is known since the classes were changed"
     if doubt := _in_doubt(context, offer):
         return (
-            f"{doubt}, and these would be skipped: was the label map moved, or is it the answer to another task? If it is right: "
-            "--accept_outside"
+            f"{doubt}, and these would be skipped: was the label map moved, or is it the answer to another task? If it is "
+            "right: --accept_outside"
         )
     if context.unchanged:
         return ""

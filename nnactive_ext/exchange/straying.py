@@ -20,7 +20,7 @@ def has_frame(array: np.ndarray, patch: Patch, ignore: int) -> bool:
     inside = array[_within(patch, array.shape)]
     outside = array.size - inside.size
     kept = np.count_nonzero(array == ignore) - np.count_nonzero(inside == ignore)
-    return outside > 0 and kept >= _FRAME * outside
+    return outside > 0 and bool(kept >= _FRAME * outside)
 
 
 def doubt(array: np.ndarray, patch: Patch, ignore: int) -> str:

@@ -1,4 +1,4 @@
-"""Reads arrays that say nothing of where their voxels are (.tif, .npy): they are the array (z, y, x) that was sent, or nothing."""
+"""Reads arrays that say nothing of where their voxels are (.tif, .npy): the array (z, y, x) that was sent, or nothing."""
 
 from __future__ import annotations
 
