@@ -196,6 +196,8 @@ def test_a_pair_of_nifti_files_is_one_answer(tasks: OpenTasks, dtype, order, ext
     np.testing.assert_array_equal(tasks.counted(task), task.answer()[task.box])
     (event,) = [event for event in tasks.events() if event["task"] == task.id]
     voxels = file.with_suffix(".img")
+    tasks.hand_in(voxels)  # named by its other half
+    assert len([event for event in tasks.events() if event["task"] == task.id]) == 1
     assert (tasks.ledger.folder / event["received"]).read_bytes() == voxels.read_bytes()
     assert [f.read_bytes() for f in (tasks.ledger.folder / "received").glob("*.hdr")] == [file.read_bytes()]
 

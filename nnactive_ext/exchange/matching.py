@@ -49,7 +49,7 @@ def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
     if not path.is_dir():
         if not path.exists():
             raise NnActiveError(f"{path}: no such file or folder.")
-        return Candidates((path,))
+        return Candidates((holds_voxels_of(path) or path,))
     found = []
     for folder, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not _is_the_systems(name)]

@@ -9,7 +9,7 @@ from nnactive_ext.errors import NnActiveError
 
 TWO_FILES = (".mhd", ".nhdr")
 """Endings of headers that are refused: what they name may be any file."""
-_VOXELS = {".img": (".hdr",), ".raw": TWO_FILES, ".zraw": (".mhd",), ".gz": (".nhdr",)}
+_VOXELS = {".img": (".hdr",), ".raw": TWO_FILES, ".zraw": (".mhd",)}
 _NIFTI_1, _SIZE = 348, 352
 
 
