@@ -6,6 +6,8 @@ NO_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errn
 """Of an OSError: the disk is full."""
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Of an OSError: reading or writing is not allowed."""
+NOTHING_TAKEN = 4
+"""The exit status of ``nnactive_annotate import`` where no file was refused and no answer was taken."""
 
 
 class NnActiveError(Exception):

@@ -105,7 +105,8 @@ def test_taken_back_the_answer_before_counts_again(tasks, capsys):
     assert sorted(tasks.ledger.folder.rglob("*.gz")) == kept
     assert found(capsys)["tasks"][0]["open"] == 7
     # The folder in the evening does not bring back what was taken back; naming the file does.
-    tasks.hand_in()
+    with pytest.raises(SystemExit, match="4"):
+        tasks.hand_in()
     assert tasks.counted(task) is None
     tasks.hand_in(task.label)
     np.testing.assert_array_equal(tasks.counted(task), changed(task)[task.box])
@@ -275,7 +276,8 @@ def test_what_is_left_unsure_is_not_trained_on_and_the_rest_is(tasks):
 
 
 def test_files_nobody_saved_are_no_answers_unless_one_says_so(tasks, capsys):
-    tasks.hand_in()
+    with pytest.raises(SystemExit, match="4"):
+        tasks.hand_in()
     assert tasks.events() == []
     with pytest.raises(SystemExit):  # who names the file wants it taken
         tasks.hand_in(tasks.seen[0].label)
@@ -406,7 +408,8 @@ def test_predictions_go_out_and_are_no_answers_until_somebody_says_so(closed, tm
     for task in again[2:]:
         np.testing.assert_array_equal(sitk.GetArrayFromImage(task.shown), task.answer())
     before = len(closed.events())
-    closed.hand_in(tmp_path / "again")
+    with pytest.raises(SystemExit, match="4"):
+        closed.hand_in(tmp_path / "again")
     assert len(closed.events()) == before
     closed.hand_in(tmp_path / "again", more="--accept_unchanged")
     assert len(closed.events()) == before + 2

@@ -78,7 +78,8 @@ def test_what_was_taken_back_comes_again_only_by_its_name(tasks):
     file = task.write(painted(task, 1))
     tasks.hand_in()
     tasks.annotate(f"withdraw {task.id} -who anna")
-    tasks.hand_in()
+    with pytest.raises(SystemExit, match="4"):
+        tasks.hand_in()
     assert tasks.book.status(task.id) == "open"
     tasks.hand_in(file)
     assert counts(tasks, task, 1)

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.matching import candidates, match
+from nnactive_ext.exchange.matching import EXPORTED, candidates, match
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.names import case_name
 from nnactive_ext.labelling.tasks import Task
@@ -77,29 +77,32 @@ def test_a_case_without_tasks_is_not_another_that_begins_as_it_does(tmp_path):
     assert found("liver_1_late.nii.gz", tmp_path, others=["liver_1_late"]) == ([], False)
 
 
-def test_a_folder_is_looked_through_without_what_is_no_answer(tmp_path):
-    names = ["b/old.nii.gz", "new.seg.nrrd", "a/deep/er/middle.NRRD", "image.nii.gz"]
-    others = ["image_T1.nii.gz", "a/image_CT.nii.gz", "mitk_start.nrrd", "c000_001_a.interim.nrrd", ".hidden.nii.gz"]
-    others += ["index.html", "task.json", "label.txt", "points.csv", "._c000_001_a.nii.gz", "a/c000_001_a.interim.mitk.nrrd"]
-    for name in [*names, *others]:
+def test_a_folder_is_looked_through_and_everything_else_in_it_is_known(tmp_path):
+    names = ["b/old.nii.gz", "new.seg.nrrd", "a/deep/er/middle.NRRD", "image.nii.gz", "image_2.nii.gz", "a/b.TIF", "pair.hdr"]
+    ours = ["a/image_CT.nii.gz", "mitk_start.nrrd", "index.html", "task.json", "labels.txt", "Dataset7_X_cycle_000_mitk.json"]
+    systems = [".hidden.nii.gz", "._c000_001_a.nii.gz", "a/Thumbs.db", "__MACOSX/a.nii.gz", ".git/x.npy", "pair.img"]
+    unread = ["label.txt", "points.csv", "c000_001_a.interim.nrrd", "a/c000_001_a.interim.mitk.nrrd", "c000_001_a", "x.nii~"]
+    for name in [*names, *ours, *systems, *unread]:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"")
-    assert list(candidates(tmp_path)) == sorted(tmp_path / name for name in names)
+    found = candidates(tmp_path, {*EXPORTED, "image_CT.nii.gz"})
+    assert list(found.files) == sorted(tmp_path / name for name in names)
+    assert list(found.unread) == sorted(tmp_path / name for name in unread)
 
 
 def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path):
     file = tmp_path / "image_T1.txt"
     file.write_bytes(b"")
-    assert list(candidates(file)) == [file]
+    assert candidates(file).files == (file,)
     with pytest.raises(NnActiveError, match=r"gone\.nii"):
-        list(candidates(tmp_path / "gone.nii"))
+        candidates(tmp_path / "gone.nii")
 
 
 def test_a_folder_that_links_to_itself_is_looked_through_once(tmp_path):
     (tmp_path / "x.nii.gz").write_bytes(b"")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
-    assert list(candidates(tmp_path)) == [tmp_path / "x.nii.gz"]
+    assert candidates(tmp_path).files == (tmp_path / "x.nii.gz",)
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,8 @@ def test_everything_that_is_imported_is_a_declared_dependency():
     assert not undeclared
 
 
-OPTIONAL = {"napari"}
-"""Imported only by those who have the extra of that name."""
+OPTIONAL = {"napari", "highdicom"}
+"""Imported only by those who have the extra that brings it."""
 
 
 def canonical(name: str) -> str:

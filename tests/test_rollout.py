@@ -37,7 +37,10 @@ def test_two_cycles_with_every_way_to_answer(rollout, tmp_path, capsys):
     assert str(wrong) in message
     assert "spacing" in message
     assert "grid" in message
+    assert seen[3].id in message
+    assert "--accept_outside" in message  # most of what is painted lies outside
     wrong.unlink()
+    rollout.annotate(f"import {seen[3].label} -who anna --accept_outside")
 
     found = _status(capsys)["tasks"][0]
     assert (found["done"], found["partial"], found["open"]) == (4, 1, 1)

@@ -56,6 +56,7 @@ def annotate_first_cycle(hospital: Rollout, folder: Path, capsys) -> None:
     message = capsys.readouterr().err
     assert str(wrong) in message
     assert "spacing" in message
+    hospital.annotate(f"import {seen[4].label} -who anna --accept_outside")  # most of what is painted lies outside
     hospital.annotate("close -share 0.8 --disable_progress_bar")
     assert_simulated(hospital, folder, left_out=[seen[3].id, seen[5].id])
 

@@ -234,6 +234,7 @@ def test_all_formats_orientations_and_spacings_through_two_cycles(mixed, tmp_pat
         mixed.annotate(f"import {tmp_path / 'out'} -who anna --disable_progress_bar")
     assert f"{wrong}: its spacing is" in capsys.readouterr().err
     wrong.unlink()
+    mixed.annotate(f"import {seen[3].label} -who anna --accept_outside --disable_progress_bar")
 
     share = math.floor(100 * (len(seen) - 2) / len(seen)) / 100
     with pytest.raises(SystemExit):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_device, add_experiment, add_folds, add_lock, add_quiet, current_user, prepare
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import NOTHING_TAKEN, NnActiveError
 from nnactive_ext.words import count, folded, warned
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="label maps of crops or of whole images (.nii.gz, .nrrd, .seg.nrrd, .mha), or folders",
+        help="label maps of crops or of whole images (.nii.gz, .nrrd, .seg.nrrd, .mha, DICOM SEG; of crops also "
+        ".tif and .npy), or folders",
     )
     back.add_argument(
         "-task", metavar="TASK", help="task that the file answers, whatever its name (default: found from name and place)"
@@ -72,11 +73,20 @@ def parser() -> argparse.ArgumentParser:
         help="also import label maps that were not edited after the export, because the prediction is right",
     )
     back.add_argument(
+        "--accept_outside",
+        action="store_true",
+        help="also import label maps with many labelled voxels outside the patch; these voxels are skipped",
+    )
+    back.add_argument(
         "-label_version",
         type=int,
         metavar="N",
         help="classes that the files were painted with: those after N changes of the classes (default: found "
         "from the task's folder)",
+    )
+    back.epilog = (
+        f"Exit status: 0 if an answer was taken, or is known already; 1 if a file was refused; {NOTHING_TAKEN} if no file was "
+        "refused and no answer was taken, as of label maps that nobody saved."
     )
     points = add("points", "add patches around marked points of structures")
     points.add_argument(
@@ -153,13 +163,18 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
     if only and len(options.paths) > 1:
         raise NnActiveError("-task names the task of one file. Import one file with it.")
     who, unchanged = _who(experiment, options), options.accept_unchanged
-    results = receive(experiment, options.paths, who, only, unchanged, options.label_version)
+    results = receive(experiment, options.paths, who, only, unchanged, options.label_version, options.accept_outside)
     answered = {result.task.id for result in results if result.taken and result.task}
     for result in results:
         if result.taken and result.task:
             print(f"{result.task.id}: {result.text}")
     # The untouched export that lies beside an answer is no news.
     skipped = [r for r in results if not (r.taken or r.refused or (r.task and r.task.id in answered))]
+    options.status = 0 if any(result.taken or result.counts for result in results) else NOTHING_TAKEN
+    if any(result.empty for result in results):
+        options.next = (
+            f"if the patches that are empty are right: {experiment.commands.annotate('import', *_again(options, who))}"
+        )
     for line in folded([f"{r.task.id if r.task else r.file}: not taken: {r.text}" for r in skipped], most=20):
         print(line)
     late = [r.task.patch.case for r in results if r.taken and r.task and r.task.cycle <= experiment.state["cycle"]]
@@ -184,6 +199,12 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
                 ]
             )
         )
+
+
+def _again(options: argparse.Namespace, who: str) -> list[object]:
+    """The words after the number in the same import that also takes what is empty or was not saved."""
+    task = ["-task", options.task] if options.task else []
+    return [*options.paths, "-who", who, *task, "--accept_unchanged"]
 
 
 def _correct(experiment: Experiment, cases: list[str], options: argparse.Namespace) -> None:
@@ -284,8 +305,13 @@ def main(options: argparse.Namespace) -> None:
                 _correct(experiment, noted(experiment), options)  # what a killed command left behind
             except NnActiveError as error:
                 print(f"WARNING: {error}")  # this command may resolve it
+        options.status, options.next = 0, ""
         _COMMANDS[options.command](experiment, options)
         print(f"Under way: {options.under_way}." if options.under_way else next_step(experiment.anew()))
+        if options.next:
+            print(f"Next: {options.next}")
+    if options.status:
+        raise SystemExit(options.status)
 
 
 if __name__ == "__main__":

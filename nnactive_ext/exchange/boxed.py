@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.place import misplaced
+from nnactive_ext.exchange.straying import doubt, has_frame
 from nnactive_ext.geometry.axes import align
 from nnactive_ext.geometry.patch import Patch, shared, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import LabelFile
+from nnactive_ext.images.placeless import WITH_PLACE, has_no_place
 from nnactive_ext.labelling.tasks import Task
 
 
 @dataclass(frozen=True)
 class Boxed:
     """What a file says about one patch: ``labels`` (z, y, x), voxels of it that the file does not reach (they are
-    ``ignore`` now), and labelled voxels outside of all patches that the file might answer (they are not taken)."""
+    ``ignore`` now), and labelled voxels outside of all patches that the file might answer (they are not taken). ``doubt``: why
+    what lies outside makes it doubtful that this is the patch's answer; empty if it does not."""
 
     labels: np.ndarray
     missing: int
     outside: int
+    doubt: str = ""
 
     def labelled(self, ignore: int) -> bool:
         """Whether any voxel of it is of a class."""
         return bool(((self.labels != 0) & (self.labels != ignore)).any())
 
 
-def cut(file: Path, returned: LabelFile, space: Space, tasks: Sequence[Task], ignore: int) -> dict[str, Boxed]:
+def cut(
+    file: Path,
+    returned: LabelFile,
+    space: Space,
+    tasks: Sequence[Task],
+    ignore: int,
+    sent: Sequence[tuple[str, Patch]] = (),
+    by_case: bool = False,
+) -> dict[str, Boxed]:
     """The patch of each of ``tasks`` (all of one case, whose array has ``space``) that the file reaches, by task id.
 
-    A file whose voxels are not those of the image is an error: labels are never resampled.
+    ``sent``: what was sent for them, in words, and where it lies in the image; ``by_case``: it is a file of the image, which
+    may be labelled all over. NnActiveError if the file has the size of one of
+    these and lies elsewhere, or if its voxels are not those of the image: labels are never resampled.
     """
+    if where := misplaced(returned.space, space, sent):
+        raise NnActiveError(
+            f"{file}: {where}: its geometry was lost or changed when it was saved. Save the label map on the grid of the "
+            "exported one, with the same origin, spacing and direction (in Slicer: Segmentations > Export > reference volume; "
+            "in a script: copy them from the exported file)."
+        )
     try:
         placed = align(space, returned.space)
     except ValueError as error:
@@ -56,7 +77,29 @@ def cut(file: Path, returned: LabelFile, space: Space, tasks: Sequence[Task], ig
         missing = labels.size - array[source].size if returned.whole else 0
         found[task.id] = Boxed(labels, missing, 0)
     stray = int(np.count_nonzero((outside != 0) & (outside != ignore)))
-    return {name: Boxed(boxed.labels, boxed.missing, stray) for name, boxed in found.items()}
+    doubts = "" if by_case else _doubts(file, array, held, space, tasks, ignore, [box for _, box in sent])
+    return {name: replace(boxed, outside=stray, doubt=doubts) for name, boxed in found.items()}
+
+
+def _doubts(
+    file: Path, array: np.ndarray, held: Patch, space: Space, tasks: Sequence[Task], ignore: int, sent: Sequence[Patch]
+) -> str:
+    """Of a file that answers one task: why what lies outside its patch makes it doubtful. Not of a file of the whole image
+    without the frame that was sent: its place is right, and it may be labelled all over. NnActiveError if the order of the
+    axes of a file without a place cannot be known."""
+    if len(tasks) != 1:
+        return ""
+    patch = Patch("", triple(np.subtract(tasks[0].patch.start, held.start)), tasks[0].patch.size)
+    framed = has_frame(array, patch, ignore)
+    is_whole = held.start == (0, 0, 0) and held.size == space.shape and held.size not in {box.size for box in sent[:-1]}
+    found = "" if is_whole and not framed else doubt(array, patch, ignore)
+    if has_no_place(file) and len({*held.size} - {1}) < sum(n > 1 for n in held.size) and (found or not framed):
+        lost = found or "the frame of ignore that was exported around the patch is not in it"
+        raise NnActiveError(
+            f"{file}: the format says nothing of its axes, two of which are equally long, and {lost}. {WITH_PLACE} (in napari: "
+            "open the task's folder with our reader, and save the labels as .nii.gz)."
+        )
+    return found
 
 
 def describe(boxed: Boxed, ignore: int, foreground: Mapping[int, str]) -> str:

@@ -15,6 +15,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.blank_starts import note_blank
 from nnactive_ext.exchange.exported_labels import check_folder, note_labels
 from nnactive_ext.exchange.page import Card, card, write_page
+from nnactive_ext.exchange.sent import note_crop, recorded
 from nnactive_ext.exchange.starting import ABOVE, Start, starting
 from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
@@ -95,7 +96,7 @@ def export(
     blank_classes = tuple(start.blank) if start else ()
     predict = Predictor(experiment, open_ensemble, blank_classes) if open_ensemble and start and start.proposed else None
     annotator, patches = HumanAnnotator(experiment), by_case([task.patch for task in all_tasks(experiment)])
-    record = exported(experiment)
+    record, crops = exported(experiment), recorded(experiment)
     version = experiment.plan.label_version
     check_folder(folder, tasks, version)
     experiment.annotation.mkdir(exist_ok=True)
@@ -130,7 +131,7 @@ def export(
         view = View(
             task=task,
             folder=target,
-            images=tuple(target / f"image_{_safe(name)}.nii.gz" for name in channels),
+            images=tuple(target / image_file(name) for name in channels),
             label=target / f"{task.id}.nii.gz",
             labels=labels,
             space=space.crop(crop),
@@ -143,6 +144,7 @@ def export(
         )
         for file, channel in zip(view.images, voxels, strict=True):
             _write(file, channel, view.space)
+        note_crop(experiment, crops, task, crop)
         before = record.get(task.id, [])
         if view.label.is_file() and sha256(view.label) not in before:
             kept.append(view.label)
@@ -177,8 +179,9 @@ def _exports(experiment: Experiment) -> dict[str, str]:
     return read_json_if_any(file, {})
 
 
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+def image_file(channel: str) -> str:
+    """The name of the file with the crop of a channel."""
+    return f"image_{''.join(c if c.isalnum() or c in '-.' else '_' for c in channel)}.nii.gz"
 
 
 def _margin(patch: Patch, space: Space, margin_mm: float | None) -> Triple:

@@ -1,31 +1,62 @@
-"""Which task a returned file answers: by the task's id in its name, or by its case's name for a file of the whole image."""
+"""Which files of a folder are looked at as answers, and which task a file answers, by the task's id or its case's name."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.viewers import mitk
-from nnactive_ext.images.label_files import ENDINGS
+from nnactive_ext.exchange.viewers import facts, itksnap, mitk, slicer
+from nnactive_ext.images.label_images import READABLE
 from nnactive_ext.images.names import longest_beginning
+from nnactive_ext.images.two_files import TWO_FILES, holds_voxels_of
 from nnactive_ext.labelling.tasks import Task
 
-NO_ANSWERS = ("image_", mitk.START, ".")
-"""How the names of exported files begin that are no answers: image crops, what MITK starts from."""
+EXPORTED = frozenset(
+    (
+        *(facts.NAME, itksnap.WORKSPACE, slicer.BOX_FILE, slicer.SCRIPT, mitk.START, mitk.LABELS),
+        *("labels.txt", "labels.ctbl", "README.txt", "index.html"),
+    )
+)
+"""Names of exported files that are no answers."""
+_MITK_LIST = re.compile(r".+_cycle_\d{3,}_mitk\.json")
+_INTERIM = ".interim."
+"""In the names of half-done results of MITK's task lists; what is done is saved without."""
+_SYSTEM = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
 
 
-def candidates(path: Path) -> Iterator[Path]:
-    """``path`` itself, or all label files below a folder, sorted; links to folders are not followed."""
+@dataclass(frozen=True)
+class Candidates:
+    """``files``: what is read; ``unread``: everything else that neither the export nor the operating system wrote."""
+
+    files: tuple[Path, ...]
+    unread: tuple[Path, ...] = ()
+
+
+def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
+    """``path`` itself, or all files below a folder, sorted; links to folders are not followed.
+
+    Args:
+        path: a file or a folder.
+        exported: names of exported files that are no answers.
+
+    Raises:
+        NnActiveError: there is no such file or folder.
+    """
     if not path.is_dir():
         if not path.exists():
             raise NnActiveError(f"{path}: no such file or folder.")
-        yield path
-        return
-    found = [Path(folder) / name for folder, _, files in os.walk(path) for name in files]
-    labels = [file for file in found if _stem(file.name) is not None and not _is_ours(file.name)]
-    yield from sorted(labels)
+        return Candidates((holds_voxels_of(path) or path,))
+    found = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not _is_the_systems(name)]
+        found += [Path(folder) / name for name in names if not _is_the_systems(name)]
+    found = [file for file in sorted(found) if not _is_ours(file.name, exported) and not holds_voxels_of(file)]
+    files = tuple(file for file in found if _stem(file.name) is not None and not is_half_done(file))
+    return Candidates(files, tuple(file for file in found if file not in set(files)))
 
 
 def named_candidates(folder: Path) -> list[Path]:
@@ -54,11 +85,35 @@ def match(file: Path, tasks: Sequence[Task], cases: Iterable[str]) -> tuple[list
     return found, bool(found)
 
 
-def _is_ours(name: str) -> bool:
-    # MITK saves half-done results of a task list under this name; what is done it saves without.
-    return name.startswith(NO_ANSWERS) or ".interim." in name
+def beside(file: Path, tasks: Sequence[Task]) -> Task | None:
+    """The task in whose folder ``file`` lies."""
+    ids = {task.id: task for task in tasks}
+    named = (longest_beginning(folder.name, ids) for folder in file.absolute().parents)
+    return next((ids[name] for name in named if name is not None), None)
+
+
+def is_half_done(file: Path) -> bool:
+    """Whether MITK saved it for a task that is not done."""
+    return _INTERIM in file.name
+
+
+def why_unread(file: Path) -> str:
+    """Why a file is not read as an answer, and what to do."""
+    if is_half_done(file):
+        return "a half-done result of MITK, which is not read. Accept it in MITK's task list, or delete the file"
+    kind = f"files in the format {file.suffix!r}" if file.suffix else "files without an ending"
+    known = ", ".join(ending for ending in READABLE if ending not in TWO_FILES)
+    return f"{kind} are not read as answers. Save the labels as one of {known}; if it is no answer, move the file elsewhere"
+
+
+def _is_the_systems(name: str) -> bool:
+    return name.startswith((".", "~$")) or name.lower() in _SYSTEM
+
+
+def _is_ours(name: str, exported: Collection[str]) -> bool:
+    return name in exported or bool(_MITK_LIST.fullmatch(name))
 
 
 def _stem(name: str) -> str | None:
-    ending = max((e for e in ENDINGS if name.lower().endswith(e)), key=len, default=None)
+    ending = max((e for e in READABLE if name.lower().endswith(e)), key=len, default=None)
     return None if ending is None else name[: -len(ending)]

@@ -12,35 +12,25 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.boxed import Boxed, cut, describe
 from nnactive_ext.exchange.class_files import ClassFileSorter, Parts
-from nnactive_ext.exchange.export import exported
+from nnactive_ext.exchange.export import exported, image_file, last_export
 from nnactive_ext.exchange.exported_labels import version_of, versions
-from nnactive_ext.exchange.matching import candidates, match
+from nnactive_ext.exchange.matching import EXPORTED, beside, candidates, match
+from nnactive_ext.exchange.passed_over import passed_over
+from nnactive_ext.exchange.received import Received
+from nnactive_ext.exchange.sent import recorded, sent_crops
 from nnactive_ext.exchange.unplaced import by_voxels
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import IGNORE, mapped, names_at
 from nnactive_ext.experiment.spaces import space_and_properties
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.class_files import read_labels
-from nnactive_ext.images.label_files import LabelFile
+from nnactive_ext.images.label_files import LabelFile, read_label_file
+from nnactive_ext.images.placeless import has_no_place
+from nnactive_ext.images.two_files import TWO_FILES, voxels_of
 from nnactive_ext.labelling.answers import Answer, CountingAnswers, read_answer
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_tasks
-
-_TWO_FILES = (".mhd", ".nhdr")
-
-
-@dataclass(frozen=True)
-class Received:
-    """What became of one file: for each task it answers what to tell the user, whether that was taken, and the answer."""
-
-    file: Path
-    task: Task | None
-    taken: bool
-    text: str
-    refused: bool = False
-    untouched: bool = False
-    """Whether the file was not saved after the export."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +65,11 @@ class _ImportContext:
     exports: Mapping[str, Sequence[int]]
     who: str
     unchanged: bool
+    outside: bool
     label_version: int | None
+    crops: Mapping[str, Sequence[Any]]
     parts: dict[Path, Parts] = field(default_factory=dict)
     """Files that stand for a mask of each class."""
-    closed: set[str] = field(default_factory=set)
-    """Tasks whose masks are refused."""
 
     @property
     def ignore(self) -> int:
@@ -93,6 +83,7 @@ def receive(
     only: Task | None = None,
     unchanged: bool = False,
     label_version: int | None = None,
+    outside: bool = False,
 ) -> list[Received]:
     """Import answers: files, or all label files below folders; each is accepted, skipped or refused by itself.
 
@@ -105,6 +96,7 @@ def receive(
             images: the prediction is right, or there is nothing in them.
         label_version: with which classes the files were painted: those after so many changes (default: what the files' folders
             and the exports tell).
+        outside: accept files with many labelled voxels outside the patch, which are skipped.
 
     Returns:
         What became of each file, with a text for the user.
@@ -116,29 +108,38 @@ def receive(
     events = list(ledger.events())
     tasks, sent = all_tasks(experiment), exported(experiment)
     counted, exports = CountingAnswers.of(ledger), versions(experiment, sent)
-    context = _ImportContext(experiment, ledger, events, counted, tasks, sent, exports, who, unchanged, label_version)
+    crops = recorded(experiment)
+    context = _ImportContext(
+        experiment, ledger, events, counted, tasks, sent, exports, who, unchanged, outside, label_version, crops
+    )
+    channels = experiment.dataset.json["channel_names"].values()
+    ours = {*EXPORTED, *map(image_file, channels)}
     results: list[Received] = []
     offers: dict[str, list[Offer]] = {}
+    cases = [*experiment.plan.pool, *experiment.plan.dropped]
     # All of them first: a path that does not exist changes nothing.
-    listed = [(path, list(candidates(path))) for path in paths]
-    empty = "no label file is in this folder"
-    results += [Received(path, None, False, empty, refused=True) for path, found in listed if not found]
-    for file, in_folder in _sorted(context, listed, only, results):
+    listed = [(path, candidates(path, ours)) for path in paths]
+    for path, found in listed:
+        if path.is_dir() and not found.files:
+            results.append(Received(path, None, False, "no label file is in this folder", refused=True))
+        results += passed_over(found.unread, tasks, cases, only)
+    for file, in_folder in _sorted(context, [(path, found.files) for path, found in listed], only, results):
         for item in _read(context, file, only, in_folder):
             if isinstance(item, Received):
                 results.append(item)
             else:
                 offers.setdefault(item.task.id, []).append(item)
-    refused = {result.task.id for result in results if result.refused and result.task} | context.closed
-    for name, offered in offers.items():
-        # What somebody painted and we could not take is not answered by its untouched export.
-        left = [offer for offer in offered if not (offer.untouched and offer.in_folder and name in refused)]
-        results += _decide(context, left) if left else ()
+    closed = {result.closes for result in results if result.closes}
+    instead = {task: result.file for result in results for task in result.instead_of}
+    for task_id, offered in offers.items():
+        open_ones = [offer for offer in offered if not (offer.in_folder and task_id in closed)]
+        if open_ones:
+            results += _decide(context, open_ones, instead.get(task_id))
     return results
 
 
 def _sorted(
-    context: _ImportContext, found: Sequence[tuple[Path, list[Path]]], only: Task | None, results: list[Received]
+    context: _ImportContext, found: Sequence[tuple[Path, Sequence[Path]]], only: Task | None, results: list[Received]
 ) -> Iterator[tuple[Path, bool]]:
     """The files to read, and whether each was found in a folder; files of one class are one file of ``context.parts``."""
     plan, now = context.experiment.plan, context.experiment.dataset.labels.names
@@ -151,8 +152,7 @@ def _sorted(
         made = sorter.sort(files, not in_folder, context.unchanged)
         context.parts.update(made.parts)
         for file, (tasks, text) in made.refused.items():
-            results.append(Received(file, tasks[0], False, text, refused=True))
-            context.closed.update(task.id for task in tasks)
+            results.append(Received(file, tasks[0], False, text, refused=True, instead_of=tuple(task.id for task in tasks)))
         yield from ((file, in_folder) for file in made.files)
 
 
@@ -169,25 +169,42 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
     if not matched:
         text = "no task is called like it, nor a case that has open tasks; "
         text += f"{_examples(context.tasks)}Name it so, or say which with -task."
-        yield Received(file, None, False, text, refused=not in_folder)
+        near = beside(file, context.tasks) if in_folder else None
+        yield Received(file, None, False, text, refused=not in_folder, instead_of=(near.id,) if near else ())
         return
+    ids = tuple(task.id for task in matched)
     try:
-        if file.suffix.lower() in _TWO_FILES:
+        if file.name.lower().endswith(TWO_FILES):
             raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
         space, _ = space_and_properties(experiment, matched[0].patch.case)
         returned, boxes = _boxes(context, file, space, matched, by_case)
+        checksum = parts.files.checksum if parts else sha256(_voxels(file))
     except NnActiveError as error:
-        yield Received(file, matched[0], False, str(error).removeprefix(f"{file}: "), refused=True)
+        text = str(error).removeprefix(f"{file}: ")
+        yield Received(file, matched[0], False, text, refused=True, instead_of=ids)
         return
-    checksum = parts.files.checksum if parts else sha256(file)
     if not boxes:
         where = f"of the {len(matched)} open patches of {matched[0].patch.case}" if by_case else "of the task's patch"
-        yield Received(file, matched[0], False, f"it holds no voxel {where}", refused=True)
+        yield Received(file, matched[0], False, f"it holds no voxel {where}", refused=True, instead_of=ids)
     for task in matched:
         if task.id in boxes:
             untouched = checksum in context.sent.get(task.id, [])
             facts = (checksum, space, returned.by_name, returned.whole, by_case, in_folder, untouched, returned.told)
             yield Offer(file, task, boxes[task.id], *facts)
+
+
+def _voxels(file: Path) -> Path:
+    """The file itself, or of a pair the one that changes when somebody paints."""
+    return voxels_of(file) if file.suffix.lower() == ".hdr" else file
+
+
+def _sent(context: _ImportContext, file: Path, space: Space, task: Task, whole: bool) -> list[tuple[str, Patch]]:
+    """What was sent for ``task``, and where it lies in its image; of a file that is cut to what is painted (not ``whole``) the
+    size of the patch means nothing."""
+    folders = (file.parent, last_export(context.experiment, task.cycle) / task.id)
+    crops = sent_crops(context.crops, task, folders, space.shape)
+    found = [("the exported label map", crop) for crop in crops]
+    return found + ([("the patch", task.patch)] if whole else [])
 
 
 def _boxes(
@@ -200,12 +217,16 @@ def _boxes(
     for task in tasks:
         version = version_of(experiment, file, task, context.exports) if given is None else given
         by_version.setdefault(version, []).append(task)
+    places = [] if by_case else [space.crop(box) for _, box in _sent(context, file, space, tasks[0], whole=True)]
+    image = ("the image", Patch(tasks[0].patch.case, (0, 0, 0), space.shape))
     found: dict[str, Boxed] = {}
     for version, same in by_version.items():
         names = names_at(version, changes, now)
-        read = read_labels(parts.files if (parts := context.parts.get(file)) else file, names)
+        parts = context.parts.get(file)
+        read = parts.files.read(names) if parts else read_label_file(file, names, places)
         returned = by_voxels(experiment, tasks[0].patch.case, file, read, by_case)
-        for name, boxed in cut(file, returned, space, same, names[IGNORE]).items():
+        sent = [] if by_case else _sent(context, file, space, tasks[0], returned.whole)
+        for name, boxed in cut(file, returned, space, same, names[IGNORE], [*sent, image], by_case).items():
             found[name] = replace(boxed, labels=mapped(boxed.labels, changes[version:]))
     return returned, found
 
@@ -219,22 +240,31 @@ def _may_answer(context: _ImportContext, file: Path, task: Task) -> bool:
     return not answers or task.cycle > context.experiment.state["cycle"]
 
 
-def _decide(context: _ImportContext, offers: Sequence[Offer]) -> Iterator[Received]:
+def _decide(context: _ImportContext, offers: Sequence[Offer], instead: Path | None) -> Iterator[Received]:
     """What becomes of all files that are offered for one task. Which of them was saved last is not asked: copying a folder
-    may change that."""
+    may change that. ``instead``: a file that was not taken, and may hold what was drawn for the task."""
     task = offers[0].task
     current = next((a for a in context.counted.answers.get(task.id, []) if a.who == context.who), None)
     lost = current is not None and _is_lost(context.ledger, current)
     good: list[Offer] = []
     for offer in offers:
-        text = _objection(offer, context.ignore, context.unchanged)
+        text = _objection(context, offer)
         if text:
-            refused = not offer.in_folder and not offer.by_case
-            yield Received(offer.file, task, False, text, refused=refused)
+            refused = (not offer.in_folder and not offer.by_case) or bool(_in_doubt(context, offer))
+            yield Received(offer.file, task, False, text, refused=refused, empty=text == _EMPTY)
+            instead = instead if offer.untouched else offer.file
         else:
             good.append(offer)
     touched = [offer for offer in good if not offer.untouched]
     untouched = [offer for offer in good if offer.untouched]
+    if untouched and not touched and instead:
+        for offer in untouched:
+            text = (
+                f"the file was not saved after the export, and {instead.name}, which may hold the answer, was not taken. "
+                "Correct or remove that file, or import this one alone"
+            )
+            yield Received(offer.file, task, False, text, refused=not offer.in_folder)
+        return
     # Unsaved files count where nothing else was handed in, now or before, unless somebody names one.
     fallback = [o for o in untouched if not o.in_folder or (not touched and (current is None or lost))]
     chosen = touched or fallback
@@ -269,11 +299,28 @@ def _decide(context: _ImportContext, offers: Sequence[Offer]) -> Iterator[Receiv
     yield _take(context, chosen[-1], None if lost else current)
 
 
-def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
+_EMPTY = "empty, which a file of the whole image may be where nobody looked. If it is right: --accept_unchanged"
+
+
+def _in_doubt(context: _ImportContext, offer: Offer) -> str:
+    """Why too much lies outside the patch; empty if it does not, or if the user says that it is right, now or before."""
+    if not offer.boxed.doubt or context.outside or offer.by_case or offer.untouched:
+        return ""
+    handed_in, taken_back = _before(context, offer.task)
+    return "" if offer.checksum in handed_in - taken_back else offer.boxed.doubt
+
+
+def _objection(context: _ImportContext, offer: Offer) -> str:
     """Why an offer is none; empty if it is one."""
+    ignore = context.ignore
     if (offer.boxed.labels == ignore).all():
         return "the whole patch is ignore: nothing is annotated yet, or nothing that is known since the classes were changed"
-    if unchanged:
+    if doubt := _in_doubt(context, offer):
+        return (
+            f"{doubt}, and these would be skipped: was the label map moved, or is it the answer to another task? If it is "
+            "right: --accept_outside"
+        )
+    if context.unchanged:
         return ""
     if offer.untouched:
         return (
@@ -281,7 +328,7 @@ def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
         )
     if not offer.boxed.labelled(ignore):
         if offer.by_case:
-            return "empty, which a file of the whole image may be where nobody looked. If it is right: --accept_unchanged"
+            return _EMPTY
         if not offer.whole and offer.boxed.outside:
             return (
                 f"nothing is labelled in the patch, but {offer.boxed.outside} voxels elsewhere are: is it the answer to "
@@ -292,10 +339,11 @@ def _objection(offer: Offer, ignore: int, unchanged: bool) -> str:
 
 def _take(context: _ImportContext, offer: Offer, current: Answer | None) -> Received:
     if current is not None and np.array_equal(read_answer(context.ledger, context.counted, current), offer.boxed.labels):
-        return Received(offer.file, offer.task, False, f"handed in by {context.who} before")
+        return Received(offer.file, offer.task, False, f"handed in by {context.who} before", counts=True)
     _keep(context, offer)
     labels = context.experiment.dataset.labels
-    instead = f" (replaces the answer of {current.when})" if current else ""
+    instead = "; read in the order z, y, x, as napari shows the crop" if has_no_place(offer.file) else ""
+    instead += f" (replaces the answer of {current.when})" if current else ""
     return Received(
         offer.file,
         offer.task,
@@ -335,7 +383,11 @@ def _keep(context: _ImportContext, offer: Offer) -> None:
     experiment, ledger = context.experiment, context.ledger
     file, task, boxed = offer.file, offer.task, offer.boxed
     parts = context.parts.get(file)
-    kept = [(name, part, *ledger.keep(part)) for name, part in (parts.files.files if parts else [("", file)])]
+    files = parts.files.files if parts else (("", file),)
+    kept = [(name, part, *ledger.keep(_voxels(part))) for name, part in files]
+    for _, part in files:
+        if part != _voxels(part):
+            ledger.keep(part)
     received, checksum = kept[0][2], parts.files.checksum if parts else kept[0][3]
     place = ledger.write_answer(task.id, checksum, boxed.labels, offer.space.crop(task.patch))
     if checksum != offer.checksum or any(sha256(ledger.folder / copy) != digest for _, _, copy, digest in kept):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +40,13 @@ class LabelFile:
     told: tuple[str, ...] = ()
 
 
-def read_label_file(file: Path, names: Mapping[str, int]) -> LabelFile:
+def read_label_file(file: Path, names: Mapping[str, int], places: Sequence[Space] = ()) -> LabelFile:
     """Read a label map as a viewer saved it; the file is not changed.
 
     Args:
         file: NIfTI, NRRD, ``.seg.nrrd`` or MetaImage.
         names: label -> value of the dataset, with background (0) and ignore.
+        places: where a file that says nothing of its place (TIFF, .npy) may lie.
 
     Returns:
         The labels (z, y, x) in the dataset's values, and their space.
@@ -54,7 +55,7 @@ def read_label_file(file: Path, names: Mapping[str, int]) -> LabelFile:
         NnActiveError: the file cannot be read, or its labels are not the dataset's.
     """
     file = Path(file)
-    return labels_of_image(file, read_image(file), names)
+    return labels_of_image(file, read_image(file, places), names)
 
 
 def labels_of_image(file: Path, image: LabelImage, names: Mapping[str, int]) -> LabelFile:

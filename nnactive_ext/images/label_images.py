@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +14,19 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images import dicom_segmentation, two_files
 from nnactive_ext.images.metaimage import what_metaimage_hides
 from nnactive_ext.images.names import check_name
 from nnactive_ext.images.nifti import header_problem, what_itk_hides
 from nnactive_ext.images.nrrd import what_nrrd_hides
+from nnactive_ext.images.placeless import PLACELESS, has_no_place, read_placed
 from nnactive_ext.images.stated import read_as_stated, unit_problem, why_copied
 from nnactive_ext.images.voxels import not_finite
 
 ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
-"""What can be read; a .nhdr or .mhd names the file beside it that holds the voxels."""
+"""What ITK reads; a .nhdr or .mhd names the file beside it that holds the voxels."""
+READABLE = (*ENDINGS, ".hdr", *PLACELESS, dicom_segmentation.ENDING)
+"""What can be read; the voxels of a .hdr are in the .img beside it, and .tif and .npy have no place."""
 
 _SAVE_AGAIN = "Save it again in the viewer, or copy it again."
 
@@ -34,11 +41,13 @@ class LabelImage:
     header: Mapping[str, str]
 
 
-def read_image(file: Path) -> LabelImage:
+def read_image(file: Path, places: Sequence[Space] = ()) -> LabelImage:
     """Read the voxels, the space and the header of an image file.
 
     Args:
-        file: NIfTI, NRRD or MetaImage.
+        file: NIfTI (also a pair of .hdr and .img), NRRD, MetaImage, DICOM segmentation, TIFF stack or .npy; the ending may be
+            in upper case.
+        places: where a file without a place (TIFF, .npy) may lie; the first with its shape counts.
 
     Returns:
         Voxels as (layer, z, y, x), most files have one layer; space; header.
@@ -46,18 +55,49 @@ def read_image(file: Path) -> LabelImage:
     Raises:
         NnActiveError: the file is missing, damaged, or not a 3D image of real numbers.
     """
+    name = file.name.lower()
     if file.is_dir():
-        raise NnActiveError(f"{file}: a folder, not an image. Name a file ({', '.join(ENDINGS)}).")
+        raise NnActiveError(f"{file}: a folder, not an image. Name a file ({', '.join(READABLE)}).")
     if not file.is_file():
         raise NnActiveError(f"{file}: no such file.")
     check_name(file)
-    if not file.name.lower().endswith(ENDINGS):
-        raise NnActiveError(f"{file}: label maps cannot be read from this format. Save it as one of {', '.join(ENDINGS)}.")
+    if not name.endswith(READABLE):
+        raise NnActiveError(f"{file}: label maps cannot be read from this format. Save it as one of {', '.join(READABLE)}.")
     if file.stat().st_size == 0:
         raise NnActiveError(f"{file}: an empty file. {_SAVE_AGAIN}")
-    if file.name.lower().endswith(".nii.gz") and file.with_suffix("").exists():
+    if has_no_place(file):
+        array, space = read_placed(file, places)
+        return LabelImage(_numbers(file, array)[None], space, {})
+    if name.endswith(dicom_segmentation.ENDING):
+        layers, space, header = dicom_segmentation.read_segmentation(file)
+        return LabelImage(layers, _finite(file, space), header)
+    if name.endswith(".nii.gz") and file.with_suffix("").exists():
         # ITK then takes the header from the one and the voxels from the other.
         raise NnActiveError(f"{file}: {file.with_suffix('').name} lies beside it. Move the one that is not meant elsewhere.")
+    with _as_itk_reads(file) as readable:
+        try:
+            return _read_by_itk(readable)
+        except NnActiveError as error:
+            raise NnActiveError(str(error).replace(str(readable), str(file))) from None
+
+
+@contextmanager
+def _as_itk_reads(file: Path) -> Iterator[Path]:
+    """``file``, or a copy of it that ITK recognises: one file instead of two, its ending in lower case."""
+    ending = max((e for e in ENDINGS if file.name.lower().endswith(e)), key=len, default=None)
+    if ending and file.name.endswith(ending):
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"copy{ending or '.nii'}"
+        if ending:
+            shutil.copyfile(file, copy)
+        else:
+            two_files.as_one_file(file, copy)
+        yield copy
+
+
+def _read_by_itk(file: Path) -> LabelImage:
     problem = what_itk_hides(file) or what_metaimage_hides(file) or what_nrrd_hides(file)
     if problem:
         raise NnActiveError(f"{problem.rstrip('.')}. {_SAVE_AGAIN}")
@@ -69,16 +109,29 @@ def read_image(file: Path) -> LabelImage:
         raise NnActiveError(f"{file}: {_explanation(error)}") from None
     if image.GetDimension() != 3:
         raise NnActiveError(f"{file}: a {image.GetDimension()}D image, and label maps are 3D. Save one 3D label map.")
+    array = _numbers(file, array)
+    header = {key: _text(image.GetMetaData(key)) for key in image.GetMetaDataKeys()}
+    layers = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
+    return LabelImage(layers, _finite(file, Space.of_image(image)), header)
+
+
+def _numbers(file: Path, array: np.ndarray) -> np.ndarray:
+    """``array``, whole numbers or finite floats; else NnActiveError."""
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
     if array.dtype.kind not in "uif":
-        raise NnActiveError(f"{file}: holds {image.GetPixelIDTypeAsString()}s, which no label map does. Save a label map.")
+        raise NnActiveError(f"{file}: holds values of the type {array.dtype}, which no label map does. Save a label map.")
     bad = 0 if array.dtype.kind != "f" else array.size - int(np.isfinite(array).sum())
     if bad:
         raise NnActiveError(f"{file}: {not_finite(bad)}. {_SAVE_AGAIN}")
-    space = Space.of_image(image)
+    return array
+
+
+def _finite(file: Path, space: Space) -> Space:
+    """``space``, if its numbers are finite; else NnActiveError."""
     if not np.isfinite(space.affine).all():
         raise NnActiveError(f"{file}: its origin, spacing or direction is not a finite number. {_SAVE_AGAIN}")
-    header = {key: _text(image.GetMetaData(key)) for key in image.GetMetaDataKeys()}
-    return LabelImage(np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None], space, header)
+    return space
 
 
 def _load(file: Path) -> tuple[Any, np.ndarray]:

@@ -46,6 +46,7 @@ MITK          Open {list} and load one task after the other. "{ignore}" is locke
               are <task>/<task>_mitk.nrrd.
 napari        pip install "nnactive-ext[napari]"; then drop the task's folder on the window, reader "nnActive annotation
               tasks". Only the box can be painted. Save the selected labels layer as <task>.nii.gz in the task's folder.
+              A stack (<task>.tif) says nothing of its place and is taken only if its shape leaves no doubt.
 Any other     Edit <task>.nii.gz. task.json has the box, in voxels and in mm.
 
 nnInteractive and other tools that segment from clicks work as usual: use them inside the box. Labels
@@ -56,6 +57,7 @@ HOW TO HAND IN
     {hand_in}
 
 FOLDER is this folder or a copy of it, NAME is your name. The name of each file must begin with the name of its task.
+Files in other formats are refused together with their task: save them as .nii.gz, .nrrd or .seg.nrrd.
 """
 
 
