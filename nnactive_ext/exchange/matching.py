@@ -61,7 +61,7 @@ def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
 
 def named_candidates(folder: Path) -> list[Path]:
     """The label files directly in ``folder``, sorted."""
-    return sorted(file for file in folder.iterdir() if _stem(file.name) is not None and not _is_ours(file.name))
+    return sorted(file for file in folder.iterdir() if _stem(file.name) is not None and not _is_ours(file.name, EXPORTED))
 
 
 def stem_of(file: Path) -> str:
