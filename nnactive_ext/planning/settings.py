@@ -318,16 +318,6 @@ class Settings:
         only=ROLLOUT,
         kept=False,
     )
-    series: Sequence[str] = setting(
-        (),
-        "-series",
-        "DICOM series to take where a folder holds several: their descriptions, patterns of these such as '*thin*', or UIDs",
-        nargs="+",
-        metavar="DESCRIPTION|UID",
-        decided="the only series of slices of each case",
-        only=ROLLOUT,
-        change="DICOM series to take from the folders that are added from now on: descriptions, patterns of these, or UIDs",
-    )
     label_maps: Path | None = setting(
         None,
         "-label_maps",
@@ -344,6 +334,16 @@ class Settings:
         metavar="PATTERN",
         only=ROLLOUT,
         kept=False,
+    )
+    series: Sequence[str] = setting(
+        (),
+        "-series",
+        "DICOM series to take where a folder holds several: their descriptions, patterns of these such as '*thin*', or UIDs",
+        nargs="+",
+        metavar="DESCRIPTION|UID",
+        decided="the only series of slices of each case",
+        only=ROLLOUT,
+        change="DICOM series to take from the folders that are added from now on: descriptions, patterns of these, or UIDs",
     )
     structures: Sequence[str] = setting(
         (),
