@@ -137,6 +137,11 @@ def _frame(file: Path, found: Any, index: int, number: int, groups: _Groups, tel
             f"{where}: ImageOrientationPatient has no axes of length 1 at right angles. Export the series again."
         )
     stored = tuple(int(found.get(name) or 0) for name in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"))
+    allocated, bits, high, _ = stored
+    if not 0 <= bits <= allocated <= 64 or high >= max(allocated, 1):
+        raise NnActiveError(
+            f"{where}: {bits} of {allocated} bits (BitsStored, BitsAllocated) cannot be. Export the series again."
+        )
     slope, intercept = _rescale(groups.values, where)
     size = int(found.Rows), int(found.Columns)
     spaced = float(rows), float(columns)
