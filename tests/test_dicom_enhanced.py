@@ -235,3 +235,12 @@ def test_one_frame_only_and_pixels_cut_short(tmp_path):
     file = made.enhanced(stored(), places())
     file.PixelData = file.PixelData[:-40]
     refused(lambda: read(made.save(file, tmp_path / "b")), tmp_path / "b", "truncated")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("BitsStored", 17), ("BitsStored", 60000), ("HighBit", 16), ("BitsAllocated", 2000)]
+)
+def test_bits_that_cannot_be(tmp_path, name, value):
+    file = made.enhanced(stored(), places())
+    setattr(file, name, value)
+    refused(lambda: read(made.save(file, tmp_path / "a.dcm")), tmp_path / "a.dcm", "bits")

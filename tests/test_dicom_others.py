@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from test_dicom_enhanced import ORDERS, VOXELS, places, stored
 from test_intake_dicom import OBLIQUE, one_series, write_series
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.dicom import read_series
 from nnactive_ext.intake.find import find, find_cases
@@ -138,3 +139,28 @@ def test_jpeg_ls(tmp_path, signed):
     made.save(file, tmp_path / "plain.dcm")
     file.compress(pydicom.uid.JPEGLSLossless)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read_series([made.save(file, tmp_path / "a.dcm")])), VOXELS)
+
+
+@pytest.mark.parametrize("kind", ["slices", "frames"])
+def test_damaged_headers_end_in_an_error_or_a_volume(tmp_path, kind):
+    """Never in a traceback, and never in voxels of another number than the header's."""
+    if kind == "slices":
+        write_series(tmp_path / "in" / "p", VOXELS)
+        file = tmp_path / "in" / "p" / "003.dcm"
+    else:
+        file = made.save(made.enhanced(stored(), places()), tmp_path / "in" / "p" / "one.dcm")
+    whole, rng = file.read_bytes(), np.random.default_rng(5)
+    end = whole.rindex(b"\xe0\x7f\x10\x00")
+    refusals = 0
+    for _ in range(60):
+        changed = bytearray(whole)
+        for place in rng.integers(128, end, 2):
+            changed[place] = rng.integers(256)
+        file.write_bytes(changed)
+        try:
+            image = read(find_cases(tmp_path / "in")["p"].sources[0])
+        except NnActiveError:
+            refusals += 1
+        else:
+            assert image.GetNumberOfPixels() in (VOXELS.size, VOXELS.size * 7 // 8)
+    assert 0 < refusals < 60

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def frames_of(file: Path) -> list[Frame]:
                 f"or a volume that does not say where its frames lie. If it is a volume, {CONVERT[0].lower()}{CONVERT[1:]}."
             )
         telling = {name: str(found[name].value) for name in _TELLING_OF_SLICES if name in found}
-        return [_frame(file, 0, 1, found, found, found, found, found, telling, False)]
+        return [_frame(file, found, 0, 1, _Groups(found, found, found, found), telling)]
 
 
 def _enhanced(file: Path, found: Any, number: int) -> list[Frame]:
@@ -101,28 +101,27 @@ def _enhanced(file: Path, found: Any, number: int) -> list[Frame]:
 
         values = group("PixelValueTransformationSequence") or group("RealWorldValueMappingSequence")
         telling = {name: _text(group(key).get(name)) for key, names in _TELLING.items() for name in names}
-        places = group("PlanePositionSequence"), group("PlaneOrientationSequence"), group("PixelMeasuresSequence")
-        frames.append(_frame(file, i, number, found, *places, values, telling, True))
+        place, orientation = group("PlanePositionSequence"), group("PlaneOrientationSequence")
+        groups = _Groups(place, orientation, group("PixelMeasuresSequence"), values)
+        frames.append(replace(_frame(file, found, i, number, groups, telling), enhanced=True))
     return frames
 
 
-def _frame(
-    file: Path,
-    index: int,
-    number: int,
-    found: Any,
-    place: Any,
-    orientation: Any,
-    measures: Any,
-    values: Any,
-    telling: Mapping[str, str],
-    enhanced: bool,
-) -> Frame:
-    """A frame by the groups of the header that say its place, orientation, pixel size and grey values."""
+class _Groups(NamedTuple):
+    """The parts of a header that say a frame's position, orientation, pixel size and grey values."""
+
+    place: Any
+    orientation: Any
+    measures: Any
+    values: Any
+
+
+def _frame(file: Path, found: Any, index: int, number: int, groups: _Groups, telling: Mapping[str, str]) -> Frame:
     where = f"{file}: frame {index + 1}" if number > 1 else f"{file}"
-    position = _numbers(place.get("ImagePositionPatient"), 3, where, "position (ImagePositionPatient)")
-    axes = _numbers(orientation.get("ImageOrientationPatient"), 6, where, "orientation (ImageOrientationPatient)").reshape(2, 3)
-    spacing = measures.get("PixelSpacing")
+    position = _numbers(groups.place.get("ImagePositionPatient"), 3, where, "position (ImagePositionPatient)")
+    flat = _numbers(groups.orientation.get("ImageOrientationPatient"), 6, where, "orientation (ImageOrientationPatient)")
+    axes = flat.reshape(2, 3)
+    spacing = groups.measures.get("PixelSpacing")
     if spacing is None:
         only = " but only its size on the detector (ImagerPixelSpacing)" if found.get("ImagerPixelSpacing") else ""
         raise NnActiveError(
@@ -138,10 +137,15 @@ def _frame(
             f"{where}: ImageOrientationPatient has no axes of length 1 at right angles. Export the series again."
         )
     stored = tuple(int(found.get(name) or 0) for name in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"))
-    slope, intercept = _rescale(values, where)
+    allocated, bits, high, _ = stored
+    if not 0 <= bits <= allocated <= 64 or high >= max(allocated, 1):
+        raise NnActiveError(
+            f"{where}: {bits} of {allocated} bits (BitsStored, BitsAllocated) cannot be. Export the series again."
+        )
+    slope, intercept = _rescale(groups.values, where)
     size = int(found.Rows), int(found.Columns)
     spaced = float(rows), float(columns)
-    return Frame(file, index, number, size, position, axes, spaced, slope, intercept, stored, telling, enhanced)
+    return Frame(file, index, number, size, position, axes, spaced, slope, intercept, stored, telling)
 
 
 def _rescale(values: Any, where: str) -> tuple[float, float]:

@@ -79,8 +79,8 @@ def choose_series(items: Sequence[Item], wanted: Sequence[str], channels: Sequen
             choice.items.append(item)
         else:
             units[item.name if fits else item.parts[0]].append(item)
-    if wanted and not units:
-        choice.problems.append(f"{_OPTION} {' '.join(wanted)}: there are no DICOM series among the images. Leave it out.")
+    if wanted and not units:  # no error: a choice that was planned also meets folders of other images
+        choice.notes.append(Note(f"{_OPTION} {' '.join(wanted)}", "not used: there are no DICOM files in the folder"))
     beside = {item.parts[0] for item in choice.items}
     passed_over: dict[str, list[str]] = defaultdict(list)
     one_image = not fits and len(channels or " ") == 1

@@ -330,16 +330,6 @@ class Settings:
         only=ROLLOUT,
         instead="nnU-Net takes the spacing of a TIFF dataset from the .json files beside the images.",
     )
-    series: Sequence[str] = setting(
-        (),
-        "-series",
-        "DICOM series to take where a folder holds several: their descriptions, patterns of these such as '*thin*', or UIDs",
-        nargs="+",
-        metavar="DESCRIPTION|UID",
-        decided="the only series of slices of each case",
-        only=ROLLOUT,
-        change="DICOM series to take from the folders that are added from now on: descriptions, patterns of these, or UIDs",
-    )
     label_maps: Path | None = setting(
         None,
         "-label_maps",
@@ -356,6 +346,16 @@ class Settings:
         metavar="PATTERN",
         only=ROLLOUT,
         kept=False,
+    )
+    series: Sequence[str] = setting(
+        (),
+        "-series",
+        "DICOM series to take where a folder holds several: their descriptions, patterns of these such as '*thin*', or UIDs",
+        nargs="+",
+        metavar="DESCRIPTION|UID",
+        decided="the only series of slices of each case",
+        only=ROLLOUT,
+        change="DICOM series to take from the folders that are added from now on: descriptions, patterns of these, or UIDs",
     )
     structures: Sequence[str] = setting(
         (),
