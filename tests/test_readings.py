@@ -447,3 +447,20 @@ def test_spacing_by_the_sform(tmp_path):
     assert why_copied(patch(file, 80, "<f", 0.7 * 1.001)) == ""  # 0.04 voxels at most
     assert why_copied(patch(file, 80, "<f", 0.7 * 1.005)) == SPACING
     np.testing.assert_allclose(read(Source(file)).GetSpacing(), (0.7, 0.8, 2.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.hdr", "a.img"])
+def test_pairs_are_checked_like_single_files(tmp_path, name):
+    from nnactive_ext.images.nifti import header_problem, what_itk_hides
+
+    place = GEOMETRIES["oblique"]
+    image = nibabel.Nifti1Pair(voxels(), place)
+    image.set_qform(place, 1)
+    nibabel.save(image, tmp_path / "a.img")
+    file = tmp_path / name
+    assert header_problem(file) == what_itk_hides(file) == why_copied(file) == ""
+    image.set_qform(place @ moved(2, 0, 0), 1)
+    nibabel.save(image, tmp_path / "a.img")
+    assert "two places" in header_problem(file)
+    patch(tmp_path / "a.hdr", 112, "<ff", 0, 5)
+    assert "scl_slope" in what_itk_hides(file)
