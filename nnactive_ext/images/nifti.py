@@ -69,9 +69,8 @@ def header_problem(file: Path) -> str:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         return f"{file}: damaged or truncated: {brief(error)}"
     offset = float(header["vox_offset"])
-    if not (
-        offset == 0 or ((is_pair(file) or header.sizeof_hdr + 4 <= offset) and 0 <= offset < 1e9 and offset == int(offset))
-    ):
+    first = 0 if is_pair(file) else header.sizeof_hdr + 4
+    if not (offset == 0 or (first <= offset < 1e9 and offset == int(offset))):
         return f"{file}: its header says that the voxels begin at byte {offset:g} (vox_offset)."
     spacing = np.asarray(header["pixdim"][1:4], float)
     if not (np.isfinite(spacing) & (spacing > 0)).all():

@@ -66,7 +66,7 @@ def load(file: Path) -> Any:
 
 
 def is_pair(file: Path) -> bool:
-    """Whether a file is one of the two of a NIfTI image, by its name and what it begins with; Analyze 7.5 has the same names."""
+    """Whether a file is one of the two of a NIfTI image, by its name and its header; Analyze 7.5 has the same names."""
     if file.suffix.lower() not in (".hdr", ".img"):
         return False
     try:
