@@ -1,5 +1,5 @@
-"""Each format in each geometry is read as nibabel, SimpleITK and pynrrd read it; a table says where these disagree and which is
-followed."""
+"""Formats x geometries are read as nibabel, SimpleITK, pynrrd and pydicom read them; where these disagree, a table says who is
+followed and why."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from test_intake_dicom import write_series
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_images import read_image
 from nnactive_ext.images.stated import ENDING, NIFTI2, SPACING, STRAIGHTENED, UNITS, why_copied
-from nnactive_ext.intake.find import Source
+from nnactive_ext.intake.find import Source, find_cases
 from nnactive_ext.intake.reading import read
 
 SIZE = (5, 6, 7)
@@ -447,3 +448,58 @@ def test_spacing_by_the_sform(tmp_path):
     assert why_copied(patch(file, 80, "<f", 0.7 * 1.001)) == ""  # 0.04 voxels at most
     assert why_copied(patch(file, 80, "<f", 0.7 * 1.005)) == SPACING
     np.testing.assert_allclose(read(Source(file)).GetSpacing(), (0.7, 0.8, 2.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.hdr", "a.img"])
+def test_pairs_are_checked_like_single_files(tmp_path, name):
+    from nnactive_ext.images.nifti import header_problem, what_itk_hides
+
+    place = GEOMETRIES["oblique"]
+    image = nibabel.Nifti1Pair(voxels(), place)
+    image.set_qform(place, 1)
+    nibabel.save(image, tmp_path / "a.img")
+    file = tmp_path / name
+    assert header_problem(file) == what_itk_hides(file) == why_copied(file) == ""
+    image.set_qform(place @ moved(2, 0, 0), 1)
+    nibabel.save(image, tmp_path / "a.img")
+    assert "two places" in header_problem(file)
+    patch(tmp_path / "a.hdr", 112, "<ff", 0, 5)
+    assert "scl_slope" in what_itk_hides(file)
+
+
+@pytest.mark.parametrize("unit", ["mm", "um"])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_list_axis_of_nrrd(tmp_path, unit, last):
+    """As 3D Slicer writes segments that overlap; the voxels are numbers of several layers, of which no image has any."""
+    layers, mm = np.stack([voxels(np.uint8, seed) for seed in (1, 2)]), {"mm": 1.0, "um": 1e-3}[unit]
+    directions = [[np.nan] * 3, *np.diag([700.0, 800, 900])]
+    kinds = ["list", "domain", "domain", "domain"]
+    if last:
+        layers, directions, kinds = np.moveaxis(layers, 0, -1), directions[1:] + directions[:1], kinds[1:] + kinds[:1]
+    header = {"space": "LPS", "kinds": kinds, "space directions": np.array(directions), "space origin": [100, 200, 300]}
+    nrrd.write(str(tmp_path / "a.nrrd"), layers, {**header, "space units": [unit] * 3})
+    found = read_image(tmp_path / "a.nrrd")
+    for seed, layer in zip((1, 2), found.layers, strict=True):
+        np.testing.assert_array_equal(layer.T, voxels(np.uint8, seed))
+    np.testing.assert_allclose(found.space.spacing, np.array([700, 800, 900]) * mm)
+    np.testing.assert_allclose(found.space.origin, np.array([100, 200, 300]) * mm)
+
+
+@pytest.mark.parametrize("slopes", [None, [1, 2, 0.5, 3]])
+def test_dicom(tmp_path, slopes):
+    import pydicom
+
+    write_series(tmp_path / "images" / "p1", voxels().T[:4], slopes=slopes)
+    image = read(find_cases(tmp_path / "images")["p1"].sources[0])
+    slices = [pydicom.dcmread(file) for file in (tmp_path / "images" / "p1").iterdir()]
+    axes = np.reshape(slices[0].ImageOrientationPatient, (2, 3)).astype(float)
+    normal = np.cross(*axes)
+    slices.sort(key=lambda data: np.dot(normal, np.array(data.ImagePositionPatient, float)))
+    expected = [data.pixel_array * float(data.RescaleSlope) + float(data.RescaleIntercept) for data in slices]
+    np.testing.assert_allclose(sitk.GetArrayFromImage(image), expected)
+    for index, data in enumerate(slices):
+        place = image.TransformIndexToPhysicalPoint((0, 0, index))
+        np.testing.assert_allclose(place, np.array(data.ImagePositionPatient, float), atol=1e-3)
+    rows, columns = map(float, slices[0].PixelSpacing)
+    corner = np.array(slices[0].ImagePositionPatient, float) + axes[0] * columns * 2 + axes[1] * rows * 3
+    np.testing.assert_allclose(image.TransformIndexToPhysicalPoint((2, 3, 0)), corner, atol=1e-3)

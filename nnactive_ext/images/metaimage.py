@@ -80,7 +80,9 @@ def what_metaimage_hides(file: Path) -> str:
 
 def _not_numbers(fields: Mapping[str, str]) -> str:
     """What is wrong with the numbers of a header, of which some end ITK and the process with it. No whole sentence."""
-    axes = fields.get("NDims", "")
+    axes = fields.get("NDims")
+    if axes is None:
+        return "not an image of the format that its name says, or damaged"
     if axes not in ("1", "2", "3", "4", "5"):
         return f'the number of axes in its header (NDims) is "{axes}"'
     for key, kind in _NUMBERS.items():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import brief
-from nnactive_ext.images.nifti_place import load, place_problem, raw_header
+from nnactive_ext.images.nifti_place import is_pair, load, place_problem, raw_header
 from nnactive_ext.images.voxels import COMPLEX, not_finite, several_numbers
 
 _UNSCALED = float(np.finfo(float).eps)
@@ -69,7 +69,8 @@ def header_problem(file: Path) -> str:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         return f"{file}: damaged or truncated: {brief(error)}"
     offset = float(header["vox_offset"])
-    if not (offset == 0 or (header.sizeof_hdr + 4 <= offset < 1e9 and offset == int(offset))):
+    first = 0 if is_pair(file) else header.sizeof_hdr + 4
+    if not (offset == 0 or (first <= offset < 1e9 and offset == int(offset))):
         return f"{file}: its header says that the voxels begin at byte {offset:g} (vox_offset)."
     spacing = np.asarray(header["pixdim"][1:4], float)
     if not (np.isfinite(spacing) & (spacing > 0)).all():
@@ -115,4 +116,4 @@ def numbers(values: Any) -> str:
 
 
 def is_nifti(file: Path) -> bool:
-    return file.name.lower().endswith((".nii", ".nii.gz"))
+    return file.name.lower().endswith((".nii", ".nii.gz")) or is_pair(file)

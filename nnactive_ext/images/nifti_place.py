@@ -30,6 +30,7 @@ def raw_header(file: Path) -> Any:
     from nibabel.nifti2 import Nifti2Header
     from nibabel.wrapstruct import WrapStructError
 
+    file = file.with_suffix(".hdr") if file.suffix.lower() == ".img" else file
     with gzip.open(file) if file.name.lower().endswith(".gz") else open(file, "rb") as stream:
         start = stream.read(Nifti2Header.sizeof_hdr)
     kind = Nifti2Header if is_nifti2(start) else Nifti1Header
@@ -48,6 +49,7 @@ def load(file: Path) -> Any:
         OSError: the file cannot be read.
         ValueError: nibabel does not read it.
     """
+    import nibabel
     from nibabel.filebasedimages import ImageFileError
     from nibabel.nifti1 import Nifti1Image
     from nibabel.nifti2 import Nifti2Image
@@ -56,9 +58,23 @@ def load(file: Path) -> Any:
 
     kind = Nifti2Image if is_nifti2(raw_header(file).binaryblock[:8]) else Nifti1Image
     try:
+        if is_pair(file):
+            return nibabel.load(file)
         return kind.from_file_map(kind.make_file_map({"image": str(file)}))
     except (HeaderDataError, WrapStructError, ImageFileError, KeyError, OverflowError) as error:
         raise ValueError(brief(error)) from None
+
+
+def is_pair(file: Path) -> bool:
+    """Whether a file is one of the two of a NIfTI image, by its name and its header; Analyze 7.5 has the same names."""
+    if file.suffix.lower() not in (".hdr", ".img"):
+        return False
+    try:
+        with open(file.with_suffix(".hdr") if file.suffix.lower() == ".img" else file, "rb") as stream:
+            start = stream.read(348)
+    except OSError:
+        return False
+    return start[344:348] in (b"ni1\0", b"n+1\0") or is_nifti2(start)
 
 
 def is_nifti2(start: bytes) -> bool:

@@ -16,7 +16,7 @@ from nnactive_ext.geometry.corners import ALLOWED, farthest, straightened
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images import metaimage, nrrd
 from nnactive_ext.images.nifti import header_problem, is_nifti, kind_problem
-from nnactive_ext.images.nifti_place import is_nifti2, load, raw_header, size_of, stated_affine
+from nnactive_ext.images.nifti_place import is_nifti2, is_pair, load, raw_header, size_of, stated_affine
 
 NIFTI2 = "NIfTI-2"
 STRAIGHTENED = "axes a little off the right angle, which are made straight"
@@ -60,7 +60,7 @@ def _why_nifti(file: Path) -> str:
     header = raw_header(file)
     if is_nifti2(header.binaryblock[:8]):
         return NIFTI2
-    ending = file.name[-7 if file.name.lower().endswith(".gz") else -4 :]
+    ending = "" if is_pair(file) else file.name[-7 if file.name.lower().endswith(".gz") else -4 :]
     if ending not in (ending.lower(), ending.upper()):
         return ENDING
     if header_problem(file):  # of which some keep ITK busy for ever
