@@ -10,6 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from nibabel.nifti1 import Nifti1Extension
 
 from nnactive_ext.errors import NnActiveError
@@ -308,6 +310,21 @@ def test_headers_that_name_no_labels_stay_taken(tmp_path, key, value):
 )
 def test_other_extensions_that_name_labels_are_refused(tmp_path, code, content):
     assert f"code {code}" in refused(nifti(tmp_path / "a.nii.gz", LABELS, (code, content)))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([0, 4, 6, 14, 30, 42]), st.data())
+def test_damaged_tables_are_refused_or_hold_what_nibabel_reads(tmp_path, code, data):
+    whole = data.draw(st.sampled_from([table(SHUFFLED), b'{"labels": {"1": "liver"}}', b"[" * 3000, b"<" * 3000, b"1=liver"]))
+    content = bytearray(whole)
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(1, len(content)))]
+    try:
+        found = read_label_file(nifti(tmp_path / "a.nii", STORED, (code, bytes(content))), NAMES)
+    except NnActiveError:
+        return
+    np.testing.assert_array_equal(found.labels, LABELS if found.by_name else STORED)
 
 
 @pytest.mark.parametrize(

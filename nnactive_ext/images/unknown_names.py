@@ -21,8 +21,14 @@ _XML_NAME = re.compile(r">[^<]*[^\W\d_][^<]*<|(name|value|text|title)\s*=\s*[\"'
 _AFNI_LIST = re.compile(r"LABEL_DTABLE|LABEL_TABLE|ATLAS_POINTS")
 _ASSIGNED = re.compile(r"^\s*(?:(-?\d+)\s*[:=,\t ]\s*(?P<after>\D.*?)|(?P<before>[^\d:=].*?)\s*[:=,\t ]\s*(-?\d+))\s*$")
 _PARTS = re.compile(r"[;\n|]|,(?=\s*[-\w\"' ]+\s*[:=])")
-_PROSE = (2, 4, 6, 8, 10, 12)
-"""Codes of header extensions whose text may name a class without listing labels: DICOM, AFNI, comments and other records."""
+_DICOM = 2
+"""The code of header extensions that hold DICOM attributes."""
+_PROSE = (4, 6, 8, 10, 12)
+"""Codes of those whose text may name a class without listing labels: AFNI's, comments and other records."""
+_MOST = 1 << 20
+"""Letters of an extension that are looked at."""
+_LONGEST = 200
+"""Letters of a line that may give a label its value."""
 
 
 def check_names_in_header(file: Path, header: Mapping[str, str], names: Mapping[str, int]) -> None:
@@ -42,7 +48,7 @@ def check_names_in_header(file: Path, header: Mapping[str, str], names: Mapping[
 def check_names_in_extensions(file: Path, extensions: Iterable[tuple[int, str]], names: Mapping[str, int]) -> None:
     """Refuse header extensions of a NIfTI file that seem to name labels; ``names`` are the dataset's."""
     known = _known(names)
-    for code, text in extensions:
+    for code, text in ((code, text[:_MOST]) for code, text in extensions if code != _DICOM):
         named = _mentions(text, known)
         # A Caret extension without a table describes the image; records in XML have labels of many kinds.
         harmless = "<CaretExtension" in text or (code in _PROSE and text.lstrip()[:1] == "<" and not named)
@@ -75,11 +81,12 @@ def _lists_labels(text: str, known: set[str]) -> bool:
     if text[:1] in ("{", "["):
         try:
             return _in_json(json.loads(text), known)
-        except ValueError:
+        except (ValueError, RecursionError):
             return _mentions(text, known)
     if text[:1] == "<":
         return _XML_LIST.search(text) is not None and _XML_NAME.search(text) is not None
-    pairs = [match for part in _PARTS.split(text) if (match := _ASSIGNED.match(part))]
+    parts = (part for part in _PARTS.split(text) if len(part) <= _LONGEST)
+    pairs = [match for part in parts if (match := _ASSIGNED.match(part))]
     return any(folded_name((match["after"] or match["before"]).strip("\"'{} ")) in known for match in pairs)
 
 
