@@ -203,8 +203,9 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
 
 def _again(options: argparse.Namespace, who: str) -> list[object]:
     """The words after the number in the same import that also takes what is empty or was not saved."""
-    task = ["-task", options.task] if options.task else []
-    return [*options.paths, "-who", who, *task, "--accept_unchanged"]
+    more = ["-task", options.task] if options.task else []
+    more += [] if options.label_version is None else ["-label_version", options.label_version]
+    return [*options.paths, "-who", who, *more, "--accept_unchanged"]
 
 
 def _correct(experiment: Experiment, cases: list[str], options: argparse.Namespace) -> None:
