@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import brief
-from nnactive_ext.geometry.corners import ALLOWED, farthest, straightened
+from nnactive_ext.geometry.corners import ALLOWED, farthest
 
 _CODES = range(6)
 _MM = {1: 1000.0, 3: 0.001}
@@ -142,14 +142,6 @@ def _first_problem(header: Any, codes: dict[str, int]) -> str:
     if not lengths.all() or abs(np.linalg.det(axes / lengths)) < 1e-3:
         return "two axes of the matrix in its header (sform) are parallel, or one has no length"
     return ""
-
-
-def shear(header: Any) -> float | None:
-    """How far, in voxels, the corners of an image move when its axes are made straight; None without a sform."""
-    if int(header["sform_code"]) <= 0:
-        return None
-    affine, size = _sform(header), size_of(header)
-    return farthest(affine, straightened(affine, size), size)
 
 
 def units(header: Any) -> float:
