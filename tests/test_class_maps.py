@@ -65,7 +65,7 @@ def test_a_pattern_that_chooses_the_mask_of_one_class(make):  # noqa: F811
         [("p/kidney", "{case}/kidney"), ("kidney_p_seg", "kidney_{case}_seg"), ("p-kidney", "{case}-kidney")]
     ):
         labels = make(f"{name}.nii.gz", folder=f"labels{number}")
-        found = find_cases(folder, None, None, labels, pattern, CLASSES)
+        found = find_cases(folder, None, None, labels, pattern, classes=CLASSES)
         assert named(found["p"]) == [("kidney", f"{Path(name).name}.nii.gz")]
 
 

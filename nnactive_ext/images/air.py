@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from nnactive_ext.engine.body import Body
-from nnactive_ext.images.air_level import edge_bars, level_of
+from nnactive_ext.images.air_level import darkest_edges, edge_bars, level_of
 
 BLOCKS = 128
 """Blocks along each axis, at most: whether a patch is air can be seen at this resolution, in a fraction of a second."""
@@ -117,16 +117,20 @@ def _padded(channel: np.ndarray, edges: tuple[np.ndarray, ...]) -> np.ndarray | 
 
 def _brighter(grey: np.ndarray, channel: np.ndarray) -> np.ndarray | None:
     """What is brighter than air in blocks of one channel, or None; ``grey``: the means of its blocks."""
-    smooth = ndimage.uniform_filter(grey, 3, mode="nearest")
-    if channel.min() <= _HOUNSFIELD:
+    ct = channel.min() <= _HOUNSFIELD
+    noisy = ct or darkest_edges(channel).std() > 0
+    smooth = ndimage.uniform_filter(grey, 3, mode="nearest") if noisy else grey
+    if ct:
         body = _body(smooth > _LUNG)
     else:
         found = level_of(smooth, channel)
         if found is None:
             return None
         body = _body(smooth > found)
+    if body is None or not noisy:
+        return body
     # Smoothing has spread what is bright by one block.
-    return None if body is None else ndimage.binary_erosion(body, np.ones((3, 3, 3)), border_value=1)
+    return ndimage.binary_erosion(body, np.ones((3, 3, 3)), border_value=1)
 
 
 def _body(bright: np.ndarray) -> np.ndarray | None:

@@ -35,7 +35,7 @@ def level_of(smooth: np.ndarray, channel: np.ndarray) -> float | None:
         smooth: the channel's block means (z, y, x), each averaged with its neighbours.
         channel: its voxels (z, y, x), not in Hounsfield units.
     """
-    dark, voxels = _darkest_edges(smooth), _darkest_edges(channel)
+    dark, voxels = darkest_edges(smooth), darkest_edges(channel)
     air = float(np.median(dark))
     clipped = np.minimum(smooth, np.percentile(smooth, 99))
     bright = clipped[clipped > _otsu(clipped)]
@@ -88,7 +88,7 @@ def _roughness(channel: np.ndarray, mask: np.ndarray) -> float:
     return float(np.median(differences)) if differences.size else 0.0
 
 
-def _darkest_edges(smooth: np.ndarray) -> np.ndarray:
+def darkest_edges(smooth: np.ndarray) -> np.ndarray:
     """The grey values of the two darkest parallel edges."""
     pairs = [sorted(bars, key=np.median)[:2] for bars in edge_bars(smooth)]
     pair = min(pairs, key=lambda bars: float(np.median(bars[1])))

@@ -85,7 +85,7 @@ def read_image(file: Path, places: Sequence[Space] = ()) -> LabelImage:
 def _as_itk_reads(file: Path) -> Iterator[Path]:
     """``file``, or a copy of it that ITK recognises: one file instead of two, its ending in lower case."""
     ending = max((e for e in ENDINGS if file.name.lower().endswith(e)), key=len, default=None)
-    if ending and file.name.endswith(ending):
+    if ending and (file.name.endswith(ending) or ending in (".mhd", ".nhdr")):  # these name the file with their voxels
         yield file
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -125,8 +125,7 @@ def _question(example: Sequence[str], names: int) -> str:
     others = f" ({names} names have such numbers)" if names > 1 else ""
     return (
         f"{listed(example, 4)}{others}: are these {len(example)} cases or {len(example)} channels of one case? Of cases: "
-        '-pattern "{case}". Of channels: -pattern "{case}_{channel}", or nnactive_plan -channels with a name for each, in '
-        "their order."
+        '-pattern "{case}". Of channels: -pattern "{case}_{channel}", or -channels with a name for each, in their order.'
     )
 
 
@@ -141,7 +140,7 @@ def _check_folders(deep: Mapping[str, Sequence[Item]], labelled: Collection[str]
         folder, names = next(iter(sorted(numbered.items())))
         raise NnActiveError(
             f"{listed(names, 4)} ({len(numbered)} folders have such numbers): are these {len(names)} cases or {len(names)} "
-            f"channels of the case {folder}? Of channels: nnactive_plan -channels with a name for each, in their order, or "
+            f"channels of the case {folder}? Of channels: -channels with a name for each, in their order, or "
             '-pattern, as in "{case}/{channel}" or "{case}/{case}_{channel}". Of cases: put all images into one folder, under '
             f"names of their own (such as {folder}_{names[0].rsplit('/')[-1]})."
         )
