@@ -22,8 +22,8 @@ from nnactive_ext.labelling.chain import PREVIOUS, End, digest, line_of, read_ch
 LEDGER = "ledger.jsonl"
 _Stamp = tuple[int, int, int]
 _ENDS: dict[Path, tuple[_Stamp, End]] = {}
-"""Of ledgers that this process added to: what the file system said of the file then, and where it ended. A file that is as it was
-need not be read before the next line, so that an import of many answers takes time in proportion to their number."""
+"""Of ledgers that this process added to: what the file system said of the file then, and where it ended. A file that is as it
+was need not be read before the next line, so that an import of many answers takes time in proportion to their number."""
 
 
 @dataclass(frozen=True)
