@@ -24,6 +24,7 @@ class View:
     the crop. ``names``: label name -> value, in order of value, with background (0) and ignore (the highest).
     ``channels``: names of the channels. ``predicted``: whether the labels inside the patch are a model's. ``label_version``:
     how many times the classes had been changed. ``blank``: classes that start blank although members predict.
+    ``private``: the files must not name the folders of this machine, nor the case, which has a pseudonym here.
     """
 
     task: Task
@@ -38,6 +39,7 @@ class View:
     predicted: bool
     label_version: int = 0
     blank: tuple[str, ...] = ()
+    private: bool = False
 
     @property
     def partly_open(self) -> bool:
