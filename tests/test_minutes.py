@@ -42,6 +42,19 @@ def test_the_time_of_a_patch_is_all_that_its_annotator_spent_on_it(tmp_path):
     assert times(ledger)["b", "anna"] == 10
 
 
+def test_time_may_be_told_by_an_event_of_its_own(tmp_path):
+    ledger = Ledger(tmp_path)
+    first, second = answered(ledger, "a", "anna"), answered(ledger, "b", "anna", seconds=5)
+    ledger.add("time", "anna", task="a", seconds=12.5, answer=first)
+    ledger.add("time", "anna", task="b", seconds=2)
+    assert times(ledger) == {("a", "anna"): 12.5, ("b", "anna"): 5}, "time that led to no answer is of none"
+    ledger.add("time", "anna", task="b", seconds=2, answer=second)
+    ledger.add("time", "anna", task="a", seconds=-1, answer=first)
+    assert times(ledger) == {("a", "anna"): 12.5, ("b", "anna"): 7}
+    answered(ledger, "a", "anna")
+    assert times(ledger) == {("b", "anna"): 7}
+
+
 @pytest.mark.parametrize("seconds", [None, 0, -3, float("nan"), float("inf"), "12", True])
 def test_an_answer_without_a_time_makes_the_time_of_its_patch_unknown(tmp_path, seconds):
     ledger = Ledger(tmp_path)

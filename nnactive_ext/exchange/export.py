@@ -138,24 +138,24 @@ def export(
             inside = np.where(said == ignore, predict(task.patch) if predict else 0, said)
         labels = blank(crop.size, ignore)
         labels[box.slices] = inside
-        shown = task.disguised if private else task
-        target = folder / shown.id
-        _make(target)
+        target = folder / task.id
         view = View(
-            task=shown,
+            task=task,
             folder=target,
             images=tuple(target / f"image_{_safe(name)}.nii.gz" for name in channels),
-            label=target / f"{shown.id}.nii.gz",
+            label=target / f"{task.id}.nii.gz",
             labels=labels,
             space=space.crop(crop),
-            box=replace(box, case=shown.patch.case),
+            box=box,
             names=names,
             channels=channels,
             predicted=predict is not None and answer is None,
             label_version=version,
             blank=blank_classes if answer is None else (),
-            private=private,
         )
+        if private:
+            view = view.disguised
+        _make(view.folder)
         for file, channel in zip(view.images, voxels, strict=True):
             _write(file, channel, view.space)
         before = record.get(task.id, [])

@@ -21,6 +21,9 @@ where they disagree the voxels stay ``ignore``. A rule may also be the name of a
 GIVEN = "given"
 """The event of label maps that came with cases that were added."""
 
+TIME = "time"
+"""The event of time that was spent on a task: ``seconds``, and the number of the ``answer`` that came of it."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -48,6 +51,14 @@ class Answer:
     @property
     def complete(self) -> bool:
         return self.unsure == 0
+
+
+def _timed(answer: Answer, event: Mapping[str, Any]) -> Answer:
+    """The answer with the time of an event that is about it."""
+    seconds = _seconds(event.get("seconds"))
+    if seconds is None or event.get("answer") != answer.event:
+        return answer
+    return replace(answer, seconds=(answer.seconds or 0.0) + seconds)
 
 
 def _seconds(value: Any) -> float | None:
@@ -79,6 +90,8 @@ class CountingAnswers:
             elif event["what"] == "withdraw":
                 # The annotator's answer before the one taken back counts again.
                 stacks[event["task"]] = [a for a in stacks.get(event["task"], []) if a.event != event["withdrawn"]]
+            elif event["what"] == TIME:
+                stacks[event["task"]] = [_timed(a, event) for a in stacks.get(event["task"], [])]
             elif event["what"] == "rule":
                 if event.get("task"):
                     counted.rules[event["task"]] = event["rule"]
