@@ -94,7 +94,9 @@ def left(folders: SimpleNamespace) -> dict[str, object]:
             found[file.name] = {key: np.asarray(value).tobytes() for key, value in locations.items()}
     ledger = raw / "annotation" / "ledger.jsonl"
     events = [json.loads(line) for line in ledger.read_text().splitlines()] if ledger.is_file() else []
-    found["ledger"] = [{key: value for key, value in event.items() if key not in ("when", "change")} for event in events]
+    found["ledger"] = [
+        {key: value for key, value in event.items() if key not in ("when", "change", "previous_sha256")} for event in events
+    ]
     return found
 
 

@@ -51,6 +51,12 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument(
         "-margin", type=float, metavar="MM", help="context around each patch, in mm (default: the size of the patch)"
     )
+    export.add_argument(
+        "--pseudonyms",
+        action="store_true",
+        help="write pseudonyms instead of the names of cases, and no paths of this machine. The table of pseudonyms stays in "
+        "the experiment, and import takes the answers back",
+    )
     export.add_argument("-cycle", type=int, metavar="N", help="cycle whose tasks to export (default: the open cycle)")
     add_folds(export, "members that predict, by their folds", "all trained members")
     add_device(export)
@@ -124,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.exchange.export import export, tasks_folder
+    from nnactive_ext.experiment.pseudonyms import pseudonyms
 
     cycle = experiment.last_loop if options.cycle is None else options.cycle
     if not 0 <= cycle <= experiment.last_loop:
@@ -132,7 +139,9 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
         raise NnActiveError(
             f"{experiment.name}: no cycle is open for annotation. Query first, or export an earlier one again with -cycle."
         )
-    folder = (options.o or tasks_folder(experiment, cycle)).absolute()
+    folder = (options.o or tasks_folder(experiment, cycle, options.pseudonyms)).absolute()
+    if not options.pseudonyms and pseudonyms(experiment.annotation):
+        print("WARNING: tasks of this experiment were exported with pseudonyms before; these carry the names of cases.")
 
     def open_ensemble():
         from nnactive_ext.members.ensemble import NnUNetEnsemble, trained_folds
@@ -144,7 +153,10 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     # No member is trained before the first cycle's patches are annotated.
     blank = options.blank or experiment.state["cycle"] < 0
     ensemble = None if blank else open_ensemble
-    made = export(experiment, cycle, folder, ensemble, options.margin, not options.disable_progress_bar, options.start_above)
+    progress = not options.disable_progress_bar
+    made = export(
+        experiment, cycle, folder, ensemble, options.margin, progress, options.start_above, private=options.pseudonyms
+    )
     print(f"{count(len(made.tasks), 'task')}: {folder / 'index.html'}")
     if made.start and made.start.blank:
         print(f"These classes start blank: {made.start.words}. -start_above 0 starts with every prediction.")

@@ -16,6 +16,12 @@ def parser() -> argparse.ArgumentParser:
         "the command was stopped or killed, run it again: it continues where it stopped.",
     )
     add_experiment(made)
+    made.add_argument(
+        "--watch",
+        action="store_true",
+        help="in a roll-out: wait until the plan's share of the open tasks is done, run the next cycle, and wait again, until "
+        "all cycles are done (Ctrl-C ends it)",
+    )
     add_device(made)
     add_precision(made)
     add_quiet(made)
@@ -35,18 +41,29 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.loop.cycles import Tools, run_cycles
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.loop.tables import final_report
+    from nnactive_ext.loop.watching import ended_by_signals, watch
 
-    experiment = open_experiment(options.d)
     tools = Tools.of_nnunet(options.device)
-    with experiment.running():
-        with experiment.lock(wait=True):
-            experiment = open_experiment(options.d, locked=True)
-        try:
-            run_cycles(experiment, tools, progress=not options.disable_progress_bar, accumulators=options.precision)
-        finally:
-            if read_results(experiment.results):
-                print(f"\n{final_report(experiment)}")
-        print(f"\n{next_step(experiment.anew())}")
+    experiment = open_experiment(options.d)
+
+    def run() -> None:
+        with experiment.running():
+            with experiment.lock(wait=True):
+                opened = open_experiment(options.d, locked=True)
+            run_cycles(opened, tools, progress=not options.disable_progress_bar, accumulators=options.precision)
+
+    try:
+        if options.watch:
+            from nnactive_ext.report.worth import worth
+
+            with ended_by_signals():
+                watch(lambda: open_experiment(options.d), run, worth)
+        else:
+            run()
+    finally:
+        if read_results(experiment.results):
+            print(f"\n{final_report(experiment.anew())}")
+    print(f"\n{next_step(experiment.anew())}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
+from nnactive_ext.experiment.pseudonyms import give_pseudonyms
 from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.files import read_json_if_any, remove_temporary, write_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
@@ -51,10 +52,12 @@ class Export:
     start: Start | None = None
 
 
-def tasks_folder(experiment: Experiment, cycle: int) -> Path:
-    """Where tasks go unless another folder is said; tasks with other classes never lie in one folder."""
+def tasks_folder(experiment: Experiment, cycle: int, private: bool = False) -> Path:
+    """Where tasks go unless another folder is said; tasks with other classes never lie in one folder, nor do tasks with and
+    without the names of cases (``private``)."""
     version = experiment.plan.label_version
-    return experiment.raw / "tasks" / (f"cycle_{cycle:03d}" + (f"_labels_{version}" if version else ""))
+    name = f"cycle_{cycle:03d}" + (f"_labels_{version}" if version else "") + ("_pseudonyms" if private else "")
+    return experiment.raw / "tasks" / name
 
 
 def export(
@@ -65,6 +68,7 @@ def export(
     margin_mm: float | None = None,
     progress: bool = True,
     start_above: float = ABOVE,
+    private: bool = False,
 ) -> Export:
     """Write the tasks of a cycle: for each patch a crop, a label map to edit, and what each viewer opens.
 
@@ -81,12 +85,19 @@ def export(
         progress: show a progress bar.
         start_above: Dice, 0 to 1, of a class from which its predictions are proposed; below, tasks start blank for it
             (:func:`nnactive_ext.exchange.starting.starting`).
+        private: write pseudonyms instead of the names of cases, and no paths of this machine.
 
     Returns:
         What was written.
+
+    Raises:
+        NnActiveError: the folder holds tasks that were exported with other classes, or with the names of cases where these are
+            to be private.
     """
     if margin_mm is not None and not (math.isfinite(margin_mm) and margin_mm >= 0):
         raise NnActiveError(f"-margin {margin_mm:g}: give the context around a patch in mm, 0 or more.")
+    if private:
+        give_pseudonyms(experiment.annotation, experiment.plan.pool)
     tasks = tasks_of(experiment, cycle)
     ledger = Ledger(experiment.annotation)
     counted, ignore = CountingAnswers.of(ledger), experiment.dataset.labels.ignore
@@ -95,10 +106,12 @@ def export(
     start = starting(experiment, start_above) if open_ensemble else None
     blank_classes = tuple(start.blank) if start else ()
     predict = Predictor(experiment, open_ensemble, blank_classes) if open_ensemble and start and start.proposed else None
-    annotator, patches = HumanAnnotator(experiment), by_case([task.patch for task in all_tasks(experiment)])
+    known_tasks = all_tasks(experiment)
+    annotator, patches = HumanAnnotator(experiment), by_case([task.patch for task in known_tasks])
     record, crops = exported(experiment), recorded(experiment)
     version = experiment.plan.label_version
     check_folder(folder, tasks, version)
+    _check_names(folder, known_tasks, private)
     experiment.annotation.mkdir(exist_ok=True)
     note_labels(experiment, tasks, record)
     note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], blank_classes)
@@ -127,7 +140,6 @@ def export(
         labels = blank(crop.size, ignore)
         labels[box.slices] = inside
         target = folder / task.id
-        _make(target)
         view = View(
             task=task,
             folder=target,
@@ -142,6 +154,9 @@ def export(
             label_version=version,
             blank=blank_classes if answer is None else (),
         )
+        if private:
+            view = view.disguised
+        _make(view.folder)
         for file, channel in zip(view.images, voxels, strict=True):
             _write(file, channel, view.space)
         note_crop(experiment, crops, task, crop)
@@ -188,6 +203,15 @@ def _margin(patch: Patch, space: Space, margin_mm: float | None) -> Triple:
     if margin_mm is None:
         return patch.size
     return triple([round(margin_mm / mm) for mm in space.spacing_zyx])
+
+
+def _check_names(folder: Path, tasks: Sequence[Task], private: bool) -> None:
+    """A folder that is sent out without the names of cases must not hold older tasks with them, nor the other way round."""
+    for task in tasks:
+        others = [task.id] if private else task.names[1:]
+        if any((folder / name).exists() for name in others):
+            which = "with the names of cases" if private else "with pseudonyms"
+            raise NnActiveError(f"{folder}: holds tasks that were exported {which}. Choose another folder with -o.")
 
 
 def _make(folder: Path) -> None:

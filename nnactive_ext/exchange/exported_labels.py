@@ -42,12 +42,13 @@ def exported_now(experiment: Experiment, tasks: Sequence[Task]) -> bool:
 def check_folder(folder: Path, tasks: Sequence[Task], version: int) -> None:
     """A folder that holds tasks with other classes is an error: a file in it could no longer be understood."""
     for task in tasks:
-        told = _told(folder / task.id, task)
-        if told is not None and told.get("label_version", 0) != version:
-            raise NnActiveError(
-                f"{folder}: holds tasks that were exported before the classes were changed. Choose another folder with -o; "
-                "answers in this one can still be imported."
-            )
+        for name in task.names:
+            told = _told(folder / name, task)
+            if told is not None and told.get("label_version", 0) != version:
+                raise NnActiveError(
+                    f"{folder}: holds tasks that were exported before the classes were changed. Choose another folder with -o; "
+                    "answers in this one can still be imported."
+                )
 
 
 class UnknownLabels(NnActiveError):
@@ -90,4 +91,4 @@ def _told(folder: Path, task: Task) -> dict[str, Any] | None:
         content = read_json_if_any(file, None)
     except NnActiveError:
         return None
-    return content if isinstance(content, dict) and content.get("id") == task.id else None
+    return content if isinstance(content, dict) and content.get("id") in task.names else None

@@ -76,7 +76,7 @@ def match(file: Path, tasks: Sequence[Task], cases: Iterable[str]) -> tuple[list
     ``cases`` are all there are, also those without tasks: ``liver_1_late`` is not ``liver_1`` either.
     """
     stem = _stem(file.name) or file.name
-    ids = {task.id: task for task in tasks}
+    ids = {name: task for task in tasks for name in task.names}
     named = longest_beginning(stem, ids)
     if named is not None:
         return [ids[named]], False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ class View:
     the crop. ``names``: label name -> value, in order of value, with background (0) and ignore (the highest).
     ``channels``: names of the channels. ``predicted``: whether the labels inside the patch are a model's. ``label_version``:
     how many times the classes had been changed. ``blank``: classes that start blank although members predict.
+    ``private``: the files must not name the folders of this machine, nor the case, which has a pseudonym here.
     """
 
     task: Task
@@ -38,6 +39,17 @@ class View:
     predicted: bool
     label_version: int = 0
     blank: tuple[str, ...] = ()
+    private: bool = False
+
+    @property
+    def disguised(self) -> View:
+        """The same for people who must learn neither the name of the case nor the folders of this machine; of its files none is
+        written yet."""
+        task = self.task.disguised
+        folder = self.folder.with_name(task.id)
+        images, label = tuple(folder / file.name for file in self.images), folder / f"{task.id}.nii.gz"
+        box = replace(self.box, case=task.patch.case)
+        return replace(self, task=task, folder=folder, images=images, label=label, box=box, private=True)
 
     @property
     def partly_open(self) -> bool:

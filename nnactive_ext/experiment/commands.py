@@ -14,6 +14,7 @@ from typing import Protocol
 from nnactive_ext.experiment.loops import last_loop, loop_file
 from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold, marks_in
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
+from nnactive_ext.experiment.pseudonyms import FILE as PSEUDONYMS
 from nnactive_ext.files import read_json
 from nnactive_ext.nnunet.dataset import nnunet_identifier, number_and_name
 
@@ -119,8 +120,10 @@ class Commands:
         return text("nnactive_annotate", command, "-d", self.number, *words)
 
     def export(self, predicted: bool = True) -> str:
-        """``predicted``: there are members whose predictions the tasks start from."""
-        return self.annotate("export", *(self._on_device if predicted else ()))
+        """``predicted``: there are members whose predictions the tasks start from. Where tasks were exported with pseudonyms,
+        so are the next ones."""
+        disguised = self.of is not None and (self.of.raw / "annotation" / PSEUDONYMS).is_file()
+        return self.annotate("export", *(("--pseudonyms",) if disguised else ()), *(self._on_device if predicted else ()))
 
     def train_words(self, fold: Fold) -> list[str]:
         """The arguments of ``nnUNetv2_train``, all of them spelt out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,11 +21,15 @@ where they disagree the voxels stay ``ignore``. A rule may also be the name of a
 GIVEN = "given"
 """The event of label maps that came with cases that were added."""
 
+TIME = "time"
+"""The event of time that was spent on a task: ``seconds``, and the number of the ``answer`` that came of it."""
+
 
 @dataclass(frozen=True)
 class Answer:
     """What one annotator says about one task: ``unsure`` of its ``voxels`` are ``ignore``; ``place`` is in the ledger's
-    folder, ``file`` the name it came with."""
+    folder, ``file`` the name it came with. ``seconds``: how long the annotator worked on it since the annotator's answer to the
+    task before; None where nobody measured that."""
 
     task: str
     who: str
@@ -35,10 +40,30 @@ class Answer:
     place: str
     voxels: int
     unsure: int
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Answer:
+        """From an event of the ledger; a time that is no number above 0 is none."""
+        facts = {key: event[key] for key in cls.__dataclass_fields__ if key != "seconds"}
+        return cls(**facts, seconds=_seconds(event.get("seconds")))
 
     @property
     def complete(self) -> bool:
         return self.unsure == 0
+
+
+def _timed(answer: Answer, event: Mapping[str, Any]) -> Answer:
+    """The answer with the time of an event that is about it."""
+    seconds = _seconds(event.get("seconds"))
+    if seconds is None or event.get("answer") != answer.event:
+        return answer
+    return replace(answer, seconds=(answer.seconds or 0.0) + seconds)
+
+
+def _seconds(value: Any) -> float | None:
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+    return float(value) if known else None
 
 
 @dataclass
@@ -61,11 +86,12 @@ class CountingAnswers:
         counted = cls()
         for event in (*ledger.events(), *following):
             if event["what"] == "answer":
-                facts = {key: event[key] for key in Answer.__dataclass_fields__}
-                stacks.setdefault(event["task"], []).append(Answer(**facts))
+                stacks.setdefault(event["task"], []).append(Answer.of(event))
             elif event["what"] == "withdraw":
                 # The annotator's answer before the one taken back counts again.
                 stacks[event["task"]] = [a for a in stacks.get(event["task"], []) if a.event != event["withdrawn"]]
+            elif event["what"] == TIME:
+                stacks[event["task"]] = [_timed(a, event) for a in stacks.get(event["task"], [])]
             elif event["what"] == "rule":
                 if event.get("task"):
                     counted.rules[event["task"]] = event["rule"]

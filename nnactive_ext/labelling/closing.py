@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
@@ -61,17 +62,45 @@ def close_cycle(experiment: Experiment, cycle: int, share: float | None = None, 
     return warnings
 
 
-def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
+@dataclass(frozen=True)
+class Share:
+    """How far the ``tasks`` of a cycle are: ``done`` and ``partial`` of them; training waits for ``wanted``."""
+
+    cycle: int
+    tasks: int
+    done: int
+    partial: int
+    wanted: int
+
+    @property
+    def enough(self) -> bool:
+        return self.done >= self.wanted
+
+
+def share_done(experiment: Experiment) -> Share | None:
+    """How far the tasks of the first open cycle of a roll-out are, by the plan's share; None where no cycle is open."""
+    cycle = experiment.state["cycle"] + 1
+    if not experiment.plan.human or experiment.last_loop < cycle:
+        return None
+    return _share(experiment, cycle, experiment.plan.share)
+
+
+def _share(experiment: Experiment, cycle: int, share: float) -> Share:
     tasks, ledger, ignore = tasks_of(experiment, cycle), Ledger(experiment.annotation), experiment.dataset.labels.ignore
     counted = CountingAnswers.of(ledger)
     status = [status_of(ledger, counted, task.id, ignore) for task in tasks]
-    done, wanted = status.count("done"), math.ceil(share * len(tasks) - 1e-9)
-    if done < wanted:
-        possible = f"{math.floor(100 * done / len(tasks)) / 100:g}"
+    wanted = math.ceil(share * len(tasks) - 1e-9)
+    return Share(cycle, len(tasks), status.count("done"), status.count("partial"), wanted)
+
+
+def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
+    found = _share(experiment, cycle, share)
+    if not found.enough:
+        possible = f"{math.floor(100 * found.done / found.tasks) / 100:g}"
         commands = experiment.commands
         raise TasksOpen(
-            f"Cycle {cycle} of {experiment.name}: {done} of {len(tasks)} tasks are done, {status.count('partial')} partly; "
-            f"training waits for {wanted}.\nTo go on: {commands.export(cycle > 0)}, annotate, then "
+            f"Cycle {cycle} of {experiment.name}: {found.done} of {found.tasks} tasks are done, {found.partial} partly; "
+            f"training waits for {found.wanted}.\nTo go on: {commands.export(cycle > 0)}, annotate, then "
             f"{hand_in(commands.number)}; or train on what there is: {commands.annotate('close', '-share', possible)}"
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,52 +17,57 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import replacing, sha256
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.writing import write_image
+from nnactive_ext.labelling.chain import PREVIOUS, End, digest, line_of, read_chain
 
 LEDGER = "ledger.jsonl"
+_Stamp = tuple[int, int, int]
+_ENDS: dict[Path, tuple[_Stamp, End]] = {}
+"""Of ledgers that this process added to: what the file system said of the file then, and where it ended. A file that is as it
+was need not be read before the next line, so that an import of many answers takes time in proportion to their number."""
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """In ``folder``: ``ledger.jsonl`` with one event a line, ``received/`` with every file as it came, ``answers/`` with
-    the patch of each answer. Only the holder of the experiment's lock adds to it."""
+    """In ``folder``: ``ledger.jsonl`` with one event a line, chained (:mod:`nnactive_ext.labelling.chain`), ``received/`` with
+    every file as it came, ``answers/`` with the patch of each answer. Only the holder of the experiment's lock adds to it."""
 
     folder: Path
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """All events in order; what a killed process left of a line (no line end) is none."""
+        """All events in order; what a killed process left of a line (no line end) is none.
+
+        Raises:
+            NnActiveError: a line is damaged, or was changed, moved, inserted or deleted.
+        """
         file = self.folder / LEDGER
-        if not file.is_file():
-            return
-        whole = file.read_bytes().rpartition(b"\n")[0]
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                event = json.loads(line)
-                if not isinstance(event, dict) or not {"event", "what", "who", "when"} <= event.keys():
-                    raise ValueError("not an event")
-            except ValueError as error:
-                raise NnActiveError(f"{file}, line {number}: damaged ({error}). Restore the file from a backup.") from None
-            yield event
+        if file.is_file():
+            yield from read_chain(file, file.read_bytes())[0]
 
     def add(self, what: str, who: str, **facts: Any) -> dict[str, Any]:
-        """Append an event; it is on the disk when this returns."""
+        """Append an event; it is on the disk when this returns.
+
+        Raises:
+            NnActiveError: as :meth:`events`; nothing is added then.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / LEDGER
-        number = sum(1 for _ in self.events())
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        event = {"event": number, "what": what, "who": who, "when": when, **facts}
         with open(file, "ab") as handle:
-            written = file.read_bytes()
-            start = len(written) - len(written.rpartition(b"\n")[2])
-            handle.truncate(start)  # what a killed process left of a line
+            end = _end(file, handle.fileno())
+            event = {"event": end.events, "what": what, "who": who, "when": when, **facts}
+            line = line_of(event, end)
+            handle.truncate(end.size)  # what a killed process left of a line
             try:
-                handle.write(json.dumps(event).encode() + b"\n")
+                handle.write(line)
                 handle.flush()
                 os.fsync(handle.fileno())
             except OSError as error:  # a full disk may have taken half of it
-                handle.truncate(start)
+                handle.truncate(end.size)
                 error.filename = str(file)
                 raise
-        return event
+            after = End(end.events + 1, end.size + len(line), digest(line))
+            _ENDS[file] = (_stamp(handle.fileno()), after)
+        return {**event, PREVIOUS: end.previous}
 
     def numbered(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """``event`` with the number that it will have once it is added."""
@@ -105,3 +109,17 @@ class Ledger:
 
 def _mark(labels: np.ndarray) -> str:
     return hashlib.sha256(labels.tobytes()).hexdigest()[:8]
+
+
+def _end(file: Path, handle: int) -> End:
+    """Where the opened ledger goes on; it is read and checked, unless it is as this process left it."""
+    stamp, end = _ENDS.get(file, (None, None))
+    # Of the opened file: opening it makes a network's file system look what others wrote.
+    if end is not None and stamp == _stamp(handle):
+        return end
+    return read_chain(file, file.read_bytes())[1]
+
+
+def _stamp(handle: int) -> _Stamp:
+    found = os.fstat(handle)
+    return found.st_ino, found.st_size, found.st_mtime_ns

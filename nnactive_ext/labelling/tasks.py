@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import LabelChange, name_now
 from nnactive_ext.experiment.loops import loop_file, read_loop
+from nnactive_ext.experiment.pseudonyms import pseudonyms
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, triple
 
@@ -23,7 +24,8 @@ LABEL_VERSION = "label_version"
 @dataclass(frozen=True)
 class Task:
     """``id`` (like ``c001_003_liver_12``: cycle, number within its loop file, case) is what files are matched by;
-    ``patch`` is in voxels of the case's array; ``score``, ``stratum`` and ``method`` say why it was chosen."""
+    ``patch`` is in voxels of the case's array; ``score``, ``stratum`` and ``method`` say why it was chosen. ``pseudonym``: that
+    of the case, for tasks that are sent out without the names of cases; empty where it has none."""
 
     id: str
     cycle: int
@@ -32,6 +34,18 @@ class Task:
     stratum: str = ""
     score: float | None = None
     method: str = ""
+    pseudonym: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The ids that files and folders of the task may carry: its own, and the one with the pseudonym of its case."""
+        return (self.id, _id(self.cycle, self.number, self.pseudonym)) if self.pseudonym else (self.id,)
+
+    @property
+    def disguised(self) -> Task:
+        """The task as it is sent out without the name of its case, which must have a pseudonym."""
+        assert self.pseudonym, f"{self.id}: its case has no pseudonym"
+        return replace(self, id=self.names[1], patch=replace(self.patch, case=self.pseudonym))
 
 
 def cropped(patch: Patch, shape: Sequence[int], margin: Sequence[int]) -> tuple[Patch, Patch]:
@@ -49,6 +63,7 @@ def tasks_of(experiment: Experiment, cycle: int) -> list[Task]:
     patches = read_loop(file, experiment.dataset.file_ending)
     experiment.plan.check(patches, file)
     content, changes = read_json(file), experiment.plan.label_changes
+    disguises = pseudonyms(experiment.annotation)
     tasks = []
     for number, (patch, facts) in enumerate(zip(patches, content["patches"], strict=True), start=1):
         if patch.case in experiment.plan.pool:
@@ -56,16 +71,21 @@ def tasks_of(experiment: Experiment, cycle: int) -> list[Task]:
             since = changes[facts.get(LABEL_VERSION, content.get(LABEL_VERSION, 0)) :]
             tasks.append(
                 Task(
-                    f"c{cycle:03d}_{number:03d}_{patch.case}",
+                    _id(cycle, number, patch.case),
                     cycle,
                     number,
                     patch,
                     stratum_now(str(facts.get("stratum", "")), since),
                     float(score) if score is not None else None,
                     str(facts.get("method") or content.get("method", "")),
+                    disguises.get(patch.case, ""),
                 )
             )
     return tasks
+
+
+def _id(cycle: int, number: int, case: str) -> str:
+    return f"c{cycle:03d}_{number:03d}_{case}"
 
 
 def stratum_now(stratum: str, since: Iterable[LabelChange]) -> str:
@@ -80,7 +100,7 @@ def all_tasks(experiment: Experiment) -> list[Task]:
 
 def find_task(experiment: Experiment, name: str) -> Task:
     """A task by its id, or by the beginning of it that no other has (``c001_003``)."""
-    found = [task for task in all_tasks(experiment) if task.id == name or task.id.startswith(f"{name}_")]
+    found = [t for t in all_tasks(experiment) if any(one == name or one.startswith(f"{name}_") for one in t.names)]
     if len(found) != 1:
         raise NnActiveError(f"{experiment.name} has no task {name!r}. {experiment.commands.status} lists them.")
     return found[0]

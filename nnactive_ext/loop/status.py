@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from nnactive_ext.exchange.export import last_export
@@ -18,6 +19,7 @@ from nnactive_ext.experiment.result import StratumYield, read_results, same_clas
 from nnactive_ext.labelling.agreement import agreement
 from nnactive_ext.labelling.answers import CountingAnswers, labels_of, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.minutes import measured
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.findings import annotated, missed_words, nothing_predicted, yields_by_cycle
 from nnactive_ext.loop.tables import yields_table
@@ -25,7 +27,9 @@ from nnactive_ext.members.ensemble import trained_folds
 from nnactive_ext.members.yields import Yields, of_labels
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.terminal import paragraph, table
-from nnactive_ext.words import folded, listed, plural
+from nnactive_ext.planning.cost import PAYS, rows
+from nnactive_ext.planning.remaining import remaining
+from nnactive_ext.words import count, folded, listed, plural
 
 
 def status(experiment: Experiment) -> dict[str, Any]:
@@ -43,9 +47,9 @@ def status(experiment: Experiment) -> dict[str, Any]:
     voxels: dict[str, int] = {}
     names = {0: "background", **experiment.dataset.labels.foreground}
     for counts in state["annotated"].values():
-        for label, count in counts.items():
+        for label, number in counts.items():
             name = names[int(label)]
-            voxels[name] = voxels.get(name, 0) + count
+            voxels[name] = voxels.get(name, 0) + number
     results, named = read_results(experiment.results), environments(experiment)
     found = {
         "experiment": experiment.name,
@@ -70,6 +74,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
     yields = yields_by_cycle(experiment, results, thorough=False) if not plan.human else {}
     if plan.human:
         found["tasks"], yields = _tasks(experiment, names)
+        found |= _time(experiment)
         found["classes"] = _in_all([tasks["classes"] for tasks in found["tasks"]])
         if found["open_cycle"] == 0 and plan.starting_budget:
             found["marked"] = {name: {"boxes": n, "of": goal} for name, (n, goal) in marked(experiment).items()}
@@ -96,12 +101,27 @@ def _tasks(experiment: Experiment, names: Mapping[int, str]) -> tuple[list[dict[
         numbers: dict[str, dict[str, int]] = {
             name: {**counts, "voxels": 0} for name, counts in tasks_per_class(chosen, kinds).items()
         }
-        for name, count in voxels.get(cycle, {}).items():
-            numbers.setdefault(name, {**dict.fromkeys(KINDS, 0), "voxels": 0})["voxels"] = count
-        rows = [_task(task, kinds[task.id], ledger, counted, labels) for task in chosen]
-        counts = {kind: sum(row["status"] == kind for row in rows) for kind in KINDS}
-        found.append({"cycle": cycle, **counts, "classes": numbers, "tasks": rows})
+        for name, of_class in voxels.get(cycle, {}).items():
+            numbers.setdefault(name, {**dict.fromkeys(KINDS, 0), "voxels": 0})["voxels"] = of_class
+        listed_tasks = [_task(task, kinds[task.id], ledger, counted, labels) for task in chosen]
+        counts = {kind: sum(row["status"] == kind for row in listed_tasks) for kind in KINDS}
+        found.append({"cycle": cycle, **counts, "classes": numbers, "tasks": listed_tasks})
     return found, annotated(yields)
+
+
+def _time(experiment: Experiment) -> dict[str, Any]:
+    """``minutes`` per patch, and what is left (``remaining``), at that pace; nothing where no time was measured."""
+    counted = CountingAnswers.of(Ledger(experiment.annotation))
+    found = measured(experiment, counted)
+    if found is None:
+        return {}
+    minutes = {**asdict(found.patches), "classes": {name: asdict(one) for name, one in found.per_class.items()}}
+    cost = remaining(experiment, found, counted)
+    if cost is None:
+        return {"minutes": minutes}
+    pays = next(value for what, value, _ in rows(cost) if what == PAYS)
+    left = {"patches": cost.patches, "hours": cost.annotation_hours, "why": cost.minutes_why, "active_learning_pays": pays}
+    return {"minutes": minutes, "remaining": left}
 
 
 def _task(task: Task, kind: str, ledger: Ledger, counted: CountingAnswers, labels: Labels) -> dict[str, Any]:
@@ -121,8 +141,8 @@ def _in_all(cycles: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict
     for classes in cycles:
         for name, counts in classes.items():
             total = found.setdefault(name, dict.fromkeys(counts, 0))
-            for kind, count in counts.items():
-                total[kind] += count
+            for kind, number in counts.items():
+                total[kind] += number
     return found
 
 
@@ -132,7 +152,7 @@ def next_step(experiment: Experiment) -> str:
     if plan.human and experiment.last_loop > state["cycle"]:
         return _next_of_annotators(experiment)
     commands = experiment.commands
-    if state["cycle"] >= plan.cycles - 1 and len(read_results(experiment.results)) > state["cycle"]:
+    if all_cycles_done(experiment):
         lines = [
             f"All {plan.cycles} cycles are done. The members are in {experiment.model_folder}.",
             "To segment other images with them:",
@@ -143,6 +163,14 @@ def next_step(experiment: Experiment) -> str:
         ]
         return "\n".join(lines)
     return f"Next: {commands.run}"
+
+
+def all_cycles_done(experiment: Experiment) -> bool:
+    """Whether the last planned cycle is trained and evaluated, and nothing is open."""
+    plan, cycle = experiment.plan, experiment.state["cycle"]
+    if experiment.last_loop > cycle or cycle < plan.cycles - 1:
+        return False
+    return len(read_results(experiment.results)) > cycle
 
 
 def _next_of_annotators(experiment: Experiment) -> str:
@@ -158,7 +186,7 @@ def _next_of_annotators(experiment: Experiment) -> str:
     elif (
         (folder / "index.html").is_file()
         and exported_now(experiment, tasks)
-        and not (any(kind == "open" and not (folder / task.id).is_dir() for task, kind in zip(tasks, kinds, strict=True)))
+        and all(kind != "open" or _is_in(folder, task) for task, kind in zip(tasks, kinds, strict=True))
     ):  # points that were marked after an export added tasks to it
         step = f"annotate the tasks ({folder / 'index.html'}) and hand them in: {hand_in(experiment.number, folder)}"
     else:
@@ -168,6 +196,11 @@ def _next_of_annotators(experiment: Experiment) -> str:
         points = f"mark points ({', '.join(missing)}): {commands.annotate('points', 'FILE...')}"
         return f"{after}: {step}\nNext: {points}"
     return f"Next: {step}"
+
+
+def _is_in(folder: Path, task: Task) -> bool:
+    """Whether a task was exported to a folder, under one of its names."""
+    return any((folder / name).is_dir() for name in task.names)
 
 
 def by_hand(experiment: Experiment) -> str:
@@ -234,8 +267,9 @@ def status_text(found: dict[str, Any]) -> str:
                     dice = ", ".join(f"{n} {'-' if d is None else format(d, '.2f')}" for n, d in row["agreement"].items())
                     lines.append(paragraph(f"{row['task']}: {who} agree with Dice {dice}; what counts: {row['rule']}"))
     if "marked" in found:
-        rows = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
-        lines += ["", table(rows, numbers=True)]
+        goals = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
+        lines += ["", table(goals, numbers=True)]
+    lines += ["", *_time_lines(found)] if "minutes" in found else []
     yields = {int(c): {n: StratumYield(**one) for n, one in strata.items()} for c, strata in found.get("yields", {}).items()}
     lines += ["", yields_table(yields, list(found["labels"]))] if yields else []
     lines += ["", found["missed"]] if found.get("missed") else []
@@ -250,6 +284,25 @@ def status_text(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "", found["next"]])
 
 
+def _time_lines(found: Mapping[str, Any]) -> list[str]:
+    """How long patches took, and what is left."""
+    minutes, left = found["minutes"], found.get("remaining")
+    said = (
+        f"Minutes per patch, measured on {count(minutes['patches'], 'patch', 'patches')}: median {minutes['median']:.2g} "
+        f"(quartiles {minutes['lower']:.2g} to {minutes['upper']:.2g})"
+    )
+    classes = [f"{name} {one['median']:.2g} ({one['patches']})" for name, one in minutes["classes"].items()]
+    lines = [paragraph(f"{said}; medians of patches with {', '.join(classes)}" if classes else said)]
+    if left:
+        lines.append(
+            paragraph(
+                f"Still to annotate: {count(left['patches'], 'patch', 'patches')}, {left['hours']:,.1f} h ({left['why']}); "
+                f"{PAYS} {left['active_learning_pays']}"
+            )
+        )
+    return lines
+
+
 def _reread(change: Mapping[str, Any]) -> str:
     cycles = ", ".join(str(cycle) for cycle in change["results"])
     before = f"; results of cycle {cycles} rest on those before" if cycles else ""
@@ -258,12 +311,12 @@ def _reread(change: Mapping[str, Any]) -> str:
 
 def _table(found: dict[str, Any]) -> str:
     """Tasks and voxels answered, per cycle and then per class over all cycles."""
-    rows = [["tasks", *reversed(KINDS), "voxels"]]
+    lines = [["tasks", *reversed(KINDS), "voxels"]]
     cycles = [(f"of cycle {t['cycle']}", t, sum(c["voxels"] for c in t["classes"].values())) for t in found["tasks"]]
     counted = found["classes"]
     classes = [(name, counted[name], counted[name]["voxels"]) for name in in_order(counted, found["labels"])]
     for name, counts, voxels in [*cycles, *classes]:
         asked = any(counts[kind] for kind in KINDS)
         numbers = [str(counts[kind]) if asked else "-" for kind in reversed(KINDS)]
-        rows.append([name, *numbers, f"{voxels:,}" if voxels else "-"])
-    return table(rows, numbers=True)
+        lines.append([name, *numbers, f"{voxels:,}" if voxels else "-"])
+    return table(lines, numbers=True)

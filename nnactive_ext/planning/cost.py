@@ -15,7 +15,8 @@ class Cost:
     """The patches to annotate, and the hours and money that they and the trainings take.
 
     ``patches`` counts those of all cycles, ``voxels`` the voxels in them, ``pool_voxels`` those of the pool. Rates are money
-    per hour, in any currency. ``hours_why``: where the hours of training one member come from.
+    per hour, in any currency. ``hours_why`` and ``minutes_why``: where the hours of training one member and the minutes
+    per patch come from; without the latter the minutes are assumed.
 
     Eq 4.1 of the thesis (docs/methods.md names it): annotating with active learning costs
     C_AL = C_base - r c_annotation + c_overhead, where C_base is the cost of random patches to the same quality and r the
@@ -35,6 +36,7 @@ class Cost:
     expert_rate: float
     machine_rate: float
     hours_why: str = "as asked for"
+    minutes_why: str = ""
 
     @property
     def annotation_hours(self) -> float:
@@ -81,6 +83,7 @@ def estimate(
     expert_rate: float,
     machine_rate: float,
     hours_why: str = "as asked for",
+    minutes_why: str = "",
 ) -> Cost:
     """The cost of ``patches`` of ``patch_voxels`` each in a pool of ``pool_voxels``; ``training_hours`` are for one member.
 
@@ -103,16 +106,27 @@ def estimate(
             raise NnActiveError(f"{name} is {value}: it must be 0 or more.")
     voxels = patches * patch_voxels
     return Cost(
-        patches, voxels, pool_voxels, cycles, folds, minutes_per_patch, training_hours, expert_rate, machine_rate, hours_why
+        patches,
+        voxels,
+        pool_voxels,
+        cycles,
+        folds,
+        minutes_per_patch,
+        training_hours,
+        expert_rate,
+        machine_rate,
+        hours_why,
+        minutes_why,
     )
 
 
+PAYS = "active learning pays"
 LARGE = 0.1
 """The share of the pool's voxels above which a warning compares the patches with labelling all of it."""
 
 
 def rows(cost: Cost) -> list[tuple[str, str, str]]:
-    """What, how much and why, as in the table that planning prints."""
+    """What, how much and why, as in the table that planning prints; the last row is a warning, if there is one."""
     share = cost.voxels / cost.pool_voxels
     pays = f"if it saves {_patches(cost.patches_to_save)} or more"
     why = f"training costs {cost.overhead:,.2f}, a patch {cost.patch_cost:,.2f} (Eq 4.1 of {THESIS})"
@@ -124,7 +138,7 @@ def rows(cost: Cost) -> list[tuple[str, str, str]]:
             "annotation",
             f"{_patches(cost.patches)}, {_count(cost.voxels)} voxels ({_percent(share)} of the pool), "
             f"{cost.annotation_hours:,.1f} h",
-            f"{cost.minutes_per_patch:g} min per patch (-minutes_per_patch)",
+            cost.minutes_why or f"{cost.minutes_per_patch:g} min per patch assumed (-minutes_per_patch)",
         ),
         (
             "complete labelling",
@@ -137,7 +151,7 @@ def rows(cost: Cost) -> list[tuple[str, str, str]]:
             f"{_hours(cost.training_hours)}",
             f"{_hours(cost.member_hours)} per member: {cost.hours_why} (-training_hours)",
         ),
-        ("active learning pays", pays, why),
+        (PAYS, pays, why),
     ]
     if share > LARGE:
         told = f"labelling all of it takes {_hours(cost.complete_hours)}; fewer patches: -query_size, -starting_budget, -cycles"

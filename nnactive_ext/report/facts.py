@@ -14,13 +14,16 @@ from nnactive_ext.experiment.observed import Named, environments
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.result import CycleResult, read_results, same_classes
 from nnactive_ext.experiment.timing import seconds_per_step
-from nnactive_ext.files import read_json
+from nnactive_ext.files import read_json, read_json_if_any
 from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.minutes import Measured, measured
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.loop.findings import missed_words, nothing_predicted, yields_by_cycle
 from nnactive_ext.members.yields import Yields
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.colours import Colour, colours
+from nnactive_ext.planning.cost import Cost
+from nnactive_ext.planning.remaining import remaining
 
 if TYPE_CHECKING:
     from nnactive_ext.report.advice import Advice
@@ -66,6 +69,10 @@ class Facts:
     missed: str = ""
     nothing_predicted: str = ""
     """See :mod:`nnactive_ext.loop.findings`; empty where there is nothing to say."""
+    minutes: Measured | None = None
+    """How long annotation took; None where nobody measured it."""
+    remaining: Cost | None = None
+    """What the rest of the plan of a roll-out costs."""
 
     @property
     def commands(self) -> Commands:
@@ -110,14 +117,13 @@ class Facts:
 
 def gather(experiment: Experiment, device: str | None, boxes: int, progress: bool = True) -> Facts:
     """Read and compute everything; ``device`` None: members are not asked. ``boxes``: crops per cycle."""
-    from nnactive_ext.report.advice import advice
     from nnactive_ext.report.crops import gallery_crops
-    from nnactive_ext.report.disagreement import disagreement
     from nnactive_ext.report.places import overlaps, places
 
     plan, results = experiment.plan, read_results(experiment.results)
     yields, same = yields_by_cycle(experiment, results), same_classes(results)
     missed, nothing = missed_words(experiment, yields), nothing_predicted(experiment, same)
+    minutes = measured(experiment) if plan.human else None
     last, cycle = experiment.last_loop, experiment.state["cycle"]
     cycles = range(last + 1)
     loops = [Loop(read_json(loop_file(experiment.raw, one)), tasks_of(experiment, one)) for one in cycles]
@@ -138,13 +144,26 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         crops=gallery_crops(experiment, device, boxes, progress) if boxes else {},
         places=places(experiment),
         overlaps=overlaps(experiment),
-        advice=advice(
-            same, plan, disagreement(experiment), _missing(loops, plan), unanswered=last > cycle, nothing=nothing, missed=missed
-        ),
+        advice=advice_on(experiment, results, missed, nothing),
         yields=yields,
         missed=missed,
         nothing_predicted=nothing,
+        minutes=minutes,
+        remaining=remaining(experiment, minutes) if plan.human else None,
     )
+
+
+def advice_on(experiment: Experiment, results: Sequence[CycleResult], missed: str, nothing: str) -> Advice:
+    """The advice on another query, from the results so far and what :mod:`nnactive_ext.loop.findings` says."""
+    from nnactive_ext.report.advice import advice
+    from nnactive_ext.report.disagreement import disagreement
+
+    plan, last = experiment.plan, experiment.last_loop
+    # Patches that the last query did not find, unless images were added to the pool since.
+    missing = 0 if plan.added_since(last) else int(read_json_if_any(loop_file(experiment.raw, last), {}).get("missing") or 0)
+    unanswered = last > experiment.state["cycle"]
+    asked = disagreement(experiment)
+    return advice(same_classes(results), plan, asked, missing, unanswered=unanswered, nothing=nothing, missed=missed)
 
 
 def _points(experiment: Experiment) -> dict[int, list[str]]:
@@ -153,13 +172,6 @@ def _points(experiment: Experiment) -> dict[int, list[str]]:
         if event["what"] == "points":
             found.setdefault(int(event["cycle"]), {})[str(event["received"])] = None
     return {cycle: list(files) for cycle, files in found.items()}
-
-
-def _missing(loops: Sequence[Loop], plan: Plan) -> int:
-    """Patches that the last query did not find, unless images were added to the pool since."""
-    if not loops or plan.added_since(len(loops) - 1):
-        return 0
-    return int(loops[-1].content.get("missing") or 0)
 
 
 def _network(file: Path, configuration: str) -> Mapping[str, Any] | None:

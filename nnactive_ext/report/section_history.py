@@ -12,6 +12,8 @@ from nnactive_ext.experiment.label_changes import LABELS
 from nnactive_ext.experiment.result import CrossValidation, CycleResult
 from nnactive_ext.metrics.trajectory import aubc
 from nnactive_ext.pages.charts import SHAPES, Series, lines
+from nnactive_ext.planning.cost import rows as cost_rows
+from nnactive_ext.planning.decisions import WARNING
 from nnactive_ext.report.facts import Facts
 
 
@@ -50,6 +52,9 @@ def history(facts: Facts) -> dict[str, Any]:
         "reread": [change for change in facts.plan.changes if change["what"] == "references"],
         "steps": {step: _STEPS.get(step, step) for step in steps},
         "seconds": {cycle: facts.seconds[cycle] for cycle in cycles},
+        "minutes": facts.minutes,
+        "colours": facts.colours,
+        "remaining": [row for row in cost_rows(facts.remaining) if row[0] != WARNING] if facts.remaining else [],
     }
 
 

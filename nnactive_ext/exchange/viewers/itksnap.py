@@ -18,7 +18,7 @@ def write(view: View) -> None:
     """``task.itksnap``: the images, the labels to edit, their names and colours, and the box as the region of interest."""
     # ITK-SNAP knows absolute paths only; where SaveLocation is not the workspace's folder it takes the layers' paths
     # relative to SaveLocation, and so finds them wherever the whole folder is copied.
-    folder = view.folder.resolve()
+    folder = Path("/tasks", view.task.id) if view.private else view.folder.resolve()
     registry = ET.Element("registry")
     for key, value in _entries(view, folder):
         _put(registry, key, value)

@@ -1,0 +1,104 @@
+"""The chain of the ledger's lines: each has its number and the SHA-256 of the line before it, so that changes are noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.words import count
+
+PREVIOUS = "previous_sha256"
+"""In a line: the SHA-256 of the bytes of the line before it, with its line end. The first line that has it carries the SHA-256
+of all bytes before it: none in a new ledger, the lines without a chain in a ledger of an earlier version."""
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a ledger goes on: ``events`` are in its first ``size`` bytes; the next line carries ``previous``."""
+
+    events: int
+    size: int
+    previous: str
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def line_of(event: Mapping[str, Any], end: End) -> bytes:
+    """The bytes of an event's line."""
+    return json.dumps({**event, PREVIOUS: end.previous}).encode() + b"\n"
+
+
+def read_chain(file: Path, content: bytes) -> tuple[list[dict[str, Any]], End]:
+    """The events of a ledger, and where it goes on.
+
+    Args:
+        file: the ledger, for messages.
+        content: its bytes; what follows the last line end is left by a process that was killed, and is no line.
+
+    Returns:
+        The events in order, and the end of the last whole line.
+
+    Raises:
+        NnActiveError: a line is no event, or the chain shows that a line was changed, moved, inserted or deleted.
+    """
+    whole = content[: content.rfind(b"\n") + 1]
+    lines = [line + b"\n" for line in whole.split(b"\n")[:-1]]
+    events = [_event(file, number, line) for number, line in enumerate(lines, start=1)]
+    first = next((i for i, event in enumerate(events) if PREVIOUS in event), len(events))
+    before = digest(b"".join(lines[:first]))
+    digests = [digest(line) for line in lines]
+    expected = [before, *digests[first:]]
+    for i in range(first, len(events)):
+        if events[i]["event"] != i or events[i].get(PREVIOUS) != expected[i - first]:
+            raise NnActiveError(f"{file}: {_fault(events, first, i, expected)}. Restore the file from a backup.")
+    return events, End(len(events), len(whole), expected[-1])
+
+
+def _event(file: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+        if not isinstance(event, dict) or not {"event", "what", "who", "when"} <= event.keys():
+            raise ValueError("not an event")
+    except ValueError as error:
+        raise NnActiveError(f"{file}, line {number}: damaged ({error}). Restore the file from a backup.") from None
+    return event
+
+
+def _fault(events: Sequence[Mapping[str, Any]], first: int, i: int, expected: Sequence[str]) -> str:
+    """What happened to a ledger whose line ``i`` (from 0) is the first that does not fit; ``expected``: what the lines from
+    ``first`` on have to carry."""
+    number, link = events[i]["event"], events[i].get(PREVIOUS)
+    if link is None:
+        return f"line {i + 1} was inserted or changed: it has no {PREVIOUS}, which the lines before it have"
+    if link == expected[i - first] or not isinstance(number, int):
+        return f"line {i + 1} was changed: it has the number {number!r} instead of {i}"
+    if number == i:
+        return _changed(events, first, i, expected)
+    if number > i:
+        if any(later["event"] == i for later in events[i + 1 :]):
+            return f"lines were moved: line {i + 1} has the number {number}, and a later line has {i}"
+        return f"{_lines(number - i)} deleted before line {i + 1}: it has the number {number} instead of {i}"
+    if i == first:
+        return f"{_lines(i - number)} inserted before line {i + 1}: it has the number {number} instead of {i}"
+    inserted = i if link == expected[i - 1 - first] else i + 1
+    return f"line {inserted} was inserted: line {i + 1} has the number {number} instead of {i}"
+
+
+def _changed(events: Sequence[Mapping[str, Any]], first: int, i: int, expected: Sequence[str]) -> str:
+    """A line has the right number and does not carry the checksum of what is before it."""
+    before = f"line {i}" if i > first or first == 1 else f"one of the lines 1 to {i}" if i else ""
+    if before and i + 1 < len(events) and events[i + 1].get(PREVIOUS) == expected[i + 1 - first]:
+        return f"{before} was changed: line {i + 1} carries another checksum of it"
+    told = f"{before} or line {i + 1}" if before else f"line {i + 1}"
+    return f"{told} was changed: line {i + 1} carries another checksum of what is before it"
+
+
+def _lines(number: int) -> str:
+    return f"{count(number, 'line')} {'was' if number == 1 else 'were'}"
