@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import uvicorn
 from PIL import Image
+from starlette.testclient import TestClient
 
 from nnactive_ext.serve.app import build
 from nnactive_ext.serve.crops import Cache
@@ -41,10 +43,10 @@ class Serving:
 
 
 @contextmanager
-def serving(number: int, who: str = "anna", **options: Any) -> Iterator[Serving]:
-    """Serve the experiment of a dataset's number until the block ends."""
+def serving(number: int, who: str = "anna", crops: Any = None, **options: Any) -> Iterator[Serving]:
+    """Serve the experiment of a dataset's number until the block ends; ``crops`` instead of those of the experiment."""
     site = Site(number, who, {"blank": True, **options}, patience=2.0)
-    cache = Cache(site)
+    cache = crops or Cache(site)
     listening = socket.create_server(("127.0.0.1", 0))
     settings = uvicorn.Config(Guard(build(site, cache), TOKEN), log_level="error", lifespan="off")
     server = uvicorn.Server(settings)
@@ -104,7 +106,7 @@ class Person:
         self.page.mouse.move(*places[0])
         self.page.mouse.down()
         for place in places[1:]:
-            self.page.mouse.move(*place, steps=12)
+            self.page.mouse.move(*place, steps=3)
         self.page.mouse.up()
 
     def key(self, key: str) -> None:
@@ -132,7 +134,7 @@ class Person:
 
 
 @contextmanager
-def person(browser: Any, serving: Serving, width: int = 1280, height: int = 800, quiet: bool = True) -> Iterator[Person]:
+def person(browser: Any, serving: Serving, width: int = 900, height: int = 640, quiet: bool = True) -> Iterator[Person]:
     """A browser of its own, which came in with the token; ``quiet``: in the end nothing has failed in it."""
     context = browser.new_context(viewport={"width": width, "height": height})
     page = context.new_page()
@@ -146,3 +148,27 @@ def person(browser: Any, serving: Serving, width: int = 1280, height: int = 800,
         assert not quiet or said == []
     finally:
         context.close()
+
+
+class Client(TestClient):
+    """Requests of somebody who came in, to an application in this process; ``site`` and ``made`` are the server's."""
+
+    site: Site
+    made: Any
+
+
+@contextmanager
+def client(number: int, who: str = "anna", site: Site | None = None, app: Any = None, inside: bool = True) -> Iterator[Client]:
+    """``site`` and ``app``: those of another client, of the same server; ``inside``: the token was given."""
+    site = site or Site(number, who, {"blank": True}, patience=2.0)
+    cache = Cache(site)
+    made = app or Guard(build(site, cache), TOKEN)
+    asking = Client(made, base_url="http://127.0.0.1:8000", raise_server_exceptions=True)
+    asking.site, asking.made = site, made
+    asking.cookies.set("nnactive_who", quote(who))
+    if inside:
+        assert asking.get("/", params={"token": TOKEN}).status_code == 200
+    try:
+        yield asking
+    finally:
+        cache.close()

@@ -4,6 +4,7 @@
 const AXIAL = 0, CORONAL = 1, SAGITTAL = 2, RENDER = 4;
 const THICK = 2;  // an axis more than this many times as coarse as the others is across the acquired slices
 const UNDO = 64;
+const SLOW = 60;  // milliseconds a picture, from which the 3D view is left out: it is what takes longest
 
 const unpacked = async buffer =>
   new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
@@ -16,9 +17,10 @@ class Viewer {
     this.overlay = overlay;
     this.frame = null;  // [[first, behind last] of x, y, z] in RAS voxels
     this.marks = [];    // {frac, colour, name}
+    this.solid = true;  // whether the 3D view is shown
     this.nv = new niivue.Niivue({
       logLevel: "error", dragAndDropEnabled: false, isRadiologicalConvention: true, sagittalNoseLeft: true, isSliceMM: false,
-      isNearestInterpolation: true, isAntiAlias: true, showLegend: false, tileMargin: 0, backColor: [0.04, 0.04, 0.05, 1],
+      isNearestInterpolation: true, showLegend: false, tileMargin: 0, backColor: [0.04, 0.04, 0.05, 1],
       crosshairColor: [0.35, 0.75, 1, 0.55], crosshairWidth: 0.15, crosshairWidthUnit: "percent", crosshairGap: 2,
       show3Dcrosshair: false, fontColor: [1, 1, 1, 1], fontMinPx: 12, maxDrawUndoBitmaps: UNDO, clipPlaneHotKey: "",
       cycleClipPlaneHotKey: "", viewModeHotKey: "", isResizeCanvas: true,
@@ -26,7 +28,7 @@ class Viewer {
   }
 
   async start() {
-    await this.nv.attachToCanvas(this.canvas, true);
+    await this.nv.attachToCanvas(this.canvas, false);
     const drawScene = this.nv.drawScene.bind(this.nv);
     this.nv.drawScene = (...given) => { const drawn = drawScene(...given); this.drawOver(); return drawn; };
   }
@@ -39,6 +41,7 @@ class Viewer {
     this.nv.addVolume(volume);
     this.window(...window);
     this.arrange();
+    this.judge();
   }
 
   window(low, high) {
@@ -55,12 +58,27 @@ class Viewer {
     const large = first > THICK * second * 1.001 ? order[mm.indexOf(first)] : AXIAL;
     const small = [AXIAL, CORONAL, SAGITTAL].filter(plane => plane !== large);
     this.large = large;
+    const height = this.solid ? 0.33 : 0.4975;
     this.nv.setCustomLayout([
       {sliceType: large, position: [0, 0, 0.64, 1]},
-      {sliceType: small[0], position: [0.645, 0, 0.355, 0.33]},
-      {sliceType: small[1], position: [0.645, 0.335, 0.355, 0.33]},
-      {sliceType: RENDER, position: [0.645, 0.67, 0.355, 0.33]},
+      {sliceType: small[0], position: [0.645, 0, 0.355, height]},
+      {sliceType: small[1], position: [0.645, height + 0.005, 0.355, height]},
+      ...(this.solid ? [{sliceType: RENDER, position: [0.645, 0.67, 0.355, 0.33]}] : []),
     ]);
+  }
+
+  // Without a graphics card the 3D view would make painting slow.
+  judge() {
+    if (!this.solid) return;
+    const pixel = new Uint8Array(4), gl = this.nv.gl, began = performance.now();
+    this.nv.drawScene();
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);  // waits until it is drawn
+    if (performance.now() - began > SLOW) this.show3D(false);
+  }
+
+  show3D(on) {
+    this.solid = on;
+    this.arrange();
   }
 
   get dims() { return this.nv.back.dims.slice(1, 4); }
@@ -163,6 +181,7 @@ class Editor extends Viewer {
     this.changed = () => {};
     this.tool = "look";
     this.label = 1;
+    this.width = 3;
   }
 
   // `box`: start and size (z, y, x) in the file's order. What lies outside is kept as 0 here, and written as `ignore`.
@@ -256,6 +275,7 @@ class Editor extends Viewer {
     nv.clickToSegmentIsGrowing = false;
     nv.clickToSegmentGrowingBitmap = tool === "wand" ? nv.drawBitmap.slice() : null;
     nv.opts.clickToSegmentIs2D = true;
+    nv.opts.penSize = tool === "outline" ? 1 : this.width;  // an outline ends where it was drawn
     nv.setPenValue(tool === "eraser" ? 0 : this.label, tool === "outline");
     this.canvas.style.cursor = tool === "look" ? "default" : "crosshair";
   }
@@ -265,7 +285,10 @@ class Editor extends Viewer {
     this.choose(this.tool === "eraser" || this.tool === "look" ? "pen" : this.tool);
   }
 
-  size(voxels) { this.nv.opts.penSize = voxels; }
+  size(voxels) {
+    this.width = voxels;
+    this.choose(this.tool);
+  }
 
   reach(percent) { this.nv.opts.clickToSegmentPercent = percent / 100; }
 

@@ -154,6 +154,7 @@
       if (name === "lock") lock(Number(value), checked);
       if (name === "channel") showChannel(Number(value)).catch(error => say(error.message, "error"));
       if (name === "preset" && value) setWindow(...value.split(",").map(Number));
+      if (name === "solid") editor.show3D(checked);
       if (name === "low" || name === "high") editor.window(Number($("low").value), Number($("high").value));
       if (event.target.matches("input[type=radio], select, input[type=checkbox]")) event.target.blur();
     });
@@ -201,6 +202,7 @@
     editor = made;
     editor.nv.setDrawOpacity($("opacity").value / 100);
     setWindow(...crop.windows[0]);
+    $("solid").checked = editor.solid;
     $("channel").replaceChildren(...crop.channels.map((name, i) => new Option(name, i)));
     $("channel").closest("label").hidden = crop.channels.length < 2;
     $("presets").hidden = !crop.ct.some(Boolean);
