@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 
 from nnactive_ext.serve.app import build
 from nnactive_ext.serve.crops import Cache
+from nnactive_ext.serve.make_crop import make
 from nnactive_ext.serve.safety import Guard
 from nnactive_ext.serve.site import Site
 
@@ -161,7 +162,7 @@ class Client(TestClient):
 def client(number: int, who: str = "anna", site: Site | None = None, app: Any = None, inside: bool = True) -> Iterator[Client]:
     """``site`` and ``app``: those of another client, of the same server; ``inside``: the token was given."""
     site = site or Site(number, who, {"blank": True}, patience=2.0)
-    cache = Cache(site)
+    cache = Cache(site, make)  # in this process, which is faster
     made = app or Guard(build(site, cache), TOKEN)
     asking = Client(made, base_url="http://127.0.0.1:8000", raise_server_exceptions=True)
     asking.site, asking.made = site, made

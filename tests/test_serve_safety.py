@@ -130,7 +130,6 @@ def test_no_other_origin_may_read_or_be_loaded(inside, outside, tasks):
 @pytest.mark.parametrize(
     "address",
     [
-        "/tasks/..",
         "/tasks/../../../etc/passwd",
         "/tasks/%2e%2e%2f%2e%2e/label",
         "/tasks/..%2f..%2fdataset.json/label",
@@ -142,7 +141,6 @@ def test_no_other_origin_may_read_or_be_loaded(inside, outside, tasks):
         "/points/%2e%2e/facts",
         "/assets/..%2fapp.py",
         "/assets/pages.css",
-        "/assets/../app.py",
     ],
 )
 def test_nothing_else_can_be_reached(inside, address):

@@ -88,7 +88,8 @@ def hand_in(
     finally:
         file.unlink(missing_ok=True)
     if result.refused:
-        raise NnActiveError(f"{task.id}: {result.text}")
+        # People of the page do not know the server's folders.
+        raise NnActiveError(f"{task.id}: {result.text.replace(str(file), file.name)}")
     ledger = Ledger(experiment.annotation)
     counted = CountingAnswers.of(ledger)
     if seconds > 0:

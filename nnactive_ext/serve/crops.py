@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -26,11 +26,28 @@ LONGEST = 1800
 """Seconds that a child may take, for members on a CPU too."""
 
 
-class Cache:
-    """The folders of crops (one per task) and of overviews (one per case)."""
+def in_child(asked: Mapping[str, Any]) -> None:
+    """:func:`nnactive_ext.serve.make_crop.make` in a process of its own, whose memory is free afterwards.
 
-    def __init__(self, site: Site):
-        self._site, self._one = site, threading.Lock()
+    Raises:
+        NnActiveError: what the child could not do.
+    """
+    command = [sys.executable, "-m", "nnactive_ext.serve.make_crop"]
+    try:
+        done = subprocess.run(command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, timeout=LONGEST, check=False)
+    except subprocess.TimeoutExpired:
+        raise NnActiveError(f"{asked['target']}: making it took more than {LONGEST // 60} minutes. Use -margin.") from None
+    said = done.stdout.strip().rpartition("\n")[2]
+    error = json.loads(said).get("error") if said.startswith("{") else None
+    if error:
+        raise NnActiveError(error)
+
+
+class Cache:
+    """The folders of crops (one per task) and of overviews (one per case); ``make`` makes one."""
+
+    def __init__(self, site: Site, make: Callable[[Mapping[str, Any]], None] = in_child):
+        self._site, self._make, self._one = site, make, threading.Lock()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="crops")
 
     def task(self, experiment: Experiment, task: Task) -> tuple[Path, Mapping[str, Any]]:
@@ -65,28 +82,15 @@ class Cache:
         """Whether the crop of ``task`` was made, so that its pictures are there."""
         return (self._site.folder / "crops" / task.id / PAGE).is_file()
 
-    def _made(self, target: Path, facts: Mapping[str, Any], current: Any) -> Mapping[str, Any]:
+    def _made(self, target: Path, facts: Mapping[str, Any], current: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any]:
         with self._one:
             page = read_json_if_any(target / PAGE, None)
             if page is None or not current(page):
-                self._child({**facts, "number": self._site.number, "target": str(target)})
+                self._make({**facts, "number": self._site.number, "target": str(target)})
                 page = read_json_if_any(target / PAGE, None)
             if page is None:
                 raise NnActiveError(f"{target}: the crop could not be made. The terminal of the server says why.")
             return page
-
-    def _child(self, asked: Mapping[str, Any]) -> None:
-        command = [sys.executable, "-m", "nnactive_ext.serve.make_crop"]
-        try:
-            done = subprocess.run(
-                command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, timeout=LONGEST, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise NnActiveError(f"{asked['target']}: making it took more than {LONGEST // 60} minutes. Use -margin.") from None
-        said = done.stdout.strip().rpartition("\n")[2]
-        error = json.loads(said).get("error") if said.startswith("{") else None
-        if error:
-            raise NnActiveError(error)
 
     def _made_from(self, experiment: Experiment, task: Task) -> str:
         """Of all that decides what a task starts with: the classes, the members, the answers in patches that overlap."""

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,13 @@ def main() -> None:
     """Read what to make from the standard input; write what went wrong, as JSON, to the standard output."""
     asked = json.load(sys.stdin)
     try:
-        _make(asked)
+        make(asked)
     except NnActiveError as error:
         print(json.dumps({"error": str(error)}))
 
 
-def _make(asked: dict[str, Any]) -> None:
+def make(asked: Mapping[str, Any]) -> None:
+    """Write the folder ``asked["target"]``, whole or not at all: the crop of a task, or else the overview of a case."""
     from nnactive_ext.experiment.experiment import Experiment
 
     experiment, target = Experiment.find(asked["number"]), Path(asked["target"])
@@ -58,7 +60,7 @@ def _make(asked: dict[str, Any]) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _task(experiment: Experiment, asked: dict[str, Any], folder: Path) -> None:
+def _task(experiment: Experiment, asked: Mapping[str, Any], folder: Path) -> None:
     from nnactive_ext.exchange.crops import Crops, write_channels
     from nnactive_ext.exchange.page import card
     from nnactive_ext.exchange.starting import ABOVE
@@ -102,7 +104,7 @@ def _chosen(crops: Crops) -> str:
     return crops.start.words if crops.start and crops.start.blank else ""
 
 
-def _ensemble(experiment: Experiment, options: dict[str, Any]) -> Any:
+def _ensemble(experiment: Experiment, options: Mapping[str, Any]) -> Any:
     """What opens the members that predict; None before the first training, and where tasks start blank."""
     if options.get("blank") or experiment.state["cycle"] < 0:
         return None

@@ -29,11 +29,16 @@ def checked(points: Any, most: int = 1000) -> list[list[Any]]:
         raise NnActiveError(f"Mark 1 to {most} points, then add them.")
     for point in points:
         place = point.get("ras") if isinstance(point, dict) else None
-        numbers = isinstance(place, list) and len(place) == 3 and all(isinstance(v, (int, float)) for v in place)
-        if not numbers or not all(math.isfinite(v) for v in place) or not {"case", "class"} <= point.keys():
+        if not _is_place(place) or not {"case", "class"} <= point.keys():
             raise NnActiveError(f"{str(point)[:200]} is no point.")
-        rows.append([str(point["case"]), str(point["class"]), *(f"{v:.4f}" for v in place)])
+        rows.append([str(point["case"]), str(point["class"]), *(f"{v:.4f}" for v in point["ras"])])
     return rows
+
+
+def _is_place(found: Any) -> bool:
+    """Whether it is three finite numbers."""
+    numbers = isinstance(found, list) and len(found) == 3 and all(isinstance(v, (int, float)) for v in found)
+    return numbers and all(math.isfinite(v) for v in found)
 
 
 def mark(experiment: Experiment, points: Sequence[Sequence[Any]], who: str, folder: Path) -> Marked:
