@@ -146,7 +146,7 @@ def person(browser: Any, serving: Serving, width: int = 900, height: int = 640, 
     page.wait_for_url(f"{serving.address}/")
     try:
         yield Person(page, serving, said)
-        assert not quiet or said == []
+        assert not quiet or said == [], said
     finally:
         context.close()
 

@@ -75,7 +75,7 @@ class OneCrop:
         return self.folder, self.page
 
     def has(self, task: Any) -> bool:
-        return True
+        return False
 
     def ahead(self, experiment: Any, tasks: Any) -> None:
         pass

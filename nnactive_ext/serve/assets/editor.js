@@ -182,6 +182,7 @@ class Editor extends Viewer {
     this.tool = "look";
     this.label = 1;
     this.width = 3;
+    this.share = 0.15;
   }
 
   // `box`: start and size (z, y, x) in the file's order. What lies outside is kept as 0 here, and written as `ignore`.
@@ -233,6 +234,18 @@ class Editor extends Viewer {
   // niivue has no mask: before anything is shown or kept for undo, what may not change is put back.
   confine() {
     const nv = this.nv, refresh = nv.refreshDrawing.bind(nv), add = nv.drawAddUndoBitmap.bind(nv), undo = nv.drawUndo.bind(nv);
+    const line = nv.drawPenLine.bind(nv);
+    nv.drawPenLine = (to, from, value) => { line(to, from, value); nv.drawPt(...to, value); };  // niivue leaves the end out
+    // The wand's range is a share of the grey window: niivue's share of the value itself means nothing in Hounsfield units.
+    const wand = nv.doClickToSegment.bind(nv);
+    nv.doClickToSegment = given => {
+      const frac = nv.screenXY2TextureFrac(...nv.clickToSegmentXY, given.tileIndex, false);
+      if (frac[0] < 0) return undefined;
+      const value = nv.back.getValue(...nv.frac2vox(frac)), half = this.share * (nv.back.cal_max - nv.back.cal_min);
+      nv.opts.clickToSegmentIntensityMin = value - half;
+      nv.opts.clickToSegmentIntensityMax = value + half;
+      return wand(given);
+    };
     let restoring = false;
     nv.refreshDrawing = (...given) => {
       if (!restoring) {
@@ -249,6 +262,9 @@ class Editor extends Viewer {
       if (other) { this.steps = Math.min(UNDO - 1, (this.steps || 0) + 1); this.changed(); }
       return done;
     };
+    // Whoever releases the button elsewhere, or leaves the picture while it is pressed, has ended a stroke too.
+    for (const [target, event] of [[window, "mouseup"], [this.canvas, "mouseleave"]])
+      target.addEventListener(event, () => { if (this.places.some(i => nv.drawBitmap[i] !== this.kept[i])) nv.drawAddUndoBitmap(); });
     nv.drawUndo = () => {
       if (!this.steps) return;
       restoring = true;
@@ -290,7 +306,7 @@ class Editor extends Viewer {
     this.choose(this.tool);
   }
 
-  reach(percent) { this.nv.opts.clickToSegmentPercent = percent / 100; }
+  reach(percent) { this.share = percent / 100; }
 
   undo() { this.nv.drawUndo(); }
 
