@@ -151,6 +151,13 @@ def person(browser: Any, serving: Serving, width: int = 900, height: int = 640, 
         context.close()
 
 
+def serving_at(number: int, port: int) -> None:
+    """Serve until the process is killed."""
+    site = Site(number, "anna", {"blank": True})
+    settings = uvicorn.Config(Guard(build(site, Cache(site, make)), TOKEN), port=port, log_level="error", lifespan="off")
+    uvicorn.Server(settings).run()
+
+
 class Client(TestClient):
     """Requests of somebody who came in, to an application in this process; ``site`` and ``made`` are the server's."""
 

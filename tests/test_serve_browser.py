@@ -60,6 +60,7 @@ def test_what_the_mouse_painted_is_what_the_ledger_holds(tasks, browser):
     assert 0 < worked["seconds"] < 600
 
 
+@pytest.mark.slow
 def test_a_reload_goes_on_from_the_draft(tasks, browser):
     seen = tasks.seen[3]
     with serving(601) as served, person(browser, served) as one:
@@ -81,9 +82,10 @@ def test_a_reload_goes_on_from_the_draft(tasks, browser):
             np.testing.assert_array_equal(other.bitmap(), painted)
 
 
+@pytest.mark.slow
 def test_what_is_undecided_stays_open(tasks, browser):
     seen = tasks.seen[1]
-    with serving(601) as served, person(browser, served) as one:
+    with serving(601) as served, person(browser, served, quiet=False) as one:
         one.open(seen.id)
         one.do("unsure")  # nothing is painted: nothing would be said
         one.wait("document.getElementById('said').className === 'error'")
@@ -100,6 +102,7 @@ def test_what_is_undecided_stays_open(tasks, browser):
     assert np.count_nonzero(answer == seen.names["ignore"]) == answer.size - count
 
 
+@pytest.mark.slow
 def test_the_server_is_gone_and_the_drawing_is_not(tasks, browser):
     seen = tasks.seen[2]
     with serving(601) as served, person(browser, served, quiet=False) as one:
@@ -148,6 +151,7 @@ def test_a_structure_is_marked_with_a_click(rollout, browser):
     assert (labels[sitk.GetArrayFromImage(on_file) == 1] == 2).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 1024])
 def test_the_editor_fits_and_is_dark(tasks, browser, width):
     with serving(601) as served, person(browser, served, width, 800) as one:

@@ -25,6 +25,7 @@ GEOMETRIES = {
     "sagittal slices": ((1.0, 1.0, 1.0), (0, 0, 1, 1, 0, 0, 0, -1, 0)),
     "coronal slices, flipped": ((1.0, 1.0, 1.0), (-1, 0, 0, 0, 0, 1, 0, -1, 0)),
     "thick": ((0.9, 0.9, 4.0), (1, 0, 0, 0, -1, 0, 0, 0, -1)),
+    "thick sagittal slices": ((0.8, 0.8, 4.0), (0, 0, 1, 1, 0, 0, 0, -1, 0)),
 }
 SHAPE, BOX = (18, 22, 26), Patch("", (5, 7, 9), (7, 8, 9))
 
@@ -117,7 +118,12 @@ def beyond(frame: list[list[int]], axis: int, away: int) -> tuple[list[int], lis
     return before, behind
 
 
-@pytest.fixture(params=GEOMETRIES)
+def once(name: str) -> Any:
+    """One geometry in the default suite, the others in ``make slow``."""
+    return name if name == "oblique" else pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.fixture(params=[once(name) for name in GEOMETRIES])
 def geometry(request) -> str:
     return request.param
 
@@ -173,7 +179,7 @@ def test_every_tool_stays_in_the_patch_in_any_geometry(tasks, first, browser, tm
         np.testing.assert_array_equal(one.bitmap(), states[0])
 
 
-@pytest.mark.parametrize("geometry", ["oblique", "coronal slices, flipped"], indirect=True)
+@pytest.mark.parametrize("geometry", [once("oblique"), once("coronal slices, flipped")], indirect=True)
 def test_the_wand_paints_what_is_alike_in_the_patch_only(tasks, first, browser, tmp_path, geometry):
     crop = OneCrop.of(tmp_path, geometry)
     with serving(601, crops=crop) as served, person(browser, served) as one:
@@ -219,10 +225,11 @@ def test_what_is_locked_is_neither_painted_over_nor_erased(tasks, first, browser
         assert not (one.bitmap() == 1).any(axis=(0, 1))[frame[0][0] + 1 : frame[0][1] - 1].any()
 
 
-@pytest.mark.parametrize("geometry", ["thick", "LPS"], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("geometry", ["thick", "LPS", "thick sagittal slices"], indirect=True)
 def test_the_plane_of_acquisition_is_the_largest(tasks, first, browser, tmp_path, geometry):
     crop = OneCrop.of(tmp_path, geometry)
     with serving(601, crops=crop) as served, person(browser, served) as one:
         one.open(first)
         plane = one.page.evaluate("window.annotation.editor.large")
-        assert plane == 0  # axial: across the thick axis, and by default
+        assert plane == (2 if geometry == "thick sagittal slices" else 0)  # axial by default

@@ -227,8 +227,9 @@ class Editor extends Viewer {
     const middle = this.frame.map(([first, last], axis) => (Math.floor((first + last) / 2) + 0.5) / this.dims[axis]);
     this.look(middle);
     const room = this.frame.map(([first, last], axis) => 0.7 * this.dims[axis] / (last - first));
-    this.nv.setPan2Dxyzmm([0, 0, 0, 1]);
-    this.zoom(Math.min(6, Math.max(1, Math.min(...room))));
+    const zoom = Math.min(6, Math.max(1, Math.min(...room))), place = this.nv.frac2mm(middle);
+    const centre = this.nv.frac2mm([0.5, 0.5, 0.5]);  // a patch at the border of the image is brought to the middle, too
+    this.nv.setPan2Dxyzmm([...[0, 1, 2].map(axis => centre[axis] - zoom * place[axis]), zoom]);
   }
 
   // niivue has no mask: before anything is shown or kept for undo, what may not change is put back.

@@ -66,7 +66,9 @@
 
   const showOthers = others => {
     $("others").hidden = !others.length;
-    $("others").textContent = others.length ? `${others.join(", ")} has this task open too. Both of you may answer.` : "";
+    const people = others.filter(name => name !== settings.who);
+    $("others").textContent = people.length ? `${people.join(", ")}: this task is open there, too. Each of you may answer.`
+      : "You have this task open in another tab, too.";
   };
   const showChannel = async number => {
     const window_ = crop.windows[number];
