@@ -166,9 +166,11 @@ class Client(TestClient):
 
 
 @contextmanager
-def client(number: int, who: str = "anna", site: Site | None = None, app: Any = None, inside: bool = True) -> Iterator[Client]:
+def client(
+    number: int, who: str = "anna", site: Site | None = None, app: Any = None, inside: bool = True, **options: Any
+) -> Iterator[Client]:
     """``site`` and ``app``: those of another client, of the same server; ``inside``: the token was given."""
-    site = site or Site(number, who, {"blank": True}, patience=2.0)
+    site = site or Site(number, who, {"blank": True, **options}, patience=2.0)
     cache = Cache(site, make)  # in this process, which is faster
     made = app or Guard(build(site, cache), TOKEN)
     asking = Client(made, base_url="http://127.0.0.1:8000", raise_server_exceptions=True)

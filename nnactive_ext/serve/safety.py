@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.pages.templates import render
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 POLICY = (
@@ -32,9 +33,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
-_ENTER = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/">
-<title>Annotation</title></head><body><p><a href="/">Go to the queue</a></p></body></html>"""
-"""Not a redirect: a browser that came from another site would not send the new SameSite=Strict cookie along with it."""
 
 
 def new_token() -> str:
@@ -89,7 +87,8 @@ class Guard:
         if refusal:
             await PlainTextResponse(refusal, 403)(scope, receive, guarded)
         elif self._given(scope):
-            response = HTMLResponse(_ENTER)
+            # No redirect: a browser that came from another site would not send the new SameSite=Strict cookie along with it.
+            response = HTMLResponse(render("serve", "entered.html"))
             response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict", path="/")
             await response(scope, receive, guarded)
         else:
