@@ -42,9 +42,10 @@ def main() -> None:
 
 def make(asked: Mapping[str, Any]) -> None:
     """Write the folder ``asked["target"]``, whole or not at all: the crop of a task, or else the overview of a case."""
-    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.labelling.opening import open_experiment
 
-    experiment, target = Experiment.find(asked["number"]), Path(asked["target"])
+    # Which refuses images that are not those of the plan: a damaged one would be shown as if it were black there.
+    experiment, target = open_experiment(asked["number"]), Path(asked["target"])
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=target.parent))
     try:
