@@ -44,7 +44,6 @@ def make(asked: Mapping[str, Any]) -> None:
     """Write the folder ``asked["target"]``, whole or not at all: the crop of a task, or else the overview of a case."""
     from nnactive_ext.labelling.opening import open_experiment
 
-    # Which refuses images that are not those of the plan: a damaged one would be shown as if it were black there.
     experiment, target = open_experiment(asked["number"]), Path(asked["target"])
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=target.parent))
@@ -69,10 +68,11 @@ def _task(experiment: Experiment, asked: Mapping[str, Any], folder: Path) -> Non
     from nnactive_ext.labelling.tasks import find_task
     from nnactive_ext.pages.slices import grey_window, is_ct
 
-    options = asked["options"]
+    options, task = asked["options"], find_task(experiment, asked["task"])
+    _check(experiment, task.patch.case)
     above = options.get("start_above")
     crops = Crops(experiment, _ensemble(experiment, options), options.get("margin"), ABOVE if above is None else above)
-    view, voxels = crops.view(find_task(experiment, asked["task"]), folder)
+    view, voxels = crops.view(task, folder)
     files = [folder / f"image_{number}.nii.gz" for number in range(len(voxels))]
     write_channels(files, voxels, view.space)
     write_image(folder / START, view.space.image(view.labels))
@@ -99,6 +99,17 @@ def _task(experiment: Experiment, asked: Mapping[str, Any], folder: Path) -> Non
         "made_from": asked["made_from"],
     }
     write_json(folder / PAGE, content)
+
+
+def _check(experiment: Experiment, case: str) -> None:
+    """Refuse damaged files, which ITK reads as if they were black where they end."""
+    from nnactive_ext.images.metaimage import what_metaimage_hides
+    from nnactive_ext.images.nifti import what_itk_hides
+
+    for file in experiment.dataset.entries[case].images:
+        problem = what_itk_hides(file) or what_metaimage_hides(file) if file.is_file() else None
+        if problem:
+            raise NnActiveError(f"{problem.rstrip('.')}. Restore the image.")
 
 
 def _chosen(crops: Crops) -> str:
@@ -132,6 +143,7 @@ def _overview(experiment: Experiment, case: str, folder: Path) -> None:
     from nnactive_ext.pages.slices import grey_window, is_ct
     from nnactive_ext.serve.thin import thin
 
+    _check(experiment, case)
     image, space = image_and_space(experiment, case)
     array, thinner = thin(image[0], space, MOST_VOXELS)
     window = grey_window(array, Patch(case, (0, 0, 0), thinner.shape))
