@@ -122,6 +122,7 @@ def test_the_server_is_gone_and_the_drawing_is_not(tasks, browser):
     assert len(tasks.events()) == 1
 
 
+@pytest.mark.slow
 def test_a_structure_is_marked_with_a_click(rollout, browser):
     """In an image that is tilted: the patch lies around the voxel that was clicked."""
     experiment = rollout.plan()

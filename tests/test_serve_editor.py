@@ -202,6 +202,7 @@ def test_the_wand_paints_what_is_alike_in_the_patch_only(tasks, first, browser, 
         assert not one.bitmap().any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", ["LPS"], indirect=True)
 def test_what_is_locked_is_neither_painted_over_nor_erased(tasks, first, browser, tmp_path, geometry):
     crop = OneCrop.of(tmp_path, geometry)
