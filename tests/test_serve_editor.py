@@ -123,7 +123,11 @@ def once(name: str) -> Any:
     return name if name == "oblique" else pytest.param(name, marks=pytest.mark.slow)
 
 
-@pytest.fixture(params=[once(name) for name in GEOMETRIES])
+TOOLS = [name for name in GEOMETRIES if name != "thick sagittal slices"]
+"""Of that one the small planes are too narrow for strokes that begin outside of the patch."""
+
+
+@pytest.fixture(params=[once(name) for name in TOOLS])
 def geometry(request) -> str:
     return request.param
 
