@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from nnactive_ext.errors import NnActiveError
@@ -50,12 +50,15 @@ async def body_of(request: Request, most: int) -> bytes:
     said = request.headers.get("content-length", "")
     content = bytearray()
     if not said.isdecimal() or int(said) <= most:
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > most:
-                break
-        else:
-            return bytes(content)
+        try:
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > most:
+                    break
+            else:
+                return bytes(content)
+        except ClientDisconnect:
+            raise NnActiveError("The page was closed while it was sending.") from None
     raise TooLarge(f"The upload has more than the {most} bytes that it may have.")
 
 
