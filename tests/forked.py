@@ -34,6 +34,7 @@ PROCESSES.set_forkserver_preload(
         "test_killed",
         "test_locks",
         "test_rollout_killed",
+        "test_serve_killed",
         "warm_kernels",
     ]
 )

@@ -82,8 +82,8 @@ def test_every_template_and_every_other_file_is_in_the_wheel(unpacked):
         "nnactive_ext/pages/templates/base.html",
         "nnactive_ext/exchange/assets/page.css",
         "nnactive_ext/compare/templates/comparison.md",
-        "nnactive_ext/report/vendor/niivue.umd.js",
-        "nnactive_ext/report/vendor/niivue-LICENSE.txt",
+        "nnactive_ext/pages/vendor/niivue.umd.js",
+        "nnactive_ext/pages/vendor/niivue-LICENSE.txt",
     } <= expected
     assert {f"nnactive_ext/{file}" for file in data(unpacked / "nnactive_ext")} == expected
 

@@ -34,13 +34,14 @@ from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loop.cycles import run_cycles
 from nnactive_ext.pages.charts import Dots, Series, lines, on_white, square
+from nnactive_ext.pages.vendored import NIIVUE
 from nnactive_ext.report import page as report_page
 from nnactive_ext.report.facts import gather
 from nnactive_ext.report.gallery import MEDIA_TYPE
 from nnactive_ext.report.page import LARGEST, efforts, write_report
 from nnactive_ext.report.section_queries import method_in_words, new_voxels, queries
 from nnactive_ext.report.section_settings import commands, plan_command
-from nnactive_ext.report.section_viewer import NIIVUE, chosen, frame
+from nnactive_ext.report.section_viewer import chosen, frame
 from nnactive_ext.report.verdict import USED_UP
 
 EVIL = """<script>alert('1')</script>"&'><img src=x onerror=alert(2)>"""

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rollouts import OPTIONS, Rollout
+from serving import client
 
 from nnactive_ext.cli import annotate
 from nnactive_ext.errors import NnActiveError
@@ -124,3 +125,18 @@ def test_the_command_says_which_classes_start_blank(queried, tmp_path, capsys, m
     assert "These classes start blank: lesion 20.0 % (CV Dice below 50.0 %). -start_above 0" in capsys.readouterr().out
     annotate.main([*words, "-start_above", "0.2"])
     assert "start blank" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("organ", [0.9, 0.1])
+def test_tasks_in_the_browser_start_as_exported_ones(queried, tmp_path, monkeypatch, organ):
+    monkeypatch.setattr("nnactive_ext.members.ensemble.NnUNetEnsemble", lambda *_: Bright())
+    validated(queried, organ=organ, lesion=0.2)
+    assert exported(queried, tmp_path / "out") == ({0, 1} if organ > 0.5 else {0})
+    with client(601, blank=False, device="cpu") as asking:
+        for task in expert.look(tmp_path / "out", queried.label):
+            shown = asking.get(f"/tasks/{task.id}/crop").json()
+            assert shown["predicted"] == (organ > 0.5)
+            assert "lesion 20.0 %" in shown["start"]
+            (tmp_path / "start.nii.gz").write_bytes(asking.get(f"/tasks/{task.id}/label").content)
+            found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "start.nii.gz")))
+            np.testing.assert_array_equal(found, sitk.GetArrayFromImage(task.shown))

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    from nnactive_ext.exchange.starting import ABOVE
-
     made = argparse.ArgumentParser(
         prog="nnactive_annotate",
         description="Exchanges annotation tasks with people: exports the patches of a query for the viewer they use, and "
@@ -36,21 +34,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument(
         "-o", type=Path, metavar="FOLDER", help="folder for the tasks (default: tasks/cycle_NNN in the experiment's raw folder)"
     )
-    export.add_argument(
-        "--blank", action="store_true", help="export empty patches instead of the members' predictions as the starting point"
-    )
-    export.add_argument(
-        "-start_above",
-        type=float,
-        default=ABOVE,
-        metavar="DICE",
-        help="Dice of a class, 0 to 1, from which tasks start with its prediction; it is that of the last cycle in "
-        "cross-validation, or on the test set if there is one. Below it, and where it is not known, tasks start blank for the "
-        "class; 0: start with every prediction (default: %(default)s)",
-    )
-    export.add_argument(
-        "-margin", type=float, metavar="MM", help="context around each patch, in mm (default: the size of the patch)"
-    )
+    _add_start(export)
     export.add_argument(
         "--pseudonyms",
         action="store_true",
@@ -58,8 +42,6 @@ def parser() -> argparse.ArgumentParser:
         "the experiment, and import takes the answers back",
     )
     export.add_argument("-cycle", type=int, metavar="N", help="cycle whose tasks to export (default: the open cycle)")
-    add_folds(export, "members that predict, by their folds", "all trained members")
-    add_device(export)
     add_quiet(export)
     back = add("import", "import annotated label maps, from files or from folders that contain them")
     back.add_argument(
@@ -102,6 +84,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="points from 3D Slicer (.mrk.json, .fcsv), or tables (case, class, ...)",
     )
+    serve = add("serve", "open a local page in the browser, in which people annotate the tasks of the last cycle")
+    serve.add_argument(
+        "-host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: %(default)s, this machine only)"
+    )
+    serve.add_argument("-port", type=int, default=0, metavar="PORT", help="port to listen on (default: a free one)")
+    serve.add_argument(
+        "--public",
+        action="store_true",
+        help="allow a -host that other machines can reach: whoever has the address and its token then sees the images and "
+        "can hand in answers, and nothing on the way is encrypted",
+    )
+    serve.add_argument("--no_browser", action="store_true", help="print the address and open no browser")
+    _add_start(serve)
     withdraw = add("withdraw", "withdraw the last answer to a task, so that the answer before it counts again")
     withdraw.add_argument("task", metavar="TASK", help="task whose answer to withdraw")
     rule = add("rule", "choose which answer counts where several people answered a task")
@@ -121,11 +116,37 @@ def parser() -> argparse.ArgumentParser:
     )
     add_quiet(close)
     who = {withdraw: "the only one who answered the task"}
-    for parser in (back, points, withdraw, rule):
+    for parser in (back, points, serve, withdraw, rule):
         default = who.get(parser, "the experiment's expert, else the user who runs the command")
         parser.add_argument("-who", metavar="NAME", help=f"name of the annotator (default: {default})")
-        add_quiet(parser)
+        if parser is not serve:
+            add_quiet(parser)
     return made
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    """What tasks show, and what they start with."""
+    from nnactive_ext.exchange.starting import ABOVE
+
+    parser.add_argument(
+        "--blank",
+        action="store_true",
+        help="start with empty patches instead of the members' predictions",
+    )
+    parser.add_argument(
+        "-start_above",
+        type=float,
+        default=ABOVE,
+        metavar="DICE",
+        help="Dice of a class, 0 to 1, from which tasks start with its prediction; it is that of the last cycle in "
+        "cross-validation, or on the test set if there is one. Below it, and where it is not known, tasks start blank for the "
+        "class; 0: start with every prediction (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-margin", type=float, metavar="MM", help="context around each patch, in mm (default: the size of the patch)"
+    )
+    add_folds(parser, "members that predict, by their folds", "all trained members")
+    add_device(parser)
 
 
 def _export(experiment: Experiment, options: argparse.Namespace) -> None:
@@ -246,6 +267,17 @@ def _points(experiment: Experiment, options: argparse.Namespace) -> None:
             print(f"  {name}: {number} of {goal}" + ("" if number < goal else ", enough"))
 
 
+def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
+    from nnactive_ext.exchange.crops import check_margin
+    from nnactive_ext.serve.server import serve
+    from nnactive_ext.serve.site import Site
+
+    check_margin(options.margin)
+    start = {"blank": options.blank, "start_above": options.start_above, "margin": options.margin}
+    site = Site(experiment.number, _who(experiment, options), {**start, "folds": options.f, "device": str(options.device)})
+    serve(site, options.host, options.port, options.public, not options.no_browser, lambda text: print(text, flush=True))
+
+
 def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.labelling.ruling import withdraw
     from nnactive_ext.labelling.tasks import find_task
@@ -309,6 +341,8 @@ def main(options: argparse.Namespace) -> None:
     experiment = open_experiment(options.d)
     if not experiment.plan.human:
         raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with {plan_rollout()}")
+    if options.command == "serve":  # which takes the lock for each answer
+        return _serve(experiment, options)
     # Closing changes what members are trained on; everything else may be done while they are.
     with experiment.running() if options.command == "close" else nullcontext(), experiment.lock():
         experiment = open_experiment(options.d, locked=True)

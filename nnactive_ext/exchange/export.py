@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,27 +12,21 @@ from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.blank_starts import note_blank
+from nnactive_ext.exchange.crops import Crops, check_margin, write_channels
 from nnactive_ext.exchange.exported_labels import check_folder, note_labels
 from nnactive_ext.exchange.page import Card, card, write_page
 from nnactive_ext.exchange.sent import note_crop, recorded
-from nnactive_ext.exchange.starting import ABOVE, Start, starting
+from nnactive_ext.exchange.starting import ABOVE, Start
 from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.pseudonyms import give_pseudonyms
-from nnactive_ext.experiment.spaces import space_and_properties
 from nnactive_ext.files import read_json_if_any, remove_temporary, write_json
-from nnactive_ext.geometry.patch import Patch, Triple, triple
-from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.writing import image_written, write_image
-from nnactive_ext.labelling.annotators import HumanAnnotator
-from nnactive_ext.labelling.answers import CountingAnswers, labels_of, status_of
-from nnactive_ext.labelling.labels import blank
+from nnactive_ext.images.writing import image_written
+from nnactive_ext.labelling.answers import status_of
 from nnactive_ext.labelling.ledger import Ledger, sha256
-from nnactive_ext.labelling.tasks import Task, all_tasks, cropped, tasks_of
-from nnactive_ext.members.ensemble import Ensemble, trained_folds
-from nnactive_ext.members.prediction import Predictor
+from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
+from nnactive_ext.members.ensemble import Ensemble
 
 EXPORTED = "exported.json"
 """Beside the ledger: the label maps that were exported, so that files nobody has saved since are recognised."""
@@ -94,77 +87,36 @@ def export(
         NnActiveError: the folder holds tasks that were exported with other classes, or with the names of cases where these are
             to be private.
     """
-    if margin_mm is not None and not (math.isfinite(margin_mm) and margin_mm >= 0):
-        raise NnActiveError(f"-margin {margin_mm:g}: give the context around a patch in mm, 0 or more.")
+    check_margin(margin_mm)
     if private:
         give_pseudonyms(experiment.annotation, experiment.plan.pool)
     tasks = tasks_of(experiment, cycle)
-    ledger = Ledger(experiment.annotation)
-    counted, ignore = CountingAnswers.of(ledger), experiment.dataset.labels.ignore
-    names = dict(sorted(experiment.dataset.labels.names.items(), key=lambda item: item[1]))
-    channels = list(experiment.dataset.json["channel_names"].values())
-    start = starting(experiment, start_above) if open_ensemble else None
-    blank_classes = tuple(start.blank) if start else ()
-    predict = Predictor(experiment, open_ensemble, blank_classes) if open_ensemble and start and start.proposed else None
-    known_tasks = all_tasks(experiment)
-    annotator, patches = HumanAnnotator(experiment), by_case([task.patch for task in known_tasks])
-    record, crops = exported(experiment), recorded(experiment)
-    version = experiment.plan.label_version
-    check_folder(folder, tasks, version)
-    _check_names(folder, known_tasks, private)
+    ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
+    crops = Crops(experiment, open_ensemble, margin_mm, start_above)
+    counted = crops.counted
+    record, sent = exported(experiment), recorded(experiment)
+    check_folder(folder, tasks, experiment.plan.label_version)
+    _check_names(folder, all_tasks(experiment), private)
     experiment.annotation.mkdir(exist_ok=True)
     note_labels(experiment, tasks, record)
-    note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], blank_classes)
+    note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], crops.blank_classes)
     _make(folder)
     views, kept = [], []
     cards: dict[int, Card] = {}
-    image: tuple[str, np.ndarray] = ("", np.empty(0))
-    known: tuple[str, np.ndarray] = ("", np.empty(0))
     # By case, so that each image is read once.
     for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
-        case = task.patch.case
-        if image[0] != case:
-            image = (case, experiment.dataset.image(case)[0])
-        space, _ = space_and_properties(experiment, case)
-        crop, box = cropped(task.patch, space.shape, _margin(task.patch, space, margin_mm))
-        voxels = image[1][(slice(None), *crop.slices)]
-        answer = labels_of(ledger, counted, task.id, ignore)
-        inside = answer
-        if inside is None:
-            if known[0] != case:
-                known = (case, annotator.annotate(case, patches[case])[0])
-            if open_ensemble and predict is None and not trained_folds(experiment):
-                open_ensemble()  # says how to train members, which a task that starts blank would not
-            said = known[1][task.patch.slices]
-            inside = np.where(said == ignore, predict(task.patch) if predict else 0, said)
-        labels = blank(crop.size, ignore)
-        labels[box.slices] = inside
         target = folder / task.id
-        view = View(
-            task=task,
-            folder=target,
-            images=tuple(target / image_file(name) for name in channels),
-            label=target / f"{task.id}.nii.gz",
-            labels=labels,
-            space=space.crop(crop),
-            box=box,
-            names=names,
-            channels=channels,
-            predicted=predict is not None and answer is None,
-            label_version=version,
-            blank=blank_classes if answer is None else (),
-        )
+        view, voxels = crops.view(task, target)
         if private:
             view = view.disguised
         _make(view.folder)
-        for file, channel in zip(view.images, voxels, strict=True):
-            _write(file, channel, view.space)
-        note_crop(experiment, crops, task, crop)
+        write_channels(view.images, voxels, view.space)
+        note_crop(experiment, sent, task, crops.crop(task)[0])
         before = record.get(task.id, [])
         if view.label.is_file() and sha256(view.label) not in before:
             kept.append(view.label)
         else:
-            with image_written(view.label, view.space.image(labels)) as temporary:
+            with image_written(view.label, view.space.image(view.labels)) as temporary:
                 _pack_as_nobody_does(temporary)
                 # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
                 # or a kill between the two would make a prediction look like somebody's answer.
@@ -172,10 +124,10 @@ def export(
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
         cards[task.number] = card(view, voxels, status_of(ledger, counted, task.id, ignore))
-        views.append(replace(view, labels=np.empty((0, 0, 0), labels.dtype)))  # lists need no voxels, which add up
-    _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], names, start)
+        views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
+    _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], crops.names, crops.start)
     write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})
-    return Export(folder, tuple(tasks), tuple(kept), start)
+    return Export(folder, tuple(tasks), tuple(kept), crops.start)
 
 
 def exported(experiment: Experiment) -> dict[str, list[str]]:
@@ -194,17 +146,6 @@ def _exports(experiment: Experiment) -> dict[str, str]:
     return read_json_if_any(file, {})
 
 
-def image_file(channel: str) -> str:
-    """The name of the file with the crop of a channel."""
-    return f"image_{''.join(c if c.isalnum() or c in '-.' else '_' for c in channel)}.nii.gz"
-
-
-def _margin(patch: Patch, space: Space, margin_mm: float | None) -> Triple:
-    if margin_mm is None:
-        return patch.size
-    return triple([round(margin_mm / mm) for mm in space.spacing_zyx])
-
-
 def _check_names(folder: Path, tasks: Sequence[Task], private: bool) -> None:
     """A folder that is sent out without the names of cases must not hold older tasks with them, nor the other way round."""
     for task in tasks:
@@ -220,11 +161,6 @@ def _make(folder: Path) -> None:
     except (FileExistsError, NotADirectoryError):
         raise NnActiveError(f"{folder}: a file has the name of this folder. Choose another folder with -o.") from None
     remove_temporary(folder)  # of a killed export
-
-
-def _write(file: Path, array: np.ndarray, space: Space) -> None:
-    whole = array.dtype.kind == "f" and np.abs(array).max(initial=0) < 2**15 and (array == np.rint(array)).all()
-    write_image(file, space.image(array.astype(np.int16) if whole else array))
 
 
 def _pack_as_nobody_does(file: Path) -> None:

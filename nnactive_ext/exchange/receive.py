@@ -12,7 +12,8 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.boxed import Boxed, cut, describe
 from nnactive_ext.exchange.class_files import ClassFileSorter, Parts
-from nnactive_ext.exchange.export import exported, image_file, last_export
+from nnactive_ext.exchange.crops import image_file
+from nnactive_ext.exchange.export import exported, last_export
 from nnactive_ext.exchange.exported_labels import version_of, versions
 from nnactive_ext.exchange.matching import EXPORTED, beside, candidates, match
 from nnactive_ext.exchange.passed_over import passed_over

@@ -20,6 +20,8 @@ GREYS = 96
 _OUTSIDE = 14  # the gutter's grey, so that black air ends where the image does
 
 _LUNG, _SOFT, _BONE = (-1350.0, 150.0), (-160.0, 240.0), (-450.0, 1050.0)
+CT_WINDOWS = {"lung": _LUNG, "soft tissue": _SOFT, "bone": _BONE}
+"""The usual windows for CT: the values drawn black and white, in Hounsfield units."""
 
 
 def three_slices(
@@ -68,7 +70,7 @@ def grey_window(image: np.ndarray, box: Patch) -> tuple[float, float]:
     if not finite.size:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(finite, (0.5, 99.5)))
-    if -3100 <= finite.min() and low < -300:  # scanners pad with down to -3024; phase images go further
+    if _has_air_in_hounsfield_units(finite, low):
         inside = image[box.slices]
         tissue = inside[inside > -950]  # less is air around the patient
         median = float(np.median(tissue)) if tissue.size else 0.0
@@ -77,6 +79,16 @@ def grey_window(image: np.ndarray, box: Patch) -> tuple[float, float]:
     near = near[np.isfinite(near)]
     low, high = (float(value) for value in np.percentile(near, (0.5, 99.5))) if near.size else (low, high)
     return low, max(high, low + 1e-6 * max(1.0, abs(low)))
+
+
+def is_ct(image: np.ndarray) -> bool:
+    """Whether the values look like Hounsfield units, with air among them; any shape."""
+    finite = image[np.isfinite(image)]
+    return bool(finite.size) and _has_air_in_hounsfield_units(finite, float(np.percentile(finite, 0.5)))
+
+
+def _has_air_in_hounsfield_units(finite: np.ndarray, low: float) -> bool:
+    return bool(-3100 <= finite.min() and low < -300)  # scanners pad with down to -3024; phase images go further
 
 
 def _around(box: Patch, shape: Sequence[int]) -> tuple[slice, ...]:

@@ -12,13 +12,14 @@ from markupsafe import Markup
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_text
 from nnactive_ext.pages.templates import render
+from nnactive_ext.pages.vendored import NIIVUE
 from nnactive_ext.report.facts import Facts
 from nnactive_ext.report.section_gallery import galleries
 from nnactive_ext.report.section_history import history
 from nnactive_ext.report.section_now import now
 from nnactive_ext.report.section_queries import queries
 from nnactive_ext.report.section_settings import settings
-from nnactive_ext.report.section_viewer import NIIVUE, chosen, viewer, volumes
+from nnactive_ext.report.section_viewer import chosen, viewer, volumes
 from nnactive_ext.report.verdict import LIMIT, MEANING, USED_UP
 from nnactive_ext.words import count
 

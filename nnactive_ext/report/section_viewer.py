@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from nnactive_ext.report.crop import Crop, thinned
 from nnactive_ext.report.facts import Facts
 from nnactive_ext.report.section_gallery import anchor, place
 
-NIIVUE = Path(__file__).parent / "vendor" / "niivue.umd.js"
 MOST_VOXELS = 300_000
 """Of a volume: noise packs badly, and four volumes of this many stay below 500 kB."""
 Volumes = Callable[[Crop], Mapping[str, bytes]]

@@ -1,0 +1,100 @@
+"""The server's addresses, and which page answers each."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.page import BADGES
+from nnactive_ext.labelling.answers import check_annotator
+from nnactive_ext.pages.templates import render
+from nnactive_ext.pages.vendored import NIIVUE
+from nnactive_ext.serve.crops import Cache
+from nnactive_ext.serve.point_pages import PointPages
+from nnactive_ext.serve.queue import following
+from nnactive_ext.serve.replies import WHO, body_of, refused, who_asks
+from nnactive_ext.serve.site import NotFound, Site
+from nnactive_ext.serve.task_pages import TaskPages
+
+SCRIPTS = ("editor.js", "task.js", "points.js", "queue.js")
+"""The scripts of our pages; niivue.js is the only other one."""
+
+
+def build(site: Site, cache: Cache | None = None) -> Starlette:
+    """The application for one experiment, without what keeps others out (:class:`nnactive_ext.serve.safety.Guard`).
+
+    Args:
+        site: the experiment, and who asks unless they say so.
+        cache: of the crops (default: one in the folder of the site).
+
+    Returns:
+        An ASGI application.
+    """
+    cache = cache or Cache(site)
+    tasks, points = TaskPages(site, cache), PointPages(site, cache)
+
+    def queue(request: Request) -> Response:
+        experiment, who = site.experiment, who_asks(site, request)
+        shown = tasks.rows(experiment, who)
+        states = [row.status for row in shown]
+        page = render(
+            "serve",
+            "queue.html",
+            name=experiment.name,
+            cycle=experiment.last_loop,
+            is_open=experiment.last_loop > experiment.state["cycle"],
+            first=experiment.state["cycle"] < 0,
+            who=who,
+            rows=shown,
+            counts=[(badge.split(" ", 1)[1], states.count(status)) for status, badge in BADGES.items()],
+            following=following(shown, "", who),
+        )
+        return HTMLResponse(page)
+
+    async def name(request: Request) -> Response:
+        content = await body_of(request, 1 << 12)
+        who = parse_qs(content.decode(errors="replace")).get("who", [""])[0].strip()
+        check_annotator(who)
+        response = RedirectResponse("/", 303)
+        response.set_cookie(WHO, quote(who), max_age=400 * 86_400, httponly=True, samesite="strict")
+        return response
+
+    routes = [
+        Route("/", queue),
+        Route("/who", name, methods=["POST"]),
+        Route("/tasks/{id}", tasks.page),
+        Route("/tasks/{id}", tasks.answer, methods=["PUT"]),
+        Route("/tasks/{id}/draft", tasks.draft, methods=["PUT"]),
+        Route("/tasks/{id}/here", tasks.here, methods=["POST"]),
+        Route("/tasks/{id}/left", tasks.left, methods=["POST"]),
+        Route("/tasks/{id}/crop", tasks.crop),
+        Route("/tasks/{id}/image/{channel:int}", tasks.image),
+        Route("/tasks/{id}/picture/{number:int}", tasks.picture),
+        Route("/tasks/{id}/label", tasks.label),
+        Route("/points", points.page),
+        Route("/points", points.add, methods=["POST"]),
+        Route("/points/{case}/facts", points.facts),
+        Route("/points/{case}/image", points.image),
+        Route("/assets/{name}", _asset),
+        Route("/favicon.ico", lambda request: Response(status_code=204)),
+    ]
+    handlers: Any = {NnActiveError: refused}
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+def _asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name == "niivue.js":
+        return FileResponse(NIIVUE, media_type="text/javascript", headers={"cache-control": "private, max-age=3600"})
+    if name not in SCRIPTS:
+        raise NotFound(f"There is no {name!r}.")
+    file = Path(str(resources.files("nnactive_ext.serve") / "assets" / name))
+    return FileResponse(file, media_type="text/javascript", headers={"cache-control": "no-cache"})

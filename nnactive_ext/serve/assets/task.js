@@ -1,0 +1,229 @@
+// The page of one task: tools and keys, drafts, time, answers.
+"use strict";
+(() => {
+  const settings = JSON.parse(document.getElementById("settings").textContent), $ = id => document.getElementById(id);
+  const here = "/tasks/" + encodeURIComponent(settings.id), tab = crypto.randomUUID();
+  const say = (text, kind = "") => { $("said").textContent = text; $("said").className = kind; };
+  const ask = async (url, given = {}) => {
+    let reply;
+    try { reply = await fetch(url, given); } catch { throw new Error("The server does not answer. Is it still running?"); }
+    const type = reply.headers.get("content-type") || "", content = type.includes("json") ? await reply.json() : await reply.text();
+    if (!reply.ok) throw Object.assign(new Error(content.error || content), {status: reply.status});
+    return content;
+  };
+  let editor = null, crop = null, revision = 0, dirty = false, saving = Promise.resolve(), following = "/", keepMine = false;
+
+  // Time counts while the page is seen and was used within the last minute.
+  const clock = {
+    used: performance.now(), last: performance.now(), seconds: 0,
+    tick() {
+      const now = performance.now();
+      if (document.visibilityState === "visible" && now - this.used < 60000) this.seconds += (now - this.last) / 1000;
+      this.last = now;
+    },
+    take() { this.tick(); const taken = this.seconds; this.seconds = 0; return taken; },
+  };
+  for (const event of ["pointermove", "pointerdown", "keydown", "wheel"])
+    document.addEventListener(event, () => { clock.tick(); clock.used = performance.now(); }, {passive: true, capture: true});
+  setInterval(() => clock.tick(), 5000);
+
+  const radio = name => document.querySelector(`input[name=${name}]:checked`);
+  const colours = () => {
+    const table = {R: [], G: [], B: [], A: [], I: [], labels: []};
+    for (let value = 0; value < 256; value++) {
+      const name = Object.keys(settings.names).find(key => settings.names[key] === value), colour = settings.colours[name] || [0, 0, 0];
+      [table.R[value], table.G[value], table.B[value]] = colour;
+      table.A[value] = value === 0 || name === undefined ? 0 : 255;
+      table.I[value] = value;
+      table.labels[value] = "";
+    }
+    return table;
+  };
+
+  const shares = () => {
+    const {counts, total} = editor.count();
+    for (const output of document.querySelectorAll("output[data-value]")) {
+      const part = 100 * (counts.get(Number(output.dataset.value)) || 0) / total;
+      output.textContent = part ? (part < 1 ? "<1" : Math.round(part)) + " %" : "";
+    }
+  };
+  const choose = tool => {
+    editor.choose(tool);
+    document.querySelector(`input[name=tool][value=${tool}]`).checked = true;
+  };
+  const paint = value => {
+    editor.paint(value);
+    document.querySelector(`input[name=label][value="${value}"]`).checked = true;
+    document.querySelector(`input[name=tool][value=${editor.tool}]`).checked = true;
+  };
+  const size = by => {
+    const input = $("size");
+    input.value = Math.min(input.max, Math.max(input.min, Number(input.value) + by));
+    editor.size(Number(input.value));
+    $("size-now").textContent = input.value;
+  };
+  const lock = (value, on) => { if (on) editor.locked.add(value); else editor.locked.delete(value); };
+
+  const showOthers = others => {
+    $("others").hidden = !others.length;
+    const people = others.filter(name => name !== settings.who);
+    $("others").textContent = people.length ? `${people.join(", ")}: this task is open there, too. Each of you may answer.`
+      : "You have this task open in another tab, too.";
+  };
+  const showChannel = async number => {
+    const window_ = crop.windows[number];
+    await editor.show(`${here}/image/${number}`, window_);
+    setWindow(...window_);
+    editor.nv.refreshDrawing(true);
+  };
+  const setWindow = (low, high) => {
+    editor.window(low, high);
+    $("low").value = Number(low.toPrecision(5));
+    $("high").value = Number(high.toPrecision(5));
+  };
+
+  const draft = (force = false) => saving = saving.then(async () => {
+    const work = dirty || force, seconds = clock.take();
+    if (!work && seconds < 1) return;
+    dirty = false;
+    const body = work ? await editor.save() : new Uint8Array();
+    const query = new URLSearchParams({label_version: crop.label_version, seconds, revision, tab});
+    if (keepMine) query.set("force", "1");
+    try {
+      const reply = await ask(`${here}/draft?${query}`, {method: "PUT", body});
+      revision = reply.revision;
+      keepMine = false;
+      showOthers(reply.others);
+      if (work) $("kept").textContent = "Draft kept at " + new Date().toLocaleTimeString();
+    } catch (error) {
+      clock.seconds += seconds;
+      dirty = dirty || work;
+      if (error.status === 409) $("overtaken").hidden = false;
+      say(error.message, "error");
+    }
+  });
+
+  const answer = unsure => saving = saving.then(async () => {
+    say("Saving …");
+    const seconds = clock.take();
+    try {
+      const body = await editor.save(unsure);
+      const query = new URLSearchParams({label_version: crop.label_version, seconds});
+      const reply = await ask(`${here}?${query}`, {method: "PUT", body});
+      dirty = false;
+      revision = 0;
+      $("status").textContent = reply.badge;
+      document.body.dataset.status = reply.status;
+      following = reply.next || "/";
+      $("kept").textContent = "";
+      say(`${reply.taken ? "Saved" : "Nothing new"}: ${reply.text}. ${reply.next ? "Press space for the next task." : "No task is left."}`, "good");
+    } catch (error) {
+      clock.seconds += seconds;
+      say(error.message, "error");
+    }
+  });
+  const next = async () => {
+    if (editor) await draft();
+    if (dirty && !confirm("The draft could not be kept. Leave this task anyway?")) return;
+    dirty = false;
+    location.href = following;
+  };
+
+  const keys = {
+    "[": () => size(-1), "]": () => size(1), z: () => editor.undo(), x: () => choose("eraser"), i: () => paint(settings.ignore),
+    p: () => choose("pen"), o: () => choose("outline"), w: () => choose("wand"), v: () => choose("look"), " ": next,
+    "?": () => $("help").showModal(), "+": () => editor.zoom(1.25), "-": () => editor.zoom(0.8), c: () => editor.middle(),
+  };
+  const key = event => {
+    if (!editor || event.ctrlKey && event.key !== "z" || event.metaKey || event.altKey) return;
+    if (event.target.matches("input[type=number], textarea, select") || document.querySelector("dialog[open]")) return;
+    if (/^[1-9]$/.test(event.key)) {
+      const labels = Object.values(settings.names).filter(value => value !== 0 && value !== settings.ignore);
+      if (Number(event.key) > labels.length) return;
+      paint(labels[event.key - 1]);
+    } else if (keys[event.key]) keys[event.key]();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();  // niivue has keys of its own
+  };
+
+  const wire = () => {
+    document.addEventListener("keydown", key, true);
+    document.addEventListener("change", event => {
+      const {name, value, checked} = event.target;
+      if (name === "tool") choose(value);
+      if (name === "label") paint(Number(value));
+      if (name === "lock") lock(Number(value), checked);
+      if (name === "channel") showChannel(Number(value)).catch(error => say(error.message, "error"));
+      if (name === "preset" && value) setWindow(...value.split(",").map(Number));
+      if (name === "solid") editor.show3D(checked);
+      if (name === "low" || name === "high") editor.window(Number($("low").value), Number($("high").value));
+      if (event.target.matches("input[type=radio], select, input[type=checkbox]")) event.target.blur();
+    });
+    $("size").addEventListener("input", () => size(0));
+    $("reach").addEventListener("input", event => editor.reach(Number(event.target.value)));
+    $("opacity").addEventListener("input", event => editor.nv.setDrawOpacity(event.target.value / 100));
+    const press = {
+      undo: () => editor.undo(), clear: () => editor.clear(), done: () => answer(false), unsure: () => answer(true), next,
+      larger: () => editor.zoom(1.25), smaller: () => editor.zoom(0.8), middle: () => editor.middle(),
+      ask: () => $("help").showModal(), mine: () => { keepMine = true; $("overtaken").hidden = true; draft(true); },
+      reload: () => { dirty = false; location.reload(); },
+    };
+    document.addEventListener("click", event => {
+      const button = event.target.closest("button[data-do]");
+      if (button) { button.blur(); press[button.dataset.do](); }
+    });
+    editor.nv.onIntensityChange = volume => {
+      $("low").value = Number(volume.cal_min.toPrecision(5));
+      $("high").value = Number(volume.cal_max.toPrecision(5));
+    };
+    let waiting = 0;
+    editor.changed = () => {
+      dirty = true;
+      shares();
+      clearTimeout(waiting);
+      waiting = setTimeout(draft, 5000);
+    };
+    setInterval(draft, 60000);
+    setInterval(() => ask(`${here}/here?tab=${tab}`, {method: "POST"}).then(reply => showOthers(reply.others)).catch(() => {}), 30000);
+    document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") draft(); });
+    addEventListener("pagehide", () => navigator.sendBeacon(`${here}/left?tab=${tab}`));
+    addEventListener("beforeunload", event => { if (dirty) { draft(); event.preventDefault(); } });
+  };
+
+  const start = async () => {
+    if (!document.createElement("canvas").getContext("webgl2"))
+      throw new Error("This browser offers no WebGL2, which the editor needs. Use a current Firefox, Chrome or Edge, or export the tasks.");
+    say("Reading the image …");
+    crop = await ask(`${here}/crop`);
+    following = crop.next || "/";
+    revision = crop.revision;
+    const made = new Editor($("image"), $("over"), settings.ignore);
+    await made.start();
+    await made.open(`${here}/image/0`, crop.windows[0], `${here}/label?${Date.now()}`, crop.box, colours());
+    editor = made;
+    editor.nv.setDrawOpacity($("opacity").value / 100);
+    setWindow(...crop.windows[0]);
+    $("solid").checked = editor.solid;
+    $("channel").replaceChildren(...crop.channels.map((name, i) => new Option(name, i)));
+    $("channel").closest("label").hidden = crop.channels.length < 2;
+    $("presets").hidden = !crop.ct.some(Boolean);
+    $("extent").textContent = `${crop.voxels.join(" × ")} voxels, ${crop.size}`;
+    $("start").textContent = crop.draft ? "Your unfinished work was loaded."
+      : crop.status !== "open" ? "The answer so far was loaded."
+      : crop.predicted ? "It starts with what the model predicts: correct it." : "It starts blank.";
+    if (crop.start) $("start").textContent += ` Classes that start blank: ${crop.start}.`;
+    if (crop.outdated_draft) $("start").textContent += " Unfinished work of yours was painted before the classes were changed and is not shown.";
+    showOthers(crop.others);
+    wire();
+    size(0);
+    editor.reach(Number($("reach").value));
+    paint(Number(radio("label").value));
+    shares();
+    await ask(`${here}/here?tab=${tab}`, {method: "POST"}).then(reply => showOthers(reply.others));
+    say("Ready. Paint inside the orange frame.");
+    document.body.dataset.ready = "yes";
+    window.annotation = {editor, draft, clock};
+  };
+  start().catch(error => { document.body.dataset.ready = "failed"; say(error.message, "error"); });
+})();

@@ -1,0 +1,101 @@
+"""Crops and overviews as files, made when somebody first asks for them, by one child process at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.files import read_json_if_any
+from nnactive_ext.labelling.answers import CountingAnswers
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.tasks import Task, all_tasks
+from nnactive_ext.serve.make_crop import PAGE
+from nnactive_ext.serve.site import NotFound, Site
+
+LONGEST = 1800
+"""Seconds that a child may take, for members on a CPU too."""
+
+
+def in_child(asked: Mapping[str, Any]) -> None:
+    """:func:`nnactive_ext.serve.make_crop.make` in a process of its own, whose memory is free afterwards.
+
+    Raises:
+        NnActiveError: what the child could not do.
+    """
+    command = [sys.executable, "-m", "nnactive_ext.serve.make_crop"]
+    try:
+        done = subprocess.run(command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, timeout=LONGEST, check=False)
+    except subprocess.TimeoutExpired:
+        raise NnActiveError(f"{asked['target']}: making it took more than {LONGEST // 60} minutes. Use -margin.") from None
+    said = done.stdout.strip().rpartition("\n")[2]
+    error = json.loads(said).get("error") if said.startswith("{") else None
+    if error:
+        raise NnActiveError(error)
+
+
+class Cache:
+    """The folders of crops (one per task) and of overviews (one per case); ``make`` makes one."""
+
+    def __init__(self, site: Site, make: Callable[[Mapping[str, Any]], None] = in_child):
+        self._site, self._make, self._one = site, make, threading.Lock()
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="crops")
+
+    def task(self, experiment: Experiment, task: Task) -> tuple[Path, Mapping[str, Any]]:
+        """The folder of the crop of ``task`` and what its page shows; a child makes it where it is not there or outdated."""
+        target = self._site.folder / "crops" / task.id
+        made_from = self._made_from(experiment, task)
+        facts = {"task": task.id, "options": self._site.options, "made_from": made_from}
+        return target, self._made(target, facts, lambda page: page.get("made_from") == made_from)
+
+    def overview(self, experiment: Experiment, case: str) -> tuple[Path, Mapping[str, Any]]:
+        """The same of the whole image of a case of the pool."""
+        if case not in experiment.plan.pool:
+            raise NotFound(f"{experiment.name} has no case {case!r} in its pool.")
+        target = self._site.folder / "overviews" / case
+        return target, self._made(target, {"case": case}, lambda page: True)
+
+    def ahead(self, experiment: Experiment, tasks: Sequence[Task]) -> None:
+        """Make the crops of ``tasks`` in the background; what goes wrong is told to whoever asks for them."""
+
+        def make(task: Task) -> None:
+            with suppress(NnActiveError):
+                self.task(experiment, task)
+
+        for task in tasks:
+            self._ahead.submit(make, task)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._ahead.shutdown(wait=True, cancel_futures=True)
+
+    def has(self, task: Task) -> bool:
+        """Whether the crop of ``task`` was made, so that its pictures are there."""
+        return (self._site.folder / "crops" / task.id / PAGE).is_file()
+
+    def _made(self, target: Path, facts: Mapping[str, Any], current: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any]:
+        with self._one:
+            page = read_json_if_any(target / PAGE, None)
+            if page is None or not current(page):
+                self._make({**facts, "number": self._site.number, "target": str(target)})
+                page = read_json_if_any(target / PAGE, None)
+            if page is None:
+                raise NnActiveError(f"{target}: the crop could not be made. The terminal of the server says why.")
+            return page
+
+    def _made_from(self, experiment: Experiment, task: Task) -> str:
+        """Of all that decides what a task starts with: the classes, the members, the answers in patches that overlap."""
+        counted = CountingAnswers.of(Ledger(experiment.annotation))
+        near = [other.id for other in all_tasks(experiment) if other.id != task.id and other.patch.overlaps(task.patch)]
+        answers = [[answer.place for answer in counted.counting(name)] for name in near]
+        facts = [experiment.plan.label_version, experiment.state["cycle"], task.patch.start, task.patch.size, answers]
+        return hashlib.sha256(json.dumps([facts, self._site.options]).encode()).hexdigest()[:16]

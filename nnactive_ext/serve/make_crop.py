@@ -1,0 +1,156 @@
+"""The short-lived process that reads an image and writes the crop of one task, or the overview of one case, as files.
+
+The server starts it as ``-m nnactive_ext.serve.make_crop``, so that its own memory does not depend on the images.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import TEMPORARY, write_json
+
+if TYPE_CHECKING:
+    from nnactive_ext.exchange.crops import Crops
+    from nnactive_ext.experiment.experiment import Experiment
+
+PAGE = "page.json"
+"""In the folder of a crop: what its page shows."""
+START = "start.nii.gz"
+"""The labels that a task starts with."""
+OVERVIEW = "overview.nii.gz"
+MOST_VOXELS = 16 << 20
+"""Of an overview, as 16-bit numbers: 32 MB."""
+
+
+def main() -> None:
+    """Read what to make from the standard input; write what went wrong, as JSON, to the standard output."""
+    asked = json.load(sys.stdin)
+    try:
+        make(asked)
+    except NnActiveError as error:
+        print(json.dumps({"error": str(error)}))
+
+
+def make(asked: Mapping[str, Any]) -> None:
+    """Write the folder ``asked["target"]``, whole or not at all: the crop of a task, or else the overview of a case."""
+    from nnactive_ext.labelling.opening import open_experiment
+
+    experiment, target = open_experiment(asked["number"]), Path(asked["target"])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=target.parent))
+    try:
+        if "task" in asked:
+            _task(experiment, asked, temporary)
+        else:
+            _overview(experiment, asked["case"], temporary)
+        if target.exists():  # of an earlier state of the labels
+            target.rename(Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=target.parent)) / "old")
+        os.replace(temporary, target)
+    finally:
+        for left in target.parent.glob(f"{TEMPORARY}*"):  # one child at a time, so nobody else's
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _task(experiment: Experiment, asked: Mapping[str, Any], folder: Path) -> None:
+    from nnactive_ext.exchange.crops import Crops, write_channels
+    from nnactive_ext.exchange.page import card
+    from nnactive_ext.exchange.starting import ABOVE
+    from nnactive_ext.images.writing import write_image
+    from nnactive_ext.labelling.tasks import find_task
+    from nnactive_ext.pages.slices import grey_window, is_ct
+
+    options, task = asked["options"], find_task(experiment, asked["task"])
+    _check(experiment, task.patch.case)
+    above = options.get("start_above")
+    crops = Crops(experiment, _ensemble(experiment, options), options.get("margin"), ABOVE if above is None else above)
+    view, voxels = crops.view(task, folder)
+    files = [folder / f"image_{number}.nii.gz" for number in range(len(voxels))]
+    write_channels(files, voxels, view.space)
+    write_image(folder / START, view.space.image(view.labels))
+    shown = card(view, voxels)
+    for number, picture in enumerate(shown.pictures):
+        (folder / f"picture_{number}.png").write_bytes(base64.b64decode(picture.data))
+    windows = [grey_window(channel, view.box) for channel in voxels]
+    content = {
+        "id": view.task.id,
+        "case": view.box.case,
+        "channels": list(view.channels),
+        "windows": [[float(edge) for edge in window] for window in windows],
+        "ct": [is_ct(channel) for channel in voxels],
+        "shape": view.space.shape,
+        "spacing": view.space.spacing_zyx,
+        "box": {"start": view.box.start, "size": view.box.size},
+        "voxels": shown.voxels,
+        "size": shown.size,
+        "planes": [picture.title for picture in shown.pictures],
+        "predicted": view.predicted,
+        "starts_blank": list(view.blank),
+        "start": _chosen(crops),
+        "label_version": view.label_version,
+        "made_from": asked["made_from"],
+    }
+    write_json(folder / PAGE, content)
+
+
+def _check(experiment: Experiment, case: str) -> None:
+    """Refuse damaged files, which ITK reads as if they were black where they end."""
+    from nnactive_ext.images.metaimage import what_metaimage_hides
+    from nnactive_ext.images.nifti import what_itk_hides
+
+    for file in experiment.dataset.entries[case].images:
+        problem = what_itk_hides(file) or what_metaimage_hides(file) if file.is_file() else None
+        if problem:
+            raise NnActiveError(f"{problem.rstrip('.')}. Restore the image.")
+
+
+def _chosen(crops: Crops) -> str:
+    return crops.start.words if crops.start and crops.start.blank else ""
+
+
+def _ensemble(experiment: Experiment, options: Mapping[str, Any]) -> Any:
+    """What opens the members that predict; None before the first training, and where tasks start blank."""
+    if options.get("blank") or experiment.state["cycle"] < 0:
+        return None
+
+    def open_ensemble() -> Any:
+        from nnactive_ext.members.ensemble import NnUNetEnsemble, trained_folds
+        from nnactive_ext.nnunet.environment import prepare_device
+
+        device = options.get("device") or "cuda"
+        prepare_device(device)
+        folds = options.get("folds") or trained_folds(experiment) or experiment.folds()
+        return NnUNetEnsemble(experiment, folds, device)
+
+    return open_ensemble
+
+
+def _overview(experiment: Experiment, case: str, folder: Path) -> None:
+    """The first channel of a whole image, every n-th voxel of it, with its grey window."""
+    import numpy as np
+
+    from nnactive_ext.exchange.crops import write_channels
+    from nnactive_ext.experiment.spaces import image_and_space
+    from nnactive_ext.geometry.patch import Patch
+    from nnactive_ext.pages.slices import grey_window, is_ct
+    from nnactive_ext.serve.thin import thin
+
+    _check(experiment, case)
+    image, space = image_and_space(experiment, case)
+    array, thinner = thin(image[0], space, MOST_VOXELS)
+    window = grey_window(array, Patch(case, (0, 0, 0), thinner.shape))
+    write_channels([folder / OVERVIEW], np.asarray(array)[None], thinner)
+    facts = {"case": case, "window": [float(edge) for edge in window], "ct": is_ct(array), "channel": 0}
+    write_json(folder / PAGE, {**facts, "shape": space.shape, "spacing": space.spacing_zyx})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Runs the server of one experiment until it is interrupted: prints its address with the token, and opens the browser."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import TEMPORARY
+from nnactive_ext.serve.app import build
+from nnactive_ext.serve.crops import Cache
+from nnactive_ext.serve.safety import Guard, check_host, new_token
+from nnactive_ext.serve.site import Site
+
+
+def serve(
+    site: Site,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    public: bool = False,
+    browser: bool = True,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve the pages of one experiment until Ctrl-C.
+
+    Args:
+        site: the experiment.
+        host: the address to listen on; another one than this machine's own needs ``public``.
+        port: 0: a free one.
+        public: let other machines reach the server.
+        browser: open the address in the browser.
+        say: is told the address.
+
+    Raises:
+        NnActiveError: the address cannot be listened on, or is not meant to be.
+    """
+    check_host(host, public)
+    listening, token = _listening(host, port), new_token()
+    for left in site.folder.glob(f"{TEMPORARY}*"):  # of a killed server
+        shutil.rmtree(left, ignore_errors=True)
+    cache = Cache(site)
+    shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listening.getsockname()[1]}/?token={token}"
+    say(f"Annotate in the browser: {address}")
+    say("The address holds a secret: whoever has it can see the images and hand in answers. Stop the server with Ctrl-C.")
+    settings = uvicorn.Config(
+        Guard(build(site, cache), token, host), log_level="warning", access_log=False, server_header=False, lifespan="off"
+    )
+    if browser:
+        webbrowser.open(address)
+    try:
+        asyncio.run(uvicorn.Server(settings).serve(sockets=[listening]))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        cache.close()
+        listening.close()
+    say("The server has ended. Answers and drafts are kept.")
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise NnActiveError(f"-host {host} -port {port}: cannot listen there ({error}). Choose another port, or 0.") from None
+    return found

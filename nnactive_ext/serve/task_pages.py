@@ -1,0 +1,223 @@
+"""The page of a task, its crop and labels, and what it sends: answers, drafts, signs of life."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.page import BADGES
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.members.reasons import reason
+from nnactive_ext.pages.colours import IGNORE, colours
+from nnactive_ext.pages.slices import CT_WINDOWS
+from nnactive_ext.pages.templates import render
+from nnactive_ext.serve.answers import check_size, hand_in, largest, number_of_answers
+from nnactive_ext.serve.crops import Cache
+from nnactive_ext.serve.drafts import Draft, Drafts
+from nnactive_ext.serve.labels import labels_now
+from nnactive_ext.serve.presence import Presence
+from nnactive_ext.serve.queue import Row, following, rows
+from nnactive_ext.serve.replies import body_of, number, who_asks
+from nnactive_ext.serve.site import NotFound, Site
+
+AHEAD = 2
+"""Tasks whose crops are made while somebody works on the one before."""
+NIFTI = "application/gzip"
+
+
+@dataclass
+class TaskPages:
+    """Answers requests about single tasks."""
+
+    site: Site
+    cache: Cache
+    presence: Presence = field(default_factory=Presence)
+
+    @property
+    def drafts(self) -> Drafts:
+        """Below the folder of the experiment's annotations."""
+        return Drafts(self.site.folder / "drafts")
+
+    def rows(self, experiment: Experiment, who: str) -> list[Row]:
+        """The queue as ``who`` sees it."""
+        tasks = self.site.tasks(experiment)
+        drafted = {task.id for task in tasks if self._draft(experiment, task, who)}
+        pictured = {task.id for task in tasks if self.cache.has(task)}
+        return rows(experiment, tasks, self.presence.open(), drafted, pictured)
+
+    def page(self, request: Request) -> Response:
+        """The editor of one task; it asks for its crop itself, which may take a moment to make."""
+        experiment, task, who = self._asked(request)
+        labels = experiment.dataset.labels
+        if labels.ignore > 255:
+            raise NnActiveError(
+                f"{experiment.name} has {labels.ignore} labels, and the editor in the browser paints up to 255. Use "
+                f"{experiment.commands.annotate('export')} and another viewer."
+            )
+        names = dict(sorted(labels.names.items(), key=lambda item: item[1]))
+        shown, shades = self.rows(experiment, who), colours(names)
+        why, done = reason(task), next(row for row in shown if row.id == task.id)
+        settings = {
+            "id": task.id,
+            "who": who,
+            "names": names,
+            "colours": shades,
+            "ignore": names[IGNORE],
+            "ct_windows": CT_WINDOWS,
+            "number": experiment.number,
+        }
+        page = render(
+            "serve",
+            "task.html",
+            task=task,
+            who=who,
+            why=why[:1].upper() + why[1:],
+            badge=done.badge,
+            place=[row.id for row in shown].index(task.id) + 1,
+            total=len(shown),
+            classes=[
+                (name, value, colour) for (name, value), colour in zip(names.items(), colours(names).values(), strict=True)
+            ],
+            ignore=names[IGNORE],
+            settings=settings,
+        )
+        return HTMLResponse(page)
+
+    def crop(self, request: Request) -> Response:
+        """What the page shows of the crop; makes it first where that is needed."""
+        experiment, task, who = self._asked(request)
+        _, page = self.cache.task(experiment, task)
+        shown = self.rows(experiment, who)
+        after = following(shown, task.id, who)
+        self._ahead(experiment, shown, task.id)
+        draft, others = self._draft(experiment, task, who), self.presence.others(task.id, who)
+        left = draft is not None and bool(draft.labels) and draft.label_version != page["label_version"]
+        return JSONResponse(
+            {
+                **page,
+                "status": next(row.status for row in shown if row.id == task.id),
+                "next": after and f"/tasks/{quote(after, safe='')}",
+                "others": others,
+                "revision": draft.revision if draft else 0,
+                "draft": bool(draft and draft.labels and not left),
+                "outdated_draft": left,
+            }
+        )
+
+    def image(self, request: Request) -> Response:
+        """One channel of the crop, as ``.nii.gz``."""
+        experiment, task, _ = self._asked(request)
+        folder, page = self.cache.task(experiment, task)
+        channel = request.path_params["channel"]
+        if channel >= len(page["channels"]):
+            raise NotFound(f"{task.id} has {len(page['channels'])} channels.")
+        return FileResponse(folder / f"image_{channel}.nii.gz", media_type=NIFTI)
+
+    def picture(self, request: Request) -> Response:
+        """A picture of the crop for the queue, where there is one already."""
+        _, task, _ = self._asked(request)
+        file = self.site.folder / "crops" / task.id / f"picture_{request.path_params['number']}.png"
+        if not file.is_file():
+            raise NotFound(f"{task.id}: no such picture.")
+        return FileResponse(file, media_type="image/png")
+
+    def label(self, request: Request) -> Response:
+        """The label map to go on from: the draft of the person who asks, else their answer, else what the task starts with."""
+        experiment, task, who = self._asked(request)
+        folder, page = self.cache.task(experiment, task)
+        draft = self._draft(experiment, task, who)
+        if draft and draft.labels and draft.label_version == page["label_version"]:
+            return Response(draft.labels, media_type=NIFTI)
+        return Response(labels_now(experiment, task, who, folder, page), media_type=NIFTI)
+
+    async def answer(self, request: Request) -> Response:
+        """Hand in an answer, in the same way as a file by ``nnactive_annotate import``."""
+        experiment, task, who = await run_in_threadpool(self._asked, request)
+        _, page = await run_in_threadpool(self.cache.task, experiment, task)
+        content = await body_of(request, largest(page)[0])
+        version, seconds = number(request, "label_version"), _seconds(request)
+
+        def keep() -> dict[str, Any]:
+            check_size(content, page)
+            with self.site.writing() as held:
+                before = self._draft(held, task, who)
+                worked = seconds + (before.seconds if before else 0.0)
+                done = hand_in(held, task, who, content, version, worked, self.site.folder)
+                self.drafts.remove(task.id, who)
+            after = following(self.rows(held.anew(), who), task.id, who)
+            badge = BADGES.get(done.status, done.status)
+            following_page = after and f"/tasks/{quote(after, safe='')}"
+            return {"taken": done.taken, "text": done.text, "status": done.status, "badge": badge, "next": following_page}
+
+        return JSONResponse(await run_in_threadpool(keep))
+
+    async def draft(self, request: Request) -> Response:
+        """Keep unfinished work, and the time that it took; an empty body is time alone."""
+        experiment, task, who = await run_in_threadpool(self._asked, request)
+        _, page = await run_in_threadpool(self.cache.task, experiment, task)
+        content = await body_of(request, largest(page)[0])
+        version, seconds = number(request, "label_version"), _seconds(request)
+        base = None if request.query_params.get("force") else number(request, "revision")
+        tab = request.query_params.get("tab", "")
+
+        def keep() -> dict[str, Any]:
+            check_size(content, page)
+            # The experiment's lock would make a draft wait for other commands, and nobody else reads it.
+            with self.site.drafting:
+                before = self._draft(experiment, task, who)
+                worked = seconds + (before.seconds if before else 0.0)
+                labels = content or (before.labels if before else b"")
+                answers = number_of_answers(experiment, task, who)
+                made = Draft(task.id, who, tab, before.revision if before else 0, worked, answers, version, labels)
+                kept = self.drafts.write(made, base if content else None)
+            self.presence.here(task.id, who, tab)
+            return {"revision": kept.revision, "others": self.presence.others(task.id, who, tab)}
+
+        return JSONResponse(await run_in_threadpool(keep))
+
+    def here(self, request: Request) -> Response:
+        """A page shows the task; the reply says who else has it open."""
+        _, task, who = self._asked(request)
+        tab = request.query_params.get("tab", "")
+        self.presence.here(task.id, who, tab)
+        return JSONResponse({"others": self.presence.others(task.id, who, tab)})
+
+    def left(self, request: Request) -> Response:
+        """A page was closed."""
+        _, task, who = self._asked(request)
+        self.presence.left(task.id, who, request.query_params.get("tab", ""))
+        return Response(status_code=204)
+
+    def _asked(self, request: Request) -> tuple[Experiment, Task, str]:
+        experiment = self.site.experiment
+        return experiment, self.site.task(experiment, request.path_params["id"]), who_asks(self.site, request)
+
+    def _draft(self, experiment: Experiment, task: Task, who: str) -> Draft | None:
+        """The draft of ``who``; none if an answer of theirs came later, which a killed server may have left it beside."""
+        draft = self.drafts.read(task.id, who)
+        if draft is None or draft.answers < number_of_answers(experiment, task, who):
+            return None
+        return draft
+
+    def _ahead(self, experiment: Experiment, shown: list[Row], after: str) -> None:
+        ids = [row.id for row in shown]
+        place = ids.index(after) + 1
+        coming = {row.id for row in [*shown[place:], *shown[:place]] if row.status != "done" and not row.pictured}
+        tasks = [task for task in self.site.tasks(experiment) if task.id in coming and task.id != after]
+        tasks.sort(key=lambda task: (ids.index(task.id) < place, ids.index(task.id)))
+        self.cache.ahead(experiment, tasks[:AHEAD])
+
+
+def _seconds(request: Request) -> float:
+    seconds = number(request, "seconds", float)
+    if not (math.isfinite(seconds) and 0 <= seconds < 86_400):
+        raise NnActiveError(f"seconds={seconds:g}: give the time since the last report, at most a day.")
+    return seconds

@@ -1,0 +1,82 @@
+"""Crops of the server: made anew where what they start with has changed, whole, by a child that says what is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scripted_expert as expert
+import SimpleITK as sitk
+from hypothesis import given
+from hypothesis import strategies as st
+from serving import client
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.space import Space
+from nnactive_ext.serve.crops import Cache, in_child
+from nnactive_ext.serve.site import NotFound, Site
+from nnactive_ext.serve.thin import thin
+
+
+def start(asking, task, folder) -> np.ndarray:
+    (folder / "start.nii.gz").write_bytes(asking.get(f"/tasks/{task.id}/label").content)
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "start.nii.gz")))
+
+
+def test_an_answer_in_a_patch_that_overlaps_is_seen(tasks, tmp_path):
+    first, last = tasks.seen[2], tasks.seen[6]
+    assert tasks.patch(first).overlaps(tasks.patch(last))
+    with client(601) as asking:
+        before = start(asking, last, tmp_path)
+        tasks.hand_in(first.write(first.answer()))
+        after = start(asking, last, tmp_path)
+    assert (before != after).any()
+    tasks.export(tmp_path / "again")
+    exported = expert.look(tmp_path / "again", tasks.label)[6]
+    np.testing.assert_array_equal(after, sitk.GetArrayFromImage(exported.shown))
+
+
+def test_a_crop_is_made_once(tasks):
+    made = []
+    site = Site(601, "anna", {"blank": True})
+
+    def noted(asked):
+        made.append(asked["task"])
+        in_child(asked)
+
+    cache, experiment = Cache(site, noted), site.experiment
+    task = site.task(experiment, tasks.seen[0].id)
+    one, two = cache.task(experiment, task), Cache(site, noted).task(experiment, task)  # as after a restart
+    assert one == two
+    assert made == [task.id]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone"])
+def test_an_image_that_cannot_be_read_is_named(tasks, damage):
+    site = Site(601, "anna", {"blank": True})
+    cache, experiment = Cache(site), site.experiment
+    task = site.task(experiment, tasks.seen[1].id)
+    image = experiment.dataset.entries[task.patch.case].images[1]
+    if damage == "gone":
+        image.unlink()
+    else:
+        image.write_bytes(image.read_bytes()[:-200])
+    with pytest.raises(NnActiveError, match=image.name):
+        cache.task(experiment, task)
+    assert list(site.folder.glob("crops/*")) == []
+    with pytest.raises(NotFound):
+        site.task(experiment, "..")
+    with pytest.raises(NotFound):
+        cache.overview(experiment, "../..")
+
+
+@given(st.tuples(*[st.integers(1, 14)] * 3), st.tuples(*[st.floats(0.5, 6)] * 3), st.integers(1, 900))
+def test_a_thinned_image_has_its_voxels_in_place(shape, spacing, most):
+    space = Space(shape, spacing, (3.0, -8.0, 2.5), (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+    array = np.arange(np.prod(shape)).reshape(shape)
+    found, thinner = thin(array, space, most)
+    assert found.shape == thinner.shape
+    assert found.size <= most
+    for index in np.argwhere(np.ones(found.shape, bool))[::7].tolist():
+        there = np.rint(space.to_index(thinner.to_world(index))).astype(int)
+        np.testing.assert_allclose(space.to_world(there), thinner.to_world(index), atol=1e-6)
+        assert array[tuple(there)] == found[tuple(index)]
