@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_device, add_experiment, add_lock, add_precision, add_quiet, prepare
@@ -57,7 +58,7 @@ def main(options: argparse.Namespace) -> None:
             from nnactive_ext.report.worth import worth
 
             with ended_by_signals():
-                watch(lambda: open_experiment(options.d), run, worth)
+                watch(lambda: open_experiment(options.d), run, worth, say=partial(print, flush=True))
         else:
             run()
     finally:
