@@ -56,12 +56,16 @@ def test_an_image_that_cannot_be_read_is_named(tasks, damage):
     cache, experiment = Cache(site), site.experiment
     task = site.task(experiment, tasks.seen[1].id)
     image = experiment.dataset.entries[task.patch.case].images[1]
+    content = image.read_bytes()  # other tests read this file, too
     if damage == "gone":
         image.unlink()
     else:
-        image.write_bytes(image.read_bytes()[:-200])
-    with pytest.raises(NnActiveError, match=image.name):
-        cache.task(experiment, task)
+        image.write_bytes(content[:-200])
+    try:
+        with pytest.raises(NnActiveError, match=image.name):
+            cache.task(experiment, task)
+    finally:
+        image.write_bytes(content)
     assert list(site.folder.glob("crops/*")) == []
     with pytest.raises(NotFound):
         site.task(experiment, "..")

@@ -87,7 +87,7 @@ def match(file: Path, tasks: Sequence[Task], cases: Iterable[str]) -> tuple[list
 
 def beside(file: Path, tasks: Sequence[Task]) -> Task | None:
     """The task in whose folder ``file`` lies."""
-    ids = {task.id: task for task in tasks}
+    ids = {name: task for task in tasks for name in task.names}
     named = (longest_beginning(folder.name, ids) for folder in file.absolute().parents)
     return next((ids[name] for name in named if name is not None), None)
 

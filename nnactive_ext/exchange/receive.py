@@ -202,7 +202,7 @@ def _voxels(file: Path) -> Path:
 def _sent(context: _ImportContext, file: Path, space: Space, task: Task, whole: bool) -> list[tuple[str, Patch]]:
     """What was sent for ``task``, and where it lies in its image; of a file that is cut to what is painted (not ``whole``) the
     size of the patch means nothing."""
-    folders = (file.parent, last_export(context.experiment, task.cycle) / task.id)
+    folders = (file.parent, *(last_export(context.experiment, task.cycle) / name for name in task.names))
     crops = sent_crops(context.crops, task, folders, space.shape)
     found = [("the exported label map", crop) for crop in crops]
     return found + ([("the patch", task.patch)] if whole else [])

@@ -57,6 +57,6 @@ def _told(folder: Path, task: Task) -> Patch | None:
         content, space, box = facts.read(folder)
     except (NnActiveError, OSError, KeyError, ValueError, TypeError):
         return None
-    if content.get("id") != task.id or box.size != task.patch.size:
+    if content.get("id") not in task.names or box.size != task.patch.size:
         return None
     return Patch(task.patch.case, triple(np.subtract(task.patch.start, box.start)), space.shape)
