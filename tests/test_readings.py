@@ -19,6 +19,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_images import read_image
 from nnactive_ext.images.stated import ENDING, NIFTI2, SPACING, STRAIGHTENED, UNITS, why_copied
+from nnactive_ext.images.unplaced import has_place
 from nnactive_ext.intake.find import Source, find_cases
 from nnactive_ext.intake.reading import read
 
@@ -359,6 +360,10 @@ DISAGREEMENTS: dict[str, tuple[Any, str]] = {
     "NIfTI-2": (lambda file: nifti(file, voxels(), GEOMETRIES["oblique"], (1, 1), nibabel.Nifti2Image), "nibabel"),
     # Without a place ITK begins at the first voxel, nibabel in the middle; nnU-Net follows ITK.
     "no place": (lambda file: nifti(file, voxels(), GEOMETRIES["LPS"], (0, 0)), "ITK"),
+    "NIfTI-2, no place": (
+        lambda file: nifti(file, voxels(), np.diag([0.7, 0.8, 2.5, 1]), (0, 0), nibabel.Nifti2Image),
+        "the first voxel at 0",
+    ),
     # Codes that NIfTI does not define: ITK takes the matrix, nibabel does not.
     "code 9": (lambda file: patch(nifti(file, voxels(), GEOMETRIES["LPS"]), 254, "<h", 9), "refused"),
 }
@@ -385,7 +390,7 @@ def test_where_readers_disagree(tmp_path, what):
             read_image(file)
     else:
         found = both(file)
-        expected = {"nibabel": nib, "ITK": itk}[followed]
+        expected = {"nibabel": nib, "ITK": itk}.get(followed, (voxels(), np.diag([0.7, 0.8, 2.5, 1])))
         np.testing.assert_array_equal(found[0], expected[0])
         corners = np.array([[x, y, z, 1] for x in (0, 4) for y in (0, 5) for z in (0, 6)]).T
         spacing = np.linalg.norm(expected[1][:3, :3], axis=0).min()
@@ -465,6 +470,40 @@ def test_pairs_are_checked_like_single_files(tmp_path, name):
     assert "two places" in header_problem(file)
     patch(tmp_path / "a.hdr", 112, "<ff", 0, 5)
     assert "scl_slope" in what_itk_hides(file)
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("ending", [".nii", ".NII.GZ", ".Nii", ".nii.Gz"])
+@pytest.mark.parametrize("unit", ["mm", "micron"])
+def test_without_a_place_the_first_voxel_is_at_0(tmp_path, kind, ending, unit):
+    file = nifti(tmp_path / f"a{ending}", voxels(), np.diag([0.7, 0.8, 2.5, 1]), (0, 0), kind, unit)
+    assert same(both(file), (voxels(), np.diag([*np.array([0.7, 0.8, 2.5]) * MM[unit], 1])))
+    assert not has_place(file)
+    placed = nifti(tmp_path / f"b{ending}", voxels(), GEOMETRIES["oblique"], (1, 0), kind, unit)
+    assert has_place(placed)
+
+
+@pytest.mark.parametrize(
+    ("endings", "to"), [((".mhd", ".raw"), ".MHD"), ((".nhdr", ".raw.gz"), ".NHDR"), ((".mhd", ".raw"), ".Mhd")]
+)
+def test_headers_in_capital_letters_find_their_voxels(tmp_path, endings, to):
+    header, data = (tmp_path / f"a{ending}" for ending in endings)
+    space = Space.of_affine(LPS @ GEOMETRIES["oblique"], SIZE[::-1])
+    sitk.WriteImage(space.image(voxels().T), str(header), header.suffix == ".nhdr")
+    assert data.exists()
+    assert same(both(header.rename(tmp_path / f"a{to}")), (voxels(), LPS @ GEOMETRIES["oblique"]))
+
+
+@pytest.mark.parametrize(
+    ("offset", "layout", "value"), [(24, "<q", 2**31 - 1), (32, "<q", 2**40), (0, "<i", 0), (0, "<i", 348)]
+)
+def test_headers_of_nifti_2_that_cannot_be(tmp_path, offset, layout, value):
+    """Of more voxels than the memory or the file holds, or of another size than the header has."""
+    file = nifti(tmp_path / "a.nii", voxels(), GEOMETRIES["oblique"], kind=nibabel.Nifti2Image)
+    both(file)
+    refused(patch(file, offset, layout, value))
+    with pytest.raises(NnActiveError, match=r"a\.nii: (truncated|damaged)"):
+        read_image(file)
 
 
 @pytest.mark.parametrize("unit", ["mm", "um"])

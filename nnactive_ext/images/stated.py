@@ -16,7 +16,7 @@ from nnactive_ext.geometry.corners import ALLOWED, farthest, straightened
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images import metaimage, nrrd
 from nnactive_ext.images.nifti import header_problem, is_nifti, kind_problem
-from nnactive_ext.images.nifti_place import is_nifti2, is_pair, load, raw_header, size_of, stated_affine
+from nnactive_ext.images.nifti_place import is_nifti2, is_pair, load, raw_header, size_of, stated_affine, units
 
 NIFTI2 = "NIfTI-2"
 STRAIGHTENED = "axes a little off the right angle, which are made straight"
@@ -135,11 +135,8 @@ def _nifti(file: Path) -> Any:
             f"{file}: {len(image.shape)}D ({shape}): several volumes in one file. Split it into one file per volume."
         )
     stated = stated_affine(header)
-    if stated is None:
-        raise NnActiveError(
-            f"{file}: its header gives no place (sform_code and qform_code are 0). Give it one, in Python: "
-            "i = nibabel.load(FILE), then i.set_sform(i.affine, 1), then nibabel.save(i, NEW_FILE)."
-        )
+    if stated is None:  # as ITK puts it, which reads other files without a place
+        stated = np.diag([*(units(header) * np.asarray(header["pixdim"][1:4], float)), 1.0])
     kind = array.dtype.newbyteorder("=")
     kind = np.dtype(np.float64) if kind.kind == "f" and kind.itemsize > 8 else kind
     import SimpleITK as sitk
