@@ -149,12 +149,12 @@ TWO = ["Muller_1", "muller_1", "a_1", "B_2"]
 @pytest.mark.parametrize("text", ["MULLER_1\na_1\n", "a_1\nMÜLLER 1.nii.gz\n", "case\nMÜLLER 1\n"])
 def test_a_name_that_may_be_two_cases_is_said_to_be(tmp_path, text):
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(NnActiveError, match="line .* Muller_1 or muller_1"):
+    with pytest.raises(NnActiveError, match=r"line .* Muller_1 or muller_1"):
         listed_cases(tmp_path / "t.csv", "-test", TWO)
     (tmp_path / "g.csv").write_text(text.replace("\n", ",x\n").replace("case,x", "case,group"), encoding="utf-8")
-    with pytest.raises(NnActiveError, match="line .* Muller_1 or muller_1"):
+    with pytest.raises(NnActiveError, match=r"line .* Muller_1 or muller_1"):
         read_groups(str(tmp_path / "g.csv"), TWO)
-    with pytest.raises(NnActiveError, match="-drop .* Muller_1 or muller_1"):
+    with pytest.raises(NnActiveError, match=r"-drop .* Muller_1 or muller_1"):
         typed_cases(text.split("\n")[:-1][-2:], "-drop", [*TWO, "case"], "the pool")
 
 

@@ -419,6 +419,43 @@ def test_the_same_shear_moves_a_large_image_too_far(tmp_path, amount, size):
     assert "right angles" in refused(large)
 
 
+@pytest.mark.parametrize(
+    ("ending", "unit"), [(".nrrd", "mm"), (".nhdr", "mm"), (".nrrd", "um"), (".mha", "mm"), (".MHA", "mm")]
+)
+def test_a_little_sheared_in_other_formats(tmp_path, ending, unit):
+    """ITK reads these with the axes that they state."""
+    for amount, taken in ((0.004, True), (0.2, False)):
+        place = GEOMETRIES["oblique"].copy()
+        place[:3, :3] = sheared(amount)[:3, :3] @ rotation(25, 0) @ np.diag((0.7, 0.8, 2.5))
+        file = tmp_path / f"{amount}{ending}"
+        if ending.lower() == ".mha":
+            space = Space.of_affine(LPS @ GEOMETRIES["LPS"], SIZE[::-1])
+            sitk.WriteImage(space.image(voxels().T), str(tmp_path / "a.mha"))
+            lengths = np.linalg.norm(place[:3, :3], axis=0)
+            stated = {
+                "TransformMatrix": (place[:3, :3] / lengths).T.ravel(),
+                "Offset": place[:3, 3],
+                "ElementSpacing": lengths,
+            }
+            head, last, data = (tmp_path / "a.mha").read_bytes().partition(b"ElementDataFile")
+            lines = [line for line in head.decode().splitlines() if line.split(" ")[0] not in stated]
+            lines += [f"{key} = {' '.join(map(str, values))}" for key, values in stated.items()]
+            file.write_bytes("\n".join([*lines, ""]).encode() + last + data)
+        else:
+            scale = 1 / {"mm": 1.0, "um": 1e-3}[unit]
+            where = {"space directions": place[:3, :3].T * scale, "space origin": place[:3, 3] * scale}
+            nrrd.write(str(file), voxels(), {"space": "LPS", **where, "space units": [unit] * 3})
+        if not taken:
+            assert "right angles" in refused(file)
+            continue
+        found = both(file)
+        corners = np.array([[x, y, z, 1] for x in (0, 4) for y in (0, 5) for z in (0, 6)]).T
+        assert 1e-3 < np.abs((found[1] - place)[:3] @ corners).max() <= 0.1 * 0.7
+        axes = found[1][:3, :3] / np.linalg.norm(found[1][:3, :3], axis=0)
+        np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+        assert why_copied(file) == (UNITS if unit == "um" else STRAIGHTENED if ending.islower() else ENDING)
+
+
 def test_a_sheared_sform_beside_a_qform_that_agrees(tmp_path):
     file = nifti(tmp_path / "a.nii.gz", voxels(), sheared(0.002), (1, 1))
     assert why_copied(file) == ""  # ITK takes the qform
