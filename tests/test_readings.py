@@ -3,8 +3,10 @@ followed and why."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from test_intake_dicom import write_series
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.checks import examined
 from nnactive_ext.images.label_images import read_image
 from nnactive_ext.images.stated import ENDING, NIFTI2, SPACING, STRAIGHTENED, UNITS, why_copied
 from nnactive_ext.images.unplaced import has_place
@@ -462,18 +465,49 @@ def test_a_sheared_sform_beside_a_qform_that_agrees(tmp_path):
     assert same(both(file), by_itk(file))
 
 
+def follow(message: str, file: Path, mended: Path, skip: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """What a message says to type in Python, typed; without the lines that begin with one of ``skip``."""
+    names = {"nibabel": nibabel, "numpy": np, "FILE": file, "NEW_FILE": mended}
+    lines = re.findall(
+        r"i = nibabel\.load\(FILE\)|a = numpy[^,;]*\(i\.dataobj\)(?: \+ \([^)]*\))?|i\.set_\w+\([^,]*, 1\)", message
+    )
+    save = re.search(r"nibabel\.save\(.*?NEW_FILE\)", message)
+    assert lines
+    assert save
+    for line in [line for line in lines if not line.startswith(tuple(skip))] + [save[0]]:
+        exec(line, names)
+    return both(mended)
+
+
 def test_remedies_do_what_they_say(tmp_path):
     file, mended = tmp_path / "a.nii", tmp_path / "b.nii"
     two_places(moved(1, 0, 0))(file)
-    refused(file)
-    image: Any = nibabel.load(file)
-    image.set_qform(image.get_sform(), 1)
-    nibabel.save(image, mended)
-    assert same(both(mended), (voxels(), LPS @ GEOMETRIES["oblique"] @ moved(1, 0, 0)))
-    scaled(0, -1024)(file)
-    image = nibabel.load(file)
-    nibabel.save(nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine), mended)
-    assert same(both(mended), (voxels(), LPS @ GEOMETRIES["LPS"]))
+    sform, qform = (follow(refused(file), file, mended, [skip]) for skip in ("i.set_sform", "i.set_qform"))
+    assert same(sform, (voxels(), LPS @ GEOMETRIES["oblique"] @ moved(1, 0, 0)))
+    assert same(qform, (voxels(), LPS @ GEOMETRIES["oblique"]))
+
+
+@pytest.mark.parametrize("intercept", [-1024, 0.1])
+@pytest.mark.parametrize("unit", ["mm", "micron"])
+def test_remedies_for_the_slope_keep_values_and_units(tmp_path, unit, intercept):
+    file, mended = tmp_path / "a.nii", tmp_path / "b.nii"
+    patch(nifti(file, voxels(), GEOMETRIES["LPS"], unit=unit), 112, "<ff", 0, intercept)
+    message, place = refused(file), LPS @ np.diag([MM[unit]] * 3 + [1]) @ GEOMETRIES["LPS"]
+    added = re.search(r"a = numpy\S+ \+ \(\S+\)", message)
+    assert same(follow(message.replace(added[0], ""), file, mended), (voxels(), place))
+    assert same(follow(message, file, mended), (voxels() + np.float32(intercept), place))
+
+
+@pytest.mark.parametrize("unit", ["mm", "micron"])
+@pytest.mark.parametrize("dtype", [np.int16, np.int64, np.float64])
+def test_the_remedy_for_nifti_2_in_a_dataset_keeps_values_and_units(tmp_path, unit, dtype):
+    array = voxels(dtype)
+    file = nifti(tmp_path / "a.nii.gz", array, GEOMETRIES["oblique"], (1, 1), nibabel.Nifti2Image, unit)
+    with pytest.raises(NnActiveError, match="NIfTI-2") as told:
+        examined(file, by_itk=True)
+    mended = tmp_path / "b.nii.gz"
+    assert same(follow(str(told.value), file, mended), (array, LPS @ np.diag([MM[unit]] * 3 + [1]) @ GEOMETRIES["oblique"]))
+    examined(mended, by_itk=True)
 
 
 @pytest.mark.parametrize("words", [("pixel",) * 3, ("parsec",) * 3, ("um", "um", "")])

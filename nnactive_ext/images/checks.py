@@ -32,7 +32,8 @@ _ITK_SAYS = {
 
 _OTHER_READER = {
     NIFTI2: "NIfTI-2, which ITK, with which nnU-Net reads this dataset, does not know. Convert it, in Python: "
-    "i = nibabel.load(FILE), then nibabel.save(nibabel.Nifti1Image(numpy.asanyarray(i.dataobj), i.affine), NEW_FILE)",
+    "i = nibabel.load(FILE), then a = numpy.asanyarray(i.dataobj), then "
+    "nibabel.save(nibabel.Nifti1Image(a, i.affine, i.header, dtype=a.dtype), NEW_FILE)",
     STRAIGHTENED: "the axes in its header are not quite at right angles, and ITK, with which nnU-Net reads this dataset, does "
     "not read it. Plan with the folder of images (-i), which makes them straight, or restore the header",
     UNITS: "its header gives lengths in another unit than mm, which nnU-Net would take for mm. Save it in mm, or plan with the "

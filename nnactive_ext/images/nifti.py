@@ -111,8 +111,9 @@ def scaling_problem(file: Path) -> str:
     return (
         f"{file}: its header scales the voxels by {slope:g} and adds {intercept:g} (scl_slope, scl_inter), which programs read "
         "in different ways. For the voxels as they are stored, as NIfTI defines it and nibabel shows them: in Python "
-        "i = nibabel.load(FILE), then nibabel.save(nibabel.Nifti1Image(numpy.asanyarray(i.dataobj), i.affine), NEW_FILE); "
-        f"for stored values plus {intercept:g} use numpy.asanyarray(i.dataobj) + {intercept:g}."
+        "i = nibabel.load(FILE), then a = numpy.asanyarray(i.dataobj), then "
+        "nibabel.save(nibabel.Nifti1Image(a, i.affine, i.header, dtype=a.dtype), NEW_FILE); "
+        f"for stored values plus {intercept:g} use a = numpy.asanyarray(i.dataobj) + ({float(intercept)!r})."
     )
 
 
