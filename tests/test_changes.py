@@ -75,7 +75,7 @@ def test_seed_expert_and_share_are_recorded(started):
 def test_a_dropped_case_is_gone_from_training_and_querying(started, tmp_path):
     experiment = started.experiment
     case = next(iter(experiment.state["annotated"]))
-    _change(f"-drop {case}")
+    _change(f"-drop {case.upper()}.nii.gz")  # as people wrote it
     after = started.experiment
     assert case not in after.plan.pool
     assert case not in after.dataset.cases

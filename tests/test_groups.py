@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.intake.case_tables import case_of, listed_cases
+from nnactive_ext.intake.case_tables import case_of, listed_cases, typed_cases
 from nnactive_ext.intake.groups import GroupPattern, members, read_groups
 
 CASES = ["liver_1", "liver_2", "liver_10", "spleen_1"]
@@ -141,6 +141,32 @@ def test_lists_that_are_refused(tmp_path, text, named):
     (tmp_path / "test.txt").write_text(text)
     with pytest.raises(NnActiveError, match=rf"-test .*test\.txt.*{named}"):
         listed_cases(tmp_path / "test.txt", "-test", CASES)
+
+
+TWO = ["Muller_1", "muller_1", "a_1", "B_2"]
+
+
+@pytest.mark.parametrize("text", ["MULLER_1\na_1\n", "a_1\nMÜLLER 1.nii.gz\n", "case\nMÜLLER 1\n"])
+def test_a_name_that_may_be_two_cases_is_said_to_be(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(NnActiveError, match=r"line .* Muller_1 or muller_1"):
+        listed_cases(tmp_path / "t.csv", "-test", TWO)
+    (tmp_path / "g.csv").write_text(text.replace("\n", ",x\n").replace("case,x", "case,group"), encoding="utf-8")
+    with pytest.raises(NnActiveError, match=r"line .* Muller_1 or muller_1"):
+        read_groups(str(tmp_path / "g.csv"), TWO)
+    with pytest.raises(NnActiveError, match=r"-drop .* Muller_1 or muller_1"):
+        typed_cases(text.split("\n")[:-1][-2:], "-drop", [*TWO, "case"], "the pool")
+
+
+def test_cases_that_were_typed():
+    cases = ["Muller_Jose_2", "Muller_1", "p_1"]
+    assert typed_cases(["Müller 1", "Muller_1", "P_1.nii.gz", "Müller, José (2)"], "-drop", cases, "the pool") == [
+        "Muller_1",
+        "p_1",
+        "Muller_Jose_2",
+    ]
+    with pytest.raises(NnActiveError, match="-drop p_2: not in the pool"):
+        typed_cases(["p_1", "p_2"], "-drop", cases, "the pool")
 
 
 def test_cases_as_people_called_their_files():

@@ -97,7 +97,11 @@ def by_nibabel(file: Path) -> list[np.ndarray]:
     try:
         image: Any = nibabel.load(file)
         mm = {1: 1e3, 3: 1e-3}.get(int(image.header["xyzt_units"]) & 7, 1.0)
-        return [LPS @ np.diag([mm, mm, mm, 1.0]) @ image.affine]
+        found = [LPS @ np.diag([mm, mm, mm, 1.0]) @ image.affine]
+        if not (image.header["qform_code"] > 0 or image.header["sform_code"] > 0):
+            # No place: ITK puts the first voxel at 0, and we do so with NIfTI-2, too, which ITK does not read.
+            found.append(np.diag([*(mm * np.array(image.header.get_zooms()[:3], float)), 1.0]))
+        return found
     except Exception:  # of many kinds
         return []
 

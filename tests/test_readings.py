@@ -3,8 +3,10 @@ followed and why."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from test_intake_dicom import write_series
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.checks import examined
 from nnactive_ext.images.label_images import read_image
 from nnactive_ext.images.stated import ENDING, NIFTI2, SPACING, STRAIGHTENED, UNITS, why_copied
+from nnactive_ext.images.unplaced import has_place
 from nnactive_ext.intake.find import Source, find_cases
 from nnactive_ext.intake.reading import read
 
@@ -359,6 +363,10 @@ DISAGREEMENTS: dict[str, tuple[Any, str]] = {
     "NIfTI-2": (lambda file: nifti(file, voxels(), GEOMETRIES["oblique"], (1, 1), nibabel.Nifti2Image), "nibabel"),
     # Without a place ITK begins at the first voxel, nibabel in the middle; nnU-Net follows ITK.
     "no place": (lambda file: nifti(file, voxels(), GEOMETRIES["LPS"], (0, 0)), "ITK"),
+    "NIfTI-2, no place": (
+        lambda file: nifti(file, voxels(), np.diag([0.7, 0.8, 2.5, 1]), (0, 0), nibabel.Nifti2Image),
+        "the first voxel at 0",
+    ),
     # Codes that NIfTI does not define: ITK takes the matrix, nibabel does not.
     "code 9": (lambda file: patch(nifti(file, voxels(), GEOMETRIES["LPS"]), 254, "<h", 9), "refused"),
 }
@@ -385,7 +393,7 @@ def test_where_readers_disagree(tmp_path, what):
             read_image(file)
     else:
         found = both(file)
-        expected = {"nibabel": nib, "ITK": itk}[followed]
+        expected = {"nibabel": nib, "ITK": itk}.get(followed, (voxels(), np.diag([0.7, 0.8, 2.5, 1])))
         np.testing.assert_array_equal(found[0], expected[0])
         corners = np.array([[x, y, z, 1] for x in (0, 4) for y in (0, 5) for z in (0, 6)]).T
         spacing = np.linalg.norm(expected[1][:3, :3], axis=0).min()
@@ -414,24 +422,92 @@ def test_the_same_shear_moves_a_large_image_too_far(tmp_path, amount, size):
     assert "right angles" in refused(large)
 
 
+@pytest.mark.parametrize(
+    ("ending", "unit"), [(".nrrd", "mm"), (".nhdr", "mm"), (".nrrd", "um"), (".mha", "mm"), (".MHA", "mm")]
+)
+def test_a_little_sheared_in_other_formats(tmp_path, ending, unit):
+    """ITK reads these with the axes that they state."""
+    for amount, taken in ((0.004, True), (0.2, False)):
+        place = GEOMETRIES["oblique"].copy()
+        place[:3, :3] = sheared(amount)[:3, :3] @ rotation(25, 0) @ np.diag((0.7, 0.8, 2.5))
+        file = tmp_path / f"{amount}{ending}"
+        if ending.lower() == ".mha":
+            space = Space.of_affine(LPS @ GEOMETRIES["LPS"], SIZE[::-1])
+            sitk.WriteImage(space.image(voxels().T), str(tmp_path / "a.mha"))
+            lengths = np.linalg.norm(place[:3, :3], axis=0)
+            stated = {
+                "TransformMatrix": (place[:3, :3] / lengths).T.ravel(),
+                "Offset": place[:3, 3],
+                "ElementSpacing": lengths,
+            }
+            head, last, data = (tmp_path / "a.mha").read_bytes().partition(b"ElementDataFile")
+            lines = [line for line in head.decode().splitlines() if line.split(" ")[0] not in stated]
+            lines += [f"{key} = {' '.join(map(str, values))}" for key, values in stated.items()]
+            file.write_bytes("\n".join([*lines, ""]).encode() + last + data)
+        else:
+            scale = 1 / {"mm": 1.0, "um": 1e-3}[unit]
+            where = {"space directions": place[:3, :3].T * scale, "space origin": place[:3, 3] * scale}
+            nrrd.write(str(file), voxels(), {"space": "LPS", **where, "space units": [unit] * 3})
+        if not taken:
+            assert "right angles" in refused(file)
+            continue
+        found = both(file)
+        corners = np.array([[x, y, z, 1] for x in (0, 4) for y in (0, 5) for z in (0, 6)]).T
+        assert 1e-3 < np.abs((found[1] - place)[:3] @ corners).max() <= 0.1 * 0.7
+        axes = found[1][:3, :3] / np.linalg.norm(found[1][:3, :3], axis=0)
+        np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-6)
+        assert why_copied(file) == (UNITS if unit == "um" else STRAIGHTENED if ending.islower() else ENDING)
+
+
 def test_a_sheared_sform_beside_a_qform_that_agrees(tmp_path):
     file = nifti(tmp_path / "a.nii.gz", voxels(), sheared(0.002), (1, 1))
     assert why_copied(file) == ""  # ITK takes the qform
     assert same(both(file), by_itk(file))
 
 
+def follow(message: str, file: Path, mended: Path, skip: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """What a message says to type in Python, typed; without the lines that begin with one of ``skip``."""
+    names = {"nibabel": nibabel, "numpy": np, "FILE": file, "NEW_FILE": mended}
+    lines = re.findall(
+        r"i = nibabel\.load\(FILE\)|a = numpy[^,;]*\(i\.dataobj\)(?: \+ \([^)]*\))?|i\.set_\w+\([^,]*, 1\)", message
+    )
+    save = re.search(r"nibabel\.save\(.*?NEW_FILE\)", message)
+    assert lines
+    assert save
+    for line in [line for line in lines if not line.startswith(tuple(skip))] + [save[0]]:
+        exec(line, names)
+    return both(mended)
+
+
 def test_remedies_do_what_they_say(tmp_path):
     file, mended = tmp_path / "a.nii", tmp_path / "b.nii"
     two_places(moved(1, 0, 0))(file)
-    refused(file)
-    image: Any = nibabel.load(file)
-    image.set_qform(image.get_sform(), 1)
-    nibabel.save(image, mended)
-    assert same(both(mended), (voxels(), LPS @ GEOMETRIES["oblique"] @ moved(1, 0, 0)))
-    scaled(0, -1024)(file)
-    image = nibabel.load(file)
-    nibabel.save(nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine), mended)
-    assert same(both(mended), (voxels(), LPS @ GEOMETRIES["LPS"]))
+    sform, qform = (follow(refused(file), file, mended, [skip]) for skip in ("i.set_sform", "i.set_qform"))
+    assert same(sform, (voxels(), LPS @ GEOMETRIES["oblique"] @ moved(1, 0, 0)))
+    assert same(qform, (voxels(), LPS @ GEOMETRIES["oblique"]))
+
+
+@pytest.mark.parametrize("intercept", [-1024, 0.1])
+@pytest.mark.parametrize("unit", ["mm", "micron"])
+def test_remedies_for_the_slope_keep_values_and_units(tmp_path, unit, intercept):
+    file, mended = tmp_path / "a.nii", tmp_path / "b.nii"
+    patch(nifti(file, voxels(), GEOMETRIES["LPS"], unit=unit), 112, "<ff", 0, intercept)
+    message, place = refused(file), LPS @ np.diag([MM[unit]] * 3 + [1]) @ GEOMETRIES["LPS"]
+    added = re.search(r"a = numpy\S+ \+ \(\S+\)", message)
+    assert same(follow(message.replace(added[0], ""), file, mended), (voxels(), place))
+    assert same(follow(message, file, mended), (voxels() + np.float32(intercept), place))
+
+
+@pytest.mark.parametrize("unit", ["mm", "micron"])
+@pytest.mark.parametrize("dtype", [np.int16, np.int64, np.float64])
+def test_the_remedy_for_nifti_2_in_a_dataset_keeps_values_and_units(tmp_path, unit, dtype):
+    array = voxels(dtype)
+    file = nifti(tmp_path / "a.nii.gz", array, GEOMETRIES["oblique"], (1, 1), nibabel.Nifti2Image, unit)
+    with pytest.raises(NnActiveError, match="NIfTI-2") as told:
+        examined(file, by_itk=True)
+    mended = tmp_path / "b.nii.gz"
+    assert same(follow(str(told.value), file, mended), (array, LPS @ np.diag([MM[unit]] * 3 + [1]) @ GEOMETRIES["oblique"]))
+    examined(mended, by_itk=True)
 
 
 @pytest.mark.parametrize("words", [("pixel",) * 3, ("parsec",) * 3, ("um", "um", "")])
@@ -465,6 +541,40 @@ def test_pairs_are_checked_like_single_files(tmp_path, name):
     assert "two places" in header_problem(file)
     patch(tmp_path / "a.hdr", 112, "<ff", 0, 5)
     assert "scl_slope" in what_itk_hides(file)
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("ending", [".nii", ".NII.GZ", ".Nii", ".nii.Gz"])
+@pytest.mark.parametrize("unit", ["mm", "micron"])
+def test_without_a_place_the_first_voxel_is_at_0(tmp_path, kind, ending, unit):
+    file = nifti(tmp_path / f"a{ending}", voxels(), np.diag([0.7, 0.8, 2.5, 1]), (0, 0), kind, unit)
+    assert same(both(file), (voxels(), np.diag([*np.array([0.7, 0.8, 2.5]) * MM[unit], 1])))
+    assert not has_place(file)
+    placed = nifti(tmp_path / f"b{ending}", voxels(), GEOMETRIES["oblique"], (1, 0), kind, unit)
+    assert has_place(placed)
+
+
+@pytest.mark.parametrize(
+    ("endings", "to"), [((".mhd", ".raw"), ".MHD"), ((".nhdr", ".raw.gz"), ".NHDR"), ((".mhd", ".raw"), ".Mhd")]
+)
+def test_headers_in_capital_letters_find_their_voxels(tmp_path, endings, to):
+    header, data = (tmp_path / f"a{ending}" for ending in endings)
+    space = Space.of_affine(LPS @ GEOMETRIES["oblique"], SIZE[::-1])
+    sitk.WriteImage(space.image(voxels().T), str(header), header.suffix == ".nhdr")
+    assert data.exists()
+    assert same(both(header.rename(tmp_path / f"a{to}")), (voxels(), LPS @ GEOMETRIES["oblique"]))
+
+
+@pytest.mark.parametrize(
+    ("offset", "layout", "value"), [(24, "<q", 2**31 - 1), (32, "<q", 2**40), (0, "<i", 0), (0, "<i", 348)]
+)
+def test_headers_of_nifti_2_that_cannot_be(tmp_path, offset, layout, value):
+    """Of more voxels than the memory or the file holds, or of another size than the header has."""
+    file = nifti(tmp_path / "a.nii", voxels(), GEOMETRIES["oblique"], kind=nibabel.Nifti2Image)
+    both(file)
+    refused(patch(file, offset, layout, value))
+    with pytest.raises(NnActiveError, match=r"a\.nii: (truncated|damaged)"):
+        read_image(file)
 
 
 @pytest.mark.parametrize("unit", ["mm", "um"])

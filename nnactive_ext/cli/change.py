@@ -93,7 +93,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step, reopened
-    from nnactive_ext.planning.changes import add_cases, change_settings, drop_cases
+    from nnactive_ext.planning.changes import add_cases, cases_to_drop, change_settings, drop_cases
     from nnactive_ext.planning.labels import read_operations
     from nnactive_ext.planning.relabelling import change_labels, check_relabelling
     from nnactive_ext.planning.relabelling import told as labels_told
@@ -113,9 +113,10 @@ def main(options: argparse.Namespace) -> None:
         raise NnActiveError("Nothing to change was given. nnactive_change -h lists what can be changed.")
     who = options.who or current_user()
     operations = read_operations(options.labels) if options.labels else []
-    name = open_experiment(options.d, without=options.drop or ()).name
+    dropped = cases_to_drop(Experiment.find(options.d), options.drop) if options.drop else []
+    name = open_experiment(options.d, without=dropped).name
     with Experiment(name).running(), Experiment(name).lock():
-        open_experiment(name, locked=True, without=options.drop or ())
+        open_experiment(name, locked=True, without=dropped)
         human = Experiment(name).plan.human
         if options.add and not human:
             raise NnActiveError("-add is for roll-outs only: the simulated annotator needs reference labels.")
@@ -124,9 +125,9 @@ def main(options: argparse.Namespace) -> None:
         for line in change_settings(Experiment(name), who, wanted):
             print(line)
         warnings: tuple[str, ...] = ()
-        if options.drop:
-            warnings += drop_cases(Experiment(name), who, options.drop)
-            print(f"dropped: {', '.join(options.drop)}")
+        if dropped:
+            warnings += drop_cases(Experiment(name), who, dropped)
+            print(f"dropped: {', '.join(dropped)}")
         if options.add:
             progress = not options.disable_progress_bar
             maps, label_pattern = options.label_maps, options.label_pattern

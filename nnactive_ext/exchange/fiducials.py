@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.point_files import SYSTEMS, Point, case_of_file, class_of, finite_number, unsure, world
+from nnactive_ext.exchange.point_files import SYSTEMS, Point, case_of_file, class_of, finite_number, world
+from nnactive_ext.intake.case_tables import unsure
 from nnactive_ext.words import listed
 
 _COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID".split(",")

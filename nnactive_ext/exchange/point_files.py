@@ -13,6 +13,7 @@ from typing import Any
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.space import Vector
 from nnactive_ext.images.names import beginnings, named
+from nnactive_ext.intake.case_tables import unsure
 from nnactive_ext.words import listed
 
 
@@ -40,11 +41,6 @@ def matching(text: str, names: Collection[str]) -> list[str]:
 def case_of_file(file: Path, cases: Collection[str]) -> list[str]:
     """Those of ``cases`` that a file of points is called after, as ``CASE.mrk.json`` or ``CASE_more.csv``."""
     return beginnings(re.sub(r"\.nii(?:\.gz)?$", "", _ENDING.sub("", file.name), flags=re.IGNORECASE), cases)
-
-
-def unsure(cases: Collection[str]) -> str:
-    """The words for several cases of which one is meant."""
-    return f"{' or '.join(cases)}. Write the case exactly as it is called"
 
 
 def class_of(label: str, description: str, title: str, names: Collection[str]) -> tuple[str, str]:

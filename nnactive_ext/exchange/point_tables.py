@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnactive_ext.exchange.point_files import SYSTEMS, Point, case_of_file, class_of, finite_number, matching, unsure, world
-from nnactive_ext.intake.case_tables import cases_of
+from nnactive_ext.exchange.point_files import SYSTEMS, Point, case_of_file, class_of, finite_number, matching, world
+from nnactive_ext.intake.case_tables import cases_of, unsure
 from nnactive_ext.intake.tables import Line, read_table
 from nnactive_ext.words import listed
 

@@ -10,6 +10,19 @@ import numpy as np
 ALLOWED = 0.1
 """Voxels by which no corner of an image may move, that is by which two places may differ and still be one."""
 
+_RIGHT_ANGLE = 1e-3
+"""Text headers hold directions with as few as four digits."""
+
+
+def is_straight(direction: Sequence[float] | np.ndarray) -> bool:
+    """Whether the axes in ``direction`` (3x3 or row-major, in columns) have length 1 and are at right angles, but for rounding.
+
+    >>> is_straight([1, 0, 0, 0, 1, 0, 0, 0, 1]), is_straight([1, 0.01, 0, 0, 1, 0, 0, 0, 1])
+    (True, False)
+    """
+    axes = np.reshape(direction, (3, 3))
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= _RIGHT_ANGLE)  # NaN fails, too
+
 
 def farthest(one: np.ndarray, other: np.ndarray, size: Sequence[int]) -> float:
     """How far apart, in voxels, two places of an array are at the corner where they differ most.

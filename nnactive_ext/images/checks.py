@@ -10,6 +10,7 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.geometry.axes import align, orientation
+from nnactive_ext.geometry.corners import is_straight
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.headers import PLAIN, header_space
 from nnactive_ext.images.metaimage import what_metaimage_hides
@@ -20,8 +21,6 @@ from nnactive_ext.images.voxels import COMPLEX, several_numbers
 
 _SPACING = (1e-8, 1000.0)
 """mm between voxels: below is finer than an atom, above is a mix-up of units."""
-_ORTHONORMAL = 1e-3
-"""Text headers hold directions with as few as four digits."""
 _ITK_SAYS = {
     "orthonormal": "the axes in its header are not at right angles (sheared) or one has no length. Resample it to a "
     "straight grid, or restore the header",
@@ -33,7 +32,8 @@ _ITK_SAYS = {
 
 _OTHER_READER = {
     NIFTI2: "NIfTI-2, which ITK, with which nnU-Net reads this dataset, does not know. Convert it, in Python: "
-    "i = nibabel.load(FILE), then nibabel.save(nibabel.Nifti1Image(numpy.asanyarray(i.dataobj), i.affine), NEW_FILE)",
+    "i = nibabel.load(FILE), then a = numpy.asanyarray(i.dataobj), then "
+    "nibabel.save(nibabel.Nifti1Image(a, i.affine, i.header, dtype=a.dtype), NEW_FILE)",
     STRAIGHTENED: "the axes in its header are not quite at right angles, and ITK, with which nnU-Net reads this dataset, does "
     "not read it. Plan with the folder of images (-i), which makes them straight, or restore the header",
     UNITS: "its header gives lengths in another unit than mm, which nnU-Net would take for mm. Save it in mm, or plan with the "
@@ -62,9 +62,9 @@ def examined(file: Path, by_itk: bool) -> Space | None:
     """
     if by_itk:
         why = why_copied(file)
-        if why == STRAIGHTENED and (problem := shear_problem(file)):
+        if is_nifti(file) and why == STRAIGHTENED and (problem := shear_problem(file)):
             raise NnActiveError(problem)
-        if remedy := _OTHER_READER.get(why):
+        if (is_nifti(file) or why != STRAIGHTENED) and (remedy := _OTHER_READER.get(why)):
             raise NnActiveError(f"{file}: {remedy}.")
         opened(file)
     elif problem := damage(file) or header_problem(file) or kind_problem(file):
@@ -162,8 +162,8 @@ def space_problem(image: Any) -> str:
         return _ITK_SAYS["Zero-valued spacing"]
     if not ((spacing >= _SPACING[0]) & (spacing <= _SPACING[1])).all():  # NaN fails too
         return f"the spacing {numbers(spacing)} mm cannot be. Correct the header"
-    direction = np.reshape(image.GetDirection(), (3, 3))
-    if not np.abs(direction.T @ direction - np.eye(3)).max() <= _ORTHONORMAL:
+    direction = image.GetDirection()
+    if not is_straight(direction):
         return (
             f"its axes are not at right angles or not of length 1, by the direction {numbers(direction)} in its header. "
             "Resample it to a straight grid, or restore the header"

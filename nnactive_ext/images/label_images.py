@@ -83,9 +83,10 @@ def read_image(file: Path, places: Sequence[Space] = ()) -> LabelImage:
 
 @contextmanager
 def _as_itk_reads(file: Path) -> Iterator[Path]:
-    """``file``, or a copy of it that ITK recognises: one file instead of two, its ending in lower case."""
+    """``file``, or a copy of it that ITK recognises: one file instead of two, its ending in lower case. A header that names
+    the file with its voxels is left beside it."""
     ending = max((e for e in ENDINGS if file.name.lower().endswith(e)), key=len, default=None)
-    if ending and (file.name.endswith(ending) or ending in (".mhd", ".nhdr")):  # these name the file with their voxels
+    if ending and (file.name.endswith(ending) or ending in two_files.TWO_FILES):
         yield file
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -35,10 +35,11 @@ def what_itk_hides(file: Path) -> str:
                 while block := stream.read(1 << 20):
                     held += len(block)
         image: Any = load(file)
-        if file.suffix.lower() == ".gz":
-            needed = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
-            if held < needed:
-                return f"{file}: truncated before it was compressed: it holds {held} bytes, its header speaks of {needed}."
+        needed = int(image.dataobj.offset) + math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
+        if file.suffix.lower() == ".gz" and held < needed:
+            return f"{file}: truncated before it was compressed: it holds {held} bytes, its header speaks of {needed}."
+        if file.suffix.lower() != ".gz" and (held := Path(image.file_map["image"].filename).stat().st_size) < needed:
+            return f"{file}: truncated: it holds {held} bytes, its header speaks of {needed}."  # before memory is taken
         if image.get_data_dtype().kind != "f" and file.suffix.lower() == ".gz":
             return ""
         voxels = np.asanyarray(image.dataobj)
@@ -68,6 +69,10 @@ def header_problem(file: Path) -> str:
         header = raw_header(file)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         return f"{file}: damaged or truncated: {brief(error)}"
+    if int(header["sizeof_hdr"]) != header.sizeof_hdr:
+        return (
+            f"{file}: damaged: its header gives itself {int(header['sizeof_hdr'])} bytes (sizeof_hdr), not {header.sizeof_hdr}."
+        )
     offset = float(header["vox_offset"])
     first = 0 if is_pair(file) else header.sizeof_hdr + 4
     if not (offset == 0 or (first <= offset < 1e9 and offset == int(offset))):
@@ -106,8 +111,9 @@ def scaling_problem(file: Path) -> str:
     return (
         f"{file}: its header scales the voxels by {slope:g} and adds {intercept:g} (scl_slope, scl_inter), which programs read "
         "in different ways. For the voxels as they are stored, as NIfTI defines it and nibabel shows them: in Python "
-        "i = nibabel.load(FILE), then nibabel.save(nibabel.Nifti1Image(numpy.asanyarray(i.dataobj), i.affine), NEW_FILE); "
-        f"for stored values plus {intercept:g} use numpy.asanyarray(i.dataobj) + {intercept:g}."
+        "i = nibabel.load(FILE), then a = numpy.asanyarray(i.dataobj), then "
+        "nibabel.save(nibabel.Nifti1Image(a, i.affine, i.header, dtype=a.dtype), NEW_FILE); "
+        f"for stored values plus {intercept:g} use a = numpy.asanyarray(i.dataobj) + ({float(intercept)!r})."
     )
 
 

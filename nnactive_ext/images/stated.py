@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError, brief
-from nnactive_ext.geometry.corners import ALLOWED, farthest, straightened
+from nnactive_ext.geometry.corners import ALLOWED, farthest, is_straight, straightened
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images import metaimage, nrrd
 from nnactive_ext.images.nifti import header_problem, is_nifti, kind_problem
-from nnactive_ext.images.nifti_place import is_nifti2, is_pair, load, raw_header, size_of, stated_affine
+from nnactive_ext.images.nifti_place import is_nifti2, is_pair, load, raw_header, size_of, stated_affine, units
 
 NIFTI2 = "NIfTI-2"
 STRAIGHTENED = "axes a little off the right angle, which are made straight"
@@ -48,12 +48,23 @@ def _why(name: str, size: int, changed: int) -> str:
         if is_nifti(file):
             return _why_nifti(file)
         if nrrd.is_nrrd(file):
-            return "" if set(nrrd.units_of(nrrd.fields_of(file))[0]) == {1.0} else UNITS
+            return _why_sheared(file) if set(nrrd.units_of(nrrd.fields_of(file))[0]) == {1.0} else UNITS
         if metaimage.is_metaimage(file):
-            return UNITS if metaimage.units_of(file) != 1 else "" if file.name.endswith((".mha", ".mhd")) else ENDING
+            known = file.name.endswith((".mha", ".mhd"))
+            return UNITS if metaimage.units_of(file) != 1 else _why_sheared(file) if known else ENDING
     except (OSError, EOFError, ValueError):
         return ""
     return ""
+
+
+def _why_sheared(file: Path) -> str:
+    """Of a format that ITK reads with sheared axes; nnU-Net and viewers take all axes for straight ones."""
+    damaged = metaimage.what_metaimage_hides(file) or nrrd.what_nrrd_hides(file)  # of which some end the whole process
+    found = "" if damaged else _by_itk(file)
+    if isinstance(found, str):
+        return ""
+    lengths = np.linalg.norm(found[:3, :3], axis=0)
+    return STRAIGHTENED if lengths.all() and not is_straight(found[:3, :3] / lengths) else ""
 
 
 def _why_nifti(file: Path) -> str:
@@ -115,8 +126,7 @@ def read_as_stated(file: Path) -> Any:
     Raises:
         NnActiveError: the file cannot be read, or its axes are too far off the right angle.
     """
-    why = why_copied(file)
-    return _nifti(file) if is_nifti(file) else _scaled(file) if why == UNITS else _read_metaimage(file)
+    return _nifti(file) if is_nifti(file) else _scaled(file)
 
 
 def _nifti(file: Path) -> Any:
@@ -135,11 +145,8 @@ def _nifti(file: Path) -> Any:
             f"{file}: {len(image.shape)}D ({shape}): several volumes in one file. Split it into one file per volume."
         )
     stated = stated_affine(header)
-    if stated is None:
-        raise NnActiveError(
-            f"{file}: its header gives no place (sform_code and qform_code are 0). Give it one, in Python: "
-            "i = nibabel.load(FILE), then i.set_sform(i.affine, 1), then nibabel.save(i, NEW_FILE)."
-        )
+    if stated is None:  # as ITK puts it, which reads other files without a place
+        stated = np.diag([*(units(header) * np.asarray(header["pixdim"][1:4], float)), 1.0])
     kind = array.dtype.newbyteorder("=")
     kind = np.dtype(np.float64) if kind.kind == "f" and kind.itemsize > 8 else kind
     import SimpleITK as sitk
@@ -180,7 +187,7 @@ def _placed(file: Path, image: Any, affine: np.ndarray) -> Any:
 
 
 def _scaled(file: Path) -> Any:
-    """A NRRD or MetaImage with its unit of length converted to mm."""
+    """A NRRD or MetaImage in mm."""
     if metaimage.is_metaimage(file):
         image, factors, of_world = _read_metaimage(file), [metaimage.units_of(file)] * 3, True
     else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.nifti_place import is_pair, raw_header, stated_affine
 
 _PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".npy")
 _NRRD_SPACES = ("left", "right", "ras", "las", "lps", "scanner")
@@ -49,14 +50,12 @@ def centred(space: Space) -> Space:
 
 
 def _nifti_has_place(file: Path) -> bool:
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
+    if file.suffix.lower() in (".hdr", ".img") and not is_pair(file):
+        return False  # Analyze
     try:
-        header: Any = nibabel.load(file).header
-    except (ImageFileError, OSError, ValueError):
+        return stated_affine(raw_header(file)) is not None
+    except (OSError, EOFError, ValueError, zlib.error):
         return True
-    return any(key in header and int(header[key]) > 0 for key in ("qform_code", "sform_code"))
 
 
 def _nrrd_fields(file: Path) -> Iterator[tuple[str, str]]:

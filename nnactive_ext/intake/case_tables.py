@@ -46,6 +46,33 @@ def case_of(cell: str, cases: Collection[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def unsure(cases: Collection[str]) -> str:
+    """The words for several cases of which one is meant."""
+    return f"{' or '.join(cases)}. Write the case exactly as it is called"
+
+
+def typed_cases(words: Sequence[str], option: str, cases: Collection[str], whose: str) -> list[str]:
+    """The cases that somebody typed, each once, in that order (:func:`cases_of`).
+
+    Args:
+        words: what was typed.
+        option: the flag, for messages.
+        cases: all cases there are.
+        whose: what has these cases, for messages.
+
+    Raises:
+        NnActiveError: a word names no case, or more than one.
+    """
+    found = {word: cases_of(word, cases) for word in words}
+    unknown = [word for word, named_by in found.items() if not named_by]
+    if unknown:
+        raise NnActiveError(f"{option} {' '.join(unknown)}: not in {whose}, which has {listed(sorted(cases), 8)}.")
+    for word, named_by in found.items():
+        if len(named_by) > 1:
+            raise NnActiveError(f"{option} {word}: may be {unsure(named_by)}.")
+    return list(dict.fromkeys(case for (case,) in found.values()))
+
+
 def listed_cases(file: Path, option: str, cases: Collection[str]) -> list[str]:
     """The cases in the first column of a table, or in the column called case; each once.
 
@@ -58,11 +85,15 @@ def listed_cases(file: Path, option: str, cases: Collection[str]) -> list[str]:
         NnActiveError: a line names no case, or the file names none at all.
     """
     lines = read_table(file)
-    header = _plain(lines[0].cells) if lines and case_of(lines[0].cells[0], cases) is None else []
+    header = _plain(lines[0].cells) if lines and not cases_of(lines[0].cells[0], cases) else []
     column = _column(header, _CASES)
     rows = lines[1:] if column is not None else lines
-    found = [(line, case_of(_cell(line, column or 0), cases)) for line in rows]
-    unknown = [f"{_cell(line, column or 0)} (line {line.number})" for line, case in found if case is None]
+    found = [(line, cases_of(_cell(line, column or 0), cases)) for line in rows]
+    unclear = [(line, several) for line, several in found if len(several) > 1]
+    if unclear:
+        line, several = unclear[0]
+        raise NnActiveError(f"{option} {file}, line {line.number}: {_cell(line, column or 0)!r} may be {unsure(several)}.")
+    unknown = [f"{_cell(line, column or 0)} (line {line.number})" for line, named_by in found if not named_by]
     if unknown:
         raise NnActiveError(
             f"{option} {file}: {listed(unknown)} {'is no case' if len(unknown) == 1 else 'are no cases'} of the dataset, which "
@@ -70,7 +101,7 @@ def listed_cases(file: Path, option: str, cases: Collection[str]) -> list[str]:
         )
     if not found:
         raise NnActiveError(f"{option} {file}: it names no case. Write one case a line.")
-    return sorted({case for _, case in found if case is not None})
+    return sorted({case for _, (case,) in found})
 
 
 def grouped_cases(file: Path, option: str, cases: Collection[str]) -> tuple[dict[str, str], list[str]]:
@@ -85,9 +116,12 @@ def grouped_cases(file: Path, option: str, cases: Collection[str]) -> tuple[dict
     unknown, problems = [], []
     for line in rows:
         cell, group = _cell(line, of_case), " ".join(_cell(line, of_group).split())
-        case = case_of(cell, cases)
-        if case is None:
+        named_by = cases_of(cell, cases)
+        case = named_by[0] if named_by else ""
+        if not named_by:
             unknown.append(cell)
+        elif len(named_by) > 1:
+            raise NnActiveError(f"{option} {file}, line {line.number}: {cell!r} may be {unsure(named_by)}.")
         elif not group:
             problems.append(f"line {line.number}: {case} has no group")
         elif groups.setdefault(case, group) != group:
@@ -114,7 +148,7 @@ def _columns(file: Path, option: str, lines: Sequence[Line], cases: Collection[s
         return rest, of_case, of_group[0]
     widths = {len(line.cells) for line in lines}
     if widths == {2}:
-        return list(lines) if case_of(first.cells[0], cases) else rest, 0, 1
+        return list(lines) if cases_of(first.cells[0], cases) else rest, 0, 1
     raise NnActiveError(
         f"{option} {file}: which columns are the case and its group? Name them in the first line: case and group, or save a "
         "table of just these two columns."

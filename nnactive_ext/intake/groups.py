@@ -51,7 +51,7 @@ def read_groups(given: str, cases: Collection[str], others: Collection[str] = ()
                 f"{option} {given}: no such file, and no pattern of names, which has fields in braces as in "
                 '"{patient}_{time}". Give a table of cases and groups, or a pattern.'
             )
-        groups, unknown = grouped_cases(file, option, {*cases, *others})
+        groups, unknown = grouped_cases(file, option, dict.fromkeys(sorted({*cases, *others})))
         missing = [case for case in sorted(cases) if case not in groups]
         if missing:
             raise NnActiveError(

@@ -20,6 +20,7 @@ from nnactive_ext.geometry.axes import Turn, orientation
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.hounsfield import HIGHER, hounsfield_offset
 from nnactive_ext.images.lengths import typed_spacing
+from nnactive_ext.intake.case_tables import typed_cases
 from nnactive_ext.intake.find import FoundCase, find
 from nnactive_ext.intake.inspect import inspect
 from nnactive_ext.intake.label_maps import on_lattice
@@ -101,12 +102,16 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
     return told
 
 
+def cases_to_drop(experiment: Experiment, words: Sequence[str]) -> list[str]:
+    """The cases that somebody typed, also as their files are called; those that were dropped before are among them."""
+    plan = experiment.plan
+    return typed_cases(words, "-drop", [*plan.pool, *plan.dropped], f"the pool of {experiment.name}")
+
+
 def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[str, ...]:
     """Take cases out of the pool, with their labels; returns warnings. What was annotated in them stays in the ledger."""
     plan = experiment.plan
-    unknown = [case for case in cases if case not in plan.pool and case not in plan.dropped]
-    if unknown:
-        raise NnActiveError(f"-drop {' '.join(unknown)}: not in the pool of {experiment.name}.")
+    cases = cases_to_drop(experiment, cases)
     new = [case for case in cases if case in plan.pool]
     pool = {case: geometry for case, geometry in plan.pool.items() if case not in new}
     if len(pool) < 2:
