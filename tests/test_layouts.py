@@ -18,6 +18,8 @@ from conftest import write_image
 from nnactive_ext.cli import plan
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import write_json
+from nnactive_ext.intake.find import find
+from nnactive_ext.labelling.given import given_cases
 
 PAGE = (Path(__file__).parent.parent / "docs" / "layouts.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"```text\n(.*?)```.*?```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -49,7 +51,11 @@ def make(tree: str) -> None:
 def make_file(file: Path, rng: np.random.Generator) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     voxels = rng.integers(0, 200, (20, 24, 24)).astype(np.uint8)
-    if "labelsTr" in file.parts or "segmentations" in file.parts:
+    if "segmentations" in file.parts:  # structures do not overlap
+        mask = np.zeros_like(voxels)
+        mask[slice(2, 10) if file.name.startswith("liver") else slice(10, 18)] = 1
+        write_image(file, mask, (4, 4, 4))
+    elif "labelsTr" in file.parts:
         write_image(file, (voxels > 150).astype(np.uint8), (4, 4, 4))
     elif file.name.endswith((".nii.gz", ".nrrd", ".mha")):
         write_image(file, voxels, (4, 4, 4))
@@ -116,4 +122,6 @@ def test_the_command_of_each_layout_plans_its_cases(nnunet_folders, tmp_path, mo
     if title(shown) == "slices":
         assert {geometry.spacing for geometry in experiment.plan.pool.values()} == {(2e-3, 5e-4, 5e-4)}
     if title(shown) == "totalsegmentator":
-        assert "4 label maps" in capsys.readouterr().out
+        assert given_cases(experiment) == ["s0001", "s0002"]
+        without = find(tmp_path / "totalsegmentator")
+        assert [note.value for note in without.notes] == ["4 label maps"]

@@ -63,16 +63,14 @@ class TiffHeaders:
         return [Placed(placed.case, channel, placed.item) for channel in range(number)] if number > 1 else [placed]
 
     def notes(self, folder: Path, items: Sequence[Item]) -> list[Note]:
-        """How images without a place and a spacing of their own are taken."""
+        """How TIFF files and folders of slices are taken."""
         several = [item.path for item in items if self.number(item) > 1]
         unnamed = [item.path for item in items if item.path in self.headers and self.headers[item.path].unnamed]
         stacks = [item.path for item in items if item.slices]
-        placeless = [item.path for item in items if item.slices or item.path in self.headers]
         rows = (
             (several, "TIFF file", "with several channels in one file, in the order of the file"),
             (unnamed, "TIFF file", "without names of their axes: their pages are taken as slices"),
             (stacks, "folder of slices", "taken as volumes, in the order of their numbers"),
-            (placeless, "image", "without a place in a patient: the first voxel lies at 0, and the axes as they are stored"),
         )
         return [Note(_several(len(paths), what), f"{why}: {shown(folder, paths)}") for paths, what, why in rows if paths]
 
