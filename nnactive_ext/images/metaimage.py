@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ _LINE = 1 << 16
 _ZLIB = 1040
 """No byte of zlib becomes more than so many."""
 _BYTES = {"CHAR": 1, "SHORT": 2, "LONG_LONG": 8, "INT": 4, "LONG": 4, "FLOAT": 4, "DOUBLE": 8}
+_TYPE = re.compile(r"MET_(U?CHAR|U?SHORT|U?INT|U?LONG(_LONG)?|FLOAT|DOUBLE)(_ARRAY)?")
 _NUMBERS: Mapping[str, Callable[[str], float]] = {
     "DimSize": int,
     "ElementNumberOfChannels": int,
@@ -79,7 +81,7 @@ def what_metaimage_hides(file: Path) -> str:
 
 
 def _not_numbers(fields: Mapping[str, str]) -> str:
-    """What is wrong with the numbers of a header, of which some end ITK and the process with it. No whole sentence."""
+    """What is wrong with the numbers and types of a header, of which some end ITK and the process with it. No whole sentence."""
     axes = fields.get("NDims")
     if axes is None:
         return "not an image of the format that its name says, or damaged"
@@ -95,6 +97,9 @@ def _not_numbers(fields: Mapping[str, str]) -> str:
             return (
                 f'"{key} = {fields[key][:80]}" in its header: {wanted} {"number is" if wanted == 1 else "numbers are"} needed'
             )
+    kind = fields.get("ElementType", "")
+    if not _TYPE.fullmatch(kind):  # ITK writes beyond its memory for some
+        return f'the type of the voxels in its header (ElementType) is "{kind[:80]}", which is no number'
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     if min(channels, *map(int, fields.get("DimSize", "1").split())) < 1:
         return "the sizes in its header (DimSize, ElementNumberOfChannels) are not above 0"
