@@ -292,3 +292,45 @@ def test_a_choice_of_series_is_planned_repeated_and_kept_for_cases_added_later(r
     words = ["-d", str(NUMBER), "-series", "thick", "1.2.9", "-add", str(tmp_path / "third"), "--disable_progress_bar"]
     change.main(words)
     assert given.experiment.plan.pool["p8"].shape[0] == 3
+
+
+@pytest.mark.parametrize("fields", [["RescaleIntercept"], ["RescaleSlope", "RescaleIntercept"]])
+def test_slices_of_which_some_state_no_rescaling(tmp_path, fields):
+    def without(found: pydicom.Dataset) -> None:
+        for name in fields if found.InstanceNumber in (2, 5) else ():
+            delattr(found, name)
+
+    write_series(tmp_path / "p")
+    edited(tmp_path / "p", without)
+    refused(lambda: voxels(tmp_path, "p"), tmp_path / "p", "RescaleIntercept", "002.dcm")
+
+
+@pytest.mark.parametrize("slices", [1, 6])
+def test_mosaics_are_no_slices(tmp_path, slices):
+    def mosaic(found: pydicom.Dataset) -> None:
+        found.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+
+    write_series(tmp_path / "p", VOXELS[:slices])
+    edited(tmp_path / "p", mosaic)
+    refused(lambda: voxels(tmp_path, "p"), tmp_path / "p", "mosaic", "dcm2niix")
+
+
+def test_the_viewer_on_a_disc_is_no_case_and_is_told(tmp_path):
+    for disc in ("p", "q"):
+        write_series(tmp_path / disc / "DICOM" / "PA0" / "ST0" / "SE0")
+        for name in ("DICOMDIR", "JRE/rt.zip", "autorun.inf", *(f"JPEG/I{number}.jpg" for number in range(4))):
+            (tmp_path / disc / name).parent.mkdir(exist_ok=True)
+            (tmp_path / disc / name).write_text("x")
+    assert list(find_cases(tmp_path)) == ["p", "q"]
+    assert "12 files" in told(tmp_path)
+    np.testing.assert_array_equal(voxels(tmp_path, "q"), VOXELS)
+    (tmp_path / "r.zip").write_text("x")  # beside the discs it may be a case
+    refused(lambda: find_cases(tmp_path), tmp_path / "r.zip")
+
+
+@pytest.mark.parametrize("inner", ["DICOM", "NSCLC-Radiomics"])
+def test_the_folder_below_which_all_cases_lie_is_named(tmp_path, inner):
+    for case in ("p", "q"):
+        write_series(tmp_path / inner / case / "study" / "series-1")
+    refused(lambda: find_cases(tmp_path), f"{tmp_path / inner};")
+    assert list(find_cases(tmp_path / inner)) == ["p", "q"]

@@ -280,3 +280,39 @@ def test_slices_that_are_no_volume(tmp_path):
     problem("two", "2 stacks", "a7.png to a12.png", "b7.png to b12.png")
     slices(tmp_path / "flat" / "p1")
     refused(lambda: cases(tmp_path / "flat" / "p1"), tmp_path / "flat" / "p1", "folder of its own")
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ({"cf": 0, "c0": -32768.0, "c1": 1.0}, (VOXELS.astype(np.int64) - 32768).astype(np.int16)),  # ImageJ's signed 16 bits
+        ({"cf": 0, "c0": -1024.0, "c1": 0.5}, (VOXELS * 0.5 - 1024).astype(np.float32)),
+        ({"cf": 21, "c0": 3.0, "c1": 1.0}, VOXELS),  # a curve, such as a density: the numbers as stored
+    ],
+)
+def test_imagejs_straight_calibration_gives_the_grey_values(tmp_path, line, shown):
+    stack(tmp_path / "a.tif", metadata={**line, "vunit": "gray value"})
+    same(only(tmp_path), shown, GIVEN)
+    (tmp_path / "slices" / "p1").mkdir(parents=True)
+    for number, plane in enumerate(VOXELS):
+        tifffile.imwrite(tmp_path / "slices" / "p1" / f"z{number}.tif", plane, imagej=True, metadata=line)
+    same(only(tmp_path / "slices", spacing=GIVEN), shown, GIVEN)
+
+
+@pytest.mark.parametrize("name", ["img_t{:03d}.png", "p1 time{}.tif", "T{}.tif", "z03_c{}.png", "Channel {}.tif"])
+def test_numbers_of_time_points_and_channels_are_no_slices(tmp_path, name):
+    slices(tmp_path / "p1", VOXELS, name)
+    refused(lambda: cases(tmp_path, spacing=GIVEN), tmp_path / "p1", name.format(7))
+
+
+@pytest.mark.parametrize("name", ["t1w_{:02d}.png", "time_z{}.tif", "ct{}.png", "T2_{}.tif", "spec{}.png"])
+def test_letters_that_only_look_like_those_of_time_points_and_channels(tmp_path, name):
+    slices(tmp_path / "p1", VOXELS, name)
+    same(only(tmp_path, spacing=GIVEN), VOXELS, GIVEN)
+
+
+def test_a_spacing_is_not_left_out_because_of_two_stacks(tmp_path):
+    slices(tmp_path / "p1", VOXELS, "DAPI_z{}.tif")
+    for number, plane in enumerate(VOXELS):
+        tifffile.imwrite(tmp_path / "p1" / f"GFP_z{number}.tif", plane)
+    assert "-spacing" not in refused(lambda: cases(tmp_path, spacing=GIVEN), tmp_path / "p1", "DAPI_z7.tif", "GFP_z0.tif")

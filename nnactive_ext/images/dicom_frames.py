@@ -30,6 +30,7 @@ _TELLING_OF_SLICES = (
     *("InversionTime", "FlipAngle", "KVP", "ConvolutionKernel"),
 )
 """What tells time points, echoes, b-values and so on apart that lie at one place."""
+_RESCALES = ("RescaleSlope", "RescaleIntercept", "RealWorldValueSlope", "RealWorldValueIntercept")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Frame:
     stored: tuple[int, ...] = ()
     telling: Mapping[str, str] = field(default_factory=dict)
     enhanced: bool = False
+    rescaled: tuple[str, ...] = ()
+    """The fields of slope and intercept that its header states."""
 
     @property
     def name(self) -> str:
@@ -69,6 +72,10 @@ def frames_of(file: Path) -> list[Frame]:
         if samples > 1 or not colours.startswith("MONOCHROME"):
             raise NnActiveError(
                 f"{file}: an image in colours ({colours}), such as a screenshot or a fused image. Export the grey-value series."
+            )
+        if "MOSAIC" in (found.get("ImageType") or ()):
+            raise NnActiveError(
+                f"{file}: a mosaic of slices in one picture (Siemens). Convert it to .nii.gz, for example with dcm2niix."
             )
         if "ModalityLUTSequence" in found:
             raise NnActiveError(f"{file}: its grey values are given by a table (ModalityLUTSequence). {CONVERT}.")
@@ -145,7 +152,8 @@ def _frame(file: Path, found: Any, index: int, number: int, groups: _Groups, tel
     slope, intercept = _rescale(groups.values, where)
     size = int(found.Rows), int(found.Columns)
     spaced = float(rows), float(columns)
-    return Frame(file, index, number, size, position, axes, spaced, slope, intercept, stored, telling)
+    rescaled = tuple(name for name in _RESCALES if groups.values.get(name) not in (None, ""))
+    return Frame(file, index, number, size, position, axes, spaced, slope, intercept, stored, telling, rescaled=rescaled)
 
 
 def _rescale(values: Any, where: str) -> tuple[float, float]:

@@ -59,6 +59,13 @@ def _check_alike(where: Path, frames: Sequence[Frame]) -> None:
                     f"{where}: slices of different {what} in one series: {frame.name} has {values}. {KEEP} A localiser among "
                     "the slices has to be moved out."
                 )
+        if frame.rescaled != first.rescaled:
+            fuller, other = sorted((first, frame), key=lambda one: -len(one.rescaled))
+            raise NnActiveError(
+                f"{where}: {fuller.name} states {enumerated(fuller.rescaled)}, {other.name} "
+                f"{f'only {enumerated(other.rescaled)}' if other.rescaled else 'does not'}, so their grey values cannot be "
+                "compared. Export the series again."
+            )
 
 
 def _refuse_same_place(where: Path, frames: Sequence[Frame], along: np.ndarray, least: float) -> None:

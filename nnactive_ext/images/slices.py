@@ -16,6 +16,10 @@ from nnactive_ext.images.tiff_spacing import UNKNOWN, Stated
 
 LEAST_SLICES = 3
 """Fewer numbered pictures are no volume."""
+_TIMES = re.compile(r"(?:.*[^a-z0-9])?(?:t|tp|time|timepoint)[ _=-]*", re.IGNORECASE)
+_CHANNELS = re.compile(r"(?:.*[^a-z0-9])?(?:c|ch|chan|channel|w|wavelength)[ _=-]*", re.IGNORECASE)
+_MOST_CHANNELS = 8
+"""Names such as c001 to c200 count slices."""
 
 
 def is_slice(file: Path) -> bool:
@@ -51,8 +55,14 @@ def numbered_stacks(files: Iterable[Path]) -> list[tuple[Path, ...]]:
 
 
 def check_slices(folder: Path, files: Sequence[Path]) -> None:
-    """Refuse slices of which one is missing or there twice, by their names alone."""
-    numbers = _numbers(files)
+    """Refuse slices of which one is missing or there twice, and what is counted as time points or channels, by names alone."""
+    before_number, numbers = _numbers(files)
+    channels = len(files) <= _MOST_CHANNELS and _CHANNELS.fullmatch(before_number)
+    if channels or _TIMES.fullmatch(before_number):
+        raise NnActiveError(
+            f"{folder}: {files[0].name} to {files[-1].name} are {'channels' if channels else 'time points'} by their names, "
+            "not slices. Move them out of the folder; if they are slices, number them after another letter, such as z."
+        )
     for i, number in enumerate(numbers[1:], start=1):
         before, names = numbers[i - 1], f"{files[i - 1].name} and {files[i].name}"
         if number == before:
@@ -67,13 +77,14 @@ def check_slices(folder: Path, files: Sequence[Path]) -> None:
             )
 
 
-def _numbers(files: Sequence[Path]) -> list[int]:
+def _numbers(files: Sequence[Path]) -> tuple[str, list[int]]:
+    """What stands before the number that counts the slices, and these numbers."""
     parts = [re.split(r"(\d+)", file.name) for file in files]
     for i in range(1, len(parts[0]), 2):
         numbers = [int(part[i]) for part in parts]
         if len(set(numbers)) > 1:
-            return numbers
-    return [int(part[-2]) for part in parts]
+            return "".join(parts[0][:i]), numbers
+    return "".join(parts[0][:-2]), [int(part[-2]) for part in parts]
 
 
 def stated_by_slices(files: Sequence[Path]) -> Stated:

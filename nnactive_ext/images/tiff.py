@@ -74,7 +74,7 @@ def read_tiff(file: Path, channel: int = 0) -> np.ndarray:
         header = _header(tif, file)
         if problem := _axes_problem(header):
             raise NnActiveError(f"{file}: {problem}.")
-        return plain_type(_voxels(tif.series[0], header, channel), file)
+        return _calibrated(plain_type(_voxels(tif.series[0], header, channel), file), tif)
 
 
 def read_tiff_slice(file: Path) -> np.ndarray:
@@ -83,7 +83,7 @@ def read_tiff_slice(file: Path) -> np.ndarray:
         axes = tif.series[0].axes
         if axes not in ("YX", "YXS", "SYX"):
             raise NnActiveError(f"{file}: no single slice, by its axes {axes}, as the other files in its folder are.")
-        pixels = plain_type(tif.series[0].asarray(), file)
+        pixels = _calibrated(plain_type(tif.series[0].asarray(), file), tif)
         return np.moveaxis(pixels, 0, -1) if axes == "SYX" else pixels
 
 
@@ -96,6 +96,20 @@ def plain_type(array: np.ndarray, file: Path) -> np.ndarray:
     if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
         return array.astype(np.float32)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _calibrated(array: np.ndarray, tif: tifffile.TiffFile) -> np.ndarray:
+    """The grey values that ImageJ shows: c0 + c1 * stored. It stores signed images as unsigned ones, with c0 = -32768."""
+    said: dict[str, Any] = (tif.imagej_metadata if tif.is_imagej else None) or {}
+    line = said.get("cf"), said.get("c0"), said.get("c1")
+    if array.dtype.kind != "u" or line[0] != 0 or not all(isinstance(value, (int, float)) for value in line):
+        return array
+    low, factor = float(line[1]), float(line[2])  # type: ignore[arg-type]
+    if (low, factor) == (-32768, 1) and array.dtype == np.uint16:
+        return (array.astype(np.int32) - 32768).astype(np.int16)
+    if not (np.isfinite([low, factor]).all() and factor) or (low, factor) == (0, 1):
+        return array
+    return (array * factor + low).astype(np.float32)
 
 
 @contextmanager

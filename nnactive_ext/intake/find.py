@@ -169,7 +169,7 @@ def find(
         )
     cases, case_problems = _cases(placed, channels, together, spacing, strict)
     problems += found_problems + case_problems + together.problems([one.item for one in placed], channels)
-    if spacing and strict and not any(one.item.slices or is_tiff(one.item.path) for one in placed):
+    if spacing and strict and not doubled and not any(one.item.slices or is_tiff(one.item.path) for one in placed):
         problems.append("-spacing: there are no TIFF or PNG images, and all others state their spacing. Leave it out.")
     notes += together.notes(folder, [one.item for one in placed])
     maps: Mapping[str, Path | ClassFiles] = {}
@@ -179,10 +179,19 @@ def find(
         problems += label_problems
     refuse(
         problems,
+        f"{_inner(folder, there.items)}"
         "Rename, move or convert these, or say how the images are named: -channels for the channels' names, -pattern for the "
         'files (as in "{case}/{case}_{channel}"), -label_maps and -label_pattern for label maps.',
     )
     return Found({name: FoundCase(name, cases[name], maps.get(name), told) for name in sorted(cases)}, tuple(notes))
+
+
+def _inner(folder: Path, items: Sequence[Item]) -> str:
+    """Where the cases of a download or disc lie, whose own folder was given: below the only folder that holds images."""
+    tops = {item.parts[0] for item in items if len(item.parts) > 2}
+    if len(tops) != 1 or any(item.parts[0] not in tops for item in items):
+        return ""
+    return f"All images lie below {folder / tops.pop()}; if it is not a case but holds the cases, give it as -i. "
 
 
 def _one_stack_each(items: Sequence[Item]) -> tuple[list[Item], list[str]]:

@@ -11,6 +11,8 @@ from nnactive_ext.words import count
 
 _MASKS = ("segmentations", "segmentation", "masks", "mask", "labels", "label")
 """Names of folders of label maps inside the folder of a case, as TotalSegmentator and microscopists have them."""
+_DISC = "DICOMDIR"
+"""The file of a hospital's disc, whose other files that are no DICOM are a viewer and its pictures."""
 
 
 def unused(
@@ -28,13 +30,20 @@ def unused(
     Returns:
         Problems of what looks like cases that are lost, and what else is not used.
     """
+    discs = [path.parent for path in others if path.name.upper() == _DISC and path.parent != folder]
     heard = [path for path in others if not is_quiet(path)]
+    software = [path for path in heard if any(disc in path.parents for disc in discs)]
+    heard = [path for path in heard if path not in set(software)]
+    pictures = [stack for stack in there.pictures if not any(disc in stack[0].parents for disc in discs)]
+    software += [file for stack in there.pictures if stack not in pictures for file in stack]
     images = {(folder / item.name).as_posix().lower() for item in there.items}
     lost = {path: text for path in heard if not _copy_of(path, images) and (text := lost_case(path))}
-    problems = [] if chosen else [*lost.values(), *map(lost_pictures, there.pictures)]
+    problems = [] if chosen else [*lost.values(), *map(lost_pictures, pictures)]
     problems += [] if chosen else [f"{path}: too deep a folder to be looked into. Move it up." for path in there.deep]
-    skipped = [file for stack in there.pictures for file in stack] if chosen else []
+    skipped = [file for stack in pictures for file in stack] if chosen else []
     notes = named(folder, [*(path for path in heard if chosen or path not in lost), *skipped])
+    if software:
+        notes.append(Note(count(len(software), "file"), f"passed over, on discs with a DICOMDIR: {shown(folder, software)}"))
     if there.derived:
         notes.append(Note(count(len(there.derived), "folder"), f"no raw data of BIDS: {shown(folder, there.derived)}"))
     full = {item.parts[0] for item in there.items}
