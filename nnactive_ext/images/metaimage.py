@@ -81,7 +81,7 @@ def what_metaimage_hides(file: Path) -> str:
 
 
 def _not_numbers(fields: Mapping[str, str]) -> str:
-    """What is wrong with the numbers and types of a header, of which some end ITK and the process with it. No whole sentence."""
+    """What is wrong with numbers and types in a header, of which some end ITK and the process with it. No whole sentence."""
     axes = fields.get("NDims")
     if axes is None:
         return "not an image of the format that its name says, or damaged"
