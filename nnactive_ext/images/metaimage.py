@@ -97,9 +97,9 @@ def _not_numbers(fields: Mapping[str, str]) -> str:
             return (
                 f'"{key} = {fields[key][:80]}" in its header: {wanted} {"number is" if wanted == 1 else "numbers are"} needed'
             )
-    kind = fields.get("ElementType", "")
-    if not _TYPE.fullmatch(kind):  # ITK writes beyond its memory for some
-        return f'the type of the voxels in its header (ElementType) is "{kind[:80]}", which is no number'
+    element = fields.get("ElementType", "")
+    if not _TYPE.fullmatch(element):  # ITK writes beyond its memory for some
+        return f'the type of the voxels in its header (ElementType) is "{element[:80]}", which is no number'
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     if min(channels, *map(int, fields.get("DimSize", "1").split())) < 1:
         return "the sizes in its header (DimSize, ElementNumberOfChannels) are not above 0"
