@@ -75,11 +75,13 @@ def _follow(commands: list[str], run, small: str) -> Experiment:
     for line in commands:
         if line.startswith("nnactive_plan"):
             _type(f"{line} {small} --disable_progress_bar")
+        elif "--watch" in line:
+            continue  # it waits for people: test_watch.py
         elif line.startswith("nnactive_run"):
             run()
         else:
             _type(line)
-        if "export" in line:
+        if "export" in line and "--pseudonyms" not in line:  # whose cases the expert's reference does not know
             _answer(Path(line.split()[-1]))
     return Experiment.find(601)
 
