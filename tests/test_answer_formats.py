@@ -55,6 +55,30 @@ def test_an_array_of_the_crops_shape_is_taken_in_the_order_in_which_napari_shows
     np.testing.assert_array_equal(tasks.counted(task), task.answer()[task.box])
 
 
+@pytest.mark.parametrize("endings", [(".tif", ".tif"), (".npy", ".npy"), (".nii.gz", ".npy"), (".tif", ".nrrd")])
+def test_masks_of_one_class_without_a_place_are_read_like_one_file(tasks: OpenTasks, capsys, endings):
+    task = tasks.seen[2]
+    labels = np.where(task.answer() == task.names["ignore"], 0, task.answer())
+    for name, ending in zip(("organ", "lesion"), endings, strict=True):
+        mask = (labels == task.names[name]).astype(np.uint8)
+        save = {".tif": save_tif, ".npy": np.save}.get(ending, lambda file, array: task.write(array, file))
+        save(task.folder / f"{task.id}_{name}{ending}", mask)
+    tasks.hand_in(more="--accept_unchanged")
+    np.testing.assert_array_equal(tasks.counted(task), labels[task.box])
+    assert "z, y, x" in capsys.readouterr().out
+
+
+def test_masks_of_whole_images_without_a_place_are_refused(tasks: OpenTasks, tmp_path, capsys):
+    task = tasks.seen[2]
+    case = task.id.split("_", 2)[2]
+    for name in ("organ", "lesion"):
+        np.save(tmp_path / f"{case}_{name}.npy", np.ones_like(task.truth))
+    with pytest.raises(SystemExit, match="1"):
+        tasks.hand_in(*tmp_path.glob("*.npy"))
+    assert case in capsys.readouterr().err
+    assert not tasks.events()
+
+
 WRONG = {
     "one slice less": lambda task: task.answer()[1:],
     "axes reversed": lambda task: task.answer().T,

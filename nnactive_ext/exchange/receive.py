@@ -194,6 +194,12 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
             yield Offer(file, task, boxes[task.id], *facts)
 
 
+def _files(context: _ImportContext, file: Path) -> tuple[Path, ...]:
+    """``file``, or the masks of each class that it stands for."""
+    parts = context.parts.get(file)
+    return tuple(part for _, part in parts.files.files) if parts else (file,)
+
+
 def _voxels(file: Path) -> Path:
     """The file itself, or of a pair the one that changes when somebody paints."""
     return voxels_of(file) if file.suffix.lower() == ".hdr" else file
@@ -224,10 +230,12 @@ def _boxes(
     for version, same in by_version.items():
         names = names_at(version, changes, now)
         parts = context.parts.get(file)
-        read = parts.files.read(names) if parts else read_label_file(file, names, places)
+        read = parts.files.read(names, places) if parts else read_label_file(file, names, places)
         returned = by_voxels(experiment, tasks[0].patch.case, file, read, by_case)
         sent = [] if by_case else _sent(context, file, space, tasks[0], returned.whole)
-        for name, boxed in cut(file, returned, space, same, names[IGNORE], [*sent, image], by_case).items():
+        # One mask without a place among others is enough for its axes to be doubtful.
+        doubtful = next(filter(has_no_place, _files(context, file)), file)
+        for name, boxed in cut(doubtful, returned, space, same, names[IGNORE], [*sent, image], by_case).items():
             found[name] = replace(boxed, labels=mapped(boxed.labels, changes[version:]))
     return returned, found
 
@@ -343,7 +351,8 @@ def _take(context: _ImportContext, offer: Offer, current: Answer | None) -> Rece
         return Received(offer.file, offer.task, False, f"handed in by {context.who} before", counts=True)
     _keep(context, offer)
     labels = context.experiment.dataset.labels
-    instead = "; read in the order z, y, x, as napari shows the crop" if has_no_place(offer.file) else ""
+    unplaced = any(map(has_no_place, _files(context, offer.file)))
+    instead = "; read in the order z, y, x, as napari shows the crop" if unplaced else ""
     instead += f" (replaces the answer of {current.when})" if current else ""
     return Received(
         offer.file,

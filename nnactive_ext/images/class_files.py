@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import sha256
 from nnactive_ext.geometry.axes import align
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import ROUNDING, LabelFile, labels_of_image, named_segments, read_label_file
 from nnactive_ext.images.label_images import LabelImage, read_image
 from nnactive_ext.images.segment_names import value_of_name, values_in
@@ -37,12 +38,13 @@ class ClassFiles:
         lines = "".join(f"{name}\t{sha256(file)}\n" for name, file in self.files)
         return hashlib.sha256(lines.encode()).hexdigest()
 
-    def read(self, names: Mapping[str, int]) -> LabelFile:
+    def read(self, names: Mapping[str, int], places: Sequence[Space] = ()) -> LabelFile:
         """Combine the files; voxels that are in none of them are background, and what is ``ignore`` and another class, too,
         is ignore. A single file that names its labels is the whole label map.
 
         Args:
             names: label -> value of the dataset, with background (0) and ignore.
+            places: where files that say nothing of their place (TIFF, .npy) may lie.
 
         Returns:
             The labels (z, y, x) in the dataset's values, and their space; it tells which classes have no file.
@@ -52,11 +54,11 @@ class ClassFiles:
                 on differing grids, or two of them claim a voxel.
         """
         if len(self.files) == 1 and carries_names(self.first, names):
-            return read_label_file(self.first, names)  # of all classes, and its name happens to hold one
+            return read_label_file(self.first, names, places)  # of all classes, and its name happens to hold one
         files = self._by_value(names)
         made: LabelFile | None = None
         for value, file in files.items():  # ignore is first
-            mask = _mask(file, value, names)
+            mask = _mask(file, value, names, places)
             if made is None:
                 made = replace(mask, labels=np.full(mask.labels.shape, -1, np.int32))
             held = made.labels
@@ -97,9 +99,9 @@ def carries_names(file: Path, names: Mapping[str, int]) -> bool:
         return False
 
 
-def _mask(file: Path, value: int, names: Mapping[str, int]) -> LabelFile:
+def _mask(file: Path, value: int, names: Mapping[str, int], places: Sequence[Space]) -> LabelFile:
     """The voxels of the class with ``value``, as bool."""
-    image = read_image(file)
+    image = read_image(file, places)
     name = next(name for name, known in names.items() if known == value)
     if named_segments(file, image, names)[0] is not None:
         read = labels_of_image(file, image, names)
