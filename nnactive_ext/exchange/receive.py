@@ -205,13 +205,11 @@ def _voxels(file: Path) -> Path:
     return voxels_of(file) if file.suffix.lower() == ".hdr" else file
 
 
-def _sent(context: _ImportContext, file: Path, space: Space, task: Task, whole: bool) -> list[tuple[str, Patch]]:
-    """What was sent for ``task``, and where it lies in its image; of a file that is cut to what is painted (not ``whole``) the
-    size of the patch means nothing."""
+def _sent(context: _ImportContext, file: Path, space: Space, task: Task) -> list[tuple[str, Patch]]:
+    """What was sent for ``task``, and where it lies in its image; the patch itself comes last."""
     folders = (file.parent, *(last_export(context.experiment, task.cycle) / name for name in task.names))
     crops = sent_crops(context.crops, task, folders, space.shape)
-    found = [("the exported label map", crop) for crop in crops]
-    return found + ([("the patch", task.patch)] if whole else [])
+    return [*(("the exported label map", crop) for crop in crops), ("the patch", task.patch)]
 
 
 def _boxes(
@@ -224,7 +222,8 @@ def _boxes(
     for task in tasks:
         version = version_of(experiment, file, task, context.exports) if given is None else given
         by_version.setdefault(version, []).append(task)
-    places = [] if by_case else [space.crop(box) for _, box in _sent(context, file, space, tasks[0], whole=True)]
+    sent = [] if by_case else _sent(context, file, space, tasks[0])
+    places = [space.crop(box) for _, box in sent]
     image = ("the image", Patch(tasks[0].patch.case, (0, 0, 0), space.shape))
     found: dict[str, Boxed] = {}
     for version, same in by_version.items():
@@ -232,10 +231,10 @@ def _boxes(
         parts = context.parts.get(file)
         read = parts.files.read(names, places) if parts else read_label_file(file, names, places)
         returned = by_voxels(experiment, tasks[0].patch.case, file, read, by_case)
-        sent = [] if by_case else _sent(context, file, space, tasks[0], returned.whole)
+        sizes = sent if returned.whole else sent[:-1]  # of a file that is cut to its paint the patch's size means nothing
         # One mask without a place among others is enough for its axes to be doubtful.
         doubtful = next(filter(has_no_place, _files(context, file)), file)
-        for name, boxed in cut(doubtful, returned, space, same, names[IGNORE], [*sent, image], by_case).items():
+        for name, boxed in cut(doubtful, returned, space, same, names[IGNORE], [*sizes, image], by_case).items():
             found[name] = replace(boxed, labels=mapped(boxed.labels, changes[version:]))
     return returned, found
 

@@ -7,18 +7,7 @@ import re
 from collections.abc import Sequence
 
 from nnactive_ext.errors import NnActiveError
-
-_UNITS = {
-    1e-9: ("pm", "picometer"),
-    1e-7: ("å", "angstrom", "ångström"),
-    1e-6: ("nm", "nanometer"),
-    1e-3: ("µm", "um", "micron", "micrometer"),
-    1.0: ("mm", "millimeter"),
-    10.0: ("cm", "centimeter"),
-    1e3: ("m", "meter"),
-    25.4: ("in", "inch", "inches"),
-}
-_MM = {name: mm for mm, names in _UNITS.items() for name in names}
+from nnactive_ext.images.units import millimetres
 
 
 def mm_per(unit: str) -> float | None:
@@ -27,11 +16,8 @@ def mm_per(unit: str) -> float | None:
     >>> mm_per("microns"), mm_per("µm"), mm_per("pixel")
     (0.001, 0.001, None)
     """
-    # ImageJ escapes its micro sign, and there are two characters that look like it.
-    name = unit.strip().replace("\\u00B5", "µ").replace("\u03bc", "µ").replace("Å", "å")
-    if name != "M":  # no metre
-        name = name.lower().replace("metre", "meter")
-    return _MM.get(name, _MM.get(name.removesuffix("s")))
+    name = unit.strip().replace("\\u00B5", "µ")  # as ImageJ escapes it
+    return None if name == "M" else millimetres(name)  # no metre
 
 
 def typed_spacing(words: Sequence[str], option: str = "-spacing") -> tuple[float, float, float]:

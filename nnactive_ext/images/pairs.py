@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
@@ -33,7 +34,7 @@ def check_pair(file: Path) -> None:
     voxels = _beside(file)
     try:
         image = nibabel.load(voxels)
-        needed = int(image.dataobj.offset) + image.get_data_dtype().itemsize * _product(image.shape)  # type: ignore[attr-defined]
+        needed = int(image.dataobj.offset) + image.get_data_dtype().itemsize * math.prod(image.shape)  # type: ignore[attr-defined]
     except (OSError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
         raise NnActiveError(f"{file}: damaged: {error}") from None
     if voxels.stat().st_size < needed:
@@ -43,10 +44,3 @@ def check_pair(file: Path) -> None:
 def _beside(file: Path) -> Path:
     stem = file.name[:-4].lower()
     return next(path for path in file.parent.iterdir() if path.name.lower() == f"{stem}.img")
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    number = 1
-    for n in shape:
-        number *= n
-    return number

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.nifti_place import is_pair, raw_header, stated_affine
+from nnactive_ext.images.nrrd import fields_of
 
 _PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".npy")
 _NRRD_SPACES = ("left", "right", "ras", "las", "lps", "scanner")
@@ -32,10 +32,9 @@ def has_place(file: Path) -> bool:
         return _nifti_has_place(file)
     if name.endswith((".nrrd", ".nhdr")):
         try:
-            spaces = [value.strip() for key, value in _nrrd_fields(file) if key.strip().lower() == "space"]
+            return fields_of(file).get("space", "").lower().startswith(_NRRD_SPACES)
         except OSError:
             return True
-        return any(space.lower().startswith(_NRRD_SPACES) for space in spaces)
     return not name.endswith(_PICTURES)
 
 
@@ -56,15 +55,3 @@ def _nifti_has_place(file: Path) -> bool:
         return stated_affine(raw_header(file)) is not None
     except (OSError, EOFError, ValueError, zlib.error):
         return True
-
-
-def _nrrd_fields(file: Path) -> Iterator[tuple[str, str]]:
-    """The fields of a NRRD's header, which ends with an empty line."""
-    with open(file, "rb") as stream:
-        for line in stream:
-            text = line.decode("latin-1").strip()
-            if not text:
-                return
-            key, colon, value = text.partition(":")
-            if colon and not value.startswith("=") and not text.startswith("#"):
-                yield key, value

@@ -13,12 +13,10 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.receive import Received, receive
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import TEMPORARY
-from nnactive_ext.labelling.answers import CountingAnswers, status_of
+from nnactive_ext.labelling.answers import TIME, CountingAnswers, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task
 
-TIME = "time"
-"""The event of the ledger that says how long somebody worked on a task: ``seconds``, and the number of their ``answer``."""
 _HEADER = 1 << 14
 """Bytes that the header of a label map may have."""
 
