@@ -1,0 +1,158 @@
+"""3D Slicer's core without its windows: its own readers, storage nodes and segment editor logic, and its `slicer` module.
+
+Only what belongs to a window is replaced, by the least that a script asks it for: the registry that finds the reader of a file,
+the module selector, the widget of the Segment Editor, the layout manager.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+import vtk
+from trame_slicer.core import SlicerApp
+from vtk.util.numpy_support import numpy_to_vtk
+
+VIEWS = ("Red", "Green", "Yellow")
+RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From LPS, which ITK and we have, to RAS, which Slicer has; and back."""
+
+
+class Core:
+    """One scene of Slicer's with the logics of its modules."""
+
+    def __init__(self) -> None:
+        self.app = SlicerApp()
+        self.scene = self.app.scene
+        self.editor = _Editor(self.scene)
+        self.shown: str | None = None
+        """The module that a script switched to."""
+        for name in VIEWS:
+            for node in (slicer.vtkMRMLSliceNode(), slicer.vtkMRMLSliceCompositeNode()):
+                node.SetName(name)
+                node.SetLayoutName(name)
+                self.scene.AddNode(node)
+
+    def volume(self, file: Path, name: str = "volume", labelmap: bool = False) -> Any:
+        return self.app.volumes_logic.AddArchetypeVolume(str(file), name, int(labelmap))
+
+    def segmentation(self, file: Path) -> Any:
+        return self.app.segmentations_logic.LoadSegmentationFromFile(str(file), True, file.name.split(".")[0])
+
+    def markups(self, file: Path) -> Any:
+        return self.scene.GetNodeByID(self.app.markups_logic.LoadMarkups(str(file)))
+
+    def colour_table(self, file: Path) -> Any:
+        return self.app.color_logic.LoadColorFile(str(file))
+
+    @contextmanager
+    def as_module(self) -> Iterator[None]:
+        """`slicer` as a script in the application sees it: with the scene, its modules and the application."""
+
+        def logic(of: Any) -> SimpleNamespace:
+            return SimpleNamespace(logic=lambda: of)
+
+        widget = SimpleNamespace(self=lambda: SimpleNamespace(editor=self.editor))
+        modules = SimpleNamespace(
+            volumes=logic(self.app.volumes_logic),
+            segmentations=logic(self.app.segmentations_logic),
+            segmenteditor=SimpleNamespace(widgetRepresentation=lambda: widget),
+        )
+        application = SimpleNamespace(
+            coreIOManager=lambda: SimpleNamespace(loadNodes=self._load),
+            layoutManager=lambda: SimpleNamespace(resetSliceViews=lambda: None),
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(slicer, "mrmlScene", self.scene, raising=False)
+            patch.setattr(slicer, "modules", modules, raising=False)
+            patch.setattr(slicer, "app", application, raising=False)
+            patch.setattr(slicer.util, "selectModule", lambda name: setattr(self, "shown", name))
+            yield
+
+    def _load(self, kind: str, properties: dict[str, Any], loaded: Any, messages: Any) -> bool:
+        """What qSlicerVolumesReader, qSlicerSegmentationsReader and qSlicerMarkupsReader ask the logics of their modules."""
+        file = Path(properties["fileName"])
+        if kind == "VolumeFile":
+            name = properties.get("name") or file.name.split(".")[0]
+            node = self.volume(file, name, properties.get("labelmap", False))
+        else:
+            node = {"SegmentationFile": self.segmentation, "MarkupsFile": self.markups}[kind](file)
+        if node is not None:
+            loaded.AddItem(node)
+        return node is not None
+
+
+class _Editor:
+    """The widget of the Segment Editor: it keeps what it is given, and settings in a real node."""
+
+    def __init__(self, scene: Any) -> None:
+        self.settings = slicer.vtkMRMLSegmentEditorNode()
+        scene.AddNode(self.settings)
+
+    def mrmlSegmentEditorNode(self) -> Any:
+        return self.settings
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self.settings.SetAndObserveSegmentationNode(node)
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        self.settings.SetAndObserveSourceVolumeNode(node)
+
+    def setCurrentSegmentID(self, segment: str) -> None:
+        self.settings.SetSelectedSegmentID(segment)
+
+
+def paint(core: Core, segment: str, voxels: np.ndarray) -> None:
+    """Paint ``voxels`` (z, y, x; of the source volume) as ``segment``, by the logic of the Segment Editor and its settings."""
+    _modify(core, segment, voxels, slicer.vtkSlicerSegmentEditorLogic.ModificationModeAdd)
+
+
+def erase(core: Core, segment: str, voxels: np.ndarray) -> None:
+    _modify(core, segment, voxels, slicer.vtkSlicerSegmentEditorLogic.ModificationModeRemove)
+
+
+def _modify(core: Core, segment: str, voxels: np.ndarray, mode: int) -> None:
+    settings = core.editor.settings
+    logic = slicer.vtkSlicerSegmentEditorLogic()
+    logic.SetMRMLScene(core.scene)
+    logic.SetSegmentEditorNode(settings)
+    node, volume = settings.GetSegmentationNode(), settings.GetSourceVolumeNode()
+    stroke = slicer.vtkOrientedImageData()
+    stroke.SetDimensions(voxels.shape[::-1])
+    stroke.GetPointData().SetScalars(numpy_to_vtk(voxels.astype(np.uint8).ravel(), deep=True))
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    stroke.SetGeometryFromImageToWorldMatrix(matrix)
+    everywhere = [0, -1, 0, -1, 0, -1]
+    assert logic.ModifySegmentByLabelmap(node, segment, stroke, mode, everywhere, False, False) is not False
+
+
+def save(node: Any, file: Path, cut: bool | None = None) -> Path:
+    """As File > Save Data; ``cut``: whether to crop to minimum extent (None: as Slicer does by itself)."""
+    node.GetStorageNode() or node.AddDefaultStorageNode()
+    storage = node.GetStorageNode()
+    storage.SetFileName(str(file))
+    if cut is not None:
+        storage.SetCropToMinimumExtent(cut)
+    assert storage.WriteData(node)
+    return file
+
+
+def affine_of(volume: Any) -> np.ndarray:
+    """Index (x, y, z) to RAS mm, 4 x 4."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def names_of(node: Any) -> dict[str, str]:
+    """Name -> id of the segments."""
+    held = node.GetSegmentation()
+    return {held.GetNthSegment(n).GetName(): held.GetNthSegmentID(n) for n in range(held.GetNumberOfSegments())}
