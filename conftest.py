@@ -1,4 +1,4 @@
-"""What all tests share: a check of what is installed, nnU-Net's folders, the browser, and the real data."""
+"""What all tests share: a check of what is installed, nnU-Net's folders, the browser, 3D Slicer, and the real data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,16 @@ def chromium() -> str:
         _absent("playwright is not installed. Run: pip install playwright")
     assert found is not None
     return found
+
+
+@pytest.fixture(scope="module")
+def core() -> Any:
+    """3D Slicer without its windows, a scene of its own for each file; where it is absent a test is skipped, in CI it fails."""
+    if importlib.util.find_spec("trame_slicer") is None:
+        _absent("3D Slicer's core is not installed. Run: make slicer")
+    from real_slicer import Core
+
+    return Core()
 
 
 @pytest.fixture

@@ -21,8 +21,6 @@ from trame_slicer.core import SlicerApp
 from vtk.util.numpy_support import numpy_to_vtk
 
 VIEWS = ("Red", "Green", "Yellow")
-RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""From LPS, which ITK and we have, to RAS, which Slicer has; and back."""
 
 
 class Core:
@@ -134,25 +132,52 @@ def _modify(core: Core, segment: str, voxels: np.ndarray, mode: int) -> None:
     assert logic.ModifySegmentByLabelmap(node, segment, stroke, mode, everywhere, False, False) is not False
 
 
-def save(node: Any, file: Path, cut: bool | None = None) -> Path:
-    """As File > Save Data; ``cut``: whether to crop to minimum extent (None: as Slicer does by itself)."""
+def save(node: Any, file: Path | None = None, cut: bool | None = None) -> Path:
+    """As File > Save Data; ``file``: None for the one that the node has; ``cut``: whether to crop to minimum extent (None: as
+    Slicer does by itself)."""
     node.GetStorageNode() or node.AddDefaultStorageNode()
     storage = node.GetStorageNode()
-    storage.SetFileName(str(file))
+    if file is not None:
+        storage.SetFileName(str(file))
     if cut is not None:
         storage.SetCropToMinimumExtent(cut)
     assert storage.WriteData(node)
-    return file
+    return Path(storage.GetFileName())
+
+
+def array_of(matrix: Any) -> np.ndarray:
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def affine_of(volume: Any) -> np.ndarray:
     """Index (x, y, z) to RAS mm, 4 x 4."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
+    return array_of(matrix)
 
 
-def names_of(node: Any) -> dict[str, str]:
-    """Name -> id of the segments."""
+def voxels_of(volume: Any) -> np.ndarray:
+    """(z, y, x), a copy."""
+    return slicer.util.arrayFromVolume(volume).copy()
+
+
+def segment_voxels(node: Any, segment: str, volume: Any) -> np.ndarray:
+    """(z, y, x) on the grid of ``volume``, by Slicer's own export; only inside ``Core.as_module``."""
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, volume)
+
+
+def colour_of(table: Any, value: int) -> list[float]:
+    """Red, green, blue, opacity, 0 to 1."""
+    colour = [0.0] * 4
+    assert table.GetColor(value, colour)
+    return colour
+
+
+def named(node: Any) -> dict[str, str]:
+    """Name -> id of the segments, in their order."""
     held = node.GetSegmentation()
     return {held.GetNthSegment(n).GetName(): held.GetNthSegmentID(n) for n in range(held.GetNumberOfSegments())}
+
+
+def nodes(scene: Any, kind: str) -> list[Any]:
+    return [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]

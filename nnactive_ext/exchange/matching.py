@@ -12,6 +12,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.viewers import facts, itksnap, mitk, slicer
 from nnactive_ext.images.label_images import READABLE
 from nnactive_ext.images.names import longest_beginning
+from nnactive_ext.images.slicer_tables import tables_of
 from nnactive_ext.images.two_files import TWO_FILES, holds_voxels_of
 from nnactive_ext.labelling.tasks import Task
 
@@ -30,7 +31,8 @@ _SYSTEM = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
 
 @dataclass(frozen=True)
 class Candidates:
-    """``files``: what is read; ``unread``: everything else that neither the export nor the operating system wrote."""
+    """``files``: what is read; ``unread``: everything else that neither the export nor the operating system wrote, without the
+    tables that name the labels of ``files``."""
 
     files: tuple[Path, ...]
     unread: tuple[Path, ...] = ()
@@ -56,7 +58,8 @@ def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
         found += [Path(folder) / name for name in names if not _is_the_systems(name)]
     found = [file for file in sorted(found) if not _is_ours(file.name, exported) and not holds_voxels_of(file)]
     files = tuple(file for file in found if _stem(file.name) is not None and not is_half_done(file))
-    return Candidates(files, tuple(file for file in found if file not in set(files)))
+    known = {*files, *(table for file in files for table in tables_of(file))}
+    return Candidates(files, tuple(file for file in found if file not in known))
 
 
 def named_candidates(folder: Path) -> list[Path]:

@@ -27,6 +27,7 @@ from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import LabelFile, read_label_file
 from nnactive_ext.images.placeless import has_no_place
+from nnactive_ext.images.slicer_tables import tables_of
 from nnactive_ext.images.two_files import TWO_FILES, voxels_of
 from nnactive_ext.labelling.answers import Answer, CountingAnswers, read_answer
 from nnactive_ext.labelling.closing import note
@@ -178,8 +179,9 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
         if file.name.lower().endswith(TWO_FILES):
             raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
         space, _ = space_and_properties(experiment, matched[0].patch.case)
-        returned, boxes = _boxes(context, file, space, matched, by_case)
         checksum = parts.files.checksum if parts else sha256(_voxels(file))
+        sent = any(checksum in context.sent.get(task.id, []) for task in matched)
+        returned, boxes = _boxes(context, file, space, matched, by_case, sent)
     except NnActiveError as error:
         text = str(error).removeprefix(f"{file}: ")
         yield Received(file, matched[0], False, text, refused=True, instead_of=ids)
@@ -213,9 +215,10 @@ def _sent(context: _ImportContext, file: Path, space: Space, task: Task) -> list
 
 
 def _boxes(
-    context: _ImportContext, file: Path, space: Space, tasks: Sequence[Task], by_case: bool
+    context: _ImportContext, file: Path, space: Space, tasks: Sequence[Task], by_case: bool, untouched: bool
 ) -> tuple[LabelFile, dict[str, Boxed]]:
-    """What ``file`` says about the patches of ``tasks``, in the values of today: it was painted with those of its export."""
+    """What ``file`` says about the patches of ``tasks``, in the values of today: it was painted with those of its export.
+    ``untouched``: it is as it was exported, so that a colour table beside it is another label map's."""
     experiment, given = context.experiment, context.label_version
     changes, now = experiment.plan.label_changes, experiment.dataset.labels.names
     by_version: dict[int, list[Task]] = {}
@@ -229,7 +232,7 @@ def _boxes(
     for version, same in by_version.items():
         names = names_at(version, changes, now)
         parts = context.parts.get(file)
-        read = parts.files.read(names, places) if parts else read_label_file(file, names, places)
+        read = parts.files.read(names, places) if parts else read_label_file(file, names, places, beside=not untouched)
         returned = by_voxels(experiment, tasks[0].patch.case, file, read, by_case)
         sizes = sent if returned.whole else sent[:-1]  # of a file that is cut to its paint the patch's size means nothing
         # One mask without a place among others is enough for its axes to be doubtful.
@@ -395,8 +398,9 @@ def _keep(context: _ImportContext, offer: Offer) -> None:
     files = parts.files.files if parts else (("", file),)
     kept = [(name, part, *ledger.keep(_voxels(part))) for name, part in files]
     for _, part in files:
-        if part != _voxels(part):
-            ledger.keep(part)
+        for other in (part, *tables_of(part)):
+            if other != _voxels(part) and other.is_file():
+                ledger.keep(other)
     received, checksum = kept[0][2], parts.files.checksum if parts else kept[0][3]
     place = ledger.write_answer(task.id, checksum, boxed.labels, offer.space.crop(task.patch))
     if checksum != offer.checksum or any(sha256(ledger.folder / copy) != digest for _, _, copy, digest in kept):

@@ -11,10 +11,17 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import sha256
-from nnactive_ext.geometry.axes import align
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images.label_files import ROUNDING, LabelFile, labels_of_image, named_segments, read_label_file
+from nnactive_ext.images.label_files import (
+    ROUNDING,
+    LabelFile,
+    is_without_voxels,
+    labels_of_image,
+    named_segments,
+    read_label_file,
+)
 from nnactive_ext.images.label_images import LabelImage, read_image
+from nnactive_ext.images.mask_grid import NOTHING, joined, start_of
 from nnactive_ext.images.segment_names import value_of_name, values_in
 from nnactive_ext.words import count, enumerated, listed, plural
 
@@ -58,15 +65,17 @@ class ClassFiles:
         files = self._by_value(names)
         made: LabelFile | None = None
         for value, file in files.items():  # ignore is first
-            mask = _mask(file, value, names, places)
-            if made is None:
-                made = replace(mask, labels=np.full(mask.labels.shape, -1, np.int32))
-            held = made.labels
-            inside = _on_grid(file, mask, self.first, made) & (held != names.get("ignore"))
-            _check_that_one_claims(file, held[inside], files)
-            held[inside] = value
-        assert made is not None
-        made.labels[made.labels < 0] = 0
+            image = read_image(file, places)
+            if is_without_voxels(file, image):
+                continue
+            mask = _mask(file, image, value, names)
+            made, array = joined(self.first, made or start_of(mask), file, mask)
+            inside = array & (made.labels != names.get("ignore"))
+            _check_that_one_claims(file, made.labels[inside], files)
+            made.labels[inside] = value
+        if made is None:  # no file has a voxel; reading one says so
+            return read_label_file(self.first, names, places)
+        made.labels[made.labels == NOTHING] = 0
         missing = [name for name, value in names.items() if value not in (0, names.get("ignore"), *files)]
         told = (f"no file for {enumerated([repr(name) for name in missing])}, taken as background",) if missing else ()
         dtype = np.uint8 if max(names.values()) < 256 else np.uint16
@@ -99,9 +108,8 @@ def carries_names(file: Path, names: Mapping[str, int]) -> bool:
         return False
 
 
-def _mask(file: Path, value: int, names: Mapping[str, int], places: Sequence[Space]) -> LabelFile:
+def _mask(file: Path, image: LabelImage, value: int, names: Mapping[str, int]) -> LabelFile:
     """The voxels of the class with ``value``, as bool."""
-    image = read_image(file, places)
     name = next(name for name, known in names.items() if known == value)
     if named_segments(file, image, names)[0] is not None:
         read = labels_of_image(file, image, names)
@@ -128,20 +136,6 @@ def _one_value(file: Path, image: LabelImage, name: str, names: Mapping[str, int
             "classes, take the class out of its name."
         )
     return np.abs(image.layers[0]) > ROUNDING
-
-
-def _on_grid(file: Path, mask: LabelFile, first: Path, made: LabelFile) -> np.ndarray:
-    try:
-        placed = align(made.space, mask.space)
-    except ValueError as error:
-        raise NnActiveError(f"{file}: not on the grid of {first.name}: {error}. Save both on one grid.") from None
-    turned = placed.turned(mask.labels)
-    if placed.start != (0, 0, 0) or turned.shape != made.labels.shape:
-        raise NnActiveError(
-            f"{file}: covers another part of the image than {first.name}. Save both on one grid (in 3D Slicer: export with the "
-            "image as the reference volume)."
-        )
-    return turned
 
 
 def _check_that_one_claims(file: Path, before: np.ndarray, files: Mapping[int, Path]) -> None:

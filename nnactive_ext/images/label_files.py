@@ -15,6 +15,7 @@ from nnactive_ext.images.label_tables import WITHOUT, extensions_of, table_segme
 from nnactive_ext.images.mitk_stacks import stack_segments
 from nnactive_ext.images.segment_lists import mitk_segments, slicer_segments
 from nnactive_ext.images.segment_names import RENAME, Segment, by_name_and_told
+from nnactive_ext.images.slicer_tables import exported_segments
 from nnactive_ext.images.unknown_names import check_names_in_extensions, check_names_in_header
 from nnactive_ext.words import plural
 
@@ -40,13 +41,14 @@ class LabelFile:
     told: tuple[str, ...] = ()
 
 
-def read_label_file(file: Path, names: Mapping[str, int], places: Sequence[Space] = ()) -> LabelFile:
+def read_label_file(file: Path, names: Mapping[str, int], places: Sequence[Space] = (), beside: bool = True) -> LabelFile:
     """Read a label map as a viewer saved it; the file is not changed.
 
     Args:
         file: NIfTI, NRRD, ``.seg.nrrd`` or MetaImage.
         names: label -> value of the dataset, with background (0) and ignore.
         places: where a file that says nothing of its place (TIFF, .npy) may lie.
+        beside: whether 3D Slicer's colour tables beside the file name its labels.
 
     Returns:
         The labels (z, y, x) in the dataset's values, and their space.
@@ -55,13 +57,13 @@ def read_label_file(file: Path, names: Mapping[str, int], places: Sequence[Space
         NnActiveError: the file cannot be read, or its labels are not the dataset's.
     """
     file = Path(file)
-    return labels_of_image(file, read_image(file, places), names)
+    return labels_of_image(file, read_image(file, places), names, beside)
 
 
-def labels_of_image(file: Path, image: LabelImage, names: Mapping[str, int]) -> LabelFile:
+def labels_of_image(file: Path, image: LabelImage, names: Mapping[str, int], beside: bool = True) -> LabelFile:
     """As :func:`read_label_file`, of an ``image`` that was read from ``file``."""
     dtype = np.uint8 if max(names.values()) < 256 else np.uint16
-    segments, remedy = named_segments(file, image, names)
+    segments, remedy = named_segments(file, image, names, beside)
     whole = not is_slicers(file, image)
     told: tuple[str, ...] = ()
     if segments is None:
@@ -71,8 +73,11 @@ def labels_of_image(file: Path, image: LabelImage, names: Mapping[str, int]) -> 
     return LabelFile(labels.astype(dtype), image.space, by_name=segments is not None, whole=whole, told=told)
 
 
-def named_segments(file: Path, image: LabelImage, names: Mapping[str, int]) -> tuple[list[Segment] | None, str]:
+def named_segments(
+    file: Path, image: LabelImage, names: Mapping[str, int], beside: bool = True
+) -> tuple[list[Segment] | None, str]:
     """The segments that a file names, and what to do about unknown names; None if it names none, so that its values count.
+    ``beside``: whether 3D Slicer's colour tables beside it are asked.
 
     Raises:
         NnActiveError: it names labels in a way that is not known here.
@@ -83,6 +88,8 @@ def named_segments(file: Path, image: LabelImage, names: Mapping[str, int]) -> t
     if (segments := mitk_segments(file, image.header)) is not None:
         return segments, RENAME
     if (segments := stack_segments(file)) is not None:
+        return segments, RENAME
+    if beside and (segments := exported_segments(file, image.layers)) is not None:
         return segments, RENAME
     extensions = extensions_of(file)
     if (segments := table_segments(file, extensions)) is not None:
@@ -97,6 +104,11 @@ def is_slicers(file: Path, image: LabelImage) -> bool:
     return slicer_segments(file, image.header) is not None
 
 
+def is_without_voxels(file: Path, image: LabelImage) -> bool:
+    """Whether it is a segmentation by 3D Slicer without voxels, saved as a single one whose place means nothing."""
+    return image.layers.size == len(image.layers) and not image.layers.any() and is_slicers(file, image)
+
+
 def _check_that_slicer_saved_voxels(file: Path, image: LabelImage) -> None:
     header = image.header
     # Slicer 5.2 renamed the key.
@@ -108,8 +120,7 @@ def _check_that_slicer_saved_voxels(file: Path, image: LabelImage) -> None:
             f"{file}: holds no label map but a {source!r}. In 3D Slicer: Segmentations module, Representations, create the "
             "Binary labelmap and make it the source (primary), then save again."
         )
-    # Slicer saves a segmentation without voxels as a single one, whose place means nothing.
-    if image.layers.size == len(image.layers) and not image.layers.any():
+    if is_without_voxels(file, image):
         raise NnActiveError(
             f"{file}: no segment has a voxel. If the whole patch is background, paint a segment named 'background'; else "
             "annotate, and save again."

@@ -24,10 +24,7 @@ _SCHEMA = (
 
 
 def write(view: View) -> None:
-    """``box.mrk.json`` and ``open_in_slicer.py`` for ``Slicer --python-script``, which needs ``task.json`` beside it.
-
-    The script's names of Slicer functions are as in Slicer's own tests and script repository; it was not run in Slicer.
-    """
+    """``box.mrk.json`` and ``open_in_slicer.py`` for ``Slicer --python-script``, which needs ``task.json`` beside it."""
     write_json(view.folder / BOX_FILE, {"@schema": _SCHEMA, "markups": [roi(view.space, view.box, "query box")]})
     script = resources.files("nnactive_ext.exchange.viewers").joinpath("slicer_script.py").read_text(encoding="utf-8")
     before, _, after = script.partition('TASK = ""\n')
@@ -67,7 +64,6 @@ def roi(space: Space, box: Patch, name: str) -> dict[str, Any]:
         "selectedColor": _unit(BOX),
         "propertiesLabelVisibility": False,
         "pointLabelsVisibility": False,
-        "fillVisibility": False,
         "handlesInteractive": False,
     }
     return {
