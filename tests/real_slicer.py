@@ -6,7 +6,7 @@ the module selector, the widget of the Segment Editor, the layout manager.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,8 @@ import slicer.util
 import vtk
 from trame_slicer.core import SlicerApp
 from vtk.util.numpy_support import numpy_to_vtk
+
+from nnactive_ext.geometry.space import Space
 
 VIEWS = ("Red", "Green", "Yellow")
 
@@ -116,6 +118,21 @@ def erase(core: Core, segment: str, voxels: np.ndarray) -> None:
     _modify(core, segment, voxels, slicer.vtkSlicerSegmentEditorLogic.ModificationModeRemove)
 
 
+def new_segmentation(core: Core, volume: Any, name: str, *segments: str) -> Any:
+    """As "Create new segmentation" in the Segment Editor on ``volume``, which paints everywhere, over all segments."""
+    node = core.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.SetName(name)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    for segment in segments:
+        node.GetSegmentation().AddEmptySegment("", segment)
+    core.editor.setSegmentationNode(node)
+    core.editor.setSourceVolumeNode(volume)
+    core.editor.settings.SetMaskMode(node.EditAllowedEverywhere)
+    core.editor.settings.SetOverwriteMode(core.editor.settings.OverwriteAllSegments)
+    return node
+
+
 def _modify(core: Core, segment: str, voxels: np.ndarray, mode: int) -> None:
     settings = core.editor.settings
     logic = slicer.vtkSlicerSegmentEditorLogic()
@@ -145,6 +162,31 @@ def save(node: Any, file: Path | None = None, cut: bool | None = None) -> Path:
     return Path(storage.GetFileName())
 
 
+def export_files(
+    core: Core, node: Any, volume: Any, folder: Path, ending: str, names: Sequence[str], table: Any = None
+) -> None:
+    """As Segmentations > Export to files, of the segments ``names``, which writes a label map and a table of its labels."""
+    export = core.app.segmentations_logic.ExportSegmentsBinaryLabelmapRepresentationToFiles
+    extent = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
+    assert export(str(folder), node, _ids(node, names), ending, True, volume, extent, table)
+
+
+def export_label_map(core: Core, node: Any, volume: Any, names: Sequence[str], table: Any = None) -> Any:
+    """As Segmentations > Export to label map, of the segments ``names``: the label map, whose display has the colour table."""
+    made = core.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", f"{node.GetName()}-label")
+    extent = slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
+    export = core.app.segmentations_logic.ExportSegmentsToLabelmapNode
+    assert export(node, _ids(node, names), made, volume, extent, table)
+    return made
+
+
+def _ids(node: Any, names: Sequence[str]) -> Any:
+    ids = vtk.vtkStringArray()
+    for name in names:
+        ids.InsertNextValue(named(node)[name])
+    return ids
+
+
 def array_of(matrix: Any) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
@@ -154,6 +196,28 @@ def affine_of(volume: Any) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return array_of(matrix)
+
+
+def as_ours(array: np.ndarray, volume: Any, space: Space) -> np.ndarray:
+    """``array`` (z, y, x) on the grid of ``volume``, in the order of ``space``, which has the same voxels."""
+    made = np.full(space.shape, np.nan)
+    made[_places(volume, space, array.shape)] = array
+    assert not np.isnan(made).any()
+    return made
+
+
+def as_slicers(array: np.ndarray, volume: Any, space: Space) -> np.ndarray:
+    """``array`` in ``space`` on the grid of ``volume``."""
+    return array[_places(volume, space, volume.GetImageData().GetDimensions()[::-1])]
+
+
+def _places(volume: Any, space: Space, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """For each voxel (z, y, x) of ``volume`` its index in ``space``: each is looked up by its place in the patient."""
+    index = np.moveaxis(np.indices(shape), 0, -1)[..., ::-1]
+    affine = np.linalg.inv(space.affine) @ np.diag([-1, -1, 1, 1]) @ affine_of(volume)  # Slicer has RAS, we have LPS
+    found = (index @ affine[:3, :3].T + affine[:3, 3])[..., ::-1]
+    np.testing.assert_allclose(found, np.rint(found), atol=1e-3)
+    return tuple(np.moveaxis(np.rint(found).astype(int), -1, 0))
 
 
 def voxels_of(volume: Any) -> np.ndarray:
@@ -181,3 +245,16 @@ def named(node: Any) -> dict[str, str]:
 
 def nodes(scene: Any, kind: str) -> list[Any]:
     return [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
+
+
+def finer(core: Core, volume: Any) -> Any:
+    """``volume`` with half the spacing along each axis."""
+    made = slicer.vtkMRMLScalarVolumeNode()
+    core.scene.AddNode(made)
+    made.CopyOrientation(volume)
+    made.SetSpacing([mm / 2 for mm in volume.GetSpacing()])
+    image = vtk.vtkImageData()
+    image.SetDimensions([2 * n for n in volume.GetImageData().GetDimensions()])
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    made.SetAndObserveImageData(image)
+    return made

@@ -77,21 +77,31 @@ def cut(
         missing = labels.size - array[source].size if returned.whole else 0
         found[task.id] = Boxed(labels, missing, 0)
     stray = int(np.count_nonzero((outside != 0) & (outside != ignore)))
-    doubts = "" if by_case else _doubts(file, array, held, space, tasks, ignore, [box for _, box in sent])
+    doubts = "" if by_case else _doubts(file, array, held, space, tasks, ignore, [box for _, box in sent], not returned.whole)
     return {name: replace(boxed, outside=stray, doubt=doubts) for name, boxed in found.items()}
 
 
 def _doubts(
-    file: Path, array: np.ndarray, held: Patch, space: Space, tasks: Sequence[Task], ignore: int, sent: Sequence[Patch]
+    file: Path,
+    array: np.ndarray,
+    held: Patch,
+    space: Space,
+    tasks: Sequence[Task],
+    ignore: int,
+    sent: Sequence[Patch],
+    cut: bool,
 ) -> str:
     """Of a file that answers one task: why what lies outside its patch makes it doubtful. Not of a file of the whole image
-    without the frame that was sent: its place is right, and it may be labelled all over. NnActiveError if the order of the
-    axes of a file without a place cannot be known."""
+    without the frame that was sent: its place is right, and it may be labelled all over. ``cut``: as by 3D Slicer, so that
+    background around its segments says nothing. NnActiveError if the order of the axes of a file without a place cannot be
+    known."""
     if len(tasks) != 1:
         return ""
+    is_whole = held.start == (0, 0, 0) and held.size == space.shape and held.size not in {box.size for box in sent[:-1]}
+    if cut:
+        array, held = _trimmed(array, held)
     patch = Patch("", triple(np.subtract(tasks[0].patch.start, held.start)), tasks[0].patch.size)
     framed = has_frame(array, patch, ignore)
-    is_whole = held.start == (0, 0, 0) and held.size == space.shape and held.size not in {box.size for box in sent[:-1]}
     found = "" if is_whole and not framed else doubt(array, patch, ignore)
     if has_no_place(file) and len({*held.size} - {1}) < sum(n > 1 for n in held.size) and (found or not framed):
         lost = found or "the frame of ignore that was exported around the patch is not in it"
@@ -100,6 +110,17 @@ def _doubts(
             "open the task's folder with our reader, and save the labels as .nii.gz)."
         )
     return found
+
+
+def _trimmed(array: np.ndarray, held: Patch) -> tuple[np.ndarray, Patch]:
+    """``array``, which lies at ``held``, without the planes of background around it. 3D Slicer 5.11 adds a plane on some sides
+    if a segment is empty."""
+    used = [np.flatnonzero(array.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if not all(line.size for line in used):
+        return array, held
+    first = [int(line[0]) for line in used]
+    box = Patch("", triple(first), triple([int(line[-1]) + 1 - a for line, a in zip(used, first, strict=True)]))
+    return array[box.slices], Patch("", triple(np.add(held.start, box.start)), box.size)
 
 
 def describe(boxed: Boxed, ignore: int, foreground: Mapping[int, str]) -> str:
