@@ -1,7 +1,7 @@
 # Each target is one readable line; `make` alone lists them. They share the environment .venv, made when first needed.
 PYTHON ?= python3
 
-.PHONY: help venv demo test slow long lint docs
+.PHONY: help venv slicer demo test slow long lint docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
@@ -14,6 +14,9 @@ venv: .venv/installed ## make .venv with the package (editable) and the tools it
 
 WITH_UV = uv venv --quiet --allow-existing --python "$(PYTHON)" .venv && uv pip install --quiet --compile-bytecode --python .venv --editable '.[dev]'
 WITH_PIP = $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --editable '.[dev]'
+
+slicer: .venv/installed ## 3D Slicer without its windows, for the tests that run it (1 GB)
+	@if uv --version >/dev/null 2>&1; then uv pip install --quiet --python .venv --editable '.[test-slicer]'; else .venv/bin/python -m pip install --quiet --editable '.[test-slicer]'; fi
 
 demo: .venv/installed ## a whole experiment on made-up data
 	@.venv/bin/python -m nnactive_ext.demo

@@ -346,3 +346,52 @@ def test_extensions_that_name_no_labels_stay_taken(tmp_path, code, content):
     found = read_label_file(nifti(tmp_path / "a.nii.gz", LABELS, (code, content)), NAMES)
     np.testing.assert_array_equal(found.labels, LABELS)
     assert not found.by_name
+
+
+# 3D Slicer's colour tables beside label maps that it exported, as 5.11 writes them.
+
+
+def colour_table(file: Path, values: Mapping[str, int], at: str) -> Path:
+    made = file.with_name(f"{file.name.split('.')[0].removesuffix('-label')}{at}")
+    if made.suffix == ".csv":
+        rows = [f'{value},"{name}",39,190,55,255,"SCT","85756007","Tissue"' for name, value in values.items()]
+        rows.insert(0, '"LabelValue","Name","Color_R","Color_G","Color_B","Color_A","Type_CodingScheme","b","c"')
+    else:
+        rows = [f"{value} {name.replace(' ', '_')} 39 190 55 255" for name, value in values.items()]
+        rows = [f"# Color table file {made}", f"# {len(rows)} values", *rows]
+    made.write_text("\n".join(rows) + "\n\n", encoding="utf-8")
+    return made
+
+
+@pytest.mark.parametrize("at", [".labels.csv", "_ColorTable.csv", "_ColorTable.ctbl", "_ColorTable.txt"])
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nii.gz", "a-label.nrrd"])
+def test_slicers_tables_name_the_values(tmp_path, at, name):
+    if at == ".labels.csv" and name == "a-label.nrrd":
+        pytest.skip("Slicer exports both by one name")
+    file = write(tmp_path / name, STORED, {})
+    colour_table(file, SHUFFLED, at)
+    np.testing.assert_array_equal(read(file), LABELS)
+
+
+def test_slicers_table_of_another_label_map_names_nothing(tmp_path):
+    file = write(tmp_path / "a.nrrd", LABELS, {})
+    colour_table(tmp_path / "b.nrrd", SHUFFLED, ".labels.csv")
+    found = read_label_file(file, NAMES)
+    assert not found.by_name
+    np.testing.assert_array_equal(found.labels, LABELS)
+
+
+def test_slicers_tables_that_do_not_fit_are_refused(tmp_path):
+    file = write(tmp_path / "a.nrrd", STORED, {})
+    made = colour_table(file, {"spleen" if name == "liver" else name: value for name, value in SHUFFLED.items()}, ".labels.csv")
+    assert "spleen" in refused(file)
+    colour_table(file, {**SHUFFLED, "background": 4}, ".labels.csv")
+    assert "a.labels.csv" in refused(file)
+    made.write_text("1;liver\n")
+    assert "a.labels.csv" in refused(file)
+    colour_table(file, SHUFFLED, ".labels.csv")
+    colour_table(file, {"liver": 4}, "_ColorTable.ctbl")
+    assert "a_ColorTable.ctbl" in refused(file)
+    colour_table(file, {"liver": 4, "kidney_left": 1, "ignore": 2, "query_box": 3}, ".labels.csv")
+    (tmp_path / "a_ColorTable.ctbl").unlink()
+    assert "query_box" in refused(file)

@@ -62,17 +62,23 @@ def _read(file: Path, table: Path) -> list[Segment]:
     try:
         text = table.read_text(encoding="utf-8")
         rows = _rows(text) if table.suffix == ".csv" else _columns(text)
-        named = {int(value): name.strip() for value, name in rows}
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        found = [(int(value), name.strip()) for value, name in rows]
+        named = dict(found)
+        if len(named) < len(set(found)):
+            raise ValueError("it names a value twice")
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise NnActiveError(
-            f"{file}: {table.name} beside it, which names its labels, cannot be read ({error!r}). {_REMEDY}, or move "
+            f"{file}: {table.name} beside it, which names its labels, cannot be read ({error}). {_REMEDY}, or move "
             f"{table.name} elsewhere if the values are those of the dataset."
         ) from None
     return [Segment(name, 0, value) for value, name in sorted(named.items()) if name]
 
 
 def _rows(text: str) -> Iterator[tuple[str, str]]:
-    yield from ((row["LabelValue"], row["Name"]) for row in csv.DictReader(text.splitlines()))
+    table = csv.DictReader(text.splitlines())
+    if missing := {"LabelValue", "Name"} - set(table.fieldnames or ()):
+        raise ValueError(f"it has no column {min(missing)}")
+    yield from ((row["LabelValue"], row["Name"]) for row in table)
 
 
 def _columns(text: str) -> Iterator[tuple[str, str]]:
