@@ -38,7 +38,8 @@ HOW TO OPEN A TASK
 
 3D Slicer 5   Slicer --python-script <task>/open_in_slicer.py
               Sets up everything; paints in the box only. Save the segmentation as <task>.seg.nrrd, as proposed. Leave the
-              segment "query_box" as it is. The box alone: box.mrk.json. Colours: labels.ctbl.
+              segment "query_box" as it is. The box alone: box.mrk.json. Colours: labels.ctbl. If you export a label map
+              instead, export visible segments only, and send the file with the names beside it (<task>.labels.csv).
 ITK-SNAP      itksnap -w <task>/task.itksnap
               Paints only where nothing is painted yet, and so in the box only. To change a label, choose it and erase (right
               button), or choose to paint over all labels. Save the segmentation image. Names and colours: labels.txt.
