@@ -43,8 +43,8 @@ class Core:
     def volume(self, file: Path, name: str = "volume", labelmap: bool = False) -> Any:
         return self.app.volumes_logic.AddArchetypeVolume(str(file), name, int(labelmap))
 
-    def segmentation(self, file: Path) -> Any:
-        return self.app.segmentations_logic.LoadSegmentationFromFile(str(file), True, file.name.split(".")[0])
+    def segmentation(self, file: Path, table: Any = None) -> Any:
+        return self.app.segmentations_logic.LoadSegmentationFromFile(str(file), True, file.name.split(".")[0], table)
 
     def markups(self, file: Path) -> Any:
         return self.scene.GetNodeByID(self.app.markups_logic.LoadMarkups(str(file)))

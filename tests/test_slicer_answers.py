@@ -297,3 +297,28 @@ def test_the_label_map_itself_edited_and_saved_in_slicer(core, tasks, task):
         save(volume, task.label)
         assert voxels_of(volume).any()
     accepted(tasks, task, expected(task))
+
+
+@pytest.mark.parametrize("with_table", [False, True])
+def test_the_label_map_opened_as_a_segmentation(core, tasks, task, capsys, with_table):
+    """Without our script: with our colour table its segments have names, and without they are made up and refused."""
+    from real_slicer import named, paint, save
+
+    with core.as_module():
+        table = core.colour_table(tasks.out / "labels.ctbl") if with_table else None
+        node = core.segmentation(task.label, table)
+        assert list(named(node)) == (["ignore"] if with_table else ["Segment_3"])
+        core.editor.setSegmentationNode(node)
+        core.editor.setSourceVolumeNode(open_image(core, task))
+        core.editor.settings.SetMaskMode(node.EditAllowedEverywhere)
+        core.editor.settings.SetOverwriteMode(core.editor.settings.OverwriteAllSegments)
+        inside = np.zeros(task.truth.shape, bool)
+        inside[task.box] = True
+        for name in CLASSES:
+            node.GetSegmentation().AddEmptySegment("", name)
+            paint(core, named(node)[name], where(core, task, inside & (task.truth == task.names[name])))
+        save(node, task.folder / f"{task.id}.seg.nrrd")
+    if with_table:
+        accepted(tasks, task, expected(task))
+    else:
+        refused(tasks, task, capsys, "Segment_3")
