@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_parts_share_the_cases(trained):
     shares = [run(trained, parts=(part, 2)) for part in range(2)]
     assert not result_file(trained.results, 0).exists(), "no part knows all cases"
     assert all(shares)
-    assert sorted(sum(shares, [])) == sorted(test)
+    assert sorted(itertools.chain(*shares)) == sorted(test)
     assert run(trained) == []
     shared = written(trained)
     for file in (trained.results / "cycle_000" / "evaluated").iterdir():

@@ -189,5 +189,5 @@ def test_times_of_several_processes_and_of_earlier_versions_are_read(planned, mo
     monkeypatch.setattr("socket.gethostname", lambda: "node 2/gpu")
     Timing(planned, 0).note({"train": 9.0})
     assert len(list((planned.results / "times").iterdir())) == 2
-    assert [line["seconds"] for line in read_times(planned) if line["step"] == "train"][0] == 5
+    assert next(line["seconds"] for line in read_times(planned) if line["step"] == "train") == 5
     assert seconds_per_step(planned, 0)["train"] == 5 + 7 + 9

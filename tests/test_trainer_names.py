@@ -189,7 +189,9 @@ def test_a_checkpoint_is_whole_or_the_one_before(make, monkeypatch):
     monkeypatch.setattr(nnUNetTrainer, "save_checkpoint", fails)
     with pytest.raises(OSError, match="space"):
         trainer.save_checkpoint(str(file))
-    assert [(one.name, one.read_bytes()) for one in folder.iterdir() if one.suffix != ".txt"] == [(file.name, b"the one before")]
+    assert [(one.name, one.read_bytes()) for one in folder.iterdir() if one.suffix != ".txt"] == [
+        (file.name, b"the one before")
+    ]
 
 
 def test_validation_can_be_skipped(make, monkeypatch):

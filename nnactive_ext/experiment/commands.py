@@ -102,6 +102,10 @@ class Commands:
     def run(self) -> str:
         return text("nnactive_run", "-d", self.number, *self._on_device)
 
+    def step(self, name: str, cycle: int) -> str:
+        """One step of a cycle."""
+        return text("nnactive_run", "-d", self.number, "-cycle", cycle, "-step", name, *self._on_device)
+
     @property
     def report(self) -> str:
         return text("nnactive_report", "-d", self.number, *self._on_device)

@@ -1,4 +1,4 @@
-"""The scores of each test case, in a file of its own: an evaluation that was stopped continues, and several share the cases."""
+"""What an evaluation found, case by case, in files: one that was stopped continues, and several processes share the cases."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from nnactive_ext.experiment.environment import Environment
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import Fold, read_mark
+from nnactive_ext.experiment.result import CrossValidation
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.metrics.surface import Surface
@@ -45,19 +46,12 @@ class CaseFiles:
     def __init__(self, experiment: Experiment, folds: Sequence[Fold], tolerances: Mapping[str, float]):
         self.folder = experiment.results / f"cycle_{experiment.state['cycle']:03d}" / FOLDER
         labels = experiment.source.labels
-        self._trainings = [read_mark(fold_folder(experiment, fold)).get("training") for fold in folds]
-        self._facts = {
-            "trainings": self._trainings,
-            "classes": {name: str(values) for name, values in labels.classes.items()},
-            "ignore": labels.ignore,
-            "tolerances": dict(tolerances),
-            "code": code_digest(rooms=(*ROOMS, "metrics")),
-        }
+        self._facts = {**_facts(experiment, folds), "ignore": labels.ignore, "tolerances": dict(tolerances)}
 
     def read(self, case: Case) -> CaseScores | None:
         """The scores of a case, or None where they have to be computed."""
         file = self._file(case)
-        if not file.is_file() or not all(self._trainings):
+        if not file.is_file() or not all(self._facts["trainings"]):
             return None
         content = read_json(file)
         if content.get("for") != self._digest(case):
@@ -90,7 +84,47 @@ class CaseFiles:
         for file in (*case.images, case.label):
             found = Path(str(file)).stat()
             files.append([Path(str(file)).name, found.st_size, found.st_mtime_ns])
-        return hashlib.sha256(json.dumps({**self._facts, "files": files}, sort_keys=True).encode()).hexdigest()
+        return _digest({**self._facts, "files": files})
+
+
+class CrossValidationFile:
+    """The cross-validation of a cycle where there is no test set; it counts for these members, labels and this code only.
+
+    Args:
+        experiment: its members of the current cycle are trained.
+        folds: the folds of the ensemble.
+    """
+
+    def __init__(self, experiment: Experiment, folds: Sequence[Fold]):
+        self.file = experiment.results / f"cycle_{experiment.state['cycle']:03d}" / "cross_validation.json"
+        self._facts = {**_facts(experiment, folds), "annotated": experiment.state["annotated"]}
+
+    def read(self) -> tuple[CrossValidation, Environment] | None:
+        """What was found, and where; None where it has to be computed."""
+        if not self.file.is_file() or not all(self._facts["trainings"]):
+            return None
+        content = read_json(self.file)
+        if content.get("for") != _digest(self._facts):
+            return None
+        return CrossValidation(**content["found"]), Environment.of(content.get("environment")) or Environment()
+
+    def write(self, found: CrossValidation, environment: Environment) -> None:
+        """Keep what was found."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        content = {"for": _digest(self._facts), "found": asdict(found), "environment": asdict(environment)}
+        write_json(self.file, content)
+
+
+def _facts(experiment: Experiment, folds: Sequence[Fold]) -> dict[str, Any]:
+    return {
+        "trainings": [read_mark(fold_folder(experiment, fold)).get("training") for fold in folds],
+        "classes": {name: str(values) for name, values in experiment.source.labels.classes.items()},
+        "code": code_digest(rooms=(*ROOMS, "metrics")),
+    }
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _json(value: float) -> float | str:

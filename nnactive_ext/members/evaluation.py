@@ -9,14 +9,14 @@ import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.environment import observe
+from nnactive_ext.experiment.environment import Environment, observe
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.record import write_record
-from nnactive_ext.experiment.result import CycleResult, SurfaceCases, result_file
+from nnactive_ext.experiment.result import CrossValidation, CycleResult, SurfaceCases, result_file
 from nnactive_ext.members.annotated import annotation
-from nnactive_ext.members.case_scores import CaseFiles, CaseScores
+from nnactive_ext.members.case_scores import CaseFiles, CaseScores, CrossValidationFile
 from nnactive_ext.members.cross_validation import cross_validate
 from nnactive_ext.members.ensemble import Ensemble, device_of
 from nnactive_ext.metrics.overlap import aggregate, dice_per_case
@@ -43,26 +43,19 @@ def evaluate(
         open_ensemble: gives the members of some folds; it is called only when something must be predicted.
         folds: the folds of the ensemble.
         progress: show a progress bar.
-        parts: (part id, number of parts). With more than one part, only this share of the test cases is scored; a later call
-            without parts finds their files.
+        parts: (part id, number of parts). With more than one part, only this share of the test cases is scored, or the first
+            part cross-validates; a later call without parts finds their files.
 
     Returns:
         The result that was written: Dice and NSD (0 to 1), HD95 (mm). A class that is in neither prediction nor reference has
         None; one that is in only one of them has an NSD of 0 and None instead of an infinite distance. None with more than one
         part.
     """
-    cycle = experiment.state["cycle"]
-    tested = bool(experiment.plan.test)
-    devices: list[str] = []
-
-    def opened(folds: Sequence[int]) -> Ensemble:
-        ensemble = open_ensemble(folds)
-        devices.append(device_of(ensemble))
-        return ensemble
-
+    cycle, tested = experiment.state["cycle"], bool(experiment.plan.test)
     classes = experiment.source.labels.classes
     part, number = parts
-    scored = _on_test_set(experiment, opened, folds, slice(part, None, number), progress) if tested else {}
+    scored = _on_test_set(experiment, open_ensemble, folds, slice(part, None, number), progress) if tested else {}
+    validated = _validated(experiment, open_ensemble, folds, progress) if not tested and part == 0 else None
     if number > 1:
         return None
     predicted = {name: sum(scores.predicted[name] for scores in scored.values()) for name in classes} if tested else {}
@@ -70,8 +63,7 @@ def evaluate(
     surfaces = {case: scores.surfaces for case, scores in scored.items()}
     mean = aggregate(dice or {"": dict.fromkeys(classes, math.nan)})
     surface = mean_surface(surfaces or {"": dict.fromkeys(classes, Surface(math.nan, math.nan))})
-    validation = None if tested else cross_validate(experiment, opened, folds, progress)
-    where = [scores.environment for scores in scored.values()] or [observe(devices[0] if devices else "")]
+    where = [scores.environment for scores in scored.values()] + ([validated[1]] if validated else [])
     result = CycleResult(
         cycle=cycle,
         mean_dice=_number(mean.mean),
@@ -84,7 +76,7 @@ def evaluate(
         tolerance_mm=tolerance(experiment.plan).mm,
         tolerance_mm_per_class=tolerance(experiment.plan).per_class,
         predicted_voxels_per_class=predicted,
-        cross_validation=validation,
+        cross_validation=validated[0] if validated else None,
         **vars(annotation(experiment, cycle)),
         label_version=experiment.plan.label_version,
         dice_per_case={case: _numbers(scores) for case, scores in dice.items()},
@@ -126,6 +118,24 @@ def _on_test_set(
             files.write(case, scores)
         found[case.name] = scores
     return found
+
+
+def _validated(
+    experiment: Experiment, open_ensemble: Callable[[Sequence[int]], Ensemble], folds: Sequence[int], progress: bool
+) -> tuple[CrossValidation, Environment]:
+    """The cross-validation, and where it was done; one that is there already is read."""
+    file, devices = CrossValidationFile(experiment, folds), [""]
+
+    def opened(folds: Sequence[int]) -> Ensemble:
+        ensemble = open_ensemble(folds)
+        devices[0] = device_of(ensemble)
+        return ensemble
+
+    if (kept := file.read()) is not None:
+        return kept
+    found = cross_validate(experiment, opened, folds, progress)
+    file.write(found, observe(devices[0]))
+    return found, observe(devices[0])
 
 
 def _scores(experiment: Experiment, ensemble: Ensemble, case: Case, limits: Mapping[str, float]) -> CaseScores:
