@@ -16,6 +16,7 @@ from fake_members import fake_tools
 
 from nnactive_ext.cli import run as run_command
 from nnactive_ext.cluster.carrying_out import carry_out
+from nnactive_ext.cluster.scripts import for_slurm
 from nnactive_ext.cluster.steps import EVALUATE, FINISH, SCORE, TRAIN, Step, open_steps, shares, trainings
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
@@ -164,8 +165,9 @@ def test_the_script_for_slurm_submits_every_step(planned, capsys, tmp_path):
     jobs.touch()
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "JOBS": str(jobs)}
     subprocess.run(["bash", "-c", script], env=environment, check=True, capture_output=True, text=True)
-    carried_out = [line.split()[-1] for line in Path(f"{jobs}.log").read_text().splitlines()]
+    carried_out = [line.partition("-step ")[2].split()[0] for line in Path(f"{jobs}.log").read_text().splitlines()]
     assert carried_out == [step.name for step in open_steps(planned, 3)]
     assert len(jobs.read_text().splitlines()) == 4
-    assert script.count("--gres=gpu:1") == 3
+    assert "--gres" not in script, "the CPU preset"
+    assert for_slurm(planned, open_steps(planned, 3)).count("--gres=gpu:1") == 3
     assert script.count("'--partition=gpu nodes'") == 4
