@@ -10,7 +10,7 @@ from nnactive_ext.experiment.commands import Commands, text
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.words import count
 
-_INDEX, _VARIABLE = "INDEX", "$SLURM_ARRAY_TASK_ID"
+_INDEX, _VARIABLE = "INDEX", "${SLURM_ARRAY_TASK_ID}"
 
 
 def as_commands(experiment: Experiment, steps: Sequence[Step], device: str = "cuda") -> str:
