@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_device, add_experiment, add_lock, add_precision, add_quiet, prepare
+from nnactive_ext.errors import NnActiveError
+
+if TYPE_CHECKING:
+    from nnactive_ext.cluster.carrying_out import Runner
+    from nnactive_ext.cluster.steps import Step
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,6 +32,22 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="in a roll-out: wait until the plan's share of the open tasks is done, run the next cycle, and wait again, until "
         "all cycles are done (Ctrl-C ends it)",
+    )
+    made.add_argument(
+        "-gpus",
+        metavar="N|all|0,2",
+        help="carry out so many steps at once on this machine, each on a GPU of its own (trainings of folds; evaluation and "
+        "scoring are shared): a number of GPUs, all, or which (default: one step after another)",
+    )
+    made.add_argument(
+        "-np",
+        type=int,
+        default=1,
+        metavar="N",
+        help="with -device cpu: carry out so many steps at once, each on its share of the cores (default: %(default)s)",
+    )
+    made.add_argument(
+        "-dashboard", type=int, metavar="PORT", help="with -gpus or -np: show what runs at http://127.0.0.1:PORT (default: off)"
     )
     made.add_argument(
         "--steps",
@@ -42,11 +68,41 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-partition", default="", metavar="NAME", help="with --steps slurm: partition of the jobs")
     made.add_argument("-step", metavar="NAME", help="carry out one step, as --steps prints them, and exit")
     made.add_argument("-cycle", type=int, metavar="N", help="with -step: the cycle of the step (default: the current one)")
+    made.add_argument("--guarded", action="store_true", help=argparse.SUPPRESS)  # ends with the process that started it
     add_device(made)
     add_precision(made)
     add_quiet(made)
     add_lock(made)
     return made
+
+
+@contextmanager
+def _runner(options: argparse.Namespace, number: int) -> Iterator[Runner | None]:
+    """Who carries out the steps; None for this process alone."""
+    from nnactive_ext.cluster.gpus import chosen_gpus
+
+    if options.np < 1:
+        raise NnActiveError(f"-np {options.np}: at least one process is needed.")
+    if options.gpus and (options.device != "cuda" or options.np > 1):
+        raise NnActiveError("-gpus: each step runs on a GPU of its own. Leave out -device and -np.")
+    if options.np > 1 and options.device != "cpu":
+        raise NnActiveError(f"-np {options.np}: only steps on the CPU share a device. Use -device cpu, or -gpus.")
+    if not options.gpus and options.np == 1:
+        yield None
+        return
+    from nnactive_ext.cluster.dask_runner import OnWorkers, cpu_environments, gpu_environments, here
+
+    environments = gpu_environments(chosen_gpus(options.gpus)) if options.gpus else cpu_environments(options.np)
+
+    def arguments(step: Step) -> list[str]:
+        words = ["-m", "nnactive_ext.cli.run", "-d", str(number), "-step", step.name, "-device", options.device]
+        words += ["-precision", options.precision, "--disable_progress_bar", "--guarded"]
+        return words + (["-lock", options.lock] if options.lock else [])
+
+    with here(environments, options.dashboard) as client:
+        if options.dashboard is not None:
+            print(f"What runs: {client.dashboard_link}", flush=True)
+        yield OnWorkers(client, len(environments), arguments, {}, say=partial(print, flush=True))
 
 
 def _print_steps(options: argparse.Namespace) -> None:
@@ -86,6 +142,10 @@ def _carry_out(options: argparse.Namespace) -> None:
 
 @command(parser)
 def main(options: argparse.Namespace) -> None:
+    if options.guarded:
+        from nnactive_ext.members.training_process import end_with
+
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     if options.steps:
         return _print_steps(options)
     if options.step:
@@ -110,16 +170,22 @@ def main(options: argparse.Namespace) -> None:
         with experiment.running():
             with experiment.lock(wait=True):
                 opened = open_experiment(options.d, locked=True)
-            run_cycles(opened, tools, progress=not options.disable_progress_bar, accumulators=options.precision)
+            run_cycles(
+                opened,
+                tools,
+                progress=not options.disable_progress_bar,
+                accumulators=options.precision,
+                runner=runner,
+            )
 
     try:
-        if options.watch:
-            from nnactive_ext.report.worth import worth
+        with ended_by_signals(), _runner(options, experiment.number) as runner:
+            if options.watch:
+                from nnactive_ext.report.worth import worth
 
-            with ended_by_signals():
                 watch(lambda: open_experiment(options.d), run, worth, say=partial(print, flush=True))
-        else:
-            run()
+            else:
+                run()
     finally:
         if read_results(experiment.results):
             print(f"\n{final_report(experiment.anew())}")

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from nnactive_ext.cluster.steps import EVALUATE, FINISH, TRAIN, Step
+from nnactive_ext.cluster.under_way import noted
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.timing import Timing
@@ -64,6 +65,11 @@ def carry_out(experiment: Experiment, step: Step, tools: Tools, accumulators: st
         raise ValueError("the last step of a cycle belongs to the loop")
     if step.is_done(experiment):
         return
+    with noted(experiment, step):
+        _carry_out(experiment, step, tools, accumulators, progress)
+
+
+def _carry_out(experiment: Experiment, step: Step, tools: Tools, accumulators: str, progress: bool) -> None:
     folds, cycle, parts = experiment.folds(), experiment.state["cycle"], (step.index, step.parts)
     if step.kind == TRAIN:
         if step.index not in folds:
