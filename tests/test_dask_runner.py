@@ -9,13 +9,17 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from fake_members import fake_tools
+from same_files import begun_again, written
 
-from nnactive_ext.cluster.dask_runner import OnWorkers, gpu_environments, here
+from nnactive_ext.cluster.dask_runner import OnWorkers, folders_of_nnunet, gpu_environments, here
 from nnactive_ext.cluster.gpus import chosen_gpus
 from nnactive_ext.cluster.steps import TRAIN, Step
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.loop.cycles import run_cycles
 
 pytest.importorskip("distributed")
 SCRIPT = str(Path(__file__).with_name("fake_step.py"))
@@ -151,3 +155,23 @@ def test_gpus_that_are_not_there(monkeypatch, visible, text):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(NnActiveError, match="-gpus"):
         chosen_gpus(text)
+
+
+def fake_arguments(step: Step) -> list[str]:
+    return [str(Path(SCRIPT).with_name("fake_run.py")), "-d", "101", "-step", step.name, "-device", "cpu", "--guarded"]
+
+
+@pytest.mark.slow
+def test_workers_lead_to_the_same_files(client, planned, monkeypatch, nnunet_folders, planned_template):
+    """Byte for byte the loop files and results of a run without workers."""
+    monkeypatch.setattr("nnactive_ext.experiment.marks.uuid.uuid4", lambda: UUID(int=7))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    said: list[str] = []
+    runner = OnWorkers(client, 1, fake_arguments, {**folders_of_nnunet(), "OMP_NUM_THREADS": "1"})
+    run_cycles(planned, fake_tools(), progress=False, say=said.append, runner=runner, once=True)
+    shared = written(planned)
+    assert "evaluate_0_of_2" in {path.stem for path in (planned.results / "cycle_000").glob("*.log")}
+    assert any("training fold 2" in line for line in said)
+    again = begun_again(planned, nnunet_folders, planned_template)
+    run_cycles(again, fake_tools(), progress=False, say=said.append, once=True)
+    assert written(again) == shared

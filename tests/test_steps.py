@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shlex
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from fake_members import fake_tools
+from same_files import begun_again, written
 
 from nnactive_ext.cli import run as run_command
 from nnactive_ext.cluster.carrying_out import carry_out
@@ -46,22 +46,13 @@ class Shuffled:
             self.carried_out.append(step.name)
 
 
-def written(experiment: Experiment) -> dict[str, bytes]:
-    files = [*experiment.raw.glob("loop_*.json"), *experiment.results.glob("cycle_*.json")]
-    return {file.name: file.read_bytes() for file in files}
-
-
 @pytest.mark.parametrize("parts", [2, 3, 40])
 def test_shared_steps_lead_to_the_same_files(planned, parts, nnunet_folders, planned_template):
     run_cycles(planned, fake_tools(), **QUIET)
     expected = written(planned)
-    for name in ("raw", "preprocessed", "results"):
-        shutil.rmtree(getattr(nnunet_folders, name), ignore_errors=True)
-    for name in ("raw", "preprocessed"):
-        shutil.copytree(getattr(planned_template, name), getattr(nnunet_folders, name))
-    nnunet_folders.results.mkdir()
+    planned = begun_again(planned, nnunet_folders, planned_template)
     runner = Shuffled(fake_tools(), parts, seed=parts)
-    run_cycles(Experiment(planned.name), fake_tools(), runner=runner, **QUIET)
+    run_cycles(planned, fake_tools(), runner=runner, **QUIET)
     assert written(planned) == expected
     kinds = [name.partition("_")[0] for name in runner.carried_out]
     cycles, folds = planned.plan.cycles, len(planned.folds())

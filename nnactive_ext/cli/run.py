@@ -90,7 +90,7 @@ def _runner(options: argparse.Namespace, number: int) -> Iterator[Runner | None]
     if not options.gpus and options.np == 1:
         yield None
         return
-    from nnactive_ext.cluster.dask_runner import OnWorkers, cpu_environments, gpu_environments, here
+    from nnactive_ext.cluster.dask_runner import OnWorkers, cpu_environments, folders_of_nnunet, gpu_environments, here
 
     environments = gpu_environments(chosen_gpus(options.gpus)) if options.gpus else cpu_environments(options.np)
 
@@ -102,7 +102,7 @@ def _runner(options: argparse.Namespace, number: int) -> Iterator[Runner | None]
     with here(environments, options.dashboard) as client:
         if options.dashboard is not None:
             print(f"What runs: {client.dashboard_link}", flush=True)
-        yield OnWorkers(client, len(environments), arguments, {}, say=partial(print, flush=True))
+        yield OnWorkers(client, len(environments), arguments, folders_of_nnunet(), say=partial(print, flush=True))
 
 
 def _print_steps(options: argparse.Namespace) -> None:

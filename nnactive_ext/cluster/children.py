@@ -17,7 +17,7 @@ _LINES = 8
 class Order:
     """A step as a worker gets it: plain values, because workers are other processes, maybe of other machines.
 
-    ``arguments``: of Python, the worker's own; ``environment``: what is added to the worker's; ``log``: the file for its output.
+    ``arguments``: of the worker's own Python; ``environment``: what is added to the worker's; ``log``: the file for its output.
     """
 
     name: str

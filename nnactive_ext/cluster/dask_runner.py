@@ -160,6 +160,11 @@ def import_distributed() -> Any:
     return distributed
 
 
+def folders_of_nnunet() -> dict[str, str]:
+    """The environment variables that name nnU-Net's folders, for workers that were started in another shell."""
+    return {name: os.environ[name] for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+
+
 def cpu_environments(number: int) -> list[dict[str, str]]:
     """For workers that share this machine's cores."""
     from nnactive_ext.engine.threads import cores
