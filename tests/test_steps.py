@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shlex
@@ -21,6 +22,7 @@ from nnactive_ext.cluster.steps import EVALUATE, FINISH, SCORE, TRAIN, Step, ope
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.loop.status import status, status_text
 from nnactive_ext.members.tools import Tools
 
 QUIET = {"progress": False, "say": lambda text: None}
@@ -162,3 +164,31 @@ def test_the_script_for_slurm_submits_every_step(planned, capsys, tmp_path):
     assert "--gres" not in script, "the CPU preset"
     assert for_slurm(planned, open_steps(planned, 3)).count("--gres=gpu:1") == 3
     assert script.count("'--partition=gpu nodes'") == 4
+
+
+def test_status_shows_what_runs_and_where(planned, monkeypatch, capsys):
+    """While a training runs: host, GPU, job and the last epoch; a file that a killed process left behind is passed over."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    seen: list[dict] = []
+
+    def train(experiment, fold):
+        step = Step(TRAIN, fold)
+        step.log(experiment).write_text("2026-11-28: Epoch 0 \n2026-11-28: Epoch 12 \n")
+        seen.extend(status(experiment)["running"])
+        print(status_text(status(experiment)))
+
+    carry_out(planned, Step(TRAIN, 1), Tools(train, fake_tools().open_ensemble))
+    (one,) = seen
+    assert (one["step"], one["gpu"], one["job"], one["epoch"], one["pid"]) == ("train_1", "MIG-7", "4711", 12, os.getpid())
+    assert "epoch 12" in capsys.readouterr().out
+    assert status(planned)["running"] == []
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    folder = planned.results / "cycle_000" / "running"
+    (folder / "train_0.json").write_text(json.dumps({**one, "step": "train_0", "pid": dead.pid}))
+    elsewhere = folder / "train_2.json"
+    elsewhere.write_text(json.dumps({**one, "step": "train_2", "host": "node7", "pid": dead.pid}))
+    assert [found["step"] for found in status(planned)["running"]] == ["train_2"], "nobody here knows the processes of node7"
+    os.utime(elsewhere, (1, 1))
+    assert status(planned)["running"] == []
