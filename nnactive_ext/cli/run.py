@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
@@ -17,6 +18,7 @@ from nnactive_ext.errors import NnActiveError
 if TYPE_CHECKING:
     from nnactive_ext.cluster.carrying_out import Runner
     from nnactive_ext.cluster.steps import Step
+    from nnactive_ext.experiment.experiment import Experiment
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +49,18 @@ def parser() -> argparse.ArgumentParser:
         help="with -device cpu: carry out so many steps at once, each on its share of the cores (default: %(default)s)",
     )
     made.add_argument(
-        "-dashboard", type=int, metavar="PORT", help="with -gpus or -np: show what runs at http://127.0.0.1:PORT (default: off)"
+        "-workers",
+        type=Path,
+        metavar="FILE",
+        help="let workers carry out the steps; nnactive_worker FILE starts one, on any machine with the same folders (FILE is "
+        "written and holds the address and the keys)",
+    )
+    made.add_argument("-interface", default="", metavar="NAME", help="with -workers: network interface to listen on, e.g. ib0")
+    made.add_argument(
+        "-dashboard",
+        type=int,
+        metavar="PORT",
+        help="with -gpus, -np or -workers: show what runs at http://127.0.0.1:PORT (default: off)",
     )
     made.add_argument(
         "--steps",
@@ -77,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _runner(options: argparse.Namespace, number: int) -> Iterator[Runner | None]:
+def _runner(options: argparse.Namespace, experiment: Experiment) -> Iterator[Runner | None]:
     """Who carries out the steps; None for this process alone."""
     from nnactive_ext.cluster.gpus import chosen_gpus
 
@@ -87,22 +100,40 @@ def _runner(options: argparse.Namespace, number: int) -> Iterator[Runner | None]
         raise NnActiveError("-gpus: each step runs on a GPU of its own. Leave out -device and -np.")
     if options.np > 1 and options.device != "cpu":
         raise NnActiveError(f"-np {options.np}: only steps on the CPU share a device. Use -device cpu, or -gpus.")
-    if not options.gpus and options.np == 1:
+    if options.workers and (options.gpus or options.np > 1):
+        raise NnActiveError("-workers: nnactive_worker says which GPUs are used. Leave out -gpus and -np.")
+    if not options.gpus and options.np == 1 and not options.workers:
         yield None
         return
-    from nnactive_ext.cluster.dask_runner import OnWorkers, cpu_environments, folders_of_nnunet, gpu_environments, here
-
-    environments = gpu_environments(chosen_gpus(options.gpus)) if options.gpus else cpu_environments(options.np)
+    from nnactive_ext.cluster.dask_runner import (
+        OnWorkers,
+        anywhere,
+        cpu_environments,
+        folders_of_nnunet,
+        gpu_environments,
+        here,
+    )
+    from nnactive_ext.experiment.commands import worker
 
     def arguments(step: Step) -> list[str]:
-        words = ["-m", "nnactive_ext.cli.run", "-d", str(number), "-step", step.name, "-device", options.device]
+        words = ["-m", "nnactive_ext.cli.run", "-d", str(experiment.number), "-step", step.name, "-device", options.device]
         words += ["-precision", options.precision, "--disable_progress_bar", "--guarded"]
         return words + (["-lock", options.lock] if options.lock else [])
 
-    with here(environments, options.dashboard) as client:
+    start = ""
+    if options.workers:
+        cluster, workers = anywhere(options.workers, experiment, options.interface, options.dashboard), 1
+        on_cpu = ("-device", "cpu") if options.device == "cpu" else ()
+        start = f"To start one, on any machine with the same folders: {worker(options.workers.absolute(), *on_cpu)}"
+    else:
+        environments = gpu_environments(chosen_gpus(options.gpus)) if options.gpus else cpu_environments(options.np)
+        cluster, workers = here(environments, options.dashboard), len(environments)
+    with cluster as client:
+        if start:
+            print(f"Workers carry out the steps. {start}", flush=True)
         if options.dashboard is not None:
             print(f"What runs: {client.dashboard_link}", flush=True)
-        yield OnWorkers(client, len(environments), arguments, folders_of_nnunet(), say=partial(print, flush=True))
+        yield OnWorkers(client, workers, arguments, folders_of_nnunet(), partial(print, flush=True), start)
 
 
 def _print_steps(options: argparse.Namespace) -> None:
@@ -179,7 +210,7 @@ def main(options: argparse.Namespace) -> None:
             )
 
     try:
-        with ended_by_signals(), _runner(options, experiment.number) as runner:
+        with ended_by_signals(), _runner(options, experiment) as runner:
             if options.watch:
                 from nnactive_ext.report.worth import worth
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.cluster.children import Order, Outcome, carry_out_in_child
+from nnactive_ext.cluster.meeting import Meeting
 from nnactive_ext.cluster.steps import GPU, Step
 from nnactive_ext.cluster.under_way import running
 from nnactive_ext.errors import NnActiveError
@@ -44,7 +47,7 @@ class OnWorkers:
 
     @property
     def parts(self) -> int:
-        return SHARES * self.workers
+        return SHARES * max(self.workers, len(self.client.scheduler_info(n_workers=-1)["workers"]))
 
     def run(self, experiment: Experiment, steps: Sequence[Step], begins: Callable[[Step], None]) -> None:
         left = {self._submit(experiment, step): step for step in steps}
@@ -139,6 +142,41 @@ def here(environments: Sequence[Mapping[str, str]], dashboard: int | None = None
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+@contextmanager
+def anywhere(file: Path, experiment: Experiment, interface: str = "", dashboard: int | None = None) -> Iterator[Client]:
+    """A cluster whose workers are started by anybody who can read ``file``, on any machine with the same folders.
+
+    Args:
+        file: where the address and the keys are written; it is removed at the end.
+        experiment: that is run.
+        interface: network interface to listen on, such as ib0; empty: the one by which this host's name is known.
+        dashboard: port on 127.0.0.1, or None.
+
+    Raises:
+        NnActiveError: the extra ``cluster`` is not installed.
+    """
+    distributed = import_distributed()
+    from distributed.security import Security
+
+    security = Security.temporary()
+    options: dict[str, Any] = {"port": 0, "allowed_failures": 10, "protocol": "tls://", "security": security}
+    options |= {"interface": interface} if interface else {"host": socket.gethostbyname(socket.gethostname())}
+    options |= {"dashboard": dashboard is not None, "dashboard_address": f"127.0.0.1:{dashboard or 0}"}
+    scheduler = {"cls": distributed.Scheduler, "options": options}
+    token = experiment.results / f".workers_{uuid.uuid4().hex[:8]}"
+    with (
+        distributed.SpecCluster(workers={}, scheduler=scheduler, security=security, silence_logs=50) as cluster,
+        distributed.Client(cluster, security=security) as client,
+    ):
+        keys = (security.tls_client_cert, security.tls_client_key)
+        meeting = Meeting.make(cluster.scheduler_address, *keys, folders_of_nnunet(), token)
+        meeting.write(file)
+        try:
+            yield client
+        finally:
+            meeting.end(file)
 
 
 def import_distributed() -> Any:

@@ -77,6 +77,11 @@ def status_of(dataset: str) -> str:
     return text("nnactive_status", "-d", number_and_name(dataset)[0])
 
 
+def worker(file: object, *words: object) -> str:
+    """What starts a worker of the run that was given ``-workers FILE``."""
+    return text("nnactive_worker", file, *words)
+
+
 @dataclass(frozen=True)
 class Commands:
     """The commands of an experiment. ``device``: for those that train or predict; empty or "cuda": they need not name it.
