@@ -143,5 +143,13 @@ def _parts(kind: str, number: int) -> list[Step]:
 
 
 def open_steps(experiment: Experiment, parts: int) -> Sequence[Step]:
-    """All open steps of the current cycle, in an order in which they can be carried out one after another."""
+    """List the open steps of the current cycle, in an order in which they can be carried out one after another.
+
+    Args:
+        experiment: a planned experiment.
+        parts: number of parts into which evaluation and scoring are split; 1: the last step does them.
+
+    Returns:
+        The steps. Those of one kind do not depend on each other.
+    """
     return [*trainings(experiment), *shares(experiment, parts), Step(FINISH)]
