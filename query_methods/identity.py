@@ -6,7 +6,7 @@ import functools
 import hashlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,16 @@ def identity(value: Any) -> str:
     return f"{identity(type(value))}({', '.join(f'{name}={identity(v)}' for name, v in values.items())})"
 
 
-def code_digest(package: Path | None = None) -> str:
+def code_digest(package: Path | None = None, rooms: Sequence[str] = ROOMS) -> str:
     """The sha256 of all our code that decides which candidates a case has: :func:`deciding_files`, their names too."""
     digest = hashlib.sha256()
-    for name, file in sorted(deciding_files(package).items()):
+    for name, file in sorted(deciding_files(package, rooms).items()):
         digest.update(f"{name} {file_digest(file)}\n".encode())
     return digest.hexdigest()
 
 
-def deciding_files(package: Path | None = None) -> dict[str, Path]:
-    """Every module (``geometry/grid.py``) that may decide a query: those of :data:`ROOMS` and the ground floor's.
+def deciding_files(package: Path | None = None, rooms: Sequence[str] = ROOMS) -> dict[str, Path]:
+    """Every module (``geometry/grid.py``) that may decide a query: those of the folders ``rooms`` and the ground floor's.
 
     ``package``: the folder of another installation of nnactive_ext. Whole folders, because a list of modules forgets some.
     """
@@ -73,7 +73,7 @@ def deciding_files(package: Path | None = None) -> dict[str, Path]:
     if package is not None:
         folders = {"": package, "query_methods": package / "query_methods"}
     found = {file.name: file for file in folders[""].glob("*.py")}
-    for room in ROOMS:
+    for room in rooms:
         folder = folders.get(room, folders[""] / room)
         found |= {f"{room}/{file.relative_to(folder).as_posix()}": file for file in folder.rglob("*.py")}
     return found

@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from nnactive_ext.experiment import marks
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.loop.cycles import Tools
 from nnactive_ext.members.ensemble import fold_folder
+from nnactive_ext.members.tools import Tools
 
 
 def fake_train(experiment: Experiment, fold: int, seconds: float = 0.0) -> None:

@@ -10,8 +10,9 @@ from fake_members import FakeEnsemble, fake_tools, fake_train
 from nnactive_ext.experiment.archive import put_away
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import write_json
-from nnactive_ext.loop.cycles import Tools, run_cycles
+from nnactive_ext.loop.cycles import run_cycles
 from nnactive_ext.members.ensemble import fold_folder
+from nnactive_ext.members.tools import Tools
 
 
 def run(experiment: Experiment) -> Experiment:

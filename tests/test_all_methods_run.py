@@ -13,7 +13,8 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import entry, loop_file, write_loop
 from nnactive_ext.experiment.result import read_results
 from nnactive_ext.files import read_json
-from nnactive_ext.loop.cycles import Tools, run_cycles
+from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.members.tools import Tools
 from nnactive_ext.query_methods import methods
 from nnactive_ext.querying.pool import pool_cases, request_for
 

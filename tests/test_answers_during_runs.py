@@ -38,7 +38,7 @@ def _run(folders: dict[str, str], plans: str, step: str, reached, go_on) -> None
     from nnactive_ext.cli import run
     from nnactive_ext.experiment.result import CycleResult, result_file
     from nnactive_ext.labelling import prepare, relabel
-    from nnactive_ext.loop.cycles import Tools
+    from nnactive_ext.members.tools import Tools
     from nnactive_ext.nnunet import environment, fingerprint
     from nnactive_ext.querying import query
 

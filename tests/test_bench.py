@@ -29,7 +29,8 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.plan import ALL_LABELS, Plan
 from nnactive_ext.files import read_json
-from nnactive_ext.loop.cycles import Tools, run_cycles
+from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.members.tools import Tools
 from nnactive_ext.query_methods.base import Query
 
 FILE = """

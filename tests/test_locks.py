@@ -448,7 +448,7 @@ def test_a_training_that_lost_its_lock_saves_no_more_checkpoints(file):
 
     training = nnActiveTrainer.__new__(nnActiveTrainer)
     training.fold_lock = acquire(file)
-    training.current_epoch, training.num_epochs, training._plotted = 0, 1, 0.0
+    training.current_epoch, training.num_epochs, training._plotted, training._saved, training.save_every = 0, 1, 0.0, 0.0, 50
     ended: list[object] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nnUNetTrainer, "on_epoch_end", lambda self: ended.append(self))

@@ -11,7 +11,7 @@ from html_page import Page
 from report_facts import facts as report_facts
 
 from nnactive_ext.cli import status
-from nnactive_ext.experiment.timing import Timing
+from nnactive_ext.experiment.timing import Timing, read_times, seconds_per_step
 from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import Measured, Minutes, measured, spent
@@ -179,3 +179,15 @@ def test_the_report_has_a_table_of_minutes_and_what_is_left():
     assert "all patches 42 1.2 1.8 3.5" in text
     assert "tumour 9 2.0 4.2 6.0" in text
     assert "median 1.8 min of 42 measured patches" in text
+
+
+def test_times_of_several_processes_and_of_earlier_versions_are_read(planned, monkeypatch):
+    """A process writes a file of its own; a line that a kill cut short is passed over."""
+    planned.results.mkdir(parents=True, exist_ok=True)
+    (planned.results / "times.jsonl").write_text('{"cycle": 0, "step": "train", "seconds": 5}\n{"cycle": 0, "st')
+    Timing(planned, 0).note({"train": 7.0})
+    monkeypatch.setattr("socket.gethostname", lambda: "node 2/gpu")
+    Timing(planned, 0).note({"train": 9.0})
+    assert len(list((planned.results / "times").iterdir())) == 2
+    assert next(line["seconds"] for line in read_times(planned) if line["step"] == "train") == 5
+    assert seconds_per_step(planned, 0)["train"] == 5 + 7 + 9

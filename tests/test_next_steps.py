@@ -14,7 +14,7 @@ from rollouts import OPTIONS
 from conftest import PLAN
 from nnactive_ext.cli import annotate, change, plan, report, run, status
 from nnactive_ext.experiment.commands import named_device
-from nnactive_ext.loop.cycles import Tools
+from nnactive_ext.members.tools import Tools
 
 NO_PRESET = OPTIONS.replace("--preset cpu ", "")
 

@@ -23,7 +23,8 @@ from nnactive_ext.experiment.result import (
     result_files,
 )
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.loop.cycles import Tools, run_cycles
+from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.members.tools import Tools
 
 NAMES = st.text(max_size=5)
 COUNT = st.integers(0, 2**40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,6 +145,53 @@ def test_epochs_without_foreground_leave_the_moving_average(make):
             trainer.on_validation_epoch_end([outputs, outputs])
     np.testing.assert_allclose(trainer.logger.get_value("ema_fg_dice", None), [0, 0.05, 0.05, 0.095])
     np.testing.assert_allclose(trainer.logger.get_value("mean_fg_dice", None), [np.nan, 0.5, np.nan, 0.5])
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(1, [49, 99]), (250, [2, 5, 8, 11]), (3600, [0, 1, 2, 3])])
+def test_long_epochs_leave_a_checkpoint_every_ten_minutes(make, monkeypatch, seconds, epochs):
+    """250 s an epoch: after 750 s; a checkpoint that nnU-Net saves by itself counts as well."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    trainer, now, saved = make("nnActiveTrainer_500epochs"), [0.0], []
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    trainer._saved = trainer._plotted = 0.0
+
+    def save(self, filename):
+        saved.append((Path(filename).suffix, self.current_epoch))
+        Path(filename).write_bytes(b"a checkpoint")
+
+    monkeypatch.setattr(nnUNetTrainer, "save_checkpoint", save)
+    trainer._best_ema = 1.0  # no epoch is the best one
+    for epoch in range(max(epochs) + 1):
+        for key in ("train_losses", "val_losses", "ema_fg_dice", "epoch_start_timestamps"):
+            trainer.logger.log(key, 0.5, epoch)
+        trainer.logger.log("dice_per_class_or_region", [0.5, 0.5], epoch)
+        now[0] += seconds
+        trainer.logger.plot_progress_png = lambda folder: None
+        trainer.on_epoch_end()
+    assert saved == [(".pth", epoch) for epoch in epochs]
+    assert [file.name for file in Path(trainer.output_folder).glob("*.pth")] == ["checkpoint_latest.pth"]
+    assert trainer.save_every == 50
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(make, monkeypatch):
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    trainer = make("nnActiveTrainer_500epochs")
+    folder = Path(trainer.output_folder)
+    file = folder / "checkpoint_latest.pth"
+    file.write_bytes(b"the one before")
+
+    def fails(self, filename):
+        Path(filename).write_bytes(b"the hal")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nnUNetTrainer, "save_checkpoint", fails)
+    with pytest.raises(OSError, match="space"):
+        trainer.save_checkpoint(str(file))
+    assert [(one.name, one.read_bytes()) for one in folder.iterdir() if one.suffix != ".txt"] == [
+        (file.name, b"the one before")
+    ]
 
 
 def test_validation_can_be_skipped(make, monkeypatch):

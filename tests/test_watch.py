@@ -20,7 +20,7 @@ from nnactive_ext.experiment.locks import holder, run_file
 from nnactive_ext.experiment.result import read_results
 from nnactive_ext.labelling.opening import open_experiment
 from nnactive_ext.loop import watching
-from nnactive_ext.loop.cycles import Tools
+from nnactive_ext.members.tools import Tools
 
 QUIET = ("-d", "601", "-device", "cpu", "--disable_progress_bar", "--watch")
 

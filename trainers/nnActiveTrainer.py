@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from time import monotonic
 
 import numpy as np
@@ -23,6 +24,7 @@ from nnactive_ext.experiment import journal, marks
 from nnactive_ext.experiment.environment import observe
 from nnactive_ext.experiment.locks import Lock
 from nnactive_ext.experiment.training_checks import check_training
+from nnactive_ext.files import remove_temporary, replacing
 from nnactive_ext.nnunet.partial_loss import without_smoothing
 from nnactive_ext.nnunet.sampling import RegionDataLoader
 from nnactive_ext.nnunet.trainers import NAME
@@ -31,6 +33,8 @@ CUDA = torch.device("cuda")
 _MOMENTUM = 0.99
 """nnU-Net's."""
 _SECONDS_BETWEEN_PLOTS = 60
+_SECONDS_BETWEEN_CHECKPOINTS = 600
+"""What a training that is killed, or whose node is taken away, loses at most, and an epoch."""
 
 
 def _iterations(configuration: dict, key: str, default: int) -> int:
@@ -73,7 +77,7 @@ class nnActiveTrainer(nnUNetTrainer):
         if len(self.configuration_manager.pool_op_kernel_sizes) < 3:
             # nnU-Net gives the coarsest output the weight 0; if it is the only one, the loss becomes 0 / 0.
             self.enable_deep_supervision = False
-        self._plotted = monotonic()
+        self._plotted = self._saved = monotonic()
         settings = self.configuration_manager.configuration
         self.num_iterations_per_epoch = _iterations(settings, "iterations_per_epoch", self.num_iterations_per_epoch)
         self.num_val_iterations_per_epoch = _iterations(settings, "val_iterations_per_epoch", self.num_val_iterations_per_epoch)
@@ -184,7 +188,9 @@ class nnActiveTrainer(nnUNetTrainer):
                 continued=self.current_epoch > 0,
                 environment=observe(self.device.type, training=True),
             )
+            remove_temporary(Path(self.output_folder))
         super().on_train_start()
+        self._saved = monotonic()
 
     def on_train_end(self):
         super().on_train_end()
@@ -194,10 +200,14 @@ class nnActiveTrainer(nnUNetTrainer):
                 self.fold_lock.release()
 
     def on_epoch_end(self):
-        """nnU-Net's, except that ``progress.png``, which takes it a second or two, is not drawn after each short epoch, and
-        that a training whose lock was lost ends before it writes over the checkpoints of the one that has the lock now."""
+        """nnU-Net's, except that ``progress.png``, which takes it a second or two, is not drawn after each short epoch, that
+        long epochs leave a checkpoint every ten minutes, and that a training whose lock was lost ends before it writes over the
+        checkpoints of the one that has the lock now."""
         if self.fold_lock is not None:
             self.fold_lock.check()
+        every = self.save_every
+        if monotonic() - self._saved >= _SECONDS_BETWEEN_CHECKPOINTS:
+            self.save_every = 1
         last = self.current_epoch == self.num_epochs - 1
         due = last or monotonic() - self._plotted >= _SECONDS_BETWEEN_PLOTS
         if due:
@@ -207,8 +217,19 @@ class nnActiveTrainer(nnUNetTrainer):
         try:
             super().on_epoch_end()
         finally:
+            self.save_every = every
             if not due:
                 del self.logger.plot_progress_png
+
+    def save_checkpoint(self, filename: str):
+        """nnU-Net's, but whole or not at all: a kill while it is written leaves the checkpoint before."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        with replacing(filename) as temporary:
+            super().save_checkpoint(str(temporary))
+        if Path(filename).name != marks.BEST:
+            self._saved = monotonic()
 
     def on_validation_epoch_end(self, val_outputs: list[dict]):
         """nnU-Net's, except that an epoch without any foreground (Dice NaN) leaves the moving average as it was."""

@@ -15,7 +15,7 @@ from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, STATE
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.experiment.result import result_file
-from nnactive_ext.experiment.timing import FILE as TIMES
+from nnactive_ext.experiment.timing import copy_times
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.members.ensemble import fold_folder, trained_folds
 from nnactive_ext.nnunet.dataset import nnunet_folder
@@ -65,8 +65,7 @@ def _results(start: Experiment, experiment: Experiment) -> None:
         _json(folder, folder, MEMBER, {"experiment": experiment.plan.experiment})
     experiment.results.mkdir()
     shutil.copyfile(result_file(start.results, 0), result_file(experiment.results, 0))
-    if (start.results / TIMES).is_file():
-        shutil.copyfile(start.results / TIMES, experiment.results / TIMES)
+    copy_times(start, experiment)
     write_record(experiment)
 
 

@@ -19,7 +19,8 @@ from nnactive_ext.experiment.locks import locked
 from nnactive_ext.experiment.plan import START, Plan, method_words
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.labelling.opening import open_experiment
-from nnactive_ext.loop.cycles import Tools, run_cycles
+from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.members.tools import Tools
 from nnactive_ext.nnunet.dataset import Dataset, find_dataset
 from nnactive_ext.planning.create import check_number, create
 from nnactive_ext.planning.decisions import WARNING

@@ -75,7 +75,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.bench.runs import benchmark_folder, check_runs, part, runs_of
     from nnactive_ext.bench.side_by_side import run_side_by_side
     from nnactive_ext.compare.writing import check_output
-    from nnactive_ext.loop.cycles import Tools
+    from nnactive_ext.members.tools import Tools
 
     benchmark = read_benchmark(options.file)
     folder = benchmark_folder(benchmark.name)

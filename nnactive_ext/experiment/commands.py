@@ -77,6 +77,11 @@ def status_of(dataset: str) -> str:
     return text("nnactive_status", "-d", number_and_name(dataset)[0])
 
 
+def worker(file: object, *words: object) -> str:
+    """What starts a worker of the run that was given ``-workers FILE``."""
+    return text("nnactive_worker", file, *words)
+
+
 @dataclass(frozen=True)
 class Commands:
     """The commands of an experiment. ``device``: for those that train or predict; empty or "cuda": they need not name it.
@@ -101,6 +106,10 @@ class Commands:
     @property
     def run(self) -> str:
         return text("nnactive_run", "-d", self.number, *self._on_device)
+
+    def step(self, name: str, cycle: int) -> str:
+        """One step of a cycle."""
+        return text("nnactive_run", "-d", self.number, "-cycle", cycle, "-step", name, *self._on_device)
 
     @property
     def report(self) -> str:

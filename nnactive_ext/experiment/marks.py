@@ -31,7 +31,8 @@ LOCK = ".nnactive_training.lock"
 """In a fold's results folder: held by the process that trains it."""
 _PATIENCE = 10.0
 """Seconds in which a training whose owner was just killed ends."""
-CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+BEST = "checkpoint_best.pth"
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", BEST)
 """nnU-Net's, in the order in which it continues from them."""
 
 

@@ -1,8 +1,12 @@
-"""How long each step took, one line a time in ``times.jsonl``."""
+"""How long each step took, one line a time: each process writes a file of its own in the folder ``times``."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
@@ -13,7 +17,10 @@ STEPS = ("plan", "train", "load", "predict", "statistics", "score", "annotate", 
 """``plan``: fingerprint, nnU-Net's planning, and preprocessing for the first time. Of a query: ``load``, waiting for an image;
 ``predict``, the networks; ``statistics``, from their logits to the means over members; ``score``, from these to candidates, and
 the choice."""
+FOLDER = "times"
+"""In the experiment's results: appends of several machines to one file would be lost on a network's file system."""
 FILE = "times.jsonl"
+"""The one file of earlier versions, beside that folder."""
 PLANNING = "nnactive_times.jsonl"
 """The same of planning, in the preprocessed folder: the results folder is made by what comes after planning."""
 
@@ -33,10 +40,10 @@ class Stopwatch:
 
 
 class Timing:
-    """Appends seconds per step to the experiment's file, whose folder it makes."""
+    """Appends seconds per step to this process's file of the experiment, whose folder it makes."""
 
     def __init__(self, experiment: Experiment, cycle: int):
-        self._file, self._cycle = experiment.results / FILE, cycle
+        self._folder, self._cycle = experiment.results / FOLDER, cycle
 
     @contextmanager
     def of(self, step: str) -> Iterator[None]:
@@ -50,8 +57,8 @@ class Timing:
         """One line per step, all in one write; with the ``case`` they were spent on, if it was one."""
         facts = {"cycle": self._cycle, **({"case": case} if case else {})}
         lines = [{**facts, "step": step, "seconds": round(spent, 4)} for step, spent in seconds.items()]
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._file, "a", encoding="utf-8") as file:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with open(self._folder / _name(), "a", encoding="utf-8") as file:
             file.write("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -64,8 +71,9 @@ def note_planning(experiment: Experiment, seconds: Mapping[str, float]) -> None:
 
 def read_times(experiment: Experiment) -> list[dict]:
     """All lines; one cut short by a kill is passed over."""
-    files, lines = (experiment.preprocessed.folder / PLANNING, experiment.results / FILE), []
-    for file in files:
+    others = sorted((experiment.results / FOLDER).glob("*.jsonl"))
+    lines = []
+    for file in (experiment.preprocessed.folder / PLANNING, experiment.results / FILE, *others):
         if not file.is_file():
             continue
         for text in file.read_text(encoding="utf-8").splitlines():
@@ -76,6 +84,14 @@ def read_times(experiment: Experiment) -> list[dict]:
     return lines
 
 
+def copy_times(start: Experiment, experiment: Experiment) -> None:
+    """Let ``experiment``, whose results folder is there, begin with the times of the one that it continues."""
+    if (start.results / FILE).is_file():
+        shutil.copyfile(start.results / FILE, experiment.results / FILE)
+    if (start.results / FOLDER).is_dir():
+        shutil.copytree(start.results / FOLDER, experiment.results / FOLDER)
+
+
 def seconds_per_step(experiment: Experiment, cycle: int | None = None) -> dict[str, float]:
     """Seconds spent in each step, in one cycle or in all."""
     total = dict.fromkeys(STEPS, 0.0)
@@ -83,3 +99,8 @@ def seconds_per_step(experiment: Experiment, cycle: int | None = None) -> dict[s
         if cycle is None or line["cycle"] == cycle:
             total[line["step"]] = total.get(line["step"], 0.0) + line["seconds"]
     return total
+
+
+def _name() -> str:
+    """Of this process's file, a forked one's too."""
+    return f"{re.sub(r'[^A-Za-z0-9.-]', '-', socket.gethostname())}_{os.getpid()}.jsonl"

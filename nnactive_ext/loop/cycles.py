@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
-from nnactive_ext.errors import PoolExhausted
+from nnactive_ext.cluster.carrying_out import OneByOne, Runner
+from nnactive_ext.cluster.steps import FINISH, Step, is_evaluated, patches_lacking, shares, trainings
+from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.archive import keep_result
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
-from nnactive_ext.experiment.marks import Fold, is_trained
-from nnactive_ext.experiment.result import CycleResult, read_results, result_file
+from nnactive_ext.experiment.result import read_results
 from nnactive_ext.experiment.timing import Timing
-from nnactive_ext.files import read_json
 from nnactive_ext.labelling.closing import TasksOpen, apply_corrections, close_cycle
 from nnactive_ext.labelling.relabel import annotate_cycle
 from nnactive_ext.loop.progress import Progress
 from nnactive_ext.loop.tables import cycle_table
-from nnactive_ext.members.ensemble import Ensemble, NnUNetEnsemble, fold_folder, training_begun
+from nnactive_ext.members.ensemble import training_begun
 from nnactive_ext.members.evaluation import evaluate
-from nnactive_ext.members.training import train_member
+from nnactive_ext.members.tools import Tools
 from nnactive_ext.query_methods.base import Query
 from nnactive_ext.querying.query import query_cycle
-from nnactive_ext.words import warned
-
-
-@dataclass(frozen=True)
-class Tools:
-    """The two expensive things, which tests replace: training a fold, and opening the members of some folds."""
-
-    train: Callable[[Experiment, int], None]
-    open_ensemble: Callable[[Experiment, Sequence[Fold]], Ensemble]
-
-    @classmethod
-    def of_nnunet(cls, device: str) -> Tools:
-        """nnU-Net's, on a device."""
-        return cls(
-            train=lambda experiment, fold: train_member(experiment, fold, device),
-            open_ensemble=lambda experiment, folds: NnUNetEnsemble(experiment, folds, device),
-        )
+from nnactive_ext.words import listed, warned
 
 
 def run_cycles(
@@ -48,6 +31,8 @@ def run_cycles(
     progress: bool = True,
     say: Callable[[str], None] = print,
     accumulators: str = "single",
+    runner: Runner | None = None,
+    once: bool = False,
 ) -> None:
     """Train, evaluate, query and annotate until the planned cycles are done.
 
@@ -60,23 +45,33 @@ def run_cycles(
         progress: show progress bars.
         say: gets what happens, one line each.
         accumulators: "single" or "half", see :class:`nnactive_ext.members.statistics.RunningStatistics`.
+        runner: who carries out trainings, and shares evaluation and scoring (default: this process, one step after another).
+        once: return after the next query.
 
     Raises:
         NnActiveError: a results file is damaged (before anything is done), or a step failed.
         PoolExhausted: the pool is used up; it is raised after the last cycle that the pool could feed.
     """
     with experiment.running():
-        _run_cycles(experiment.anew(), tools, progress, say, accumulators)
+        _run_cycles(experiment.anew(), tools, progress, say, accumulators, runner or OneByOne(tools), once)
 
 
-def _run_cycles(experiment: Experiment, tools: Tools, progress: bool, say: Callable[[str], None], accumulators: str) -> None:
+def _run_cycles(
+    experiment: Experiment,
+    tools: Tools,
+    progress: bool,
+    say: Callable[[str], None],
+    accumulators: str,
+    runner: Runner,
+    once: bool,
+) -> None:
     read_results(experiment.results)  # refuses a damaged file now instead of after hours of training
     try:
         finish_annotation(experiment, progress, say)
     except TasksOpen as error:
         if experiment.state["cycle"] >= 0 and experiment.plan.label_version:
             # Members of other classes were put away; those of today predict what is to be annotated.
-            _train(experiment, tools, Progress(experiment, say))
+            _run(experiment, trainings(experiment), runner, Progress(experiment, say))
         say(str(error))
         return
     experiment = experiment.anew()  # closing the first cycle names nnU-Net's plans
@@ -86,8 +81,9 @@ def _run_cycles(experiment: Experiment, tools: Tools, progress: bool, say: Calla
         cycle = experiment.state["cycle"]
         folds = experiment.folds()
         timing = Timing(experiment, cycle)
-        _train(experiment, tools, steps)
-        if not _evaluated(experiment, cycle):
+        _run(experiment, trainings(experiment), runner, steps)
+        _run(experiment, shares(experiment, runner.parts), runner, steps)
+        if not is_evaluated(experiment):
             steps.next(cycle, "evaluating the test set" if plan.test else "evaluating by cross-validation")
             keep_result(experiment, cycle)
             with timing.of("evaluate"):
@@ -95,8 +91,7 @@ def _run_cycles(experiment: Experiment, tools: Tools, progress: bool, say: Calla
             say(cycle_table(experiment))
         if cycle >= plan.cycles - 1:
             return
-        missing = read_json(loop_file(experiment.raw, cycle)).get("missing", 0)
-        if missing and not plan.added_since(cycle):
+        if missing := patches_lacking(experiment):
             raise PoolExhausted(
                 f"The pool of {experiment.name} is used up: the query of cycle {cycle} lacked {missing} patches. The "
                 f"experiment ends after cycle {cycle} of {plan.cycles - 1}."
@@ -104,24 +99,37 @@ def _run_cycles(experiment: Experiment, tools: Tools, progress: bool, say: Calla
         steps.next(cycle, "querying the pool")
         ask = partial(query_cycle, experiment, tools.open_ensemble, folds, progress=progress, accumulators=accumulators)
         query_and_annotate(experiment, ask, progress, say, go_on=True)
-        if plan.human:
+        if plan.human or once:
             return
 
 
-def _train(experiment: Experiment, tools: Tools, steps: Progress) -> None:
-    """The members of the current cycle that are missing."""
-    plan, cycle = experiment.plan, experiment.state["cycle"]
-    for fold in experiment.folds():
-        if not is_trained(fold_folder(experiment, fold), plan.experiment, cycle, plan.label_version):
-            steps.next(cycle, f"training fold {fold}")
-            with Timing(experiment, cycle).of("train"):
-                tools.train(experiment, fold)
+def finish(
+    experiment: Experiment,
+    tools: Tools,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+    accumulators: str = "single",
+) -> None:
+    """Carry out the last step of a cycle: what other processes have not evaluated and scored, the choice, the annotation.
+
+    Raises:
+        NnActiveError: a member is not trained yet, or as :func:`run_cycles`.
+    """
+    with experiment.running():
+        experiment = experiment.anew()
+        if experiment.last_loop > experiment.state["cycle"]:  # chosen already, and annotated where nobody is asked
+            if not experiment.plan.human:
+                finish_annotation(experiment, progress, say)
+        elif open_ones := trainings(experiment):
+            first = listed([step.name for step in open_ones])
+            raise NnActiveError(f"{experiment.name}: {first} must be carried out before {FINISH}.")
+        else:
+            run_cycles(experiment, tools, progress, say, accumulators, once=True)
 
 
-def _evaluated(experiment: Experiment, cycle: int) -> bool:
-    """Whether there is a result of the cycle, for the classes of today: members for others were put away since."""
-    file = result_file(experiment.results, cycle)
-    return file.is_file() and CycleResult.read(file).label_version == experiment.plan.label_version
+def _run(experiment: Experiment, steps: Sequence[Step], runner: Runner, progress: Progress) -> None:
+    cycle = experiment.state["cycle"]
+    runner.run(experiment, steps, lambda step: progress.next(cycle, step.words))
 
 
 def query_and_annotate(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nnactive_ext.cluster.under_way import running
 from nnactive_ext.exchange.export import last_export
 from nnactive_ext.exchange.exported_labels import exported_now
 from nnactive_ext.exchange.marking import marked
@@ -29,7 +31,7 @@ from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.terminal import paragraph, table
 from nnactive_ext.planning.cost import PAYS, rows
 from nnactive_ext.planning.remaining import remaining
-from nnactive_ext.words import count, folded, listed, plural
+from nnactive_ext.words import count, duration, folded, listed, plural
 
 
 def status(experiment: Experiment) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "variables": variables(named),
         "labels": dict(experiment.dataset.labels.names),
         "under_way": experiment.under_way() or None,
+        "running": [asdict(one) for one in running(experiment)] if folds else [],
     }
     yields = yields_by_cycle(experiment, results, thorough=False) if not plan.human else {}
     if plan.human:
@@ -281,7 +284,21 @@ def status_text(found: dict[str, Any]) -> str:
         lines += ["", paragraph("Mean Dice per cycle: " + ", ".join(f"{100 * dice:.1f}" for dice in scores))]
     if found["under_way"]:
         lines += ["", f"Under way: {found['under_way']}. Answers may be handed in meanwhile."]
+    lines += _running_lines(found.get("running", ()))
     return "\n".join([*lines, "", found["next"]])
+
+
+def _running_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which steps run, where, since when, how far they are, and where they write."""
+    lines = []
+    for one in steps:
+        where = ", ".join(
+            [one["host"], *([f"GPU {one['gpu']}"] if one["gpu"] else []), *([f"job {one['job']}"] if one["job"] else [])]
+        )
+        epoch = f", epoch {one['epoch']}" if one["epoch"] >= 0 else ""
+        since = duration(max(0.0, time.time() - one["since"]))
+        lines.append(f"  {one['step']} on {where}, for {since}{epoch}: {one['log']}")
+    return ["Steps that run:", *lines] if lines else []
 
 
 def _time_lines(found: Mapping[str, Any]) -> list[str]:

@@ -9,17 +9,19 @@ import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.environment import observe
+from nnactive_ext.experiment.environment import Environment, observe
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.record import write_record
-from nnactive_ext.experiment.result import CycleResult, SurfaceCases, result_file
+from nnactive_ext.experiment.result import CrossValidation, CycleResult, SurfaceCases, result_file
 from nnactive_ext.members.annotated import annotation
+from nnactive_ext.members.case_scores import CaseFiles, CaseScores, CrossValidationFile
 from nnactive_ext.members.cross_validation import cross_validate
 from nnactive_ext.members.ensemble import Ensemble, device_of
 from nnactive_ext.metrics.overlap import aggregate, dice_per_case
 from nnactive_ext.metrics.surface import Surface, Tolerance, mean_surface, one_voxel, surface_per_case
+from nnactive_ext.nnunet.dataset import Case
 
 
 def evaluate(
@@ -27,36 +29,41 @@ def evaluate(
     open_ensemble: Callable[[Sequence[int]], Ensemble],
     folds: Sequence[int],
     progress: bool = True,
-) -> CycleResult:
+    parts: tuple[int, int] = (0, 1),
+) -> CycleResult | None:
     """Evaluate the members on the test set, count what was annotated for them, and write ``cycle_NNN.json``.
+
+    The scores of each test case are kept in a file of its own, so an evaluation that was stopped continues.
 
     Without a test set there is a cross-validation on annotated voxels instead, which is not the same:
     :func:`nnactive_ext.members.cross_validation.cross_validate`. Voxels that are ``ignore`` in a reference do not count.
 
     Args:
         experiment: its members of the current cycle are trained.
-        open_ensemble: gives the members of some folds.
+        open_ensemble: gives the members of some folds; it is called only when something must be predicted.
         folds: the folds of the ensemble.
         progress: show a progress bar.
+        parts: (part id, number of parts). With more than one part, only this share of the test cases is scored, or the first
+            part cross-validates; a later call without parts finds their files.
 
     Returns:
         The result that was written: Dice and NSD (0 to 1), HD95 (mm). A class that is in neither prediction nor reference has
-        None; one that is in only one of them has an NSD of 0 and None instead of an infinite distance.
+        None; one that is in only one of them has an NSD of 0 and None instead of an infinite distance. None with more than one
+        part.
     """
-    cycle = experiment.state["cycle"]
-    tested = bool(experiment.plan.test)
-    devices: list[str] = []
-
-    def opened(folds: Sequence[int]) -> Ensemble:
-        ensemble = open_ensemble(folds)
-        devices.append(device_of(ensemble))
-        return ensemble
-
+    cycle, tested = experiment.state["cycle"], bool(experiment.plan.test)
     classes = experiment.source.labels.classes
-    predicted: dict[str, int] = dict.fromkeys(classes, 0) if tested else {}
-    dice, surfaces = _on_test_set(experiment, opened(folds), predicted, progress) if tested else ({}, {})
+    part, number = parts
+    scored = _on_test_set(experiment, open_ensemble, folds, slice(part, None, number), progress) if tested else {}
+    validated = _validated(experiment, open_ensemble, folds, progress) if not tested and part == 0 else None
+    if number > 1:
+        return None
+    predicted = {name: sum(scores.predicted[name] for scores in scored.values()) for name in classes} if tested else {}
+    dice = {case: scores.dice for case, scores in scored.items()}
+    surfaces = {case: scores.surfaces for case, scores in scored.items()}
     mean = aggregate(dice or {"": dict.fromkeys(classes, math.nan)})
     surface = mean_surface(surfaces or {"": dict.fromkeys(classes, Surface(math.nan, math.nan))})
+    where = [scores.environment for scores in scored.values()] + ([validated[1]] if validated else [])
     result = CycleResult(
         cycle=cycle,
         mean_dice=_number(mean.mean),
@@ -69,13 +76,13 @@ def evaluate(
         tolerance_mm=tolerance(experiment.plan).mm,
         tolerance_mm_per_class=tolerance(experiment.plan).per_class,
         predicted_voxels_per_class=predicted,
-        cross_validation=None if tested else cross_validate(experiment, opened, folds, progress),
+        cross_validation=validated[0] if validated else None,
         **vars(annotation(experiment, cycle)),
         label_version=experiment.plan.label_version,
         dice_per_case={case: _numbers(scores) for case, scores in dice.items()},
         nsd_per_case={case: _numbers({n: s.nsd for n, s in found.items()}) for case, found in surfaces.items()},
         hd95_per_case={case: _numbers({n: s.hd95 for n, s in found.items()}) for case, found in surfaces.items()},
-        environment=observe(devices[0] if devices else ""),
+        environment=where[0],
     )
     with experiment.lock(wait=True):
         experiment.results.mkdir(parents=True, exist_ok=True)
@@ -91,26 +98,60 @@ def tolerance(plan: Plan) -> Tolerance:
 
 
 def _on_test_set(
-    experiment: Experiment, ensemble: Ensemble, predicted: dict[str, int], progress: bool
-) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Surface]]]:
-    """By case and class: Dice, and surface metrics. Adds the voxels of each class to ``predicted``."""
-    labels, planned = experiment.source.labels, tolerance(experiment.plan)
-    limits = {name: planned.of(name) for name in labels.classes}
-    dice, surfaces, inputs = {}, {}, Inputs.read(experiment.raw)
-    for case in tqdm(experiment.test_cases(), desc="Evaluating the test set", disable=not progress):
+    experiment: Experiment,
+    open_ensemble: Callable[[Sequence[int]], Ensemble],
+    folds: Sequence[int],
+    share: slice,
+    progress: bool,
+) -> dict[str, CaseScores]:
+    """The scores of a share of the test cases, by name; those that are there already are read."""
+    planned, inputs = tolerance(experiment.plan), Inputs.read(experiment.raw)
+    limits = {name: planned.of(name) for name in experiment.source.labels.classes}
+    files, found, ensemble = CaseFiles(experiment, folds, limits), {}, None
+    for case in tqdm(experiment.test_cases()[share], desc="Evaluating the test set", disable=not progress):
         if inputs:
             inputs.verify(case.name, case.label)
-        reference, properties = experiment.source.reader_writer.read_seg(str(case.label))
-        try:
-            prediction = ensemble.segment(case)
-        except RuntimeError as error:  # torch's, for want of memory or because of infinite logits
-            raise NnActiveError(f"{case.name}: its prediction failed: {error}") from error
-        for name, values in labels.classes.items():
-            predicted[name] += int(np.isin(prediction, values).sum())
-        dice[case.name] = dice_per_case(prediction, reference[0], labels.classes, labels.ignore)
-        spacing = properties["spacing"]
-        surfaces[case.name] = surface_per_case(prediction, reference[0], labels.classes, spacing, limits, labels.ignore)
-    return dice, surfaces
+        scores = files.read(case)
+        if scores is None:
+            ensemble = ensemble or open_ensemble(folds)
+            scores = _scores(experiment, ensemble, case, limits)
+            files.write(case, scores)
+        found[case.name] = scores
+    return found
+
+
+def _validated(
+    experiment: Experiment, open_ensemble: Callable[[Sequence[int]], Ensemble], folds: Sequence[int], progress: bool
+) -> tuple[CrossValidation, Environment]:
+    """The cross-validation, and where it was done; one that is there already is read."""
+    file, devices = CrossValidationFile(experiment, folds), [""]
+
+    def opened(folds: Sequence[int]) -> Ensemble:
+        ensemble = open_ensemble(folds)
+        devices[0] = device_of(ensemble)
+        return ensemble
+
+    if (kept := file.read()) is not None:
+        return kept
+    found = cross_validate(experiment, opened, folds, progress)
+    file.write(found, observe(devices[0]))
+    return found, observe(devices[0])
+
+
+def _scores(experiment: Experiment, ensemble: Ensemble, case: Case, limits: Mapping[str, float]) -> CaseScores:
+    labels = experiment.source.labels
+    reference, properties = experiment.source.reader_writer.read_seg(str(case.label))
+    try:
+        prediction = ensemble.segment(case)
+    except RuntimeError as error:  # torch's, for want of memory or because of infinite logits
+        raise NnActiveError(f"{case.name}: its prediction failed: {error}") from error
+    spacing = properties["spacing"]
+    return CaseScores(
+        dice=dice_per_case(prediction, reference[0], labels.classes, labels.ignore),
+        surfaces=surface_per_case(prediction, reference[0], labels.classes, spacing, limits, labels.ignore),
+        predicted={name: int(np.isin(prediction, values).sum()) for name, values in labels.classes.items()},
+        environment=observe(device_of(ensemble)),
+    )
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:

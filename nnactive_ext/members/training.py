@@ -13,7 +13,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.archive import put_away
 from nnactive_ext.experiment.commands import Commands, text
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, is_trained, label_version, read_mark
+from nnactive_ext.experiment.marks import BEST, CHECKPOINTS, MEMBER, is_trained, label_version, read_mark
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.members.training_server import TrainingServer
 from nnactive_ext.nnunet.environment import extend_environment
@@ -65,7 +65,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
             f"{text('nnUNetv2_train', *arguments)} failed with status {status}. The end of {log}:\n{tail}\n"
             "Remove the cause and run the same command again; finished steps are not repeated."
         )
-    (folder / "checkpoint_best.pth").unlink(missing_ok=True)
+    (folder / BEST).unlink(missing_ok=True)
 
 
 def _lacking(experiment: Experiment, fold: int) -> str:

@@ -1,0 +1,43 @@
+"""Stands for the command of a step: notes when it began and ended, and where. It imports nothing of ours, so it starts at once.
+
+python fake_step.py JOURNAL NAME SECONDS [fail | pool]
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+
+
+def note(journal: str, what: str, name: str) -> None:
+    facts = {"what": what, "name": name, "time": time.time(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid()}
+    with open(journal, "a", encoding="utf-8") as file:
+        file.write(json.dumps({**facts, "worker": os.getppid()}) + "\n")
+
+
+def end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os.killpg(os.getpgid(0), 9)
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+if __name__ == "__main__":
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    journal, name, seconds, *how = sys.argv[1:]
+    note(journal, "begin", name)
+    if "pool" in how:
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            print(pool.map(square, range(4)))
+    time.sleep(float(seconds))
+    if "fail" in how:
+        print("CUDA error: out of luck")
+        raise SystemExit(3)
+    note(journal, "end", name)
