@@ -34,6 +34,19 @@ def masks(task: expert.Seen, labels: np.ndarray, name: str, stored: int = 1, cla
     return files
 
 
+def cut_by_slicer(task: expert.Seen, labels: np.ndarray, name: str) -> Path:
+    """A segmentation of one class, cut to what it holds."""
+    mask = sitk.GetImageFromArray((labels == CLASSES[name]).astype(np.uint8))
+    mask.CopyInformation(task.shown)
+    first, last = (edge(np.argwhere(labels == CLASSES[name]), axis=0)[::-1].tolist() for edge in (np.min, np.max))
+    cut = mask[tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))]
+    for key, value in {"ID": "Segment_1", "Name": name, "Layer": "0", "LabelValue": "1"}.items():
+        cut.SetMetaData(f"Segment0_{key}", value)
+    file = task.folder / f"{task.id}_{name}.seg.nrrd"
+    sitk.WriteImage(cut, str(file), True)
+    return file
+
+
 def refused(tasks: OpenTasks, capsys, *paths: Path, more: str = "") -> str:
     capsys.readouterr()
     before = len(tasks.events())
@@ -137,6 +150,22 @@ def test_a_mask_of_an_unknown_class_is_refused_by_its_name_too(tasks, capsys):
     assert "'spleen' is no class" in refused(tasks, capsys, spleen)
 
 
+@pytest.mark.parametrize("whole", ["organ", "lesion", None])
+def test_masks_that_slicer_cut_are_filled_up(tasks, whole):
+    """Their extents differ from each other's and from that of a whole mask, which may come before or after them."""
+    task = tasks.seen[2]
+    labels = answer(task)
+    labels[:, :, task.box[2].start][labels[:, :, task.box[2].start] == 1] = 0
+    labels[task.box[0].start][labels[task.box[0].start] == 2] = 0
+    for name in CLASSES:
+        if name == whole:
+            masks(task, labels, "{task}_{cls}.nii.gz", classes={name: CLASSES[name]})
+        else:
+            cut_by_slicer(task, labels, name)
+    tasks.hand_in()
+    np.testing.assert_array_equal(tasks.counted(task), labels[task.box])
+
+
 def test_masks_of_whole_images(tasks, tmp_path):
     mine = [task for task in tasks.seen if task.id.endswith("tiny_1")]
     truth = sitk.ReadImage(str(tasks.label("tiny_1")))
@@ -166,6 +195,14 @@ def _on_another_grid(task: expert.Seen) -> str:
     image = sitk.ReadImage(str(lesion))
     sitk.WriteImage(image[1:, :, :], str(lesion))
     return organ.name
+
+
+def _cut_beyond_a_whole_one(task: expert.Seen) -> str:
+    _, lesion = masks(task, answer(task), "{task}_{cls}.nii.gz")
+    (task.folder / f"{task.id}_organ.nii.gz").unlink()
+    cut_by_slicer(task, answer(task), "organ")
+    sitk.WriteImage(sitk.ReadImage(str(lesion))[:, :, task.box[0].start + 1 :], str(lesion))
+    return lesion.name
 
 
 def _of_other_spacing(task: expert.Seen) -> str:
@@ -223,6 +260,7 @@ def _of_fractions(task: expert.Seen) -> str:
     [
         _overlapping,
         _on_another_grid,
+        _cut_beyond_a_whole_one,
         _of_other_spacing,
         _of_two_values,
         _of_the_other_class,
