@@ -19,7 +19,7 @@ from nnactive_ext.files import read_json_if_any
 from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks
-from nnactive_ext.serve.make_crop import PAGE
+from nnactive_ext.serve.make_crop import MADE_FROM, PAGE
 from nnactive_ext.serve.site import NotFound, Site
 
 LONGEST = 1800
@@ -54,13 +54,13 @@ class Cache:
         """The folder of the crop of ``task`` and what its page shows; a child makes it where it is not there or outdated."""
         target = self._site.folder / "crops" / task.id
         made_from = self._made_from(experiment, task)
-        facts = {"task": task.id, "options": self._site.options, "made_from": made_from}
-        return target, self._made(target, facts, lambda page: page.get("made_from") == made_from)
+        facts = {"task": task.id, "options": self._site.options, MADE_FROM: made_from}
+        return target, self._made(target, facts, lambda page: page.get(MADE_FROM) == made_from)
 
     def overview(self, experiment: Experiment, case: str) -> tuple[Path, Mapping[str, Any]]:
         """The same of the whole image of a case of the pool."""
-        if case not in experiment.plan.pool:
-            raise NotFound(f"{experiment.name} has no case {case!r} in its pool.")
+        if case not in experiment.plan.pool:  # whatever it is called, it becomes a folder's name
+            raise NotFound(f"{experiment.name} has no such case in its pool.")
         target = self._site.folder / "overviews" / case
         return target, self._made(target, {"case": case}, lambda page: True)
 
