@@ -83,14 +83,16 @@ class Cache:
         return (self._site.folder / "crops" / task.id / PAGE).is_file()
 
     def _made(self, target: Path, facts: Mapping[str, Any], current: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any]:
-        with self._one:
-            page = read_json_if_any(target / PAGE, None)
-            if page is None or not current(page):
-                self._make({**facts, "number": self._site.number, "target": str(target)})
-                page = read_json_if_any(target / PAGE, None)
-            if page is None:
-                raise NnActiveError(f"{target}: the crop could not be made. The terminal of the server says why.")
-            return page
+        page = _there(target, current)  # without waiting for a child that makes another one
+        if page is None:
+            with self._one:
+                page = _there(target, current)
+                if page is None:
+                    self._make({**facts, "number": self._site.number, "target": str(target)})
+                    page = read_json_if_any(target / PAGE, None)
+        if page is None:
+            raise NnActiveError(f"{target}: the crop could not be made. The terminal of the server says why.")
+        return page
 
     def _made_from(self, experiment: Experiment, task: Task) -> str:
         """Of all that decides what a task starts with: the classes, the members, the answers in patches that overlap."""
@@ -99,3 +101,9 @@ class Cache:
         answers = [[answer.place for answer in counted.counting(name)] for name in near]
         facts = [experiment.plan.label_version, experiment.state["cycle"], task.patch.start, task.patch.size, answers]
         return hashlib.sha256(json.dumps([facts, self._site.options]).encode()).hexdigest()[:16]
+
+
+def _there(target: Path, current: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any] | None:
+    """What a page shows of a folder that was made, if it is not outdated."""
+    page = read_json_if_any(target / PAGE, None)
+    return page if page is not None and current(page) else None
