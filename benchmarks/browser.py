@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -95,8 +96,9 @@ LISTED = "document.readyState === 'complete' && document.querySelectorAll('[data
 def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=os.environ.get("CHROMIUM"), args=list(CHROMIUM))
+        browser = started.chromium.launch(executable_path=found, args=list(CHROMIUM))
         yield browser.new_page(viewport={"width": 1280, "height": 800})
         browser.close()
 

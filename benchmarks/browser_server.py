@@ -59,7 +59,7 @@ class Watched:
             children = _children(self._process)
             self._most = max(self._most, len(children))
             for child in children:
-                with suppress(OSError, LookupError):
+                with suppress(OSError, ValueError):  # it has ended meanwhile
                     self._seen[child] = _memory(child, "VmHWM")
 
 
