@@ -133,7 +133,8 @@ def measure(page: Any, entry_address: str, repeats: int) -> dict[str, list[float
 def markdown(answer: dict[str, Any]) -> str:
     machine = answer["machine"]
     lines = [
-        f"{answer['date'][:10]}, commit {answer['commit'] or 'unknown'}, {machine['cores']} cores of {machine['cpu']}, no "
+        f"{answer['date'][:10]}, "
+        f"commit {answer['commit'] or 'unknown'}, {machine['cores']} cores of {machine['cpu']}, no "
         f"graphics card, load average {answer['load'][0]:.1f} before and {answer['load'][1]:.1f} after. {answer['tasks']} tasks in "
         f"{answer['cases']} CTs of {' x '.join(map(str, SHAPE))} voxels and one of {' x '.join(map(str, LARGE))} (int16), "
         f"patches of {' x '.join(map(str, PATCH))}.",
