@@ -131,13 +131,12 @@ def measure(page: Any, entry_address: str, repeats: int) -> dict[str, list[float
 
 
 def markdown(answer: dict[str, Any]) -> str:
-    machine = answer["machine"]
+    machine, (before, after) = answer["machine"], answer["load"]
+    shapes = [" x ".join(map(str, shape)) for shape in (SHAPE, LARGE, PATCH)]
     lines = [
-        f"{answer['date'][:10]}, "
-        f"commit {answer['commit'] or 'unknown'}, {machine['cores']} cores of {machine['cpu']}, no "
-        f"graphics card, load average {answer['load'][0]:.1f} before and {answer['load'][1]:.1f} after. {answer['tasks']} tasks in "
-        f"{answer['cases']} CTs of {' x '.join(map(str, SHAPE))} voxels and one of {' x '.join(map(str, LARGE))} (int16), "
-        f"patches of {' x '.join(map(str, PATCH))}.",
+        f"{answer['date'][:10]}, commit {answer['commit'] or 'unknown'}, {machine['cores']} cores of {machine['cpu']}, no "
+        f"graphics card, load average {before:.1f} before and {after:.1f} after. {answer['tasks']} tasks in "
+        f"{answer['cases']} CTs of {shapes[0]} voxels and one of {shapes[1]} (int16), patches of {shapes[2]}.",
         "",
         "| measured | median | slowest | goal | times |",
         "|" + " --- |" * 5,

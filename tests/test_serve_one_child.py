@@ -77,6 +77,7 @@ def test_what_was_made_is_given_out_while_a_child_is_at_work(site):
             cache.close()
 
 
+@pytest.mark.slow
 def test_the_server_reads_no_image_itself(site, tasks, monkeypatch):
     """Neither for pages and crops nor for the points page and answers; each image is read by a child."""
     read: list[str] = []
