@@ -95,6 +95,12 @@ def parser() -> argparse.ArgumentParser:
         help="allow a -host that other machines can reach: whoever has the address and its token then sees the images and "
         "can hand in answers, and nothing on the way is encrypted",
     )
+    serve.add_argument(
+        "--pseudonyms",
+        action="store_true",
+        help="show pseudonyms instead of the names of cases, those of export --pseudonyms. The table of pseudonyms stays in "
+        "the experiment",
+    )
     serve.add_argument("--no_browser", action="store_true", help="print the address and open no browser")
     _add_start(serve)
     withdraw = add("withdraw", "withdraw the last answer to a task, so that the answer before it counts again")
@@ -269,12 +275,16 @@ def _points(experiment: Experiment, options: argparse.Namespace) -> None:
 
 def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.exchange.crops import check_margin
+    from nnactive_ext.experiment.pseudonyms import pseudonyms
     from nnactive_ext.serve.server import serve
     from nnactive_ext.serve.site import Site
 
     check_margin(options.margin)
     start = {"blank": options.blank, "start_above": options.start_above, "margin": options.margin}
     site = Site(experiment.number, _who(experiment, options), {**start, "folds": options.f, "device": str(options.device)})
+    site.private = options.pseudonyms
+    if not site.private and pseudonyms(experiment.annotation):
+        print("WARNING: tasks of this experiment were sent out with pseudonyms before; these pages show the names of cases.")
     serve(site, options.host, options.port, options.public, not options.no_browser, lambda text: print(text, flush=True))
 
 

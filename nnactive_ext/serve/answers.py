@@ -49,11 +49,12 @@ def check_size(content: bytes, page: Mapping[str, Any]) -> None:
     packed, unpacked = largest(page)
     if len(content) > packed:
         raise TooLarge(f"{len(content)} bytes are more than a label map of the crop has ({packed} at most).")
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        found = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(content, unpacked + 1)
+        found = unpacking.decompress(content, unpacked + 1)
     except zlib.error:
         return
-    if len(found) > unpacked:
+    if len(found) > unpacked or unpacking.unused_data:  # readers go on to unpack what lies behind the end
         raise TooLarge(f"It unpacks to more than a label map of the crop has ({unpacked} bytes at most).")
 
 

@@ -87,7 +87,9 @@ def build(site: Site, cache: Cache | None = None) -> Starlette:
         Route("/favicon.ico", lambda request: Response(status_code=204)),
     ]
     handlers: Any = {NnActiveError: refused}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.state.site = site
+    return app
 
 
 def _asset(request: Request) -> Response:

@@ -19,7 +19,7 @@ from nnactive_ext.files import read_json_if_any
 from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks
-from nnactive_ext.serve.make_crop import PAGE
+from nnactive_ext.serve.make_crop import MADE_FROM, PAGE
 from nnactive_ext.serve.site import NotFound, Site
 
 LONGEST = 1800
@@ -54,13 +54,13 @@ class Cache:
         """The folder of the crop of ``task`` and what its page shows; a child makes it where it is not there or outdated."""
         target = self._site.folder / "crops" / task.id
         made_from = self._made_from(experiment, task)
-        facts = {"task": task.id, "options": self._site.options, "made_from": made_from}
-        return target, self._made(target, facts, lambda page: page.get("made_from") == made_from)
+        facts = {"task": task.id, "options": self._site.options, MADE_FROM: made_from}
+        return target, self._made(target, facts, lambda page: page.get(MADE_FROM) == made_from)
 
     def overview(self, experiment: Experiment, case: str) -> tuple[Path, Mapping[str, Any]]:
         """The same of the whole image of a case of the pool."""
-        if case not in experiment.plan.pool:
-            raise NotFound(f"{experiment.name} has no case {case!r} in its pool.")
+        if case not in experiment.plan.pool:  # whatever it is called, it becomes a folder's name
+            raise NotFound(f"{experiment.name} has no such case in its pool.")
         target = self._site.folder / "overviews" / case
         return target, self._made(target, {"case": case}, lambda page: True)
 
@@ -83,14 +83,16 @@ class Cache:
         return (self._site.folder / "crops" / task.id / PAGE).is_file()
 
     def _made(self, target: Path, facts: Mapping[str, Any], current: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any]:
-        with self._one:
-            page = read_json_if_any(target / PAGE, None)
-            if page is None or not current(page):
-                self._make({**facts, "number": self._site.number, "target": str(target)})
-                page = read_json_if_any(target / PAGE, None)
-            if page is None:
-                raise NnActiveError(f"{target}: the crop could not be made. The terminal of the server says why.")
-            return page
+        page = _there(target, current)  # without waiting for a child that makes another one
+        if page is None:
+            with self._one:
+                page = _there(target, current)
+                if page is None:
+                    self._make({**facts, "number": self._site.number, "target": str(target)})
+                    page = read_json_if_any(target / PAGE, None)
+        if page is None:
+            raise NnActiveError(f"{target}: the crop could not be made. The terminal of the server says why.")
+        return page
 
     def _made_from(self, experiment: Experiment, task: Task) -> str:
         """Of all that decides what a task starts with: the classes, the members, the answers in patches that overlap."""
@@ -99,3 +101,9 @@ class Cache:
         answers = [[answer.place for answer in counted.counting(name)] for name in near]
         facts = [experiment.plan.label_version, experiment.state["cycle"], task.patch.start, task.patch.size, answers]
         return hashlib.sha256(json.dumps([facts, self._site.options]).encode()).hexdigest()[:16]
+
+
+def _there(target: Path, current: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any] | None:
+    """What a page shows of a folder that was made, if it is not outdated."""
+    page = read_json_if_any(target / PAGE, None)
+    return page if page is not None and current(page) else None

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PAGE = "page.json"
 """In the folder of a crop: what its page shows."""
+MADE_FROM = "made_from"
+"""In :data:`PAGE`: a checksum of all that decides what the task starts with."""
 START = "start.nii.gz"
 """The labels that a task starts with."""
 OVERVIEW = "overview.nii.gz"
@@ -96,7 +98,7 @@ def _task(experiment: Experiment, asked: Mapping[str, Any], folder: Path) -> Non
         "starts_blank": list(view.blank),
         "start": _chosen(crops),
         "label_version": view.label_version,
-        "made_from": asked["made_from"],
+        MADE_FROM: asked[MADE_FROM],
     }
     write_json(folder / PAGE, content)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -39,7 +41,7 @@ class PointPages:
         experiment, who = self.site.experiment, who_asks(self.site, request)
         labels = experiment.dataset.labels
         shown = {name: colour for name, colour in colours(labels.names).items() if name not in ("background", IGNORE)}
-        cases = sorted(experiment.plan.pool, key=natural)
+        cases = sorted(self.site.cases(experiment), key=natural)
         settings = {"cases": cases, "colours": shown, "ct_windows": CT_WINDOWS, "who": who}
         page = render(
             "serve",
@@ -56,11 +58,12 @@ class PointPages:
 
     def facts(self, request: Request) -> Response:
         """What the page shows of a case; makes the overview first where that is needed."""
-        return JSONResponse(self.cache.overview(self.site.experiment, request.path_params["case"])[1])
+        _, page = self._overview(request)
+        return JSONResponse({**page, "case": request.path_params["case"]})
 
     def image(self, request: Request) -> Response:
         """The first channel of a whole image, with fewer voxels where it is large."""
-        folder, _ = self.cache.overview(self.site.experiment, request.path_params["case"])
+        folder, _ = self._overview(request)
         return FileResponse(folder / OVERVIEW, media_type="application/gzip")
 
     async def add(self, request: Request) -> Response:
@@ -68,12 +71,14 @@ class PointPages:
         content = await body_of(request, LARGEST)
         try:
             points = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise NnActiveError("The points are no JSON.") from None
         rows, who = checked(points), who_asks(self.site, request)
 
         def keep() -> dict[str, Any]:
             with self.site.writing() as experiment:
+                if self.site.private:  # elsewhere the code of the command says which cases there are
+                    rows[:] = [[self.site.case(experiment, name), *facts] for name, *facts in rows]
                 made = mark(experiment, rows, who, self.site.folder / "points")
                 goals = _goals(experiment.anew())
             covered = count(len(made.covered), "point lies", "points lie")
@@ -81,6 +86,10 @@ class PointPages:
             return {"text": text, "goals": goals}
 
         return JSONResponse(await run_in_threadpool(keep))
+
+    def _overview(self, request: Request) -> tuple[Path, Mapping[str, Any]]:
+        experiment = self.site.experiment
+        return self.cache.overview(experiment, self.site.case(experiment, request.path_params["case"]))
 
 
 def _goals(experiment: Experiment) -> dict[str, tuple[int, int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from nnactive_ext.exchange.marking import Marked, add_points
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import write_text
 
+FARTHEST = 1e6
+"""Of a place from the origin, in mm."""
 COLUMNS = ("case", "class", "x_ras", "y_ras", "z_ras")
 
 
@@ -38,7 +39,7 @@ def checked(points: Any, most: int = 1000) -> list[list[Any]]:
 def _is_place(found: Any) -> bool:
     """Whether it is three finite numbers."""
     numbers = isinstance(found, list) and len(found) == 3 and all(isinstance(v, (int, float)) for v in found)
-    return numbers and all(math.isfinite(v) for v in found)
+    return numbers and all(abs(v) <= FARTHEST for v in found)  # which NaN is not
 
 
 def mark(experiment: Experiment, points: Sequence[Sequence[Any]], who: str, folder: Path) -> Marked:
@@ -59,4 +60,8 @@ def mark(experiment: Experiment, points: Sequence[Sequence[Any]], who: str, fold
     name = hashlib.sha256(text.getvalue().encode()).hexdigest()[:12]
     file = folder / f"points_{name}.csv"
     write_text(file, text.getvalue())
-    return add_points(experiment, [file], who)
+    try:
+        return add_points(experiment, [file], who)
+    except NnActiveError as error:
+        # People of the page do not know the server's folders.
+        raise NnActiveError(str(error).replace(str(file), file.name)) from None

@@ -18,6 +18,7 @@ from nnactive_ext.serve.site import NotFound, Site
 
 WHO = "nnactive_who"
 """The cookie with the name that a person gave."""
+BUSY = "Another command is working on this experiment. Wait for it to end, then try again."
 _STATUS = ((NotFound, 404), (Overtaken, 409), (TooLarge, 413), (LockHeld, 503))
 
 
@@ -65,7 +66,9 @@ async def body_of(request: Request, most: int) -> bytes:
 def refused(request: Request, error: Exception) -> Response:
     """An error for the user: a page where a page was asked for, else JSON that the page shows."""
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
-    text = str(error).encode(errors="backslashreplace").decode()
+    site: Site = request.app.state.site
+    text = BUSY if site.private and isinstance(error, LockHeld) else site.told(str(error))
+    text = text.encode(errors="backslashreplace").decode()
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return HTMLResponse(render("serve", "refused.html", text=text), status)
     return JSONResponse({"error": text}, status)

@@ -10,7 +10,6 @@ import secrets
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -72,11 +71,16 @@ class Guard:
         return f"nnactive_{hashlib.sha256(self.token.encode()).hexdigest()[:12]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self.app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        if scope["type"] == "websocket":
+            if self._refusal(scope, headers):
+                await send({"type": "websocket.close", "code": 1008, "reason": ""})  # before it is accepted: status 403
+            else:
+                await self.app(scope, receive, send)
+            return
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -99,17 +103,21 @@ class Guard:
             return "This server does not answer to that host name."
         if not (self._given(scope) or self._carries(headers)):
             return "Open the address that nnactive_annotate serve printed; it holds the token that is missing here."
-        if scope["method"] not in ("GET", "HEAD"):
-            origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-            other = origin is not None and urlsplit(origin).netloc != headers.get("host")
-            if other or site != "same-origin":
-                return "Only pages of this server may change anything."
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
+        other = origin is not None and _place(origin) != headers.get("host")
+        if scope["type"] == "websocket":
+            # No other protection of a browser holds for them; every browser sends an origin along.
+            return "Only pages of this server may connect." if origin is None or other else ""
+        if scope["method"] not in ("GET", "HEAD") and (other or site != "same-origin"):
+            return "Only pages of this server may change anything."
+        if site in ("same-site", "cross-site") and headers.get("sec-fetch-mode", "navigate") != "navigate":
+            return "Only pages of this server may load this."  # to a cookie, another port of this machine is the same site
         return ""
 
     def _known(self, host: str) -> bool:
         """Whether a Host header names this machine; the port may be that of a tunnel."""
         name = re.sub(r":\d+$", "", host).strip("[]").lower()
-        if name in self.names or name == self.host.lower():
+        if name and name in (*self.names, self.host.lower()):
             return True
         if self.host in LOOPBACK:
             return False
@@ -123,14 +131,21 @@ class Guard:
     def _given(self, scope: Scope) -> bool:
         """Whether the address holds the token, as the one that was printed does."""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        return scope["path"] == "/" and scope["method"] == "GET" and self._same(given)
+        return scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET" and self._same(given)
 
     def _carries(self, headers: Headers) -> bool:
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        return self.cookie in cookies and self._same(cookies[self.cookie].value)
+        # Cookies know no ports: those of other programs of this machine come along, well formed or not, and http.cookies
+        # gives up on all of them where one is not.
+        parts = [part.strip().partition("=") for line in headers.getlist("cookie") for part in line.split(";")]
+        return any(self._same(value) for name, _, value in parts if name == self.cookie)
 
     def _same(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())
+
+
+def _place(origin: str) -> str:
+    """The host and port of an Origin header; empty where it has none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""

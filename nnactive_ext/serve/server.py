@@ -40,6 +40,7 @@ def serve(
         NnActiveError: the address cannot be listened on, or is not meant to be.
     """
     check_host(host, public)
+    site.give_pseudonyms()
     listening, token = _listening(host, port), new_token()
     for left in site.folder.glob(f"{TEMPORARY}*"):  # of a killed server
         shutil.rmtree(left, ignore_errors=True)

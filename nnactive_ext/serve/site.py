@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,13 +13,16 @@ from pathlib import Path
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.locks import LockHeld
+from nnactive_ext.experiment.pseudonyms import give_pseudonyms, pseudonyms
 from nnactive_ext.labelling.opening import open_experiment
 from nnactive_ext.labelling.tasks import Task, tasks_of
+from nnactive_ext.serve.disguise import WITHHELD, disguised
 
 FOLDER = "browser"
 """Beside the ledger: crops, drafts and uploads of the server."""
 PATIENCE = 20.0
 """Seconds that an answer waits for another command."""
+_ADDED = "Cases that were added after the server was started have no pseudonyms yet. Start nnactive_annotate serve again."
 
 
 class NotFound(NnActiveError):
@@ -28,12 +32,14 @@ class NotFound(NnActiveError):
 @dataclass
 class Site:
     """``who``: the name of people who have not given another; ``options``: those of the crops, as the child process takes
-    them; ``patience``: seconds to wait for another command that holds the experiment."""
+    them; ``patience``: seconds to wait for another command that holds the experiment; ``private``: browsers get pseudonyms
+    instead of the names of cases."""
 
     number: int
     who: str
     options: dict = field(default_factory=dict)
     patience: float = PATIENCE
+    private: bool = False
 
     def __post_init__(self) -> None:
         self._writing = threading.Lock()
@@ -49,19 +55,69 @@ class Site:
         return self.experiment.annotation / FOLDER
 
     def tasks(self, experiment: Experiment) -> Sequence[Task]:
-        """The tasks of the open cycle, or of the last one while none is open."""
+        """The tasks of the open cycle, or of the last one while none is open, with the names of their cases."""
         return tasks_of(experiment, experiment.last_loop)
 
     def task(self, experiment: Experiment, name: str) -> Task:
-        """A task of this experiment by its whole id.
+        """A task of this experiment by the whole id that browsers know it by.
 
         Raises:
             NotFound: there is none.
         """
         for task in self.tasks(experiment):
-            if task.id == name:
+            if self.shown(task).id == name:
                 return task
-        raise NotFound(f"{experiment.name} has no task {name!r} in its last cycle. The queue lists the tasks.")
+        # The name is not repeated where it may be one that must stay here.
+        which = "such task" if self.private else f"task {name!r}"
+        raise NotFound(f"{experiment.name} has no {which} in its last cycle. The queue lists the tasks.")
+
+    def shown(self, task: Task) -> Task:
+        """``task`` as browsers get it: its id and its case are pseudonyms on a private server.
+
+        Raises:
+            NnActiveError: its case was added after the server was started.
+        """
+        if not self.private:
+            return task
+        if not task.pseudonym:
+            raise NnActiveError(_ADDED)
+        return task.disguised
+
+    def cases(self, experiment: Experiment) -> dict[str, str]:
+        """The cases of the pool by the names that browsers know them by."""
+        if not self.private:
+            return {case: case for case in experiment.plan.pool}
+        names = pseudonyms(experiment.annotation)
+        if not names.keys() >= set(experiment.plan.pool):
+            raise NnActiveError(_ADDED)
+        return {names[case]: case for case in experiment.plan.pool}
+
+    def case(self, experiment: Experiment, name: str) -> str:
+        """A case of the pool by the name that browsers know it by.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = self.cases(experiment).get(name)
+        if found is None:
+            which = "such case" if self.private else f"case {name!r}"
+            raise NotFound(f"{experiment.name} has no {which} in its pool.")
+        return found
+
+    def give_pseudonyms(self) -> None:
+        """Give each case of the pool a pseudonym, those that exports use too, before anything is sent out."""
+        if self.private and not pseudonyms(self.experiment.annotation).keys() >= set(self.experiment.plan.pool):
+            with self.writing() as experiment:
+                give_pseudonyms(experiment.annotation, experiment.plan.pool)
+
+    def told(self, text: str) -> str:
+        """A message as browsers get it; what a private server keeps back is written to its terminal."""
+        if not self.private:
+            return text
+        shown = disguised(text, self.experiment)
+        if shown == WITHHELD:
+            print(text, file=sys.stderr, flush=True)
+        return shown
 
     @contextmanager
     def writing(self) -> Iterator[Experiment]:

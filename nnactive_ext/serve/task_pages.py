@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from nnactive_ext.serve.answers import check_size, hand_in, largest, number_of_a
 from nnactive_ext.serve.crops import Cache
 from nnactive_ext.serve.drafts import Draft, Drafts
 from nnactive_ext.serve.labels import labels_now
+from nnactive_ext.serve.make_crop import MADE_FROM
 from nnactive_ext.serve.presence import Presence
 from nnactive_ext.serve.queue import Row, following, rows
 from nnactive_ext.serve.replies import body_of, number, who_asks
@@ -47,16 +48,18 @@ class TaskPages:
         return Drafts(self.site.folder / "drafts")
 
     def rows(self, experiment: Experiment, who: str) -> list[Row]:
-        """The queue as ``who`` sees it."""
+        """The queue as ``who`` sees it, with the ids and cases that browsers know."""
         tasks = self.site.tasks(experiment)
         drafted = {task.id for task in tasks if self._draft(experiment, task, who)}
         pictured = {task.id for task in tasks if self.cache.has(task)}
-        return rows(experiment, tasks, self.presence.open(), drafted, pictured)
+        made = rows(experiment, tasks, self.presence.open(), drafted, pictured)
+        shown = {task.id: self.site.shown(task) for task in tasks}
+        return [replace(row, id=shown[row.id].id, case=shown[row.id].patch.case) for row in made]
 
     def page(self, request: Request) -> Response:
         """The editor of one task; it asks for its crop itself, which may take a moment to make."""
-        experiment, task, who = self._asked(request)
-        labels = experiment.dataset.labels
+        experiment, asked, who = self._asked(request)
+        task, labels = self.site.shown(asked), experiment.dataset.labels
         if labels.ignore > 255:
             raise NnActiveError(
                 f"{experiment.name} has {labels.ignore} labels, and the editor in the browser paints up to 255. Use "
@@ -95,15 +98,17 @@ class TaskPages:
         """What the page shows of the crop; makes it first where that is needed."""
         experiment, task, who = self._asked(request)
         _, page = self.cache.task(experiment, task)
-        shown = self.rows(experiment, who)
-        after = following(shown, task.id, who)
-        self._ahead(experiment, shown, task.id)
+        shown, known = self.rows(experiment, who), self.site.shown(task)
+        after = following(shown, known.id, who)
+        self._ahead(experiment, shown, known.id)
         draft, others = self._draft(experiment, task, who), self.presence.others(task.id, who)
         left = draft is not None and bool(draft.labels) and draft.label_version != page["label_version"]
         return JSONResponse(
             {
-                **page,
-                "status": next(row.status for row in shown if row.id == task.id),
+                **{key: value for key, value in page.items() if key != MADE_FROM},  # no business of a browser's
+                "id": known.id,
+                "case": known.patch.case,
+                "status": next(row.status for row in shown if row.id == known.id),
                 "next": after and f"/tasks/{quote(after, safe='')}",
                 "others": others,
                 "revision": draft.revision if draft else 0,
@@ -118,7 +123,7 @@ class TaskPages:
         folder, page = self.cache.task(experiment, task)
         channel = request.path_params["channel"]
         if channel >= len(page["channels"]):
-            raise NotFound(f"{task.id} has {len(page['channels'])} channels.")
+            raise NotFound(f"{self.site.shown(task).id} has {len(page['channels'])} channels.")
         return FileResponse(folder / f"image_{channel}.nii.gz", media_type=NIFTI)
 
     def picture(self, request: Request) -> Response:
@@ -126,7 +131,7 @@ class TaskPages:
         _, task, _ = self._asked(request)
         file = self.site.folder / "crops" / task.id / f"picture_{request.path_params['number']}.png"
         if not file.is_file():
-            raise NotFound(f"{task.id}: no such picture.")
+            raise NotFound(f"{self.site.shown(task).id}: no such picture.")
         return FileResponse(file, media_type="image/png")
 
     def label(self, request: Request) -> Response:
@@ -152,10 +157,11 @@ class TaskPages:
                 worked = seconds + (before.seconds if before else 0.0)
                 done = hand_in(held, task, who, content, version, worked, self.site.folder)
                 self.drafts.remove(task.id, who)
-            after = following(self.rows(held.anew(), who), task.id, who)
+            after = following(self.rows(held.anew(), who), self.site.shown(task).id, who)
             badge = BADGES.get(done.status, done.status)
             following_page = after and f"/tasks/{quote(after, safe='')}"
-            return {"taken": done.taken, "text": done.text, "status": done.status, "badge": badge, "next": following_page}
+            text = self.site.told(done.text)
+            return {"taken": done.taken, "text": text, "status": done.status, "badge": badge, "next": following_page}
 
         return JSONResponse(await run_in_threadpool(keep))
 
@@ -210,10 +216,9 @@ class TaskPages:
     def _ahead(self, experiment: Experiment, shown: list[Row], after: str) -> None:
         ids = [row.id for row in shown]
         place = ids.index(after) + 1
-        coming = {row.id for row in [*shown[place:], *shown[:place]] if row.status != "done" and not row.pictured}
-        tasks = [task for task in self.site.tasks(experiment) if task.id in coming and task.id != after]
-        tasks.sort(key=lambda task: (ids.index(task.id) < place, ids.index(task.id)))
-        self.cache.ahead(experiment, tasks[:AHEAD])
+        coming = [row.id for row in [*shown[place:], *shown[:place]] if row.status != "done" and not row.pictured]
+        tasks = {self.site.shown(task).id: task for task in self.site.tasks(experiment)}
+        self.cache.ahead(experiment, [tasks[name] for name in coming if name != after][:AHEAD])
 
 
 def _seconds(request: Request) -> float:
