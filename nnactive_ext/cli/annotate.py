@@ -95,6 +95,12 @@ def parser() -> argparse.ArgumentParser:
         help="allow a -host that other machines can reach: whoever has the address and its token then sees the images and "
         "can hand in answers, and nothing on the way is encrypted",
     )
+    serve.add_argument(
+        "-nninteractive",
+        metavar="URL",
+        help="address of your own nninteractive-server, such as http://gpu-box:1527: points, scribbles and lassos of the page "
+        "are answered by it. It receives the voxels of the tasks that are prompted (default: none)",
+    )
     serve.add_argument("--no_browser", action="store_true", help="print the address and open no browser")
     _add_start(serve)
     withdraw = add("withdraw", "withdraw the last answer to a task, so that the answer before it counts again")
@@ -275,6 +281,10 @@ def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
     check_margin(options.margin)
     start = {"blank": options.blank, "start_above": options.start_above, "margin": options.margin}
     site = Site(experiment.number, _who(experiment, options), {**start, "folds": options.f, "device": str(options.device)})
+    if options.nninteractive is not None:
+        from nnactive_ext.serve.interactive import interactive_at
+
+        site.interactive = interactive_at(options.nninteractive)
     serve(site, options.host, options.port, options.public, not options.no_browser, lambda text: print(text, flush=True))
 
 

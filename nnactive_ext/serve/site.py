@@ -8,12 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.locks import LockHeld
 from nnactive_ext.labelling.opening import open_experiment
 from nnactive_ext.labelling.tasks import Task, tasks_of
+
+if TYPE_CHECKING:
+    from nnactive_ext.serve.interactive import Interactive
 
 FOLDER = "browser"
 """Beside the ledger: crops, drafts and uploads of the server."""
@@ -28,12 +32,13 @@ class NotFound(NnActiveError):
 @dataclass
 class Site:
     """``who``: the name of people who have not given another; ``options``: those of the crops, as the child process takes
-    them; ``patience``: seconds to wait for another command that holds the experiment."""
+    them; ``patience``: seconds to wait for another command that holds the experiment; ``interactive``: where prompts are answered."""
 
     number: int
     who: str
     options: dict = field(default_factory=dict)
     patience: float = PATIENCE
+    interactive: Interactive | None = None
 
     def __post_init__(self) -> None:
         self._writing = threading.Lock()

@@ -88,6 +88,7 @@ class TaskPages:
             ],
             ignore=names[IGNORE],
             settings=settings,
+            interactive=self.site.interactive,
         )
         return HTMLResponse(page)
 
