@@ -61,7 +61,7 @@ class Session:
 
 @dataclass
 class StandIn:
-    """``delay``: seconds that a prompt takes; ``wrong``: how the reply is to be wrong; ``calls``: what it was asked, in order."""
+    """``delay``: seconds that a prompt takes; ``wrong``: how the reply is wrong; ``calls``: what it was asked, in order."""
 
     key: str | None = None
     delay: float = 0.0
@@ -234,7 +234,9 @@ class StandIn:
         if self.wrong == "text":
             return Response("<html>a proxy's page</html>", headers={protocol.META_HEADER: "no JSON"})
         if box is None:
-            return Response(b"", headers={protocol.META_HEADER: json.dumps({"ran_prediction": target is not None, "bbox": None})})
+            return Response(
+                b"", headers={protocol.META_HEADER: json.dumps({"ran_prediction": target is not None, "bbox": None})}
+            )
         part = target[tuple(slice(*edges) for edges in box)]
         if self.wrong == "shape":
             part = part[:1, :1, :1]  # numpy would stretch it

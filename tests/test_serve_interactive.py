@@ -50,7 +50,8 @@ class Prompting:
         self.one.page.mouse.click(*self.one.spot(plane, voxel))
 
     def answered(self, words: str = "added") -> str:
-        self.one.wait(f"document.getElementById('prompted').textContent.includes({words!r}) && !document.body.dataset.prompting")
+        said = f"document.getElementById('prompted').textContent.includes({words!r})"
+        self.one.wait(f"{said} && !document.body.dataset.prompting")
         return self.one.page.locator("#prompted").text_content()
 
     def asked(self, kind: str) -> list[Any]:

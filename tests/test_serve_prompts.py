@@ -11,9 +11,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.error import URLError
 from urllib.request import urlopen
 
 import numpy as np
@@ -44,11 +46,12 @@ class Asking:
         mask[place or tuple(n // 2 for n in self.shape)] = True
         return mask
 
-    def reply(self, drawn: np.ndarray | None = None, start: np.ndarray | None = None, content: bytes | None = None, **query: Any):
+    def reply(self, drawn: Any = None, start: Any = None, content: bytes | None = None, **query: Any) -> Any:
         drawn = self.voxel() if drawn is None else drawn
         voxels = 2 * drawn.astype(np.uint8) + (0 if start is None else start.astype(np.uint8))
         asked = {"kind": "point", "include": 1, "channel": 0, "after": 0, **query}
-        return self.client.post(self.address, params=asked, content=gzip.compress(voxels.tobytes()) if content is None else content)
+        content = gzip.compress(voxels.tobytes()) if content is None else content
+        return self.client.post(self.address, params=asked, content=content)
 
     def __call__(self, *given: Any, **query: Any) -> tuple[np.ndarray, int]:
         reply = self.reply(*given, **query)
@@ -90,7 +93,7 @@ def test_only_voxels_leave_the_machine(here, tasks):
     here()
     here(kind="scribble", after=1)
     told = json.dumps([here.server.headers, [what for name, what in here.server.calls if name == "set_image"]])
-    for name in (tasks.seen[0].task.patch.case, "tiny", "anna", "c000", str(tasks.experiment.raw), "601", "organ", "lesion"):
+    for name in (tasks.patch(tasks.seen[0]).case, "tiny", "anna", "c000", str(tasks.experiment.raw), "601", "organ", "lesion"):
         assert name not in told, name
     assert [what for name, what in here.server.calls if name == "set_image"] == [{"image_properties": {}}]
 
@@ -108,12 +111,12 @@ def test_the_image_is_sent_once_and_anew_for_another_channel(here):
 
 
 def test_what_is_painted_is_what_the_object_begins_with(here):
-    start = here.voxel(0, 0, 0)
+    region = grown(here.images[0].astype(float), here.voxel())
+    start = here.voxel(*np.argwhere(~region)[0])
     found, number = here(start=start)
-    assert found[0, 0, 0]
+    np.testing.assert_array_equal(found, region | start)
     found, _ = here(start=start, include=0, after=number)
-    assert found[0, 0, 0]
-    assert not found[here.voxel()].any()
+    np.testing.assert_array_equal(found, start)
     assert here.server.names() == ["claim", "set_image", "initial", "point", "point"]
 
 
@@ -266,10 +269,10 @@ def test_a_redirect_is_not_followed(tasks):
         ({"channel": 2}, "2 channels"),
         ({"channel": -1}, "2 channels"),
         ({"include": "x"}, "no number"),
-        ({"content": b"x"}, "not packed"),
+        ({"content": b"not a gzip"}, "not packed"),
         ({"content": gzip.compress(b"\0" * 50)}, "voxels of the crop"),
         ({"content": b"\0" * (1 << 20)}, "bytes"),
-        ({"content": gzip.compress(b"\0" * (1 << 26))}, "voxels of the crop"),
+        ({"content": gzip.compress(b"\0" * (1 << 23))}, "voxels of the crop"),
     ],
 )
 def test_what_no_page_sends_is_refused(here, query, words):
@@ -363,6 +366,16 @@ def test_thickness_and_licence_that_no_server_should_state():
         assert "does not state the licence" in here.terms
 
 
+def page_of(address: str) -> bytes:
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return urlopen(address).read()
+        except URLError:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
 def test_the_command_says_where_images_go(tasks):
     with stand_in() as server:
         command = [sys.executable, "-m", "nnactive_ext.cli.annotate", "serve", "-d", "601", "--no_browser"]
@@ -372,7 +385,7 @@ def test_the_command_says_where_images_go(tasks):
         try:
             lines = [started.stdout.readline() for _ in range(2)]
             address = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", lines[0])[0]
-            assert urlopen(address).status == 200
+            assert page_of(address)
         finally:
             started.send_signal(2)
             _, error = started.communicate(timeout=30)

@@ -7,13 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.serve.remote import Remote, connect, failed, lost
+from nnactive_ext.serve.remote import Remote, WrongAnswer, connect, failed, lost
 
 IDLE = 900.0
 """Seconds after which a session that nobody uses is given back; its page may have crashed."""
@@ -117,6 +116,8 @@ class Interactive:
                 try:
                     return self._asked(session, image, prompt)
                 except Exception as error:  # the client raises whatever a wrong answer made it stumble over
+                    if isinstance(error, NnActiveError) and not isinstance(error, WrongAnswer):
+                        raise
                     self._drop(session)
                     if isinstance(error, NnActiveError):
                         raise
@@ -203,11 +204,13 @@ def interactive_at(url: str) -> Interactive:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
-        raise NnActiveError(f"-nninteractive {url!r}: give the address of an nninteractive-server, such as http://gpu-box:1527.")
+        raise NnActiveError(
+            f"-nninteractive {url!r}: give the address of an nninteractive-server, such as http://gpu-box:1527."
+        )
     if parts.username is not None or parts.password is not None:
         raise NnActiveError(
-            f"-nninteractive: give the address without a name and password, as in {parts.scheme}://{parts.hostname}. The key of "
-            "the server (--api-key) is read from the environment variable NN_INTERACTIVE_API_KEY."
+            f"-nninteractive: give the address without a name and password, as in {parts.scheme}://{parts.hostname}. The key "
+            "of the server (--api-key) is read from the environment variable NN_INTERACTIVE_API_KEY."
         )
     from nnactive_ext.serve.remote import client
 

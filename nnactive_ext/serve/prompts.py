@@ -61,7 +61,12 @@ class PromptPages:
         def answer() -> dict[str, Any]:
             found = self._interactive.ask(who, task.id, lambda: _image(folder / f"image_{channel}.nii.gz"), asked)
             packed = base64.b64encode(gzip.compress(found.mask.astype(np.uint8).tobytes(), 1)).decode()
-            return {"object": packed, "number": found.number, "terms": self._interactive.terms, "thickness": self._interactive.thickness}
+            return {
+                "object": packed,
+                "number": found.number,
+                "terms": self._interactive.terms,
+                "thickness": self._interactive.thickness,
+            }
 
         return JSONResponse(await run_in_threadpool(answer))
 

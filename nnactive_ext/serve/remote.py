@@ -139,24 +139,23 @@ def failed(error: Exception, url: str, patience: float) -> NnActiveError:
     import httpx
     from nnInteractive.inference.remote import ServerAtCapacityError
 
+    server, meanwhile = f"nnInteractive's server at {url}", "Nothing was changed. Try again, or paint by hand."
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return NnActiveError(f"nnInteractive's server at {url} cannot be reached ({error}). Is nninteractive-server running there?")
+        return NnActiveError(f"{server} cannot be reached ({error}). Is nninteractive-server running there?")
     if isinstance(error, httpx.TimeoutException):
-        return NnActiveError(
-            f"nnInteractive's server at {url} did not answer within {patience:g} s. Nothing was changed. Try again, or paint by hand."
-        )
+        return NnActiveError(f"{server} did not answer within {patience:g} s. {meanwhile}")
     if isinstance(error, ServerAtCapacityError):
         return NnActiveError(
-            f"nnInteractive's server at {url} has no free session ({error}). Wait until another person has left their task, or "
-            "start it with a larger --max-sessions."
+            f"{server} has no free session ({error}). Wait until another person has left their task, or start it with a larger "
+            "--max-sessions."
         )
     if isinstance(error, httpx.HTTPStatusError):
-        if error.response.status_code in (401, 403):
-            return NnActiveError(f"nnInteractive's server at {url} wants its key: set {KEY} before nnactive_annotate serve.")
-        said = _detail(error.response)
-        return NnActiveError(f"nnInteractive's server at {url} refused the prompt: {error.response.status_code} {said}".rstrip())
+        status = error.response.status_code
+        if status in (401, 403):
+            return NnActiveError(f"{server} wants its key: set {KEY} before nnactive_annotate serve.")
+        return NnActiveError(f"{server} refused the prompt: {status} {_detail(error.response)}".rstrip())
     if isinstance(error, httpx.TransportError):
-        return NnActiveError(f"The connection to nnInteractive's server at {url} broke ({error}). Try again, or paint by hand.")
+        return NnActiveError(f"The connection to {server} broke ({error}). {meanwhile}")
     return NnActiveError(
         f"{url} did not answer as an nnInteractive server does ({type(error).__name__}: {error}). Nothing was changed. Check "
         "that it runs the nnInteractive 2 that belongs to the installed nninteractive-client."

@@ -32,7 +32,7 @@ class NotFound(NnActiveError):
 @dataclass
 class Site:
     """``who``: the name of people who have not given another; ``options``: those of the crops, as the child process takes
-    them; ``patience``: seconds to wait for another command that holds the experiment; ``interactive``: where prompts are answered."""
+    them; ``patience``: seconds to wait for another command that holds the experiment; ``interactive``: answers prompts."""
 
     number: int
     who: str
