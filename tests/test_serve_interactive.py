@@ -50,9 +50,9 @@ class Prompting:
         self.one.page.mouse.click(*self.one.spot(plane, voxel))
 
     def answered(self, words: str = "added") -> str:
-        said = f"document.getElementById('prompted').textContent.includes({words!r})"
+        said = f"document.getElementById('said').textContent.includes({words!r})"
         self.one.wait(f"{said} && !document.body.dataset.prompting")
-        return self.one.page.locator("#prompted").text_content()
+        return self.one.page.locator("#said").text_content()
 
     def asked(self, kind: str) -> list[Any]:
         return [what for name, what in self.server.calls if name == kind]
@@ -137,7 +137,7 @@ def test_scribbles_and_lassos_in_each_plane(tasks, browser, tmp_path, geometry):
                     for voxel, at in zip(corner, (low[b], low[b], high[b], high[b]), strict=True):
                         voxel[b] = int(at)
                 one.key(key)
-                one.page.evaluate("document.getElementById('prompted').textContent = ''")
+                one.page.evaluate("document.getElementById('said').textContent = ''")
                 one.drag(plane, *(corner if kind == "lasso" else (first, last)))
                 here.answered()
                 drawn, include = here.asked(kind)[-1]
@@ -206,7 +206,7 @@ def test_each_class_is_an_object_and_so_is_what_is_painted(tasks, browser, tmp_p
         one.key("f")
         corner = [edge[0] for edge in one.frame()]
         here.click("axial", corner)
-        here.answered("0 voxels added")
+        here.answered("nothing changed")
         (start,) = here.asked("initial")
         np.testing.assert_array_equal(here.sent(start), before == 1)
         np.testing.assert_array_equal(one.bitmap(), before)
@@ -347,12 +347,12 @@ def test_from_the_click_to_the_ledger(tasks, browser):
             one.key("2")
             one.key("a")
             one.page.mouse.click(*one.spot("axial", here))
-            one.wait("document.getElementById('prompted').textContent.includes('added')")
+            one.wait("document.getElementById('said').textContent.includes('added')")
             painted = one.bitmap()
             assert (painted == 2).any()
             one.page.locator("#channel").select_option("1")
             one.page.mouse.click(*one.spot("axial", here))
-            one.wait("document.getElementById('prompted').textContent.includes('added')")
+            one.wait("document.getElementById('said').textContent.includes('added')")
             one.do("done")
             one.saved()
         assert [len(image) for image in server.images] == [1, 1]

@@ -312,13 +312,13 @@ def test_the_page_says_where_images_go_and_under_which_licence(tasks):
         with client(601, site=Site(601, "anna", {"blank": True}, 2.0, here)) as inside:
             page = inside.get(f"/tasks/{tasks.seen[0].id}").text
             assert "CC BY-NC-SA 4.0 &lt;b&gt;" in page
-            assert "is sent to" not in page
+            assert "send the image" not in page
     away = Interactive("http://gpu-box.invalid:1527/", 0.5)
     assert away.away == "gpu-box.invalid"
     assert "sent to gpu-box.invalid" in away.greeting()
     with client(601, site=Site(601, "anna", {"blank": True}, 2.0, away)) as inside:
         page = inside.get(f"/tasks/{tasks.seen[0].id}")
-        assert "is sent to gpu-box.invalid" in page.text
+        assert "send the image of the task to gpu-box.invalid" in page.text
         assert "gpu-box" not in page.headers["content-security-policy"]  # the browser talks to this server only
 
 
@@ -363,7 +363,7 @@ def test_thickness_and_licence_that_no_server_should_state():
     here = Interactive("http://x")
     for licence in ("", "!!MISSING!!"):
         here.licence = licence
-        assert "does not state the licence" in here.terms
+        assert "not stated" in here.terms
 
 
 def page_of(address: str) -> bytes:

@@ -75,13 +75,15 @@ class Interactive:
 
     def greeting(self) -> str:
         """What to tell the person who starts the server: where images go, whether that works, and under which licence."""
-        where = f"Images of tasks that are prompted are sent to {self.away}" if self.away else "Prompts are answered at"
+        where = f"nnInteractive's server at {self.url} answers prompts."
+        if self.away:
+            where += f" The images of tasks that are prompted are sent to {self.away}."
         try:
             remote = self._connect()
         except NnActiveError as error:
-            return f"{where} ({self.url}).\nWARNING: {error}"
+            return f"{where}\nWARNING: {error}"
         _close(remote)
-        return f"{where} ({self.url}). {self.terms}"
+        return f"{where} {self.terms}"
 
     @property
     def terms(self) -> str:
@@ -89,8 +91,8 @@ class Interactive:
         if self.licence is None:
             return ""
         if self.licence in ("", "!!MISSING!!"):
-            return "nnInteractive's server does not state the licence of its model."
-        return f"Licence of nnInteractive's model, as its server states it: {self.licence}."
+            return "The licence of the model is not stated by its server."
+        return f"Licence of the model, as its server states it: {self.licence}."
 
     def ask(self, who: str, task: str, image: Callable[[], np.ndarray], prompt: Prompt) -> Result:
         """Send a prompt and wait for the result.

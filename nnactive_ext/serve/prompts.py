@@ -6,6 +6,7 @@ import base64
 import gzip
 import math
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from starlette.routing import Route
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import triple
+from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.serve.answers import largest
 from nnactive_ext.serve.crops import Cache
 from nnactive_ext.serve.interactive import SUPPORT, Interactive, Prompt
@@ -42,9 +44,7 @@ class PromptPages:
 
     async def prompt(self, request: Request) -> Response:
         """Answer a prompt with the object that the server sees in the whole crop; the page keeps what it may change."""
-        experiment = self._site.experiment
-        task, who = self._site.task(experiment, request.path_params["id"]), who_asks(self._site, request)
-        folder, page = await run_in_threadpool(self._cache.task, experiment, task)
+        task, who, folder, page = await run_in_threadpool(self._asked, request)
         content = await body_of(request, largest(page)[0])
         kind, channel = request.query_params.get("kind", ""), number(request, "channel")
         if kind not in SUPPORT:
@@ -69,6 +69,11 @@ class PromptPages:
             }
 
         return JSONResponse(await run_in_threadpool(answer))
+
+    def _asked(self, request: Request) -> tuple[Task, str, Path, Mapping[str, Any]]:
+        experiment = self._site.experiment
+        task = self._site.task(experiment, request.path_params["id"])
+        return task, who_asks(self._site, request), *self._cache.task(experiment, task)
 
     def left(self, request: Request) -> Response:
         """The page was closed."""

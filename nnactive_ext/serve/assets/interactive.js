@@ -6,7 +6,7 @@
   const SHADES = {1: [90, 220, 120], 0: [255, 110, 95]};
   const settings = JSON.parse(document.getElementById("settings").textContent), $ = id => document.getElementById(id);
   const here = "/tasks/" + encodeURIComponent(settings.id), panel = $("prompts");
-  const tell = (text, kind = "hint") => { $("prompted").textContent = text; $("prompted").className = `${kind} wide`; };
+  const tell = (text, kind = "") => { $("said").textContent = text; $("said").className = kind; };
   const nameOf = value => Object.keys(settings.names).find(name => settings.names[name] === value);
   let editor, nv, order, stroke = null, pending = null, used = false;
   const earlier = new Map();  // by class: what is painted of it and belongs to objects before the present one
@@ -101,7 +101,8 @@
     used = true;
     document.body.dataset.prompting = "yes";
     show();
-    const wait = () => tell(`nnInteractive computes: ${Math.round((performance.now() - begun) / 1000)} s. Esc stops waiting.`, "waiting");
+    const wait = () => pending.pressed ? busy()
+      : tell(`nnInteractive computes: ${Math.round((performance.now() - begun) / 1000)} s. Esc stops waiting.`, "waiting");
     const clock = setInterval(wait, 1000);
     wait();
     try {
@@ -159,6 +160,7 @@
       } finally { delete editor.guard; }
     }
     const left = [...(locked ? [`${locked} locked`] : []), ...(beyond ? [`${beyond} outside the frame`] : [])].join(", ");
+    if (!more && !less && !left) return `${nameOf(label)}: nothing changed.`;
     return `${nameOf(label)}: ${more} voxels added, ${less} removed${left ? `; left out: ${left}` : ""}.`;
   };
 
@@ -181,8 +183,8 @@
   };
 
   const busy = () => {
-    $("said").textContent = "nnInteractive still computes. Wait for its result, or press Esc to do without it.";
-    $("said").className = "error";
+    pending.pressed = true;
+    tell("nnInteractive still computes. Wait for its result, or press Esc to do without it.", "error");
   };
   const sign = () => {
     const other = document.querySelector("input[name=sign]:not(:checked)");
