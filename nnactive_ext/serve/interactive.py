@@ -69,6 +69,11 @@ class Interactive:
         self._lock = threading.Lock()
 
     @property
+    def place(self) -> str:
+        """The server in messages of the page, which on a private server may hold nothing that looks like the path of a file."""
+        return urlsplit(self.url).netloc
+
+    @property
     def away(self) -> str:
         """The name of the machine that images are sent to; empty if it is this one."""
         return "" if _local(self.host) else self.host
@@ -124,7 +129,7 @@ class Interactive:
                     if isinstance(error, NnActiveError):
                         raise
                     if again or not lost(error):  # a server forgets sessions that were idle
-                        raise failed(error, self.url, self.patience) from error
+                        raise failed(error, self.place, self.patience) from error
         raise AssertionError
 
     def leave(self, who: str, task: str) -> None:
@@ -150,7 +155,7 @@ class Interactive:
             remote.send(voxels)
             session.channel, after = prompt.channel, 0
         if not remote.takes(SUPPORT[prompt.kind]):
-            raise NnActiveError(f"The model of {self.url} takes no prompt of the kind {prompt.kind}. Use another one.")
+            raise NnActiveError(f"The model of {self.place} takes no prompt of the kind {prompt.kind}. Use another one.")
         if after and after == session.before and remote.undo():
             pass
         elif not (after and after == session.number):
@@ -167,7 +172,7 @@ class Interactive:
         except Exception as error:  # as above
             if isinstance(error, NnActiveError):
                 raise
-            raise failed(error, self.url, self.patience) from error
+            raise failed(error, self.place, self.patience) from error
         self.licence, self.thickness = remote.licence, remote.thickness
         return remote
 

@@ -50,7 +50,7 @@ class PromptPages:
         if kind not in SUPPORT:
             raise NnActiveError(f"kind={kind!r}: a prompt is one of {', '.join(SUPPORT)}.")
         if not 0 <= channel < len(page["channels"]):
-            raise NotFound(f"{task.id} has {len(page['channels'])} channels.")
+            raise NotFound(f"The image has {len(page['channels'])} channels.")
         voxels = _unpacked(content, triple(page["shape"]))
         drawn = voxels & DRAWN > 0
         if not drawn.any() or (kind == "point" and np.count_nonzero(drawn) > 1):

@@ -134,12 +134,12 @@ def lost(error: Exception) -> bool:
     return isinstance(error, SessionExpiredError)
 
 
-def failed(error: Exception, url: str, patience: float) -> NnActiveError:
-    """An error of the client in words, with what to do."""
+def failed(error: Exception, place: str, patience: float) -> NnActiveError:
+    """An error of the client in words, with what to do; ``place``: host and port of the server."""
     import httpx
     from nnInteractive.inference.remote import ServerAtCapacityError
 
-    server, meanwhile = f"nnInteractive's server at {url}", "Nothing was changed. Try again, or paint by hand."
+    server, meanwhile = f"nnInteractive's server at {place}", "Nothing was changed. Try again, or paint by hand."
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return NnActiveError(f"{server} cannot be reached ({error}). Is nninteractive-server running there?")
     if isinstance(error, httpx.TimeoutException):
@@ -157,7 +157,7 @@ def failed(error: Exception, url: str, patience: float) -> NnActiveError:
     if isinstance(error, httpx.TransportError):
         return NnActiveError(f"The connection to {server} broke ({error}). {meanwhile}")
     return NnActiveError(
-        f"{url} did not answer as an nnInteractive server does ({type(error).__name__}: {error}). Nothing was changed. Check "
+        f"{place} did not answer as an nnInteractive server does ({type(error).__name__}: {error}). Nothing was changed. Check "
         "that it runs the nnInteractive 2 that belongs to the installed nninteractive-client."
     )
 
