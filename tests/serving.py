@@ -44,9 +44,9 @@ class Serving:
 
 
 @contextmanager
-def serving(number: int, who: str = "anna", crops: Any = None, **options: Any) -> Iterator[Serving]:
+def serving(number: int, who: str = "anna", crops: Any = None, interactive: Any = None, **options: Any) -> Iterator[Serving]:
     """Serve the experiment of a dataset's number until the block ends; ``crops`` instead of those of the experiment."""
-    site = Site(number, who, {"blank": True, **options}, patience=2.0)
+    site = Site(number, who, {"blank": True, **options}, patience=2.0, interactive=interactive)
     cache = crops or Cache(site)
     listening = socket.create_server(("127.0.0.1", 0))
     settings = uvicorn.Config(Guard(build(site, cache), TOKEN), log_level="error", lifespan="off")

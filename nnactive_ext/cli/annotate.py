@@ -101,6 +101,12 @@ def parser() -> argparse.ArgumentParser:
         help="show pseudonyms instead of the names of cases, those of export --pseudonyms. The table of pseudonyms stays in "
         "the experiment",
     )
+    serve.add_argument(
+        "-nninteractive",
+        metavar="URL",
+        help="address of your own nninteractive-server, such as http://gpu-box:1527: points, scribbles and lassos of the page "
+        "are answered by it. It receives the voxels of the tasks that are prompted (default: none)",
+    )
     serve.add_argument("--no_browser", action="store_true", help="print the address and open no browser")
     _add_start(serve)
     withdraw = add("withdraw", "withdraw the last answer to a task, so that the answer before it counts again")
@@ -285,6 +291,10 @@ def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
     site.private = options.pseudonyms
     if not site.private and pseudonyms(experiment.annotation):
         print("WARNING: tasks of this experiment were sent out with pseudonyms before; these pages show the names of cases.")
+    if options.nninteractive is not None:
+        from nnactive_ext.serve.interactive import interactive_at
+
+        site.interactive = interactive_at(options.nninteractive)
     serve(site, options.host, options.port, options.public, not options.no_browser, lambda text: print(text, flush=True))
 
 

@@ -19,12 +19,13 @@ from nnactive_ext.pages.templates import render
 from nnactive_ext.pages.vendored import NIIVUE
 from nnactive_ext.serve.crops import Cache
 from nnactive_ext.serve.point_pages import PointPages
+from nnactive_ext.serve.prompts import PromptPages
 from nnactive_ext.serve.queue import following
 from nnactive_ext.serve.replies import WHO, body_of, refused, who_asks
 from nnactive_ext.serve.site import NotFound, Site
 from nnactive_ext.serve.task_pages import TaskPages
 
-SCRIPTS = ("editor.js", "task.js", "points.js", "queue.js")
+SCRIPTS = ("editor.js", "task.js", "points.js", "queue.js", "interactive.js")
 """The scripts of our pages; niivue.js is the only other one."""
 
 
@@ -79,6 +80,7 @@ def build(site: Site, cache: Cache | None = None) -> Starlette:
         Route("/tasks/{id}/image/{channel:int}", tasks.image),
         Route("/tasks/{id}/picture/{number:int}", tasks.picture),
         Route("/tasks/{id}/label", tasks.label),
+        *(PromptPages(site, cache, site.interactive).routes() if site.interactive else ()),
         Route("/points", points.page),
         Route("/points", points.add, methods=["POST"]),
         Route("/points/{case}/facts", points.facts),

@@ -48,6 +48,8 @@ def serve(
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/?token={token}"
     say(f"Annotate in the browser: {address}")
+    if site.interactive:
+        say(site.interactive.greeting())
     say("The address holds a secret: whoever has it can see the images and hand in answers. Stop the server with Ctrl-C.")
     settings = uvicorn.Config(
         Guard(build(site, cache), token, host), log_level="warning", access_log=False, server_header=False, lifespan="off"
@@ -60,6 +62,8 @@ def serve(
         pass
     finally:
         cache.close()
+        if site.interactive:
+            site.interactive.close()
         listening.close()
     say("The server has ended. Answers and drafts are kept.")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
@@ -17,6 +18,9 @@ from nnactive_ext.experiment.pseudonyms import give_pseudonyms, pseudonyms
 from nnactive_ext.labelling.opening import open_experiment
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.serve.disguise import WITHHELD, disguised
+
+if TYPE_CHECKING:
+    from nnactive_ext.serve.interactive import Interactive
 
 FOLDER = "browser"
 """Beside the ledger: crops, drafts and uploads of the server."""
@@ -33,13 +37,14 @@ class NotFound(NnActiveError):
 class Site:
     """``who``: the name of people who have not given another; ``options``: those of the crops, as the child process takes
     them; ``patience``: seconds to wait for another command that holds the experiment; ``private``: browsers get pseudonyms
-    instead of the names of cases."""
+    instead of the names of cases; ``interactive``: answers prompts."""
 
     number: int
     who: str
     options: dict = field(default_factory=dict)
     patience: float = PATIENCE
     private: bool = False
+    interactive: Interactive | None = None
 
     def __post_init__(self) -> None:
         self._writing = threading.Lock()

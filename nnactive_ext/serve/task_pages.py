@@ -91,6 +91,7 @@ class TaskPages:
             ],
             ignore=names[IGNORE],
             settings=settings,
+            interactive=self.site.interactive,
         )
         return HTMLResponse(page)
 
