@@ -33,6 +33,7 @@ class Site:
     number: int
     who: str
     options: dict = field(default_factory=dict)
+    run: dict = field(default_factory=lambda: {"device": "", "precision": "single"})
     patience: float = PATIENCE
 
     def __post_init__(self) -> None:
@@ -58,10 +59,11 @@ class Site:
         Raises:
             NotFound: there is none.
         """
-        for task in self.tasks(experiment):
-            if task.id == name:
-                return task
-        raise NotFound(f"{experiment.name} has no task {name!r} in its last cycle. The queue lists the tasks.")
+        for cycle in range(experiment.last_loop, -1, -1):  # a page may show a task of a cycle that was trained meanwhile
+            for task in tasks_of(experiment, cycle):
+                if task.id == name:
+                    return task
+        raise NotFound(f"{experiment.name} has no task {name!r}. The queue lists the tasks.")
 
     @contextmanager
     def writing(self) -> Iterator[Experiment]:

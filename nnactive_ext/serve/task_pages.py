@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.page import BADGES
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.members.reasons import reason
 from nnactive_ext.pages.colours import IGNORE, colours
 from nnactive_ext.pages.slices import CT_WINDOWS
@@ -46,9 +46,9 @@ class TaskPages:
         """Below the folder of the experiment's annotations."""
         return Drafts(self.site.folder / "drafts")
 
-    def rows(self, experiment: Experiment, who: str) -> list[Row]:
-        """The queue as ``who`` sees it."""
-        tasks = self.site.tasks(experiment)
+    def rows(self, experiment: Experiment, who: str, cycle: int | None = None) -> list[Row]:
+        """The queue as ``who`` sees it; ``cycle``: an earlier one instead of the last."""
+        tasks = self.site.tasks(experiment) if cycle is None else tasks_of(experiment, cycle)
         drafted = {task.id for task in tasks if self._draft(experiment, task, who)}
         pictured = {task.id for task in tasks if self.cache.has(task)}
         return rows(experiment, tasks, self.presence.open(), drafted, pictured)
@@ -63,7 +63,7 @@ class TaskPages:
                 f"{experiment.commands.annotate('export')} and another viewer."
             )
         names = dict(sorted(labels.names.items(), key=lambda item: item[1]))
-        shown, shades = self.rows(experiment, who), colours(names)
+        shown, shades = self.rows(experiment, who, task.cycle), colours(names)
         why, done = reason(task), next(row for row in shown if row.id == task.id)
         settings = {
             "id": task.id,
@@ -96,6 +96,7 @@ class TaskPages:
         experiment, task, who = self._asked(request)
         _, page = self.cache.task(experiment, task)
         shown = self.rows(experiment, who)
+        of_cycle = shown if task.cycle == experiment.last_loop else self.rows(experiment, who, task.cycle)
         after = following(shown, task.id, who)
         self._ahead(experiment, shown, task.id)
         draft, others = self._draft(experiment, task, who), self.presence.others(task.id, who)
@@ -103,7 +104,7 @@ class TaskPages:
         return JSONResponse(
             {
                 **page,
-                "status": next(row.status for row in shown if row.id == task.id),
+                "status": next(row.status for row in of_cycle if row.id == task.id),
                 "next": after and f"/tasks/{quote(after, safe='')}",
                 "others": others,
                 "revision": draft.revision if draft else 0,
@@ -209,7 +210,7 @@ class TaskPages:
 
     def _ahead(self, experiment: Experiment, shown: list[Row], after: str) -> None:
         ids = [row.id for row in shown]
-        place = ids.index(after) + 1
+        place = ids.index(after) + 1 if after in ids else 0  # a task of an earlier cycle is not among them
         coming = {row.id for row in [*shown[place:], *shown[:place]] if row.status != "done" and not row.pictured}
         tasks = [task for task in self.site.tasks(experiment) if task.id in coming and task.id != after]
         tasks.sort(key=lambda task: (ids.index(task.id) < place, ids.index(task.id)))
