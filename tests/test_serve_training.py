@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scripted_expert as expert
+from fake_run import Forked
 from html_page import Page
 from rollouts import assert_simulated
 from serving import client
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="stops runs by signals")
 def faked(monkeypatch, planned_template: SimpleNamespace, tmp_path) -> Iterator[SimpleNamespace]:
     """Members cost nothing in the process that a page starts; ``wait`` and ``fail``: see fake_run.py."""
     made = SimpleNamespace(wait=tmp_path / "wait", fail=tmp_path / "fail")
-    monkeypatch.setattr(training, "COMMAND", (sys.executable, str(Path(__file__).parent / "fake_run.py")))
+    monkeypatch.setattr(training, "_start", Forked)
     monkeypatch.setenv("FAKE_PLANS", str(planned_template.preprocessed / "Dataset101_Tiny" / "nnUNetPlans.json"))
     monkeypatch.setenv("FAKE_WAIT", str(made.wait))
     monkeypatch.setenv("FAKE_FAIL", str(made.fail))
@@ -85,7 +84,7 @@ def test_from_the_answers_to_the_next_queue(tasks, faked, tmp_path):
         faked.wait.touch()
         assert train(server).status_code == 200
         assert train(server).status_code == 409, "two pressed at once"
-        text = until(server, lambda text: "epoch 2 of" in text)
+        text = until(server, lambda text: "member 2 of 2: epoch" in text)
         assert "member 2 of 2: epoch 2" in text
         assert "Started by anna" in text
         assert "Stop" in text
@@ -120,6 +119,7 @@ def test_from_the_answers_to_the_next_queue(tasks, faked, tmp_path):
     np.testing.assert_array_equal(tasks.labels(case)[tasks.patch(first).slices], 0)
 
 
+@pytest.mark.slow
 def test_fewer_tasks_than_the_plan_wants(tasks, faked, tmp_path):
     with client(601) as server:
         assert "Train on what there is" not in shown(server)
@@ -134,6 +134,7 @@ def test_fewer_tasks_than_the_plan_wants(tasks, faked, tmp_path):
     assert_simulated(tasks, tmp_path, [tasks.seen[n].id for n in (0, 1, 5, 6)])
 
 
+@pytest.mark.slow
 def test_what_failed_is_shown_and_goes_on(tasks, faked, tmp_path):
     faked.fail.touch()
     with answered(tasks, tmp_path) as server:
@@ -150,11 +151,12 @@ def test_what_failed_is_shown_and_goes_on(tasks, faked, tmp_path):
         assert (tasks.experiment.model_folder / "fold_0" / "checkpoint_final.pth").stat().st_mtime_ns == trained
 
 
+@pytest.mark.slow
 def test_another_server_shows_the_run_and_stops_it(tasks, faked, tmp_path):
     faked.wait.touch()
     with answered(tasks, tmp_path) as server:
         assert train(server).status_code == 200
-        until(server, lambda text: "epoch" in text)
+        until(server, lambda text: "member 2 of 2: epoch" in text)
     with client(601, "bert") as server:
         assert "Started by anna" in shown(server)
         assert train(server).status_code == 409
@@ -168,20 +170,22 @@ def test_another_server_shows_the_run_and_stops_it(tasks, faked, tmp_path):
         until(server, lambda text: "answers of cycle 1" in text)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_told(tasks, faked, tmp_path):
     faked.wait.touch()
     with answered(tasks, tmp_path) as server:
         train(server)
-        until(server, lambda text: "epoch" in text)
+        until(server, lambda text: "member 2 of 2: epoch" in text)
         os.kill(Note.read(server.site.folder).process.pid, signal.SIGKILL)
         assert "Continue the training" in until(server, lambda text: "without a message" in text)
 
 
+@pytest.mark.slow
 def test_two_servers_start_one_run(tasks, faked, tmp_path):
     faked.wait.touch()
     with answered(tasks, tmp_path) as one, client(601, "bert") as two:
         assert {train(one).status_code, train(two).status_code} <= {200, 409}
-        texts = [until(server, lambda text: "epoch" in text) for server in (one, two)]
+        texts = [until(server, lambda text: "member 2 of 2: epoch" in text) for server in (one, two)]
         assert texts[0] == texts[1]
         with pytest.raises(LockHeld), tasks.experiment.running():
             pass
@@ -192,6 +196,7 @@ def test_two_servers_start_one_run(tasks, faked, tmp_path):
     assert [stage.done for stage in stages(tasks.experiment)] == [False] * 5
 
 
+@pytest.mark.slow
 def test_the_last_cycle_says_what_comes_next(tasks, faked, tmp_path):
     from nnactive_ext.cli import change
 

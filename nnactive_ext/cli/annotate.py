@@ -285,7 +285,7 @@ def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
 
     check_margin(options.margin)
     start = {"blank": options.blank, "start_above": options.start_above, "margin": options.margin}
-    start |= {"folds": options.f, "device": str(options.device)}
+    start |= {"folds": options.f, "device": typed_device(options)}  # not the default: a page finds the device itself
     run = {"device": typed_device(options), "precision": options.precision}
     site = Site(experiment.number, _who(experiment, options), start, run)
     serve(site, options.host, options.port, options.public, not options.no_browser, lambda text: print(text, flush=True))

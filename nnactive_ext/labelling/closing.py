@@ -112,8 +112,8 @@ def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
         commands = experiment.commands
         raise TasksOpen(
             f"Cycle {cycle} of {experiment.name}: {found.done} of {found.tasks} tasks are done, {found.partial} partly; "
-            f"training waits for {found.wanted}.\nTo go on: {commands.export(cycle > 0)}, annotate, then "
-            f"{hand_in(commands.number)}; or train on what there is: {commands.annotate('close', '-share', possible)}"
+            f"training waits for {found.wanted}.\nTo go on, annotate in the browser: {commands.serve}\n"
+            f"With another viewer: {commands.export(cycle > 0)}, annotate, then {hand_in(commands.number)}; or train on what there is: {commands.annotate('close', '-share', possible)}"
         )
 
 

@@ -31,9 +31,17 @@ REFUSED = 3
 
 
 def main() -> None:
-    """Run what standard input asks for, as JSON: ``number``, ``folder``, ``who``, ``device`` (empty: found), ``precision``, and
-    ``share``, the share of the tasks to close the cycle with first, or null."""
-    asked = json.loads(sys.stdin.read())
+    """:func:`run` with what standard input says, as JSON."""
+    run(json.loads(sys.stdin.read()))
+
+
+def run(asked: Mapping[str, Any]) -> None:
+    """Run an experiment and end the process with the status of ``nnactive_run``, :data:`REFUSED` if another run is at work.
+
+    Args:
+        asked: ``number``, ``folder``, ``who``, ``device`` (empty: found), ``precision``, and ``share``, the share of the tasks to
+            close the cycle with first, or None.
+    """
     for name in (signal.SIGINT, signal.SIGTERM):  # a shell may have started the server with SIGINT ignored
         signal.signal(name, signal.default_int_handler)
     try:
