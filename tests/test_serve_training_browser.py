@@ -1,4 +1,4 @@
-"""The queue in Chromium: it follows what others do without a reload, and one button leads from the answers to the next tasks."""
+"""The queue in Chromium: it follows what others do without a reload, and one button leads to the next tasks."""
 
 from __future__ import annotations
 

@@ -113,7 +113,8 @@ def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
         raise TasksOpen(
             f"Cycle {cycle} of {experiment.name}: {found.done} of {found.tasks} tasks are done, {found.partial} partly; "
             f"training waits for {found.wanted}.\nTo go on, annotate in the browser: {commands.serve}\n"
-            f"With another viewer: {commands.export(cycle > 0)}, annotate, then {hand_in(commands.number)}; or train on what there is: {commands.annotate('close', '-share', possible)}"
+            f"With another viewer: {commands.export(cycle > 0)}, annotate, then {hand_in(commands.number)}\n"
+            f"Or train on what there is: {commands.annotate('close', '-share', possible)}"
         )
 
 

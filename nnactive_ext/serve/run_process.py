@@ -39,8 +39,8 @@ def run(asked: Mapping[str, Any]) -> None:
     """Run an experiment and end the process with the status of ``nnactive_run``, :data:`REFUSED` if another run is at work.
 
     Args:
-        asked: ``number``, ``folder``, ``who``, ``device`` (empty: found), ``precision``, and ``share``, the share of the tasks to
-            close the cycle with first, or None.
+        asked: ``number``, ``folder``, ``who``, ``device`` (empty: found), ``precision``, and ``share``, the share of the tasks
+            to close the cycle with first, or None.
     """
     for name in (signal.SIGINT, signal.SIGTERM):  # a shell may have started the server with SIGINT ignored
         signal.signal(name, signal.default_int_handler)
