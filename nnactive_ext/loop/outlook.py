@@ -8,6 +8,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.labelling.closing import Share, share_done, too_few_cases
 from nnactive_ext.loop.status import all_cycles_done
+from nnactive_ext.words import count
 
 WAIT, TRAIN, GO_ON, DONE = "wait", "train", "go on", "done"
 """Too few tasks are done; it would train on the answers; it would finish a cycle that was begun; all cycles are done."""
@@ -40,10 +41,11 @@ def outlook(experiment: Experiment) -> Outlook:
 
 
 def takes(experiment: Experiment) -> str | float:
-    """Seconds that the last whole cycle took; before there is one, what the plan says of the training, as text."""
+    """Seconds that the last whole cycle took; before there is one, what was estimated when it was planned, as text."""
     steps = [step for step in STEPS if step != "plan"]
     for cycle in range(experiment.state["cycle"], -1, -1):
         seconds = seconds_per_step(experiment, cycle)
         if seconds["evaluate"]:
             return sum(seconds[step] for step in steps)
-    return next((" ".join(decided) for what, *decided in experiment.plan.decisions if what == "training"), "")
+    why = next((why for what, _, why in experiment.plan.decisions if what == "training"), "")
+    return f"{why.partition(':')[0]}, {count(experiment.plan.folds, 'member')}" if why else ""

@@ -16,6 +16,7 @@ from nnactive_ext.planning.hours import epochs_of
 _EPOCH = re.compile(rb"Epoch (\d+)\s*$", re.MULTILINE)
 _TAIL = 1 << 16
 """Bytes of the end of a training's log in which its last epoch is looked for."""
+_QUERY = "query of the next patches"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def stages(experiment: Experiment) -> list[Stage]:
     evaluated = in_place and result_file(experiment.results, cycle).is_file()
     found.append(("evaluation", evaluated))
     if cycle < plan.cycles - 1:
-        found.append(("query", False))  # once it is done, the next cycle is open
+        found.append((_QUERY, False))  # once it is done, the next cycle is open
     made, now = [], True
     for name, done in found:
         detail = _detail(experiment, cycle, name, folds) if now and not done else ""
@@ -58,7 +59,7 @@ def _detail(experiment: Experiment, cycle: int, name: str, folds: list[int]) -> 
     folder = experiment.results / f"cycle_{cycle:03d}"
     if name.startswith("member"):
         return _epoch(folder / f"train_fold_{folds[int(name.split()[1]) - 1]}.log", epochs_of(experiment.plan.trainer))
-    if name == "query":
+    if name == _QUERY:
         since = result_file(experiment.results, cycle).stat().st_mtime
         scored = sum(file.stat().st_mtime >= since for file in (folder / "candidates").glob("*.json"))
         return f"{scored} of {len(experiment.plan.pool)} images scored" if scored else ""

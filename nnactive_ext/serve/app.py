@@ -48,17 +48,10 @@ def build(site: Site, cache: Cache | None = None) -> Starlette:
     def queue(request: Request) -> Response:
         experiment, who = site.experiment, who_asks(site, request)
         stamp = training.stamp(experiment, who)  # before what it stands for
-        page = render(
-            "serve",
-            "queue.html",
-            name=experiment.name,
-            title=listed.title(experiment),
-            who=who,
-            stamp=stamp,
-            training=Markup(training.html(experiment)),
-            tasks=Markup(listed.html(experiment, who)),
-        )
-        return HTMLResponse(page)
+        made = {"training": training.html(experiment), **listed.parts(experiment, who)}
+        parts = {name: Markup(html) for name, html in made.items()}
+        title = listed.title(experiment)
+        return HTMLResponse(render("serve", "queue.html", name=experiment.name, title=title, who=who, stamp=stamp, parts=parts))
 
     async def name(request: Request) -> Response:
         content = await body_of(request, 1 << 12)

@@ -21,15 +21,15 @@ class QueuePage:
     def title(self, experiment: Experiment) -> str:
         return f"{experiment.name}, cycle {experiment.last_loop}"
 
-    def html(self, experiment: Experiment, who: str) -> str:
-        """The part of the page that changes with the tasks, as ``who`` sees it."""
+    def parts(self, experiment: Experiment, who: str) -> dict[str, str]:
+        """The parts of the page that change with the tasks, as ``who`` sees them: name -> HTML."""
         shown = self.tasks.rows(experiment, who)
         states = [row.status for row in shown]
         first = experiment.state["cycle"] < 0
         goals = marked(experiment).items() if first and experiment.plan.starting_budget else ()
-        return render(
+        todo = render(
             "serve",
-            "tasks.html",
+            "todo.html",
             is_open=experiment.last_loop > experiment.state["cycle"],
             first=first,
             rows=shown,
@@ -37,3 +37,4 @@ class QueuePage:
             following=following(shown, "", who),
             missing=[(name, number, goal) for name, (number, goal) in goals if number < goal],
         )
+        return {"todo": todo, "tasks": render("serve", "tasks.html", rows=shown)}

@@ -64,7 +64,7 @@ class TrainingPages:
         stamp = self.stamp(experiment, who)
         parts = {"training": self.html(experiment)}
         if request.query_params.get("seen") != stamp:
-            parts["tasks"] = self.queue.html(experiment, who)
+            parts |= self.queue.parts(experiment, who)
         return JSONResponse({"stamp": stamp, "parts": parts, "title": self.queue.title(experiment)})
 
     async def start(self, request: Request) -> Response:
