@@ -178,6 +178,9 @@ def test_a_killed_run_is_told(tasks, faked, tmp_path):
         until(server, lambda text: "member 2 of 2: epoch" in text)
         os.kill(Note.read(server.site.folder).process.pid, signal.SIGKILL)
         assert "Continue the training" in until(server, lambda text: "without a message" in text)
+        faked.wait.unlink()
+        tasks.run()  # in a shell
+        assert "without a message" not in shown(server)
 
 
 @pytest.mark.slow

@@ -9,7 +9,9 @@ from typing import Any
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.lock_owner import Owner
-from nnactive_ext.experiment.result import read_results
+from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.marks import STATE
+from nnactive_ext.experiment.result import read_results, result_file
 from nnactive_ext.files import read_json_if_any, write_json
 
 NOTE, LOG = "run.json", "run.log"
@@ -51,6 +53,18 @@ class Note:
 def place(experiment: Experiment) -> list[int]:
     """Where an experiment stands, as numbers that change when any command moves it on."""
     return [experiment.state["cycle"], experiment.last_loop, len(read_results(experiment.results))]
+
+
+def moved_on(experiment: Experiment, folder: Path) -> bool:
+    """Whether a command has moved the experiment on after the last words of the last run that a page started."""
+    cycle = experiment.state["cycle"]
+    files = (
+        experiment.preprocessed.folder / STATE,
+        loop_file(experiment.raw, experiment.last_loop),
+        result_file(experiment.results, cycle),
+    )
+    said = folder / LOG
+    return said.is_file() and any(file.stat().st_mtime > said.stat().st_mtime for file in files if file.is_file())
 
 
 def end_of_log(folder: Path, lines: int = 12) -> str:

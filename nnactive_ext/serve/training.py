@@ -16,7 +16,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.loop.outlook import GO_ON, TRAIN, outlook
 from nnactive_ext.loop.stages import cycle_under_way
-from nnactive_ext.serve.run_note import LOG, STOPPED, Note, end_of_log, place
+from nnactive_ext.serve.run_note import LOG, STOPPED, Note, end_of_log, moved_on, place
 from nnactive_ext.serve.site import FOLDER, Site
 
 STARTING, RUNNING, ELSEWHERE, ENDED, FAILED, KILLED = "starting", "running", "elsewhere", "stopped", "failed", "killed"
@@ -71,7 +71,8 @@ class Training:
         if note is None or note.status == 0:
             return Now()
         if note.status is None:
-            return Now(KILLED, note.who, note.began, end_of_log(folder)) if not note.alive else Now()
+            forgotten = note.alive or moved_on(experiment, folder)
+            return Now() if forgotten else Now(KILLED, note.who, note.began, end_of_log(folder))
         if list(note.place) != place(experiment):
             return Now()
         return Now(ENDED if note.status == STOPPED else FAILED, note.who, note.began, end_of_log(folder))
