@@ -83,6 +83,9 @@ class Cache:
         return (self._site.folder / "crops" / task.id / PAGE).is_file()
 
     def _made(self, target: Path, facts: Mapping[str, Any], current: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any]:
+        page = read_json_if_any(target / PAGE, None)
+        if page is not None and current(page):  # nobody waits for the crops of others, which members may predict
+            return page
         with self._one:
             page = read_json_if_any(target / PAGE, None)
             if page is None or not current(page):
