@@ -31,6 +31,7 @@ PROCESSES.set_forkserver_preload(
         "killed_changes",
         "nnactive_ext.cli.change",
         "nnactive_ext.cli.run",
+        "fake_run",
         "test_answers_during_runs",
         "test_cycles",
         "test_killed",

@@ -158,7 +158,7 @@ def test_gpus_that_are_not_there(monkeypatch, visible, text):
 
 
 def fake_arguments(step: Step) -> list[str]:
-    return [str(Path(SCRIPT).with_name("fake_run.py")), "-d", "101", "-step", step.name, "-device", "cpu", "--guarded"]
+    return [str(Path(SCRIPT).with_name("fake_step_run.py")), "-d", "101", "-step", step.name, "-device", "cpu", "--guarded"]
 
 
 @pytest.mark.slow

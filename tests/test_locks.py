@@ -22,7 +22,7 @@ from nnactive_ext.cli import run as run_command
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import lock_owner, locks, marks, soft_locks
 from nnactive_ext.experiment.lock_owner import Owner
-from nnactive_ext.experiment.locks import LockHeld, acquire, held, holder, locked
+from nnactive_ext.experiment.locks import LockHeld, acquire, held, holder, locked, step_file
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kills and stops processes")
 CANNOT = [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL]
@@ -188,6 +188,20 @@ def test_a_thread_that_holds_a_lock_goes_on_and_others_do_not(file, monkeypatch,
         assert met == ["refused"]
         assert holder(file) == ""  # nobody else
     acquire(file).release()
+
+
+def test_a_run_that_has_begun_waits_for_a_step_of_another_command(planned):
+    """As for an answer that comes in between two steps; a run that has not begun is refused."""
+    other = Holder(step_file(planned.number), "system")
+    assert other.ready.wait(60)
+    with pytest.raises(LockHeld), planned.running():
+        pass
+    with locked(planned.number, run=True):
+        threading.Timer(1.5, other.go_on.set).start()
+        began = time.monotonic()
+        with planned.running(), planned.lock():
+            assert time.monotonic() - began > 1
+    other.process.join()
 
 
 def test_waiting_ends_when_the_owner_does(file, holding):

@@ -59,7 +59,7 @@ def test_a_rollout(rollout, tmp_path, capsys, options):
     """Every command that is printed is typed; those of the first cycle, and of the second after a run on the CPU."""
     planning = f"-i {rollout.images} -o 601 -name Tiny {options}".replace("-starting_budget 6", "-starting_budget 4")
     typed = last_line(capsys, plan.main, planning)
-    assert typed == "nnactive_annotate points -d 601 a.csv"
+    assert typed == "nnactive_annotate serve -d 601 -device cpu"
     (tmp_path / "a.csv").write_text(POINTS)
     last_line(capsys, annotate.main, f"points -d 601 {tmp_path / 'a.csv'}")
     for task in rollout.export(tmp_path / "tasks"):
@@ -67,7 +67,7 @@ def test_a_rollout(rollout, tmp_path, capsys, options):
     last_line(capsys, annotate.main, f"import -d 601 {tmp_path / 'tasks'} -who anna --accept_unchanged")
     last_line(capsys, annotate.main, "close -d 601 -share 0.5 --disable_progress_bar")
     typed = last_line(capsys, run.main, "-d 601 -device cpu --disable_progress_bar")
-    assert typed == "nnactive_annotate export -d 601 -device cpu"
+    assert typed == "nnactive_annotate serve -d 601 -device cpu"
     assert last_line(capsys, status.main, "-d 601") == typed
 
 
@@ -95,10 +95,10 @@ def test_points_that_follow_an_export_are_exported_next(rollout, tmp_path, capsy
     """The page of the export before does not show the tasks that the points add."""
     rollout.plan(OPTIONS)
     typed = last_line(capsys, annotate.main, "export -d 601 --disable_progress_bar")
-    assert typed == "nnactive_annotate points -d 601 a.csv"
+    assert typed == "nnactive_annotate serve -d 601 -device cpu"
     (tmp_path / "a.csv").write_text(POINTS)
     capsys.readouterr()
     annotate.main(["points", "-d", "601", str(tmp_path / "a.csv")])
     assert "nnactive_annotate export -d 601" in capsys.readouterr().out
     typed = last_line(capsys, annotate.main, "export -d 601 --disable_progress_bar")
-    assert not typed.startswith("nnactive_annotate export")
+    assert typed.startswith("nnactive_annotate import")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scripted_expert as expert
@@ -13,6 +16,7 @@ from serving import client
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.serve.crops import Cache, in_child
+from nnactive_ext.serve.make_crop import make
 from nnactive_ext.serve.site import NotFound, Site
 from nnactive_ext.serve.thin import thin
 
@@ -48,6 +52,29 @@ def test_a_crop_is_made_once(tasks):
     one, two = cache.task(experiment, task), Cache(site, noted).task(experiment, task)  # as after a restart
     assert one == two
     assert made == [task.id]
+
+
+def test_a_crop_that_is_there_is_not_waited_for(tasks):
+    """Members may take minutes to predict the next one."""
+    began, go_on = threading.Event(), threading.Event()
+    site = Site(601, "anna", {"blank": True})
+    first, second = (site.task(site.experiment, seen.id) for seen in tasks.seen[:2])
+
+    def slow(asked):
+        if asked["task"] == second.id:
+            began.set()
+            assert go_on.wait(60)
+        make(asked)
+
+    cache = Cache(site, slow)
+    cache.task(site.experiment, first)
+    with ThreadPoolExecutor(2) as others:
+        others.submit(cache.task, site.experiment, second)
+        assert began.wait(60)
+        try:
+            others.submit(cache.task, site.experiment, first).result(timeout=30)
+        finally:
+            go_on.set()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "gone"])

@@ -64,7 +64,7 @@ def test_every_stage_of_a_rollout(rollout, tmp_path, capsys):
     assert now.items() >= {"annotated_cases": 0, "annotated_voxels": {}, "folds": [], "mean_dice": [], "changes": []}.items()
     assert now["marked"] == {"organ": {"boxes": 0, "of": 2}, "lesion": {"boxes": 0, "of": 2}}
     assert {name: kinds(counts) for name, counts in now["classes"].items() if any(kinds(counts))} == {"random": (0, 0, 2)}
-    assert now["commands"] == ["nnactive_annotate export", "nnactive_annotate points"]
+    assert now["commands"] == ["nnactive_annotate points", "nnactive_annotate export", "nnactive_annotate serve"]
 
     points = tmp_path / "points.csv"
     points.write_text(POINTS)
@@ -72,11 +72,11 @@ def test_every_stage_of_a_rollout(rollout, tmp_path, capsys):
     now = found(capsys)
     assert now["marked"] == {"organ": {"boxes": 2, "of": 2}, "lesion": {"boxes": 3, "of": 2}}
     assert kinds(now["tasks"][0]) == (0, 0, 7)
-    assert now["commands"] == ["nnactive_annotate export"]
+    assert now["commands"] == ["nnactive_annotate export", "nnactive_annotate serve"]
 
     rollout.annotate("export --disable_progress_bar")
     now = found(capsys)
-    assert now["commands"] == ["nnactive_annotate import"]
+    assert now["commands"] == ["nnactive_annotate serve", "nnactive_annotate import"]
     folder = rollout.experiment.raw / "tasks" / "cycle_000"
     assert str(folder) in now["next"]
     seen = expert.look(folder, rollout.label)
@@ -90,7 +90,7 @@ def test_every_stage_of_a_rollout(rollout, tmp_path, capsys):
     assert kinds(now["classes"]["lesion"]) == (3, 0, 0)
     assert kinds(now["classes"]["random"]) == (0, 0, 2)
     assert now["annotated_voxels"] == {}
-    assert now["commands"] == ["nnactive_annotate import"]
+    assert now["commands"] == ["nnactive_annotate serve", "nnactive_annotate import"]
     change.main("-d 601 -share 0.57 --disable_progress_bar".split())  # of 7 tasks that is 4
     assert found(capsys)["commands"] == ["nnactive_run"]
     change.main("-d 601 -share 1 --disable_progress_bar".split())
@@ -118,7 +118,7 @@ def test_every_stage_of_a_rollout(rollout, tmp_path, capsys):
     assert now.items() >= {"cycle": 0, "open_cycle": 1, "trained_folds": [0, 1], "mean_dice": [None]}.items()
     assert [kinds(tasks) for tasks in now["tasks"]] == [(7, 0, 0), (0, 0, 4)]
     assert sum(kinds(counts)[2] for counts in now["tasks"][1]["classes"].values()) == 4
-    assert now["commands"] == ["nnactive_annotate export"]
+    assert now["commands"] == ["nnactive_annotate export", "nnactive_annotate serve"]
 
     answer_all(rollout, tmp_path / "out1")
     assert found(capsys)["commands"] == ["nnactive_run"]
@@ -137,10 +137,10 @@ def test_the_next_step_knows_where_the_tasks_went(rollout, tmp_path, capsys):
         annotate.main(words)
         now = found(capsys)
         assert str(folder / "index.html") in now["next"]
-        assert shlex.split(now["next"].splitlines()[0])[-1] == str(folder)
-        assert now["commands"] == ["nnactive_annotate import", "nnactive_annotate points"]
+        assert shlex.split(now["next"].splitlines()[1])[-1] == str(folder)
+        assert now["commands"] == ["nnactive_annotate points", "nnactive_annotate import", "nnactive_annotate serve"]
     shutil.rmtree(second)
-    assert found(capsys)["commands"] == ["nnactive_annotate export", "nnactive_annotate points"]
+    assert found(capsys)["commands"] == ["nnactive_annotate points", "nnactive_annotate export", "nnactive_annotate serve"]
     rollout.annotate("export --disable_progress_bar")
     assert str(experiment.raw / "tasks" / "cycle_000" / "index.html") in found(capsys)["next"]
 
@@ -150,8 +150,8 @@ def test_points_are_asked_for_also_when_all_tasks_are_done(rollout, tmp_path, ca
     answer_all(rollout, tmp_path / "out")
     now = found(capsys)
     assert kinds(now["tasks"][0]) == (2, 0, 0)
-    assert now["commands"] == ["nnactive_run", "nnactive_annotate points"]
-    first, second = now["next"].splitlines()
+    assert now["commands"] == ["nnactive_annotate points", "nnactive_run", "nnactive_annotate serve"]
+    _, first, second = now["next"].splitlines()
     assert first == "Or train on what there is: nnactive_run -d 601 -device cpu"
     assert second.startswith("Next: mark points (2 of organ, 2 of lesion)")
 

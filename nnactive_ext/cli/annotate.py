@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_folds, add_lock, add_quiet, current_user, prepare
+from nnactive_ext.cli.options import (
+    add_device,
+    add_experiment,
+    add_folds,
+    add_lock,
+    add_precision,
+    add_quiet,
+    current_user,
+    prepare,
+)
 from nnactive_ext.errors import NOTHING_TAKEN, NnActiveError
 from nnactive_ext.words import count, folded, warned
 
@@ -109,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--no_browser", action="store_true", help="print the address and open no browser")
     _add_start(serve)
+    add_precision(serve)
     withdraw = add("withdraw", "withdraw the last answer to a task, so that the answer before it counts again")
     withdraw.add_argument("task", metavar="TASK", help="task whose answer to withdraw")
     rule = add("rule", "choose which answer counts where several people answered a task")
@@ -280,6 +290,7 @@ def _points(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
+    from nnactive_ext.cli.options import typed_device
     from nnactive_ext.exchange.crops import check_margin
     from nnactive_ext.experiment.pseudonyms import pseudonyms
     from nnactive_ext.serve.server import serve
@@ -287,7 +298,9 @@ def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
 
     check_margin(options.margin)
     start = {"blank": options.blank, "start_above": options.start_above, "margin": options.margin}
-    site = Site(experiment.number, _who(experiment, options), {**start, "folds": options.f, "device": str(options.device)})
+    start |= {"folds": options.f, "device": typed_device(options)}  # not the default: a page finds the device itself
+    run = {"device": typed_device(options), "precision": options.precision}
+    site = Site(experiment.number, _who(experiment, options), start, run)
     site.private = options.pseudonyms
     if not site.private and pseudonyms(experiment.annotation):
         print("WARNING: tasks of this experiment were sent out with pseudonyms before; these pages show the names of cases.")

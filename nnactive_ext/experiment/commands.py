@@ -128,6 +128,11 @@ class Commands:
     def annotate(self, command: str, *words: object) -> str:
         return text("nnactive_annotate", command, "-d", self.number, *words)
 
+    @property
+    def serve(self) -> str:
+        """The device is for predictions and for trainings that are started in the page."""
+        return self.annotate("serve", *self._on_device)
+
     def export(self, predicted: bool = True) -> str:
         """``predicted``: there are members whose predictions the tasks start from. Where tasks were exported with pseudonyms,
         so are the next ones."""

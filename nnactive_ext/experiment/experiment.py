@@ -13,7 +13,7 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
-from nnactive_ext.experiment.locks import holder, locked, run_file, step_file
+from nnactive_ext.experiment.locks import holder, is_held_here, locked, run_file, step_file
 from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import LOCK, STATE
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
@@ -186,11 +186,17 @@ class Experiment:
     def lock(self, wait: bool = False, finishing: bool = False) -> Iterator[None]:
         """Hold the experiment still for one step; what a killed command left half-written is removed.
 
-        While a run is under way its steps are waited for; another owner is an error unless the caller wants to ``wait``.
-        What was read before may be outdated: read the experiment anew. A change that was begun and not finished is an error,
-        except for whoever is ``finishing`` it.
+        While a run is under way its steps are waited for, and so are other commands by a run that has begun; otherwise another
+        owner is an error unless the caller wants to ``wait``. What was read before may be outdated: read the experiment anew. A
+        change that was begun and not finished is an error, except for whoever is ``finishing`` it.
         """
-        with locked(self.number, wait or bool(holder(run_file(self.number)))):
+        run = run_file(self.number)
+        with self._still(wait or is_held_here(run) or bool(holder(run)), finishing):
+            yield
+
+    @contextmanager
+    def _still(self, wait: bool, finishing: bool = False) -> Iterator[None]:
+        with locked(self.number, wait):
             if not finishing:
                 journal.refuse_unfinished(self.raw)
             preprocessed = self.preprocessed
@@ -208,7 +214,8 @@ class Experiment:
         Each step takes :meth:`lock`. Another owner, or a step that is under way, is an error unless the caller wants to
         ``wait``.
         """
+        wait = wait or is_held_here(run_file(self.number))
         with locked(self.number, wait, run=True):
-            with self.lock(wait):
+            with self._still(wait):
                 pass
             yield

@@ -142,6 +142,11 @@ def held(file: Path, wait: bool = False, what: str = "") -> Iterator[None]:
         lock.release()
 
 
+def is_held_here(file: Path) -> bool:
+    """Whether this thread holds a lock."""
+    return (os.getpid(), threading.get_ident(), file) in _held
+
+
 def check_held() -> None:
     """Make sure that no lock of this thread was lost; otherwise an NnActiveError."""
     for (pid, thread, _), lock in list(_held.items()):

@@ -85,6 +85,18 @@ def share_done(experiment: Experiment) -> Share | None:
     return _share(experiment, cycle, experiment.plan.share)
 
 
+def too_few_cases(experiment: Experiment, cycle: int) -> str:
+    """Why the answers to a cycle's tasks cannot be trained on, whatever their share; empty if they can."""
+    if cycle > 0:
+        return ""
+    tasks = tasks_of(experiment, 0)
+    try:
+        _check_annotated(experiment, _answered(experiment, tasks), tasks)
+    except TasksOpen as error:
+        return str(error)
+    return ""
+
+
 def _share(experiment: Experiment, cycle: int, share: float) -> Share:
     tasks, ledger, ignore = tasks_of(experiment, cycle), Ledger(experiment.annotation), experiment.dataset.labels.ignore
     counted = CountingAnswers.of(ledger)
@@ -100,8 +112,9 @@ def _check_share(experiment: Experiment, cycle: int, share: float) -> None:
         commands = experiment.commands
         raise TasksOpen(
             f"Cycle {cycle} of {experiment.name}: {found.done} of {found.tasks} tasks are done, {found.partial} partly; "
-            f"training waits for {found.wanted}.\nTo go on: {commands.export(cycle > 0)}, annotate, then "
-            f"{hand_in(commands.number)}; or train on what there is: {commands.annotate('close', '-share', possible)}"
+            f"training waits for {found.wanted}.\nTo go on, annotate in the browser: {commands.serve}\n"
+            f"With another viewer: {commands.export(cycle > 0)}, annotate, then {hand_in(commands.number)}\n"
+            f"Or train on what there is: {commands.annotate('close', '-share', possible)}"
         )
 
 

@@ -177,28 +177,31 @@ def all_cycles_done(experiment: Experiment) -> bool:
 
 
 def _next_of_annotators(experiment: Experiment) -> str:
-    """:func:`next_step` while a cycle is open: mark points first, then export, annotate and import, then train."""
+    """:func:`next_step` while a cycle is open: mark points first, then annotate, in the browser or by export, then train."""
     plan, commands, cycle = experiment.plan, experiment.commands, experiment.last_loop
     ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
     counted, tasks = CountingAnswers.of(ledger), tasks_of(experiment, cycle)
     kinds = [status_of(ledger, counted, task.id, ignore) for task in tasks]
-    folder = last_export(experiment, cycle)
-    after = "After that"
+    folder, serve, export = last_export(experiment, cycle), commands.serve, commands.export(cycle > 0)
     if kinds.count("done") >= plan.share * len(kinds) - 1e-9 and (kinds or cycle > 0 or not plan.starting_budget):
-        after, step = "Or train on what there is", commands.run
+        others, step = f"Or train on what there is: {commands.run}", commands.run
     elif (
         (folder / "index.html").is_file()
         and exported_now(experiment, tasks)
         and all(kind != "open" or _is_in(folder, task) for task, kind in zip(tasks, kinds, strict=True))
     ):  # points that were marked after an export added tasks to it
-        step = f"annotate the tasks ({folder / 'index.html'}) and hand them in: {hand_in(experiment.number, folder)}"
+        hand_back = hand_in(experiment.number, folder)
+        others = f"Annotate the tasks that are out ({folder / 'index.html'}) and hand them in: {hand_back}"
+        step = f"annotate the tasks ({folder / 'index.html'}) and hand them in: {hand_back}"
     else:
-        step = commands.export(cycle > 0)
+        others, step = f"With another viewer: {export}", f"annotate in the browser: {serve}"
     goals = marked(experiment).items() if cycle == 0 and plan.starting_budget else ()
     if missing := [f"{goal - n} of {name}" for name, (n, goal) in goals if n < goal]:
-        points = f"mark points ({', '.join(missing)}): {commands.annotate('points', 'FILE...')}"
-        return f"{after}: {step}\nNext: {points}"
-    return f"Next: {step}"
+        points = f"Points from a file: {commands.annotate('points', 'FILE...')}"
+        return f"{points}\n{others}\nNext: mark points ({', '.join(missing)}) and annotate in the browser: {serve}"
+    if step == commands.run:
+        return f"Next: {step}"
+    return f"{others}\nNext: {step}" if step.endswith(serve) else f"In the browser: {serve}\nNext: {step}"
 
 
 def _is_in(folder: Path, task: Task) -> bool:

@@ -62,9 +62,15 @@ def member_hours(plan: Plan, dataset_json: Mapping[str, object], time: Callable[
     return Hours(pace.seconds / 3600, pace.why) if isinstance(pace, Pace) else _assumed(plan, f"timing failed: {pace}")
 
 
+def epochs_of(trainer: str) -> int | None:
+    """The epochs of a training by our own trainer, by its name; None for others."""
+    name = NAME.fullmatch(trainer)
+    return int(name[1] or _EPOCHS) if name else None
+
+
 def _assumed(plan: Plan, why: str) -> Hours:
-    name, iterations = NAME.fullmatch(plan.trainer), os.environ.get("nnactive_iterations_per_epoch", "")
-    epochs = int(name[1] or _EPOCHS) if name else _EPOCHS
+    iterations = os.environ.get("nnactive_iterations_per_epoch", "")
+    epochs = epochs_of(plan.trainer) or _EPOCHS
     each = int(iterations) if iterations.isdecimal() else _ITERATIONS
     value = float(f"{ASSUMED * epochs / _EPOCHS * each / _ITERATIONS:.2g}")
     return Hours(value, f"assumed; GPUs differ by a factor of 3 and more ({why})")

@@ -86,7 +86,7 @@ def commands(facts: Facts) -> list[str]:
         lines.append(f"{facts.commands.annotate('points', *names)}   # in cycle {cycle}; kept as {', '.join(kept)}")
     lines += [f"{commands_text('export', variable)}   # {listed(who)}" for variable, who in _variables(facts)]
     if facts.plan.human:
-        lines.append(f"{facts.commands.export()}   # and import, in each cycle before nnactive_run")
+        lines.append(f"{facts.commands.serve}   # in each cycle before nnactive_run, or export and import")
     return [*lines, facts.commands.run]
 
 

@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
 
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.page import BADGES
 from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.pages.templates import render
 from nnactive_ext.pages.vendored import NIIVUE
 from nnactive_ext.serve.crops import Cache
 from nnactive_ext.serve.point_pages import PointPages
 from nnactive_ext.serve.prompts import PromptPages
-from nnactive_ext.serve.queue import following
+from nnactive_ext.serve.queue_page import QueuePage
 from nnactive_ext.serve.replies import WHO, body_of, refused, who_asks
 from nnactive_ext.serve.site import NotFound, Site
 from nnactive_ext.serve.task_pages import TaskPages
+from nnactive_ext.serve.training import Training
+from nnactive_ext.serve.training_pages import TrainingPages
 
 SCRIPTS = ("editor.js", "task.js", "points.js", "queue.js", "interactive.js")
 """The scripts of our pages; niivue.js is the only other one."""
@@ -41,24 +43,16 @@ def build(site: Site, cache: Cache | None = None) -> Starlette:
     """
     cache = cache or Cache(site)
     tasks, points = TaskPages(site, cache), PointPages(site, cache)
+    listed = QueuePage(tasks)
+    training = TrainingPages(site, listed, Training(site))
 
     def queue(request: Request) -> Response:
         experiment, who = site.experiment, who_asks(site, request)
-        shown = tasks.rows(experiment, who)
-        states = [row.status for row in shown]
-        page = render(
-            "serve",
-            "queue.html",
-            name=experiment.name,
-            cycle=experiment.last_loop,
-            is_open=experiment.last_loop > experiment.state["cycle"],
-            first=experiment.state["cycle"] < 0,
-            who=who,
-            rows=shown,
-            counts=[(badge.split(" ", 1)[1], states.count(status)) for status, badge in BADGES.items()],
-            following=following(shown, "", who),
-        )
-        return HTMLResponse(page)
+        stamp = training.stamp(experiment, who)  # before what it stands for
+        made = {"training": training.html(experiment), **listed.parts(experiment, who)}
+        parts = {name: Markup(html) for name, html in made.items()}
+        title = listed.title(experiment)
+        return HTMLResponse(render("serve", "queue.html", name=experiment.name, title=title, who=who, stamp=stamp, parts=parts))
 
     async def name(request: Request) -> Response:
         content = await body_of(request, 1 << 12)
@@ -71,6 +65,9 @@ def build(site: Site, cache: Cache | None = None) -> Starlette:
     routes = [
         Route("/", queue),
         Route("/who", name, methods=["POST"]),
+        Route("/now", training.now),
+        Route("/train", training.start, methods=["POST"]),
+        Route("/stop", training.stop, methods=["POST"]),
         Route("/tasks/{id}", tasks.page),
         Route("/tasks/{id}", tasks.answer, methods=["PUT"]),
         Route("/tasks/{id}/draft", tasks.draft, methods=["PUT"]),

@@ -99,7 +99,8 @@ class Cache:
         counted = CountingAnswers.of(Ledger(experiment.annotation))
         near = [other.id for other in all_tasks(experiment) if other.id != task.id and other.patch.overlaps(task.patch)]
         answers = [[answer.place for answer in counted.counting(name)] for name in near]
-        facts = [experiment.plan.label_version, experiment.state["cycle"], task.patch.start, task.patch.size, answers]
+        asked_by = min(experiment.state["cycle"], task.cycle - 1)  # a correction goes on from what was shown before
+        facts = [experiment.plan.label_version, asked_by, task.patch.start, task.patch.size, answers]
         return hashlib.sha256(json.dumps([facts, self._site.options]).encode()).hexdigest()[:16]
 
 

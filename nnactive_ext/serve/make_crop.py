@@ -119,17 +119,22 @@ def _chosen(crops: Crops) -> str:
 
 
 def _ensemble(experiment: Experiment, options: Mapping[str, Any]) -> Any:
-    """What opens the members that predict; None before the first training, and where tasks start blank."""
+    """What opens the members that predict; None where there are none yet, and where tasks start blank."""
+    from nnactive_ext.members.ensemble import trained_folds
+
     if options.get("blank") or experiment.state["cycle"] < 0:
+        return None
+    folds = options.get("folds") or trained_folds(experiment)
+    if not folds:  # they are being trained
         return None
 
     def open_ensemble() -> Any:
-        from nnactive_ext.members.ensemble import NnUNetEnsemble, trained_folds
+        from nnactive_ext.experiment.commands import device_in_use
+        from nnactive_ext.members.ensemble import NnUNetEnsemble
         from nnactive_ext.nnunet.environment import prepare_device
 
-        device = options.get("device") or "cuda"
+        device = options.get("device") or device_in_use(experiment)
         prepare_device(device)
-        folds = options.get("folds") or trained_folds(experiment) or experiment.folds()
         return NnUNetEnsemble(experiment, folds, device)
 
     return open_ensemble

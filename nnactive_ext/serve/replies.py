@@ -15,11 +15,12 @@ from nnactive_ext.pages.templates import render
 from nnactive_ext.serve.answers import TooLarge
 from nnactive_ext.serve.drafts import Overtaken
 from nnactive_ext.serve.site import NotFound, Site
+from nnactive_ext.serve.training import Busy
 
 WHO = "nnactive_who"
 """The cookie with the name that a person gave."""
 BUSY = "Another command is working on this experiment. Wait for it to end, then try again."
-_STATUS = ((NotFound, 404), (Overtaken, 409), (TooLarge, 413), (LockHeld, 503))
+_STATUS = ((NotFound, 404), (Overtaken, 409), (Busy, 409), (TooLarge, 413), (LockHeld, 503))
 
 
 def who_asks(site: Site, request: Request) -> str:

@@ -66,6 +66,8 @@ def serve(
             site.interactive.close()
         listening.close()
     say("The server has ended. Answers and drafts are kept.")
+    if at_work := site.experiment.under_way():
+        say(f"Training goes on: {at_work}.")
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -42,6 +42,7 @@ class Site:
     number: int
     who: str
     options: dict = field(default_factory=dict)
+    run: dict = field(default_factory=lambda: {"device": "", "precision": "single"})
     patience: float = PATIENCE
     private: bool = False
     interactive: Interactive | None = None
@@ -69,12 +70,13 @@ class Site:
         Raises:
             NotFound: there is none.
         """
-        for task in self.tasks(experiment):
-            if self.shown(task).id == name:
-                return task
+        for cycle in range(experiment.last_loop, -1, -1):  # a page may show a task of a cycle that was trained meanwhile
+            for task in tasks_of(experiment, cycle):
+                if self.shown(task).id == name:
+                    return task
         # The name is not repeated where it may be one that must stay here.
         which = "such task" if self.private else f"task {name!r}"
-        raise NotFound(f"{experiment.name} has no {which} in its last cycle. The queue lists the tasks.")
+        raise NotFound(f"{experiment.name} has no {which}. The queue lists the tasks.")
 
     def shown(self, task: Task) -> Task:
         """``task`` as browsers get it: its id and its case are pseudonyms on a private server.

@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.page import BADGES
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.members.reasons import reason
 from nnactive_ext.pages.colours import IGNORE, colours
 from nnactive_ext.pages.slices import CT_WINDOWS
@@ -47,9 +47,10 @@ class TaskPages:
         """Below the folder of the experiment's annotations."""
         return Drafts(self.site.folder / "drafts")
 
-    def rows(self, experiment: Experiment, who: str) -> list[Row]:
-        """The queue as ``who`` sees it, with the ids and cases that browsers know."""
-        tasks = self.site.tasks(experiment)
+    def rows(self, experiment: Experiment, who: str, cycle: int | None = None) -> list[Row]:
+        """The queue as ``who`` sees it, with the ids and cases that browsers know; ``cycle``: an earlier one instead of the
+        last."""
+        tasks = self.site.tasks(experiment) if cycle is None else tasks_of(experiment, cycle)
         drafted = {task.id for task in tasks if self._draft(experiment, task, who)}
         pictured = {task.id for task in tasks if self.cache.has(task)}
         made = rows(experiment, tasks, self.presence.open(), drafted, pictured)
@@ -66,7 +67,7 @@ class TaskPages:
                 f"{experiment.commands.annotate('export')} and another viewer."
             )
         names = dict(sorted(labels.names.items(), key=lambda item: item[1]))
-        shown, shades = self.rows(experiment, who), colours(names)
+        shown, shades = self.rows(experiment, who, task.cycle), colours(names)
         why, done = reason(task), next(row for row in shown if row.id == task.id)
         settings = {
             "id": task.id,
@@ -100,6 +101,7 @@ class TaskPages:
         experiment, task, who = self._asked(request)
         _, page = self.cache.task(experiment, task)
         shown, known = self.rows(experiment, who), self.site.shown(task)
+        of_cycle = shown if task.cycle == experiment.last_loop else self.rows(experiment, who, task.cycle)
         after = following(shown, known.id, who)
         self._ahead(experiment, shown, known.id)
         draft, others = self._draft(experiment, task, who), self.presence.others(task.id, who)
@@ -109,7 +111,7 @@ class TaskPages:
                 **{key: value for key, value in page.items() if key != MADE_FROM},  # no business of a browser's
                 "id": known.id,
                 "case": known.patch.case,
-                "status": next(row.status for row in shown if row.id == known.id),
+                "status": next(row.status for row in of_cycle if row.id == known.id),
                 "next": after and f"/tasks/{quote(after, safe='')}",
                 "others": others,
                 "revision": draft.revision if draft else 0,
@@ -216,7 +218,7 @@ class TaskPages:
 
     def _ahead(self, experiment: Experiment, shown: list[Row], after: str) -> None:
         ids = [row.id for row in shown]
-        place = ids.index(after) + 1
+        place = ids.index(after) + 1 if after in ids else 0  # a task of an earlier cycle is not among them
         coming = [row.id for row in [*shown[place:], *shown[:place]] if row.status != "done" and not row.pictured]
         tasks = {self.site.shown(task).id: task for task in self.site.tasks(experiment)}
         self.cache.ahead(experiment, [tasks[name] for name in coming if name != after][:AHEAD])

@@ -1,0 +1,40 @@
+"""The queue page: the tasks of the last cycle with their states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nnactive_ext.exchange.marking import marked
+from nnactive_ext.exchange.page import BADGES
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.pages.templates import render
+from nnactive_ext.serve.queue import following
+from nnactive_ext.serve.task_pages import TaskPages
+
+
+@dataclass
+class QueuePage:
+    """Shows the tasks that ``tasks`` has pages of."""
+
+    tasks: TaskPages
+
+    def title(self, experiment: Experiment) -> str:
+        return f"{experiment.name}, cycle {experiment.last_loop}"
+
+    def parts(self, experiment: Experiment, who: str) -> dict[str, str]:
+        """The parts of the page that change with the tasks, as ``who`` sees them: name -> HTML."""
+        shown = self.tasks.rows(experiment, who)
+        states = [row.status for row in shown]
+        first = experiment.state["cycle"] < 0
+        goals = marked(experiment).items() if first and experiment.plan.starting_budget else ()
+        todo = render(
+            "serve",
+            "todo.html",
+            is_open=experiment.last_loop > experiment.state["cycle"],
+            first=first,
+            rows=shown,
+            counts=[(badge.split(" ", 1)[1], states.count(status)) for status, badge in BADGES.items()],
+            following=following(shown, "", who),
+            missing=[(name, number, goal) for name, (number, goal) in goals if number < goal],
+        )
+        return {"todo": todo, "tasks": render("serve", "tasks.html", rows=shown)}

@@ -1,0 +1,102 @@
+"""The part of the queue page that trains: what a button would do, how far a run is, how it ended, and what comes next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import STATE
+from nnactive_ext.labelling.ledger import LEDGER
+from nnactive_ext.loop.outlook import DONE, outlook, takes
+from nnactive_ext.loop.stages import cycle_under_way, stages
+from nnactive_ext.loop.status import next_step
+from nnactive_ext.pages.templates import render
+from nnactive_ext.report.worth import worth
+from nnactive_ext.serve.queue_page import QueuePage
+from nnactive_ext.serve.replies import body_of, who_asks
+from nnactive_ext.serve.run_note import place
+from nnactive_ext.serve.site import Site
+from nnactive_ext.serve.training import Training
+
+
+@dataclass
+class TrainingPages:
+    """Answers requests about training, and those of a queue page that looks whether anything is new."""
+
+    site: Site
+    queue: QueuePage
+    training: Training
+    _worth: dict[tuple[int, ...], Future[str]] = field(default_factory=dict)
+    _asking: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="worth"))
+
+    def html(self, experiment: Experiment) -> str:
+        """The part of the page."""
+        now, found = self.training.now(experiment), outlook(experiment)
+        share = found.share
+        values: dict[str, Any] = {
+            "now": replace(now, text=self.site.told(now.text)) if now.text else now,
+            "began": datetime.fromtimestamp(now.began).strftime("%H:%M") if now.began else "",
+            "cycle": cycle_under_way(experiment),
+            "cycles": experiment.plan.cycles,
+            "stages": stages(experiment),
+            "outlook": found,
+            "share": share,
+            "takes": takes(experiment),
+            "worth": self._worth_it(experiment) if not now.at_work else "",
+            "log": self.training.log,
+            "next": self._next(experiment) if found.kind == DONE and not now.at_work else [],
+        }
+        return render("serve", "training.html", **values)
+
+    def _next(self, experiment: Experiment) -> list[str]:
+        """What to do after the last cycle, without the lines that a browser must not get."""
+        return [line for line in next_step(experiment).splitlines() if self.site.told(line) == line]
+
+    def now(self, request: Request) -> Response:
+        """What the page shows now, as JSON; the tasks only where they are not as ``?seen`` says."""
+        experiment, who = self.site.experiment, who_asks(self.site, request)
+        stamp = self.stamp(experiment, who)
+        parts = {"training": self.html(experiment)}
+        if request.query_params.get("seen") != stamp:
+            parts |= self.queue.parts(experiment, who)
+        return JSONResponse({"stamp": stamp, "parts": parts, "title": self.queue.title(experiment)})
+
+    async def start(self, request: Request) -> Response:
+        """Start a run."""
+        asked, who = parse_qs((await body_of(request, 1 << 12)).decode(errors="replace")), who_asks(self.site, request)
+        cycle = asked.get("cycle", [""])[0]
+        await run_in_threadpool(self.training.start, who, int(cycle) if cycle.isdecimal() else -1, "anyway" in asked)
+        return JSONResponse({})
+
+    def stop(self, request: Request) -> Response:
+        """Stop the run that a page started."""
+        self.training.stop()
+        return JSONResponse({})
+
+    def stamp(self, experiment: Experiment, who: str) -> str:
+        """Changes with everything that the list of tasks shows to ``who``."""
+        folder = self.site.folder
+        files = [experiment.annotation / LEDGER, experiment.preprocessed.folder / STATE, folder / "drafts", folder / "crops"]
+        seen = [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
+        facts = [who, experiment.last_loop, *seen, self.queue.tasks.presence.open()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def _worth_it(self, experiment: Experiment) -> str:
+        """The line on whether another cycle seems worth it; empty until it is computed, which no page waits for."""
+        key = tuple(place(experiment))
+        if not key[-1]:
+            return ""
+        if key not in self._worth:
+            self._worth = {key: self._asking.submit(worth, experiment)}
+        asked = self._worth[key]
+        return asked.result() if asked.done() and not asked.exception() else ""
