@@ -1,0 +1,135 @@
+"""A whole roll-out on real MRIs in the browser: a scripted expert marks, paints and hands in; the experiment trains beside it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from browser_commands import printed, running
+from browser_expert import Anatomy, BrowserExpert, LightHand, Worked
+from rollouts import NUMBER, Rollout, assert_simulated, of_hippocampus
+
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.result import read_results
+from nnactive_ext.labelling.answers import CountingAnswers, labels_of
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.tasks import find_task
+
+pytestmark = [pytest.mark.realdata, pytest.mark.skipif(os.name == "nt", reason="the commands end by SIGINT")]
+IGNORE = 3
+
+
+@pytest.fixture
+def hospital(hippocampus: Path, tmp_path: Path, nnunet_folders, monkeypatch) -> Rollout:
+    monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e6)
+    return of_hippocampus(hippocampus, tmp_path, 8)
+
+
+def pictures(folder: Path) -> Any:
+    """Keeps a picture of each step in ``folder``, at two widths."""
+    folder.mkdir(exist_ok=True)
+    number = 0
+
+    def look(page: Any, what: str) -> None:
+        nonlocal number
+        number += 1
+        for width in (1024, 1280) if os.environ.get("NNACTIVE_PICTURES") else ():
+            page.set_viewport_size({"width": width, "height": 768 if width == 1024 else 800})
+            page.wait_for_timeout(300)
+            page.screenshot(path=folder / f"{number:03d}_{what}_{width}.png")
+
+    return look
+
+
+@contextmanager
+def expert(hospital: Rollout, browser: Any, folder: Path, more: str = "") -> Iterator[tuple[BrowserExpert, Any]]:
+    """The server of the roll-out, and the expert at its first page, who came in with the printed address."""
+    line = f"nnactive_annotate serve -d {NUMBER} -who anna -device cpu -start_above 0 --no_browser {more}"
+    with running(line, folder / "serve.log") as server:
+        address = printed(server, folder / "serve.log", "http").split()[-1]
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        page = context.new_page()
+        said: list[str] = []
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.goto(address)
+        look = pictures(Path(os.environ.get("NNACTIVE_PICTURES", folder / "pictures")))
+        hand = LightHand(np.random.default_rng(0), look)
+        page.wait_for_url(address.partition("?")[0])
+        try:
+            made = BrowserExpert(page, address.partition("/?")[0], lambda case: Anatomy.of(hospital.label(case)), [hand], look)
+            yield made, hand
+            assert said == []
+        finally:
+            context.close()
+
+
+def trained(page: Any, address: str, cycle: int, seconds: float = 600) -> None:
+    """Wait, in the queue, until the tasks of ``cycle`` are there."""
+    end = time.monotonic() + seconds
+    while f"cycle {cycle}" not in (page.locator("h1").text_content() or ""):
+        assert time.monotonic() < end
+        time.sleep(2)
+        page.goto(f"{address}/")
+
+
+def check_unsure(worked: Sequence[Worked], hospital: Rollout) -> None:
+    """What was left unsure holds what the page showed, and is right where it says something."""
+    experiment = hospital.experiment
+    ledger = Ledger(experiment.annotation)
+    for one in worked:
+        answer = labels_of(ledger, CountingAnswers.of(ledger), one.task, IGNORE)
+        patch = find_task(experiment, one.task).patch
+        truth = sitk.GetArrayFromImage(sitk.ReadImage(str(hospital.label(patch.case))))[patch.slices]
+        values, numbers = np.unique(answer, return_counts=True)
+        found = dict(zip(values.tolist(), numbers.tolist(), strict=True))
+        if one.unsure:
+            assert found == {IGNORE: one.labels[0], **{v: n for v, n in one.labels.items() if v}}
+            np.testing.assert_array_equal(answer[answer != IGNORE], truth[answer != IGNORE])
+        else:
+            assert found == one.labels
+            np.testing.assert_array_equal(answer, truth)
+
+
+def check_marks(marked: Sequence[tuple[str, str, np.ndarray]], experiment: Experiment) -> None:
+    """Each marked place lies in a patch of its case."""
+    patches = [find_task(experiment, one).patch for one in task_names(experiment)]
+    for case, _, ras in marked:
+        image = sitk.ReadImage(str(experiment.dataset.entries[case].images[0]))
+        voxel = image.TransformPhysicalPointToIndex((ras * [-1, -1, 1]).tolist())[::-1]
+        assert any(
+            patch.case == case and all(a <= v < a + n for a, v, n in zip(patch.start, voxel, patch.size, strict=True))
+            for patch in patches
+        )
+
+
+def task_names(experiment: Experiment) -> list[str]:
+    from nnactive_ext.labelling.tasks import all_tasks
+
+    return [task.id for task in all_tasks(experiment)]
+
+
+@pytest.mark.slow
+def test_one_cycle_of_two_tasks(hospital, browser, tmp_path):
+    hospital.plan(
+        "--labels anterior posterior -channels MRI -patch_size 6 10 10 -starting_budget 2 -query_size 2 -cycles 1 -folds 2 "
+        "--preset cpu -np 1 --disable_progress_bar"
+    )
+    quick = {"nnactive_iterations_per_epoch": "1", "nnactive_val_iterations_per_epoch": "1"}
+    watch = f"nnactive_run -d {NUMBER} -device cpu --watch --disable_progress_bar"
+    with expert(hospital, browser, tmp_path) as (anna, hand):
+        check_marks(anna.mark(2), hospital.experiment)
+        with running(watch, tmp_path / "run.log", **quick) as run:
+            worked = anna.answer()
+            assert run.wait(100) == 0, (tmp_path / "run.log").read_text()
+    assert len(worked) >= 2
+    assert [result.cycle for result in read_results(hospital.experiment.results)] == [0]
+    check_unsure(worked, hospital)
+    assert_simulated(hospital, tmp_path)
