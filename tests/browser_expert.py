@@ -139,8 +139,8 @@ class Hand(Protocol):
     address: str
     """Of the page of a task, below the one of the task, such as ``/slicer``."""
 
-    def paint(self, page: Any, anatomy: Anatomy, slices: float = 1.0) -> dict[int, int]:
-        """Paint what is in the frame, in the first ``slices`` (a share) of it only; how many voxels show each label then."""
+    def paint(self, page: Any, anatomy: Anatomy, half: bool = False) -> dict[int, int]:
+        """Paint what is in the frame; ``half``: in the middle slices only, on nothing. How many voxels show each label then."""
 
     def hand_in(self, page: Any, unsure: bool) -> str:
         """Press the button, wait for the reply and give its text."""
@@ -159,16 +159,17 @@ class LightHand:
     """How many strokes each tool made."""
     address: str = ""
 
-    def paint(self, page: Any, anatomy: Anatomy, slices: float = 1.0) -> dict[int, int]:
+    def paint(self, page: Any, anatomy: Anatomy, half: bool = False) -> dict[int, int]:
         for _ in range(2):
             page.keyboard.press("[")  # a pen of one voxel
         assert page.locator("#size-now").text_content() == "1"
         sight = Sight.of(page)
         assert sight.frame
-        if slices < 1:
-            page.locator("button[data-do=clear]").click()
         first, behind = sight.frame["slices"]
-        for number in range(first, first + max(1, round(slices * (behind - first)))):
+        quarter = (behind - first) // 4 if half else 0
+        if half:
+            page.locator("button[data-do=clear]").click()
+        for number in range(first + quarter, behind - quarter):
             self.scroll(page, number)
             self.slice(page, anatomy)
             if number == (first + behind) // 2:
@@ -192,19 +193,11 @@ class LightHand:
 
     def scroll(self, page: Any, number: int) -> None:
         """Turn the wheel over the largest plane until it shows slice ``number``."""
-        sight = Sight.of(page)
-        left, top, width, height = sight.tile
-        page.mouse.move(left + width / 2, top + height / 2)
-        way = 100
+        sight, way = Sight.of(page), 100
         for _ in range(200):
             if sight.slice == number:
                 return
-            page.mouse.wheel(0, way)
-            for _ in range(40):
-                now = Sight.of(page)
-                if now.slice != sight.slice:
-                    break
-                page.wait_for_timeout(10)
+            now = wheel(page, sight, way)
             if abs(now.slice - number) > abs(sight.slice - number):
                 way = -way
             sight = now
@@ -263,6 +256,19 @@ class LightHand:
         self.used[tool] = self.used.get(tool, 0) + 1
 
 
+def wheel(page: Any, sight: Sight, way: int, what: str = "task") -> Sight:
+    """Turn the wheel over the tile by one step; what is seen then, which is the same slice where it is the last one."""
+    left, top, width, height = sight.tile
+    page.mouse.move(left + width / 2, top + height / 2)
+    page.mouse.wheel(0, way)
+    for _ in range(30):
+        now = Sight.of(page, what, sight.plane)
+        if now.slice != sight.slice:
+            break
+        page.wait_for_timeout(10)
+    return now
+
+
 def until(page: Any, script: str, seconds: float = 120) -> None:
     """The policy of the pages keeps Playwright's own waiting from working."""
     end = time.monotonic() + seconds
@@ -273,10 +279,12 @@ def until(page: Any, script: str, seconds: float = 120) -> None:
 
 @dataclass
 class Worked:
-    """What the expert did with one task: ``labels`` is how many voxels showed each label when it was handed in."""
+    """What the expert did with one task: ``labels`` is how many voxels showed each label when it was handed in, ``start``
+    what the page says it started with."""
 
     task: str
     unsure: bool
+    start: str
     labels: dict[int, int]
     said: str
 
@@ -291,22 +299,21 @@ class BrowserExpert:
     hands: Sequence[Hand]
     look: Callable[[Any, str], None] = lambda page, what: None
 
-    def mark(self, cases: int, each: int = 1) -> list[tuple[str, str, np.ndarray]]:
-        """Click ``each`` structures of each class in the first ``cases`` images; (case, class, RAS in mm) of each."""
+    def mark(self, cases: int, classes: Sequence[int]) -> list[tuple[str, str, np.ndarray]]:
+        """Click a structure of each of the ``classes`` in the first ``cases`` images; (case, class, RAS in mm) of each."""
         page, marked = self.page, []
         page.goto(f"{self.address}/")
         page.locator("a[href='/points']").click()
         until(page, "document.body.dataset.ready === 'yes'")
         self.look(page, "points")
         names = page.locator("#case option").all_text_contents()[:cases]
-        classes = page.locator("input[name=label]").evaluate_all("all => all.map(one => one.value)")
+        called = page.locator("input[name=label]").evaluate_all("all => all.map(one => one.value)")
         for case in names:
             page.locator("#case").select_option(case)
             until(page, f"document.getElementById('said').textContent === 'Click a structure.' && window.marking.viewer.nv.back"
                   f" && document.getElementById('case').value === {case!r}")
-            for value, name in enumerate(classes, 1):
-                for _ in range(each):
-                    marked.append((case, name, self.click(case, value)))
+            for value in classes:
+                marked.append((case, called[value - 1], self.click(case, value)))
         self.look(page, "marks")
         page.locator("#add").click()
         until(page, "['good', 'error'].includes(document.getElementById('said').className)")
@@ -316,20 +323,14 @@ class BrowserExpert:
 
     def click(self, case: str, value: int) -> np.ndarray:
         """Scroll to a slice that shows the class, click in the middle of it, and mark it."""
-        page, known = self.page, self.anatomy(case)
-        for _ in range(400):
+        page, known, way = self.page, self.anatomy(case), 100
+        for _ in range(200):
             sight = Sight.of(page, "points")
             truth = known.at(sight.places_mm()) == value
-            if np.count_nonzero(truth) > 12:
+            if np.count_nonzero(truth) > 6:
                 break
-            left, top, width, height = sight.tile
-            page.mouse.move(left + width / 2, top + height / 2)
-            page.mouse.wheel(0, 100)
-            page.wait_for_timeout(40)
-            if Sight.of(page, "points").slice == sight.slice:  # the last one: start from the other end
-                for _ in range(200):
-                    page.mouse.wheel(0, -100)
-                page.wait_for_timeout(100)
+            if wheel(page, sight, way, "points").slice == sight.slice:  # the last one: back to the other end
+                way = -way
         else:
             raise AssertionError(f"{case}: class {value} is nowhere to be seen")
         deep = ndimage.distance_transform_cdt(np.pad(truth, 1))[1:-1, 1:-1]
@@ -340,8 +341,8 @@ class BrowserExpert:
         assert f"in {case}" in page.locator("#said").text_content()
         return sight.places_mm()[row, column]
 
-    def answer(self, unsure: Sequence[int] = ()) -> list[Worked]:
-        """Go through all tasks of the queue; those whose numbers (from 0) are ``unsure`` are half done and left so."""
+    def answer(self, unsure: int = 0) -> list[Worked]:
+        """Go through all tasks of the queue; ``unsure`` of them, the first that show something, are half done and left so."""
         page, done = self.page, []
         page.goto(f"{self.address}/")
         self.look(page, "queue")
@@ -356,10 +357,14 @@ class BrowserExpert:
             hand = self.hands[number % len(self.hands)]
             self.look(page, f"task-{number}")
             case = page.locator("header .hint").first.text_content().split("case ")[1].split(";")[0]
-            labels = hand.paint(page, self.anatomy(case), 0.5 if number in unsure else 1.0)
-            said = hand.hand_in(page, number in unsure)
+            start = page.locator("#start").text_content()
+            leave = sum(one.unsure for one in done) < unsure
+            labels = hand.paint(page, self.anatomy(case), leave)
+            if leave and set(labels) == {0}:  # nothing that could be handed in as it is
+                leave, labels = False, hand.paint(page, self.anatomy(case))
+            said = hand.hand_in(page, leave)
             self.look(page, f"done-{number}")
-            done.append(Worked(task, number in unsure, labels, said))
+            done.append(Worked(task, leave, start, labels, said))
             hand.go_on(page)
             page.wait_for_url(lambda url: not url.endswith(task))
             if page.url.rstrip("/") == self.address:
