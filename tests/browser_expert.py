@@ -136,8 +136,11 @@ def runs(mask: np.ndarray) -> Iterator[tuple[Place, Place]]:
 class Hand(Protocol):
     """How the expert works in one editor, whose page of a task is open."""
 
-    address: str
-    """Of the page of a task, below the one of the task, such as ``/slicer``."""
+    used: dict[str, int]
+    """How many strokes each tool made."""
+
+    def open(self, page: Any) -> None:
+        """Go from the light page of a task to the editor of this hand, and wait until it can be painted in."""
 
     def paint(self, page: Any, anatomy: Anatomy, half: bool = False) -> dict[int, int]:
         """Paint what is in the frame; ``half``: in the middle slices only, on nothing. How many voxels show each label then."""
@@ -157,7 +160,10 @@ class LightHand:
     look: Callable[[Any, str], None] = lambda page, what: None
     used: dict[str, int] = field(default_factory=dict)
     """How many strokes each tool made."""
-    address: str = ""
+
+    def open(self, page: Any) -> None:
+        until(page, "document.body.dataset.ready")
+        assert page.evaluate("document.body.dataset.ready") == "yes", page.locator("#said").text_content()
 
     def paint(self, page: Any, anatomy: Anatomy, half: bool = False) -> dict[int, int]:
         for _ in range(2):
@@ -310,8 +316,11 @@ class BrowserExpert:
         called = page.locator("input[name=label]").evaluate_all("all => all.map(one => one.value)")
         for case in names:
             page.locator("#case").select_option(case)
-            until(page, f"document.getElementById('said').textContent === 'Click a structure.' && window.marking.viewer.nv.back"
-                  f" && document.getElementById('case').value === {case!r}")
+            until(
+                page,
+                f"document.getElementById('said').textContent === 'Click a structure.' && window.marking.viewer.nv.back"
+                f" && document.getElementById('case').value === {case!r}",
+            )
             for value in classes:
                 marked.append((case, called[value - 1], self.click(case, value)))
         self.look(page, "marks")
@@ -348,16 +357,15 @@ class BrowserExpert:
         self.look(page, "queue")
         page.locator("a.next").click()
         while True:
-            until(page, "document.body.dataset.ready")
-            assert page.evaluate("document.body.dataset.ready") == "yes", page.locator("#said").text_content()
             task = page.locator("h1").text_content()
             if task in {one.task for one in done}:
                 break
             number = len(done)
             hand = self.hands[number % len(self.hands)]
-            self.look(page, f"task-{number}")
             case = page.locator("header .hint").first.text_content().split("case ")[1].split(";")[0]
+            hand.open(page)
             start = page.locator("#start").text_content()
+            self.look(page, f"task-{number}")
             leave = sum(one.unsure for one in done) < unsure
             labels = hand.paint(page, self.anatomy(case), leave)
             if leave and set(labels) == {0}:  # nothing that could be handed in as it is
@@ -366,7 +374,7 @@ class BrowserExpert:
             self.look(page, f"done-{number}")
             done.append(Worked(task, leave, start, labels, said))
             hand.go_on(page)
-            page.wait_for_url(lambda url: not url.endswith(task))
+            page.wait_for_url(lambda url, left=task: not url.endswith(left))
             if page.url.rstrip("/") == self.address:
                 break
         page.goto(f"{self.address}/")

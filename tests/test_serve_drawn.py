@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from serving import Person, person, serving
+from serving import person, serving
 from test_serve_browser import in_ras as shown_in_ras
 from test_serve_browser import middle
-from test_serve_editor import BOX, GEOMETRIES, IGNORE, SHAPE, OneCrop, check_saved, in_ras, once, saved
+from test_serve_editor import BOX, GEOMETRIES, IGNORE, OneCrop, check_saved, in_ras, once, saved
 
 from nnactive_ext.labelling.tasks import Task
 
@@ -95,9 +96,9 @@ def test_strokes_along_the_border_stay_in_the_patch(tasks, browser, tmp_path, ge
 
         def border(plane: str, out: int = 0) -> np.ndarray:
             """The voxels of the frame's border in the middle slice of a plane."""
-            found = np.zeros(SHAPE_RAS(one), bool)
+            found = np.zeros(states[0].shape, bool)
             corners = ring(frame, PLANES[plane], out)
-            for a, b in zip(corners, corners[1:], strict=False):
+            for a, b in pairwise(corners):
                 low, high = np.minimum(a, b), np.maximum(a, b)
                 found[tuple(slice(max(0, lo), hi + 1) for lo, hi in zip(low[::-1], high[::-1], strict=True))] = True
             return found
@@ -138,10 +139,6 @@ def test_strokes_along_the_border_stay_in_the_patch(tasks, browser, tmp_path, ge
         for before in states[-2::-1]:
             one.key("z")
             np.testing.assert_array_equal(one.bitmap(), before)
-
-
-def SHAPE_RAS(one: Person) -> tuple[int, ...]:
-    return tuple(one.page.evaluate("window.annotation.editor.dims")[::-1])
 
 
 def test_the_wheel_turns_slices_with_every_tool(tasks, browser, tmp_path):
@@ -267,7 +264,11 @@ def test_two_people_paint_one_task(tasks, browser):
 @pytest.mark.parametrize("choice", ["mine", "reload"])
 def test_a_second_tab_asks_before_it_replaces_a_draft(tasks, browser, choice):
     seen = tasks.seen[2]
-    with serving(601) as served, person(browser, served, 720, 560, quiet=False) as one, person(browser, served, 720, 560) as two:
+    with (
+        serving(601) as served,
+        person(browser, served, 720, 560, quiet=False) as one,
+        person(browser, served, 720, 560) as two,
+    ):
         one.open(seen.id)
         two.open(seen.id)
         place = middle(one.frame())

@@ -1,11 +1,13 @@
-"""A whole roll-out on real MRIs in the browser: a scripted expert marks, paints and hands in; the experiment trains beside it."""
+"""A whole roll-out on real MRIs in the browser: a scripted expert marks, paints and hands in, and members are trained."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.result import read_results
 from nnactive_ext.labelling.answers import CountingAnswers, labels_of
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.tasks import find_task
+from nnactive_ext.labelling.tasks import all_tasks, find_task
 
 pytestmark = [pytest.mark.realdata, pytest.mark.skipif(os.name == "nt", reason="the commands end by SIGINT")]
 IGNORE = 3
@@ -54,10 +56,10 @@ def pictures(folder: Path) -> Any:
 
 
 @contextmanager
-def expert(hospital: Rollout, browser: Any, folder: Path, more: str = "") -> Iterator[tuple[BrowserExpert, Any]]:
+def expert(hospital: Rollout, browser: Any, folder: Path, **environment: str) -> Iterator[BrowserExpert]:
     """The server of the roll-out, and the expert at its first page, who came in with the printed address."""
-    line = f"nnactive_annotate serve -d {NUMBER} -who anna -device cpu -start_above 0 --no_browser {more}"
-    with running(line, folder / "serve.log") as server:
+    line = f"nnactive_annotate serve -d {NUMBER} -who anna -device cpu -start_above 0 --no_browser"
+    with running(line, folder / "serve.log", **environment) as server:
         address = printed(server, folder / "serve.log", "http").split()[-1]
         context = browser.new_context(viewport=WORKING)
         page = context.new_page()
@@ -69,20 +71,60 @@ def expert(hospital: Rollout, browser: Any, folder: Path, more: str = "") -> Ite
         hand = LightHand(np.random.default_rng(0), look)
         page.wait_for_url(address.partition("?")[0])
         try:
-            made = BrowserExpert(page, address.partition("/?")[0], lambda case: Anatomy.of(hospital.label(case)), [hand], look)
-            yield made, hand
+            yield BrowserExpert(page, address.partition("/?")[0], lambda case: Anatomy.of(hospital.label(case)), [hand], look)
             assert said == []
         finally:
             context.close()
 
 
-def trained(page: Any, address: str, cycle: int, seconds: float = 600) -> None:
-    """Wait, in the queue, until the tasks of ``cycle`` are there."""
+@dataclass
+class Training:
+    """``begin``: what the expert does when enough tasks are answered; ``end`` waits for the end of the last cycle."""
+
+    begin: Callable[[], None]
+    end: Callable[[], None]
+
+
+@contextmanager
+def training(anna: BrowserExpert, folder: Path, **environment: str) -> Iterator[Training]:
+    """By the button *Train now* where the queue has it, else by ``nnactive_run --watch`` beside the server."""
+    page, log = anna.page, folder / "run.log"
+    page.goto(f"{anna.address}/")
+
+    def press() -> None:
+        page.goto(f"{anna.address}/")
+        anna.look(page, "train")
+        page.get_by_role("button", name="Train now").click()
+        page.wait_for_timeout(3000)
+        anna.look(page, "training")
+
+    def all_done() -> bool:
+        page.goto(f"{anna.address}/")
+        return bool(re.search(r"All \d+ cycles? (is|are) done", page.locator("main").text_content()))
+
+    if page.get_by_role("button", name="Train now").count():
+        yield Training(press, lambda: wait_for(all_done))
+        return
+    with running(WATCH, log, **environment) as run:
+        yield Training(lambda: None, lambda: wait_for(lambda: run.poll() is not None))
+        assert run.returncode == 0, log.read_text()
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 1200) -> None:
     end = time.monotonic() + seconds
-    while f"cycle {cycle}" not in (page.locator("h1").text_content() or ""):
+    while not what():
         assert time.monotonic() < end
         time.sleep(2)
-        page.goto(f"{address}/")
+
+
+def trained(anna: BrowserExpert, cycle: int) -> None:
+    """Wait, in the queue, until the tasks of ``cycle`` are there."""
+
+    def there() -> bool:
+        anna.page.goto(f"{anna.address}/")
+        return f"cycle {cycle}" in anna.page.locator("h1").text_content()
+
+    wait_for(there)
 
 
 def check_answers(worked: Sequence[Worked], hospital: Rollout) -> None:
@@ -105,7 +147,7 @@ def check_answers(worked: Sequence[Worked], hospital: Rollout) -> None:
 
 def check_marks(marked: Sequence[tuple[str, str, np.ndarray]], experiment: Experiment) -> None:
     """Each marked place lies in a patch of its case."""
-    patches = [find_task(experiment, one).patch for one in task_names(experiment)]
+    patches = [task.patch for task in all_tasks(experiment)]
     for case, _, ras in marked:
         image = sitk.ReadImage(str(experiment.dataset.entries[case].images[0]))
         voxel = image.TransformPhysicalPointToIndex((ras * [-1, -1, 1]).tolist())[::-1]
@@ -115,21 +157,16 @@ def check_marks(marked: Sequence[tuple[str, str, np.ndarray]], experiment: Exper
         )
 
 
-def task_names(experiment: Experiment) -> list[str]:
-    from nnactive_ext.labelling.tasks import all_tasks
-
-    return [task.id for task in all_tasks(experiment)]
-
-
 @pytest.mark.slow
 def test_one_cycle_of_two_tasks(hospital, browser, tmp_path):
     hospital.plan(f"{PLAN} -patch_size 5 9 9 -starting_budget 2 -query_size 2 -cycles 1")
     quick = {"nnactive_iterations_per_epoch": "1", "nnactive_val_iterations_per_epoch": "1"}
-    with expert(hospital, browser, tmp_path) as (anna, hand):
+    with expert(hospital, browser, tmp_path, **quick) as anna:
         check_marks(anna.mark(2, [1]), hospital.experiment)
-        with running(WATCH, tmp_path / "run.log", **quick) as run:
+        with training(anna, tmp_path, **quick) as train:
             worked = anna.answer()
-            assert run.wait(100) == 0, (tmp_path / "run.log").read_text()
+            train.begin()
+            train.end()
     assert len(worked) == 2
     assert [result.cycle for result in read_results(hospital.experiment.results)] == [0]
     check_answers(worked, hospital)
@@ -140,19 +177,23 @@ def test_one_cycle_of_two_tasks(hospital, browser, tmp_path):
 def test_two_cycles_in_the_browser_alone(hospital, browser, tmp_path):
     """In the second one the tasks start with what real members predict."""
     hospital.plan(f"{PLAN} -patch_size 8 14 14 -starting_budget 6 -query_size 4 -cycles 2 -share 0.66")
-    with expert(hospital, browser, tmp_path) as (anna, hand), running(WATCH, tmp_path / "run.log", nnactive_iterations_per_epoch="20") as run:
+    fewer = {"nnactive_iterations_per_epoch": "20"}
+    with expert(hospital, browser, tmp_path, **fewer) as anna, training(anna, tmp_path, **fewer) as train:
         check_marks(anna.mark(2, [1, 2]), hospital.experiment)
         first = anna.answer(unsure=2)
         assert len(first) == 6
         assert all("starts blank" in one.start for one in first)
-        trained(anna.page, anna.address, 1)
+        train.begin()
+        trained(anna, 1)
         second = anna.answer(unsure=1)
         assert len(second) == 4
         assert all("the model predicts" in one.start for one in second)
-        assert run.wait(600) == 0, (tmp_path / "run.log").read_text()
+        train.begin()
+        train.end()
         anna.page.goto(f"{anna.address}/")
-        hand.look(anna.page, "end")
-    assert set(hand.used) == {"o", "p", "x", "undo"}, hand.used
+        anna.look(anna.page, "end")
+    used = anna.hands[0].used
+    assert set(used) == {"o", "p", "x", "undo"}, used
     assert [result.cycle for result in read_results(hospital.experiment.results)] == [0, 1]
     check_answers([*first, *second], hospital)
     assert_simulated(hospital, tmp_path, left_out=[one.task for one in [*first, *second] if one.unsure])
