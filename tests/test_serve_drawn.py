@@ -230,6 +230,48 @@ def other_overlaps(tasks: Any, task: Any) -> list[bool]:
 
 
 @pytest.mark.slow
+def test_what_is_painted_while_an_answer_is_saved_is_kept(tasks, browser):
+    """It is not in the answer, and not lost: it is a draft."""
+    seen = tasks.seen[3]
+    with serving(601) as served, person(browser, served, 720, 560) as one:
+        served.site.patience = 30.0
+        one.open(seen.id)
+        low, high = [first for first, _ in one.frame()], [last - 1 for _, last in one.frame()]
+        one.key("1")
+        one.drag("axial", low, low)
+        first = one.bitmap()
+        with served.site.experiment.lock():  # another command is at work: the answer waits
+            one.do("done")
+            one.key("2")
+            one.drag("axial", high, high)
+            assert one.page.locator("#said").text_content().startswith("Saving")
+        one.saved()
+        later = one.bitmap()
+        assert set(np.unique(later)) == {0, 1, 2}
+        answer = np.zeros(seen.truth.shape, np.uint8)
+        answer[seen.box] = tasks.counted(seen)
+        np.testing.assert_array_equal(shown_in_ras(answer, seen.shown), first)
+        one.page.evaluate("window.annotation.draft()")
+        one.wait("document.getElementById('kept').textContent.startsWith('Draft kept')")
+        one.page.reload()
+        one.ready()
+        np.testing.assert_array_equal(one.bitmap(), later)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 1024])
+def test_the_page_for_points_fits(tasks, browser, width):
+    with serving(601) as served, person(browser, served, width, 768) as one:
+        one.page.goto(f"{served.address}/points")
+        one.wait("document.body.dataset.ready === 'yes'")
+        assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert one.page.evaluate("document.querySelector('aside').scrollWidth <= document.querySelector('aside').clientWidth")
+        box = one.page.locator("#add").bounding_box()
+        assert box["x"] + box["width"] <= width
+        assert one.page.evaluate("document.getElementById('add').scrollWidth <= document.getElementById('add').clientWidth")
+
+
+@pytest.mark.slow
 def test_two_people_paint_one_task(tasks, browser):
     """Each sees that the other is there; both answers are kept, and the rule says which counts."""
     seen = tasks.seen[1]

@@ -49,7 +49,7 @@ class TaskPages:
     def rows(self, experiment: Experiment, who: str) -> list[Row]:
         """The queue as ``who`` sees it."""
         tasks = self.site.tasks(experiment)
-        drafted = {task.id for task in tasks if self._draft(experiment, task, who)}
+        drafted = {task.id for task in tasks if (draft := self._draft(experiment, task, who)) and draft.labels}
         pictured = {task.id for task in tasks if self.cache.has(task)}
         return rows(experiment, tasks, self.presence.open(), drafted, pictured)
 
