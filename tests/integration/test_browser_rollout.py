@@ -178,18 +178,19 @@ def test_two_cycles_in_the_browser_alone(hospital, browser, tmp_path):
     """In the second one the tasks start with what real members predict."""
     hospital.plan(f"{PLAN} -patch_size 6 12 12 -starting_budget 2 -query_size 3 -cycles 2 -share 0.6")
     fewer = {"nnactive_iterations_per_epoch": "5", "nnactive_val_iterations_per_epoch": "1"}
-    with expert(hospital, browser, tmp_path, **fewer) as anna, training(anna, tmp_path, **fewer) as train:
+    with expert(hospital, browser, tmp_path, **fewer) as anna:
         check_marks(anna.mark(2, [1, 2]), hospital.experiment)
-        first = anna.answer(unsure=1)
-        assert len(first) == 4
-        assert all("starts blank" in one.start for one in first)
-        train.begin()
-        trained(anna, 1)
-        second = anna.answer(unsure=1)
-        assert len(second) == 3
-        assert all("the model predicts" in one.start for one in second)
-        train.begin()
-        train.end()
+        with training(anna, tmp_path, **fewer) as train:
+            first = anna.answer(unsure=1)
+            assert len(first) == 4
+            assert all("starts blank" in one.start for one in first)
+            train.begin()
+            trained(anna, 1)
+            second = anna.answer(unsure=1)
+            assert len(second) == 3
+            assert all("the model predicts" in one.start for one in second)
+            train.begin()
+            train.end()
         anna.page.goto(f"{anna.address}/")
         anna.look(anna.page, "end")
     used = anna.hands[0].used

@@ -40,13 +40,6 @@ class Viewer {
     this.nv.drawScene = (...given) => { const drawn = drawScene(...given); this.drawOver(); return drawn; };
   }
 
-  // What the wand would paint is shown while the mouse is there, and is not painted.
-  forget() {
-    if (!this.nv.clickToSegmentIsGrowing) return;
-    this.nv.clickToSegmentIsGrowing = false;
-    this.nv.refreshDrawing(true);
-  }
-
   async show(url, window) {
     const volume = await niivue.NVImage.loadFromUrl({
       url, name: "image.nii.gz", colormap: "gray", cal_min: window[0], cal_max: window[1], trustCalMinMax: false,
@@ -93,6 +86,13 @@ class Viewer {
   show3D(on) {
     this.solid = on;
     this.arrange();
+  }
+
+  // What the wand would paint is shown while the mouse is there, and is not painted.
+  forget() {
+    if (!this.nv.clickToSegmentIsGrowing) return;
+    this.nv.clickToSegmentIsGrowing = false;
+    this.nv.refreshDrawing(true);
   }
 
   get dims() { return this.nv.back.dims.slice(1, 4); }
