@@ -193,7 +193,7 @@ class LightHand:
         page.keyboard.press(" ")
 
     def counts(self, page: Any) -> dict[int, int]:
-        """How many voxels in the frame show each label: the rows of the page give shares of it."""
+        """How many voxels in the frame show each label, as the editor counts them."""
         counted = page.evaluate("Array.from(window.annotation.editor.count().counts)")
         return {int(value): int(number) for value, number in counted}
 
@@ -275,7 +275,7 @@ def wheel(page: Any, sight: Sight, way: int, what: str = "task") -> Sight:
     return now
 
 
-def until(page: Any, script: str, seconds: float = 120) -> None:
+def until(page: Any, script: str, seconds: float = 600) -> None:
     """The policy of the pages keeps Playwright's own waiting from working."""
     end = time.monotonic() + seconds
     while not page.evaluate(script):

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from serving import person, serving
 from test_serve_browser import in_ras as shown_in_ras
 from test_serve_browser import middle
-from test_serve_editor import BOX, GEOMETRIES, IGNORE, OneCrop, check_saved, in_ras, once, saved
+from test_serve_editor import BOX, GEOMETRIES, IGNORE, OneCrop, check_saved, in_ras, saved
 
 from nnactive_ext.labelling.tasks import Task
 
@@ -75,7 +75,8 @@ def ring(frame: list[list[int]], axes: tuple[int, int], out: int) -> list[list[i
 PLANES = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
 
 
-@pytest.mark.parametrize("geometry", [once(name) for name in GEOMETRIES])
+@pytest.mark.slow
+@pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_strokes_along_the_border_stay_in_the_patch(tasks, browser, tmp_path, geometry):
     """A wide pen on the border's own voxels, outlines around it, the wand on a structure that it cuts, the eraser, undo."""
     crop = OneCrop.of(tmp_path, geometry)
