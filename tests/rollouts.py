@@ -74,6 +74,18 @@ def from_dataset(dataset: Path, target: Path, channels: tuple[str, ...] = ("T1",
     return Rollout(images, anatomy)
 
 
+def of_hippocampus(dataset: Path, target: Path, cases: int) -> Rollout:
+    """The first real images in a plain folder, named after their cases; their label maps elsewhere."""
+    images, anatomy = target / "mris", target / "anatomy"
+    images.mkdir()
+    anatomy.mkdir()
+    for label in sorted((dataset / "labelsTr").glob("*.nii.gz"))[:cases]:
+        case = label.name.removesuffix(".nii.gz")
+        shutil.copy(dataset / "imagesTr" / f"{case}_0000.nii.gz", images / label.name)
+        shutil.copy(label, anatomy)
+    return Rollout(images, anatomy)
+
+
 def later_images(folder: Path) -> Rollout:
     """A roll-out's folder, below ``folder``, with the images of tiny_8 and tiny_9 only, which came later; label maps of all."""
     more = from_dataset(write_tiny(folder / "more" / TINY, cases=10), folder / "second")

@@ -79,7 +79,7 @@ class Person:
         self.wait("document.body.dataset.ready")
         assert self.page.evaluate("document.body.dataset.ready") == "yes", self.page.locator("#said").text_content()
 
-    def wait(self, script: str, seconds: float = 40) -> None:
+    def wait(self, script: str, seconds: float = 120) -> None:
         """The policy of the pages keeps Playwright's own waiting from working."""
         end = time.monotonic() + seconds
         while not self.page.evaluate(script):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scripted_expert as expert
-from rollouts import NUMBER, Rollout, assert_simulated
+from rollouts import NUMBER, Rollout, assert_simulated, of_hippocampus
 
 from nnactive_ext.cli import run
 from nnactive_ext.experiment.experiment import Experiment
@@ -24,14 +23,7 @@ PLAN = (
 def hospital(hippocampus: Path, tmp_path: Path, nnunet_folders, monkeypatch) -> Rollout:
     """16 real images in a plain folder; their label maps elsewhere."""
     monkeypatch.setattr("nnactive_ext.nnunet.fingerprint._SAMPLES", 1e6)
-    images, anatomy = tmp_path / "mris", tmp_path / "anatomy"
-    images.mkdir()
-    anatomy.mkdir()
-    for label in sorted((hippocampus / "labelsTr").glob("*.nii.gz"))[:16]:
-        case = label.name.removesuffix(".nii.gz")
-        shutil.copy(hippocampus / "imagesTr" / f"{case}_0000.nii.gz", images / label.name)
-        shutil.copy(label, anatomy)
-    return Rollout(images, anatomy)
+    return of_hippocampus(hippocampus, tmp_path, 16)
 
 
 def annotate_first_cycle(hospital: Rollout, folder: Path, capsys) -> None:

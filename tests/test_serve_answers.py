@@ -121,6 +121,8 @@ def test_a_draft_is_gone_on_from_and_never_trained_on(tasks, tmp_path):
         assert server.get(f"/tasks/{seen.id}/crop").json()["draft"]
         assert put(server, seen.id, packed(seen.answer(), seen.shown, tmp_path), seconds=10).status_code == 200
         assert not server.get(f"/tasks/{seen.id}/crop").json()["draft"]
+        put(server, seen.id, b"", "/draft", revision=0, tab="a", seconds=3)  # time alone is no unfinished work
+        assert "you have a draft" not in server.get("/").text
     (worked,) = tasks.events("time")
     assert worked["seconds"] == 30
 

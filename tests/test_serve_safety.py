@@ -120,7 +120,7 @@ def test_no_other_origin_may_read_or_be_loaded(inside, outside, tasks):
             assert policy["script-src"] == "'self'"
             assert not [word for sources in policy.values() for word in sources.split() if "http" in word or "*" in word]
             assert headers["x-content-type-options"] == "nosniff"
-            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["referrer-policy"] == "same-origin"
     preflight = {"origin": "http://evil.example", "access-control-request-method": "PUT"}
     assert inside.options("/", headers=preflight).status_code == 403
     for page in (inside.get("/").text, inside.get(f"/tasks/{tasks.seen[0].id}").text, inside.get("/points").text):

@@ -81,9 +81,10 @@ class PointPages:
                     rows[:] = [[self.site.case(experiment, name), *facts] for name, *facts in rows]
                 made = mark(experiment, rows, who, self.site.folder / "points")
                 goals = _goals(experiment.anew())
-            covered = count(len(made.covered), "point lies", "points lie")
-            text = f"{count(len(made.added), 'patch', 'patches')} added; {covered} in patches that were chosen before."
-            return {"text": text, "goals": goals}
+            text = f"{count(len(made.added), 'patch', 'patches')} added"
+            if made.covered:
+                text += f"; {count(len(made.covered), 'point lies', 'points lie')} in patches that were chosen before"
+            return {"text": f"{text}. The queue lists the tasks.", "goals": goals}
 
         return JSONResponse(await run_in_threadpool(keep))
 

@@ -28,7 +28,7 @@ POLICY = (
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",  # the address may still hold the token
+    "referrer-policy": "same-origin",  # the address may still hold the token; without any, forms would send no origin
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }

@@ -51,7 +51,7 @@ class TaskPages:
         """The queue as ``who`` sees it, with the ids and cases that browsers know; ``cycle``: an earlier one instead of the
         last."""
         tasks = self.site.tasks(experiment) if cycle is None else tasks_of(experiment, cycle)
-        drafted = {task.id for task in tasks if self._draft(experiment, task, who)}
+        drafted = {task.id for task in tasks if (draft := self._draft(experiment, task, who)) and draft.labels}
         pictured = {task.id for task in tasks if self.cache.has(task)}
         made = rows(experiment, tasks, self.presence.open(), drafted, pictured)
         shown = {task.id: self.site.shown(task) for task in tasks}

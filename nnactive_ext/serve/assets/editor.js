@@ -28,6 +28,13 @@ class Viewer {
   }
 
   async start() {
+    const {nv} = this, wheel = nv.wheelListener.bind(nv);
+    nv.wheelListener = event => {  // it turns slices with the wand, too, where niivue would change the wand's range
+      const wand = nv.opts.clickToSegment;
+      this.forget();
+      nv.opts.clickToSegment = false;
+      try { wheel(event); } finally { nv.opts.clickToSegment = wand; }
+    };
     await this.nv.attachToCanvas(this.canvas, false);
     const drawScene = this.nv.drawScene.bind(this.nv);
     this.nv.drawScene = (...given) => { const drawn = drawScene(...given); this.drawOver(); return drawn; };
@@ -79,6 +86,13 @@ class Viewer {
   show3D(on) {
     this.solid = on;
     this.arrange();
+  }
+
+  // What the wand would paint is shown while the mouse is there, and is not painted.
+  forget() {
+    if (!this.nv.clickToSegmentIsGrowing) return;
+    this.nv.clickToSegmentIsGrowing = false;
+    this.nv.refreshDrawing(true);
   }
 
   get dims() { return this.nv.back.dims.slice(1, 4); }
@@ -287,9 +301,9 @@ class Editor extends Viewer {
   choose(tool) {
     const nv = this.nv;
     this.tool = tool;
+    this.forget();
     nv.opts.drawingEnabled = tool !== "look";
     nv.opts.clickToSegment = tool === "wand";
-    nv.clickToSegmentIsGrowing = false;
     nv.clickToSegmentGrowingBitmap = tool === "wand" ? nv.drawBitmap.slice() : null;
     nv.opts.clickToSegmentIs2D = true;
     nv.opts.penSize = tool === "outline" ? 1 : this.width;  // an outline ends where it was drawn

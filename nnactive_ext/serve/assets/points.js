@@ -16,7 +16,7 @@
     $("marks").replaceChildren(...marks.map((mark, i) => {
       const row = document.createElement("li"), text = document.createElement("span"), go = document.createElement("button");
       const remove = document.createElement("button");
-      text.textContent = `${mark.case}: ${mark.class}`;
+      text.textContent = `${mark.class} in ${mark.case}`;
       go.textContent = "Show";
       go.onclick = async () => { await show(mark.case); viewer.look(mark.frac); };
       remove.textContent = "Remove";

@@ -106,11 +106,11 @@
   const answer = unsure => saving = saving.then(async () => {
     say("Saving …");
     const seconds = clock.take();
+    dirty = false;  // what is painted from now on is not in this answer
     try {
       const body = await editor.save(unsure);
       const query = new URLSearchParams({label_version: crop.label_version, seconds});
       const reply = await ask(`${here}?${query}`, {method: "PUT", body});
-      dirty = false;
       revision = 0;
       $("status").textContent = reply.badge;
       document.body.dataset.status = reply.status;
@@ -119,6 +119,7 @@
       say(`${reply.taken ? "Saved" : "Nothing new"}: ${reply.text}. ${reply.next ? "Press space for the next task." : "No task is left."}`, "good");
     } catch (error) {
       clock.seconds += seconds;
+      dirty = true;
       say(error.message, "error");
     }
   });
