@@ -24,8 +24,8 @@ from nnactive_ext.serve.replies import WHO, body_of, refused, who_asks
 from nnactive_ext.serve.site import NotFound, Site
 from nnactive_ext.serve.task_pages import TaskPages
 
-SCRIPTS = ("editor.js", "task.js", "points.js", "queue.js")
-"""The scripts of our pages; niivue.js is the only other one."""
+SCRIPTS = {"editor.js": "pages", "task.js": "pages", "server.js": "serve", "points.js": "serve", "queue.js": "serve"}
+"""The scripts of our pages, and the rooms that have them; niivue.js is the only other one."""
 
 
 def build(site: Site, cache: Cache | None = None) -> Starlette:
@@ -96,5 +96,5 @@ def _asset(request: Request) -> Response:
         return FileResponse(NIIVUE, media_type="text/javascript", headers={"cache-control": "private, max-age=3600"})
     if name not in SCRIPTS:
         raise NotFound(f"There is no {name!r}.")
-    file = Path(str(resources.files("nnactive_ext.serve") / "assets" / name))
+    file = Path(str(resources.files(f"nnactive_ext.{SCRIPTS[name]}") / "assets" / name))
     return FileResponse(file, media_type="text/javascript", headers={"cache-control": "no-cache"})
