@@ -41,6 +41,11 @@ def pieces(file: Path) -> list[bytes]:
         found.append(gzip.decompress(body))
     if file.suffix in (".html", ".js"):
         found += [base64.b64decode(text) for text in re.findall(rb"base64,([A-Za-z0-9+/=]+)", content)]
+    if file.name == "annotate.html":
+        packed = re.findall(rb'"(H4sI[A-Za-z0-9+/=]+)"', content)
+        assert len(packed) == 2, "an image and its labels"
+        assert all(base64.b64decode(text)[3] & 0b11100 == 0 for text in packed)
+        found += [gzip.decompress(base64.b64decode(text)) for text in packed]
     return found
 
 

@@ -93,7 +93,6 @@ class PageWriter:
             "key": _key(view, images),
             "next": f"../{quote(after, safe='')}/{NAME}" if after else "",
             "index": offline["index"],
-            "hand_in": offline["hand_in"],
         }
         crop = {
             **crop_facts(view, voxels, shown, self.blank if view.blank else ""),

@@ -191,7 +191,8 @@ def _write_lists(
 ) -> None:
     number = experiment.number
     views = sorted(views, key=lambda view: view.task.number)
-    write_list(views, folder, names, number, f"{experiment.name}_cycle_{cycle:03d}")
+    pages = any(card.annotate for card in cards)
+    write_list(views, folder, names, number, f"{experiment.name}_cycle_{cycle:03d}", pages)
     methods = sorted({view.task.method for view in views})
     facts = [("experiment", experiment.name), ("cycle", str(cycle)), ("query method", ", ".join(methods))]
     blank = start.words if start else ""

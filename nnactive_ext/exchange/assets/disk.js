@@ -2,7 +2,7 @@
 "use strict";
 const home = (() => {
   const read = id => JSON.parse(document.getElementById(id).textContent);
-  const {id, key, index, next, hand_in} = read("settings"), crop = read("crop"), place = "nnactive " + key;
+  const {id, key, index, next} = read("settings"), crop = read("crop"), place = "nnactive " + key;
   let revision = 0;
   const bytes = text => {
     const binary = atob(text), found = new Uint8Array(binary.length);
@@ -42,6 +42,7 @@ const home = (() => {
   return {
     queue: index,
     end: index ? "This was the last task of the folder." : "",
+    hint: " Done saves a file in your browser's downloads: send it back.",
     advice: "open the task in a viewer",
     async crop() {
       if (typeof niivue === "undefined")
@@ -73,10 +74,9 @@ const home = (() => {
       download(labels, name);
       revision = kept()?.revision || 0;
       keep(labels, "saved");
-      const command = hand_in.replace("FILES", name);
       return {
         taken: true, status: "saved", badge: "● saved", next,
-        text: `${name} is in your browser's folder for downloads. Send this file back, or import it: ${command}`,
+        text: `the file ${name} is in your browser's downloads. Send it back, or import it (Keys shows the command)`,
       };
     },
     async here() { return []; },

@@ -210,7 +210,7 @@
     paint(Number(radio("label").value));
     shares();
     showOthers(await home.here());
-    say("Ready. Paint inside the orange frame.");
+    say("Ready. Paint inside the orange frame." + home.hint);
     document.body.dataset.ready = "yes";
     window.annotation = {editor, draft, clock};
   };

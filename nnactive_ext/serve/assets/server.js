@@ -14,6 +14,7 @@ const home = (() => {
   return {
     queue: "/",
     end: "No task is left.",
+    hint: "",
     advice: "export the tasks",
     async crop() {
       const crop = await ask(`${here}/crop`);
