@@ -1,4 +1,4 @@
-"""annotate.html in a task's folder: the editor of ``nnactive_annotate serve`` with its crop, opened from disk without a server."""
+"""annotate.html in a task's folder: the editor of ``nnactive_annotate serve`` with its crop, for people without the server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAME = "annotate.html"
 VIEWER = "niivue.js"
 """Beside the index page: the viewer that the pages of all tasks load."""
 LARGEST = 192 << 20
-"""Bytes of a crop's files from which no page is made: in base64 they are a third longer, and a browser's text ends at 512 MB."""
+"""Bytes of a crop's files from which no page is made: base64 makes them a third longer, and texts of browsers end at 512 MB."""
 MOST_LABELS = 255
 """The editor paints single bytes."""
 
@@ -39,8 +39,9 @@ MOST_LABELS = 255
 class PageWriter:
     """Writes the pages of one export.
 
-    ``ids``: the tasks as they are called in it, in the order of the index page. ``number``: the dataset's. ``blank``: the classes
-    that start blank although members predict, and why. ``single``: each page holds the viewer, too, and leads to no other file.
+    ``ids``: the tasks as they are called in it, in the order of the index page. ``number``: the dataset's. ``blank``: the
+    classes that start blank although members predict, and why. ``single``: each page holds the viewer, too, and leads to no
+    other file.
     """
 
     ids: Sequence[str]

@@ -76,7 +76,7 @@ const home = (() => {
       keep(labels, "saved");
       return {
         taken: true, status: "saved", badge: "● saved", next,
-        text: `the file ${name} is in your browser's downloads. Send it back, or import it (Keys shows the command)`,
+        text: `${name}, in your browser's downloads. Send it back, or import it (the command is in Keys)`,
       };
     },
     async here() { return []; },

@@ -70,7 +70,7 @@ Browser       Open <task>/annotate.html in a current Firefox, Chrome or Edge; ni
 def write_readme(
     folder: Path, views: Sequence[View], names: Mapping[str, int], number: int, name: str, pages: bool = False
 ) -> None:
-    """``README.txt`` in ``folder`` for the tasks called ``name`` of dataset ``number``; ``pages``: some hold a page to annotate in."""
+    """``README.txt`` in ``folder`` for the tasks called ``name`` of dataset ``number``; ``pages``: some hold an editor."""
     start = "The box starts empty, as background."
     if any(view.predicted for view in views):
         start = "The box starts with what a model predicts: correct it."
