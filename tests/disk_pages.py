@@ -62,17 +62,16 @@ def reader(browser: Any, downloads: Path, script: str = "", quiet: bool = True, 
 
 
 def paint(one: Reader) -> np.ndarray:
-    """Two classes and ``ignore`` in three planes, over the border of the patch; returns what the page then shows, (z, y, x) in
-    RAS order."""
+    """Two classes and ``ignore`` in three planes, the first with a pen that reaches over the border of the patch; returns what
+    the page then shows, (z, y, x) in RAS order."""
     frame = one.frame()
     low, middle, last = ([f(side) for side in frame] for f in (min, lambda side: sum(side) // 2, lambda side: side[1] - 1))
-    before = [max(0, at - 1) for at in low]
-    one.key("[")
-    one.key("[")
     one.key("1")
-    one.drag("axial", [before[0], middle[1], middle[2]], middle, [middle[0], last[1], middle[2]])
+    one.drag("axial", [low[0], middle[1], middle[2]], middle, [middle[0], last[1], middle[2]])
+    one.key("[")
+    one.key("[")
     one.key("2")
-    one.drag("sagittal", [middle[0], before[1], low[2]], [middle[0], middle[1], low[2]])
+    one.drag("sagittal", [middle[0], low[1], low[2]], [middle[0], middle[1], low[2]])
     one.key("i")
     one.drag("coronal", [low[0], middle[1], last[2]], [low[0], middle[1], middle[2]])
     return one.bitmap()
