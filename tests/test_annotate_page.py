@@ -175,7 +175,7 @@ def test_the_name_says_which_save_is_the_last(tasks, tmp_path, capsys):
     task = tasks.seen[0]
     early, late = task.answer(), task.answer()
     late[task.box][0, 0, 0] = 1 if early[task.box][0, 0, 0] != 1 else 2
-    files = [tmp_path / f"{task.id}_20261128T18133{n}Z{more}.nii.gz" for n, more in ((0, ""), (1, ""), (1, " (1)"))]
+    files = [tmp_path / f"{task.id}_20261128T18133{n}Z{more}.nii.gz" for n, more in ((0, ""), (1, ""), (1, "(1)"))]
     for file, labels in zip(files, (early, late, late), strict=True):
         task.write(labels, file)
     tasks.hand_in(files[1], files[2], files[0])  # in whatever order a shell gives them
