@@ -25,6 +25,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.pseudonyms import FILE, give_pseudonyms, pseudonyms
 from nnactive_ext.files import read_json
 from nnactive_ext.labelling.tasks import all_tasks, find_task
+from nnactive_ext.pages.vendored import NIIVUE
 
 PATIENTS = ("Meier_Jo_1961", "Öztürk_Ayşe", "MRN-4711")
 CASES = ("Meier_Jo_1961", "Ozturk_Ayse", "MRN-4711")
@@ -34,6 +35,8 @@ SECRETS = ("born 1961-04-03", "St. Elsewhere", "referred by Dr Grey")
 def pieces(file: Path) -> list[bytes]:
     """The bytes of a file, of what is packed in it, and of the pictures in a page."""
     content = file.read_bytes()
+    if file.name == NIIVUE.name.replace(".umd", "") and content == NIIVUE.read_bytes():
+        return []  # the same for everybody, and long enough to hold any four digits
     found = [content]
     body = content.partition(b"\n\n")[2] if content.startswith(b"NRRD") else content
     if body.startswith(b"\x1f\x8b"):
@@ -41,6 +44,12 @@ def pieces(file: Path) -> list[bytes]:
         found.append(gzip.decompress(body))
     if file.suffix in (".html", ".js"):
         found += [base64.b64decode(text) for text in re.findall(rb"base64,([A-Za-z0-9+/=]+)", content)]
+    if file.name == "annotate.html":
+        packed = re.findall(rb'"(H4sI[A-Za-z0-9+/=]+)"', content)
+        assert len(packed) >= 2, "images and labels"
+        assert all(base64.b64decode(text)[3] & 0b11100 == 0 for text in packed)
+        found += [gzip.decompress(base64.b64decode(text)) for text in packed]
+        found[0] = re.sub(rb'"H4sI[A-Za-z0-9+/=]+"', b"", content)  # letters by chance
     return found
 
 

@@ -28,6 +28,8 @@ INDEX = {
     "following": "task-1-1",
     "folder": "cycle_001",
     "hand_in": "nnactive_annotate import -d 511 cycle_001",
+    "annotate": "c001_001_liver_12",
+    "hand_in_files": "nnactive_annotate import -d 511 FILES",
     "classes": [("liver", (230, 159, 0), "", 1)],
     "blank": "",
     "cards": [],
@@ -60,7 +62,7 @@ def test_examples():
 def test_the_index_page_is_made_of_these_values():
     page = Page(render("exchange", "index.html", **INDEX))
     assert "Liver" in page.text
-    assert [a["href"] for a in page.all("a")] == ["#task-1-1", "README.txt"]
+    assert [a["href"] for a in page.all("a")] == ["c001_001_liver_12/annotate.html", "#task-1-1", "README.txt"]
 
 
 @pytest.mark.parametrize("name", INDEX)

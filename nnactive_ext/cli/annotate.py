@@ -50,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
         help="write pseudonyms instead of the names of cases, and no paths of this machine. The table of pseudonyms stays in "
         "the experiment, and import takes the answers back",
     )
+    export.add_argument(
+        "--single",
+        action="store_true",
+        help="put the viewer (2.3 MB) into each annotate.html, so that the page of one task can be sent alone",
+    )
     export.add_argument("-cycle", type=int, metavar="N", help="cycle whose tasks to export (default: the open cycle)")
     add_quiet(export)
     back = add("import", "import annotated label maps, from files or from folders that contain them")
@@ -198,7 +203,15 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     ensemble = None if blank else open_ensemble
     progress = not options.disable_progress_bar
     made = export(
-        experiment, cycle, folder, ensemble, options.margin, progress, options.start_above, private=options.pseudonyms
+        experiment,
+        cycle,
+        folder,
+        ensemble,
+        options.margin,
+        progress,
+        options.start_above,
+        private=options.pseudonyms,
+        single=options.single,
     )
     print(f"{count(len(made.tasks), 'task')}: {folder / 'index.html'}")
     if made.start and made.start.blank:

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.annotate_page import PageWriter
 from nnactive_ext.exchange.blank_starts import note_blank
 from nnactive_ext.exchange.crops import Crops, check_margin, write_channels
 from nnactive_ext.exchange.exported_labels import check_folder, note_labels
@@ -62,6 +63,7 @@ def export(
     progress: bool = True,
     start_above: float = ABOVE,
     private: bool = False,
+    single: bool = False,
 ) -> Export:
     """Write the tasks of a cycle: for each patch a crop, a label map to edit, and what each viewer opens.
 
@@ -79,6 +81,7 @@ def export(
         start_above: Dice, 0 to 1, of a class from which its predictions are proposed; below, tasks start blank for it
             (:func:`nnactive_ext.exchange.starting.starting`).
         private: write pseudonyms instead of the names of cases, and no paths of this machine.
+        single: put the viewer into each ``annotate.html``, so that the page of one task can be sent alone.
 
     Returns:
         What was written.
@@ -101,6 +104,12 @@ def export(
     note_labels(experiment, tasks, record)
     note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], crops.blank_classes)
     _make(folder)
+    pages = PageWriter(
+        [(task.disguised if private else task).id for task in tasks],
+        experiment.number,
+        crops.start.words if crops.start else "",
+        single,
+    )
     views, kept = [], []
     cards: dict[int, Card] = {}
     # By case, so that each image is read once.
@@ -123,8 +132,10 @@ def export(
                 record[task.id] = sorted({*before, sha256(temporary)})
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
-        cards[task.number] = card(view, voxels, status_of(ledger, counted, task.id, ignore))
+        made = card(view, voxels, status_of(ledger, counted, task.id, ignore))
+        cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
         views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
+    pages.finish(folder)
     _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], crops.names, crops.start)
     write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})
     return Export(folder, tuple(tasks), tuple(kept), crops.start)
@@ -180,7 +191,8 @@ def _write_lists(
 ) -> None:
     number = experiment.number
     views = sorted(views, key=lambda view: view.task.number)
-    write_list(views, folder, names, number, f"{experiment.name}_cycle_{cycle:03d}")
+    pages = any(card.annotate for card in cards)
+    write_list(views, folder, names, number, f"{experiment.name}_cycle_{cycle:03d}", pages)
     methods = sorted({view.task.method for view in views})
     facts = [("experiment", experiment.name), ("cycle", str(cycle)), ("query method", ", ".join(methods))]
     blank = start.words if start else ""

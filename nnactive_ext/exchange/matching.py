@@ -19,13 +19,15 @@ from nnactive_ext.labelling.tasks import Task
 EXPORTED = frozenset(
     (
         *(facts.NAME, itksnap.WORKSPACE, slicer.BOX_FILE, slicer.SCRIPT, mitk.START, mitk.LABELS),
-        *("labels.txt", "labels.ctbl", "README.txt", "index.html"),
+        *("labels.txt", "labels.ctbl", "README.txt", "index.html", "annotate.html", "niivue.js"),
     )
 )
 """Names of exported files that are no answers."""
 _MITK_LIST = re.compile(r".+_cycle_\d{3,}_mitk\.json")
 _INTERIM = ".interim."
 """In the names of half-done results of MITK's task lists; what is done is saved without."""
+_SAVED = re.compile(r"_(\d{8}T\d{6}Z)(?:[ -]?\(\d+\)|-\d+)?$")
+"""What ``annotate.html`` puts behind a task's name, and browsers behind that: the time, in UTC."""
 _SYSTEM = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
 
 
@@ -65,6 +67,13 @@ def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
 def named_candidates(folder: Path) -> list[Path]:
     """The label files directly in ``folder``, sorted."""
     return sorted(file for file in folder.iterdir() if _stem(file.name) is not None and not _is_ours(file.name, EXPORTED))
+
+
+def saved_at(file: Path) -> str:
+    """When the browser's page from disk saved ``file``, by its name, which copying leaves alone; "" of all other files. Times
+    sort as texts."""
+    found = _SAVED.search(_without_ending(file.name) or "")
+    return found[1] if found else ""
 
 
 def stem_of(file: Path) -> str:
@@ -118,5 +127,11 @@ def _is_ours(name: str, exported: Collection[str]) -> bool:
 
 
 def _stem(name: str) -> str | None:
+    """A label map's name without its ending and without the time at which a page saved it; None: no label map."""
+    stem = _without_ending(name)
+    return None if stem is None else _SAVED.sub("", stem)
+
+
+def _without_ending(name: str) -> str | None:
     ending = max((e for e in READABLE if name.lower().endswith(e)), key=len, default=None)
     return None if ending is None else name[: -len(ending)]

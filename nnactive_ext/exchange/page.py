@@ -75,6 +75,8 @@ class Card:
     folder: str
     label: str
     """Names of the task's folder and of the label map in it."""
+    annotate: bool = False
+    """Whether the folder holds a page that the task can be annotated in."""
 
 
 def card(view: View, image: np.ndarray, status: str = "open", note: str = "") -> Card:
@@ -135,8 +137,10 @@ def write_page(
         counts=[(badge.split(" ", 1)[1], states.count(status)) for status, badge in BADGES.items()],
         facts=facts,
         following=next((card.anchor for card in cards if card.status != "done"), None),
+        annotate=next((card.folder for card in cards if card.status != "done" and card.annotate), None),
         folder=file.absolute().parent.name or ".",
         hand_in=hand_in(int(number), file.absolute().parent.name or ".", "YOUR_NAME"),
+        hand_in_files=hand_in(int(number), "FILES", "YOUR_NAME"),
         classes=[
             (name, shown[name] if value else None, remarks.get(value, ""), value)
             for name, value in sorted(names.items(), key=lambda item: item[1])

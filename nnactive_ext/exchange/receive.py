@@ -15,7 +15,7 @@ from nnactive_ext.exchange.class_files import ClassFileSorter, Parts
 from nnactive_ext.exchange.crops import image_file
 from nnactive_ext.exchange.export import exported, last_export
 from nnactive_ext.exchange.exported_labels import version_of, versions
-from nnactive_ext.exchange.matching import EXPORTED, beside, candidates, match
+from nnactive_ext.exchange.matching import EXPORTED, beside, candidates, match, saved_at
 from nnactive_ext.exchange.passed_over import passed_over
 from nnactive_ext.exchange.received import Received
 from nnactive_ext.exchange.sent import recorded, sent_crops
@@ -255,6 +255,11 @@ def _decide(context: _ImportContext, offers: Sequence[Offer], instead: Path | No
     """What becomes of all files that are offered for one task. Which of them was saved last is not asked: copying a folder
     may change that. ``instead``: a file that was not taken, and may hold what was drawn for the task."""
     task = offers[0].task
+    last = max(saved_at(offer.file) for offer in offers)
+    for offer in offers:
+        if "" < saved_at(offer.file) < last:
+            yield Received(offer.file, task, False, "its page saved the task again later, in another of these files")
+    offers = [offer for offer in offers if saved_at(offer.file) in ("", last)]
     current = next((a for a in context.counted.answers.get(task.id, []) if a.who == context.who), None)
     lost = current is not None and _is_lost(context.ledger, current)
     good: list[Offer] = []

@@ -49,8 +49,13 @@ def render(package: str, name: str, /, **values: Any) -> str:
 
 
 def asset(package: str, name: str) -> Markup:
-    """The text of the style sheet or script ``assets/name`` of the room ``package``, which no template escapes."""
-    return Markup((resources.files(f"nnactive_ext.{package}") / "assets" / name).read_text(encoding="utf-8"))
+    """The text of the style sheet or script ``assets/name`` of the room ``package``, which no template escapes.
+
+    ``name`` may be ``pages/NAME``, as that of a template that all pages share.
+    """
+    shared = name.startswith("pages/")
+    room = resources.files("nnactive_ext.pages" if shared else f"nnactive_ext.{package}")
+    return Markup((room / "assets" / name.removeprefix("pages/")).read_text(encoding="utf-8"))
 
 
 def markdown_text(text: str) -> str:

@@ -27,8 +27,15 @@ from nnactive_ext.serve.task_pages import TaskPages
 from nnactive_ext.serve.training import Training
 from nnactive_ext.serve.training_pages import TrainingPages
 
-SCRIPTS = ("editor.js", "task.js", "points.js", "queue.js", "interactive.js")
-"""The scripts of our pages; niivue.js is the only other one."""
+SCRIPTS = {
+    "editor.js": "pages",
+    "task.js": "pages",
+    "server.js": "serve",
+    "points.js": "serve",
+    "queue.js": "serve",
+    "interactive.js": "serve",
+}
+"""The scripts of our pages, and the rooms that have them; niivue.js is the only other one."""
 
 
 def build(site: Site, cache: Cache | None = None) -> Starlette:
@@ -97,5 +104,5 @@ def _asset(request: Request) -> Response:
         return FileResponse(NIIVUE, media_type="text/javascript", headers={"cache-control": "private, max-age=3600"})
     if name not in SCRIPTS:
         raise NotFound(f"There is no {name!r}.")
-    file = Path(str(resources.files("nnactive_ext.serve") / "assets" / name))
+    file = Path(str(resources.files(f"nnactive_ext.{SCRIPTS[name]}") / "assets" / name))
     return FileResponse(file, media_type="text/javascript", headers={"cache-control": "no-cache"})

@@ -63,12 +63,12 @@ def make(asked: Mapping[str, Any]) -> None:
 
 
 def _task(experiment: Experiment, asked: Mapping[str, Any], folder: Path) -> None:
+    from nnactive_ext.exchange.crop_facts import crop_facts
     from nnactive_ext.exchange.crops import Crops, write_channels
     from nnactive_ext.exchange.page import card
     from nnactive_ext.exchange.starting import ABOVE
     from nnactive_ext.images.writing import write_image
     from nnactive_ext.labelling.tasks import find_task
-    from nnactive_ext.pages.slices import grey_window, is_ct
 
     options, task = asked["options"], find_task(experiment, asked["task"])
     _check(experiment, task.patch.case)
@@ -81,23 +81,8 @@ def _task(experiment: Experiment, asked: Mapping[str, Any], folder: Path) -> Non
     shown = card(view, voxels)
     for number, picture in enumerate(shown.pictures):
         (folder / f"picture_{number}.png").write_bytes(base64.b64decode(picture.data))
-    windows = [grey_window(channel, view.box) for channel in voxels]
     content = {
-        "id": view.task.id,
-        "case": view.box.case,
-        "channels": list(view.channels),
-        "windows": [[float(edge) for edge in window] for window in windows],
-        "ct": [is_ct(channel) for channel in voxels],
-        "shape": view.space.shape,
-        "spacing": view.space.spacing_zyx,
-        "box": {"start": view.box.start, "size": view.box.size},
-        "voxels": shown.voxels,
-        "size": shown.size,
-        "planes": [picture.title for picture in shown.pictures],
-        "predicted": view.predicted,
-        "starts_blank": list(view.blank),
-        "start": _chosen(crops),
-        "label_version": view.label_version,
+        **crop_facts(view, voxels, shown, _chosen(crops)),
         MADE_FROM: asked[MADE_FROM],
     }
     write_json(folder / PAGE, content)

@@ -80,7 +80,7 @@ class TaskPages:
         }
         page = render(
             "serve",
-            "task.html",
+            "pages/task.html",
             task=task,
             who=who,
             why=why[:1].upper() + why[1:],

@@ -17,10 +17,13 @@ def write_task(view: View) -> None:
     mitk.write(view)
 
 
-def write_list(views: Sequence[View], folder: Path, names: Mapping[str, int], number: int, name: str) -> None:
-    """Into ``folder``, which holds the folders of ``views``: the list is called ``name``, ``number`` is the dataset's."""
+def write_list(
+    views: Sequence[View], folder: Path, names: Mapping[str, int], number: int, name: str, pages: bool = False
+) -> None:
+    """Into ``folder``, which holds the folders of ``views``: the list is called ``name``, ``number`` is the dataset's, and some
+    tasks hold a page to annotate in (``pages``)."""
     itksnap.write_labels(names, folder / "labels.txt")
     slicer.write_colours(names, folder / "labels.ctbl")
     mitk.write_labels(names, folder / mitk.LABELS)
     mitk.write_list(views, folder, name)
-    plain.write_readme(folder, views, names, number, name)
+    plain.write_readme(folder, views, names, number, name, pages)

@@ -36,7 +36,7 @@ LABELS
 
 HOW TO OPEN A TASK
 
-3D Slicer 5   Slicer --python-script <task>/open_in_slicer.py
+{browser}3D Slicer 5   Slicer --python-script <task>/open_in_slicer.py
               Sets up everything; paints in the box only. Save the segmentation as <task>.seg.nrrd, as proposed. Leave the
               segment "query_box" as it is. The box alone: box.mrk.json. Colours: labels.ctbl. If you export a label map
               instead, export visible segments only, and send the file with the names beside it (<task>.labels.csv).
@@ -62,8 +62,16 @@ Files in other formats are refused together with their task: save them as .nii.g
 """
 
 
-def write_readme(folder: Path, views: Sequence[View], names: Mapping[str, int], number: int, name: str) -> None:
-    """``README.txt`` in ``folder`` for the tasks called ``name`` of dataset ``number``."""
+_BROWSER = """\
+Browser       Open <task>/annotate.html in a current Firefox, Chrome or Edge; niivue.js must lie beside index.html. "Done" saves
+              <task>_<time>.nii.gz in the browser's folder for downloads: hand that file in.
+"""
+
+
+def write_readme(
+    folder: Path, views: Sequence[View], names: Mapping[str, int], number: int, name: str, pages: bool = False
+) -> None:
+    """``README.txt`` in ``folder`` for the tasks called ``name`` of dataset ``number``; ``pages``: some hold an editor."""
     start = "The box starts empty, as background."
     if any(view.predicted for view in views):
         start = "The box starts with what a model predicts: correct it."
@@ -74,6 +82,7 @@ def write_readme(folder: Path, views: Sequence[View], names: Mapping[str, int], 
         count=len(views),
         name=name,
         start=start,
+        browser=_BROWSER if pages else "",
         ignore=IGNORE,
         labels=labels,
         list=f"{name}_mitk.json",

@@ -40,6 +40,7 @@ class Viewer {
     this.nv.drawScene = (...given) => { const drawn = drawScene(...given); this.drawOver(); return drawn; };
   }
 
+  // `url`: an address, or the bytes of the file.
   async show(url, window) {
     const volume = await niivue.NVImage.loadFromUrl({
       url, name: "image.nii.gz", colormap: "gray", cal_min: window[0], cal_max: window[1], trustCalMinMax: false,
@@ -338,6 +339,11 @@ class Editor extends Viewer {
     const counts = new Map();
     for (const i of this.places) counts.set(this.nv.drawBitmap[i], (counts.get(this.nv.drawBitmap[i]) || 0) + 1);
     return {counts, total: this.places.length};
+  }
+
+  // Whether nothing would be known of the patch, as it would be saved.
+  undecided(unsure = false) {
+    return this.places.every(i => this.nv.drawBitmap[i] === this.ignore || unsure && this.nv.drawBitmap[i] === 0);
   }
 
   // The label map as a packed NIfTI file. `unsure`: what is background becomes `ignore`.

@@ -1,17 +1,9 @@
-// The page of one task: tools and keys, drafts, time, answers.
+// The page of one task: tools and keys, drafts, time, answers. `home` is where crops come from and work goes: server.js, disk.js.
 "use strict";
 (() => {
   const settings = JSON.parse(document.getElementById("settings").textContent), $ = id => document.getElementById(id);
-  const here = "/tasks/" + encodeURIComponent(settings.id), tab = crypto.randomUUID();
   const say = (text, kind = "") => { $("said").textContent = text; $("said").className = kind; };
-  const ask = async (url, given = {}) => {
-    let reply;
-    try { reply = await fetch(url, given); } catch { throw new Error("The server does not answer. Is it still running?"); }
-    const type = reply.headers.get("content-type") || "", content = type.includes("json") ? await reply.json() : await reply.text();
-    if (!reply.ok) throw Object.assign(new Error(content.error || content), {status: reply.status});
-    return content;
-  };
-  let editor = null, crop = null, revision = 0, dirty = false, saving = Promise.resolve(), following = "/", keepMine = false;
+  let editor = null, crop = null, dirty = false, saving = Promise.resolve(), following = home.queue, keepMine = false;
 
   // Time counts while the page is seen and was used within the last minute.
   const clock = {
@@ -72,7 +64,7 @@
   };
   const showChannel = async number => {
     const window_ = crop.windows[number];
-    await editor.show(`${here}/image/${number}`, window_);
+    await editor.show(home.image(number), window_);
     setWindow(...window_);
     editor.nv.refreshDrawing(true);
   };
@@ -87,14 +79,12 @@
     if (!work && seconds < 1) return;
     dirty = false;
     const body = work ? await editor.save() : new Uint8Array();
-    const query = new URLSearchParams({label_version: crop.label_version, seconds, revision, tab});
-    if (keepMine) query.set("force", "1");
     try {
-      const reply = await ask(`${here}/draft?${query}`, {method: "PUT", body});
-      revision = reply.revision;
+      const reply = await home.draft(body, seconds, keepMine);
       keepMine = false;
       showOthers(reply.others);
-      if (work) $("kept").textContent = "Draft kept at " + new Date().toLocaleTimeString();
+      if (work) $("kept").textContent = reply.kept;
+      if (reply.lost) dirty = true;
     } catch (error) {
       clock.seconds += seconds;
       dirty = dirty || work;
@@ -109,14 +99,12 @@
     dirty = false;  // what is painted from now on is not in this answer
     try {
       const body = await editor.save(unsure);
-      const query = new URLSearchParams({label_version: crop.label_version, seconds});
-      const reply = await ask(`${here}?${query}`, {method: "PUT", body});
-      revision = 0;
+      const reply = await home.answer(body, seconds, editor.undecided(unsure));
       $("status").textContent = reply.badge;
       document.body.dataset.status = reply.status;
-      following = reply.next || "/";
+      following = reply.next || home.queue;
       $("kept").textContent = "";
-      say(`${reply.taken ? "Saved" : "Nothing new"}: ${reply.text}. ${reply.next ? "Press space for the next task." : "No task is left."}`, "good");
+      say(`${reply.taken ? "Saved" : "Nothing new"}: ${reply.text}. ${reply.next ? "Press space for the next task." : home.end}`, "good");
     } catch (error) {
       clock.seconds += seconds;
       dirty = true;
@@ -124,6 +112,7 @@
     }
   });
   const next = async () => {
+    if (!following) return;
     if (editor) await draft();
     if (dirty && !confirm("The draft could not be kept. Leave this task anyway?")) return;
     dirty = false;
@@ -186,22 +175,22 @@
       waiting = setTimeout(draft, 5000);
     };
     setInterval(draft, 60000);
-    setInterval(() => ask(`${here}/here?tab=${tab}`, {method: "POST"}).then(reply => showOthers(reply.others)).catch(() => {}), 30000);
+    setInterval(() => home.here().then(showOthers).catch(() => {}), 30000);
     document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") draft(); });
-    addEventListener("pagehide", () => navigator.sendBeacon(`${here}/left?tab=${tab}`));
+    addEventListener("pagehide", () => home.left());
     addEventListener("beforeunload", event => { if (dirty) { draft(); event.preventDefault(); } });
   };
 
   const start = async () => {
     if (!document.createElement("canvas").getContext("webgl2"))
-      throw new Error("This browser offers no WebGL2, which the editor needs. Use a current Firefox, Chrome or Edge, or export the tasks.");
+      throw new Error("This browser offers no WebGL2, which the editor needs. Use a current Firefox, Chrome or Edge, or " + home.advice + ".");
     say("Reading the image …");
-    crop = await ask(`${here}/crop`);
-    following = crop.next || "/";
-    revision = crop.revision;
+    crop = await home.crop();
+    following = crop.next || home.queue;
+    if (crop.badge) $("status").textContent = crop.badge;
     const made = new Editor($("image"), $("over"), settings.ignore);
     await made.start();
-    await made.open(`${here}/image/0`, crop.windows[0], `${here}/label?${Date.now()}`, crop.box, colours());
+    await made.open(home.image(0), crop.windows[0], home.label(), crop.box, colours());
     editor = made;
     editor.nv.setDrawOpacity($("opacity").value / 100);
     setWindow(...crop.windows[0]);
@@ -221,8 +210,8 @@
     editor.reach(Number($("reach").value));
     paint(Number(radio("label").value));
     shares();
-    await ask(`${here}/here?tab=${tab}`, {method: "POST"}).then(reply => showOthers(reply.others));
-    say("Ready. Paint inside the orange frame.");
+    showOthers(await home.here());
+    say("Ready. Paint inside the orange frame." + home.hint);
     document.body.dataset.ready = "yes";
     window.annotation = {editor, draft, clock};
   };

@@ -1,0 +1,85 @@
+// Where a task's page from disk gets its crop and leaves its work: in the page, in the browser, in a download.
+"use strict";
+const home = (() => {
+  const read = id => JSON.parse(document.getElementById(id).textContent);
+  const {id, key, index, next} = read("settings"), crop = read("crop"), place = "nnactive " + key;
+  let revision = 0;
+  const bytes = text => {
+    const binary = atob(text), found = new Uint8Array(binary.length);
+    for (let i = 0; i < binary.length; i++) found[i] = binary.charCodeAt(i);
+    return found;
+  };
+  const text = content => {
+    let binary = "";
+    for (let i = 0; i < content.length; i += 0x8000) binary += String.fromCharCode(...content.subarray(i, i + 0x8000));
+    return btoa(binary);
+  };
+  // What the browser keeps of this task; some browsers keep nothing of pages from disk.
+  const kept = () => { try { return JSON.parse(localStorage.getItem(place)); } catch { return null; } };
+  const keep = (labels, state) => {
+    const record = {revision: revision + 1, state, label_version: crop.label_version, labels: text(labels)};
+    const write = () => { localStorage.setItem(place, JSON.stringify(record)); return kept()?.revision === record.revision; };
+    let done = false;
+    try { done = write(); } catch { try { makeRoom(); done = write(); } catch { done = false; } }
+    if (done) revision = record.revision;
+    return done;
+  };
+  // Answers that were saved are files; drafts are not.
+  const makeRoom = () => {
+    for (const name of Object.keys(localStorage)) {
+      if (!name.startsWith("nnactive ") || name === place) continue;
+      if (JSON.parse(localStorage.getItem(name)).state === "saved") localStorage.removeItem(name);
+    }
+  };
+  const usable = record => record && record.labels && record.label_version === crop.label_version;
+  const download = (labels, name) => {
+    const link = document.createElement("a"), url = URL.createObjectURL(new Blob([labels], {type: "application/gzip"}));
+    link.href = url;
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 60000);
+  };
+  return {
+    queue: index,
+    end: index ? "This was the last task of the folder." : "",
+    hint: " Done saves a file in your browser's downloads: send it back.",
+    advice: "open the task in a viewer",
+    async crop() {
+      if (typeof niivue === "undefined")
+        throw new Error("The file niivue.js is missing: it belongs beside index.html, one folder above this page. Copy the whole " +
+          "folder of the tasks, or ask for a page that was made with nnactive_annotate export --single.");
+      const record = kept(), mine = usable(record);
+      revision = record ? record.revision : 0;
+      return {
+        ...crop, others: [], next, draft: mine && record.state === "draft", outdated_draft: Boolean(record) && !mine,
+        ...(mine && record.state === "saved" ? {status: "saved", badge: "● saved"} : {}),
+      };
+    },
+    image: channel => bytes(crop.images[channel]),
+    label() { const record = kept(); return bytes(usable(record) ? record.labels : crop.labels); },
+    async draft(labels, seconds, force) {
+      if (!labels.length) return {others: []};
+      const record = kept();
+      if (record && record.revision !== revision && !force)
+        throw Object.assign(new Error("Another tab kept a draft of this task after this page was opened. Reload to go on from " +
+          "that one, or keep what this page shows."), {status: 409});
+      if (record) revision = record.revision;
+      if (keep(labels, "draft")) return {others: [], kept: "Draft kept in this browser at " + new Date().toLocaleTimeString()};
+      return {others: [], lost: true, kept: "This browser keeps no drafts here: press Done before you close the page."};
+    },
+    async answer(labels, seconds, undecided) {
+      if (undecided) throw new Error("The whole patch is ignore: nothing is annotated yet, so nothing was saved.");
+      // The time makes the name unique: browsers rename a second file of the same name in different ways.
+      const name = `${id}_${new Date().toISOString().replace(/[-:]|\.\d+/g, "")}.nii.gz`;
+      download(labels, name);
+      revision = kept()?.revision || 0;
+      keep(labels, "saved");
+      return {
+        taken: true, status: "saved", badge: "● saved", next,
+        text: `${name}, in your browser's downloads. Send it back, or import it (the command is in Keys)`,
+      };
+    },
+    async here() { return []; },
+    left() {},
+  };
+})();
