@@ -1,0 +1,124 @@
+"""The labels of a whole volume, part by part: those that nnU-Net would predict of it in one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.images.label_store import LabelStore
+from nnactive_ext.images.lengths import length_text
+from nnactive_ext.images.volumes import Block, Volume
+from nnactive_ext.members.block_values import Normalisation, grey_values
+from nnactive_ext.members.windows import Windows, cores
+from nnactive_ext.words import listed
+
+
+class WindowEnsemble(Protocol):
+    """What :class:`nnactive_ext.members.ensemble.NnUNetEnsemble` offers to predict a volume."""
+
+    @property
+    def planned(self) -> tuple[Any, Any, Any]: ...
+    def segment_windows(self, image: np.ndarray, windows: Sequence[tuple], inside: tuple, mirroring: bool) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class WholePrediction:
+    """A volume, the members that label it, and how it is normalised; the order of the network's axes is nnU-Net's."""
+
+    ensemble: WindowEnsemble
+    volume: Volume
+    normalisation: Normalisation
+    transpose: tuple[int, ...]
+    windows: Windows
+    mirroring: bool = True
+
+    @classmethod
+    def of(cls, ensemble: WindowEnsemble, volume: Volume, blocks: Sequence[Block], mirroring: bool = True) -> WholePrediction:
+        """Prepare a prediction.
+
+        Args:
+            ensemble: the members.
+            volume: open, on the level that is predicted.
+            blocks: of the volume, whose grey values stand for those of an image.
+            mirroring: average over mirrored windows, as nnU-Net does.
+
+        Raises:
+            NnActiveError: the voxels are of another size than the members were trained on, or the channels differ in number.
+        """
+        plans, configuration, _ = ensemble.planned
+        transpose = tuple(int(axis) for axis in plans.transpose_forward)
+        _check(volume, plans, configuration, transpose)
+        schemes, masked = list(configuration.normalization_schemes), [bool(one) for one in configuration.use_mask_for_norm]
+        values = grey_values(blocks, len(volume.channels), any(masked))
+        intensities: Mapping[str, Any] = plans.foreground_intensity_properties_per_channel
+        shape = triple([volume.level.shape[axis] for axis in transpose])
+        windows = Windows(shape, tuple(int(n) for n in configuration.patch_size))
+        return cls(ensemble, volume, Normalisation(schemes, masked, intensities, values), transpose, windows, mirroring)
+
+    def labels(self, core: Patch) -> np.ndarray:
+        """The label map (z, y, x) of a box of the volume; it does not depend on the box in which a voxel is predicted.
+
+        Where all voxels that the network would see are 0, as in chunks that were never acquired, it is background.
+        """
+        part = self.windows.part(self._network(core))
+        context = self._image(part.context)
+        channels = range(len(self.volume.channels))
+        image = np.stack([self.volume.read(channel, context.start, context.size).astype(np.float32) for channel in channels])
+        if not image.any():
+            return np.zeros(core.size, np.uint8)
+        image = self.normalisation(np.ascontiguousarray(image.transpose(0, *(axis + 1 for axis in self.transpose))))
+        image = np.pad(image, ((0, 0), *part.padding))
+        predicted = self.ensemble.segment_windows(image, part.windows, part.inside, self.mirroring)
+        return np.ascontiguousarray(predicted.transpose(np.argsort(self.transpose)))
+
+    def _network(self, box: Patch) -> Patch:
+        """A box along the network's axes."""
+        start, size = ([values[axis] for axis in self.transpose] for values in (box.start, box.size))
+        return Patch("", triple(start), triple(size))
+
+    def _image(self, box: Patch) -> Patch:
+        """A box along the image's axes."""
+        back = np.argsort(self.transpose)
+        return Patch("", triple([box.start[axis] for axis in back]), triple([box.size[axis] for axis in back]))
+
+
+def predict_parts(prediction: WholePrediction, store: LabelStore, parts: tuple[int, int], progress: bool = True) -> int:
+    """Predict what the store lacks, and write it part by part.
+
+    Args:
+        prediction: what predicts.
+        store: it was begun.
+        parts: (part id, number of parts): which share of the parts this process predicts.
+        progress: show a progress bar.
+
+    Returns:
+        How many parts were predicted; the others had been written before.
+    """
+    number, of = parts
+    todo = [core for core in list(cores(prediction.volume.level.shape, store.part))[number::of] if not store.is_written(core)]
+    for core in tqdm(todo, desc="Predicting blocks", disable=not progress):
+        store.write(core, prediction.labels(core))
+    return len(todo)
+
+
+def _check(volume: Volume, plans: Any, configuration: Any, transpose: Sequence[int]) -> None:
+    if configuration.previous_stage_name is not None:
+        raise NnActiveError("A cascade (-c 3d_cascade_fullres) is not predicted in blocks. Train 3d_fullres or 2d.")
+    channels = len(configuration.normalization_schemes)
+    if len(volume.channels) != channels:
+        raise NnActiveError(f"{volume.path}: {len(volume.channels)} channel(s); the members were trained on {channels}.")
+    wanted = [float(mm) for mm in configuration.spacing]
+    there = [volume.level.spacing[axis] for axis in transpose][-len(wanted) :]
+    if not np.allclose(there, wanted, rtol=1e-2, atol=0):
+        levels = listed([str(level) for level in volume.levels], 9)
+        raise NnActiveError(
+            f"{volume.path}: voxels of {length_text(there)} on level {volume.level.number}, but the members were trained on "
+            f"{length_text(wanted)} (along the network's axes). Volumes are not resampled: choose a level of that size with "
+            f"-level ({listed([levels])}), or resample the volume."
+        )
