@@ -114,7 +114,9 @@ def main(options: argparse.Namespace) -> None:
     if options.groups and not options.add:
         raise NnActiveError("-groups gives new cases their groups: it goes with -add FOLDER.")
     if options.blocks is not None and (not options.add or options.pattern or options.label_maps):
-        raise NnActiveError("-blocks draws blocks from a large volume: it goes with -add VOLUME, without -pattern and -label_maps.")
+        raise NnActiveError(
+            "-blocks draws blocks from a large volume: it goes with -add VOLUME, without -pattern and -label_maps."
+        )
     if options.spacing and not options.add:
         raise NnActiveError("-spacing is that of new images: it goes with -add FOLDER.")
     if not (options.add or options.drop or options.labels) and all(value is None for value in wanted.values()):

@@ -44,6 +44,13 @@ class LabelStore:
     def finished(self) -> bool:
         return self.path.is_dir() and not self.unfinished.is_dir()
 
+    def check_place(self) -> None:
+        """A path that no store can be written to is an error."""
+        if not self.path.name.lower().endswith(".zarr"):
+            raise NnActiveError(f"-o {self.path}: the labels are written as OME-Zarr. Give a name that ends in .ome.zarr.")
+        if not self.path.parent.is_dir():
+            raise NnActiveError(f"-o {self.path}: the folder {self.path.parent} does not exist.")
+
     def begin(self, names: Mapping[str, int], record: Mapping[str, Any]) -> None:
         """Make the store, or go on with one that was begun with the same ``record``.
 
@@ -61,7 +68,9 @@ class LabelStore:
         found = self._record()
         if found != record:
             differ = sorted(key for key in {*record, *(found or {})} if (found or {}).get(key) != record.get(key))
-            what = f"a prediction with other {', '.join(differ)}" if found else "something else than a prediction by this command"
+            what = (
+                f"a prediction with other {', '.join(differ)}" if found else "something else than a prediction by this command"
+            )
             raise NnActiveError(f"{self.path}: holds {what}. Choose another name with -o, or delete it and {self.unfinished}.")
 
     def _record(self) -> dict[str, Any] | None:
@@ -97,10 +106,14 @@ class LabelStore:
 
     def _array(self, group: Any, number: int, shape: Triple, dtype: Any) -> Any:
         chunks = tuple(min(_chunk(side), n) for side, n in zip(self.part, shape, strict=True))
-        given: dict[str, Any] = {"chunk_key_encoding": {"name": "v2", "separator": "/"}} if group.metadata.zarr_format == 2 else {}
+        given: dict[str, Any] = (
+            {"chunk_key_encoding": {"name": "v2", "separator": "/"}} if group.metadata.zarr_format == 2 else {}
+        )
         return group.create_array(str(number), shape=shape, chunks=chunks, dtype=dtype, fill_value=0, overwrite=True, **given)
 
-    def _describe(self, group: Any, levels: Sequence[tuple[Vector, Vector]], more: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    def _describe(
+        self, group: Any, levels: Sequence[tuple[Vector, Vector]], more: Mapping[str, Any], facts: Mapping[str, Any]
+    ) -> None:
         """Write the metadata of these levels: spacing and origin in mm, in the units of the volume."""
         opened, version = self.volume.opened, self.volume.opened.version or "0.4"
         axes = [
@@ -138,8 +151,9 @@ class LabelStore:
         array[core.slices] = labels.astype(array.dtype)  # type: ignore[index]
         (self.unfinished / _name(core)).touch()
 
-    def finish(self) -> None:
-        """Make the coarser levels, each of every second voxel of the one before, and name them in the metadata."""
+    def finish(self, normalisation: Any = None) -> None:
+        """Make the coarser levels, each of every second voxel of the one before, and name them in the metadata, with how the
+        volume was normalised."""
         import zarr
 
         group = zarr.open_group(self.path, mode="r+")
@@ -161,7 +175,7 @@ class LabelStore:
             levels.append((spacing, level.origin))
         attributes = dict(group.attrs)
         content = attributes.get("ome", attributes)
-        self._describe(group, levels, {}, {"image-label": content["image-label"]})
+        self._describe(group, levels, {"nnactive_normalisation": normalisation}, {"image-label": content["image-label"]})
         shutil.rmtree(self.unfinished)
 
 

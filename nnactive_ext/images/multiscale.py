@@ -34,7 +34,8 @@ class Level:
 @dataclass(frozen=True)
 class Multiscale:
     """``axes``: a letter for each axis of the arrays, of "tczyx"; of each level, ``paths``, and ``scales`` and
-    ``translations`` of the axes z, y, x in mm, or in the unit that nobody states (``unstated``); ``units`` of these axes as stated, and the mm in each; ``channels``: names from the
+    ``translations`` of the axes z, y, x in mm, or in the unit that nobody states (``unstated``); ``units`` of these axes as
+    stated, and the mm in each; ``channels``: names from the
     omero metadata, empty if they do not name all of them; ``version``: of OME-Zarr."""
 
     axes: str
@@ -93,7 +94,9 @@ def _axes(entries: Sequence[Any]) -> tuple[str, list[str]]:
         name, kind, unit = (entry, "", "") if isinstance(entry, str) else (entry["name"], entry.get("type"), entry.get("unit"))
         letter = {"channel": "c", "time": "t"}.get(str(kind), str(name).lower())
         if letter not in "tczyx" or len(letter) != 1 or letter in letters:
-            raise ValueError(f'its axes are {[_name(one) for one in entries]}; each may be one of t, c, z, y and x, and "{name}"')
+            raise ValueError(
+                f'its axes are {[_name(one) for one in entries]}; each may be one of t, c, z, y and x, and "{name}"'
+            )
         letters.append(letter)
         units[letter] = str(unit or "")
     if missing := [axis for axis in SPACE if axis not in letters]:
@@ -127,7 +130,9 @@ def _read(transformations: Sequence[Mapping[str, Any]], axes: int) -> tuple[list
         if kind == "identity":
             continue
         if kind not in ("scale", "translation") or kind not in one or (kind == "scale" and moved):
-            raise ValueError(f"its coordinateTransformations {list(map(dict, transformations))} are not one scale, then one translation")
+            raise ValueError(
+                f"its coordinateTransformations {list(map(dict, transformations))} are not one scale, then one translation"
+            )
         values = [float(value) for value in one[kind]]
         if len(values) != axes:
             raise ValueError(f"its {kind} has {len(values)} numbers for {axes} axes")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -147,8 +146,7 @@ def open_volume(path: Path, level: int = 0, time: int | None = None, spacing: Ve
             raise ImportError
     except ImportError:
         raise NnActiveError(
-            f'{path}: large volumes are read with the package zarr, version 3: pip install "nnactive-ext[zarr]" (Python 3.11 or '
-            "later)."
+            f'{path}: large volumes are read with the package zarr 3: pip install "nnactive-ext[zarr]" (Python 3.11 or newer)'
         ) from None
     opened = open_tiff(path, spacing) if is_tiff(path) or path.suffix.lower() == ".btf" else open_zarr(path, spacing)
     levels = opened.levels

@@ -102,7 +102,9 @@ def _measured(volume: Volume, overview: Volume, starts: Sequence[Triple], size: 
         sample = [overview.read(channel, low, box)[step].astype(np.float64) for channel in range(len(volume.channels))]
         means.append([float(np.nan_to_num(one).mean()) for one in sample])
         spread = [np.percentile(np.nan_to_num(one), (5, 95)) for one in sample]
-        contrasts.append([high - low if high > low else float(np.ptp(one)) for (low, high), one in zip(spread, sample, strict=True)])
+        contrasts.append(
+            [high - low if high > low else float(np.ptp(one)) for (low, high), one in zip(spread, sample, strict=True)]
+        )
     return np.array(means), np.array(contrasts)
 
 

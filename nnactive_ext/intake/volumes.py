@@ -12,7 +12,7 @@ from pathlib import Path
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Triple
 from nnactive_ext.geometry.space import Vector
-from nnactive_ext.images.lengths import length_text, mm_per
+from nnactive_ext.images.lengths import mm_per
 from nnactive_ext.images.names import case_name, check_name
 from nnactive_ext.images.volumes import Block, Volume, is_volume, open_volume, volume_name
 from nnactive_ext.intake.blocks import LEAST_CONTRAST, Places, drawn, places, shared_out
@@ -50,17 +50,21 @@ def find_blocks(path: Path, asked: Asked, taken: Sequence[Block] = ()) -> Found:
         The cases, one for each block, with one source per channel; and what there is to tell.
 
     Raises:
-        NnActiveError: there is no volume, one cannot be read, they differ in channels, or there are fewer places than asked for.
+        NnActiveError: there is no volume, one cannot be read, they differ in channels, or there are too few places.
     """
     if asked.number < 1:
         raise NnActiveError(f"-blocks {asked.number}: give a number of blocks, 1 or more.")
     volumes = [_opened(file, asked, taken) for file in volume_files(path)]
     _check_channels(volumes, asked.channels)
-    named: dict[Path, list[Block]] = {v.path: [b for b in taken if volume_name(b.volume) == volume_name(v.path)] for v in volumes}
+    named: dict[Path, list[Block]] = {
+        v.path: [b for b in taken if volume_name(b.volume) == volume_name(v.path)] for v in volumes
+    }
     seen = [_free(v, asked, named[v.path]) for v in volumes]
     room = {place.volume.path: len(place.full) for place in seen}
     if (total := sum(room.values())) < asked.number:
-        raise NnActiveError(f"-blocks {asked.number}: {path} has room for {count(total, 'block')} {_of(seen[0].size)}{_why_few(seen, taken)}.")
+        raise NnActiveError(
+            f"-blocks {asked.number}: {path} has room for {count(total, 'block')} {_of(seen[0].size)}{_why_few(seen, taken)}."
+        )
     numbers = shared_out(asked.number, room)
     cases: dict[str, FoundCase] = {}
     for place in seen:
@@ -87,7 +91,13 @@ def volume_files(path: Path) -> list[Path]:
     for entry in found:
         check_name(entry)
         by_name[case_name(volume_name(entry)).lower()].append(entry.name)
-    refuse([f"{path}: {listed(names)} would have blocks of the same name. Rename one." for names in by_name.values() if len(names) > 1])
+    refuse(
+        [
+            f"{path}: {listed(names)} would have blocks of the same name. Rename one."
+            for names in by_name.values()
+            if len(names) > 1
+        ]
+    )
     return found
 
 
@@ -122,7 +132,9 @@ def typed_size(words: Sequence[str], volume: Volume) -> Triple:
             except (ValueError, OverflowError):
                 sizes.append(0)
     if not sizes or min(sizes) < 2:
-        raise NnActiveError(f"{text}: give one size or three along z y x, in voxels (256) or with a unit (200um), 2 voxels or more.")
+        raise NnActiveError(
+            f"{text}: give one size or three along z y x, in voxels (256) or with a unit (200um), 2 voxels or more."
+        )
     z, y, x = sizes
     return z, y, x
 
@@ -130,7 +142,9 @@ def typed_size(words: Sequence[str], volume: Volume) -> Triple:
 def _opened(file: Path, asked: Asked, taken: Sequence[Block]) -> Volume:
     before = next((block for block in taken if volume_name(block.volume) == volume_name(file)), None)
     if before is not None and before.level != asked.level:
-        raise NnActiveError(f"{file}: its blocks were drawn on level {before.level}, so more cannot be drawn on level {asked.level}.")
+        raise NnActiveError(
+            f"{file}: its blocks were drawn on level {before.level}, so more cannot be drawn on level {asked.level}."
+        )
     return open_volume(file, asked.level, asked.time, asked.spacing)
 
 
@@ -141,9 +155,12 @@ def _check_channels(volumes: Sequence[Volume], channels: Sequence[str] | None) -
         raise NnActiveError(f"The volumes differ in the number of their channels ({each}). Plan an experiment for each kind.")
     names = {volume.channels for volume in volumes if all(volume.channels)}
     if len(names) > 1:
-        raise NnActiveError(f"The channels of the volumes have different names or orders ({'; '.join(', '.join(n) for n in sorted(names))}). Name them alike.")
+        each = "; ".join(", ".join(one) for one in sorted(names))
+        raise NnActiveError(f"The channels of the volumes have different names or orders ({each}). Name them alike.")
     if channels is not None and len(channels) != (n := next(iter(numbers))):
-        raise NnActiveError(f"-channels {' '.join(channels)}: {volumes[0].path} has {count(n, 'channel')}. Name each, in the order of the file.")
+        raise NnActiveError(
+            f"-channels {' '.join(channels)}: {volumes[0].path} has {count(n, 'channel')}. Name each, in the order of the file."
+        )
 
 
 def _free(volume: Volume, asked: Asked, taken: Sequence[Block]) -> Places:
@@ -181,7 +198,10 @@ def _notes(seen: Sequence[Places], numbers: dict[Path, int], asked: Asked, later
             notes.append(Note("other levels", f"of {volume.path.name}: {'; '.join(rest)}; -level chooses"))
         missing, of = volume.missing_chunks()
         if missing:
-            notes.append(Note(f"{missing:,} of {of:,} chunks missing", f"in {volume.path.name}; zarr reads them as the fill value, as of parts that were never acquired"))
+            why = f"in {volume.path.name}; zarr reads them as the fill value, as of parts that were never acquired"
+            notes.append(Note(f"{missing:,} of {of:,} chunks missing", why))
         if any(place.size[axis] < size for axis, size in enumerate(typed_size(asked.size, volume))):
-            notes.append(Note("thin volume", f"{volume.path.name} is thinner than -block_size along an axis, of which its blocks have all: {length_text(volume.level.spacing)} voxels"))
+            notes.append(
+                Note("thin volume", f"{volume.path.name} is thinner than -block_size; its blocks have all of that axis")
+            )
     return notes

@@ -89,5 +89,7 @@ class Normalisation:
         from nnunetv2.preprocessing.normalization import default_normalization_schemes as schemes
 
         if scheme not in _FIXED:
-            raise NnActiveError(f"The normalisation {scheme} of nnU-Net's plans depends on the whole image and is not supported here.")
+            raise NnActiveError(
+                f"The normalisation {scheme} of nnU-Net's plans depends on the whole image and is not supported here."
+            )
         return getattr(schemes, scheme)(self.masked[channel], self.intensities[str(channel)]).run(voxels, None)

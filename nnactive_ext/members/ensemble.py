@@ -241,7 +241,9 @@ class NnUNetEnsemble:
         try:
             logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(image)).cpu()
         except RuntimeError as error:  # for want of memory, or because of infinite logits
-            raise NnActiveError(f"the prediction failed: {error}. If memory is short, give smaller blocks (-block_size).") from error
+            raise NnActiveError(
+                f"the prediction failed: {error}. If memory is short, give smaller blocks (-block_size)."
+            ) from error
         finally:
             del predictor._internal_get_sliding_window_slicers
         labels = predictor.label_manager.convert_logits_to_segmentation(logits[(slice(None), *inside)].contiguous())

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.blocks import BlockTable
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.images.label_store import LabelStore
 from nnactive_ext.images.lengths import length_text
 from nnactive_ext.images.volumes import Block, Volume
+from nnactive_ext.intake.blocks import drawn, places
+from nnactive_ext.intake.volumes import SIZE, typed_size
 from nnactive_ext.members.block_values import Normalisation, grey_values
+from nnactive_ext.members.ensemble import check_members
 from nnactive_ext.members.windows import Windows, cores
-from nnactive_ext.words import listed
+from nnactive_ext.words import count, listed
+
+_TYPICAL = 32
+"""So many blocks stand for a volume that the experiment has none of."""
 
 
 class WindowEnsemble(Protocol):
@@ -86,6 +96,80 @@ class WholePrediction:
         """A box along the image's axes."""
         back = np.argsort(self.transpose)
         return Patch("", triple([box.start[axis] for axis in back]), triple([box.size[axis] for axis in back]))
+
+
+def predict_volume(
+    experiment: Experiment,
+    open_ensemble: Callable[[Experiment, Sequence[Fold]], WindowEnsemble],
+    volume: Volume,
+    target: Path,
+    folds: Sequence[Fold],
+    size: Sequence[str] | None = None,
+    parts: tuple[int, int] = (0, 1),
+    mirroring: bool = True,
+    progress: bool = True,
+) -> str:
+    """Label a whole volume with the members of the current cycle, as OME-Zarr.
+
+    Args:
+        experiment: its members are trained.
+        open_ensemble: opens the members of some folds; not called where all is done.
+        volume: open, on the level that is predicted.
+        target: where the labels are written; what was begun there with the same members goes on.
+        folds: the members that are asked.
+        size: of the parts, as typed; by default that of the experiment's blocks.
+        parts: (part id, number of parts). With more than one, this process predicts its share; a later call without parts
+            finishes the store.
+        mirroring: average over mirrored windows, as nnU-Net does.
+        progress: show a progress bar.
+
+    Returns:
+        What was done, as a sentence.
+
+    Raises:
+        NnActiveError: something else is at ``target``, a member is missing, or the volume does not fit the members.
+    """
+    typed = size or experiment.plan.settings.get("block_size") or SIZE
+    store = LabelStore(target, volume, typed_size(typed, volume))
+    trainings = check_members(experiment, folds)
+    blocks = blocks_in(experiment, volume)
+    record = {
+        "experiment": experiment.plan.experiment,
+        "cycle": experiment.state["cycle"],
+        "folds": list(folds),
+        "trainings": trainings,
+        "volume": volume.path.name,
+        "level": volume.level.number,
+        "time": volume.time,
+        "shape": list(volume.level.shape),
+        "block_size": list(store.part),
+        "mirroring": mirroring,
+    }
+    names = {name: value for name, value in experiment.dataset.json["labels"].items() if name != "ignore"}
+    store.check_place()
+    if store.finished:
+        store.begin(names, record)
+        return f"{target} is finished already."
+    prediction = WholePrediction.of(open_ensemble(experiment, folds), volume, blocks, mirroring)
+    store.begin(names, record)
+    predicted = predict_parts(prediction, store, parts, progress)
+    if parts[1] > 1:
+        return f"Part {parts[0]} of {parts[1]} is predicted: {count(predicted, 'block')}."
+    store.finish(prediction.normalisation.facts())
+    return f"Wrote {target}: {count(predicted, 'block')} predicted now."
+
+
+def blocks_in(experiment: Experiment, volume: Volume) -> list[Block]:
+    """The experiment's blocks of a volume, or of a volume that it does not know, blocks drawn in the same way."""
+    known = [block for block in BlockTable.read(experiment.raw).of(volume.path) if block.level == volume.level.number]
+    if known:
+        given = volume.opened.spacing
+        return [replace(block, volume=volume.path, time=volume.time, spacing=given) for block in known]
+    plan = experiment.plan
+    there = places(volume, typed_size(plan.settings.get("block_size") or SIZE, volume), plan.seed, _TYPICAL)
+    if not there.full:
+        raise NnActiveError(f"{volume.path}: all of it is one grey value in a channel; there is nothing to predict.")
+    return drawn(there, _TYPICAL, plan.seed)
 
 
 def predict_parts(prediction: WholePrediction, store: LabelStore, parts: tuple[int, int], progress: bool = True) -> int:

@@ -70,7 +70,9 @@ class Windows:
         context = Patch("", triple(context_start), triple([b - a for a, b in zip(context_start, context_stop, strict=True)]))
         pads = zip(first, last, context_start, context_stop, low, strict=True)
         padding = tuple((a + p - begin, end - (b + p)) for begin, end, a, b, p in pads)
-        windows = tuple(self._slicer([s - f for s, f in zip(start, first, strict=True)]) for start in itertools.product(*chosen))
+        windows = tuple(
+            self._slicer([s - f for s, f in zip(start, first, strict=True)]) for start in itertools.product(*chosen)
+        )
         inside = tuple(slice(a + p - f, b + p - f) for a, b, p, f in zip(core.start, core.stop, low, first, strict=True))
         return Part(core, context, padding, windows, inside)
 

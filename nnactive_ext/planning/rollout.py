@@ -143,7 +143,7 @@ def decide_rollout(
     if grouping.groups or not volumes:
         tell_groups(grouping, list(found), list(found), settings.folds, decisions)
     elif len(volumes) > 1:
-        why = "members may train on one block of a volume and validate on another; -groups '{volume}_z{block}' keeps them together"
+        why = "members may train on one block of a volume and validate on another; -groups '{volume}_z{block}' avoids it"
         decisions.warn(f"blocks of {len(volumes)} volumes", why)
     _tell_copies(found, decisions)
     unplaced = tuple(case for case, i in inspected.items() if not i.placed)

@@ -68,8 +68,8 @@ class Settings:
     folder: Path | None = setting(
         None,
         "-i",
-        "plan a roll-out on this folder of images: one file or folder for each case, in any common format (docs/layouts.md); with "
-        "-blocks, a volume or a folder of volumes",
+        "plan a roll-out on this folder of images: one file or folder for each case, in any common format (docs/layouts.md); "
+        "with -blocks, a volume or a folder of volumes",
         type=Path,
         metavar="FOLDER",
         only=ROLLOUT,
