@@ -109,7 +109,7 @@ def benchmark(folder: Path, blocks: int, size: int, cube: int, folds: int) -> li
     rows: list[dict[str, Any]] = []
 
     def step(what: str, *words: object) -> None:
-        text, seconds, peak = watched(list(map(str, words)), environment)
+        _, seconds, peak = watched(list(map(str, words)), environment)
         rows.append({"step": what, "seconds": round(seconds, 1), "peak_gb": round(peak, 2)})
         print(json.dumps(rows[-1]), flush=True)
         write_json(folder / "rows.json", rows)

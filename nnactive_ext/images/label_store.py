@@ -21,7 +21,7 @@ from nnactive_ext.geometry.space import Vector
 from nnactive_ext.images.volumes import Volume
 
 _UNFINISHED = ".unfinished"
-_KEY = "nnactive"
+_KEY, _DONE = "nnactive", "nnactive_normalisation"
 _SMALLEST = 256
 """Coarser levels are made until no axis is longer."""
 _CHUNK = 128
@@ -30,7 +30,8 @@ _CHUNK = 128
 @dataclass(frozen=True)
 class LabelStore:
     """The OME-Zarr image at ``path``; ``unfinished``, a folder beside it, has an empty file for each part that is written, and
-    is removed when all is done."""
+    is removed when all is done. Only a store that says so in its attributes is finished: without the folder, all parts are
+    predicted again."""
 
     path: Path
     volume: Volume
@@ -42,7 +43,7 @@ class LabelStore:
 
     @property
     def finished(self) -> bool:
-        return self.path.is_dir() and not self.unfinished.is_dir()
+        return _DONE in self._attributes()
 
     def check_place(self) -> None:
         """A path that no store can be written to is an error."""
@@ -63,24 +64,24 @@ class LabelStore:
         """
         record = json.loads(json.dumps(record))
         if not self.path.exists():
-            self.unfinished.mkdir(parents=True, exist_ok=True)
             self._make(names, record)
-        found = self._record()
+        found = self._attributes().get(_KEY)
         if found != record:
             differ = sorted(key for key in {*record, *(found or {})} if (found or {}).get(key) != record.get(key))
             what = (
                 f"a prediction with other {', '.join(differ)}" if found else "something else than a prediction by this command"
             )
             raise NnActiveError(f"{self.path}: holds {what}. Choose another name with -o, or delete it and {self.unfinished}.")
+        if not self.finished:
+            self.unfinished.mkdir(exist_ok=True)
 
-    def _record(self) -> dict[str, Any] | None:
+    def _attributes(self) -> dict[str, Any]:
         import zarr
 
         try:
-            found = zarr.open_group(self.path, mode="r").attrs.get(_KEY)
-        except Exception:
-            return None
-        return found if isinstance(found, dict) else None
+            return dict(zarr.open_group(self.path, mode="r").attrs)
+        except Exception:  # whatever is at the path is no store of ours
+            return {}
 
     def _make(self, names: Mapping[str, int], record: Mapping[str, Any]) -> None:
         """Whole or not at all; of several processes that do so at once, one succeeds."""
@@ -175,8 +176,8 @@ class LabelStore:
             levels.append((spacing, level.origin))
         attributes = dict(group.attrs)
         content = attributes.get("ome", attributes)
-        self._describe(group, levels, {"nnactive_normalisation": normalisation}, {"image-label": content["image-label"]})
-        shutil.rmtree(self.unfinished)
+        self._describe(group, levels, {_DONE: normalisation}, {"image-label": content["image-label"]})
+        shutil.rmtree(self.unfinished, ignore_errors=True)
 
 
 def _name(core: Patch) -> str:

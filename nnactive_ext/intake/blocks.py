@@ -38,6 +38,11 @@ class Places:
     seen: int
     all: int
 
+    @property
+    def expected(self) -> float:
+        """How many places the whole volume has that are not empty, by those that were looked at."""
+        return len(self.full) * self.all / self.seen
+
     def without(self, taken: Sequence[Block]) -> Places:
         """Those that share no voxel with blocks that exist."""
         boxes = [Patch("", block.start, block.size) for block in taken]
@@ -108,17 +113,21 @@ def _measured(volume: Volume, overview: Volume, starts: Sequence[Triple], size: 
     return np.array(means), np.array(contrasts)
 
 
-def shared_out(number: int, rooms: Mapping[Path, int]) -> dict[Path, int]:
-    """``number`` blocks over volumes in proportion to their places, at least one each where there are enough.
+def shared_out(number: int, rooms: Mapping[Path, int], sizes: Mapping[Path, float] | None = None) -> dict[Path, int]:
+    """``number`` blocks over volumes in proportion to their ``sizes``, by default their places, at least one each where there
+    are enough; no volume gets more than its places.
 
     >>> list(shared_out(10, {Path("a"): 30, Path("b"): 10}).values())
     [7, 3]
     >>> list(shared_out(3, {Path("a"): 1, Path("b"): 100}).values())
     [1, 2]
+    >>> list(shared_out(10, {Path("a"): 30, Path("b"): 30}, {Path("a"): 1.0, Path("b"): 4.0}).values())
+    [2, 8]
     """
-    total = sum(rooms.values())
+    sizes = sizes or rooms
+    total = sum(sizes.values())
     first = {path: min(room, 1) if number >= len(rooms) else 0 for path, room in rooms.items()}
-    quota = {path: number * room / total for path, room in rooms.items()}
+    quota = {path: number * size / total for path, size in sizes.items()}
     given = dict(first)
     for _ in range(number - sum(first.values())):
         open_ones = [path for path, room in rooms.items() if given[path] < room]

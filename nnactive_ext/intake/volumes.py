@@ -65,7 +65,7 @@ def find_blocks(path: Path, asked: Asked, taken: Sequence[Block] = ()) -> Found:
         raise NnActiveError(
             f"-blocks {asked.number}: {path} has room for {count(total, 'block')} {_of(seen[0].size)}{_why_few(seen, taken)}."
         )
-    numbers = shared_out(asked.number, room)
+    numbers = shared_out(asked.number, room, {place.volume.path: place.expected for place in seen})
     cases: dict[str, FoundCase] = {}
     for place in seen:
         for block in drawn(place, numbers[place.volume.path], asked.seed):

@@ -83,7 +83,8 @@ class WholePrediction:
         if not image.any():
             return np.zeros(core.size, np.uint8)
         image = self.normalisation(np.ascontiguousarray(image.transpose(0, *(axis + 1 for axis in self.transpose))))
-        image = np.pad(image, ((0, 0), *part.padding))
+        if np.any(part.padding):
+            image = np.pad(image, ((0, 0), *part.padding))
         predicted = self.ensemble.segment_windows(image, part.windows, part.inside, self.mirroring)
         return np.ascontiguousarray(predicted.transpose(np.argsort(self.transpose)))
 
@@ -145,7 +146,7 @@ def predict_volume(
         "block_size": list(store.part),
         "mirroring": mirroring,
     }
-    names = {name: value for name, value in experiment.dataset.json["labels"].items() if name != "ignore"}
+    names = _label_values(experiment.dataset.json)
     store.check_place()
     if store.finished:
         store.begin(names, record)
@@ -157,6 +158,14 @@ def predict_volume(
         return f"Part {parts[0]} of {parts[1]} is predicted: {count(predicted, 'block')}."
     store.finish(prediction.normalisation.facts())
     return f"Wrote {target}: {count(predicted, 'block')} predicted now."
+
+
+def _label_values(described: Mapping[str, Any]) -> dict[str, int]:
+    """Class -> value in the label map, by a dataset.json; of regions, the values of nnU-Net's ``regions_class_order``."""
+    labels = {name: value for name, value in described["labels"].items() if name != "ignore"}
+    if order := described.get("regions_class_order"):
+        return {"background": 0, **dict(zip((name for name in labels if name != "background"), order, strict=True))}
+    return labels
 
 
 def blocks_in(experiment: Experiment, volume: Volume) -> list[Block]:
