@@ -148,8 +148,8 @@ class LabelStore:
         """The labels (z, y, x) of a part; parts share no chunk."""
         import zarr
 
-        array = zarr.open_group(self.path, mode="r+")["0"]
-        array[core.slices] = labels.astype(array.dtype)  # type: ignore[index]
+        array: Any = zarr.open_group(self.path, mode="r+")["0"]
+        array[core.slices] = labels.astype(array.dtype)
         (self.unfinished / _name(core)).touch()
 
     def finish(self, normalisation: Any = None) -> None:
@@ -157,7 +157,7 @@ class LabelStore:
         volume was normalised."""
         import zarr
 
-        group = zarr.open_group(self.path, mode="r+")
+        group: Any = zarr.open_group(self.path, mode="r+")
         level = self.volume.level
         levels, spacing = [(level.spacing, level.origin)], level.spacing
         while max(group[str(len(levels) - 1)].shape) > _SMALLEST:
@@ -174,7 +174,7 @@ class LabelStore:
             z, y, x = (mm * s for mm, s in zip(spacing, step, strict=True))
             spacing = (z, y, x)
             levels.append((spacing, level.origin))
-        attributes = dict(group.attrs)
+        attributes: dict[str, Any] = dict(group.attrs)
         content = attributes.get("ome", attributes)
         self._describe(group, levels, {_DONE: normalisation}, {"image-label": content["image-label"]})
         shutil.rmtree(self.unfinished, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.geometry.patch import triple
@@ -33,7 +34,7 @@ def open_tiff(path: Path, spacing: Vector | None) -> Opened:
     finest = decided_spacing(path, header.stated, spacing)
     try:
         tif = tifffile.TiffFile(path)  # open as long as its arrays are
-        arrays = [zarr.open(tif.series[0].aszarr(level=n), mode="r") for n in range(len(tif.series[0].levels))]
+        arrays: list[Any] = [zarr.open(tif.series[0].aszarr(level=n), mode="r") for n in range(len(tif.series[0].levels))]
     except Exception as error:
         raise NnActiveError(f"{path}: cannot be read as TIFF: {brief(error)}") from None
     axes = header.axes.lower()

@@ -60,8 +60,8 @@ def _group(path: Path) -> tuple[Any, dict[str, Any]]:
         if path.is_file() and not zipped:
             raise NnActiveError(f"{path}: no OME-Zarr image: neither a folder nor a .zip file of one.")
         store = zarr.storage.ZipStore(path, mode="r") if zipped else zarr.storage.LocalStore(path, read_only=True)
-        group = zarr.open_group(store, mode="r", path=_inner(path) if zipped else "")
-        attributes = dict(group.attrs)
+        group: Any = zarr.open_group(store, mode="r", path=_inner(path) if zipped else "")
+        attributes: dict[str, Any] = dict(group.attrs)
         content = attributes.get("ome") if isinstance(attributes.get("ome"), dict) else attributes
         if "plate" in content or "well" in content:
             raise NnActiveError(f"{path}: a plate or well of images. Give the folder of one image in it.")
