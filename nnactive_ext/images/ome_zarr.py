@@ -62,7 +62,8 @@ def _group(path: Path) -> tuple[Any, dict[str, Any]]:
         store = zarr.storage.ZipStore(path, mode="r") if zipped else zarr.storage.LocalStore(path, read_only=True)
         group: Any = zarr.open_group(store, mode="r", path=_inner(path) if zipped else "")
         attributes: dict[str, Any] = dict(group.attrs)
-        content = attributes.get("ome") if isinstance(attributes.get("ome"), dict) else attributes
+        inside = attributes.get("ome")
+        content = inside if isinstance(inside, dict) else attributes
         if "plate" in content or "well" in content:
             raise NnActiveError(f"{path}: a plate or well of images. Give the folder of one image in it.")
         if "multiscales" not in content and _LAYOUT in content:
