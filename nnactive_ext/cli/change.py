@@ -23,6 +23,12 @@ def parser() -> argparse.ArgumentParser:
     add_experiment(made)
     add_changes(made, Settings)
     made.add_argument("-add", type=Path, metavar="FOLDER", help="add the images of a folder to the pool of a roll-out")
+    made.add_argument(
+        "-blocks",
+        type=int,
+        metavar="N",
+        help="draw N blocks from the volume that -add names, or from the volumes in that folder; none overlaps an older one",
+    )
     made.add_argument("-pattern", metavar="PATTERN", help="name pattern of these image files, as for nnactive_plan")
     made.add_argument("-label_maps", type=Path, metavar="FOLDER", help="folder with label maps of some of these cases")
     made.add_argument(
@@ -107,6 +113,10 @@ def main(options: argparse.Namespace) -> None:
         return
     if options.groups and not options.add:
         raise NnActiveError("-groups gives new cases their groups: it goes with -add FOLDER.")
+    if options.blocks is not None and (not options.add or options.pattern or options.label_maps):
+        raise NnActiveError(
+            "-blocks draws blocks from a large volume: it goes with -add VOLUME, without -pattern and -label_maps."
+        )
     if options.spacing and not options.add:
         raise NnActiveError("-spacing is that of new images: it goes with -add FOLDER.")
     if not (options.add or options.drop or options.labels) and all(value is None for value in wanted.values()):
@@ -131,7 +141,7 @@ def main(options: argparse.Namespace) -> None:
         if options.add:
             progress = not options.disable_progress_bar
             maps, label_pattern = options.label_maps, options.label_pattern
-            more_of = (options.pattern, maps, label_pattern, progress, options.groups, options.spacing)
+            more_of = (options.pattern, maps, label_pattern, progress, options.groups, options.spacing, options.blocks)
             added, more = add_cases(Experiment(name), who, options.add, *more_of)
             warnings += more
             print(f"added: {count(len(added), 'case')} ({', '.join(added[:5])}{', ...' if len(added) > 5 else ''})")

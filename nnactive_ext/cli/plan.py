@@ -74,29 +74,26 @@ def _simulation(settings: Settings, progress: bool) -> None:
 def _rollout(settings: Settings, progress: bool) -> None:
     from dataclasses import replace
 
-    from nnactive_ext.images.lengths import typed_spacing
     from nnactive_ext.intake.channel_names import channels_beside
-    from nnactive_ext.intake.find import find
     from nnactive_ext.intake.inspect import inspect
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.loop.tables import plan_table
     from nnactive_ext.nnunet.pace import timed
     from nnactive_ext.parallel import default_processes
+    from nnactive_ext.planning.blocks import cases_in, channels_in
     from nnactive_ext.planning.create import create_rollout
     from nnactive_ext.planning.rollout import check_rollout, decide_rollout, grouped, label_names
 
     folder = settings.folder
     assert folder is not None
-    if settings.channels is None and settings.pattern is None:
-        settings = replace(settings, channels=channels_beside(folder))
     check_rollout(folder, settings)  # before every image is read
+    if settings.channels is None and settings.pattern is None:
+        settings = replace(settings, channels=channels_in(settings) if settings.blocks else channels_beside(folder))
     names = label_names(settings.labels or ())
-    spacing = typed_spacing(settings.spacing) if settings.spacing else None
-    named = settings.pattern, settings.label_maps, settings.label_pattern
-    there = find(folder, settings.channels, *named, classes=list(names), series=settings.series, spacing=spacing)
+    there = cases_in(settings, list(names))
     found = there.cases
     grouped(settings, found)  # what is wrong with -groups is told before every image is read
-    sizes = (file.stat().st_size for case in found.values() for source in case.sources for file in source.files)
+    sizes = (source.bytes for case in found.values() for source in case.sources)
     inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)
     rollout = decide_rollout(folder, found, inspected, settings, timed(progress), there.notes)
     print(f"\n{rollout.plan.dataset} from {folder}\n\n{plan_table(rollout.plan.decisions)}\n")

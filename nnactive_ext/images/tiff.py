@@ -72,9 +72,9 @@ def read_tiff(file: Path, channel: int = 0) -> np.ndarray:
     """
     with _opened(file) as tif:
         header = _header(tif, file)
-        if problem := _axes_problem(header):
+        if problem := axes_problem(header):
             raise NnActiveError(f"{file}: {problem}.")
-        return _calibrated(plain_type(_voxels(tif.series[0], header, channel), file), tif)
+        return calibrated(plain_type(_voxels(tif.series[0], header, channel), file), tif)
 
 
 def read_tiff_slice(file: Path) -> np.ndarray:
@@ -83,7 +83,7 @@ def read_tiff_slice(file: Path) -> np.ndarray:
         axes = tif.series[0].axes
         if axes not in ("YX", "YXS", "SYX"):
             raise NnActiveError(f"{file}: no single slice, by its axes {axes}, as the other files in its folder are.")
-        pixels = _calibrated(plain_type(tif.series[0].asarray(), file), tif)
+        pixels = calibrated(plain_type(tif.series[0].asarray(), file), tif)
         return np.moveaxis(pixels, 0, -1) if axes == "SYX" else pixels
 
 
@@ -98,7 +98,7 @@ def plain_type(array: np.ndarray, file: Path) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _calibrated(array: np.ndarray, tif: tifffile.TiffFile) -> np.ndarray:
+def calibrated(array: np.ndarray, tif: tifffile.TiffFile) -> np.ndarray:
     """The grey values that ImageJ shows: c0 + c1 * stored. It stores signed images as unsigned ones, with c0 = -32768."""
     said: dict[str, Any] = (tif.imagej_metadata if tif.is_imagej else None) or {}
     line = said.get("cf"), said.get("c0"), said.get("c1")
@@ -192,11 +192,12 @@ def _header(tif: tifffile.TiffFile, file: Path) -> TiffHeader:
     return TiffHeader(axes, shape, channels, stated_spacing(tif, file), bool(unnamed), channel_names(tif))
 
 
-def _axes_problem(header: TiffHeader) -> str:
+def axes_problem(header: TiffHeader, timed: bool = False) -> str:
+    """Why the axes are not those of one volume per channel, "" if they are; ``timed``: time points may be chosen."""
     axes, sizes = header.axes, dict(zip(header.axes, header.shape, strict=True))
     if "S" in axes:
         return f"{sizes['S']} numbers in each voxel (colour). Save each colour that matters as a grey image of its own"
-    if "T" in axes:
+    if "T" in axes and not (timed and "Z" in axes):
         text = f"{sizes['T']} time points"
         if "Z" not in axes:
             return (
@@ -211,7 +212,7 @@ def _axes_problem(header: TiffHeader) -> str:
         )
     if header.flat:
         return f"a 2D image ({'x'.join(map(str, header.shape[::-1]))}); 3D images are needed"
-    if sorted(axes.replace("C", "")) != ["X", "Y", "Z"]:
+    if sorted(axes.replace("C", "").replace("T", "")) != ["X", "Y", "Z"]:
         return (
             f"its axes are {axes} (sizes {'x'.join(map(str, header.shape))}), and it does not say which are slices. Save it as "
             "OME-TIFF with the axes ZYX or CZYX"

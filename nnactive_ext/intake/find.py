@@ -14,6 +14,7 @@ from nnactive_ext.images.copied import must_be_copied
 from nnactive_ext.images.names import case_name, check_name
 from nnactive_ext.images.slices import check_slices
 from nnactive_ext.images.tiff import is_tiff
+from nnactive_ext.images.volumes import Block, block_bytes, is_volume
 from nnactive_ext.intake.channel_names import channels_beside
 from nnactive_ext.intake.dicom_choice import choose_series
 from nnactive_ext.intake.folder import ENDINGS, Item, contents
@@ -39,15 +40,22 @@ class Source:
     channel: int = 0
     spacing: tuple[float, float, float] | None = None
     strict: bool = True
+    block: Block | None = None
+    """The part of a large volume that the image is; ``path`` is the volume."""
 
     @property
     def files(self) -> tuple[Path, ...]:
         return self.series or self.slices or (self.path,)
 
     @property
+    def bytes(self) -> int:
+        """The size of its files, or of its block."""
+        return block_bytes(self.block) if self.block else sum(file.stat().st_size for file in self.files)
+
+    @property
     def copied(self) -> bool:
         """Whether the experiment needs a copy that nnU-Net reads rightly."""
-        return bool(self.series or self.slices) or must_be_copied(self.path)
+        return bool(self.series or self.slices or self.block) or must_be_copied(self.path)
 
 
 @dataclass(frozen=True)
@@ -209,6 +217,11 @@ def _one_stack_each(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
 
 
 def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
+    if is_volume(folder):
+        raise NnActiveError(
+            f"{folder}: a single volume, not a folder of images. Draw blocks from it, which become the cases: -blocks 60 "
+            "-block_size 256 (docs/large_volumes.md)."
+        )
     if not folder.is_dir():
         raise NnActiveError(f"{folder}: this folder of images (-i) does not exist.")
     if (folder / "imagesTr").is_dir():

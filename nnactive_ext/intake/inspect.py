@@ -101,7 +101,7 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
         greys.append((voxels.minimum, voxels.offset))
         if number == 0:
             facts = (space, voxels.minimum, voxels.maximum, voxels.digest, orientation(space.direction))
-            first = Inspected(*facts, placed=has_place(source.files[0]))
+            first = Inspected(*facts, placed=source.block is not None or has_place(source.files[0]))
         if voxels.digest in digests:
             problems.append(same_channel(source.path, digests[voxels.digest], case.name))
         digests.setdefault(voxels.digest, source.path)
@@ -137,8 +137,8 @@ def _same_files(cases: Mapping[str, FoundCase]) -> tuple[list[str], set[frozense
     for case in cases.values():
         for source in case.sources:
             file = source.files[0]
-            if not file.is_file():
-                continue  # said when it was read
+            if not file.is_file() or source.block:
+                continue  # said when it was read; blocks of a file do not overlap
             identity = (file.stat().st_dev, file.stat().st_ino, source.channel)
             if identity in seen:
                 other, path = seen[identity]

@@ -28,7 +28,7 @@ _MICROSCOPE = (
     *(".czi", ".lif", ".lof", ".nd2", ".lsm", ".ims", ".oib", ".oif", ".oir", ".dv", ".stk", ".vsi", ".svs", ".ndpi", ".mrxs"),
     *(".sld", ".ics", ".ids", ".tf2", ".tf8", ".btf", ".zvi", ".flex"),
 )
-_ARRAYS = (".npy", ".npz", ".h5", ".hdf5", ".hdf", ".mat", ".zarr", ".n5", ".b2nd", ".raw", ".zraw")
+_ARRAYS = (".npy", ".npz", ".h5", ".hdf5", ".hdf", ".mat", ".n5", ".b2nd", ".raw", ".zraw")
 _VOLUMES = (
     *(".mgz", ".mgh", ".gipl", ".mnc", ".mrc", ".rec", ".vtk", ".vti", ".am", ".img", ".hdr"),
     *(".ccp4", ".vol", ".brik", ".head"),
@@ -40,6 +40,7 @@ _REMEDIES = (
     (_UNFINISHED, "an unfinished download. Download it again"),
     (_UNPACK, "a compressed file or an archive. Unpack it"),
     (_MICROSCOPE, "a microscope's own format. Save it as OME-TIFF, for example with Fiji (Bio-Formats)"),
+    ((".zarr",), "a volume that is read in blocks. Plan from it with -blocks (docs/large_volumes.md), save it as NIfTI"),
     (_ARRAYS, "an array without a place and a spacing that could be read. Save it as NIfTI (nibabel) or as TIFF (tifffile)"),
     (_VOLUMES, "this format is not supported. Convert it to .nii.gz, for example with 3D Slicer"),
 )

@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.checks import read_image_file, space_problem
 from nnactive_ext.images.dicom import read_series
 from nnactive_ext.images.pairs import check_pair
 from nnactive_ext.images.slices import read_slices, stated_by_slices
 from nnactive_ext.images.tiff import is_tiff, read_tiff, tiff_header
 from nnactive_ext.images.tiff_spacing import decided_spacing
+from nnactive_ext.images.volumes import Block, open_volume
 from nnactive_ext.intake.find import Source
 
 
 def read(source: Source) -> Any:
     """The SimpleITK image: 3D, one real number per voxel. NnActiveError names the file and what is wrong."""
-    if source.series:
+    if source.block:
+        image = _read_block(source.block, source.channel)
+    elif source.series:
         image = read_series(source.series)
     else:
         image = _placeless(source) if source.slices or is_tiff(source.path) else _read_file(source.path)
@@ -40,6 +44,12 @@ def _placeless(source: Source) -> Any:
     image = sitk.GetImageFromArray(voxels)
     image.SetSpacing(spacing[::-1])
     return image
+
+
+def _read_block(block: Block, channel: int) -> Any:
+    volume = open_volume(block.volume, block.level, block.time, block.spacing)
+    space = volume.space.crop(Patch("", block.start, block.size))
+    return space.image(volume.read(channel, block.start, block.size))
 
 
 def _read_file(file: Path) -> Any:

@@ -3,5 +3,6 @@ from .ensemble import Ensemble, NnUNetEnsemble
 from .evaluation import evaluate
 from .statistics import RunningStatistics
 from .training import train_member
+from .whole import predict_volume
 
-__all__ = ["Ensemble", "NnUNetEnsemble", "RunningStatistics", "cross_validate", "evaluate", "train_member"]
+__all__ = ["Ensemble", "NnUNetEnsemble", "RunningStatistics", "cross_validate", "evaluate", "predict_volume", "train_member"]

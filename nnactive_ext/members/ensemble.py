@@ -224,6 +224,31 @@ class NnUNetEnsemble:
             remedy = f". {DIVERGED}" if "inf in predicted" in str(error) else ""
             raise NnActiveError(f"the prediction of fold {fold} failed: {error}{remedy}") from error
 
+    @property
+    def planned(self) -> tuple[Any, Any, Any]:
+        """nnU-Net's plans manager, configuration manager and label manager of the members."""
+        return self._predictor.plans_manager, self._predictor.configuration_manager, self._predictor.label_manager
+
+    def segment_windows(self, image: np.ndarray, windows: Sequence[tuple], inside: tuple, mirroring: bool) -> np.ndarray:
+        """The label map of a part of a normalised image (channel, z, y, x) on the network's grid: nnU-Net's mean over members
+        and windows, where the ``windows`` (nnU-Net's slicers) are given. ``inside``: slices of the part that is returned, in
+        which all windows of each voxel must be."""
+        import torch
+
+        predictor: Any = self._predictor
+        predictor.use_mirroring, predictor.tile_step_size = mirroring, 0.5
+        predictor._internal_get_sliding_window_slicers = lambda shape: list(windows)
+        try:
+            logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(image)).cpu()
+        except RuntimeError as error:  # for want of memory, or because of infinite logits
+            raise NnActiveError(
+                f"the prediction failed: {error}. If memory is short, give smaller blocks (-block_size)."
+            ) from error
+        finally:
+            del predictor._internal_get_sliding_window_slicers
+        labels = predictor.label_manager.convert_logits_to_segmentation(logits[(slice(None), *inside)].contiguous())
+        return np.asarray(labels)
+
     def segment(self, case: Case) -> np.ndarray:
         import torch
         from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.blocks import BLOCKS_FILE, BlockTable
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.journal import PREPROCESSED, RAW, Journal, NewFile
 from nnactive_ext.experiment.loops import by_case
@@ -38,6 +39,7 @@ from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.relabel import settlement, write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
 from nnactive_ext.planning.added_groups import with_groups
+from nnactive_ext.planning.blocks import more_blocks, table_of
 from nnactive_ext.planning.create import dataset_json, images_of
 from nnactive_ext.planning.grey_values import AIR, CT, Greys, stored_higher
 from nnactive_ext.planning.grouping import LEAST_GROUPS
@@ -155,10 +157,12 @@ def add_cases(
     progress: bool = True,
     groups: str | None = None,
     spacing: Sequence[str] | None = None,
+    blocks: int | None = None,
 ) -> tuple[list[str], tuple[str, ...]]:
     """Add the images of a folder to the pool; returns their cases and warnings. ``groups``: the table or pattern with the
     groups of the new cases, if it is not the pattern that the experiment was planned with. ``spacing``: that of images that
-    do not state theirs, as typed, if it is not the one that the experiment was planned with.
+    do not state theirs, as typed, if it is not the one that the experiment was planned with. ``blocks``: so many are drawn
+    from the volumes in the folder, apart from those that exist.
 
     Label maps and preprocessed images of the new cases come first: nothing refers to them before the journal is written.
     """
@@ -170,7 +174,10 @@ def add_cases(
     mm = typed_spacing(typed) if typed else None  # new images may state another than the planned one
     series = planned_value(plan, "series", ())
     several = channels if len(channels) > 1 else None
-    there = find(folder, several, *named, series=series, classes=list(names), spacing=mm, strict=bool(spacing))
+    if blocks is not None:
+        there = more_blocks(experiment, folder, blocks, spacing)
+    else:
+        there = find(folder, several, *named, series=series, classes=list(names), spacing=mm, strict=bool(spacing))
     found = there.cases
     known = [case for case in found if case in plan.pool or case in plan.dropped]
     if known and _added_before(experiment, found):
@@ -213,6 +220,8 @@ def add_cases(
     found_boxes = {case: boxes_of(case, labels, names["ignore"]) for case, labels in given.items()}
     boxes |= worth_keeping(replace(plan, pool=geometry), found_boxes)
     files = [plan_file(plan), NewFile(RAW, "dataset.json", content)]
+    if table := table_of(found).content():
+        files.append(NewFile(RAW, BLOCKS_FILE, {**BlockTable.read(experiment.raw).content(), **table}))
     if boxes or given_patches(experiment):
         files.append(NewFile(RAW, GIVEN_PATCHES, given_patches_content(boxes)))
     events = ({"what": GIVEN, "who": who, "cases": sorted(given)},) if given else ()

@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
+from nnactive_ext.experiment.blocks import BLOCKS_FILE
 from nnactive_ext.experiment.commands import typed_command
 from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
 from nnactive_ext.experiment.freezing import freeze
@@ -30,6 +31,7 @@ from nnactive_ext.labelling.relabel import write_labels
 from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.parallel import busy
+from nnactive_ext.planning.blocks import table_of
 from nnactive_ext.planning.rollout import Rollout
 from nnactive_ext.planning.sizes import random_patches
 from nnactive_ext.planning.turned_copies import turned_image, write_turned_source
@@ -200,6 +202,8 @@ def create_rollout(
     with new_folders(experiment.raw):
         files = images_of(experiment, found, progress)
         write_json(experiment.raw / "dataset.json", dataset_json(experiment, rollout.json, files))
+        if table := table_of(found).content():
+            write_json(experiment.raw / BLOCKS_FILE, table)
         freeze(experiment)
         for case, found_case in found.items():
             if found_case.label_map is not None:

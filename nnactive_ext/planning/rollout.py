@@ -22,6 +22,7 @@ from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.class_files import read_labels
 from nnactive_ext.images.lengths import length_text, typed_spacing
 from nnactive_ext.images.stated import why_copied
+from nnactive_ext.images.volumes import volume_name
 from nnactive_ext.intake.channel_names import DATASET, channel_endings, channels_beside
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.groups import Grouping, read_groups
@@ -96,7 +97,7 @@ def check_rollout(folder: Path, settings: Settings) -> str:
 
 def _name_of(folder: Path) -> str:
     """The folder's name in the letters that nnU-Net allows."""
-    plain = unicodedata.normalize("NFKD", Path(os.path.abspath(folder)).name).encode("ascii", "ignore").decode()
+    plain = unicodedata.normalize("NFKD", volume_name(Path(os.path.abspath(folder)))).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9-]+", "_", plain).strip("_-")
     if not name:
         raise NnActiveError(f"{folder}: the folder's name cannot be a dataset's. Give the dataset a name with -name.")
@@ -138,7 +139,12 @@ def decide_rollout(
         decisions.add("" if i else "in the folder", note.value, note.why)
     _tell_spacing(settings, decisions)
     grouping = grouped(settings, found)
-    tell_groups(grouping, list(found), list(found), settings.folds, decisions)
+    volumes = {source.block.volume for case in found.values() for source in case.sources if source.block}
+    if grouping.groups or not volumes:
+        tell_groups(grouping, list(found), list(found), settings.folds, decisions)
+    elif len(volumes) > 1:
+        why = "members may train on one block of a volume and validate on another; -groups '{volume}_z{block}' avoids it"
+        decisions.warn(f"blocks of {len(volumes)} volumes", why)
     _tell_copies(found, decisions)
     unplaced = tuple(case for case, i in inspected.items() if not i.placed)
     if unplaced:
@@ -260,7 +266,7 @@ def _add_labels(
 
 def _tell_copies(found: Mapping[str, FoundCase], decisions: Decisions) -> None:
     """Images that nnU-Net does not read at the place that they state."""
-    files = [source.path for case in found.values() for source in case.sources if not source.series]
+    files = [source.path for case in found.values() for source in case.sources if not (source.series or source.block)]
     for why, number in sorted(Counter(filter(None, map(why_copied, files))).items()):
         decisions.add("images", f"{count(number, 'copy', 'copies')} of {len(files)}", f"{why}; nnU-Net reads copies of them")
 

@@ -68,7 +68,8 @@ class Settings:
     folder: Path | None = setting(
         None,
         "-i",
-        "plan a roll-out on this folder of images: one file or folder for each case, in any common format (docs/layouts.md)",
+        "plan a roll-out on this folder of images: one file or folder for each case, in any common format (docs/layouts.md); "
+        "with -blocks, a volume or a folder of volumes",
         type=Path,
         metavar="FOLDER",
         only=ROLLOUT,
@@ -329,6 +330,40 @@ class Settings:
         decided="what the files state",
         only=ROLLOUT,
         instead="nnU-Net takes the spacing of a TIFF dataset from the .json files beside the images.",
+    )
+    blocks: int | None = setting(
+        None,
+        "-blocks",
+        "number of blocks to draw from a volume that is larger than memory; -i names the volume (OME-Zarr or TIFF) or a folder "
+        "of several. Blocks are copied into the experiment and are its cases (docs/large_volumes.md)",
+        type=int,
+        metavar="N",
+        only=ROLLOUT,
+    )
+    block_size: Sequence[str] | None = setting(
+        None,
+        "-block_size",
+        "size of a block along z y x, or one number for a cube, in voxels (256), mm, um (200um) or nm",
+        nargs="+",
+        metavar="SIZE",
+        decided="256",
+        only=ROLLOUT,
+    )
+    level: int = setting(
+        0,
+        "-level",
+        "resolution of a volume from which blocks are drawn; 0 is the finest, and the plan names the others",
+        type=int,
+        metavar="N",
+        only=ROLLOUT,
+    )
+    time: int | None = setting(
+        None,
+        "-time",
+        "time point of a volume that has several, from 0",
+        type=int,
+        metavar="N",
+        only=ROLLOUT,
     )
     label_maps: Path | None = setting(
         None,
