@@ -95,6 +95,13 @@ def parser() -> argparse.ArgumentParser:
         help="allow a -host that other machines can reach: whoever has the address and its token then sees the images and "
         "can hand in answers, and nothing on the way is encrypted",
     )
+    serve.add_argument(
+        "-editor",
+        choices=["light", "slicer"],
+        default="light",
+        help="editor that the queue leads to until a person uses another: light, which paints in the browser itself; slicer, 3D "
+        "Slicer's segment editor, which needs the extra slicer (1 GB) and some 700 MB of memory a person (default: %(default)s)",
+    )
     serve.add_argument("--no_browser", action="store_true", help="print the address and open no browser")
     _add_start(serve)
     withdraw = add("withdraw", "withdraw the last answer to a task, so that the answer before it counts again")
@@ -275,6 +282,7 @@ def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
     check_margin(options.margin)
     start = {"blank": options.blank, "start_above": options.start_above, "margin": options.margin}
     site = Site(experiment.number, _who(experiment, options), {**start, "folds": options.f, "device": str(options.device)})
+    site.editor = options.editor
     serve(site, options.host, options.port, options.public, not options.no_browser, lambda text: print(text, flush=True))
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.page import BADGES
@@ -22,24 +22,30 @@ from nnactive_ext.serve.point_pages import PointPages
 from nnactive_ext.serve.queue import following
 from nnactive_ext.serve.replies import WHO, body_of, refused, who_asks
 from nnactive_ext.serve.site import NotFound, Site
+from nnactive_ext.serve.slicer_pages import EDITOR, SlicerPages, remembering
+from nnactive_ext.serve.slicer_people import People
+from nnactive_ext.serve.slicer_process import SlicerProcess
+from nnactive_ext.serve.slicer_proxy import Proxy
 from nnactive_ext.serve.task_pages import TaskPages
 
-SCRIPTS = ("editor.js", "task.js", "points.js", "queue.js")
+SCRIPTS = ("editor.js", "task.js", "points.js", "queue.js", "slicer.js")
 """The scripts of our pages; niivue.js is the only other one."""
 
 
-def build(site: Site, cache: Cache | None = None) -> Starlette:
+def build(site: Site, cache: Cache | None = None, people: People | None = None) -> Starlette:
     """The application for one experiment, without what keeps others out (:class:`nnactive_ext.serve.safety.Guard`).
 
     Args:
         site: the experiment, and who asks unless they say so.
         cache: of the crops (default: one in the folder of the site).
+        people: their processes with 3D Slicer's editor; the caller closes them.
 
     Returns:
         An ASGI application.
     """
     cache = cache or Cache(site)
     tasks, points = TaskPages(site, cache), PointPages(site, cache)
+    slicer = SlicerPages(tasks, people or People(lambda: SlicerProcess(site.folder / "slicer.log")))
 
     def queue(request: Request) -> Response:
         experiment, who = site.experiment, who_asks(site, request)
@@ -56,6 +62,7 @@ def build(site: Site, cache: Cache | None = None) -> Starlette:
             rows=shown,
             counts=[(badge.split(" ", 1)[1], states.count(status)) for status, badge in BADGES.items()],
             following=following(shown, "", who),
+            editor="/slicer" if (request.cookies.get(EDITOR) or site.editor) == "slicer" else "",
         )
         return HTMLResponse(page)
 
@@ -70,7 +77,13 @@ def build(site: Site, cache: Cache | None = None) -> Starlette:
     routes = [
         Route("/", queue),
         Route("/who", name, methods=["POST"]),
-        Route("/tasks/{id}", tasks.page),
+        Route("/tasks/{id}", remembering("light", tasks.page)),
+        Route("/tasks/{id}/slicer", remembering("slicer", slicer.page)),
+        Route("/tasks/{id}/slicer/open", slicer.open, methods=["POST"]),
+        Route("/tasks/{id}/slicer/answer", slicer.answer, methods=["POST"]),
+        Route("/tasks/{id}/slicer/draft", slicer.draft, methods=["POST"]),
+        Route("/tasks/{id}/slicer/channel", slicer.channel, methods=["POST"]),
+        Mount("/slicer", Proxy(slicer.whose)),
         Route("/tasks/{id}", tasks.answer, methods=["PUT"]),
         Route("/tasks/{id}/draft", tasks.draft, methods=["PUT"]),
         Route("/tasks/{id}/here", tasks.here, methods=["POST"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from nnactive_ext.errors import NnActiveError
@@ -21,7 +21,7 @@ WHO = "nnactive_who"
 _STATUS = ((NotFound, 404), (Overtaken, 409), (TooLarge, 413), (LockHeld, 503))
 
 
-def who_asks(site: Site, request: Request) -> str:
+def who_asks(site: Site, request: HTTPConnection) -> str:
     """The name of the person: the one they gave in the page, else the server's."""
     name = unquote(request.cookies.get(WHO, "")) or site.who
     check_annotator(name)

@@ -23,7 +23,7 @@ from nnactive_ext.pages.templates import render
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "form-action 'self'; frame-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """No other origin, no inline script, no frame."""
 HEADERS = {
@@ -72,6 +72,9 @@ class Guard:
         return f"nnactive_{hashlib.sha256(self.token.encode()).hexdigest()[:12]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
@@ -81,6 +84,8 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
+                if "nnactive_policy" in scope:  # of a page that is not ours
+                    MutableHeaders(scope=message)["content-security-policy"] = scope["nnactive_policy"]
             await send(message)
 
         refusal = self._refusal(scope, headers)
@@ -93,6 +98,16 @@ class Guard:
             await response(scope, receive, guarded)
         else:
             await self.app(scope, receive, guarded)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A websocket changes things, and browsers open one for any page: its origin must be this server's."""
+        headers = Headers(scope=scope)
+        same = urlsplit(headers.get("origin", "")).netloc == headers.get("host")
+        if self._known(headers.get("host", "")) and self._carries(headers) and same:
+            await self.app(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: the reply is 403
 
     def _refusal(self, scope: Scope, headers: Headers) -> str:
         if not self._known(headers.get("host", "")):

@@ -34,6 +34,7 @@ class Site:
     who: str
     options: dict = field(default_factory=dict)
     patience: float = PATIENCE
+    editor: str = "light"
 
     def __post_init__(self) -> None:
         self._writing = threading.Lock()
