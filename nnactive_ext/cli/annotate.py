@@ -99,8 +99,9 @@ def parser() -> argparse.ArgumentParser:
         "-editor",
         choices=["light", "slicer"],
         default="light",
-        help="editor that the queue leads to until a person uses another: light, which paints in the browser itself; slicer, 3D "
-        "Slicer's segment editor, which needs the extra slicer (1 GB) and some 700 MB of memory a person (default: %(default)s)",
+        help="editor that the queue leads to until a person uses another: light, which paints in the browser itself; slicer, "
+        "3D Slicer's segment editor, which needs the extra slicer (1 GB) and some 700 MB of memory a person "
+        "(default: %(default)s)",
     )
     serve.add_argument("--no_browser", action="store_true", help="print the address and open no browser")
     _add_start(serve)

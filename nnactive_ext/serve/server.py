@@ -54,7 +54,11 @@ def serve(
     say(f"Annotate in the browser: {address}")
     say("The address holds a secret: whoever has it can see the images and hand in answers. Stop the server with Ctrl-C.")
     settings = uvicorn.Config(
-        Guard(build(site, cache, people), token, host), log_level="warning", access_log=False, server_header=False, lifespan="off"
+        Guard(build(site, cache, people), token, host),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
     )
     if browser:
         webbrowser.open(address)

@@ -207,8 +207,8 @@ class SlicerPages:
         shown: Shown = process.shown
         if shown.task != task.id:
             raise NnActiveError(
-                f"3D Slicer's editor now shows {shown.task}, which was opened in another tab; the work on {task.id} is kept as a "
-                "draft. Reload this page to go on with it."
+                f"3D Slicer's editor now shows {shown.task}, which was opened in another tab; the work on {task.id} is kept as "
+                "a draft. Reload this page to go on with it."
             )
         return task, who, process, shown
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,7 @@ def check_installed() -> None:
 class SlicerProcess:
     """``log``: file for what it prints; ``command`` starts it; ``clock``: seconds, for tests."""
 
-    def __init__(
-        self, log: Path | None = None, command: Sequence[str] = COMMAND, clock: Callable[[], float] = time.monotonic
-    ):
+    def __init__(self, log: Path | None = None, command: Sequence[str] = COMMAND, clock: Callable[[], float] = time.monotonic):
         self._clock, self._one = clock, threading.Lock()
         self.secret = secrets.token_urlsafe(32)
         self.port = 0
@@ -102,7 +101,8 @@ class SlicerProcess:
     def end(self) -> None:
         """End it; it keeps work that nobody asked for as a draft."""
         if self._process.stdin:
-            self._process.stdin.close()
+            with suppress(OSError):  # it has ended already
+                self._process.stdin.close()
         try:
             self._process.wait(ENDS)
         except subprocess.TimeoutExpired:
@@ -140,6 +140,7 @@ class SlicerProcess:
             ) from None
         if not line:
             self._lines.put("")
+            self.kill()  # it closed its output
             raise self._gone()
         return json.loads(line)
 

@@ -207,4 +207,3 @@ class Scene:
         self._volumes[0].GetIJKToRASMatrix(matrix)
         x, y, z, _ = matrix.MultiplyPoint([*zyx[::-1], 1.0])
         return x, y, z
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from trame.widgets import client
@@ -50,8 +51,18 @@ class Tools(BaseLogic[ViewerLayoutState]):
         self._segments, self._volume = Segments(server, app), VolumePropertyLogic(server, app)
         self._layouts, self._planes = LayoutButtonLogic(server, app), MprInteractionButtonLogic(server, app)
         self.layout.register_layout_dict(_layouts())
+        server.controller.on_client_connected.add(self._draw_soon)
         server.state["trame__title"] = "3D Slicer"
         server.state["trame__favicon"] = None
+
+    def _draw_soon(self, *_: Any) -> None:
+        """The first pictures are made before the planes have found their slices: draw again."""
+        for seconds in (0.5, 1.5, 4.0):
+            asyncio.get_running_loop().call_later(seconds, self._draw)
+
+    def _draw(self) -> None:
+        for view in self._slicer_app.view_manager.get_views():
+            view.schedule_render()
 
     @property
     def layout(self) -> LayoutManager:
@@ -76,7 +87,7 @@ class Tools(BaseLogic[ViewerLayoutState]):
         self.data.active_tool = SegmentEditorUI.__name__
         app.display_manager.reset_views()
         for view in app.view_manager.get_slice_views():
-            view._view_node.JumpSliceByOffsetting(*scene.centre)
+            app.scene.GetNodeByID(view.get_view_node_id()).JumpSliceByCentering(*scene.centre)
         scene.editor.set_active_effect_type(SegmentationEffectPaint)
 
 

@@ -190,9 +190,7 @@ class TaskPages:
             worked = made.seconds + (before.seconds if before else 0.0)
             labels = made.labels or (before.labels if before else b"")
             answers = number_of_answers(experiment, task, made.who)
-            whole = replace(
-                made, revision=before.revision if before else 0, seconds=worked, answers=answers, labels=labels
-            )
+            whole = replace(made, revision=before.revision if before else 0, seconds=worked, answers=answers, labels=labels)
             kept = self.drafts.write(whole, base if made.labels else None)
         self.presence.here(task.id, made.who, made.tab)
         return {"revision": kept.revision, "others": self.presence.others(task.id, made.who, made.tab)}
