@@ -52,11 +52,13 @@ class Painter:
         self.task = task
         self.slicer = self.page.frame_locator("iframe")
         self.slicer.locator(".mdi-brush").first.wait_for(timeout=60_000)
-        for _ in range(100):
-            if len(self._orange()) > 100:
+        before = -1
+        for _ in range(60):  # until the first pictures are there and stay
+            found = len(self._orange())
+            if found > 100 and found == before:
                 break
-            self.page.wait_for_timeout(200)
-        self.page.wait_for_timeout(500)
+            before = found
+            self.page.wait_for_timeout(500)
 
     def _orange(self) -> np.ndarray:
         """Places (y, x) of the patch's frame in the largest view, in the page."""
@@ -74,13 +76,27 @@ class Painter:
         bottom, right = places.max(0).tolist()
         return left, right, top, bottom
 
-    def click(self, x: float, y: float) -> None:
+    def paint(self, x: float, y: float, to: Any) -> np.ndarray:
+        """Click with the brush; returns the labels in the patch (z, y, x), of which none is outside."""
+        before, _ = self.labels(to)
         self.page.mouse.move(x, y)
-        self.page.wait_for_timeout(150)
+        self.page.wait_for_timeout(500)
         self.page.mouse.down()
+        self.page.wait_for_timeout(200)
         self.page.mouse.move(x + 1, y)
+        self.page.wait_for_timeout(200)
         self.page.mouse.up()
-        self.page.wait_for_timeout(1000)
+        return self.changed(before, to)
+
+    def changed(self, before: np.ndarray, to: Any) -> np.ndarray:
+        """Wait until the labels are others; returns them."""
+        for _ in range(60):
+            labels, outside = self.labels(to)
+            assert outside == 0
+            if (labels != before).any():
+                return labels
+            self.page.wait_for_timeout(500)
+        raise AssertionError("Nothing has changed.")
 
     def choose(self, label: str) -> None:
         self.slicer.locator(".v-list-item", has=self.slicer.locator(f"input[value='{label}']")).first.click()
@@ -99,21 +115,19 @@ def test_the_sphere_brush_stays_in_the_patch_and_the_draft_goes_to_the_light_pag
         painter = Painter(one, people)
         painter.open(first)
         left, _, top, bottom = painter.frame()
-        painter.click(left, (top + bottom) / 2)  # half outside
-        painted, outside = painter.labels(tmp_path / "now.npy")
-        assert outside == 0
+        now = tmp_path / "now.npy"
+        painted = painter.paint(left, (top + bottom) / 2, now)  # half outside
         assert set(np.unique(painted)) == {0, 1}
         assert len(np.unique(np.argwhere(painted)[:, 0])) > 1  # a sphere: several slices along each axis
         assert len(np.unique(np.argwhere(painted)[:, 1])) > 1
         assert len(np.unique(np.argwhere(painted)[:, 2])) > 1
         painter.slicer.locator(".mdi-undo").click()
-        one.page.wait_for_timeout(500)
-        assert not painter.labels(tmp_path / "now.npy")[0].any()
+        blank = painter.changed(painted, now)
+        assert not blank.any()
         painter.slicer.locator(".mdi-redo").click()
-        one.page.wait_for_timeout(500)
-        np.testing.assert_array_equal(painter.labels(tmp_path / "now.npy")[0], painted)
+        np.testing.assert_array_equal(painter.changed(blank, now), painted)
         one.page.evaluate("window.annotation.draft()")
-        one.wait("document.getElementById('kept').textContent.startsWith('Draft kept')")
+        one.wait("document.getElementById('kept').textContent.startsWith('Draft kept')", 60)
         one.page.locator("#other-editor").click()
         one.ready()
         whole = np.zeros(crop.page["shape"], np.uint8)
@@ -132,9 +146,7 @@ def test_what_was_painted_in_slicer_is_what_the_ledger_holds(tasks, browser, peo
         assert "the whole patch is ignore" in one.page.locator("#said").text_content()
         painter.choose("lesion")
         left, _, top, _ = painter.frame()
-        painter.click(left, top)  # a corner
-        painted, outside = painter.labels(tmp_path / "now.npy")
-        assert outside == 0
+        painted = painter.paint(left, top, tmp_path / "now.npy")  # a corner
         assert set(np.unique(painted)) == {0, 2}
         one.do("done")
         assert "lesion" in one.saved()
