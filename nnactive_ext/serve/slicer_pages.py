@@ -112,7 +112,12 @@ class SlicerPages:
             place = tempfile.TemporaryDirectory(prefix="nnactive_slicer_")
             made = Shown(task.id, page, place, draft.revision if draft else 0)
             shutil.copy(folder / START, made.start)
-            np.save(Path(place.name) / "labels.npy", array_of(self.tasks.labels(experiment, task, who, folder, page)))
+            labels = array_of(self.tasks.labels(experiment, task, who, folder, page))
+            if labels.shape != tuple(page["shape"]):
+                raise NnActiveError(
+                    f"{task.id}: your draft was painted on a crop of another size. Start the server with the -margin of then."
+                )
+            np.save(Path(place.name) / "labels.npy", labels)
             names = {name: value for name, value in experiment.dataset.labels.names.items() if value != 0}
             names = dict(sorted(names.items(), key=lambda item: (item[0] == IGNORE, item[1])))
             process.ask(
