@@ -36,6 +36,10 @@ class Segments(SegmentEditorLogic):
     def _on_add_segment_clicked(self) -> None:
         pass
 
+    def display(self) -> None:
+        """Show the segments of a new task as those before."""
+        self._on_segment_display_changed(self.data.segment_display)
+
     def _update_segment_list(self) -> None:
         super()._update_segment_list()
         shown = [segment for segment in self.data.segment_list.segments if segment.segment_id != PATCH]
@@ -74,6 +78,7 @@ class Tools(BaseLogic[ViewerLayoutState]):
         self._volume.set_ui(page.tool_registry[VolumePropertyUI])
         self._layouts.set_ui(page.layout_button)
         self._planes.set_ui(page.mpr_interaction_button)
+        self._segments.data.segment_display.opacity_2d.value = 0.35  # the image is seen through the labels
 
     def show(self, scene: Scene, plane: str) -> None:
         """Show a task: ``plane``, one of Slicer's orientations, is the largest."""
@@ -82,6 +87,7 @@ class Tools(BaseLogic[ViewerLayoutState]):
         self._volume.on_volume_changed(scene.volume)
         app.volume_rendering.get_vr_display_node(scene.volume).SetVisibility(False)  # the labels are what is looked at
         VolumeWindowLevel.set_volume_node_display_min_max_range(scene.volume, *window)
+        self._segments.display()
         self._layouts.data.current_layout_id = f"{plane} Primary"
         self.data.is_drawer_visible = self.data.is_volume_loaded = True
         self.data.active_tool = SegmentEditorUI.__name__
