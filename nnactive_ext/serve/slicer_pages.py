@@ -241,7 +241,7 @@ def _largest(page: Mapping[str, Any], start: Path) -> str:
     """The orientation, in Slicer's words, of the plane in which thick slices were acquired; else axial."""
     import nibabel
 
-    image = nibabel.load(start)
+    image: Any = nibabel.load(start)
     sides = [float(side) for side in image.header.get_zooms()[:3]]
     largest, second = sorted(sides, reverse=True)[:2]
     if largest <= THICK * second * 1.001:
