@@ -44,12 +44,15 @@ class Serving:
 
 
 @contextmanager
-def serving(number: int, who: str = "anna", crops: Any = None, interactive: Any = None, **options: Any) -> Iterator[Serving]:
-    """Serve the experiment of a dataset's number until the block ends; ``crops`` instead of those of the experiment."""
+def serving(
+    number: int, who: str = "anna", crops: Any = None, interactive: Any = None, people: Any = None, **options: Any
+) -> Iterator[Serving]:
+    """Serve the experiment of a dataset's number until the block ends; ``crops`` instead of those of the experiment;
+    ``people``: their processes with 3D Slicer's editor, which the caller closes."""
     site = Site(number, who, {"blank": True, **options}, patience=2.0, interactive=interactive)
     cache = crops or Cache(site)
     listening = socket.create_server(("127.0.0.1", 0))
-    settings = uvicorn.Config(Guard(build(site, cache), TOKEN), log_level="error", lifespan="off")
+    settings = uvicorn.Config(Guard(build(site, cache, people), TOKEN), log_level="error", lifespan="off")
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
     thread.start()

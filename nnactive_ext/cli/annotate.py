@@ -121,6 +121,14 @@ def parser() -> argparse.ArgumentParser:
         help="address of your own nninteractive-server, such as http://gpu-box:1527: points, scribbles and lassos of the page "
         "are answered by it. It receives the voxels of the tasks that are prompted (default: none)",
     )
+    serve.add_argument(
+        "-editor",
+        choices=["light", "slicer"],
+        default="light",
+        help="editor that the queue leads to until a person uses another: light, which paints in the browser itself; slicer, "
+        "3D Slicer's segment editor, which needs the extra slicer (1 GB) and some 700 MB of memory a person "
+        "(default: %(default)s)",
+    )
     serve.add_argument("--no_browser", action="store_true", help="print the address and open no browser")
     _add_start(serve)
     add_precision(serve)
@@ -321,6 +329,7 @@ def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
         from nnactive_ext.serve.interactive import interactive_at
 
         site.interactive = interactive_at(options.nninteractive)
+    site.editor = options.editor
     serve(site, options.host, options.port, options.public, not options.no_browser, lambda text: print(text, flush=True))
 
 

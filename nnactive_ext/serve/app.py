@@ -11,7 +11,7 @@ from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.labelling.answers import check_annotator
@@ -21,8 +21,12 @@ from nnactive_ext.serve.crops import Cache
 from nnactive_ext.serve.point_pages import PointPages
 from nnactive_ext.serve.prompts import PromptPages
 from nnactive_ext.serve.queue_page import QueuePage
-from nnactive_ext.serve.replies import WHO, body_of, refused, who_asks
+from nnactive_ext.serve.replies import WHO, body_of, editor_of, refused, who_asks
 from nnactive_ext.serve.site import NotFound, Site
+from nnactive_ext.serve.slicer_pages import SlicerPages, remembering
+from nnactive_ext.serve.slicer_people import People
+from nnactive_ext.serve.slicer_process import SlicerProcess
+from nnactive_ext.serve.slicer_proxy import Proxy
 from nnactive_ext.serve.task_pages import TaskPages
 from nnactive_ext.serve.training import Training
 from nnactive_ext.serve.training_pages import TrainingPages
@@ -34,29 +38,32 @@ SCRIPTS = {
     "points.js": "serve",
     "queue.js": "serve",
     "interactive.js": "serve",
+    "slicer.js": "serve",
 }
 """The scripts of our pages, and the rooms that have them; niivue.js is the only other one."""
 
 
-def build(site: Site, cache: Cache | None = None) -> Starlette:
+def build(site: Site, cache: Cache | None = None, people: People | None = None) -> Starlette:
     """The application for one experiment, without what keeps others out (:class:`nnactive_ext.serve.safety.Guard`).
 
     Args:
         site: the experiment, and who asks unless they say so.
         cache: of the crops (default: one in the folder of the site).
+        people: their processes with 3D Slicer's editor; the caller closes them.
 
     Returns:
         An ASGI application.
     """
     cache = cache or Cache(site)
     tasks, points = TaskPages(site, cache), PointPages(site, cache)
+    slicer = SlicerPages(tasks, people or People(lambda: SlicerProcess(site.folder / "slicer.log")))
     listed = QueuePage(tasks)
     training = TrainingPages(site, listed, Training(site))
 
     def queue(request: Request) -> Response:
         experiment, who = site.experiment, who_asks(site, request)
         stamp = training.stamp(experiment, who)  # before what it stands for
-        made = {"training": training.html(experiment), **listed.parts(experiment, who)}
+        made = {"training": training.html(experiment), **listed.parts(experiment, who, editor_of(site, request))}
         parts = {name: Markup(html) for name, html in made.items()}
         title = listed.title(experiment)
         return HTMLResponse(render("serve", "queue.html", name=experiment.name, title=title, who=who, stamp=stamp, parts=parts))
@@ -75,7 +82,13 @@ def build(site: Site, cache: Cache | None = None) -> Starlette:
         Route("/now", training.now),
         Route("/train", training.start, methods=["POST"]),
         Route("/stop", training.stop, methods=["POST"]),
-        Route("/tasks/{id}", tasks.page),
+        Route("/tasks/{id}", remembering("light", tasks.page)),
+        Route("/tasks/{id}/slicer", remembering("slicer", slicer.page)),
+        Route("/tasks/{id}/slicer/open", slicer.open, methods=["POST"]),
+        Route("/tasks/{id}/slicer/answer", slicer.answer, methods=["POST"]),
+        Route("/tasks/{id}/slicer/draft", slicer.draft, methods=["POST"]),
+        Route("/tasks/{id}/slicer/channel", slicer.channel, methods=["POST"]),
+        Mount("/slicer", Proxy(slicer.whose)),
         Route("/tasks/{id}", tasks.answer, methods=["PUT"]),
         Route("/tasks/{id}/draft", tasks.draft, methods=["PUT"]),
         Route("/tasks/{id}/here", tasks.here, methods=["POST"]),

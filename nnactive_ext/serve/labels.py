@@ -20,10 +20,6 @@ def labels_now(experiment: Experiment, task: Task, who: str, folder: Path, page:
 
     ``folder`` is that of the crop, and ``page`` what its page shows.
     """
-    import gzip
-
-    import SimpleITK as sitk
-
     ledger = Ledger(experiment.annotation)
     counted = CountingAnswers.of(ledger)
     mine = [answer for answer in counted.answers.get(task.id, []) if answer.who == who]
@@ -32,11 +28,31 @@ def labels_now(experiment: Experiment, task: Task, who: str, folder: Path, page:
     start = folder / START
     if answer is None:
         return start.read_bytes()
+    return packed(start, Patch("", triple(page["box"]["start"]), triple(page["box"]["size"])), answer)
+
+
+def packed(start: Path, box: Patch, answer: np.ndarray) -> bytes:
+    """The bytes of the ``.nii.gz`` file ``start`` with ``answer`` (z, y, x), its labels in the patch ``box``."""
+    import gzip
+
+    import SimpleITK as sitk
+
     image = sitk.ReadImage(str(start))
     labels = sitk.GetArrayFromImage(image)
-    box = Patch("", triple(page["box"]["start"]), triple(page["box"]["size"]))
     labels[box.slices] = answer.astype(np.uint8)
     return gzip.compress(_nifti(image, labels), compresslevel=1)
+
+
+def array_of(content: bytes) -> np.ndarray:
+    """The voxels (z, y, x) of the bytes of a ``.nii.gz``."""
+    import tempfile
+
+    import SimpleITK as sitk
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "labels.nii.gz"
+        file.write_bytes(content)
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
 
 
 def _nifti(like: Any, labels: np.ndarray) -> bytes:

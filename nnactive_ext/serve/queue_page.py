@@ -21,8 +21,9 @@ class QueuePage:
     def title(self, experiment: Experiment) -> str:
         return f"{experiment.name}, cycle {experiment.last_loop}"
 
-    def parts(self, experiment: Experiment, who: str) -> dict[str, str]:
-        """The parts of the page that change with the tasks, as ``who`` sees them: name -> HTML."""
+    def parts(self, experiment: Experiment, who: str, editor: str = "") -> dict[str, str]:
+        """The parts of the page that change with the tasks, as ``who`` sees them: name -> HTML. ``editor``: what the address of
+        a task ends with, so that it opens in the editor of ``who``."""
         shown = self.tasks.rows(experiment, who)
         states = [row.status for row in shown]
         first = experiment.state["cycle"] < 0
@@ -35,6 +36,7 @@ class QueuePage:
             rows=shown,
             counts=[(badge.split(" ", 1)[1], states.count(status)) for status, badge in BADGES.items()],
             following=following(shown, "", who),
+            editor=editor,
             missing=[(name, number, goal) for name, (number, goal) in goals if number < goal],
         )
-        return {"todo": todo, "tasks": render("serve", "tasks.html", rows=shown)}
+        return {"todo": todo, "tasks": render("serve", "tasks.html", rows=shown, editor=editor)}

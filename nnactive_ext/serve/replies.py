@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from nnactive_ext.errors import NnActiveError
@@ -19,11 +19,18 @@ from nnactive_ext.serve.training import Busy
 
 WHO = "nnactive_who"
 """The cookie with the name that a person gave."""
+EDITOR = "nnactive_editor"
+"""The cookie with the editor that a person used last."""
 BUSY = "Another command is working on this experiment. Wait for it to end, then try again."
 _STATUS = ((NotFound, 404), (Overtaken, 409), (Busy, 409), (TooLarge, 413), (LockHeld, 503))
 
 
-def who_asks(site: Site, request: Request) -> str:
+def editor_of(site: Site, request: HTTPConnection) -> str:
+    """What the address of a task ends with, so that it opens in the editor that the person used last."""
+    return "/slicer" if (request.cookies.get(EDITOR) or site.editor) == "slicer" else ""
+
+
+def who_asks(site: Site, request: HTTPConnection) -> str:
     """The name of the person: the one they gave in the page, else the server's."""
     name = unquote(request.cookies.get(WHO, "")) or site.who
     check_annotator(name)

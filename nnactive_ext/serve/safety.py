@@ -22,7 +22,7 @@ from nnactive_ext.pages.templates import render
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "form-action 'self'; frame-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """No other origin, no inline script, no frame."""
 HEADERS = {
@@ -85,6 +85,8 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
+                if "nnactive_policy" in scope:  # of a page that is not ours
+                    MutableHeaders(scope=message)["content-security-policy"] = scope["nnactive_policy"]
             await send(message)
 
         refusal = self._refusal(scope, headers)

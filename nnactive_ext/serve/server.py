@@ -16,6 +16,8 @@ from nnactive_ext.serve.app import build
 from nnactive_ext.serve.crops import Cache
 from nnactive_ext.serve.safety import Guard, check_host, new_token
 from nnactive_ext.serve.site import Site
+from nnactive_ext.serve.slicer_people import People
+from nnactive_ext.serve.slicer_process import SlicerProcess, check_installed
 
 
 def serve(
@@ -41,10 +43,13 @@ def serve(
     """
     check_host(host, public)
     site.give_pseudonyms()
+    if site.editor == "slicer":
+        check_installed()
     listening, token = _listening(host, port), new_token()
     for left in site.folder.glob(f"{TEMPORARY}*"):  # of a killed server
         shutil.rmtree(left, ignore_errors=True)
     cache = Cache(site)
+    people = People(lambda: SlicerProcess(site.folder / "slicer.log"))
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/?token={token}"
     say(f"Annotate in the browser: {address}")
@@ -52,7 +57,11 @@ def serve(
         say(site.interactive.greeting())
     say("The address holds a secret: whoever has it can see the images and hand in answers. Stop the server with Ctrl-C.")
     settings = uvicorn.Config(
-        Guard(build(site, cache), token, host), log_level="warning", access_log=False, server_header=False, lifespan="off"
+        Guard(build(site, cache, people), token, host),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
     )
     if browser:
         webbrowser.open(address)
@@ -61,6 +70,7 @@ def serve(
     except KeyboardInterrupt:
         pass
     finally:
+        people.close()
         cache.close()
         if site.interactive:
             site.interactive.close()

@@ -37,7 +37,8 @@ class NotFound(NnActiveError):
 class Site:
     """``who``: the name of people who have not given another; ``options``: those of the crops, as the child process takes
     them; ``patience``: seconds to wait for another command that holds the experiment; ``private``: browsers get pseudonyms
-    instead of the names of cases; ``interactive``: answers prompts."""
+    instead of the names of cases; ``interactive``: answers prompts; ``editor``: light or slicer, that of people who have not
+    used one yet."""
 
     number: int
     who: str
@@ -46,6 +47,7 @@ class Site:
     patience: float = PATIENCE
     private: bool = False
     interactive: Interactive | None = None
+    editor: str = "light"
 
     def __post_init__(self) -> None:
         self._writing = threading.Lock()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +30,7 @@ from nnactive_ext.serve.presence import Presence
 from nnactive_ext.serve.queue import Row, following, rows
 from nnactive_ext.serve.replies import body_of, number, who_asks
 from nnactive_ext.serve.site import NotFound, Site
+from nnactive_ext.serve.slicer_process import installed
 
 AHEAD = 2
 """Tasks whose crops are made while somebody works on the one before."""
@@ -51,7 +54,7 @@ class TaskPages:
         """The queue as ``who`` sees it, with the ids and cases that browsers know; ``cycle``: an earlier one instead of the
         last."""
         tasks = self.site.tasks(experiment) if cycle is None else tasks_of(experiment, cycle)
-        drafted = {task.id for task in tasks if (draft := self._draft(experiment, task, who)) and draft.labels}
+        drafted = {task.id for task in tasks if (draft := self.draft_of(experiment, task, who)) and draft.labels}
         pictured = {task.id for task in tasks if self.cache.has(task)}
         made = rows(experiment, tasks, self.presence.open(), drafted, pictured)
         shown = {task.id: self.site.shown(task) for task in tasks}
@@ -59,7 +62,7 @@ class TaskPages:
 
     def page(self, request: Request) -> Response:
         """The editor of one task; it asks for its crop itself, which may take a moment to make."""
-        experiment, asked, who = self._asked(request)
+        experiment, asked, who = self.asked(request)
         task, labels = self.site.shown(asked), experiment.dataset.labels
         if labels.ignore > 255:
             raise NnActiveError(
@@ -93,18 +96,19 @@ class TaskPages:
             ignore=names[IGNORE],
             settings=settings,
             interactive=self.site.interactive,
+            slicer=installed(),
         )
         return HTMLResponse(page)
 
     def crop(self, request: Request) -> Response:
         """What the page shows of the crop; makes it first where that is needed."""
-        experiment, task, who = self._asked(request)
+        experiment, task, who = self.asked(request)
         _, page = self.cache.task(experiment, task)
         shown, known = self.rows(experiment, who), self.site.shown(task)
         of_cycle = shown if task.cycle == experiment.last_loop else self.rows(experiment, who, task.cycle)
         after = following(shown, known.id, who)
         self._ahead(experiment, shown, known.id)
-        draft, others = self._draft(experiment, task, who), self.presence.others(task.id, who)
+        draft, others = self.draft_of(experiment, task, who), self.presence.others(task.id, who)
         left = draft is not None and bool(draft.labels) and draft.label_version != page["label_version"]
         return JSONResponse(
             {
@@ -122,7 +126,7 @@ class TaskPages:
 
     def image(self, request: Request) -> Response:
         """One channel of the crop, as ``.nii.gz``."""
-        experiment, task, _ = self._asked(request)
+        experiment, task, _ = self.asked(request)
         folder, page = self.cache.task(experiment, task)
         channel = request.path_params["channel"]
         if channel >= len(page["channels"]):
@@ -131,85 +135,94 @@ class TaskPages:
 
     def picture(self, request: Request) -> Response:
         """A picture of the crop for the queue, where there is one already."""
-        _, task, _ = self._asked(request)
+        _, task, _ = self.asked(request)
         file = self.site.folder / "crops" / task.id / f"picture_{request.path_params['number']}.png"
         if not file.is_file():
             raise NotFound(f"{self.site.shown(task).id}: no such picture.")
         return FileResponse(file, media_type="image/png")
 
     def label(self, request: Request) -> Response:
-        """The label map to go on from: the draft of the person who asks, else their answer, else what the task starts with."""
-        experiment, task, who = self._asked(request)
-        folder, page = self.cache.task(experiment, task)
-        draft = self._draft(experiment, task, who)
+        """The label map to go on from."""
+        experiment, task, who = self.asked(request)
+        return Response(self.labels(experiment, task, who, *self.cache.task(experiment, task)), media_type=NIFTI)
+
+    def labels(self, experiment: Experiment, task: Task, who: str, folder: Path, page: Mapping[str, Any]) -> bytes:
+        """The draft of ``who``, else their answer, else what the task starts with, as the bytes of a ``.nii.gz``."""
+        draft = self.draft_of(experiment, task, who)
         if draft and draft.labels and draft.label_version == page["label_version"]:
-            return Response(draft.labels, media_type=NIFTI)
-        return Response(labels_now(experiment, task, who, folder, page), media_type=NIFTI)
+            return draft.labels
+        return labels_now(experiment, task, who, folder, page)
 
     async def answer(self, request: Request) -> Response:
         """Hand in an answer, in the same way as a file by ``nnactive_annotate import``."""
-        experiment, task, who = await run_in_threadpool(self._asked, request)
+        experiment, task, who = await run_in_threadpool(self.asked, request)
         _, page = await run_in_threadpool(self.cache.task, experiment, task)
         content = await body_of(request, largest(page)[0])
-        version, seconds = number(request, "label_version"), _seconds(request)
+        version, seconds = number(request, "label_version"), seconds_of(request)
+        return JSONResponse(await run_in_threadpool(self.take, task, who, page, content, version, seconds))
 
-        def keep() -> dict[str, Any]:
-            check_size(content, page)
-            with self.site.writing() as held:
-                before = self._draft(held, task, who)
-                worked = seconds + (before.seconds if before else 0.0)
-                done = hand_in(held, task, who, content, version, worked, self.site.folder)
-                self.drafts.remove(task.id, who)
-            after = following(self.rows(held.anew(), who), self.site.shown(task).id, who)
-            badge = BADGES.get(done.status, done.status)
-            following_page = after and f"/tasks/{quote(after, safe='')}"
-            text = self.site.told(done.text)
-            return {"taken": done.taken, "text": text, "status": done.status, "badge": badge, "next": following_page}
-
-        return JSONResponse(await run_in_threadpool(keep))
+    def take(
+        self, task: Task, who: str, page: Mapping[str, Any], content: bytes, version: int, seconds: float
+    ) -> dict[str, Any]:
+        """Hand in ``content``, the bytes of a label map of the crop; returns what the page says then."""
+        check_size(content, page)
+        with self.site.writing() as held:
+            before = self.draft_of(held, task, who)
+            worked = seconds + (before.seconds if before else 0.0)
+            done = hand_in(held, task, who, content, version, worked, self.site.folder)
+            self.drafts.remove(task.id, who)
+        after = following(self.rows(held.anew(), who), self.site.shown(task).id, who)
+        badge = BADGES.get(done.status, done.status)
+        following_page = after and f"/tasks/{quote(after, safe='')}"
+        text = self.site.told(done.text)
+        return {"taken": done.taken, "text": text, "status": done.status, "badge": badge, "next": following_page}
 
     async def draft(self, request: Request) -> Response:
         """Keep unfinished work, and the time that it took; an empty body is time alone."""
-        experiment, task, who = await run_in_threadpool(self._asked, request)
+        experiment, task, who = await run_in_threadpool(self.asked, request)
         _, page = await run_in_threadpool(self.cache.task, experiment, task)
         content = await body_of(request, largest(page)[0])
-        version, seconds = number(request, "label_version"), _seconds(request)
+        version, seconds = number(request, "label_version"), seconds_of(request)
         base = None if request.query_params.get("force") else number(request, "revision")
         tab = request.query_params.get("tab", "")
+        made = Draft(task.id, who, tab, 0, seconds, 0, version, content)
+        return JSONResponse(await run_in_threadpool(self.keep, experiment, task, page, made, base))
 
-        def keep() -> dict[str, Any]:
-            check_size(content, page)
-            # The experiment's lock would make a draft wait for other commands, and nobody else reads it.
-            with self.site.drafting:
-                before = self._draft(experiment, task, who)
-                worked = seconds + (before.seconds if before else 0.0)
-                labels = content or (before.labels if before else b"")
-                answers = number_of_answers(experiment, task, who)
-                made = Draft(task.id, who, tab, before.revision if before else 0, worked, answers, version, labels)
-                kept = self.drafts.write(made, base if content else None)
-            self.presence.here(task.id, who, tab)
-            return {"revision": kept.revision, "others": self.presence.others(task.id, who, tab)}
-
-        return JSONResponse(await run_in_threadpool(keep))
+    def keep(
+        self, experiment: Experiment, task: Task, page: Mapping[str, Any], made: Draft, base: int | None
+    ) -> dict[str, Any]:
+        """Keep a draft, whose ``seconds`` are added to those before; ``base``: the revision that it goes on from."""
+        check_size(made.labels, page)
+        # The experiment's lock would make a draft wait for other commands, and nobody else reads it.
+        with self.site.drafting:
+            before = self.draft_of(experiment, task, made.who)
+            worked = made.seconds + (before.seconds if before else 0.0)
+            labels = made.labels or (before.labels if before else b"")
+            answers = number_of_answers(experiment, task, made.who)
+            whole = replace(made, revision=before.revision if before else 0, seconds=worked, answers=answers, labels=labels)
+            kept = self.drafts.write(whole, base if made.labels else None)
+        self.presence.here(task.id, made.who, made.tab)
+        return {"revision": kept.revision, "others": self.presence.others(task.id, made.who, made.tab)}
 
     def here(self, request: Request) -> Response:
         """A page shows the task; the reply says who else has it open."""
-        _, task, who = self._asked(request)
+        _, task, who = self.asked(request)
         tab = request.query_params.get("tab", "")
         self.presence.here(task.id, who, tab)
         return JSONResponse({"others": self.presence.others(task.id, who, tab)})
 
     def left(self, request: Request) -> Response:
         """A page was closed."""
-        _, task, who = self._asked(request)
+        _, task, who = self.asked(request)
         self.presence.left(task.id, who, request.query_params.get("tab", ""))
         return Response(status_code=204)
 
-    def _asked(self, request: Request) -> tuple[Experiment, Task, str]:
+    def asked(self, request: Request) -> tuple[Experiment, Task, str]:
+        """The experiment, the task of the address, and who asks."""
         experiment = self.site.experiment
         return experiment, self.site.task(experiment, request.path_params["id"]), who_asks(self.site, request)
 
-    def _draft(self, experiment: Experiment, task: Task, who: str) -> Draft | None:
+    def draft_of(self, experiment: Experiment, task: Task, who: str) -> Draft | None:
         """The draft of ``who``; none if an answer of theirs came later, which a killed server may have left it beside."""
         draft = self.drafts.read(task.id, who)
         if draft is None or draft.answers < number_of_answers(experiment, task, who):
@@ -224,7 +237,12 @@ class TaskPages:
         self.cache.ahead(experiment, [tasks[name] for name in coming if name != after][:AHEAD])
 
 
-def _seconds(request: Request) -> float:
+def seconds_of(request: Request) -> float:
+    """``?seconds=`` of the address: time since the last report.
+
+    Raises:
+        NnActiveError: it is missing, or none that can be.
+    """
     seconds = number(request, "seconds", float)
     if not (math.isfinite(seconds) and 0 <= seconds < 86_400):
         raise NnActiveError(f"seconds={seconds:g}: give the time since the last report, at most a day.")

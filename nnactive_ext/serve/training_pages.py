@@ -23,7 +23,7 @@ from nnactive_ext.loop.status import next_step
 from nnactive_ext.pages.templates import render
 from nnactive_ext.report.worth import worth
 from nnactive_ext.serve.queue_page import QueuePage
-from nnactive_ext.serve.replies import body_of, who_asks
+from nnactive_ext.serve.replies import body_of, editor_of, who_asks
 from nnactive_ext.serve.run_note import place
 from nnactive_ext.serve.site import Site
 from nnactive_ext.serve.training import Training
@@ -68,7 +68,7 @@ class TrainingPages:
         stamp = self.stamp(experiment, who)
         parts = {"training": self.html(experiment)}
         if request.query_params.get("seen") != stamp:
-            parts |= self.queue.parts(experiment, who)
+            parts |= self.queue.parts(experiment, who, editor_of(self.site, request))
         return JSONResponse({"stamp": stamp, "parts": parts, "title": self.queue.title(experiment)})
 
     async def start(self, request: Request) -> Response:

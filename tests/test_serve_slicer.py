@@ -1,0 +1,169 @@
+"""3D Slicer's editor in Chromium with a real mouse: only the patch is painted, and what was painted is what is handed in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from serving import Person, person, serving
+from test_serve_browser import in_ras as image_in_ras
+from test_serve_editor import BOX, OneCrop, in_ras
+
+from nnactive_ext.serve.slicer_people import People
+from nnactive_ext.serve.slicer_process import SlicerProcess, installed
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not installed(), reason="the extra slicer is not installed"),
+]
+FIVE = ("RAS", "LPS", "oblique", "sagittal slices", "coronal slices, flipped", "thick")
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory) -> Iterator[People]:
+    """Of anna, for all tests: it takes long to start."""
+    people = People(lambda: SlicerProcess(tmp_path_factory.mktemp("slicer") / "log"))
+    people.process("anna")
+    yield people
+    people.close()
+
+
+@pytest.fixture
+def people(one_process) -> People:
+    one_process.process("anna").shown = None  # of another test's experiment
+    return one_process
+
+
+class Painter:
+    """Someone at the page, who sees the frame of the patch in the largest plane."""
+
+    def __init__(self, one: Person, people: People):
+        self.one, self.page, self.process = one, one.page, people.process("anna")
+
+    def open(self, task: str) -> None:
+        self.page.goto(f"{self.one.serving.address}/tasks/{task}/slicer")
+        self.one.wait("document.body.dataset.ready", 120)
+        assert self.page.evaluate("document.body.dataset.ready") == "yes", self.page.locator("#said").text_content()
+        self.task = task
+        self.slicer = self.page.frame_locator("iframe")
+        self.slicer.locator(".mdi-brush").first.wait_for(timeout=60_000)
+        before = -1
+        for _ in range(60):  # until the first pictures are there and stay
+            found = len(self._orange())
+            if found > 100 and found == before:
+                break
+            before = found
+            self.page.wait_for_timeout(500)
+
+    def _orange(self) -> np.ndarray:
+        """Places (y, x) of the patch's frame in the largest view, in the page."""
+        picture = np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")).astype(int)
+        red, green, blue = np.moveaxis(picture, -1, 0)
+        found = np.argwhere((red > 200) & (abs(green - 128) < 40) & (blue < 60))
+        # The drawer with the tools is 390 wide; the largest view is the left half of what is right of it.
+        middle = 390 + (picture.shape[1] - 390) / 2
+        return found[(found[:, 1] > 400) & (found[:, 1] < middle - 8)]
+
+    def frame(self) -> tuple[float, float, float, float]:
+        """Left, right, top, bottom of the patch's frame."""
+        places = self._orange()
+        top, left = places.min(0).tolist()
+        bottom, right = places.max(0).tolist()
+        return left, right, top, bottom
+
+    def paint(self, x: float, y: float, to: Any) -> np.ndarray:
+        """Click with the brush; returns the labels in the patch (z, y, x), of which none is outside."""
+        before, _ = self.labels(to)
+        self.page.mouse.move(x, y)
+        self.page.wait_for_timeout(500)
+        self.page.mouse.down()
+        self.page.wait_for_timeout(200)
+        self.page.mouse.move(x + 1, y)
+        self.page.wait_for_timeout(200)
+        self.page.mouse.up()
+        return self.changed(before, to)
+
+    def changed(self, before: np.ndarray, to: Any) -> np.ndarray:
+        """Wait until the labels are others; returns them."""
+        for _ in range(60):
+            labels, outside = self.labels(to)
+            assert outside == 0
+            if (labels != before).any():
+                return labels
+            self.page.wait_for_timeout(500)
+        raise AssertionError("Nothing has changed.")
+
+    def choose(self, label: str) -> None:
+        self.slicer.locator(".v-list-item", has=self.slicer.locator(f"input[value='{label}']")).first.click()
+        self.page.wait_for_timeout(300)
+
+    def labels(self, to: Any) -> tuple[np.ndarray, int]:
+        """In the patch (z, y, x), and how many voxels outside are labelled."""
+        said = self.process.ask(do="labels", task=self.task, to=str(to))
+        return np.load(to), said["outside"]
+
+
+@pytest.mark.parametrize("geometry", FIVE)
+def test_the_sphere_brush_stays_in_the_patch_and_the_draft_goes_to_the_light_page(tasks, browser, people, tmp_path, geometry):
+    crop, first = OneCrop.of(tmp_path, geometry), tasks.seen[0].id
+    with serving(601, crops=crop, people=people) as served, person(browser, served, 1280, 800, quiet=False) as one:
+        painter = Painter(one, people)
+        painter.open(first)
+        left, _, top, bottom = painter.frame()
+        now = tmp_path / "now.npy"
+        painted = painter.paint(left, (top + bottom) / 2, now)  # half outside
+        assert set(np.unique(painted)) == {0, 1}
+        painter.slicer.locator(".mdi-undo").click()
+        blank = painter.changed(painted, now)
+        assert not blank.any()
+        painter.slicer.locator(".mdi-redo").click()
+        np.testing.assert_array_equal(painter.changed(blank, now), painted)
+        one.page.evaluate("window.annotation.draft()")
+        one.wait("document.getElementById('kept').textContent.startsWith('Draft kept')", 60)
+        one.page.locator("#other-editor").click()
+        one.ready()
+        whole = np.zeros(crop.page["shape"], np.uint8)
+        whole[BOX.slices] = painted
+        affine = nibabel.load(crop.folder / "start.nii.gz").affine
+        np.testing.assert_array_equal(one.bitmap().T, in_ras(whole.T, affine))
+
+
+def test_what_was_painted_in_slicer_is_what_the_ledger_holds(tasks, browser, people, tmp_path):
+    seen, other = tasks.seen[0], tasks.seen[3]
+    with serving(601, people=people) as served, person(browser, served, 1280, 800, quiet=False) as one:
+        painter = Painter(one, people)
+        painter.open(seen.id)
+        one.do("unsure")  # nothing is painted
+        one.wait("document.getElementById('said').className === 'error'", 60)
+        assert "the whole patch is ignore" in one.page.locator("#said").text_content()
+        painter.choose("lesion")
+        left, _, top, _ = painter.frame()
+        painted = painter.paint(left, top, tmp_path / "now.npy")  # a corner
+        assert set(np.unique(painted)) == {0, 2}
+        one.do("done")
+        assert "lesion" in one.saved()
+        following = one.page.evaluate("document.body.dataset.status")
+        assert following == "done"
+        np.testing.assert_array_equal(painted_in_file_order(seen, painted), tasks.counted(seen))
+        (worked,) = tasks.events("time")
+        assert 0 < worked["seconds"] < 600
+        painter.open(other.id)  # the same process
+        assert not painter.labels(tmp_path / "now.npy")[0].any()
+        one.page.goto(served.address)
+        assert one.page.locator("a.annotate").first.get_attribute("href").endswith("/slicer")
+        one.page.goto(f"{served.address}/tasks/{seen.id}")
+        one.ready()
+        answer = np.zeros(seen.truth.shape, np.uint8)
+        answer[seen.box] = tasks.counted(seen)
+        np.testing.assert_array_equal(image_in_ras(answer, seen.shown), one.bitmap())
+
+
+def painted_in_file_order(seen: Any, painted: np.ndarray) -> np.ndarray:
+    """What counts is in the order of the crop's file, as the editor's labels are."""
+    assert painted.shape == tuple(part.stop - part.start for part in seen.box)
+    return painted
