@@ -19,6 +19,13 @@ def note(journal: str, what: str, name: str) -> None:
         file.write(json.dumps({**facts, "worker": os.getppid()}) + "\n")
 
 
+def has_ended(journal: str, name: str) -> bool:
+    if not os.path.exists(journal):
+        return False
+    with open(journal, encoding="utf-8") as file:
+        return any((line["what"], line["name"]) == ("end", name) for line in map(json.loads, file))
+
+
 def end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.1)
@@ -32,6 +39,8 @@ def square(number: int) -> int:
 if __name__ == "__main__":
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     journal, name, seconds, *how = sys.argv[1:]
+    if has_ended(journal, name):
+        raise SystemExit(0)  # a real step looks at its file
     note(journal, "begin", name)
     if "pool" in how:
         with multiprocessing.get_context("spawn").Pool(2) as pool:

@@ -68,7 +68,7 @@ class Asking:
 @contextmanager
 def asking(tasks, patience: float = 10.0, url: str = "", **server: Any) -> Iterator[Asking]:
     with stand_in(**server) as other:
-        site = Site(601, "anna", {"blank": True}, 2.0, Interactive(url or other.url, patience))
+        site = Site(601, "anna", {"blank": True}, patience=2.0, interactive=Interactive(url or other.url, patience))
         with client(601, site=site) as inside:
             yield Asking(inside, other, tasks.seen[0].id)
         site.interactive.close()
@@ -307,7 +307,7 @@ def test_the_page_says_where_images_go_and_under_which_licence(tasks):
         assert "CC BY-NC-SA 4.0" in said
         assert "sent to" not in said  # it is this machine
         until(lambda: server.sessions == {})
-        with client(601, site=Site(601, "anna", {"blank": True}, 2.0, here)) as inside:
+        with client(601, site=Site(601, "anna", {"blank": True}, patience=2.0, interactive=here)) as inside:
             page = inside.get(f"/tasks/{tasks.seen[0].id}").text
             assert "CC BY-NC-SA 4.0 &lt;b&gt;" in page
             assert "send the image" not in page

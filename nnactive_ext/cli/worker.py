@@ -17,11 +17,11 @@ _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_worker",
-        description="Carries out steps (trainings, evaluation, scoring) of an experiment that nnactive_run -workers FILE runs, "
-        "on this machine or another one with the same folders. It ends when the run ends. Start it in a job of any scheduler; "
+        description="Carries out steps (trainings, evaluation, scoring) of an experiment that is run with -workers FILE, on "
+        "this machine or another one with the same folders. It ends when the run ends. Start it in a job of any scheduler; "
         "--print writes such a job.",
     )
-    made.add_argument("file", type=Path, metavar="FILE", help="the file that nnactive_run -workers was given")
+    made.add_argument("file", type=Path, metavar="FILE", help="the file that the run was given with -workers")
     made.add_argument(
         "-gpus",
         metavar="N|all|0,2",

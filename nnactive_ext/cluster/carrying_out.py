@@ -14,6 +14,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.timing import Timing
 from nnactive_ext.members.evaluation import evaluate
 from nnactive_ext.members.tools import Tools
+from nnactive_ext.nnunet.trainers import check_trainer
 from nnactive_ext.querying.query import query_cycle
 
 
@@ -65,6 +66,8 @@ def carry_out(experiment: Experiment, step: Step, tools: Tools, accumulators: st
         raise ValueError("the last step of a cycle belongs to the loop")
     if step.is_done(experiment):
         return
+    if step.kind == TRAIN:
+        check_trainer(experiment.plan.trainer)  # before anything is written
     with noted(experiment, step):
         _carry_out(experiment, step, tools, accumulators, progress)
 

@@ -77,7 +77,7 @@ class Meeting:
         try:
             return cls(**{name: content[name] for name in cls.__dataclass_fields__})
         except (KeyError, TypeError):
-            raise NnActiveError(f"{file}: not written by nnactive_run -workers. Name the file that it was given.") from None
+            raise NnActiveError(f"{file}: no file of a run. Name the one that the run was given with -workers.") from None
 
     def check(self) -> None:
         """Make sure that a worker here fits the run.

@@ -28,11 +28,9 @@ def wait_for(file: Path, seconds: float, say: Callable[[str], None], pause: floa
     end, told = time.monotonic() + seconds, False
     while not file.is_file():
         if time.monotonic() >= end:
-            raise NnActiveError(
-                f"{file}: no such file after {seconds / 60:g} minutes. Start nnactive_run with -workers {file}."
-            )
+            raise NnActiveError(f"{file}: no such file after {seconds / 60:g} minutes. Start the run, with -workers {file}.")
         if not told:
-            say(f"Waiting for {file}, which nnactive_run -workers {file} writes.")
+            say(f"Waiting for {file}, which a run that is given -workers {file} writes.")
             told = True
         time.sleep(pause)
     return Meeting.read(file)

@@ -179,7 +179,7 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
         if file.name.lower().endswith(TWO_FILES):
             raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
         space, _ = space_and_properties(experiment, matched[0].patch.case)
-        checksum = parts.files.checksum if parts else sha256(_voxels(file))
+        checksum = parts.files.checksum if parts else _checksum(_voxels(file))
         sent = any(checksum in context.sent.get(task.id, []) for task in matched)
         returned, boxes = _boxes(context, file, space, matched, by_case, sent)
     except NnActiveError as error:
@@ -212,6 +212,18 @@ def _sent(context: _ImportContext, file: Path, space: Space, task: Task) -> list
     folders = (file.parent, *(last_export(context.experiment, task.cycle) / name for name in task.names))
     crops = sent_crops(context.crops, task, folders, space.shape)
     return [*(("the exported label map", crop) for crop in crops), ("the patch", task.patch)]
+
+
+def _checksum(file: Path) -> str:
+    """Of its bytes.
+
+    Raises:
+        NnActiveError: it cannot be opened.
+    """
+    try:
+        return sha256(file)
+    except OSError as error:
+        raise NnActiveError(f"{file}: no such file, or it cannot be opened ({error.strerror}).") from None
 
 
 def _boxes(

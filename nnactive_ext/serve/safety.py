@@ -85,6 +85,8 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
+                if self._given(scope):  # the address holds the token
+                    MutableHeaders(scope=message)["referrer-policy"] = "no-referrer"
                 if "nnactive_policy" in scope:  # of a page that is not ours
                     MutableHeaders(scope=message)["content-security-policy"] = scope["nnactive_policy"]
             await send(message)

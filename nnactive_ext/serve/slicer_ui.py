@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import resources
 from typing import Any
 
 from trame.widgets import client
@@ -19,12 +20,7 @@ from trame_slicer.views import Layout, LayoutDirection, ViewLayoutDefinition
 
 from nnactive_ext.serve.slicer_scene import PATCH, Scene
 
-_HIDDEN = """
-.v-app-bar, .v-footer, .v-list .mdi-delete-outline, .v-card-actions:has(.mdi-plus) { display: none !important; }
-.v-main { --v-layout-top: 0px !important; --v-layout-bottom: 0px !important; }
-.v-navigation-drawer { top: 0 !important; height: 100% !important; }
-"""
-"""The bar and the footer, because our page has its own; and what makes or deletes segments."""
+_HIDDEN = (resources.files("nnactive_ext.serve") / "assets" / "slicer_app.css").read_text(encoding="utf-8")
 
 
 class Segments(SegmentEditorLogic):
