@@ -314,7 +314,7 @@ def test_the_page_says_where_images_go_and_under_which_licence(tasks):
     away = Interactive("http://gpu-box.invalid:1527/", 0.5)
     assert away.away == "gpu-box.invalid"
     assert "sent to gpu-box.invalid" in away.greeting()
-    with client(601, site=Site(601, "anna", {"blank": True}, 2.0, away)) as inside:
+    with client(601, site=Site(601, "anna", {"blank": True}, patience=2.0, interactive=away)) as inside:
         page = inside.get(f"/tasks/{tasks.seen[0].id}")
         assert "send the image of the task to gpu-box.invalid" in page.text
         assert "gpu-box" not in page.headers["content-security-policy"]  # the browser talks to this server only
