@@ -19,11 +19,13 @@ import pytest
 import SimpleITK as sitk
 from serving import TOKEN, client
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.serve.app import build
 from nnactive_ext.serve.crops import Cache, in_child
 from nnactive_ext.serve.make_crop import make
 from nnactive_ext.serve.safety import Guard
 from nnactive_ext.serve.site import Site
+from nnactive_ext.serve.task_pages import TaskPages
 
 
 @pytest.fixture
@@ -142,3 +144,24 @@ def _mapped(process: int, words: Sequence[str]) -> list[str]:
     found = [line.split(None, 5)[-1] for line in Path(f"/proc/{process}/maps").read_text().splitlines()]
     found += [os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir() if link.is_symlink()]
     return [path for path in found if any(word in path for word in words)]
+
+
+def test_the_first_crops_are_made_while_somebody_looks_at_the_queue(tasks):
+    """Those of the next two tasks that are not done, each once, however often the page asks."""
+    made: list[str] = []
+    waiting = threading.Event()
+
+    def make(facts) -> None:
+        waiting.wait(10)
+        made.append(facts["task"])
+        raise NnActiveError("nothing is made here")
+
+    site = Site(601, "anna", {"blank": True})
+    cache = Cache(site, make)
+    pages = TaskPages(site, cache)
+    shown = pages.rows(site.experiment, "anna")
+    for _ in range(5):
+        pages.prepare(site.experiment, shown)
+    waiting.set()
+    cache._ahead.shutdown(wait=True)
+    assert made == [row.id for row in shown if row.status != "done"][:2]

@@ -49,6 +49,7 @@ class Cache:
     def __init__(self, site: Site, make: Callable[[Mapping[str, Any]], None] = in_child):
         self._site, self._make, self._one = site, make, threading.Lock()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="crops")
+        self._coming: set[str] = set()
 
     def task(self, experiment: Experiment, task: Task) -> tuple[Path, Mapping[str, Any]]:
         """The folder of the crop of ``task`` and what its page shows; a child makes it where it is not there or outdated."""
@@ -68,11 +69,16 @@ class Cache:
         """Make the crops of ``tasks`` in the background; what goes wrong is told to whoever asks for them."""
 
         def make(task: Task) -> None:
-            with suppress(NnActiveError):
-                self.task(experiment, task)
+            try:
+                with suppress(NnActiveError):
+                    self.task(experiment, task)
+            finally:
+                self._coming.discard(task.id)
 
         for task in tasks:
-            self._ahead.submit(make, task)
+            if task.id not in self._coming:
+                self._coming.add(task.id)
+                self._ahead.submit(make, task)
 
     def close(self) -> None:
         """Begin nothing more."""

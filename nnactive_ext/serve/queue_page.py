@@ -25,6 +25,7 @@ class QueuePage:
         """The parts of the page that change with the tasks, as ``who`` sees them: name -> HTML. ``editor``: what the address of
         a task ends with, so that it opens in the editor of ``who``."""
         shown = self.tasks.rows(experiment, who)
+        self.tasks.prepare(experiment, shown)
         states = [row.status for row in shown]
         first = experiment.state["cycle"] < 0
         goals = marked(experiment).items() if first and experiment.plan.starting_budget else ()

@@ -107,7 +107,7 @@ class TaskPages:
         shown, known = self.rows(experiment, who), self.site.shown(task)
         of_cycle = shown if task.cycle == experiment.last_loop else self.rows(experiment, who, task.cycle)
         after = following(shown, known.id, who)
-        self._ahead(experiment, shown, known.id)
+        self.prepare(experiment, shown, known.id)
         draft, others = self.draft_of(experiment, task, who), self.presence.others(task.id, who)
         left = draft is not None and bool(draft.labels) and draft.label_version != page["label_version"]
         return JSONResponse(
@@ -229,12 +229,13 @@ class TaskPages:
             return None
         return draft
 
-    def _ahead(self, experiment: Experiment, shown: list[Row], after: str) -> None:
+    def prepare(self, experiment: Experiment, shown: list[Row], after: str = "") -> None:
+        """Make the crops of the next tasks ``after`` one, or of the first ones, while somebody looks at another page."""
         ids = [row.id for row in shown]
         place = ids.index(after) + 1 if after in ids else 0  # a task of an earlier cycle is not among them
-        coming = [row.id for row in [*shown[place:], *shown[:place]] if row.status != "done" and not row.pictured]
+        coming = [row for row in [*shown[place:], *shown[:place]] if row.status != "done" and row.id != after][:AHEAD]
         tasks = {self.site.shown(task).id: task for task in self.site.tasks(experiment)}
-        self.cache.ahead(experiment, [tasks[name] for name in coming if name != after][:AHEAD])
+        self.cache.ahead(experiment, [tasks[row.id] for row in coming if not row.pictured])
 
 
 def seconds_of(request: Request) -> float:
