@@ -142,8 +142,8 @@ def test_what_was_painted_in_slicer_is_what_the_ledger_holds(tasks, browser, peo
         one.wait("document.getElementById('said').className === 'error'", 60)
         assert "the whole patch is ignore" in one.page.locator("#said").text_content()
         painter.choose("lesion")
-        left, _, top, _ = painter.frame()
-        painted = painter.paint(left, top, tmp_path / "now.npy")  # a corner
+        left, right, top, bottom = painter.frame()
+        painted = painter.paint((left + right) / 2, (top + bottom) / 2, tmp_path / "now.npy")
         assert set(np.unique(painted)) == {0, 2}
         one.do("done")
         assert "lesion" in one.saved()
