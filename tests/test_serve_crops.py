@@ -15,7 +15,7 @@ from serving import client
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.serve.crops import Cache, in_child
+from nnactive_ext.serve.crops import Cache, Children, in_child
 from nnactive_ext.serve.make_crop import make
 from nnactive_ext.serve.site import NotFound, Site
 from nnactive_ext.serve.thin import thin
@@ -111,3 +111,24 @@ def test_a_thinned_image_has_its_voxels_in_place(shape, spacing, most):
         there = np.rint(space.to_index(thinner.to_world(index))).astype(int)
         np.testing.assert_allclose(space.to_world(there), thinner.to_world(index), atol=1e-6)
         assert array[tuple(there)] == found[tuple(index)]
+
+
+def test_a_child_that_waits_ends_with_the_server_and_one_that_died_is_replaced(tasks, tmp_path):
+    """The next child is there before it is asked, makes what an own one makes, and reads the end of its input."""
+    children = Children()
+    asked = {"task": tasks.seen[0].id, "options": {"blank": True}, "made_from": "x", "number": 601}
+    children.prepare()
+    first = children._next
+    children({**asked, "target": str(tmp_path / "one")})
+    assert first.poll() == 0
+    second = children._next
+    assert second is not first
+    second.kill()
+    second.wait()
+    children({**asked, "target": str(tmp_path / "two")})
+    in_child({**asked, "target": str(tmp_path / "three")})
+    files = [{file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("one", "two", "three")]
+    assert files[0] == files[1] == files[2]
+    last = children._next
+    children.close()
+    assert last.poll() == 0

@@ -32,13 +32,55 @@ def in_child(asked: Mapping[str, Any]) -> None:
     Raises:
         NnActiveError: what the child could not do.
     """
+    _let_make(_started(), asked)
+
+
+class Children:
+    """:func:`in_child` without waiting for the imports of the child: the next one is started when the one before has ended. The
+    children end with this process."""
+
+    def __init__(self) -> None:
+        self._next: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, asked: Mapping[str, Any]) -> None:
+        with self._lock:
+            child, self._next = self._next, None
+        if child is None or child.poll() is not None:
+            child = _started()
+        try:
+            _let_make(child, asked)
+        finally:
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Start the next child."""
+        with self._lock:
+            if self._next is None or self._next.poll() is not None:
+                self._next = _started()
+
+    def close(self) -> None:
+        """End the child that waits."""
+        with self._lock:
+            if self._next is not None:
+                self._next.communicate()  # it reads the end of its input
+                self._next = None
+
+
+def _started() -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "nnactive_ext.serve.make_crop"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _let_make(child: subprocess.Popen[str], asked: Mapping[str, Any]) -> None:
     try:
-        done = subprocess.run(command, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, timeout=LONGEST, check=False)
+        said, _ = child.communicate(json.dumps(asked), timeout=LONGEST)
     except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
         raise NnActiveError(f"{asked['target']}: making it took more than {LONGEST // 60} minutes. Use -margin.") from None
-    said = done.stdout.strip().rpartition("\n")[2]
-    error = json.loads(said).get("error") if said.startswith("{") else None
+    last = said.strip().rpartition("\n")[2]
+    error = json.loads(last).get("error") if last.startswith("{") else None
     if error:
         raise NnActiveError(error)
 

@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,15 +30,27 @@ MADE_FROM = "made_from"
 START = "start.nii.gz"
 """The labels that a task starts with."""
 OVERVIEW = "overview.nii.gz"
+_NEEDED = (
+    *(f"nnactive_ext.exchange.{name}" for name in ("crops", "crop_facts", "page", "starting")),
+    *(f"nnactive_ext.images.{name}" for name in ("nifti", "metaimage", "writing")),
+    *("nnactive_ext.labelling.annotators", "nnactive_ext.labelling.opening", "nnunetv2.imageio.reader_writer_registry"),
+)
 MOST_VOXELS = 16 << 20
 """Of an overview, as 16-bit numbers: 32 MB."""
 
 
 def main() -> None:
-    """Read what to make from the standard input; write what went wrong, as JSON, to the standard output."""
-    asked = json.load(sys.stdin)
+    """Read what to make from the standard input; write what went wrong, as JSON, to the standard output.
+
+    What is imported takes longer than most crops, so the server starts this process before it knows what to make.
+    """
+    for name in _NEEDED:
+        import_module(name)
+    asked = sys.stdin.read()
+    if not asked:  # the server has ended
+        return
     try:
-        make(asked)
+        make(json.loads(asked))
     except NnActiveError as error:
         print(json.dumps({"error": str(error)}))
 

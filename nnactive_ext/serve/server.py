@@ -13,7 +13,7 @@ import uvicorn
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import TEMPORARY
 from nnactive_ext.serve.app import build
-from nnactive_ext.serve.crops import Cache
+from nnactive_ext.serve.crops import Cache, Children
 from nnactive_ext.serve.safety import Guard, check_host, new_token
 from nnactive_ext.serve.site import Site
 from nnactive_ext.serve.slicer_people import People
@@ -48,7 +48,9 @@ def serve(
     listening, token = _listening(host, port), new_token()
     for left in site.folder.glob(f"{TEMPORARY}*"):  # of a killed server
         shutil.rmtree(left, ignore_errors=True)
-    cache = Cache(site)
+    children = Children()
+    children.prepare()
+    cache = Cache(site, children)
     people = People(lambda: SlicerProcess(site.folder / "slicer.log"))
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/?token={token}"
@@ -72,6 +74,7 @@ def serve(
     finally:
         people.close()
         cache.close()
+        children.close()
         if site.interactive:
             site.interactive.close()
         listening.close()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,9 @@ class Site:
         """As its files say now."""
         return Experiment.find(self.number)
 
-    @property
+    @cached_property
     def folder(self) -> Path:
+        """Of crops, drafts and uploads; found once, because a queue of 500 tasks asks for it a thousand times."""
         return self.experiment.annotation / FOLDER
 
     def tasks(self, experiment: Experiment) -> Sequence[Task]:

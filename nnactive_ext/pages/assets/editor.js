@@ -6,6 +6,12 @@ const THICK = 2;  // an axis more than this many times as coarse as the others i
 const UNDO = 64;
 const SLOW = 60;  // milliseconds a picture, from which the 3D view is left out: it is what takes longest
 
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;  // they draw without a graphics card
+const rendererOf = gl => {
+  const known = gl.getExtension("WEBGL_debug_renderer_info");
+  return String(gl.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+};
+
 const unpacked = async buffer =>
   new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 const packed = async bytes =>
@@ -36,6 +42,7 @@ class Viewer {
       try { wheel(event); } finally { nv.opts.clickToSegment = wand; }
     };
     await this.nv.attachToCanvas(this.canvas, false);
+    this.solid = !SOFTWARE.test(rendererOf(this.nv.gl));
     const drawScene = this.nv.drawScene.bind(this.nv);
     this.nv.drawScene = (...given) => { const drawn = drawScene(...given); this.drawOver(); return drawn; };
   }
@@ -75,7 +82,7 @@ class Viewer {
     ]);
   }
 
-  // Without a graphics card the 3D view would make painting slow.
+  // With a weak graphics card the 3D view would make painting slow.
   judge() {
     if (!this.solid) return;
     const pixel = new Uint8Array(4), gl = this.nv.gl, began = performance.now();

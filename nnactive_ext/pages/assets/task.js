@@ -65,11 +65,14 @@
   const showChannel = async number => {
     const window_ = crop.windows[number];
     await editor.show(home.image(number), window_);
-    setWindow(...window_);
+    showWindow(...window_);
     editor.nv.refreshDrawing(true);
   };
   const setWindow = (low, high) => {
     editor.window(low, high);
+    showWindow(low, high);
+  };
+  const showWindow = (low, high) => {
     $("low").value = Number(low.toPrecision(5));
     $("high").value = Number(high.toPrecision(5));
   };
@@ -193,7 +196,7 @@
     await made.open(home.image(0), crop.windows[0], home.label(), crop.box, colours());
     editor = made;
     editor.nv.setDrawOpacity($("opacity").value / 100);
-    setWindow(...crop.windows[0]);
+    showWindow(...crop.windows[0]);
     $("solid").checked = editor.solid;
     $("channel").replaceChildren(...crop.channels.map((name, i) => new Option(name, i)));
     $("channel").closest("label").hidden = crop.channels.length < 2;
