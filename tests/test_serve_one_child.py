@@ -165,3 +165,33 @@ def test_the_first_crops_are_made_while_somebody_looks_at_the_queue(tasks):
     waiting.set()
     cache._ahead.shutdown(wait=True)
     assert made == [row.id for row in shown if row.status != "done"][:2]
+
+
+def test_who_waits_for_a_crop_comes_before_those_made_ahead(tasks):
+    """Of three that would be made ahead, the one that was begun ends; then comes the one that somebody asks for."""
+    made: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(facts) -> None:
+        begun.set()
+        go_on.wait(10)
+        made.append(facts["task"])
+        raise NnActiveError("nothing is made here")
+
+    site = Site(601, "anna", {"blank": True})
+    cache = Cache(site, make)
+    first, second, third, asked, *_ = site.tasks(site.experiment)
+    cache.ahead(site.experiment, [first, second, third])
+    assert begun.wait(10)
+
+    def ask() -> None:
+        with pytest.raises(NnActiveError):
+            cache.task(site.experiment, asked)
+
+    with ThreadPoolExecutor(1) as person:
+        waiting = person.submit(ask)
+        time.sleep(0.2)
+        go_on.set()
+        waiting.result(20)
+    cache._ahead.shutdown(wait=True)
+    assert made == [first.id, asked.id, second.id, third.id]

@@ -7,9 +7,9 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +92,31 @@ class Cache:
         self._site, self._make, self._one = site, make, threading.Lock()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="crops")
         self._coming: set[str] = set()
+        self._asking = 0
+        self._nobody_asks = threading.Condition()
 
     def task(self, experiment: Experiment, task: Task) -> tuple[Path, Mapping[str, Any]]:
         """The folder of the crop of ``task`` and what its page shows; a child makes it where it is not there or outdated."""
+        with self._asks():
+            return self._crop(experiment, task)
+
+    def _crop(self, experiment: Experiment, task: Task) -> tuple[Path, Mapping[str, Any]]:
         target = self._site.folder / "crops" / task.id
         made_from = self._made_from(experiment, task)
         facts = {"task": task.id, "options": self._site.options, MADE_FROM: made_from}
         return target, self._made(target, facts, lambda page: page.get(MADE_FROM) == made_from)
+
+    @contextmanager
+    def _asks(self) -> Iterator[None]:
+        """While somebody waits for a crop, none is made ahead but the one that was begun."""
+        with self._nobody_asks:
+            self._asking += 1
+        try:
+            yield
+        finally:
+            with self._nobody_asks:
+                self._asking -= 1
+                self._nobody_asks.notify_all()
 
     def overview(self, experiment: Experiment, case: str) -> tuple[Path, Mapping[str, Any]]:
         """The same of the whole image of a case of the pool."""
@@ -111,9 +129,11 @@ class Cache:
         """Make the crops of ``tasks`` in the background; what goes wrong is told to whoever asks for them."""
 
         def make(task: Task) -> None:
+            with self._nobody_asks:
+                self._nobody_asks.wait_for(lambda: not self._asking)
             try:
                 with suppress(NnActiveError):
-                    self.task(experiment, task)
+                    self._crop(experiment, task)
             finally:
                 self._coming.discard(task.id)
 
