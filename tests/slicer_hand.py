@@ -16,6 +16,8 @@ WINDOW = {"width": 1280, "height": 800}
 """Pixels of the page: in a smaller one voxels are too small for the mouse."""
 DRAWER = 390
 """Pixels: width of the tools on the left of the largest view."""
+CHANGED = 30
+"""From this difference on, summed over red, green and blue, a place in the view was painted."""
 UP, DOWN = -100, 100
 """Turns of the wheel: towards the head, towards the feet."""
 
@@ -52,7 +54,7 @@ class Spots:
     frame: tuple[float, float, float, float]
     shape: tuple[int, int]
 
-    def of(self, corner: Place) -> tuple[float, float]:
+    def of(self, corner: tuple[float, float]) -> tuple[float, float]:
         """``corner``: (row, column), rows from the back to the front, columns from the left to the right of the patient."""
         left, right, top, bottom = self.frame
         (rows, columns), (row, column) = self.shape, corner
@@ -74,11 +76,7 @@ def border(mask: np.ndarray) -> list[Place]:
         path.append(following)
     assert len(path) == len(after), "not one piece without a hole"
     ring = zip(path[-1:] + path[:-1], path, path[1:] + path[:1], strict=True)
-    return [
-        here
-        for before, here, then in ring
-        if (here[0] - before[0], here[1] - before[1]) != (then[0] - here[0], then[1] - here[1])
-    ]
+    return [here for before, here, then in ring if before[0] != then[0] and before[1] != then[1]]
 
 
 def pieces(mask: np.ndarray, nothing: np.ndarray) -> Iterator[np.ndarray]:
@@ -127,7 +125,7 @@ class SlicerHand:
         if half:
             wanted[:quarter] = wanted[len(wanted) - quarter :] = 0
         if "starts blank" not in page.locator("#start").text_content():
-            self.clear(page, wanted)
+            self.clear(page)
         self.slicer.locator(".mdi-draw").first.click()
         self.to_the_top(page)
         spots = Spots(self.frame(page), wanted.shape[1:])
@@ -154,7 +152,24 @@ class SlicerHand:
         drawn = [(value, piece) for value in classes for piece in pieces(wanted == value, wanted == 0)]
         for value, piece in sorted(drawn, key=lambda one: -np.count_nonzero(one[1])):
             self.choose(page, value)
+            self.draw(page, spots, piece)
+
+    def draw(self, page: Any, spots: Spots, piece: np.ndarray) -> None:
+        """Draw round the voxels of ``piece``; again, as a person would, where the view shows no change at one of them."""
+        middles = [spots.of((row + 0.5, column + 0.5)) for row, column in np.argwhere(piece).tolist()]
+        before = self.shades(page, middles)
+        for _ in range(3):
             self.stroke(page, [spots.of(corner) for corner in border(piece)])
+            if (abs(self.shades(page, middles) - before).sum(1) > CHANGED).all():
+                return
+            self.used["again"] = self.used.get("again", 0) + 1
+        raise AssertionError(f"the view does not show what was drawn: {np.argwhere(piece).tolist()}")
+
+    def shades(self, page: Any, places: list[tuple[float, float]]) -> np.ndarray:
+        """The colours at places of the page."""
+        left, top, _, _ = self.view(page)
+        seen = self.seen(page)
+        return np.array([seen[round(y - top), round(x - left)] for x, y in places])
 
     def stroke(self, page: Any, path: list[tuple[float, float]]) -> None:
         """Press the button at the first place, move over the others, release, and wait until the view stays as it is."""
@@ -169,9 +184,20 @@ class SlicerHand:
         self.settled(page)
         self.used["draw"] = self.used.get("draw", 0) + 1
 
+    def clear(self, page: Any) -> None:
+        """Every label, with the tool for logical operators."""
+        self.slicer.locator(".mdi-vector-intersection").first.click()
+        self.slicer.locator(".v-select").first.click()
+        self.slicer.locator(".v-overlay .v-list-item", has_text="Clear").click()
+        for value in range(1, self.slicer.locator(".v-list-item:has(.mdi-circle)").count() + 1):
+            self.choose(page, value)
+            self.slicer.get_by_role("button", name="Apply").click()
+            self.settled(page)
+        self.used["clear"] = self.used.get("clear", 0) + 1
+
     def choose(self, page: Any, value: int) -> None:
         """The label, which are listed in the order of their values."""
-        self.slicer.locator(".v-list-item").nth(value - 1).click()
+        self.slicer.locator(".v-list-item:has(.mdi-circle)").nth(value - 1).click()
         page.wait_for_timeout(200)
 
     def to_the_top(self, page: Any) -> None:
@@ -187,16 +213,21 @@ class SlicerHand:
         """One slice further."""
         left, top, width, height = self.view(page)
         page.mouse.move(left + width / 2, top + height / 2)
-        page.wait_for_timeout(50)
+        self.settled(page)
+        before = self.seen(page)
         page.mouse.wheel(0, way)
+        for _ in range(30):
+            page.wait_for_timeout(100)
+            if (self.seen(page) != before).any():
+                break
         self.settled(page)
 
     def settled(self, page: Any) -> None:
         """Wait until the view stays as it is."""
-        page.wait_for_timeout(300)
+        page.wait_for_timeout(150)
         before = self.seen(page)
         for _ in range(60):
-            page.wait_for_timeout(200)
+            page.wait_for_timeout(150)
             now = self.seen(page)
             if (now == before).all():
                 return
