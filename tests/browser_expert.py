@@ -365,7 +365,7 @@ class BrowserExpert:
         page, done = self.page, []
         page.goto(f"{self.address}/")
         self.look(page, "queue")
-        page.locator("a.next").click()
+        page.get_by_role("link", name="Annotate the next task").click()
         while True:
             task = page.locator("h1").text_content()
             if task in {one.task for one in done}:
