@@ -19,6 +19,8 @@ from skimage import measure
 
 Place = tuple[int, int]
 """A voxel of the slice that is seen, (row, column)."""
+SLICER = "/slicer"
+"""The end of the address of a task in 3D Slicer's editor."""
 SIGHT = """
 ([what, plane]) => {
   const viewer = what === "points" ? window.marking.viewer : window.annotation.editor;
@@ -140,7 +142,7 @@ class Hand(Protocol):
     """How many strokes each tool made."""
 
     def open(self, page: Any) -> None:
-        """Go from the light page of a task to the editor of this hand, and wait until it can be painted in."""
+        """Go from the page of a task, in any editor, to the editor of this hand, and wait until it can be painted in."""
 
     def paint(self, page: Any, anatomy: Anatomy, half: bool = False) -> dict[int, int]:
         """Paint what is in the frame; ``half``: in the middle slices only, on nothing. How many voxels show each label then."""
@@ -162,6 +164,9 @@ class LightHand:
     """How many strokes each tool made."""
 
     def open(self, page: Any) -> None:
+        if in_slicer(page):  # whoever used it last is led there
+            page.locator("#other-editor").click()
+            page.wait_for_url(lambda url: not url.endswith(SLICER))
         until(page, "document.body.dataset.ready")
         assert page.evaluate("document.body.dataset.ready") == "yes", page.locator("#said").text_content()
 
@@ -275,6 +280,11 @@ def wheel(page: Any, sight: Sight, way: int, what: str = "task") -> Sight:
     return now
 
 
+def in_slicer(page: Any) -> bool:
+    """Whether the page of a task is that of 3D Slicer's editor."""
+    return page.url.endswith(SLICER)
+
+
 def until(page: Any, script: str, seconds: float = 600) -> None:
     """The policy of the pages keeps Playwright's own waiting from working."""
     end = time.monotonic() + seconds
@@ -355,7 +365,7 @@ class BrowserExpert:
         page, done = self.page, []
         page.goto(f"{self.address}/")
         self.look(page, "queue")
-        page.locator("a.next").click()
+        page.get_by_role("link", name="Annotate the next task").click()
         while True:
             task = page.locator("h1").text_content()
             if task in {one.task for one in done}:
@@ -374,7 +384,7 @@ class BrowserExpert:
             self.look(page, f"done-{number}")
             done.append(Worked(task, leave, start, labels, said))
             hand.go_on(page)
-            page.wait_for_url(lambda url, left=task: not url.endswith(left))
+            page.wait_for_url(lambda url, left=task: not url.removesuffix(SLICER).endswith(left))
             if page.url.rstrip("/") == self.address:
                 break
         page.goto(f"{self.address}/")

@@ -9,10 +9,14 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from browser_expert import Anatomy, LightHand
 from PIL import Image
+from scipy import ndimage
 from serving import Person, person, serving
+from slicer_hand import SlicerHand
 from test_serve_browser import in_ras as image_in_ras
-from test_serve_editor import BOX, OneCrop, in_ras
+from test_serve_editor import BOX, SHAPE, OneCrop, in_ras
 
 from nnactive_ext.serve.slicer_people import People
 from nnactive_ext.serve.slicer_process import SlicerProcess, installed
@@ -167,3 +171,24 @@ def painted_in_file_order(seen: Any, painted: np.ndarray) -> np.ndarray:
     """What counts is in the order of the crop's file, as the editor's labels are."""
     assert painted.shape == tuple(part.stop - part.start for part in seen.box)
     return painted
+
+
+def test_the_expert_draws_each_voxel(tasks, browser, people, tmp_path):
+    """Pieces with holes, diagonal neighbours, labels in labels; the planes begin in the middle of a voxel."""
+    crop, first = OneCrop.of(tmp_path, "RAS"), tasks.seen[0].id
+    start = sitk.ReadImage(str(crop.folder / "start.nii.gz"))
+    rng = np.random.default_rng(3)
+    blobs = ndimage.gaussian_filter(rng.normal(0, 1, (2, *SHAPE)), (0, 1, 1, 1))
+    truth = np.where(blobs[0] > 0, 1 + (blobs[1] > 0.05), 0).astype(np.uint8)
+    labels = sitk.GetImageFromArray(truth)
+    labels.CopyInformation(start)
+    with serving(601, crops=crop, people=people) as served, person(browser, served, 1280, 800, quiet=False) as one:
+        one.open(first)
+        hand = SlicerHand(LightHand(rng))
+        hand.open(one.page)
+        counts = hand.paint(one.page, Anatomy(labels))
+        said = people.process("anna").ask(do="labels", task=first, to=str(tmp_path / "now.npy"))
+    assert said["outside"] == 0
+    found = np.load(tmp_path / "now.npy")
+    np.testing.assert_array_equal(found, truth[BOX.slices])
+    assert counts == dict(zip(*(part.tolist() for part in np.unique(found, return_counts=True)), strict=True))

@@ -116,9 +116,9 @@ class Scene:
 
     @property
     def centre(self) -> tuple[float, float, float]:
-        """The middle of the patch in mm, RAS."""
+        """The middle voxel of the patch in mm, RAS: between two voxels, the planes would cut neither in its middle."""
         starts, sizes = self.facts.box.start, self.facts.box.size
-        return self._world([start + (size - 1) / 2 for start, size in zip(starts, sizes, strict=True)])
+        return self._world([start + size // 2 for start, size in zip(starts, sizes, strict=True)])
 
     def _of(self, value: int) -> np.ndarray:
         return self.editor.active_segmentation.get_segment_labelmap(segment_id(value), as_numpy_array=True)
