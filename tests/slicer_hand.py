@@ -155,14 +155,16 @@ class SlicerHand:
             self.draw(page, spots, piece)
 
     def draw(self, page: Any, spots: Spots, piece: np.ndarray) -> None:
-        """Draw round the voxels of ``piece``; again, as a person would, where the view shows no change at one of them."""
+        """Draw round the voxels of ``piece``; undo it and draw again where the view shows no change at one of them."""
         middles = [spots.of((row + 0.5, column + 0.5)) for row, column in np.argwhere(piece).tolist()]
         before = self.shades(page, middles)
         for _ in range(3):
             self.stroke(page, [spots.of(corner) for corner in border(piece)])
             if (abs(self.shades(page, middles) - before).sum(1) > CHANGED).all():
                 return
-            self.used["again"] = self.used.get("again", 0) + 1
+            self.slicer.locator(".mdi-undo").first.click()
+            self.settled(page)
+            self.used["undo"] = self.used.get("undo", 0) + 1
         raise AssertionError(f"the view does not show what was drawn: {np.argwhere(piece).tolist()}")
 
     def shades(self, page: Any, places: list[tuple[float, float]]) -> np.ndarray:
@@ -176,9 +178,10 @@ class SlicerHand:
         page.mouse.move(*path[0])
         page.wait_for_timeout(100)
         page.mouse.down()
-        for place in path[1:]:
-            page.wait_for_timeout(50)
-            page.mouse.move(*place)
+        for x, y in [*path[1:], path[0]]:
+            for near in (1, 0):  # twice: the page passes over moves that follow each other fast
+                page.wait_for_timeout(60)
+                page.mouse.move(x + near, y)
         page.wait_for_timeout(100)
         page.mouse.up()
         self.settled(page)
