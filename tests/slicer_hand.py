@@ -97,7 +97,7 @@ def pieces(mask: np.ndarray, nothing: np.ndarray) -> Iterator[np.ndarray]:
 
 @dataclass
 class SlicerHand:
-    """Works with the tool *Draw*; a start that is not blank is cleared first. ``light`` finds the way to the light page."""
+    """Works with the tool *Draw*; a start that is not blank is cleared first. ``light`` looks over it in the light page."""
 
     light: LightHand
     used: dict[str, int] = field(default_factory=dict)
@@ -105,6 +105,10 @@ class SlicerHand:
     def open(self, page: Any) -> None:
         self.light.open(page)
         self.ground = Ground.of(page)
+        self.enter(page)
+
+    def enter(self, page: Any) -> None:
+        """From the light page to the editor, until the patch is seen."""
         page.set_viewport_size(WINDOW)
         page.locator("#other-editor").click()
         page.wait_for_url(lambda url: url.endswith("/slicer"))
@@ -137,8 +141,20 @@ class SlicerHand:
                 self.light.look(page, "drawn")
                 page.set_viewport_size(WINDOW)
         assert not self.framed(page), "the patch has more slices than were drawn in"
-        values, numbers = np.unique(wanted, return_counts=True)
-        return dict(zip(values.tolist(), numbers.tolist(), strict=True))
+        if half:
+            values, numbers = np.unique(wanted, return_counts=True)
+            return dict(zip(values.tolist(), numbers.tolist(), strict=True))
+        return self.look_over(page, anatomy)
+
+    def look_over(self, page: Any, anatomy: Anatomy) -> dict[int, int]:
+        """Go to the light page, correct single voxels there if need be, and come back with what is painted then."""
+        until(page, "window.annotation !== undefined")
+        page.evaluate("window.annotation.draft()")
+        self.light.open(page)
+        labels = self.light.paint(page, anatomy)
+        page.evaluate("window.annotation.draft()")
+        self.enter(page)
+        return labels
 
     def hand_in(self, page: Any, unsure: bool) -> str:
         return self.light.hand_in(page, unsure)

@@ -79,6 +79,10 @@ class Editor:
         windows = tuple((low, high) for low, high in asked["windows"])
         colours = {name: (red, green, blue) for name, (red, green, blue) in asked["colours"].items()}
         facts = Facts(asked["task"], tuple(asked["channels"]), windows, asked["labels"], box, asked["names"], colours)
+        if not self.keep:  # the first scene of a process shows labels as if nothing lay beneath them
+            first = Scene(self.app, facts)
+            self.tools.show(first, asked["plane"])
+            first.close()
         self.scene, self.keep = Scene(self.app, facts), asked["keep"]
         self.tools.show(self.scene, asked["plane"])
         return {}
