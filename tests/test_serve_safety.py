@@ -152,7 +152,8 @@ def test_nothing_else_can_be_reached(inside, address):
 def test_a_channel_or_picture_that_is_not_there(inside, tasks):
     task = f"/tasks/{tasks.seen[0].id}"
     for address in ("image/2", "image/99", "picture/7"):
-        assert inside.get(f"{task}/{address}").status_code == 404
+        reply = inside.get(f"{task}/{address}")
+        assert reply.status_code == 404, reply.text
     for address in ("image/-1", "image/x", "picture/..%2fpage.json"):
         assert inside.get(f"{task}/{address}").status_code == 404
 
