@@ -155,8 +155,29 @@ def test_everything_that_is_imported_is_a_declared_dependency():
     assert not undeclared
 
 
-OPTIONAL = {"napari", "highdicom", "distributed", "dask", "nninteractive-client", "zarr", "httpx", "websockets"} | {
-    name for name in ("trame", "trame-slicer", "trame-server", "trame-client", "slicer-core", "vtk", "aiohttp")
+OPTIONAL = {
+    "napari",
+    "highdicom",
+    "distributed",
+    "dask",
+    "nninteractive-client",
+    "nninteractive",
+    "zarr",
+    "httpx",
+    "websockets",
+} | {
+    name
+    for name in (
+        "trame",
+        "trame-slicer",
+        "trame-server",
+        "trame-client",
+        "slicer-core",
+        "slicer",
+        "vtk",
+        "vtkmodules",
+        "aiohttp",
+    )
 }
 """Imported only by those who have the extra that brings it."""
 
