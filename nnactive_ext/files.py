@@ -56,6 +56,11 @@ def remove_temporary(folder: Path) -> None:
             leftover.unlink()
 
 
+def last_lines(file: Path, number: int = 8) -> str:
+    """The end of a log, whatever its bytes are."""
+    return "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-number:])
+
+
 def write_text(path: Path | str, text: str) -> None:
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)

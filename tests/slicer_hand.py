@@ -239,7 +239,7 @@ class SlicerHand:
         page.mouse.wheel(0, way)
         for _ in range(30):
             page.wait_for_timeout(100)
-            if (self.seen(page) != before).any():
+            if not np.array_equal(self.seen(page), before):
                 break
         self.settled(page)
 
@@ -250,7 +250,7 @@ class SlicerHand:
         for _ in range(60):
             page.wait_for_timeout(150)
             now = self.seen(page)
-            if (now == before).all():
+            if np.array_equal(now, before):
                 return
             before = now
         raise AssertionError("the view changes all the time")

@@ -275,7 +275,7 @@ def test_a_trainer_that_derives_from_ours_works_to_its_end(theirs, monkeypatch, 
     assert Plan.read(experiment.raw).trainer == "Own"
     capsys.readouterr()
     monkeypatch.setattr(training, "train_member", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr("nnactive_ext.loop.cycles.train_member", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("nnactive_ext.members.tools.train_member", lambda *_: pytest.fail("trained again"))
     run.main(line)
     # Without the folder, its members cannot be opened; they are not said to be damaged.
     monkeypatch.delenv("nnUNet_extTrainer")

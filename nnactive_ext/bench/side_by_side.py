@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nnactive_ext.bench.outcomes import REMEDY
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.members.training_process import end_with
+from nnactive_ext.files import last_lines
+from nnactive_ext.members.training_process import end_with_parent, kill_group
 
 Command = Callable[[int], Sequence[str]]
 """Number of a process -> the arguments of its ``nnactive_bench``."""
@@ -31,14 +31,11 @@ def run_side_by_side(processes: int, arguments: Command, logs: Path, say: Callab
         statuses = [process.wait() for process in started]
     except BaseException:
         for process in started:
-            if os.name == "posix" and process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-            process.wait()
+            kill_group(process)
         raise
     failed = [file for file, status in zip(files, statuses, strict=True) if status]
     if failed:
-        ends = [f"{file}:\n" + "\n".join(file.read_text(errors="replace").splitlines()[-6:]) for file in failed]
+        ends = [f"{file}:\n" + last_lines(file, 6) for file in failed]
         raise NnActiveError("\n".join([*ends, REMEDY]))
 
 
@@ -61,6 +58,6 @@ def become_one(cores: str) -> None:
     the process that started it."""
     if cores:
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    end_with_parent()
     if os.name == "posix":
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -321,15 +321,14 @@ def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
     start = {"blank": options.blank, "start_above": options.start_above, "margin": options.margin}
     start |= {"folds": options.f, "device": typed_device(options)}  # not the default: a page finds the device itself
     run = {"device": typed_device(options), "precision": options.precision}
-    site = Site(experiment.number, _who(experiment, options), start, run)
-    site.private = options.pseudonyms
+    private, editor = options.pseudonyms, options.editor
+    site = Site(experiment.number, _who(experiment, options), start, run, private=private, editor=editor)
     if not site.private and pseudonyms(experiment.annotation):
         print("WARNING: tasks of this experiment were sent out with pseudonyms before; these pages show the names of cases.")
     if options.nninteractive is not None:
         from nnactive_ext.serve.interactive import interactive_at
 
         site.interactive = interactive_at(options.nninteractive)
-    site.editor = options.editor
     serve(site, options.host, options.port, options.public, not options.no_browser, lambda text: print(text, flush=True))
 
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import getpass
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.lock_settings import KINDS, VARIABLE
+
+if TYPE_CHECKING:
+    from nnactive_ext.experiment.experiment import Experiment
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +114,20 @@ def check_parts(options: argparse.Namespace) -> None:
             f"-part_id {options.part_id}: with -num_parts {options.num_parts}, the part must be from 0 to "
             f"{options.num_parts - 1}."
         )
+
+
+def with_trainer(experiment: Experiment, trainer: str | None) -> Experiment:
+    """``experiment`` as if its members had been trained by ``trainer``, if one is named."""
+    return replace(experiment, planned=replace(experiment.plan, trainer=trainer)) if trainer else experiment
+
+
+def words_of(flags: Mapping[str, Any]) -> list[object]:
+    """The words of a command for these flags -> values, without those that were not given (None)."""
+    words: list[object] = []
+    for flag, value in flags.items():
+        if value is not None:
+            words += [flag, *(value if isinstance(value, list) else [value])]
+    return words
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:

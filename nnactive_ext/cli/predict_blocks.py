@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from nnactive_ext.cli.command import command
@@ -17,6 +16,8 @@ from nnactive_ext.cli.options import (
     add_quiet,
     check_parts,
     prepare,
+    with_trainer,
+    words_of,
 )
 from nnactive_ext.errors import NnActiveError
 
@@ -56,17 +57,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _finishing(options: argparse.Namespace) -> list[object]:
     """The words of the command that finishes the parts: the same without the part."""
-    words: list[object] = ["-i", options.i, "-o", options.o]
-    for flag, value in (
-        ("-f", options.f),
-        ("-tr", options.tr),
-        ("-block_size", options.block_size),
-        ("-level", options.level),
-        ("-time", options.time),
-        ("-spacing", options.spacing),
-    ):
-        if value is not None:
-            words += [flag, *(value if isinstance(value, list) else [value])]
+    names = ("i", "o", "f", "tr", "block_size", "level", "time", "spacing")
+    words = words_of({f"-{name}": getattr(options, name) for name in names})
     return words + (["--disable_tta"] if options.disable_tta else [])
 
 
@@ -82,9 +74,7 @@ def main(options: argparse.Namespace) -> None:
     check_parts(options)
     if options.tr:
         check_trainer(options.tr)
-    experiment = open_experiment(options.d)
-    if options.tr:
-        experiment = replace(experiment, planned=replace(experiment.plan, trainer=options.tr))
+    experiment = with_trainer(open_experiment(options.d), options.tr)
     settings = experiment.plan.settings
     if options.i.exists() and not is_volume(options.i):
         raise NnActiveError(f"-i {options.i}: no volume: OME-Zarr (a folder or a .zip) and TIFF are predicted in blocks.")

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.cli.command import command
@@ -20,6 +19,8 @@ from nnactive_ext.cli.options import (
     add_quiet,
     check_parts,
     prepare,
+    with_trainer,
+    words_of,
 )
 from nnactive_ext.planning.settings import METHOD_HELP
 
@@ -69,18 +70,10 @@ def parser() -> argparse.ArgumentParser:
 def merging(experiment: Experiment, options: argparse.Namespace) -> str:
     """The command that merges the parts: the same without the part."""
     flags = {"-f": options.f, "-tr": options.tr, "--method": options.method, "-query_size": options.query_size}
-    words: list[object] = []
-    for flag, value in flags.items():
-        if value is not None:
-            words += [flag, *(value if isinstance(value, list) else [value])]
+    words = words_of(flags)
     words += [] if options.precision == "single" else ["-precision", options.precision]
     words += ["--disable_progress_bar"] if options.disable_progress_bar else []
     return experiment.commands.query(*words)
-
-
-def _with_trainer(experiment: Experiment, trainer: str | None) -> Experiment:
-    """``experiment`` as if its members had been trained by ``trainer``, if one is named."""
-    return replace(experiment, planned=replace(experiment.plan, trainer=trainer)) if trainer else experiment
 
 
 @command(parser)
@@ -97,7 +90,7 @@ def main(options: argparse.Namespace) -> None:
     check_parts(options)
     if options.tr:
         check_trainer(options.tr)
-    experiment = _with_trainer(open_experiment(options.d), options.tr)
+    experiment = with_trainer(open_experiment(options.d), options.tr)
     progress = not options.disable_progress_bar
     chosen = (*method_and_options(options.method), options.query_size)
 
@@ -116,7 +109,7 @@ def main(options: argparse.Namespace) -> None:
         return
     with experiment.running():
         with experiment.lock(wait=True):
-            experiment = _with_trainer(open_experiment(options.d, locked=True), options.tr)
+            experiment = with_trainer(open_experiment(options.d, locked=True), options.tr)
         if finish_annotation(experiment, progress):
             print(f"The annotation of cycle {experiment.state['cycle']} is finished: its labels are in place.")
         else:

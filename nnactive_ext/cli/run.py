@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -174,9 +172,9 @@ def _carry_out(options: argparse.Namespace) -> None:
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     if options.guarded:
-        from nnactive_ext.members.training_process import end_with
+        from nnactive_ext.members.training_process import end_with_parent
 
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        end_with_parent()
     if options.steps:
         return _print_steps(options)
     if options.step:

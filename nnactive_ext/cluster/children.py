@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_LINES = 8
+from nnactive_ext.files import last_lines
+from nnactive_ext.members.training_process import kill_group
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,6 @@ def carry_out_in_child(order: Order) -> Outcome:
         try:
             status = child.wait()
         except BaseException:
-            end(child)
+            kill_group(child)
             raise
     return Outcome(status, last_lines(log) if status else "")
-
-
-def end(child: subprocess.Popen) -> None:
-    """Kill a child with its process group."""
-    if os.name == "posix" and child.poll() is None:
-        os.killpg(child.pid, signal.SIGKILL)
-    child.kill()
-    child.wait()
-
-
-def last_lines(log: Path, number: int = _LINES) -> str:
-    """The end of a log."""
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-number:])

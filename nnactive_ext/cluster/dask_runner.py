@@ -54,9 +54,10 @@ class OnWorkers:
         waiting, failed, seen = _Waiting(self), {}, set[str]()
         try:
             while left:
-                for step in _begun(experiment, left.values(), seen):
-                    begins(step)
                 ended = [future for future in left if future.done()]
+                short = {left[future].name for future in ended}  # they may have begun and ended since the last look
+                for step in _begun(experiment, left.values(), seen, short):
+                    begins(step)
                 for future in ended:
                     step = left.pop(future)
                     if text := _failure(future, step, experiment):
@@ -92,9 +93,9 @@ class _Waiting:
             self._since = time.monotonic()
 
 
-def _begun(experiment: Experiment, steps: Any, seen: set[str]) -> Iterator[Step]:
-    """Steps that are carried out since the last look."""
-    names = {one.step for one in running(experiment)} - seen
+def _begun(experiment: Experiment, steps: Any, seen: set[str], ended: set[str]) -> Iterator[Step]:
+    """Steps that have begun since the last look, those that have ``ended`` among them."""
+    names = ({one.step for one in running(experiment)} | ended) - seen
     for step in steps:
         if step.name in names:
             seen.add(step.name)

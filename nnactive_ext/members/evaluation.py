@@ -22,6 +22,7 @@ from nnactive_ext.members.ensemble import Ensemble, device_of
 from nnactive_ext.metrics.overlap import aggregate, dice_per_case
 from nnactive_ext.metrics.surface import Surface, Tolerance, mean_surface, one_voxel, surface_per_case
 from nnactive_ext.nnunet.dataset import Case
+from nnactive_ext.nnunet.trainers import check_trainer
 
 
 def evaluate(
@@ -51,6 +52,7 @@ def evaluate(
         None; one that is in only one of them has an NSD of 0 and None instead of an infinite distance. None with more than one
         part.
     """
+    check_trainer(experiment.plan.trainer)  # also where all cases are scored and no member has to be opened
     cycle, tested = experiment.state["cycle"], bool(experiment.plan.test)
     classes = experiment.source.labels.classes
     part, number = parts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import zipfile
@@ -14,7 +13,9 @@ from nnactive_ext.experiment.archive import put_away
 from nnactive_ext.experiment.commands import Commands, text
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import BEST, CHECKPOINTS, MEMBER, is_trained, label_version, read_mark
+from nnactive_ext.files import last_lines
 from nnactive_ext.members.ensemble import fold_folder
+from nnactive_ext.members.training_process import kill_group
 from nnactive_ext.members.training_server import TrainingServer
 from nnactive_ext.nnunet.environment import extend_environment
 from nnactive_ext.nnunet.trainers import check_trainer
@@ -60,7 +61,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
             f"Correct the trainer {plan.trainer}, then run the same command again; {log} is its log."
         )
     if status:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
+        tail = last_lines(log)
         raise NnActiveError(
             f"{text('nnUNetv2_train', *arguments)} failed with status {status}. The end of {log}:\n{tail}\n"
             "Remove the cause and run the same command again; finished steps are not repeated."
@@ -105,11 +106,7 @@ def _run(command: list[str], environment: dict[str, str], log: Path) -> int:
         try:
             return process.wait()
         except BaseException:
-            if os.name == "posix":
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
-            process.wait()
+            kill_group(process)
             raise
 
 

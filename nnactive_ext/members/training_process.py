@@ -1,10 +1,14 @@
-"""What runs in the process that trains a member: stock nnU-Net, which ends when the command that started it is killed."""
+"""What runs in the process that trains a member: stock nnU-Net, which ends when the command that started it is killed.
+
+What keeps any child of ours from outliving its parent is here, too.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -13,13 +17,26 @@ from nnactive_ext.engine.threads import cores
 
 def main() -> None:
     """``nnUNetv2_train`` with this process's arguments."""
-    if os.name == "posix":
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     # nnU-Net takes this for the number of its threads; a process may have fewer cores than its machine.
     multiprocessing.cpu_count = cores
     from nnunetv2.run.run_training import run_training_entry
 
     run_training_entry()
+
+
+def end_with_parent() -> None:
+    """Watch, in a thread, whether the process that started this one is there (:func:`end_with`); not on Windows."""
+    if os.name == "posix":
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def kill_group(child: subprocess.Popen) -> None:
+    """Kill a child that was started in a session of its own, with its own children, and wait for its end."""
+    if os.name == "posix" and child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+    child.kill()
+    child.wait()
 
 
 def end_with(parent: int) -> None:

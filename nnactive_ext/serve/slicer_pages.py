@@ -17,14 +17,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.tasks import Task, find_task
-from nnactive_ext.members.reasons import reason
 from nnactive_ext.pages.colours import IGNORE, colours
 from nnactive_ext.pages.templates import render
 from nnactive_ext.serve.answers import number_of_answers
 from nnactive_ext.serve.drafts import Draft
 from nnactive_ext.serve.labels import array_of, packed
 from nnactive_ext.serve.make_crop import START
-from nnactive_ext.serve.queue import following
 from nnactive_ext.serve.replies import EDITOR, number, who_asks
 from nnactive_ext.serve.slicer_people import People
 from nnactive_ext.serve.slicer_process import SlicerProcess, check_installed
@@ -84,16 +82,10 @@ class SlicerPages:
         if experiment.dataset.labels.ignore > 255:
             raise NnActiveError(f"{experiment.name} has more than 255 labels, which the editors in the browser do not paint.")
         task = self.tasks.site.shown(asked)
-        shown, why = self.tasks.rows(experiment, who, task.cycle), reason(task)
         page = render(
             "serve",
             "slicer.html",
-            task=task,
-            who=who,
-            why=why[:1].upper() + why[1:],
-            badge=next(row for row in shown if row.id == task.id).badge,
-            place=[row.id for row in shown].index(task.id) + 1,
-            total=len(shown),
+            **self.tasks.head(experiment, task, who),
             settings={"id": task.id, "who": who},
         )
         return HTMLResponse(page)
@@ -142,8 +134,7 @@ class SlicerPages:
             if process.shown is not None:
                 process.shown.folder.cleanup()
             process.shown = made
-        shown, known = self.tasks.rows(experiment, who), self.tasks.site.shown(task).id
-        of_cycle = shown if task.cycle == experiment.last_loop else self.tasks.rows(experiment, who, task.cycle)
+        _, state = self.tasks.state(experiment, task, who)
         return JSONResponse(
             {
                 "channels": page["channels"],
@@ -152,8 +143,8 @@ class SlicerPages:
                 "predicted": page["predicted"],
                 "start": page["start"],
                 "draft": bool(draft and draft.labels and draft.label_version == page["label_version"]),
-                "status": next(row.status for row in of_cycle if row.id == known),
-                "next": self._next(following(shown, known, who)),
+                "status": state["status"],
+                "next": self._next(state["next"]),
                 "others": self.tasks.presence.others(task.id, who),
             }
         )
@@ -168,7 +159,7 @@ class SlicerPages:
         done = self.tasks.take(task, who, shown.page, content, version, seconds_of(request))
         shown.revision = 0
         self._kept(process, shown, task, who)
-        return JSONResponse({**done, "next": self._next(following(self._rows(who), self.tasks.site.shown(task).id, who))})
+        return JSONResponse({**done, "next": done["next"] and f"{done['next']}/slicer"})
 
     def draft(self, request: Request) -> Response:
         """Keep unfinished work, and the time that it took."""
@@ -216,9 +207,6 @@ class SlicerPages:
                 "a draft. Reload this page to go on with it."
             )
         return task, who, process, shown
-
-    def _rows(self, who: str) -> Any:
-        return self.tasks.rows(self.tasks.site.experiment, who)
 
     @staticmethod
     def _next(task: str | None) -> str | None:

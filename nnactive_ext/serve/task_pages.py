@@ -70,8 +70,7 @@ class TaskPages:
                 f"{experiment.commands.annotate('export')} and another viewer."
             )
         names = dict(sorted(labels.names.items(), key=lambda item: item[1]))
-        shown, shades = self.rows(experiment, who, task.cycle), colours(names)
-        why, done = reason(task), next(row for row in shown if row.id == task.id)
+        shades = colours(names)
         settings = {
             "id": task.id,
             "who": who,
@@ -84,15 +83,8 @@ class TaskPages:
         page = render(
             "serve",
             "pages/task.html",
-            task=task,
-            who=who,
-            why=why[:1].upper() + why[1:],
-            badge=done.badge,
-            place=[row.id for row in shown].index(task.id) + 1,
-            total=len(shown),
-            classes=[
-                (name, value, colour) for (name, value), colour in zip(names.items(), colours(names).values(), strict=True)
-            ],
+            **self.head(experiment, task, who),
+            classes=[(name, value, colour) for (name, value), colour in zip(names.items(), shades.values(), strict=True)],
             ignore=names[IGNORE],
             settings=settings,
             interactive=self.site.interactive,
@@ -100,13 +92,26 @@ class TaskPages:
         )
         return HTMLResponse(page)
 
+    def head(self, experiment: Experiment, task: Task, who: str) -> dict[str, Any]:
+        """What the page of a task, in any editor, says of it; ``task`` as browsers know it."""
+        shown, why = self.rows(experiment, who, task.cycle), reason(task)
+        place = [row.id for row in shown].index(task.id)
+        facts = {"badge": shown[place].badge, "place": place + 1, "total": len(shown)}
+        return {"task": task, "who": who, "why": why[:1].upper() + why[1:], **facts}
+
+    def state(self, experiment: Experiment, task: Task, who: str) -> tuple[list[Row], dict[str, Any]]:
+        """The queue, and of the task its status and the id of the one after it."""
+        shown, known = self.rows(experiment, who), self.site.shown(task).id
+        of_cycle = shown if task.cycle == experiment.last_loop else self.rows(experiment, who, task.cycle)
+        status = next(row.status for row in of_cycle if row.id == known)
+        return shown, {"status": status, "next": following(shown, known, who)}
+
     def crop(self, request: Request) -> Response:
         """What the page shows of the crop; makes it first where that is needed."""
         experiment, task, who = self.asked(request)
         _, page = self.cache.task(experiment, task)
-        shown, known = self.rows(experiment, who), self.site.shown(task)
-        of_cycle = shown if task.cycle == experiment.last_loop else self.rows(experiment, who, task.cycle)
-        after = following(shown, known.id, who)
+        known = self.site.shown(task)
+        shown, state = self.state(experiment, task, who)
         self.prepare(experiment, shown, known.id)
         draft, others = self.draft_of(experiment, task, who), self.presence.others(task.id, who)
         left = draft is not None and bool(draft.labels) and draft.label_version != page["label_version"]
@@ -115,8 +120,8 @@ class TaskPages:
                 **{key: value for key, value in page.items() if key != MADE_FROM},  # no business of a browser's
                 "id": known.id,
                 "case": known.patch.case,
-                "status": next(row.status for row in of_cycle if row.id == known.id),
-                "next": after and f"/tasks/{quote(after, safe='')}",
+                "status": state["status"],
+                "next": state["next"] and f"/tasks/{quote(state['next'], safe='')}",
                 "others": others,
                 "revision": draft.revision if draft else 0,
                 "draft": bool(draft and draft.labels and not left),
