@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +18,7 @@ from serving import client
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.serve.crops import Cache, Children, in_child
-from nnactive_ext.serve.make_crop import make
+from nnactive_ext.serve.make_crop import AHEAD, make
 from nnactive_ext.serve.site import NotFound, Site
 from nnactive_ext.serve.thin import thin
 
@@ -113,22 +115,34 @@ def test_a_thinned_image_has_its_voxels_in_place(shape, spacing, most):
         assert array[tuple(there)] == found[tuple(index)]
 
 
+def waiting(children: Children) -> subprocess.Popen:
+    """The child that is started when the one before has ended."""
+    end = time.monotonic() + 60
+    while children._next is None or children._next.poll() is not None:
+        assert time.monotonic() < end, "no child was started"
+        time.sleep(0.01)
+    return children._next
+
+
 def test_a_child_that_waits_ends_with_the_server_and_one_that_died_is_replaced(tasks, tmp_path):
     """The next child is there before it is asked, makes what an own one makes, and reads the end of its input."""
-    children = Children()
+    children = Children(pause=0)
     asked = {"task": tasks.seen[0].id, "options": {"blank": True}, "made_from": "x", "number": 601}
     children.prepare()
     first = children._next
     children({**asked, "target": str(tmp_path / "one")})
     assert first.poll() == 0
-    second = children._next
-    assert second is not first
+    second = waiting(children)
+    children({**asked, "target": str(tmp_path / "ahead"), AHEAD: True})
+    assert children._next is second, "it waits for somebody, and nobody waits for what is made ahead"
     second.kill()
     second.wait()
     children({**asked, "target": str(tmp_path / "two")})
     in_child({**asked, "target": str(tmp_path / "three")})
-    files = [{file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("one", "two", "three")]
-    assert files[0] == files[1] == files[2]
-    last = children._next
+    files = [
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("one", "two", "three", "ahead")
+    ]
+    assert all(made == files[0] for made in files)
+    last = waiting(children)
     children.close()
     assert last.poll() == 0

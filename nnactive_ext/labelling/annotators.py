@@ -73,7 +73,8 @@ class HumanAnnotator:
         partial = given_labels(self.experiment, case, counted)
         if partial is None:
             partial = blank(space.shape, ignore)
-        check_values(partial, known, case, folder / "given" / f"{case}.nii.gz")
+        else:
+            check_values(partial, known, case, folder / "given" / f"{case}.nii.gz")
         for patch in patches:
             answer = labels_of(ledger, counted, tasks[patch], ignore)
             if answer is not None:

@@ -19,7 +19,7 @@ from nnactive_ext.files import read_json_if_any
 from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks
-from nnactive_ext.serve.make_crop import MADE_FROM, PAGE
+from nnactive_ext.serve.make_crop import AHEAD, MADE_FROM, PAGE
 from nnactive_ext.serve.site import NotFound, Site
 
 LONGEST = 1800
@@ -36,14 +36,19 @@ def in_child(asked: Mapping[str, Any]) -> None:
 
 
 class Children:
-    """:func:`in_child` without waiting for the imports of the child: the next one is started when the one before has ended. The
-    children end with this process."""
+    """:func:`in_child` without waiting for the imports of the child: the next one is started ``pause`` seconds after the one
+    before has ended, when a browser has drawn what that one made. The children end with this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = 2.0) -> None:
         self._next: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
+        self._pause, self._later = pause, threading.Timer(0, lambda: None)
+        self._closed = False
 
     def __call__(self, asked: Mapping[str, Any]) -> None:
+        if asked.get(AHEAD):
+            _let_make(_started(AHEAD), asked)
+            return
         with self._lock:
             child, self._next = self._next, None
         if child is None or child.poll() is not None:
@@ -51,24 +56,29 @@ class Children:
         try:
             _let_make(child, asked)
         finally:
-            self.prepare()
+            self._later.cancel()
+            self._later = threading.Timer(self._pause, self.prepare)
+            self._later.daemon = True
+            self._later.start()
 
     def prepare(self) -> None:
         """Start the next child."""
         with self._lock:
-            if self._next is None or self._next.poll() is not None:
+            if not self._closed and (self._next is None or self._next.poll() is not None):
                 self._next = _started()
 
     def close(self) -> None:
-        """End the child that waits."""
+        """End the child that waits, and start none."""
+        self._later.cancel()
         with self._lock:
+            self._closed = True
             if self._next is not None:
                 self._next.communicate()  # it reads the end of its input
                 self._next = None
 
 
-def _started() -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "nnactive_ext.serve.make_crop"]
+def _started(*options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "nnactive_ext.serve.make_crop", *options]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -100,10 +110,10 @@ class Cache:
         with self._asks():
             return self._crop(experiment, task)
 
-    def _crop(self, experiment: Experiment, task: Task) -> tuple[Path, Mapping[str, Any]]:
+    def _crop(self, experiment: Experiment, task: Task, ahead: bool = False) -> tuple[Path, Mapping[str, Any]]:
         target = self._site.folder / "crops" / task.id
         made_from = self._made_from(experiment, task)
-        facts = {"task": task.id, "options": self._site.options, MADE_FROM: made_from}
+        facts = {"task": task.id, "options": self._site.options, MADE_FROM: made_from, **({AHEAD: True} if ahead else {})}
         return target, self._made(target, facts, lambda page: page.get(MADE_FROM) == made_from)
 
     @contextmanager
@@ -133,7 +143,7 @@ class Cache:
                 self._nobody_asks.wait_for(lambda: not self._asking)
             try:
                 with suppress(NnActiveError):
-                    self._crop(experiment, task)
+                    self._crop(experiment, task, ahead=True)
             finally:
                 self._coming.discard(task.id)
 

@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ PAGE = "page.json"
 """In the folder of a crop: what its page shows."""
 MADE_FROM = "made_from"
 """In :data:`PAGE`: a checksum of all that decides what the task starts with."""
+AHEAD = "ahead"
+"""In what is asked, and of the command: nobody waits for it, so what people do goes first."""
 START = "start.nii.gz"
 """The labels that a task starts with."""
 OVERVIEW = "overview.nii.gz"
@@ -44,6 +47,8 @@ def main() -> None:
 
     What is imported takes longer than most crops, so the server starts this process before it knows what to make.
     """
+    if AHEAD in sys.argv[1:] and hasattr(os, "nice"):
+        os.nice(10)
     for name in _NEEDED:
         import_module(name)
     asked = sys.stdin.read()
@@ -84,10 +89,14 @@ def _task(experiment: Experiment, asked: Mapping[str, Any], folder: Path) -> Non
     from nnactive_ext.labelling.tasks import find_task
 
     options, task = asked["options"], find_task(experiment, asked["task"])
-    _check(experiment, task.patch.case)
     above = options.get("start_above")
     crops = Crops(experiment, _ensemble(experiment, options), options.get("margin"), ABOVE if above is None else above)
-    view, voxels = crops.view(task, folder)
+    with ThreadPoolExecutor(1) as beside:  # reading a large image takes as long as checking it
+        checked = beside.submit(_check, experiment, task.patch.case)
+        try:
+            view, voxels = crops.view(task, folder)
+        finally:
+            checked.result()  # says more than what reads a damaged file
     files = [folder / f"image_{number}.nii.gz" for number in range(len(voxels))]
     write_channels(files, voxels, view.space)
     write_image(folder / START, view.space.image(view.labels))

@@ -111,8 +111,7 @@ class TaskPages:
         experiment, task, who = self.asked(request)
         _, page = self.cache.task(experiment, task)
         known = self.site.shown(task)
-        shown, state = self.state(experiment, task, who)
-        self.prepare(experiment, shown, known.id)
+        _, state = self.state(experiment, task, who)
         draft, others = self.draft_of(experiment, task, who), self.presence.others(task.id, who)
         left = draft is not None and bool(draft.labels) and draft.label_version != page["label_version"]
         return JSONResponse(
@@ -210,10 +209,11 @@ class TaskPages:
         return {"revision": kept.revision, "others": self.presence.others(task.id, made.who, made.tab)}
 
     def here(self, request: Request) -> Response:
-        """A page shows the task; the reply says who else has it open."""
-        _, task, who = self.asked(request)
+        """A page shows the task; the reply says who else has it open. Now there is time to make the crops of the next ones."""
+        experiment, task, who = self.asked(request)
         tab = request.query_params.get("tab", "")
         self.presence.here(task.id, who, tab)
+        self.prepare(experiment, self.rows(experiment, who), self.site.shown(task).id)
         return JSONResponse({"others": self.presence.others(task.id, who, tab)})
 
     def left(self, request: Request) -> Response:

@@ -24,6 +24,7 @@ class Viewer {
     this.frame = null;  // [[first, behind last] of x, y, z] in RAS voxels
     this.marks = [];    // {frac, colour, name}
     this.solid = true;  // whether the 3D view is shown
+    this.held = false;  // whether nothing is drawn, because more is about to change
     this.nv = new niivue.Niivue({
       logLevel: "error", dragAndDropEnabled: false, isRadiologicalConvention: true, sagittalNoseLeft: true, isSliceMM: false,
       isNearestInterpolation: true, showLegend: false, tileMargin: 0, backColor: [0.04, 0.04, 0.05, 1],
@@ -44,18 +45,18 @@ class Viewer {
     await this.nv.attachToCanvas(this.canvas, false);
     this.solid = !SOFTWARE.test(rendererOf(this.nv.gl));
     const drawScene = this.nv.drawScene.bind(this.nv);
-    this.nv.drawScene = (...given) => { const drawn = drawScene(...given); this.drawOver(); return drawn; };
+    this.nv.drawScene = (...given) => { if (this.held) return ""; const drawn = drawScene(...given); this.drawOver(); return drawn; };
   }
 
   // `url`: an address, or the bytes of the file.
   async show(url, window) {
     const volume = await niivue.NVImage.loadFromUrl({
-      url, name: "image.nii.gz", colormap: "gray", cal_min: window[0], cal_max: window[1], trustCalMinMax: false,
+      url, name: "image.nii.gz", colormap: "gray", cal_min: window[0], cal_max: window[1], trustCalMinMax: true,
     });
     while (this.nv.volumes.length) this.nv.removeVolume(this.nv.volumes[0]);
+    this.mm = volume.pixDimsRAS.slice(1, 4).map(Math.abs);
+    this.arrange();  // before niivue first draws the image, in the layout that it would choose
     this.nv.addVolume(volume);
-    this.window(...window);
-    this.arrange();
     this.judge();
   }
 
@@ -68,7 +69,7 @@ class Viewer {
 
   // The plane in which thick slices were acquired is the largest; else the axial one.
   arrange() {
-    const mm = this.nv.back.pixDims.slice(1, 4).map(Math.abs), order = [SAGITTAL, CORONAL, AXIAL];
+    const {mm} = this, order = [SAGITTAL, CORONAL, AXIAL];
     const [second, first] = [...mm].sort((a, b) => a - b).slice(1);
     const large = first > THICK * second * 1.001 ? order[mm.indexOf(first)] : AXIAL;
     const small = [AXIAL, CORONAL, SAGITTAL].filter(plane => plane !== large);
@@ -84,11 +85,20 @@ class Viewer {
 
   // With a weak graphics card the 3D view would make painting slow.
   judge() {
-    if (!this.solid) return;
+    if (!this.solid || this.held) return;
     const pixel = new Uint8Array(4), gl = this.nv.gl, began = performance.now();
     this.nv.drawScene();
     gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);  // waits until it is drawn
     if (performance.now() - began > SLOW) this.show3D(false);
+  }
+
+  // Until `release` nothing is drawn: without a graphics card each picture takes a tenth of a second.
+  hold() { this.held = true; }
+
+  release() {
+    this.held = false;
+    this.nv.drawScene();
+    this.judge();
   }
 
   show3D(on) {
@@ -209,6 +219,7 @@ class Editor extends Viewer {
 
   // `box`: start and size (z, y, x) in the file's order. What lies outside is kept as 0 here, and written as `ignore`.
   async open(url, window, labels, box, colours) {
+    this.nv.setDrawColormap(colours);
     await this.show(url, window);
     const nv = this.nv, volume = nv.volumes[0], hdr = volume.hdr;
     const [nx, ny] = hdr.dims.slice(1, 3), mask = new Uint8Array(hdr.dims[1] * hdr.dims[2] * hdr.dims[3]);
@@ -219,7 +230,6 @@ class Editor extends Viewer {
     this.box = nv.drawBitmap.slice();
     this.places = Uint32Array.from(this.indices());
     this.frame = this.extent();
-    nv.setDrawColormap(colours);
     const drawing = await niivue.NVImage.loadFromUrl({url: labels, name: "labels.nii.gz"});
     const values = Uint8Array.from(drawing.img);
     nv.loadDrawing({hdr: drawing.hdr, img: values.map((value, i) => mask[i] ? value : 0), permRAS: drawing.permRAS});

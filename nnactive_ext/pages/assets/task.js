@@ -64,7 +64,7 @@
   };
   const showChannel = async number => {
     const window_ = crop.windows[number];
-    await editor.show(home.image(number), window_);
+    await editor.show(await home.image(number), window_);
     showWindow(...window_);
     editor.nv.refreshDrawing(true);
   };
@@ -188,12 +188,14 @@
     if (!document.createElement("canvas").getContext("webgl2"))
       throw new Error("This browser offers no WebGL2, which the editor needs. Use a current Firefox, Chrome or Edge, or " + home.advice + ".");
     say("Reading the image …");
-    crop = await home.crop();
+    const made = new Editor($("image"), $("over"), settings.ignore), asked = home.crop();
+    await Promise.all([asked, made.start()]);
+    crop = await asked;
     following = crop.next || home.queue;
     if (crop.badge) $("status").textContent = crop.badge;
-    const made = new Editor($("image"), $("over"), settings.ignore);
-    await made.start();
-    await made.open(home.image(0), crop.windows[0], home.label(), crop.box, colours());
+    const [image, label] = await Promise.all([home.image(0), home.label()]);
+    made.hold();
+    await made.open(image, crop.windows[0], label, crop.box, colours());
     editor = made;
     editor.nv.setDrawOpacity($("opacity").value / 100);
     showWindow(...crop.windows[0]);
@@ -213,7 +215,8 @@
     editor.reach(Number($("reach").value));
     paint(Number(radio("label").value));
     shares();
-    showOthers(await home.here());
+    made.release();
+    home.here().then(showOthers).catch(() => {});
     say("Ready. Paint inside the orange frame." + home.hint);
     document.body.dataset.ready = "yes";
     window.annotation = {editor, draft, clock};

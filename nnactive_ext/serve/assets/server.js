@@ -7,10 +7,13 @@ const home = (() => {
   const ask = async (url, given = {}) => {
     let reply;
     try { reply = await fetch(url, given); } catch { throw new Error("The server does not answer. Is it still running?"); }
-    const type = reply.headers.get("content-type") || "", content = type.includes("json") ? await reply.json() : await reply.text();
+    const type = reply.headers.get("content-type") || "";
+    const content = await (type.includes("json") ? reply.json() : type.includes("gzip") ? reply.arrayBuffer() : reply.text());
     if (!reply.ok) throw Object.assign(new Error(content.error || content), {status: reply.status});
     return content;
   };
+  // The image is under way while the page's other scripts are read.
+  const first = ask(`${here}/image/0`).catch(() => null);
   return {
     queue: "/",
     end: "No task is left.",
@@ -21,8 +24,8 @@ const home = (() => {
       [revision, version] = [crop.revision, crop.label_version];
       return crop;
     },
-    image: channel => `${here}/image/${channel}`,
-    label: () => `${here}/label?${Date.now()}`,
+    image: async channel => channel === 0 && await first || `${here}/image/${channel}`,
+    label: () => ask(`${here}/label?${Date.now()}`),
     // `labels`: a packed NIfTI file, empty where nothing was painted; `force`: over the draft of another tab.
     async draft(labels, seconds, force) {
       const query = new URLSearchParams({label_version: version, seconds, revision, tab});
