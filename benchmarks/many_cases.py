@@ -25,7 +25,7 @@ from nnactive_ext.files import write_json
 SHAPE = (20, 24, 24)
 CASES = (375, 750, 1500, 3000)
 ROLLOUT, SIMULATION, SOURCE = 881, 882, 880
-COMMON = "-patch_size 6 -query_size 50 -starting_budget 50 -cycles 3 -folds 2 --preset cpu -np 2 --disable_progress_bar"
+COMMON = "-patch_size 6 -query_size 50 -starting_budget 50 -cycles 3 -folds 2 --preset cpu -np 1 --disable_progress_bar"
 
 
 def case(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -141,26 +141,27 @@ def stand_in(what: str) -> None:
 
 
 def growth(rows: Sequence[dict[str, Any]]) -> float:
-    """The order of growth: the exponent p of seconds = constant + c cases^p, by the differences of the doubled numbers."""
-    seconds = [row["seconds"] for row in sorted(rows, key=lambda row: row["cases"])]
-    if len(seconds) < 3:
-        return float("nan")
+    """The order of growth p, of constant + factor x cases^p, from processor seconds at doubling numbers of cases.
+
+    The differences between neighbours do not contain the constant; they grow by 2^p.
+    """
+    seconds = [row["processor"] for row in rows]
     first, last = seconds[1] - seconds[0], seconds[-1] - seconds[-2]
-    steps = len(seconds) - 2
-    return math.log2(last / first) / steps if first > 0 and last > 0 else float("nan")
+    return math.log2(last / first) / (len(seconds) - 2) if first > 0 and last > 0 else float("nan")
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """A line for each command: seconds for each number of cases, ms per additional case, order of growth, peak memory."""
+    """A line for each command: processor and other seconds, ms per further case, order of growth, peak memory."""
     numbers = sorted({row["cases"] for row in rows})
-    head = ["command", *(f"{n:,} cases, s" for n in numbers), "ms per further case", "order of growth", "peak, GB"]
+    many = len(numbers) > 2
+    head = ["command", *(f"{n:,} cases" for n in numbers), "ms per further case", "order of growth", "s on the clock", "peak, GB"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for what in dict.fromkeys(row["what"] for row in rows):
         own = sorted((row for row in rows if row["what"] == what), key=lambda row: row["cases"])
-        seconds = [row["seconds"] for row in own]
-        each = 1000 * (seconds[-1] - seconds[0]) / max(1, numbers[-1] - numbers[0])
-        cells = [what, *(f"{value:.1f}" for value in seconds), f"{each:.1f}", f"{growth(own):.2f}", f"{own[-1]['peak_gb']:.2f}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        seconds, last = [row["processor"] for row in own], own[-1]
+        each = 1000 * (seconds[-1] - seconds[0]) / (numbers[-1] - numbers[0]) if many else float("nan")
+        cells = [what, *(f"{value:.1f}" for value in seconds), f"{each:.1f}", f"{growth(own) if many else float('nan'):.2f}"]
+        lines.append("| " + " | ".join([*cells, f"{last['seconds']:.0f}", f"{last['peak_gb']:.2f}"]) + " |")
     sizes = ", ".join(f"{row['report_mb']:.2f}" for row in rows if "report_mb" in row)
     return "\n".join([*lines, "", f"Size of the report's page: {sizes} MB."])
 

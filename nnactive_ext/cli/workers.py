@@ -69,7 +69,8 @@ def check_workers(options: argparse.Namespace) -> None:
 
 def process(program: str, options: argparse.Namespace, words: Sequence[object]) -> list[str]:
     """The arguments of Python for a step that ``nnactive_PROGRAM`` carries out; it ends with the worker that starts it."""
-    how = ["-device", options.device, "-precision", options.precision, "--disable_progress_bar", "--guarded"]
+    how = ["-device", options.device, "--disable_progress_bar", "--guarded"]
+    how += ["-precision", options.precision] if "precision" in options else []
     how += ["-lock", options.lock] if options.lock else []
     return ["-m", f"nnactive_ext.cli.{program}", *map(str, words), *how]
 
