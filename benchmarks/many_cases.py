@@ -154,7 +154,14 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """A line for each command: processor and other seconds, ms per further case, order of growth, peak memory."""
     numbers = sorted({row["cases"] for row in rows})
     many = len(numbers) > 2
-    head = ["command", *(f"{n:,} cases" for n in numbers), "ms per further case", "order of growth", "s on the clock", "peak, GB"]
+    head = [
+        "command",
+        *(f"{n:,} cases" for n in numbers),
+        "ms per further case",
+        "order of growth",
+        "s on the clock",
+        "peak, GB",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for what in dict.fromkeys(row["what"] for row in rows):
         own = sorted((row for row in rows if row["what"] == what), key=lambda row: row["cases"])

@@ -50,7 +50,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-spacing", nargs="+", metavar="LENGTH", help="spacing along z y x of a volume that does not state it")
     made.add_argument("--disable_tta", action="store_true", help="do not average over mirrored windows: up to 8 times as fast")
     add_parts(made, "the blocks", ", then one without -num_parts and -part_id to finish")
-    add_workers(made, "parts of the prediction", "with -device cpu: predict so many parts at once, each on its share of the cores")
+    add_workers(
+        made, "parts of the prediction", "with -device cpu: predict so many parts at once, each on its share of the cores"
+    )
     add_device(made)
     add_quiet(made)
     add_lock(made)

@@ -142,7 +142,9 @@ def _validated(
     return found, observe(devices[0])
 
 
-def _scores(experiment: Experiment, ensemble: Ensemble, case: Case, limits: Mapping[str, float], here: Environment) -> CaseScores:
+def _scores(
+    experiment: Experiment, ensemble: Ensemble, case: Case, limits: Mapping[str, float], here: Environment
+) -> CaseScores:
     labels = experiment.source.labels
     reference, properties = experiment.source.reader_writer.read_seg(str(case.label))
     try:
