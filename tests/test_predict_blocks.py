@@ -17,9 +17,11 @@ from forked import PROCESSES
 from large import brain, write_zarr
 
 from nnactive_ext.cli import predict_blocks, workers
+from nnactive_ext.cluster.whole import block_shares
 from nnactive_ext.experiment.blocks import BLOCKS_FILE, BlockTable
 from nnactive_ext.files import write_json
 from nnactive_ext.images.volumes import Block, open_volume
+from nnactive_ext.members.whole import Asked
 
 SHAPE = (40, 44, 48)
 SIZE = 16
@@ -92,6 +94,15 @@ def test_killed_in_the_middle_and_typed_again_even_with_more_blocks_drawn_meanwh
     assert (labels(other) != expected).any(), "the later block decides what is begun later"
 
 
+@pytest.mark.parametrize(("size", "parts", "shares"), [(16, 8, 6), (16, 32, 8), (48, 8, 1), (24, 8, 2)])
+def test_few_blocks_are_not_split_into_many_shares(planned, volume, tmp_path, size, parts, shares):
+    """27, 27, 1 and 8 blocks, for two, eight, two and two workers: four blocks or more each, if all workers have one."""
+    asked = Asked(planned, open_volume(volume), tmp_path / "labels.ome.zarr", planned.folds(), [str(size)])
+    found = block_shares(asked, parts)
+    assert [share.name for share in found] == [f"predict_blocks_{i}_of_{shares}" for i in range(shares)]
+    assert sum(asked.lacking((share.index, share.parts)) for share in found) == asked.lacking()
+
+
 @pytest.mark.slow
 def test_workers_share_the_blocks(planned, volume, threshold, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
@@ -104,7 +115,8 @@ def test_workers_share_the_blocks(planned, volume, threshold, tmp_path, monkeypa
         return [fake_blocks.__file__, *known(program, options, step)[2:]]
 
     monkeypatch.setattr(workers, "process", process)
-    monkeypatch.setattr("nnactive_ext.cluster.dask_runner.SHARES", 1)  # each part is a process that imports much
+    for module in ("whole", "dask_runner"):  # each part is a process that imports much
+        monkeypatch.setattr(f"nnactive_ext.cluster.{module}.SHARES", 1)
     predict_blocks.main(words(volume, shared := tmp_path / "shared.ome.zarr", "-np", "2"))
     np.testing.assert_array_equal(labels(shared), labels(alone))
     opened = journal.read_text().split()

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nnactive_ext.cluster.dask_runner import SHARES
 from nnactive_ext.cluster.tasks import GPU, Place
 from nnactive_ext.members.whole import Asked
+
+_LEAST = 4
+"""Blocks of a share, where there are enough."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,14 @@ class BlockShare:
 
 
 def block_shares(asked: Asked, parts: int) -> Sequence[BlockShare]:
-    """The shares that have blocks left, of at most ``parts``; none where all is predicted."""
-    number = min(parts, asked.lacking())
+    """The shares that have blocks left; none where all is predicted.
+
+    Args:
+        asked: what is predicted.
+        parts: :data:`SHARES` for each worker. There are fewer where a share would have few blocks: its process opens the
+            members, which costs seconds, and imports much.
+    """
+    lacking = asked.lacking()
+    number = min(lacking, max(parts // SHARES, min(parts, lacking // _LEAST)))
     shares = (BlockShare(asked, index, number) for index in range(number))
     return [share for share in shares if not share.is_done(asked.experiment)]

@@ -211,7 +211,8 @@ def predict_volume(
     if parts[1] > 1:
         return f"Part {parts[0]} of {parts[1]} is predicted: {count(predicted, 'block')}."
     store.finish(store.facts())
-    return f"Wrote {asked.target}: {count(predicted, 'block')} predicted now."
+    every = sum(1 for _ in cores(asked.volume.level.shape, store.part))
+    return f"Wrote {asked.target}: {count(every, 'block')}, {predicted} of them predicted by this process."
 
 
 def _label_values(described: Mapping[str, Any]) -> dict[str, int]:
