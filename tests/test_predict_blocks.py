@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 pytest.importorskip("zarr")
 import fake_blocks
@@ -25,6 +26,7 @@ from nnactive_ext.members.whole import Asked
 
 SHAPE = (40, 44, 48)
 SIZE = 16
+VOXELS = np.stack([brain(SHAPE), brain(SHAPE, 1) // 2])
 
 
 @pytest.fixture
@@ -32,11 +34,14 @@ def volume(planned, tmp_path) -> Path:
     """A volume of two channels with the voxel size of the members, which are trained."""
     for fold in planned.folds():
         fake_train(planned, fold)
-    plans = planned.preprocessed.plans
-    along = plans["configurations"][planned.plan.configuration]["spacing"]
-    spacing = [along[plans["transpose_forward"].index(axis)] for axis in range(3)]
-    voxels = np.stack([brain(SHAPE), brain(SHAPE, 1) // 2])
-    return write_zarr(tmp_path / "brain.ome.zarr", voxels, axes="czyx", scale=spacing, unit="millimeter")
+    return write_zarr(tmp_path / "brain.ome.zarr", VOXELS, axes="czyx", scale=spacing_of(planned), unit="millimeter")
+
+
+def spacing_of(experiment) -> list[float]:
+    """Of the members' voxels in mm, along the axes of the images."""
+    plans = experiment.preprocessed.plans
+    along = plans["configurations"][experiment.plan.configuration]["spacing"]
+    return [along[plans["transpose_forward"].index(axis)] for axis in range(3)]
 
 
 def words(volume: Path, target: Path, *more: str) -> list[str]:
@@ -92,6 +97,21 @@ def test_killed_in_the_middle_and_typed_again_even_with_more_blocks_drawn_meanwh
     assert not target.with_name(target.name + ".unfinished").exists()
     predict_blocks.main(words(volume, other := tmp_path / "later.ome.zarr"))
     assert (labels(other) != expected).any(), "the later block decides what is begun later"
+
+
+@pytest.mark.parametrize("how", [{"tile": (16, 16), "compression": "zlib"}, {"rowsperstrip": 7}], ids=["tiles", "strips"])
+def test_a_bigtiff_has_the_labels_of_the_same_volume_as_zarr(planned, volume, threshold, tmp_path, how):
+    predict_blocks.main(words(volume, tmp_path / "of_zarr.ome.zarr"))
+    folder = tmp_path / "tiff"
+    folder.mkdir()
+    file = folder / "brain.tif"  # the same name: the same blocks stand for it
+    tifffile.imwrite(file, VOXELS.swapaxes(0, 1), bigtiff=True, metadata={"axes": "ZCYX"}, **how)
+    spacing = [f"{mm}mm" for mm in spacing_of(planned)]
+    predict_blocks.main(words(file, tmp_path / "of_tiff.ome.zarr", "-spacing", *spacing))
+    np.testing.assert_array_equal(labels(tmp_path / "of_tiff.ome.zarr"), labels(tmp_path / "of_zarr.ome.zarr"))
+    made = open_volume(tmp_path / "of_tiff.ome.zarr")
+    assert made.opened.version == "0.4"
+    assert made.level.spacing == pytest.approx(spacing_of(planned))
 
 
 @pytest.mark.parametrize(("size", "parts", "shares"), [(16, 8, 6), (16, 32, 8), (48, 8, 1), (24, 8, 2)])
