@@ -10,15 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.watched import watched
 from nnactive_ext.files import read_json, write_json
 
 NUMBER = 870
@@ -55,32 +54,6 @@ def synthetic(path: Path, shape: tuple[int, ...]) -> None:
     group.attrs["ome"] = {"version": "0.5", "multiscales": [{"name": "brain", "axes": axes, "datasets": datasets}]}
 
 
-def watched(words: list[str], environment: dict[str, str]) -> tuple[str, float, float]:
-    """Run a command: what it printed, seconds, and the peak of the memory of all its processes in GB."""
-    import psutil
-
-    begin, peak = time.perf_counter(), 0.0
-    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines: list[str] = []
-    reading = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
-    reading.start()
-    known = psutil.Process(process.pid)
-    while process.poll() is None:
-        held = 0
-        try:
-            for one in (known, *known.children(recursive=True)):
-                held += one.memory_full_info().pss
-        except psutil.Error:
-            pass
-        peak = max(peak, held / 1e9)
-        time.sleep(0.2)
-    reading.join()
-    text = "".join(lines)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(words)}\n{text}")
-    return text, time.perf_counter() - begin, peak
-
-
 def annotate(exported: Path, raw: Path) -> None:
     """Label every exported task by thresholds of its image."""
     import SimpleITK as sitk
@@ -109,8 +82,9 @@ def benchmark(folder: Path, blocks: int, size: int, cube: int, folds: int) -> li
     rows: list[dict[str, Any]] = []
 
     def step(what: str, *words: object) -> None:
-        _, seconds, peak = watched(list(map(str, words)), environment)
-        rows.append({"step": what, "seconds": round(seconds, 1), "peak_gb": round(peak, 2)})
+        found = watched(words, environment)
+        row = {"step": what, "seconds": round(found.seconds, 1), "processor": round(found.processor, 1)}
+        rows.append({**row, "peak_gb": round(found.peak_gb, 2)})
         print(json.dumps(rows[-1]), flush=True)
         write_json(folder / "rows.json", rows)
 
@@ -189,11 +163,12 @@ class Threshold:
 def stand_in(folder: Path) -> None:
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.images.volumes import open_volume
-    from nnactive_ext.members.whole import predict_volume
+    from nnactive_ext.members.whole import Asked, predict_volume
 
     experiment = Experiment.find(NUMBER)
     volume, target = open_volume(folder / "brain.ome.zarr"), folder / "whole.ome.zarr"
-    print(predict_volume(experiment, lambda e, folds: Threshold(e), volume, target, experiment.folds(), progress=False))
+    asked = Asked(experiment, volume, target, experiment.folds())
+    print(predict_volume(asked, lambda e, folds: Threshold(e), progress=False))
 
 
 def main(args: list[str] | None = None) -> None:

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 
 pytest.importorskip("zarr")
 import scripted_expert as expert
@@ -157,6 +158,21 @@ def test_from_planning_to_the_query_and_with_blocks_that_come_later(nnunet_folde
     assert {case: later.blocks[case] for case in table.blocks} == dict(table.blocks)
     assert disjoint(later)
     assert set(later.blocks) == set(Experiment.find(NUMBER).plan.pool)
+
+
+@pytest.mark.parametrize("how", [{"tile": (16, 16), "compression": "zlib"}, {"rowsperstrip": 5}], ids=["tiles", "strips"])
+def test_blocks_of_a_bigtiff(nnunet_folders, tmp_path, quick_planning, how):
+    voxels = np.stack([brain(SHAPE), brain(SHAPE, 1) // 2], axis=1)
+    file = tmp_path / "brain.tif"
+    tifffile.imwrite(file, voxels, bigtiff=True, metadata={"axes": "ZCYX"}, **how)
+    experiment = planned(file, "-spacing 1mm -channels T1 T2")
+    table = BlockTable.read(experiment.raw)
+    assert len(table.blocks) == 6
+    for case, block in table.blocks.items():
+        box = tuple(slice(a, a + n) for a, n in zip(block.start, block.size, strict=True))
+        for channel, image in enumerate(experiment.dataset.entries[case].images):
+            found = sitk.GetArrayFromImage(sitk.ReadImage(str(image)))
+            np.testing.assert_array_equal(found, voxels[:, channel][box])
 
 
 def answer(experiment: Experiment, folder) -> None:

@@ -11,6 +11,7 @@ from fake_members import FakeEnsemble, fake_train
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.result import result_file
+from nnactive_ext.members import evaluation
 from nnactive_ext.members.evaluation import evaluate
 
 
@@ -93,3 +94,19 @@ def test_scores_of_something_else_do_not_count(trained, what):
         assert run(trained) == expected
     finally:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_the_environment_is_looked_at_once_and_not_for_each_case(trained, monkeypatch):
+    looked: list[str] = []
+    known = evaluation.observe
+    monkeypatch.setattr(evaluation, "observe", lambda *given: looked.append("") or known(*given))
+    with pytest.raises(NnActiveError):
+        run(trained, fails=trained.plan.test[-1])
+    looked.clear()
+    assert len(run(trained)) == 1
+    for_one = len(looked)
+    for file in (trained.results / "cycle_000" / "evaluated").iterdir():
+        file.unlink()
+    looked.clear()
+    assert len(run(trained)) > 1
+    assert len(looked) == for_one

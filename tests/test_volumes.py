@@ -163,8 +163,14 @@ def test_levels_that_are_not_there_name_those_that_are(tmp_path):
 
 @pytest.mark.parametrize(
     "how",
-    [{}, {"tile": (16, 16), "compression": "zlib"}, {"bigtiff": True, "tile": (16, 16), "compression": "lzw"}],
-    ids=["stack", "tiled", "big"],
+    [
+        {},
+        {"tile": (16, 16), "compression": "zlib"},
+        {"bigtiff": True, "tile": (16, 16), "compression": "lzw"},
+        {"bigtiff": True, "rowsperstrip": 5},
+        {"bigtiff": True, "rowsperstrip": 7, "compression": "zlib", "predictor": True},
+    ],
+    ids=["stack", "tiled", "big", "strips", "compressed strips"],
 )
 def test_regions_of_tiff_files(tmp_path, how):
     file = tmp_path / "a.tif"

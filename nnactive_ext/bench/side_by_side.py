@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from nnactive_ext.bench.outcomes import REMEDY
@@ -18,14 +18,22 @@ Command = Callable[[int], Sequence[str]]
 """Number of a process -> the arguments of its ``nnactive_bench``."""
 
 
-def run_side_by_side(processes: int, arguments: Command, logs: Path, say: Callable[[str], None] = print) -> None:
+def run_side_by_side(
+    processes: int,
+    arguments: Command,
+    logs: Path,
+    say: Callable[[str], None] = print,
+    environments: Sequence[Mapping[str, str]] = (),
+) -> None:
     """Start the processes, with their output in files of the folder ``logs``, and wait for all of them to end.
 
     They end when this process does, on POSIX however it ends. One that failed is an error, after all have ended.
+    ``environments``: what is added to that of each process.
     """
     logs.mkdir(parents=True, exist_ok=True)
     files = [logs / f"process_{i}.log" for i in range(processes)]
-    started = [_start(arguments(i), files[i], _share(i, processes)) for i in range(processes)]
+    added = environments or [{}] * processes
+    started = [_start(arguments(i), files[i], _share(i, processes), added[i]) for i in range(processes)]
     say(f"{processes} processes write to {logs}{os.sep}process_*.log")
     try:
         statuses = [process.wait() for process in started]
@@ -39,10 +47,16 @@ def run_side_by_side(processes: int, arguments: Command, logs: Path, say: Callab
         raise NnActiveError("\n".join([*ends, REMEDY]))
 
 
-def _start(arguments: Sequence[str], log: Path, cores: Sequence[int]) -> subprocess.Popen:
+def _start(arguments: Sequence[str], log: Path, cores: Sequence[int], added: Mapping[str, str]) -> subprocess.Popen:
     command = [sys.executable, "-m", "nnactive_ext.cli.bench", f"--part={','.join(map(str, cores))}", *arguments]
     with open(log, "a", encoding="utf-8") as output:
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=os.name == "posix")
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **added},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=os.name == "posix",
+        )
 
 
 def _share(number: int, processes: int) -> list[int]:

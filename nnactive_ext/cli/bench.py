@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_device, add_lock, add_parts, add_precision, add_quiet, check_parts, prepare
+from nnactive_ext.cli.workers import add_workers, check_workers, guard, runner_of
 from nnactive_ext.errors import NnActiveError
 
 
@@ -26,17 +27,17 @@ def parser() -> argparse.ArgumentParser:
         help="folder for the comparison (default: nnUNet_results/benchmark_NAME/comparison)",
     )
     add_parts(made, "the experiments", ", for example on N machines")
-    made.add_argument(
-        "-np",
-        type=int,
-        default=1,
-        metavar="N",
-        help="number of experiments that run at the same time on this machine (default: %(default)s)",
+    add_workers(
+        made,
+        "experiments",
+        "number of processes that run experiments at the same time on this machine, each on its share of the cores, and with "
+        "-device cuda on the GPUs in turn",
     )
     made.add_argument(
         "--dry_run", action="store_true", help="print which experiments are left and what they will need, and exit"
     )
     made.add_argument("--part", metavar="CORES", help=argparse.SUPPRESS)  # one of -np, on these cores
+    made.add_argument("-experiment", metavar="NAME", help=argparse.SUPPRESS)  # what a worker carries out
     add_device(made)
     add_precision(made)
     add_quiet(made)
@@ -52,6 +53,25 @@ def _arguments(options: argparse.Namespace, process: int) -> list[str]:
     return [str(options.file), *parts, *how]
 
 
+def _at_once(options: argparse.Namespace) -> int:
+    """How many experiments run at the same time here, as far as this command knows."""
+    from nnactive_ext.cluster.gpus import chosen_gpus
+
+    return options.np if options.gpus is None else len(chosen_gpus(options.gpus))
+
+
+def _turns(processes: int, device: str) -> list[dict[str, str]]:
+    """The environments of processes side by side, which keep each to one GPU."""
+    from nnactive_ext.cluster.dask_runner import gpu_environments
+    from nnactive_ext.cluster.gpus import gpus_here
+
+    gpus = gpus_here() if device == "cuda" else []
+    if not gpus:
+        return []
+    print(f"{processes} processes use in turn: GPU {', '.join(gpus[:processes])}", flush=True)
+    return gpu_environments([gpus[number % len(gpus)] for number in range(processes)])
+
+
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     if options.part is not None:
@@ -60,41 +80,55 @@ def main(options: argparse.Namespace) -> None:
         become_one(options.part)  # before anything counts the cores
     from nnactive_ext.nnunet.environment import check_torchvision
 
-    if options.np < 1:
-        raise NnActiveError(f"-np {options.np}: at least one process is needed.")
+    guard(options)
+    check_workers(options)
     check_parts(options)
-    if not options.dry_run:
+    if options.np > 1 and options.dashboard is not None:
+        raise NnActiveError("-dashboard: it shows workers; -np starts processes that know nothing of each other. Use -gpus.")
+    if not options.dry_run and not options.workers:  # whose machines have the device
         prepare(options.device)  # before anything else imports torch
+    if not options.dry_run:
         check_torchvision()
 
     from nnactive_ext.bench.definition import read_benchmark
     from nnactive_ext.bench.estimate import overview
     from nnactive_ext.bench.finish import finish
+    from nnactive_ext.bench.on_workers import Place, run_on_workers, run_one
     from nnactive_ext.bench.outcomes import Outcomes
     from nnactive_ext.bench.running import How, run_all
     from nnactive_ext.bench.runs import benchmark_folder, check_runs, part, runs_of
     from nnactive_ext.bench.side_by_side import run_side_by_side
     from nnactive_ext.compare.writing import check_output
+    from nnactive_ext.loop.watching import ended_by_signals
     from nnactive_ext.members.tools import Tools
 
     benchmark = read_benchmark(options.file)
     folder = benchmark_folder(benchmark.name)
+    outcomes, place = Outcomes(folder), Place(folder)
+    tools = Tools.of_nnunet(options.device, lambda: prepare(options.device))
+    how = How(benchmark.name, tools, not options.disable_progress_bar, accumulators=options.precision)
+    if options.experiment:
+        return run_one(options.experiment, runs_of(benchmark), how, place)
     output = options.o or folder / "comparison"
     check_output(output)
     runs = runs_of(benchmark, remember=False)
     check_runs(runs)
-    print(overview(benchmark, runs, options.num_parts * options.np), flush=True)
+    print(overview(benchmark, runs, options.num_parts * _at_once(options)), flush=True)
     if options.dry_run:
         return
-    runs, outcomes = runs_of(benchmark), Outcomes(folder)
+    runs = runs_of(benchmark)
+    own = part(runs, options.part_id, options.num_parts)
     if options.np > 1:
         # A process that failed leaves its log. Which experiments failed is in the outcomes, shown after the comparison.
-        run_side_by_side(options.np, lambda i: _arguments(options, i), folder / "logs")
+        environments = _turns(options.np, options.device)
+        run_side_by_side(options.np, lambda i: _arguments(options, i), folder / "logs", environments=environments)
     else:
-        how = How(
-            benchmark.name, Tools.of_nnunet(options.device), not options.disable_progress_bar, accumulators=options.precision
-        )
-        run_all(part(runs, options.part_id, options.num_parts), how, outcomes)
+        file = options.file.absolute()
+        with ended_by_signals(), runner_of("bench", options, place, lambda one: [file, "-experiment", one.name]) as runner:
+            if runner:
+                run_on_workers(own, runner, how, place)
+            else:
+                run_all(own, how, outcomes)
     if options.part is None:
         finish(runs, outcomes, output, others=options.num_parts > 1)
 

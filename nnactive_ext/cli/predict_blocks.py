@@ -19,6 +19,7 @@ from nnactive_ext.cli.options import (
     with_trainer,
     words_of,
 )
+from nnactive_ext.cli.workers import add_workers, check_workers, guard, runner_of
 from nnactive_ext.errors import NnActiveError
 
 
@@ -49,29 +50,44 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-spacing", nargs="+", metavar="LENGTH", help="spacing along z y x of a volume that does not state it")
     made.add_argument("--disable_tta", action="store_true", help="do not average over mirrored windows: up to 8 times as fast")
     add_parts(made, "the blocks", ", then one without -num_parts and -part_id to finish")
+    add_workers(
+        made, "parts of the prediction", "with -device cpu: predict so many parts at once, each on its share of the cores"
+    )
     add_device(made)
     add_quiet(made)
     add_lock(made)
     return made
 
 
-def _finishing(options: argparse.Namespace) -> list[object]:
-    """The words of the command that finishes the parts: the same without the part."""
-    names = ("i", "o", "f", "tr", "block_size", "level", "time", "spacing")
-    words = words_of({f"-{name}": getattr(options, name) for name in names})
+def _words(options: argparse.Namespace) -> list[object]:
+    """The words that say what is predicted: all but the experiment, the part and the device."""
+    paths = {"-i": os.path.abspath(options.i), "-o": os.path.abspath(options.o)}
+    names = ("f", "tr", "block_size", "level", "time", "spacing")
+    words = words_of({**paths, **{f"-{name}": getattr(options, name) for name in names}})
     return words + (["--disable_tta"] if options.disable_tta else [])
 
 
 @command(parser)
 def main(options: argparse.Namespace) -> None:
+    guard(options)
+    from functools import partial
+
+    from nnactive_ext.cluster.under_way import noted
+    from nnactive_ext.cluster.whole import BlockShare, block_shares
     from nnactive_ext.images.lengths import typed_spacing
     from nnactive_ext.images.volumes import is_volume, open_volume
     from nnactive_ext.labelling.opening import open_experiment
+    from nnactive_ext.loop.watching import ended_by_signals
     from nnactive_ext.members.ensemble import NnUNetEnsemble
-    from nnactive_ext.members.whole import predict_volume
+    from nnactive_ext.members.whole import Asked, predict_volume
     from nnactive_ext.nnunet.trainers import check_trainer
 
     check_parts(options)
+    check_workers(options)
+    if options.num_parts > 1 and (options.gpus is not None or options.workers or options.np > 1):
+        raise NnActiveError(
+            "-num_parts: workers share the parts. Leave out -num_parts and -part_id, or -gpus, -workers and -np."
+        )
     if options.tr:
         check_trainer(options.tr)
     experiment = with_trainer(open_experiment(options.d), options.tr)
@@ -83,17 +99,32 @@ def main(options: argparse.Namespace) -> None:
     time = settings.get("time") if options.time is None else options.time
     path = Path(os.path.abspath(options.i))
     volume = open_volume(path, level, time, typed_spacing(typed) if typed else None)
+    folds = experiment.folds() if options.f is None else options.f
+    target = Path(os.path.abspath(options.o))
+    asked = Asked(experiment, volume, target, folds, options.block_size, not options.disable_tta)
 
     def open_ensemble(experiment, folds):
         prepare(options.device)
         return NnUNetEnsemble(experiment, folds, options.device)
 
-    folds = experiment.folds() if options.f is None else options.f
-    target, parts = Path(os.path.abspath(options.o)), (options.part_id, options.num_parts)
-    tta, progress = not options.disable_tta, not options.disable_progress_bar
-    print(predict_volume(experiment, open_ensemble, volume, target, folds, options.block_size, parts, tta, progress))
+    predict = partial(predict_volume, asked, open_ensemble, progress=not options.disable_progress_bar)
     if options.num_parts > 1:
-        print(f"Next: after the last part: {experiment.commands.predict_blocks(*_finishing(options))}")
+        with noted(experiment, BlockShare(asked, options.part_id, options.num_parts)):
+            print(predict((options.part_id, options.num_parts)))
+        if not options.guarded:
+            print(f"Next: after the last part: {experiment.commands.predict_blocks(*_words(options))}")
+        return
+
+    def words(share: BlockShare) -> list[object]:
+        return ["-d", experiment.number, *_words(options), "-num_parts", share.parts, "-part_id", share.index]
+
+    with ended_by_signals():
+        if asked.lacking():
+            with runner_of("predict_blocks", options, experiment, words) as runner:
+                if runner:
+                    shares = block_shares(asked, runner.parts)
+                    runner.run(experiment, shares, lambda share: print(share.words.capitalize(), flush=True))
+        print(predict())
 
 
 if __name__ == "__main__":

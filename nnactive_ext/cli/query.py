@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.cli.command import command
@@ -22,10 +23,14 @@ from nnactive_ext.cli.options import (
     with_trainer,
     words_of,
 )
+from nnactive_ext.cli.workers import add_workers, check_workers, guard, runner_of
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.planning.settings import METHOD_HELP
 
 if TYPE_CHECKING:
+    from nnactive_ext.cluster.steps import Step
     from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.query_methods.methods import Method
 
 
 class ListMethods(argparse.Action):
@@ -60,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--list_methods", action=ListMethods)
     made.add_argument("-query_size", type=int, metavar="N", help="number of patches to choose (default: the experiment's)")
     add_parts(made, "the scoring of the pool", ", then one without -num_parts and -part_id to merge them")
+    add_workers(made, "parts of the scoring", "with -device cpu: score so many parts at once, each on its share of the cores")
     add_device(made)
     add_precision(made)
     add_quiet(made)
@@ -69,25 +75,54 @@ def parser() -> argparse.ArgumentParser:
 
 def merging(experiment: Experiment, options: argparse.Namespace) -> str:
     """The command that merges the parts: the same without the part."""
-    flags = {"-f": options.f, "-tr": options.tr, "--method": options.method, "-query_size": options.query_size}
-    words = words_of(flags)
+    words = _chosen(options, options.method)
     words += [] if options.precision == "single" else ["-precision", options.precision]
     words += ["--disable_progress_bar"] if options.disable_progress_bar else []
     return experiment.commands.query(*words)
 
 
+def _chosen(options: argparse.Namespace, method: Sequence[str] | None) -> list[object]:
+    """What is queried: members, method and size."""
+    return words_of({"-f": options.f, "-tr": options.tr, "--method": method, "-query_size": options.query_size})
+
+
+def _lasting(experiment: Experiment, options: argparse.Namespace) -> tuple[Method, list[object]]:
+    """The method, and the arguments of a process that scores for it, in whatever folder."""
+    from nnactive_ext.query_methods import methods
+    from nnactive_ext.query_methods.options import method_and_options
+
+    name, given = method_and_options(options.method)
+    name, given = methods.lasting(*((name, given) if name else (experiment.plan.method, experiment.plan.method_options)))
+    named = [name, *(f"{key}={value}" for key, value in given.items())] if options.method else None
+    return methods.get(name, **given), ["-d", experiment.number, *_chosen(options, named)]
+
+
+def _part(step: Step) -> list[object]:
+    return ["-num_parts", step.parts, "-part_id", step.index]
+
+
 @command(parser)
 def main(options: argparse.Namespace) -> None:
+    guard(options)
+    from nnactive_ext.cluster.steps import SCORE, Step, scorings
+    from nnactive_ext.cluster.under_way import noted
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.cycles import finish_annotation, query_and_annotate
+    from nnactive_ext.loop.progress import Progress
     from nnactive_ext.loop.status import next_step
+    from nnactive_ext.loop.watching import ended_by_signals
     from nnactive_ext.members.ensemble import NnUNetEnsemble
     from nnactive_ext.nnunet.trainers import check_trainer
     from nnactive_ext.query_methods.options import method_and_options
     from nnactive_ext.querying.query import query_cycle
 
     check_parts(options)
+    check_workers(options)
+    if options.num_parts > 1 and (options.gpus is not None or options.workers or options.np > 1):
+        raise NnActiveError(
+            "-num_parts: workers share the parts. Leave out -num_parts and -part_id, or -gpus, -workers and -np."
+        )
     if options.tr:
         check_trainer(options.tr)
     experiment = with_trainer(open_experiment(options.d), options.tr)
@@ -103,16 +138,31 @@ def main(options: argparse.Namespace) -> None:
         return query_cycle(experiment, open_ensemble, folds, *chosen, parts, progress, options.precision)
 
     if options.num_parts > 1:
-        query(experiment, (options.part_id, options.num_parts))
+        with noted(experiment, Step(SCORE, options.part_id, options.num_parts)):
+            query(experiment, (options.part_id, options.num_parts))
         print(f"Part {options.part_id} of {options.num_parts} is scored.")
-        print(f"Next: after the last part: {merging(experiment, options)}")
+        if not options.guarded:
+            print(f"Next: after the last part: {merging(experiment, options)}")
         return
-    with experiment.running():
+
+    def share(experiment):
+        """Let workers score the pool, where there are any."""
+        method, words = _lasting(experiment, options)
+        if not scorings(experiment, 2, method):
+            return
+        with runner_of("query", options, experiment, lambda step: [*words, *_part(step)]) as runner:
+            if runner:
+                shown = Progress(experiment, partial(print, flush=True))
+                steps = scorings(experiment, runner.parts, method)
+                runner.run(experiment, steps, lambda step: shown.next(experiment.state["cycle"], step.words))
+
+    with ended_by_signals(), experiment.running():
         with experiment.lock(wait=True):
             experiment = with_trainer(open_experiment(options.d, locked=True), options.tr)
         if finish_annotation(experiment, progress):
             print(f"The annotation of cycle {experiment.state['cycle']} is finished: its labels are in place.")
         else:
+            share(experiment)
             query_and_annotate(experiment, lambda: query(experiment), progress)
         print(next_step(Experiment(experiment.name)))
 

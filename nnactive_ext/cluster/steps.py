@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnactive_ext.cluster.tasks import CPU, GPU
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
@@ -19,7 +20,6 @@ from nnactive_ext.query_methods.base import RankedMethod
 
 TRAIN, EVALUATE, SCORE, FINISH = KINDS = ("train", "evaluate", "score", "finish")
 """Train a member; evaluate a share of the test cases; score a share of the pool; merge, choose and annotate."""
-GPU, CPU = "gpu", "cpu"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Step:
     def log(self, experiment: Experiment) -> Path:
         """The file that gets the output of the process that carries it out, and of the training itself."""
         name = f"train_fold_{self.index}.log" if self.kind == TRAIN else f"{self.name}.log"
-        return experiment.results / f"cycle_{experiment.state['cycle']:03d}" / name
+        return experiment.logs / name
 
     def is_done(self, experiment: Experiment) -> bool:
         """Whether its file is there. Of shares of the cases nobody says so: each case's file is looked at when it is needed."""
@@ -132,9 +132,13 @@ def shares(experiment: Experiment, parts: int) -> list[Step]:
         # A cross-validation opens one member after another for the cases that it has not seen: it is one step.
         found += _parts(EVALUATE, min(parts, len(plan.test)) if plan.test else 1)
     queried = cycle >= plan.cycles - 1 or patches_lacking(experiment) or loop_file(experiment.raw, cycle + 1).is_file()
-    if parts > 1 and not queried and isinstance(methods.get(plan.method, **plan.method_options), RankedMethod):
-        found += _parts(SCORE, min(parts, len(plan.pool)))
-    return found
+    return found if queried else [*found, *scorings(experiment, parts, methods.get(plan.method, **plan.method_options))]
+
+
+def scorings(experiment: Experiment, parts: int, method: methods.Method) -> list[Step]:
+    """The scoring of the pool for a query by a method, in so many parts; none where nothing is scored or shared."""
+    ranked = parts > 1 and isinstance(method, RankedMethod)
+    return _parts(SCORE, min(parts, len(experiment.plan.pool))) if ranked else []
 
 
 def _parts(kind: str, number: int) -> list[Step]:

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import TEMPORARY
+from nnactive_ext.files import TEMPORARY, read_json_if_any
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.geometry.space import Vector
 from nnactive_ext.images.volumes import Volume
 
 _UNFINISHED = ".unfinished"
 _KEY, _DONE = "nnactive", "nnactive_normalisation"
+_AGREED, _FACTS = "agreed", "normalisation.json"
+"""A folder in that of what is written, and the file in it."""
 _SMALLEST = 256
 """Coarser levels are made until no axis is longer."""
 _CHUNK = 128
@@ -62,18 +64,50 @@ class LabelStore:
         Raises:
             NnActiveError: something else is at the path.
         """
-        record = json.loads(json.dumps(record))
         if not self.path.exists():
-            self._make(names, record)
-        found = self._attributes().get(_KEY)
+            self._make(names, json.loads(json.dumps(record)))
+        self.check_record(record)
+        if not self.finished:
+            self.unfinished.mkdir(exist_ok=True)
+
+    def check_record(self, record: Mapping[str, Any]) -> None:
+        """What is at the path must have been begun with the same ``record``.
+
+        Raises:
+            NnActiveError: it was not.
+        """
+        record, found = json.loads(json.dumps(record)), self._attributes().get(_KEY)
         if found != record:
             differ = sorted(key for key in {*record, *(found or {})} if (found or {}).get(key) != record.get(key))
             what = (
                 f"a prediction with other {', '.join(differ)}" if found else "something else than a prediction by this command"
             )
             raise NnActiveError(f"{self.path}: holds {what}. Choose another name with -o, or delete it and {self.unfinished}.")
-        if not self.finished:
-            self.unfinished.mkdir(exist_ok=True)
+
+    def facts(self) -> list[dict[str, Any]] | None:
+        """What the processes that write the parts agreed on; None before that."""
+        found: list[dict[str, Any]] | None = read_json_if_any(self.unfinished / _AGREED / _FACTS, None)
+        return found
+
+    def agree(self, facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Let all processes that write parts, now and after a kill, use the same facts: those of the first one.
+
+        Args:
+            facts: how the volume is normalised, a channel each, as this process would.
+
+        Returns:
+            What the first process said.
+        """
+        aside = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.unfinished))
+        try:
+            (aside / _FACTS).write_text(json.dumps(list(facts)), encoding="utf-8")
+            os.rename(aside, self.unfinished / _AGREED)  # fails where another process was first
+        except OSError:
+            if not (self.unfinished / _AGREED).is_dir():
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return self.facts() or []
 
     def _attributes(self) -> dict[str, Any]:
         import zarr

@@ -26,6 +26,11 @@ class GreyValues:
     high: float
 
 
+def grey_values_of(fact: Mapping[str, Any]) -> GreyValues:
+    """The values in one of :meth:`Normalisation.facts`."""
+    return GreyValues(*(float(fact[name]) for name in GreyValues.__dataclass_fields__))
+
+
 def grey_values(blocks: Sequence[Block], channels: int, masked: bool) -> list[GreyValues]:
     """Average the blocks of a volume.
 

@@ -109,14 +109,16 @@ def _on_test_set(
     """The scores of a share of the test cases, by name; those that are there already are read."""
     planned, inputs = tolerance(experiment.plan), Inputs.read(experiment.raw)
     limits = {name: planned.of(name) for name in experiment.source.labels.classes}
-    files, found, ensemble = CaseFiles(experiment, folds, limits), {}, None
+    files, found, ensemble, here = CaseFiles(experiment, folds, limits), {}, None, Environment()
     for case in tqdm(experiment.test_cases()[share], desc="Evaluating the test set", disable=not progress):
         if inputs:
             inputs.verify(case.name, case.label)
         scores = files.read(case)
         if scores is None:
-            ensemble = ensemble or open_ensemble(folds)
-            scores = _scores(experiment, ensemble, case, limits)
+            if ensemble is None:
+                ensemble = open_ensemble(folds)
+                here = observe(device_of(ensemble))  # once: it reads the metadata of all packages
+            scores = _scores(experiment, ensemble, case, limits, here)
             files.write(case, scores)
         found[case.name] = scores
     return found
@@ -140,7 +142,9 @@ def _validated(
     return found, observe(devices[0])
 
 
-def _scores(experiment: Experiment, ensemble: Ensemble, case: Case, limits: Mapping[str, float]) -> CaseScores:
+def _scores(
+    experiment: Experiment, ensemble: Ensemble, case: Case, limits: Mapping[str, float], here: Environment
+) -> CaseScores:
     labels = experiment.source.labels
     reference, properties = experiment.source.reader_writer.read_seg(str(case.label))
     try:
@@ -152,7 +156,7 @@ def _scores(experiment: Experiment, ensemble: Ensemble, case: Case, limits: Mapp
         dice=dice_per_case(prediction, reference[0], labels.classes, labels.ignore),
         surfaces=surface_per_case(prediction, reference[0], labels.classes, spacing, limits, labels.ignore),
         predicted={name: int(np.isin(prediction, values).sum()) for name, values in labels.classes.items()},
-        environment=observe(device_of(ensemble)),
+        environment=here,
     )
 
 

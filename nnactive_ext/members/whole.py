@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from nnactive_ext.images.lengths import length_text
 from nnactive_ext.images.volumes import Block, Volume
 from nnactive_ext.intake.blocks import drawn, places
 from nnactive_ext.intake.volumes import SIZE, typed_size
-from nnactive_ext.members.block_values import Normalisation, grey_values
+from nnactive_ext.members.block_values import GreyValues, Normalisation, grey_values, grey_values_of
 from nnactive_ext.members.ensemble import check_members
 from nnactive_ext.members.windows import Windows, cores
 from nnactive_ext.words import count, listed
@@ -49,7 +50,14 @@ class WholePrediction:
     mirroring: bool = True
 
     @classmethod
-    def of(cls, ensemble: WindowEnsemble, volume: Volume, blocks: Sequence[Block], mirroring: bool = True) -> WholePrediction:
+    def of(
+        cls,
+        ensemble: WindowEnsemble,
+        volume: Volume,
+        blocks: Sequence[Block],
+        mirroring: bool = True,
+        known: Sequence[GreyValues] = (),
+    ) -> WholePrediction:
         """Prepare a prediction.
 
         Args:
@@ -57,6 +65,7 @@ class WholePrediction:
             volume: open, on the level that is predicted.
             blocks: of the volume, whose grey values stand for those of an image.
             mirroring: average over mirrored windows, as nnU-Net does.
+            known: the grey values of each channel, if they were measured before; then no block is read.
 
         Raises:
             NnActiveError: the voxels are of another size than the members were trained on, or the channels differ in number.
@@ -65,7 +74,7 @@ class WholePrediction:
         transpose = tuple(int(axis) for axis in plans.transpose_forward)
         _check(volume, plans, configuration, transpose)
         schemes, masked = list(configuration.normalization_schemes), [bool(one) for one in configuration.use_mask_for_norm]
-        values = grey_values(blocks, len(volume.channels), any(masked))
+        values = known or grey_values(blocks, len(volume.channels), any(masked))
         intensities: Mapping[str, Any] = plans.foreground_intensity_properties_per_channel
         shape = triple([volume.level.shape[axis] for axis in transpose])
         windows = Windows(shape, tuple(int(n) for n in configuration.patch_size))
@@ -99,65 +108,111 @@ class WholePrediction:
         return Patch("", triple([box.start[axis] for axis in back]), triple([box.size[axis] for axis in back]))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is labelled, by which members, and where the labels go.
+
+    Args:
+        experiment: its members are trained.
+        volume: open, on the level that is predicted.
+        target: where the labels are written; what was begun there with the same members goes on.
+        folds: the members that are asked.
+        size: of the parts, as typed; by default that of the experiment's blocks.
+        mirroring: average over mirrored windows, as nnU-Net does.
+    """
+
+    experiment: Experiment
+    volume: Volume
+    target: Path
+    folds: Sequence[Fold]
+    size: Sequence[str] | None = None
+    mirroring: bool = True
+
+    @cached_property
+    def store(self) -> LabelStore:
+        """Where the labels go."""
+        typed = self.size or self.experiment.plan.settings.get("block_size") or SIZE
+        return LabelStore(self.target, self.volume, typed_size(typed, self.volume))
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What decides the labels, besides the volume's voxels.
+
+        Raises:
+            NnActiveError: a member is missing.
+        """
+        experiment, volume = self.experiment, self.volume
+        return {
+            "experiment": experiment.plan.experiment,
+            "cycle": experiment.state["cycle"],
+            "folds": list(self.folds),
+            "trainings": check_members(experiment, self.folds),
+            "volume": volume.path.name,
+            "level": volume.level.number,
+            "time": volume.time,
+            "shape": list(volume.level.shape),
+            "block_size": list(self.store.part),
+            "mirroring": self.mirroring,
+        }
+
+    def lacking(self, parts: tuple[int, int] = (0, 1)) -> int:
+        """Number of blocks that are not predicted yet; 0 also where the labels are finished.
+
+        Args:
+            parts: (part id, number of parts): in which share of the blocks.
+
+        Raises:
+            NnActiveError: something else is at the target, or a member is missing.
+        """
+        self.store.check_place()
+        if self.store.path.exists():
+            self.store.check_record(self.record)
+        if self.store.finished:
+            return 0
+        return len(_open(self.store, parts))
+
+
 def predict_volume(
-    experiment: Experiment,
+    asked: Asked,
     open_ensemble: Callable[[Experiment, Sequence[Fold]], WindowEnsemble],
-    volume: Volume,
-    target: Path,
-    folds: Sequence[Fold],
-    size: Sequence[str] | None = None,
     parts: tuple[int, int] = (0, 1),
-    mirroring: bool = True,
     progress: bool = True,
 ) -> str:
     """Label a whole volume with the members of the current cycle, as OME-Zarr.
 
     Args:
-        experiment: its members are trained.
-        open_ensemble: opens the members of some folds; not called where all is done.
-        volume: open, on the level that is predicted.
-        target: where the labels are written; what was begun there with the same members goes on.
-        folds: the members that are asked.
-        size: of the parts, as typed; by default that of the experiment's blocks.
+        asked: what is labelled, and where the labels go.
+        open_ensemble: opens the members of some folds; not called where all is predicted.
         parts: (part id, number of parts). With more than one, this process predicts its share; a later call without parts
             finishes the store.
-        mirroring: average over mirrored windows, as nnU-Net does.
         progress: show a progress bar.
 
     Returns:
         What was done, as a sentence.
 
     Raises:
-        NnActiveError: something else is at ``target``, a member is missing, or the volume does not fit the members.
+        NnActiveError: something else is at the target, a member is missing, or the volume does not fit the members.
     """
-    typed = size or experiment.plan.settings.get("block_size") or SIZE
-    store = LabelStore(target, volume, typed_size(typed, volume))
-    trainings = check_members(experiment, folds)
-    blocks = blocks_in(experiment, volume)
-    record = {
-        "experiment": experiment.plan.experiment,
-        "cycle": experiment.state["cycle"],
-        "folds": list(folds),
-        "trainings": trainings,
-        "volume": volume.path.name,
-        "level": volume.level.number,
-        "time": volume.time,
-        "shape": list(volume.level.shape),
-        "block_size": list(store.part),
-        "mirroring": mirroring,
-    }
-    names = _label_values(experiment.dataset.json)
-    store.check_place()
+    experiment, store, predicted = asked.experiment, asked.store, 0
+    lacking = asked.lacking()
     if store.finished:
-        store.begin(names, record)
-        return f"{target} is finished already."
-    prediction = WholePrediction.of(open_ensemble(experiment, folds), volume, blocks, mirroring)
-    store.begin(names, record)
-    predicted = predict_parts(prediction, store, parts, progress)
+        return f"{asked.target} is finished already."
+    if lacking or store.facts() is None:
+        names = _label_values(experiment.dataset.json)
+        ensemble = open_ensemble(experiment, asked.folds)
+        known = [grey_values_of(fact) for fact in store.facts() or ()]
+        blocks = [] if known else blocks_in(experiment, asked.volume)
+        prediction = WholePrediction.of(ensemble, asked.volume, blocks, asked.mirroring, known)
+        store.begin(names, asked.record)
+        # Another process may have been first, and the experiment may have got blocks meanwhile.
+        facts = store.agree(prediction.normalisation.facts())
+        normalisation = replace(prediction.normalisation, values=[grey_values_of(fact) for fact in facts])
+        predicted = predict_parts(replace(prediction, normalisation=normalisation), store, parts, progress)
     if parts[1] > 1:
         return f"Part {parts[0]} of {parts[1]} is predicted: {count(predicted, 'block')}."
-    store.finish(prediction.normalisation.facts())
-    return f"Wrote {target}: {count(predicted, 'block')} predicted now."
+    store.finish(store.facts())
+    every = sum(1 for _ in cores(asked.volume.level.shape, store.part))
+    return f"Wrote {asked.target}: {count(every, 'block')}, {predicted} of them predicted by this process."
 
 
 def _label_values(described: Mapping[str, Any]) -> dict[str, int]:
@@ -193,11 +248,16 @@ def predict_parts(prediction: WholePrediction, store: LabelStore, parts: tuple[i
     Returns:
         How many parts were predicted; the others had been written before.
     """
-    number, of = parts
-    todo = [core for core in list(cores(prediction.volume.level.shape, store.part))[number::of] if not store.is_written(core)]
+    todo = _open(store, parts)
     for core in tqdm(todo, desc="Predicting blocks", disable=not progress):
         store.write(core, prediction.labels(core))
     return len(todo)
+
+
+def _open(store: LabelStore, parts: tuple[int, int]) -> list[Patch]:
+    """The parts of a share that are not written."""
+    number, of = parts
+    return [core for core in list(cores(store.volume.level.shape, store.part))[number::of] if not store.is_written(core)]
 
 
 def _check(volume: Volume, plans: Any, configuration: Any, transpose: Sequence[int]) -> None:
