@@ -32,7 +32,6 @@ PROCESSES.set_forkserver_preload(
         "nnactive_ext.cli.change",
         "nnactive_ext.cli.run",
         "fake_run",
-        "forked_steps",
         "test_answers_during_runs",
         "test_cycles",
         "test_killed",

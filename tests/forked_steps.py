@@ -1,26 +1,34 @@
-"""Steps that workers carry out, with members that cost nothing, each in a process forked from one that has imported everything."""
+"""A server that has imported everything and forks a process for each step that a worker carries out, with free members.
+
+python forked_steps.py SOCKET PLANS JOURNAL
+"""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
+import select
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+import warm_kernels  # noqa: F401  what the commands import late is imported here, once
 from fake_members import FakeEnsemble, fake_tools
-from forked import PROCESSES
 
-from nnactive_ext.bench import finish, on_workers  # noqa: F401  what the commands import late is imported here, once
+from nnactive_ext.bench import finish, on_workers  # noqa: F401
 from nnactive_ext.cli import bench, query, run, workers
 from nnactive_ext.experiment import marks
 from nnactive_ext.labelling import prepare
@@ -29,7 +37,6 @@ from nnactive_ext.members import ensemble
 from nnactive_ext.members.tools import Tools
 from nnactive_ext.nnunet import environment as nnunet_environment
 from nnactive_ext.nnunet import fingerprint
-from nnactive_ext.querying import query as scoring  # noqa: F401
 
 CLIENT = str(Path(__file__).with_name("forked_client.py"))
 CLASSES = 3
@@ -60,59 +67,98 @@ def fake(patch: pytest.MonkeyPatch, plans: Path, members: bool = True) -> None:
         patch.setattr(module, "prepare", lambda device: None)
 
 
-def _carry_out(module: str, words: list[str], environment: dict[str, str], plans: str, said: str) -> None:
-    os.setpgid(0, 0)  # a guarded process ends its group
-    os.environ.clear()
-    os.environ.update(environment)
-    with open(said, "w") as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
-    fake(pytest.MonkeyPatch(), Path(plans))
-    importlib.import_module(module).main(words)
-
-
-@dataclass
+@dataclass(frozen=True)
 class Server:
-    """``plans``: nnU-Net's; ``asked``: what workers wanted to be carried out, in order, as ``forked_client.py`` asks it."""
+    """Where it listens, and the journal in which it notes what it was asked for."""
 
-    plans: Path
     path: str
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    plans: Path
+    journal: Path
 
-    def serve(self, listening: socket.socket) -> None:
-        with suppress(OSError):  # it is closed at the end
-            while True:
-                threading.Thread(target=self._answer, args=(listening.accept()[0],), daemon=True).start()
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.journal.read_text().splitlines()]
 
-    def _answer(self, client: socket.socket) -> None:
-        with client, client.makefile() as lines, tempfile.NamedTemporaryFile("r") as said:
-            asked = json.loads(lines.readline())
-            self.asked.append(asked)
-            of = (asked["module"], asked["words"], asked["environment"], str(self.plans), said.name)
-            process = PROCESSES.Process(target=_carry_out, args=of)
-            process.start()
-            client.settimeout(0.02)
-            while process.is_alive():
-                with suppress(TimeoutError):
-                    if not client.recv(1):  # the client was killed
-                        process.kill()
-                        break
-            process.join()
-            with suppress(OSError):
-                client.settimeout(None)
-                client.sendall(json.dumps({"status": process.exitcode, "said": said.read()}).encode())
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Within the block, workers of commands that this process runs have their steps carried out by the server."""
+        self.journal.write_text("")
+        process = workers.process
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workers, "process", lambda *asked: [CLIENT, self.path, *process(*asked)])
+            fake(patch, self.plans, members=False)
+            yield
 
 
 @contextmanager
-def serving(patch: pytest.MonkeyPatch, plans: Path) -> Iterator[Server]:
-    """Within the block, workers of commands that this process runs have their steps carried out here."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
-        server = Server(plans, f"{folder}/steps")
-        listening.bind(server.path)
+def serving(plans: Path, folder: Path) -> Iterator[Server]:
+    """A server that ends with the block, and with this process."""
+    with tempfile.TemporaryDirectory() as short:  # the path of a socket may have some 100 characters
+        server = Server(f"{short}/steps", plans, folder / "journal")
+        command = [sys.executable, __file__, server.path, str(plans), str(server.journal)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+            while not Path(server.path).exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            yield server
+            assert process.stdin
+            process.stdin.close()
+
+
+def _serve(path: str, plans: Path, journal: Path) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+    children = []
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
         listening.listen()
-        threading.Thread(target=server.serve, args=(listening,), daemon=True).start()
-        process = workers.process
-        patch.setattr(workers, "process", lambda *asked: [CLIENT, server.path, *process(*asked)])
-        fake(patch, plans, members=False)
-        yield server
-        listening.shutdown(socket.SHUT_RDWR)
+        while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
+            client = listening.accept()[0]
+            child = os.fork()
+            if not child:
+                _answer(client, plans, journal)
+            client.close()
+            children.append(child)
+    for child in children:
+        try:
+            os.killpg(child, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended, as nearly all
+            continue
+
+
+def _answer(client: socket.socket, plans: Path, journal: Path) -> None:
+    """Carry out what a client asks for, and end."""
+    os.setpgid(0, 0)  # a guarded process ends its group
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    line = client.makefile().readline()
+    with open(journal, "a") as file:
+        file.write(line)
+    asked, ended = json.loads(line), 0
+    threading.Thread(target=_end_with, args=(client,), daemon=True).start()
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    with tempfile.TemporaryFile("w+") as said:
+        for stream in (1, 2):
+            os.dup2(said.fileno(), stream)
+        fake(pytest.MonkeyPatch(), plans)
+        try:
+            importlib.import_module(asked["module"]).main(asked["words"])
+        except SystemExit as error:
+            ended = int(error.code or 0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            ended = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        said.seek(0)
+        client.sendall(json.dumps({"status": ended, "said": said.read()}).encode())
+    os._exit(0)
+
+
+def _end_with(client: socket.socket) -> None:
+    """The client sends nothing more; if it is gone before its answer, it was killed."""
+    client.recv(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

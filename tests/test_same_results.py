@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,17 @@ regimes = { low = { starting_budget = 6, query_size = 2 } }
 """
 
 
-@pytest.fixture
-def plans(planned_template) -> Path:
-    return next(planned_template.preprocessed.rglob("nnUNetPlans.json"))
+def short(experiment: Experiment) -> Experiment:
+    """With a single query."""
+    replace(experiment.plan, cycles=2).write(experiment.raw)
+    return experiment.anew()
+
+
+@pytest.fixture(scope="module")
+def server(planned_template, tmp_path_factory) -> Iterator[Server]:
+    plans = next(planned_template.preprocessed.rglob("nnUNetPlans.json"))
+    with serving(plans, tmp_path_factory.mktemp("steps")) as made:
+        yield made
 
 
 @contextmanager
@@ -53,7 +62,11 @@ def workers(file: Path) -> Iterator[list[str]]:
         assert process.wait(120) == 0
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
@@ -61,73 +74,70 @@ def here(file: Path) -> Iterator[list[str]]:
     yield ["-device", "cpu", "-np", "2"]
 
 
-def alone(plans: Path, command: Callable[[list[str]], None], words: list[str]) -> None:
+def alone(server: Server, command: Callable[[list[str]], None], words: list[str]) -> None:
     """In this process, with members that cost nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        fake(patch, plans)
+        fake(patch, server.plans)
         command([*words, *QUIET])
 
 
-def shared(plans: Path, command: Callable[[list[str]], None], words: list[str]) -> Server:
-    """By workers; this process trains and opens no member."""
-    with pytest.MonkeyPatch.context() as patch, serving(patch, plans) as server:
+def shared(server: Server, command: Callable[[list[str]], None], words: list[str]) -> list[list[str]]:
+    """By workers; this process trains and opens no member. The arguments of what was carried out."""
+    with server.used():
         command([*words, *QUIET])
     assert len({asked["worker"] for asked in server.asked}) == 2, "both workers"
-    return server
+    return [asked["words"] for asked in server.asked]
 
 
-def steps(server: Server) -> set[str]:
-    """The steps of ``nnactive_run`` that workers carried out."""
-    return {asked["words"][asked["words"].index("-step") + 1] for asked in server.asked}
+def after(word: str, line: list[str]) -> str:
+    return line[line.index(word) + 1]
 
 
-@pytest.mark.parametrize("offered", [workers, here])
-def test_a_run(planned, plans, offered, nnunet_folders, planned_template, tmp_path):
-    alone(plans, run.main, ["-d", "101"])
+@pytest.mark.parametrize("offered", [workers, pytest.param(here, marks=pytest.mark.slow)])
+def test_a_run(planned, server, offered, nnunet_folders, planned_template, tmp_path):
+    alone(server, run.main, ["-d", "101"] if short(planned) else [])
     expected = written(planned)
-    assert len(expected) == 2 * planned.plan.cycles
-    again = begun_again(planned, nnunet_folders, planned_template)
+    assert set(expected) == {"loop_000.json", "loop_001.json", "cycle_000.json", "cycle_001.json"}
+    again = short(begun_again(planned, nnunet_folders, planned_template))
     with offered(tmp_path / "run.json") as words:
-        server = shared(plans, run.main, ["-d", "101", *words])
+        lines = shared(server, run.main, ["-d", "101", *words])
     assert written(again) == expected
-    assert {name.split("_")[0] for name in steps(server)} == {"train", "evaluate", "score"}
+    assert {after("-step", line).split("_")[0] for line in lines} == {"train", "evaluate", "score"}
 
 
-@pytest.mark.parametrize("offered", [workers, here])
-def test_a_query(planned, plans, offered, nnunet_folders, planned_template, tmp_path):
+@pytest.mark.parametrize("offered", [workers, pytest.param(here, marks=pytest.mark.slow)])
+def test_a_query(planned, server, offered, nnunet_folders, planned_template, tmp_path):
     """With another method and size than the plan's, and with some of the members."""
-    words = ["-d", "101", "-f", "0", "2", "--method", "bald", "beta=none", "-query_size", "3"]
+    asked = ["-d", "101", "-f", "0", "2", "--method", "bald", "beta=none", "-query_size", "3"]
 
     def trained(experiment: Experiment) -> Experiment:
-        for fold in (0, 1, 2):
-            alone(plans, run.main, ["-d", "101", "-step", f"train_{fold}"])
+        for fold in (0, 2):
+            alone(server, run.main, ["-d", "101", "-step", f"train_{fold}"])
         return experiment
 
-    alone(plans, query.main, [*words] if trained(planned) else [])
+    alone(server, query.main, asked if trained(planned) else [])
     expected = written(planned)
     assert set(expected) == {"loop_000.json", "loop_001.json"}
     again = trained(begun_again(planned, nnunet_folders, planned_template))
-    with offered(tmp_path / "query.json") as more:
-        server = shared(plans, query.main, [*words, *more])
+    with offered(tmp_path / "query.json") as words:
+        lines = shared(server, query.main, [*asked, *words])
     assert written(again) == expected
     assert again.state["cycle"] == 1, "annotated"
-    asked = [one["words"] for one in server.asked]
-    parts = {one[one.index("-num_parts") + 1] for one in asked}
-    assert len(asked) == int(parts.pop()), "each part once"
+    parts = int(after("-num_parts", lines[0]))
+    assert sorted(int(after("-part_id", line)) for line in lines) == list(range(parts)), "each part once"
 
 
-def test_a_benchmark(tiny_template, plans, tmp_path):
+def test_a_benchmark(tiny_template, server, tmp_path):
     def made(name: str) -> dict[str, bytes]:
         (tmp_path / name).mkdir()
         with pytest.MonkeyPatch.context() as patch:
             folders = set_folders(patch, tmp_path / name)
             shutil.copytree(tiny_template, folders.raw / tiny_template.name)
             if name == "alone":
-                alone(plans, bench.main, [str(file)])
+                alone(server, bench.main, [str(file)])
             else:
                 with workers(tmp_path / "bench.json") as words:
-                    server = shared(plans, bench.main, [str(file), *words])
-                assert len(server.asked) == 4, "the start, two methods and all labels"
+                    assert len(shared(server, bench.main, [str(file), *words])) == 4, "the start, two methods, all labels"
             found = {}
             for experiment in sorted(folders.raw.glob("Dataset3*")):
                 found |= {f"{experiment.name} {one}": content for one, content in written(Experiment(experiment.name)).items()}

@@ -130,6 +130,7 @@ def here(environments: Sequence[Mapping[str, str]], dashboard: int | None = None
                 "host": "127.0.0.1",
                 "dashboard": False,
                 "death_timeout": 60,
+                "silence_logs": 50,
             },
         }
         for number, environment in enumerate(environments)
