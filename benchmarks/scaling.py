@@ -25,10 +25,12 @@ from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import description
+from benchmarks.report import check_markers, insert
 
 if TYPE_CHECKING:
     from distributed import Client
 
+MARKS = ("<!-- benchmarks.scaling: begin -->", "<!-- benchmarks.scaling: end -->")
 EMBEDDED, STARTED = "on this machine (`-gpus 2`)", "started by hand (`-workers FILE`)"
 
 
@@ -141,9 +143,9 @@ def report(found: dict[str, Any]) -> str:
     least = -(-given["trainings"] // given["workers"]) * given["seconds"]
     of = f"{given['trainings']} trainings of {given['seconds']:g} s"
     lines = [
-        f"{machine['cores']} cores of {machine['cpu']}, {given['workers']} workers; commit {found['commit']}, "
-        f"{found['date'][:10]}. "
-        f"Load of the machine before: {found['load']['before']}, after: {found['load']['after']}.",
+        f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}. {machine['cores']} cores of {machine['cpu']}, "
+        f"{given['workers']} workers. Processes that ran or waited for a core (load average, including ours): "
+        f"{found['load']['before']} before, {found['load']['after']} after.",
         "",
         "| s | " + " | ".join(row["how"] for row in rows) + " |",
         "|---|" + "---|" * len(rows),
@@ -165,7 +167,10 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-seconds", type=float, default=20, metavar="S", help="of a training (default: %(default)s)")
     parser.add_argument("-many", type=int, default=40, metavar="N", help="steps that do nothing (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the text between this benchmark's two markers")
     options = parser.parse_args(args)
+    if options.markdown:
+        check_markers(options.markdown, MARKS)  # before the work, not after
     before = load()
     with tempfile.TemporaryDirectory() as folder:
         for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
@@ -181,6 +186,8 @@ def main(args: list[str] | None = None) -> None:
         "load": {"before": before, "after": load()},
     }
     print(report(found))
+    if options.markdown:
+        insert(options.markdown, report(found) + "\n", MARKS)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

@@ -51,6 +51,10 @@ def fake(patch: pytest.MonkeyPatch, plans: Path, members: bool = True) -> None:
     def refuses(*_: Any) -> Any:
         raise AssertionError("a process that only shares steps trains or opens a member")
 
+    def prepared(device: str) -> None:
+        there = members or device == "cpu" or "CUDA_VISIBLE_DEVICES" in os.environ
+        assert there, "a command whose steps others carry out needs no GPU"
+
     def copied(experiment: Any) -> str:
         shutil.copy(plans, experiment.preprocessed.folder)
         return "nnUNetPlans"
@@ -64,7 +68,7 @@ def fake(patch: pytest.MonkeyPatch, plans: Path, members: bool = True) -> None:
     patch.setattr(prepare, "nnunet_plans", copied)
     patch.setattr(fingerprint, "_SAMPLES", 1e5)
     for module in (run, query, bench):
-        patch.setattr(module, "prepare", lambda device: None)
+        patch.setattr(module, "prepare", prepared)
 
 
 @dataclass(frozen=True)

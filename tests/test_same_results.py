@@ -74,6 +74,17 @@ def here(file: Path) -> Iterator[list[str]]:
     yield ["-device", "cpu", "-np", "2"]
 
 
+@contextmanager
+def gpus(file: Path) -> Iterator[list[str]]:
+    """Two, which are names only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "0,MIG-7")
+        yield ["-gpus", "all"]
+
+
+OFFERED = [workers, pytest.param(here, marks=pytest.mark.slow), pytest.param(gpus, marks=pytest.mark.slow)]
+
+
 def alone(server: Server, command: Callable[[list[str]], None], words: list[str]) -> None:
     """In this process, with members that cost nothing."""
     with pytest.MonkeyPatch.context() as patch:
@@ -86,6 +97,10 @@ def shared(server: Server, command: Callable[[list[str]], None], words: list[str
     with server.used():
         command([*words, *QUIET])
     assert len({asked["worker"] for asked in server.asked}) == 2, "both workers"
+    if "-gpus" in words:
+        used = {(asked["worker"], asked["environment"]["CUDA_VISIBLE_DEVICES"]) for asked in server.asked}
+        assert {gpu for _, gpu in used} == {"0", "MIG-7"}
+        assert len(used) == 2, "one for each worker"
     return [asked["words"] for asked in server.asked]
 
 
@@ -93,7 +108,7 @@ def after(word: str, line: list[str]) -> str:
     return line[line.index(word) + 1]
 
 
-@pytest.mark.parametrize("offered", [workers, pytest.param(here, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("offered", OFFERED)
 def test_a_run(planned, server, offered, nnunet_folders, planned_template, tmp_path):
     alone(server, run.main, ["-d", "101"] if short(planned) else [])
     expected = written(planned)
@@ -105,7 +120,7 @@ def test_a_run(planned, server, offered, nnunet_folders, planned_template, tmp_p
     assert {after("-step", line).split("_")[0] for line in lines} == {"train", "evaluate", "score"}
 
 
-@pytest.mark.parametrize("offered", [workers, pytest.param(here, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("offered", OFFERED)
 def test_a_query(planned, server, offered, nnunet_folders, planned_template, tmp_path):
     """With another method and size than the plan's, and with some of the members."""
     asked = ["-d", "101", "-f", "0", "2", "--method", "bald", "beta=none", "-query_size", "3"]
@@ -127,7 +142,8 @@ def test_a_query(planned, server, offered, nnunet_folders, planned_template, tmp
     assert sorted(int(after("-part_id", line)) for line in lines) == list(range(parts)), "each part once"
 
 
-def test_a_benchmark(tiny_template, server, tmp_path):
+@pytest.mark.parametrize("offered", [workers, pytest.param(gpus, marks=pytest.mark.slow)])
+def test_a_benchmark(tiny_template, server, offered, tmp_path):
     def made(name: str) -> dict[str, bytes]:
         (tmp_path / name).mkdir()
         with pytest.MonkeyPatch.context() as patch:
@@ -136,7 +152,7 @@ def test_a_benchmark(tiny_template, server, tmp_path):
             if name == "alone":
                 alone(server, bench.main, [str(file)])
             else:
-                with workers(tmp_path / "bench.json") as words:
+                with offered(tmp_path / "bench.json") as words:
                     assert len(shared(server, bench.main, [str(file), *words])) == 4, "the start, two methods, all labels"
             found = {}
             for experiment in sorted(folders.raw.glob("Dataset3*")):
