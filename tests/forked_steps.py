@@ -140,6 +140,7 @@ def _answer(client: socket.socket, plans: Path, journal: Path) -> None:
     threading.Thread(target=_end_with, args=(client,), daemon=True).start()
     os.environ.clear()
     os.environ.update(asked["environment"])
+    os.environ.pop("nnactive_parent", None)  # it ends with its client, which ends with the worker
     with tempfile.TemporaryFile("w+") as said:
         for stream in (1, 2):
             os.dup2(said.fileno(), stream)

@@ -14,7 +14,6 @@ from nnactive_ext.errors import NnActiveError
 
 if TYPE_CHECKING:
     from nnactive_ext.cluster.dask_runner import OnWorkers
-    from nnactive_ext.cluster.tasks import Place
 
 INSTALL = "pip install 'nnactive-ext[cluster]'"
 
@@ -76,14 +75,14 @@ def process(program: str, options: argparse.Namespace, words: Sequence[object]) 
 
 @contextmanager
 def runner_of(
-    program: str, options: argparse.Namespace, place: Place, words: Callable[[Any], Sequence[object]]
+    program: str, options: argparse.Namespace, place: Any, words: Callable[[Any], Sequence[object]]
 ) -> Iterator[OnWorkers | None]:
     """Start, or let others start, the workers that the options ask for; they end with the block.
 
     Args:
         program: what carries out a step: ``nnactive_PROGRAM``.
         options: of a parser with :func:`add_workers`.
-        place: the experiment, or the benchmark.
+        place: the experiment, or the :class:`nnactive_ext.bench.on_workers.Place` of a benchmark.
         words: step -> the arguments of the program, but for those that say how.
 
     Yields:
