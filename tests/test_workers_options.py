@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import urllib.request
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +73,27 @@ def test_processes_that_no_gpu_is_for(commands, name, line, capsys):
     assert "-gpus" in capsys.readouterr().err
 
 
+def options_with(**given) -> SimpleNamespace:
+    return SimpleNamespace(**{**vars(run.parser().parse_args(["-d", "101"])), **given})
+
+
+def test_without_what_draws_the_dashboard(monkeypatch):
+    monkeypatch.setattr(workers, "find_spec", lambda name: None)
+    with pytest.raises(NnActiveError, match="bokeh"):
+        workers.check_workers(options_with(dashboard=8787, device="cpu", np=2))
+
+
+@pytest.mark.slow
+def test_the_dashboard_shows_the_workers(planned, capsys):
+    pytest.importorskip("distributed")
+    pytest.importorskip("bokeh")
+    with workers.runner_of("run", options_with(dashboard=0, device="cpu", np=2), planned, lambda step: []) as runner:
+        assert runner is not None
+        (address,) = re.findall(r"http://127\.0\.0\.1:\d+/\S*", capsys.readouterr().out)
+        assert b"Dask Diagnostic UI" in urllib.request.urlopen(address, timeout=60).read()
+        assert runner.parts == 8
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("line", ["-gpus all", "-workers w.json"])
 def test_without_the_extra(commands, planned, monkeypatch, name, line, capsys):
@@ -95,8 +118,7 @@ def test_without_the_extra(commands, planned, monkeypatch, name, line, capsys):
 def test_gpus_that_are_left_idle_are_named(monkeypatch, capsys, visible, device, extra, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(workers, "find_spec", lambda name: name if extra else None)
-    options = SimpleNamespace(device=device, gpus=None, workers=None, np=1, interface="", dashboard=None)
-    with workers.runner_of("run", options, None, lambda step: []) as runner:
+    with workers.runner_of("run", options_with(device=device), None, lambda step: []) as runner:
         assert runner is None
     said = capsys.readouterr().out
     assert expected in said

@@ -62,9 +62,7 @@ def run_one(name: str, runs: Sequence[Run], how: How, place: Place) -> None:
     """
     found = [run for run in [*starts_of(runs), *runs] if run.folder == name]
     if not found:
-        raise NnActiveError(
-            f"{name}: not of the benchmark {how.benchmark}. Its file was changed since the command was started."
-        )
+        raise NnActiveError(f"{name}: the benchmark {how.benchmark} has no such experiment. Its file was changed meanwhile.")
     with noted(cast(Any, place), cast(Any, OneExperiment(found[0]))):
         run_all(found, how, Outcomes(place.results))
 

@@ -62,6 +62,8 @@ def check_workers(options: argparse.Namespace) -> None:
         raise NnActiveError("-gpus: each step runs on a GPU of its own. Leave out -device and -np.")
     if options.workers and (options.gpus is not None or options.np > 1):
         raise NnActiveError("-workers: nnactive_worker says which GPUs are used. Leave out -gpus and -np.")
+    if options.dashboard is not None and not find_spec("bokeh"):
+        raise NnActiveError(f"-dashboard: it needs the package bokeh. Install it: {INSTALL}")
     if options.interface and not options.workers:
         raise NnActiveError("-interface: only workers of other machines need one. Give -workers FILE, too.")
 
