@@ -20,18 +20,19 @@ def markdown(answer: dict[str, Any]) -> str:
     return "\n\n".join([*parts, _rest(answer)]) + "\n"
 
 
-def check_markers(page: Path) -> None:
+def check_markers(page: Path, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """ValueError unless the page has both markers, in order."""
     text = page.read_text(encoding="utf-8")
-    if not 0 <= text.find(BEGIN) < text.find(END):
-        raise ValueError(f"{page} needs the lines {BEGIN!r} and {END!r}, in this order; the tables go between them")
+    if not 0 <= text.find(marks[0]) < text.find(marks[1]):
+        raise ValueError(f"{page} needs the lines {marks[0]!r} and {marks[1]!r}, in this order; the tables go between them")
 
 
-def insert(page: Path, text: str) -> None:
+def insert(page: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put ``text`` between the page's markers."""
-    check_markers(page)
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN, 1)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+    check_markers(page, marks)
+    (begin, end), whole = marks, page.read_text(encoding="utf-8")
+    before, rest = whole.split(begin, 1)
+    page.write_text(f"{before}{begin}\n\n{text}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
 
 
 def _where(answer: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from conftest import PLANNED
 from nnactive_ext.bench.definition import read_benchmark
 from nnactive_ext.bench.estimate import estimate, overview
 from nnactive_ext.bench.finish import finish
+from nnactive_ext.bench.on_workers import OneExperiment, Place, run_on_workers, run_one
 from nnactive_ext.bench.outcomes import Outcomes, is_complete
 from nnactive_ext.bench.running import How, run_all
 from nnactive_ext.bench.runs import Run, benchmark_folder, part, runs_of, starts_of
@@ -451,6 +452,102 @@ def test_side_by_side(tmp_path: Path, nnunet_folders):
     assert "nnactive_bench" in (tmp_path / "logs" / "process_1.log").read_text()
     with pytest.raises(NnActiveError, match=r"none\.toml"):
         run_side_by_side(1, lambda i: [str(tmp_path / "none.toml"), "--dry_run"], tmp_path / "logs", quiet)
+
+
+class Beside:
+    """A runner: carries out experiments as their processes would, one after another; those in ``dying`` end without a word."""
+
+    def __init__(self, tools: Tools, runs, dying=()):
+        self.how, self.runs, self.dying = How("small", tools, False, quiet), runs, dying
+        self.waves: list[list[str]] = []
+
+    def run(self, place, tasks, begins) -> None:
+        self.waves.append([task.name for task in tasks])
+        for task in tasks:
+            begins(task)
+            if task.name not in self.dying:
+                run_one(task.name, self.runs, self.how, place)
+        if dead := [task.name for task in tasks if task.name in self.dying]:
+            raise NnActiveError(f"{dead[0]} failed with status 9.")
+
+
+def run_beside(runs, tools: Tools, dying=()) -> tuple[Beside, list[str]]:
+    """The runner, and the folders of those that failed, each with why."""
+    runner, place = Beside(tools, runs, dying), Place(benchmark_folder("small"))
+    run_on_workers(runs, runner, replace(runner.how, tools=Tools(None, None)), place)
+    return runner, [f"{outcome.folder}: {outcome.why}" for outcome in Outcomes(place.results).of(runs) if outcome.failed]
+
+
+SHORT = FILE.replace("seeds = [1, 2]", "seeds = [1]").replace("cycles = 3", "cycles = 2")
+
+
+def test_workers_begin_with_what_is_shared(tiny, quick_planning, tmp_path):
+    runs = read(tmp_path, SHORT)
+    counting = Counting()
+    runner, failed = run_beside(runs, counting.tools)
+    (start,) = starts_of(runs)
+    assert failed == []
+    assert runner.waves == [[start.folder, runs[-1].folder], [run.folder for run in runs[:-1]]]
+    assert counting.trained.total() == 2 * (1 + 2 + 1), "a shared cycle, one of each method, all labels; two folds"
+    again, failed = run_beside(runs, Tools(None, None))
+    assert again.waves == [[], []]
+    assert failed == []
+    file = tmp_path / "small.toml"
+    file.write_text(SHORT.replace("query_size = 2", "query_size = 3"))
+    _, failed = run_beside(runs_of(read_benchmark(file)), Tools(None, None))
+    assert len(failed) == 2, "complete ones are compared with the file"
+
+
+def test_what_needs_a_start_that_failed_is_not_begun(tiny, quick_planning, tmp_path):
+    runs = read(tmp_path, SHORT)
+    (start,) = starts_of(runs)
+    runner, failed = run_beside(runs, Counting().tools, dying=[start.folder])
+    assert runner.waves[1] == []
+    assert len(failed) == 2
+    assert all(f"{start.folder} failed with status 9" in why for why in failed)
+    assert is_complete(runs[-1])
+    with pytest.raises(NnActiveError, match="failed with status 9"):
+        finish_them(runs, tmp_path / "compared")
+    _, failed = run_beside(runs, Counting().tools)
+    assert failed == []
+    finish_them(runs, tmp_path / "compared")
+
+
+def test_a_process_that_dies_is_a_failure_of_its_experiment(tiny, quick_planning, tmp_path):
+    runs = read(tmp_path, SHORT)
+    _, failed = run_beside(runs, Counting().tools, dying=[runs[0].folder])
+    (why,) = failed
+    assert why.startswith(runs[0].folder)
+    assert str(OneExperiment(runs[0]).log(Place(benchmark_folder("small")))) in why
+    assert is_complete(runs[1])
+
+
+def test_an_experiment_that_the_benchmark_does_not_have(runs):
+    with pytest.raises(NnActiveError, match="Dataset999_X"):
+        run_one("Dataset999_X", runs, How("small", Counting().tools, False, quiet), Place(benchmark_folder("small")))
+
+
+def test_processes_side_by_side_take_the_gpus_in_turn(tiny, tmp_path, monkeypatch, capsys):
+    started: list[dict] = []
+
+    class Process:
+        def __init__(self, command, env, **_):
+            started.append(env)
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr("nnactive_ext.bench.side_by_side.subprocess.Popen", Process)
+    monkeypatch.setattr("nnactive_ext.cli.bench.prepare", lambda device: None)
+    monkeypatch.setattr("nnactive_ext.nnunet.environment.check_torchvision", lambda: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,MIG-7")
+    read(tmp_path)
+    bench.main([str(tmp_path / "small.toml"), "-np", "3"])
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in started] == ["4", "MIG-7", "4"]
+    assert all(env["PATH"] == os.environ["PATH"] for env in started)
+    assert "4, MIG-7" in capsys.readouterr().out
+    bench.main([str(tmp_path / "small.toml"), "-np", "2", "-device", "cpu"])
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in started[3:]] == ["4,MIG-7"] * 2, "as the user has it"
 
 
 def test_all_labels_by_hand(tiny, quick_planning):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import alternatives, goals, inputs, ours, report
+from benchmarks import alternatives, goals, inputs, ours, report, scaling
 from benchmarks.alone import Job, apart, run
 from benchmarks.contenders import CONTENDERS, RIVALS
 from benchmarks.design import FULL, MEMORY_POINT, Design, Point
@@ -80,7 +80,28 @@ def test_the_page_gets_the_tables_between_its_markers(answer, tmp_path):
         report.check_markers(page)
 
 
+@pytest.mark.slow
+def test_what_workers_cost(tmp_path, monkeypatch):
+    """Both ways to start workers are measured, and what is written does not say where on this machine."""
+    pytest.importorskip("distributed")
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, "")  # which the benchmark sets
+    page, numbers = tmp_path / "page.md", tmp_path / "numbers.json"
+    page.write_text("\n".join(["before", *scaling.MARKS, "after"]), encoding="utf-8")
+    words = "-trainings 3 -seconds 0.5 -many 3".split()
+    scaling.main([*words, "--json", str(numbers), "--markdown", str(page)])
+    found = json.loads(numbers.read_text())
+    assert [row["how"] for row in found["rows"]] == [scaling.EMBEDDED, scaling.STARTED]
+    for row in found["rows"]:
+        assert row["trainings"] >= 2 * 0.5, "two rounds"
+        assert min(row["start"], row["step"], row["single"]) > 0
+    text = page.read_text(encoding="utf-8")
+    assert f"{found['rows'][1]['trainings']:.1f}" in text
+    assert str(tmp_path) not in text.replace(f"--json {numbers} --markdown {page}", "")
+
+
 def test_the_page_of_the_documentation_has_the_markers():
+    report.check_markers(Path(__file__).parent.parent / "docs" / "benchmarks" / "scaling.md", scaling.MARKS)
     report.check_markers(Path(__file__).parent.parent / "docs" / "benchmarks" / "engine.md")
 
 

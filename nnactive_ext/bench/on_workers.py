@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from nnactive_ext.bench.outcomes import Outcomes, is_complete
 from nnactive_ext.bench.running import How, run_all
 from nnactive_ext.bench.runs import Run, starts_of
 from nnactive_ext.cluster.dask_runner import OnWorkers
-from nnactive_ext.cluster.tasks import GPU
+from nnactive_ext.cluster.steps import GPU
 from nnactive_ext.cluster.under_way import noted
 from nnactive_ext.errors import NnActiveError
 
 
 @dataclass(frozen=True)
 class Place:
-    """The folder of a benchmark, as runners see it."""
+    """A benchmark, as runners see it: what they ask of an experiment. It has no dataset, so its ``number`` is none's."""
 
     results: Path
+    number: int = 0
+    state: Mapping[str, int] = field(default_factory=lambda: {"cycle": 0})
 
     @property
-    def logs(self) -> Path:
-        return self.results / "logs"
+    def name(self) -> str:
+        return self.results.name
 
 
 @dataclass(frozen=True)
 class OneExperiment:
-    """What one process carries out: all that is left of an experiment."""
+    """All that is left of an experiment, as one process carries it out; for runners, it is a step."""
 
     run: Run
     needs: str = GPU
@@ -37,12 +40,18 @@ class OneExperiment:
     def name(self) -> str:
         return self.run.folder
 
-    def log(self, place: Place, /) -> Path:
-        return place.logs / f"{self.name}.log"
+    @property
+    def words(self) -> str:
+        return self.name
 
-    def is_done(self, place: Place, /) -> bool:
+    def log(self, place: Place) -> Path:
+        return place.results / "logs" / f"{self.name}.log"
+
+    def is_done(self, place: Place) -> bool:
         """It has reached its last cycle, or the file that says why it has not is there."""
         return is_complete(self.run) or bool(Outcomes(place.results).of([self.run]))
+
+    is_visible = is_done
 
 
 def run_one(name: str, runs: Sequence[Run], how: How, place: Place) -> None:
@@ -53,10 +62,8 @@ def run_one(name: str, runs: Sequence[Run], how: How, place: Place) -> None:
     """
     found = [run for run in [*starts_of(runs), *runs] if run.folder == name]
     if not found:
-        raise NnActiveError(
-            f"{name}: not of the benchmark {how.benchmark}. Its file was changed since the command was started."
-        )
-    with noted(place, OneExperiment(found[0])):
+        raise NnActiveError(f"{name}: the benchmark {how.benchmark} has no such experiment. Its file was changed meanwhile.")
+    with noted(cast(Any, place), cast(Any, OneExperiment(found[0]))):
         run_all(found, how, Outcomes(place.results))
 
 
@@ -98,7 +105,7 @@ def _carry_out(runs: Sequence[Run], runner: OnWorkers, outcomes: Outcomes, place
 
     tasks = [OneExperiment(run) for run in runs]
     try:
-        runner.run(place, tasks, begins)
+        runner.run(cast(Any, place), cast(Any, tasks), cast(Any, begins))
     except NnActiveError as error:  # of processes that did not come to note why
         for task in tasks:
             if not task.is_done(place):

@@ -103,7 +103,8 @@ def main(options: argparse.Namespace) -> None:
         return _carry_out(options)
     from nnactive_ext.nnunet.environment import check_torchvision
 
-    if not options.workers:  # whose machines have the device
+    elsewhere = options.workers and options.device != "cpu"  # this machine needs no GPU while others compute
+    if not elsewhere:
         prepare(options.device)  # before anything else imports torch
     check_torchvision()
 
@@ -115,7 +116,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.loop.watching import ended_by_signals, watch
     from nnactive_ext.members.tools import Tools
 
-    tools = Tools.of_nnunet(options.device, lambda: prepare(options.device))
+    tools = Tools.of_nnunet(options.device, *([partial(prepare, options.device)] if elsewhere else []))
     experiment = open_experiment(options.d)
 
     def words(step: Step) -> list[object]:

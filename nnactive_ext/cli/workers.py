@@ -14,7 +14,6 @@ from nnactive_ext.errors import NnActiveError
 
 if TYPE_CHECKING:
     from nnactive_ext.cluster.dask_runner import OnWorkers
-    from nnactive_ext.cluster.tasks import Place
 
 INSTALL = "pip install 'nnactive-ext[cluster]'"
 
@@ -63,6 +62,8 @@ def check_workers(options: argparse.Namespace) -> None:
         raise NnActiveError("-gpus: each step runs on a GPU of its own. Leave out -device and -np.")
     if options.workers and (options.gpus is not None or options.np > 1):
         raise NnActiveError("-workers: nnactive_worker says which GPUs are used. Leave out -gpus and -np.")
+    if options.dashboard is not None and not find_spec("bokeh"):
+        raise NnActiveError(f"-dashboard: it needs the package bokeh. Install it: {INSTALL}")
     if options.interface and not options.workers:
         raise NnActiveError("-interface: only workers of other machines need one. Give -workers FILE, too.")
 
@@ -77,14 +78,14 @@ def process(program: str, options: argparse.Namespace, words: Sequence[object]) 
 
 @contextmanager
 def runner_of(
-    program: str, options: argparse.Namespace, place: Place, words: Callable[[Any], Sequence[object]]
+    program: str, options: argparse.Namespace, place: Any, words: Callable[[Any], Sequence[object]]
 ) -> Iterator[OnWorkers | None]:
     """Start, or let others start, the workers that the options ask for; they end with the block.
 
     Args:
         program: what carries out a step: ``nnactive_PROGRAM``.
         options: of a parser with :func:`add_workers`.
-        place: the experiment, or the benchmark.
+        place: the experiment, or the :class:`nnactive_ext.bench.on_workers.Place` of a benchmark.
         words: step -> the arguments of the program, but for those that say how.
 
     Yields:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.cluster.children import Order, Outcome, carry_out_in_child
 from nnactive_ext.cluster.meeting import Meeting
-from nnactive_ext.cluster.tasks import GPU, Place, Task
+from nnactive_ext.cluster.steps import GPU, Step
 from nnactive_ext.cluster.under_way import running
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.words import count, listed
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class OnWorkers:
 
     client: Client
     workers: int
-    arguments: Callable[[Any], Sequence[str]]
+    arguments: Callable[[Step], Sequence[str]]
     environment: Mapping[str, str]
     say: Callable[[str], None] = print
     how_to_start: str = ""
@@ -48,7 +49,7 @@ class OnWorkers:
     def parts(self) -> int:
         return SHARES * max(self.workers, len(self.client.scheduler_info(n_workers=-1)["workers"]))
 
-    def run(self, experiment: Place, steps: Sequence[Task], begins: Callable[[Any], None]) -> None:
+    def run(self, experiment: Experiment, steps: Sequence[Step], begins: Callable[[Step], None]) -> None:
         left = {self._submit(experiment, step): step for step in steps}
         waiting, failed, seen = _Waiting(self), {}, set[str]()
         try:
@@ -71,7 +72,7 @@ class OnWorkers:
             remedy = "Remove the cause and run the same command again; finished steps are not repeated."
             raise NnActiveError("\n".join([*failed.values(), f"{listed(list(failed))} failed. {remedy}"]))
 
-    def _submit(self, experiment: Place, step: Task) -> Future:
+    def _submit(self, experiment: Experiment, step: Step) -> Future:
         order = Order(step.name, tuple(self.arguments(step)), str(step.log(experiment)), dict(self.environment))
         resources = {SLOT: 1} if step.needs == GPU else {}
         key = f"{step.name}-{uuid.uuid4().hex}"
@@ -92,7 +93,7 @@ class _Waiting:
             self._since = time.monotonic()
 
 
-def _begun(experiment: Place, steps: Any, seen: set[str], ended: set[str]) -> Iterator[Task]:
+def _begun(experiment: Experiment, steps: Any, seen: set[str], ended: set[str]) -> Iterator[Step]:
     """Steps that have begun since the last look, those that have ``ended`` among them."""
     names = ({one.step for one in running(experiment)} | ended) - seen
     for step in steps:
@@ -101,7 +102,7 @@ def _begun(experiment: Place, steps: Any, seen: set[str], ended: set[str]) -> It
             yield step
 
 
-def _failure(future: Future, step: Task, experiment: Place) -> str:
+def _failure(future: Future, step: Step, experiment: Experiment) -> str:
     """Why a step that has ended is not done; empty if it is."""
     if future.status == "finished":
         outcome: Outcome = future.result()
@@ -145,7 +146,7 @@ def here(environments: Sequence[Mapping[str, str]], dashboard: int | None = None
 
 
 @contextmanager
-def anywhere(file: Path, experiment: Place, interface: str = "", dashboard: int | None = None) -> Iterator[Client]:
+def anywhere(file: Path, experiment: Experiment, interface: str = "", dashboard: int | None = None) -> Iterator[Client]:
     """A cluster whose workers are started by anybody who can read ``file``, on any machine with the same folders.
 
     Args:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnactive_ext.cluster.tasks import CPU, GPU
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
@@ -20,6 +19,7 @@ from nnactive_ext.query_methods.base import RankedMethod
 
 TRAIN, EVALUATE, SCORE, FINISH = KINDS = ("train", "evaluate", "score", "finish")
 """Train a member; evaluate a share of the test cases; score a share of the pool; merge, choose and annotate."""
+GPU, CPU = "gpu", "cpu"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Step:
     def log(self, experiment: Experiment) -> Path:
         """The file that gets the output of the process that carries it out, and of the training itself."""
         name = f"train_fold_{self.index}.log" if self.kind == TRAIN else f"{self.name}.log"
-        return experiment.logs / name
+        return experiment.results / f"cycle_{experiment.state['cycle']:03d}" / name
 
     def is_done(self, experiment: Experiment) -> bool:
         """Whether its file is there. Of shares of the cases nobody says so: each case's file is looked at when it is needed."""

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nnactive_ext.cluster.tasks import Place, Task
+from nnactive_ext.cluster.steps import Step
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
 
 RENEWED, STALE = 20.0, 90.0
@@ -37,9 +38,9 @@ class Running:
 
 
 @contextmanager
-def noted(place: Place, step: Task) -> Iterator[None]:
+def noted(experiment: Experiment, step: Step) -> Iterator[None]:
     """Say, for as long as the block lasts, that this process carries out a step."""
-    file = _folder(place) / f"{step.name}.json"
+    file = _folder(experiment) / f"{step.name}.json"
     job = next((os.environ[name] for name in _JOBS if os.environ.get(name)), "")
     running = Running(
         step=step.name,
@@ -48,7 +49,7 @@ def noted(place: Place, step: Task) -> Iterator[None]:
         gpu=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         job=job,
         since=time.time(),
-        log=str(step.log(place)),
+        log=str(step.log(experiment)),
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, asdict(running))
@@ -69,10 +70,10 @@ def noted(place: Place, step: Task) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
-def running(place: Place) -> list[Running]:
-    """The steps of a place that are carried out now, by name; files of killed processes are passed over."""
+def running(experiment: Experiment) -> list[Running]:
+    """The steps of the current cycle that are carried out now, by name; files of killed processes are passed over."""
     found = []
-    for file in sorted(_folder(place).glob("*.json")):
+    for file in sorted(_folder(experiment).glob("*.json")):
         try:
             age = time.time() - file.stat().st_mtime
             one = Running(**{key: value for key, value in read_json(file).items() if key in Running.__annotations__})
@@ -84,8 +85,8 @@ def running(place: Place) -> list[Running]:
     return found
 
 
-def _folder(place: Place) -> Path:
-    return place.logs / "running"
+def _folder(experiment: Experiment) -> Path:
+    return experiment.results / f"cycle_{experiment.state['cycle']:03d}" / "running"
 
 
 def _lives(pid: int) -> bool:

@@ -93,11 +93,6 @@ class Experiment:
         """What this package writes about the cycles, beside nnU-Net's trained models."""
         return nnunet_folder("nnUNet_results") / self.name / "nnactive"
 
-    @property
-    def logs(self) -> Path:
-        """Where the processes of the current cycle write what they do."""
-        return self.results / f"cycle_{self.state['cycle']:03d}"
-
     @cached_property
     def plan(self) -> Plan:
         return self.planned or Plan.read(self.raw)
