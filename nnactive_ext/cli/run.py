@@ -111,6 +111,7 @@ def _runner(options: argparse.Namespace, experiment: Experiment) -> Iterator[Run
         gpu_environments,
         here,
     )
+    from nnactive_ext.cluster.steps import Step
     from nnactive_ext.experiment.commands import worker
 
     def arguments(step: Step) -> list[str]:
@@ -131,7 +132,8 @@ def _runner(options: argparse.Namespace, experiment: Experiment) -> Iterator[Run
             print(f"Workers carry out the steps. {start}", flush=True)
         if options.dashboard is not None:
             print(f"What runs: {client.dashboard_link}", flush=True)
-        yield OnWorkers(client, workers, arguments, folders_of_nnunet(), partial(print, flush=True), start)
+        say = partial(print, flush=True)
+        yield OnWorkers(client, workers, arguments, folders_of_nnunet(), say, start, Step.is_visible)
 
 
 def _print_steps(options: argparse.Namespace) -> None:
