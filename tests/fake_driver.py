@@ -59,6 +59,7 @@ def main(arguments: list[str]) -> None:
     made = fake_tools()
     Tools.of_nnunet = classmethod(lambda cls, device, prepare=None: Tools(train, made.open_ensemble))
     run_command.prepare = lambda device: None
+    dask_runner.SHARES = 1  # each step is a process that imports torch
     real = dask_runner.OnWorkers
 
     def on_workers(client, workers, words, *others):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.cluster.blame import QUICK, Blame
 from nnactive_ext.cluster.children import Order, carry_out_in_child, pause
@@ -109,7 +109,8 @@ class Crew:
     @property
     def failures(self) -> int:
         """How often a worker may die while it carries out a step."""
-        return int(self._client.cluster.scheduler.allowed_failures)
+        cluster: Any = self._client.cluster  # of this process
+        return int(cluster.scheduler.allowed_failures)
 
     def _pause(self, name: str, paused: bool) -> None:
         for worker in self._workers:

@@ -52,8 +52,8 @@ class Running:
     @property
     def has_ended(self) -> bool:
         """Whether the process is known to be gone; False where that cannot be known."""
-        known = {"host": self.host, "pid": self.pid, "boot": self.boot, "namespace": self.namespace, "started": self.started}
-        return Owner(**known, user="", doing="", token="").has_ended
+        unsaid = {"user": "", "doing": "", "token": ""}
+        return Owner(self.host, self.pid, self.boot, self.namespace, self.started, **unsaid).has_ended
 
     def __str__(self) -> str:
         job = f", job {self.job}" if self.job else ""
