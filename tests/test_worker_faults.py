@@ -15,15 +15,16 @@ from fake_members import fake_tools, fake_train
 
 from nnactive_ext.cluster.blame import Blame
 from nnactive_ext.cluster.carrying_out import carry_out
-from nnactive_ext.cluster.children import Outcome
+from nnactive_ext.cluster.children import Outcome, pause
 from nnactive_ext.cluster.crew import Limits
 from nnactive_ext.cluster.dask_runner import OnWorkers, anywhere, gpu_environments, here
 from nnactive_ext.cluster.steps import TRAIN, Step
 from nnactive_ext.cluster.under_way import others_end
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import ChildKilled, NnActiveError
 from nnactive_ext.experiment import locks
 from nnactive_ext.experiment.locks import LockHeld, run_file
 from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.members import training
 from nnactive_ext.members.tools import Tools
 
 pytest.importorskip("distributed")
@@ -32,11 +33,18 @@ WORKER = [sys.executable, "-m", "nnactive_ext.cli.worker"]
 posix = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 
 
-@pytest.fixture
-def two():
-    """Two workers of this test alone, each with a GPU that is a name only."""
+@pytest.fixture(scope="module")
+def cluster():
+    """Two workers, each with a GPU that is a name only."""
     with here(gpu_environments(["good", "broken"])) as client:
         yield client
+
+
+@pytest.fixture
+def two(cluster):
+    """None of them is paused."""
+    yield cluster
+    cluster.run(pause, paused=False)
 
 
 class Steps:
@@ -269,15 +277,24 @@ class NoLock:
         pass
 
 
+def assert_not_proved(client, experiment, folder: Path, monkeypatch) -> None:
+    steps = Steps(folder, 0)
+    monkeypatch.setattr(locks, "FileLock", NoLock)
+    with pytest.raises(NnActiveError, match="does not lock between machines") as error:
+        run_cycles(experiment, fake_tools(), progress=False, runner=steps.on(client))
+    assert str(run_file(101)) in str(error.value)
+    assert not steps.names("begin")
+
+
+def test_a_file_system_that_does_not_lock(two, planned, tmp_path, monkeypatch):
+    assert_not_proved(two, planned, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
 def test_a_file_system_that_does_not_lock_between_machines(anyone, planned, tmp_path, monkeypatch):
     client, start = anyone
     start()
-    steps = Steps(tmp_path, 0)
-    monkeypatch.setattr(locks, "FileLock", NoLock)
-    with pytest.raises(NnActiveError, match="does not lock between machines") as error:
-        run_cycles(planned, fake_tools(), progress=False, runner=steps.on(client))
-    assert str(run_file(101)) in str(error.value)
-    assert not steps.names("begin")
+    assert_not_proved(client, planned, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("kind", ["system", "file"])
@@ -359,6 +376,16 @@ def test_the_run_says_whom_it_waits_for(two, planned, tmp_path):
     (said,) = steps.said
     assert "train_0" in said
     assert "node7" in said
+
+
+def test_a_training_that_others_killed_may_be_tried_again(planned, monkeypatch):
+    """Its status says so to whoever carries the step out, who does not see the training itself."""
+    monkeypatch.setattr(training, "_run", lambda command, environment, log: -9)
+    monkeypatch.setattr(training.TrainingServer, "possible", lambda device: False)
+    with pytest.raises(ChildKilled, match="memory") as error:
+        training.train_member(planned, 0, "cpu")
+    assert Outcome(status=error.value.status).killed
+    assert not Outcome(status=1).killed
 
 
 @posix

@@ -82,6 +82,7 @@ def here(environments: Sequence[Mapping[str, str]], dashboard: int | None = None
                 "host": "127.0.0.1",
                 "dashboard": False,
                 "death_timeout": 60,
+                "silence_logs": 50,  # it writes to the terminal of the run
             },
         }
         for number, environment in enumerate(environments)
