@@ -81,7 +81,7 @@ def here(environments: Sequence[Mapping[str, str]], dashboard: int | None = None
                 "env": {**environment, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"},
                 "host": "127.0.0.1",
                 "dashboard": False,
-                "death_timeout": 60,
+                "death_timeout": 600,  # of a worker that does not start; it ends with this process anyway
                 "silence_logs": 50,  # it writes to the terminal of the run
             },
         }

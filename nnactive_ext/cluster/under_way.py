@@ -112,7 +112,11 @@ def running(experiment: Experiment) -> list[Running]:
     return found
 
 
-def others_end(experiment: Experiment, step: Step, say: Callable[[str], None] = print, pause: float = 1.0) -> None:
+def _at_once(text: str) -> None:
+    print(text, flush=True)  # a log is read while this process waits
+
+
+def others_end(experiment: Experiment, step: Step, say: Callable[[str], None] = _at_once, pause: float = 1.0) -> None:
     """Wait while another process carries out a step, as one of a run that was killed may still do: until it has ended, or has
     not renewed its file for :data:`STALE` seconds.
 
