@@ -16,6 +16,12 @@ class NnActiveError(Exception):
     status = 1
 
 
+class ChildKilled(NnActiveError):
+    """A process of ours was killed by others, as the operating system does where memory runs out; it can be tried again."""
+
+    status = 137
+
+
 class PoolExhausted(NnActiveError):
     """The pool held fewer free patches than were asked for; what there was has been taken."""
 

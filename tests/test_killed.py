@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import signal
 import time
 from multiprocessing.process import BaseProcess
 from types import SimpleNamespace
 
-import blosc2
 import numpy as np
 import pytest
 from fake_members import copy_of, fake_tools
 from forked import PROCESSES
+from same_files import contents
 
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.files import read_json
 from nnactive_ext.loop.cycles import run_cycles
 
 NUMBER = 101
@@ -61,24 +59,6 @@ def _start(folders: SimpleNamespace, *arguments) -> BaseProcess:
     return process
 
 
-def _contents(folders: SimpleNamespace) -> dict[str, object]:
-    """Everything a later step reads: queries, labels, preprocessed labels, splits, state, results."""
-    raw = next(folders.raw.glob(f"Dataset{NUMBER}_*"))
-    preprocessed = next(folders.preprocessed.glob(f"Dataset{NUMBER}_*"))
-    found: dict[str, object] = {f.name: f.read_bytes() for f in raw.glob("loop_*.json")}
-    found |= {f"labels/{f.name}": f.read_bytes() for f in (raw / "labelsTr").iterdir()}
-    found |= {f.name: f.read_bytes() for f in (preprocessed / "splits_final.json", preprocessed / "nnactive_state.json")}
-    for file in (preprocessed / "nnUNetPlans_3d_fullres").iterdir():
-        if file.name.endswith("_seg.b2nd"):
-            found[file.name] = np.asarray(blosc2.open(str(file), mode="r")[:]).tobytes()
-        elif file.suffix == ".pkl":
-            locations = pickle.loads(file.read_bytes())["class_locations"]
-            found[file.name] = {key: np.asarray(value).tobytes() for key, value in locations.items()}
-    results = next(folders.results.glob(f"Dataset{NUMBER}_*")) / "nnactive"
-    found |= {f"results/{f.name}": read_json(f) for f in results.glob("cycle_*.json")}
-    return found
-
-
 @pytest.fixture(scope="module")
 def undisturbed(planned, tmp_path_factory) -> tuple[dict[str, object], float, int]:
     """What an undisturbed run leaves, the seconds it took, and how many files it put in place."""
@@ -91,14 +71,14 @@ def undisturbed(planned, tmp_path_factory) -> tuple[dict[str, object], float, in
         process.join()
         seconds = time.perf_counter() - start
         assert process.exitcode == 0
-        return _contents(folders), seconds, replaced.value
+        return contents(folders), seconds, replaced.value
 
 
 def _finish_and_compare(folders: SimpleNamespace, expected: dict[str, object]) -> None:
     process = _start(folders)
     process.join()
     assert process.exitcode == 0, "the run does not go on after the kill"
-    found = _contents(folders)
+    found = contents(folders)
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
 

@@ -76,6 +76,13 @@ def test_the_driver_finds_nothing_left_to_predict(planned):
     assert planned.state["cycle"] == 1
 
 
+def test_what_a_step_leaves_is_visible(planned):
+    for step in [*trainings(planned), *shares(planned, 3)]:
+        assert not step.is_visible(planned), step
+        carry_out(planned, step, fake_tools())
+        assert step.is_visible(planned), step
+
+
 def test_what_is_done_is_not_open(planned):
     made = fake_tools()
     assert [step.kind for step in open_steps(planned, 1)] == [TRAIN] * len(planned.folds()) + [FINISH]

@@ -63,7 +63,7 @@ def run_one(name: str, runs: Sequence[Run], how: How, place: Place) -> None:
     found = [run for run in [*starts_of(runs), *runs] if run.folder == name]
     if not found:
         raise NnActiveError(f"{name}: the benchmark {how.benchmark} has no such experiment. Its file was changed meanwhile.")
-    with noted(cast(Any, place), cast(Any, OneExperiment(found[0]))):
+    with noted(cast(Any, place), OneExperiment(found[0])):
         run_all(found, how, Outcomes(place.results))
 
 
@@ -105,7 +105,7 @@ def _carry_out(runs: Sequence[Run], runner: OnWorkers, outcomes: Outcomes, place
 
     tasks = [OneExperiment(run) for run in runs]
     try:
-        runner.run(cast(Any, place), cast(Any, tasks), cast(Any, begins))
+        runner.run(cast(Any, place), tasks, begins)
     except NnActiveError as error:  # of processes that did not come to note why
         for task in tasks:
             if not task.is_done(place):

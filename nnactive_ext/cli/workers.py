@@ -132,7 +132,8 @@ def runner_of(
         def arguments(step: Any) -> list[str]:
             return process(program, options, words(step))
 
-        yield OnWorkers(client, number, arguments, folders_of_nnunet(), partial(print, flush=True), start)
+        say = partial(print, flush=True)
+        yield OnWorkers(client, number, arguments, folders_of_nnunet(), say, start, lambda one, place: one.is_visible(place))
 
 
 def print_unused(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from nnactive_ext.cluster.steps import EVALUATE, FINISH, TRAIN, Step
-from nnactive_ext.cluster.under_way import noted
+from nnactive_ext.cluster.under_way import noted, others_end
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.timing import Timing
@@ -50,7 +50,8 @@ class OneByOne:
 
 
 def carry_out(experiment: Experiment, step: Step, tools: Tools, accumulators: str = "single", progress: bool = False) -> None:
-    """Carry out a step that others have been waiting for; what is done already is not repeated.
+    """Carry out a step that others have been waiting for; what is done already is not repeated, and another process that
+    carries it out is waited for.
 
     Args:
         experiment: the steps before this one are done.
@@ -68,6 +69,9 @@ def carry_out(experiment: Experiment, step: Step, tools: Tools, accumulators: st
         return
     if step.kind == TRAIN:
         check_trainer(experiment.plan.trainer)  # before anything is written
+    others_end(experiment, step)
+    if step.is_done(experiment):
+        return
     with noted(experiment, step):
         _carry_out(experiment, step, tools, accumulators, progress)
 

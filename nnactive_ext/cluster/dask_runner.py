@@ -4,112 +4,63 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnactive_ext.cluster.children import Order, Outcome, carry_out_in_child
+from nnactive_ext.cluster.batch import Batch
+from nnactive_ext.cluster.children import Order
+from nnactive_ext.cluster.crew import LIMITS, SLOT, Crew, Limits
 from nnactive_ext.cluster.meeting import Meeting
-from nnactive_ext.cluster.steps import GPU, Step
-from nnactive_ext.cluster.under_way import running
+from nnactive_ext.cluster.tasks import Task
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.words import count, listed
+from nnactive_ext.experiment.locks import LockHeld, holder, run_file
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
 SHARES = 4
 """Parts per worker into which evaluation and scoring are split: cases differ in size, and opening members costs seconds."""
-SLOT = "slot"
-"""The resource of which a worker has one, and a step needs one."""
-PATIENCE = 600.0
-"""Seconds without any worker after which that is said, again and again."""
-_FAILURES = 3
-"""Workers that may die while they carry out a step, before it counts as failed."""
+_FAILURES, _FAILURES_ELSEWHERE = 3, 10
+"""How often a worker may die while it carries out a step; elsewhere also because its job is preempted."""
 
 
 @dataclass(frozen=True)
 class OnWorkers:
-    """``workers``: how many there are or are waited for; ``arguments``: of Python, for a step; ``environment``: what is added
-    to that of a worker; ``how_to_start``: what to say where there are no workers."""
+    """Carries out steps on the workers of a cluster.
+
+    ``workers``: how many there are or are waited for; ``arguments``: of Python, for a step; ``environment``: what is added
+    to that of a worker; ``how_to_start``: what to say where there are no workers; ``is_visible``: whether the
+    files of a finished step can be seen from here; ``limits``: see :class:`nnactive_ext.cluster.crew.Limits`.
+    """
 
     client: Client
     workers: int
-    arguments: Callable[[Step], Sequence[str]]
+    arguments: Callable[[Task], Sequence[str]]
     environment: Mapping[str, str]
     say: Callable[[str], None] = print
     how_to_start: str = ""
+    is_visible: Callable[[Any, Any], bool] = lambda step, place: True
+    limits: Limits = LIMITS
+
+    @cached_property
+    def _crew(self) -> Crew:
+        return Crew(self.client, self.say, self.how_to_start, self.limits)
 
     @property
     def parts(self) -> int:
-        return SHARES * max(self.workers, len(self.client.scheduler_info(n_workers=-1)["workers"]))
+        return SHARES * max(self.workers, len(self._crew.look()))
 
-    def run(self, experiment: Experiment, steps: Sequence[Step], begins: Callable[[Step], None]) -> None:
-        left = {self._submit(experiment, step): step for step in steps}
-        waiting, failed, seen = _Waiting(self), {}, set[str]()
-        try:
-            while left:
-                ended = [future for future in left if future.done()]
-                short = {left[future].name for future in ended}  # they may have begun and ended since the last look
-                for step in _begun(experiment, left.values(), seen, short):
-                    begins(step)
-                for future in ended:
-                    step = left.pop(future)
-                    if text := _failure(future, step, experiment):
-                        failed[step.name] = text
-                if not ended:
-                    waiting.look()
-                    time.sleep(0.2)
-        except BaseException:
-            self.client.cancel(list(left), force=True)
-            raise
-        if failed:
-            remedy = "Remove the cause and run the same command again; finished steps are not repeated."
-            raise NnActiveError("\n".join([*failed.values(), f"{listed(list(failed))} failed. {remedy}"]))
+    def run(self, experiment: Experiment, steps: Sequence[Task], begins: Callable[[Any], None]) -> None:
+        def order(step: Task) -> Order:
+            return Order(step.name, tuple(self.arguments(step)), str(step.log(experiment)), dict(self.environment))
 
-    def _submit(self, experiment: Experiment, step: Step) -> Future:
-        order = Order(step.name, tuple(self.arguments(step)), str(step.log(experiment)), dict(self.environment))
-        resources = {SLOT: 1} if step.needs == GPU else {}
-        key = f"{step.name}-{uuid.uuid4().hex}"
-        return self.client.submit(carry_out_in_child, order, key=key, pure=False, resources=resources)
-
-
-class _Waiting:
-    """Says now and then that there is no worker."""
-
-    def __init__(self, runner: OnWorkers):
-        self._runner, self._since = runner, time.monotonic()
-
-    def look(self) -> None:
-        if self._runner.client.scheduler_info(n_workers=1)["workers"]:
-            self._since = time.monotonic()
-        elif time.monotonic() - self._since >= PATIENCE:
-            self._runner.say(f"There has been no worker for {PATIENCE / 60:g} minutes. {self._runner.how_to_start}".strip())
-            self._since = time.monotonic()
-
-
-def _begun(experiment: Experiment, steps: Any, seen: set[str], ended: set[str]) -> Iterator[Step]:
-    """Steps that have begun since the last look, those that have ``ended`` among them."""
-    names = ({one.step for one in running(experiment)} | ended) - seen
-    for step in steps:
-        if step.name in names:
-            seen.add(step.name)
-            yield step
-
-
-def _failure(future: Future, step: Step, experiment: Experiment) -> str:
-    """Why a step that has ended is not done; empty if it is."""
-    if future.status == "finished":
-        outcome: Outcome = future.result()
-        log = step.log(experiment)
-        return f"{step.name} failed with status {outcome.status}. The end of {log}:\n{outcome.end}" if outcome.status else ""
-    error = future.exception() if future.status == "error" else future.status
-    return f"{step.name}: {count(_FAILURES, 'worker')} died while they carried it out ({error}). See {step.log(experiment)}."
+        Batch(experiment, steps, begins, self._crew, order, self.is_visible).run()
 
 
 @contextmanager
@@ -130,7 +81,8 @@ def here(environments: Sequence[Mapping[str, str]], dashboard: int | None = None
                 "env": {**environment, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"},
                 "host": "127.0.0.1",
                 "dashboard": False,
-                "death_timeout": 60,
+                "death_timeout": 600,  # of a worker that does not start; it ends with this process anyway
+                "silence_logs": 50,  # it writes to the terminal of the run
             },
         }
         for number, environment in enumerate(environments)
@@ -156,13 +108,15 @@ def anywhere(file: Path, experiment: Experiment, interface: str = "", dashboard:
         dashboard: port on 127.0.0.1, or None.
 
     Raises:
-        NnActiveError: the extra ``cluster`` is not installed.
+        NnActiveError: the extra ``cluster`` is not installed, another run is under way, or ``file`` is something else.
     """
+    if who := holder(run_file(experiment.number)):  # whose workers look into the file
+        raise LockHeld(f"{experiment.name}: {who} runs this experiment. Wait for it to end, or stop it.")
     distributed = import_distributed()
     from distributed.security import Security
 
     security = Security.temporary()
-    options: dict[str, Any] = {"port": 0, "allowed_failures": 10, "protocol": "tls://", "security": security}
+    options: dict[str, Any] = {"port": 0, "allowed_failures": _FAILURES_ELSEWHERE, "protocol": "tls://", "security": security}
     options |= {"interface": interface} if interface else {"host": socket.gethostbyname(socket.gethostname())}
     options |= {"dashboard": dashboard is not None, "dashboard_address": f"127.0.0.1:{dashboard or 0}"}
     scheduler = {"cls": distributed.Scheduler, "options": options}

@@ -51,7 +51,15 @@ class Meeting:
         )
 
     def write(self, file: Path) -> None:
-        """Where workers look for it; only its owner may read it, because whoever does can run code on the workers."""
+        """Where workers look for it; only its owner may read it, because whoever does can run code on the workers.
+
+        What a run that was killed left there is replaced.
+
+        Raises:
+            NnActiveError: there is another file with this name.
+        """
+        if file.is_file():
+            Path(self.read(file).token_file).unlink(missing_ok=True)
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as output:

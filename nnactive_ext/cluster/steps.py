@@ -13,9 +13,12 @@ from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.marks import is_trained
 from nnactive_ext.experiment.result import CycleResult, result_file
 from nnactive_ext.files import read_json
+from nnactive_ext.members.case_scores import CROSS_VALIDATION
+from nnactive_ext.members.case_scores import FOLDER as EVALUATED
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import RankedMethod
+from nnactive_ext.querying.query import CANDIDATES
 
 TRAIN, EVALUATE, SCORE, FINISH = KINDS = ("train", "evaluate", "score", "finish")
 """Train a member; evaluate a share of the test cases; score a share of the pool; merge, choose and annotate."""
@@ -71,6 +74,19 @@ class Step:
         if self.kind == EVALUATE:
             return is_evaluated(experiment)
         return experiment.last_loop > cycle
+
+    def is_visible(self, experiment: Experiment) -> bool:
+        """Whether the files that it leaves can be seen from here, which on a network file system may take seconds. They may be
+        those of other members: whoever merges the shares looks into them."""
+        plan, folder = experiment.plan, self.log(experiment).parent
+        if self.kind not in (EVALUATE, SCORE):
+            return self.is_done(experiment)
+        if self.kind == EVALUATE and is_evaluated(experiment):
+            return True
+        if self.kind == EVALUATE and not plan.test:
+            return self.index > 0 or (folder / CROSS_VALIDATION).is_file()
+        cases, files = (plan.test, EVALUATED) if self.kind == EVALUATE else (list(plan.pool), CANDIDATES)
+        return all((folder / files / f"{case}.json").is_file() for case in cases[self.index :: self.parts])
 
     def is_over(self, experiment: Experiment, cycle: int | None) -> bool:
         """Whether it was a step of a ``cycle`` before the current one.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from nnactive_ext.cluster.steps import Step
+from nnactive_ext.cluster.tasks import Task
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.lock_owner import Owner
+from nnactive_ext.experiment.soft_locks import file_time
 from nnactive_ext.files import read_json, write_json
 
 RENEWED, STALE = 20.0, 90.0
@@ -25,27 +26,53 @@ _JOBS = ("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID
 @dataclass(frozen=True, kw_only=True)
 class Running:
     """A step that is carried out: by which process of which host, on which GPU (``CUDA_VISIBLE_DEVICES``), in which job of a
-    scheduler, since when (seconds since 1970). ``epoch``: the last one that its log names, -1 if none."""
+    scheduler, since when (seconds since 1970). ``epoch``: the last one that its log names, -1 if none. ``boot``, ``namespace``,
+    ``started``: as of :class:`nnactive_ext.experiment.lock_owner.Owner`; empty in older files."""
 
     step: str
     host: str
     pid: int
+    boot: str = ""
+    namespace: str = ""
+    started: str = ""
     gpu: str = ""
     job: str = ""
     since: float = 0.0
     log: str = ""
     epoch: int = -1
 
+    @classmethod
+    def read(cls, file: Path) -> Running | None:
+        """None where the step has ended meanwhile."""
+        try:
+            return cls(**{key: value for key, value in read_json(file).items() if key in cls.__annotations__})
+        except (OSError, NnActiveError, TypeError):
+            return None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is known to be gone; False where that cannot be known."""
+        unsaid = {"user": "", "doing": "", "token": ""}
+        return Owner(self.host, self.pid, self.boot, self.namespace, self.started, **unsaid).has_ended
+
+    def __str__(self) -> str:
+        job = f", job {self.job}" if self.job else ""
+        return f"process {self.pid} on {self.host}{job}"
+
 
 @contextmanager
-def noted(experiment: Experiment, step: Step) -> Iterator[None]:
+def noted(experiment: Experiment, step: Task) -> Iterator[None]:
     """Say, for as long as the block lasts, that this process carries out a step."""
-    file = _folder(experiment) / f"{step.name}.json"
+    file = _file(experiment, step)
     job = next((os.environ[name] for name in _JOBS if os.environ.get(name)), "")
+    owner = Owner.this_process()
     running = Running(
         step=step.name,
-        host=socket.gethostname(),
-        pid=os.getpid(),
+        host=owner.host,
+        pid=owner.pid,
+        boot=owner.boot,
+        namespace=owner.namespace,
+        started=owner.started,
         gpu=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         job=job,
         since=time.time(),
@@ -67,7 +94,8 @@ def noted(experiment: Experiment, step: Step) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        file.unlink(missing_ok=True)
+        if Running.read(file) == running:
+            file.unlink(missing_ok=True)
 
 
 def running(experiment: Experiment) -> list[Running]:
@@ -76,29 +104,52 @@ def running(experiment: Experiment) -> list[Running]:
     for file in sorted(_folder(experiment).glob("*.json")):
         try:
             age = time.time() - file.stat().st_mtime
-            one = Running(**{key: value for key, value in read_json(file).items() if key in Running.__annotations__})
-        except (OSError, NnActiveError, TypeError):  # it has ended meanwhile
+        except OSError:  # it has ended meanwhile
             continue
-        gone = one.host == socket.gethostname() and not _lives(one.pid)
-        if age < STALE and not gone:
-            found.append(Running(**{**asdict(one), "epoch": _epoch(Path(one.log))}))
+        one = Running.read(file)
+        if one and age < STALE and not one.has_ended:
+            found.append(replace(one, epoch=_epoch(Path(one.log))))
     return found
+
+
+def _at_once(text: str) -> None:
+    print(text, flush=True)  # a log is read while this process waits
+
+
+def others_end(experiment: Experiment, step: Task, say: Callable[[str], None] = _at_once, pause: float = 1.0) -> None:
+    """Wait while another process carries out a step, as one of a run that was killed may still do: until it has ended, or has
+    not renewed its file for :data:`STALE` seconds.
+
+    Args:
+        experiment: the step belongs to its current cycle.
+        step: that this process is about to carry out.
+        say: gets what is waited for, once for each process.
+        pause: seconds between two looks.
+    """
+    file, told = _file(experiment, step), ""
+    while (one := Running.read(file)) is not None and not one.has_ended and _age(file) < STALE:
+        if told != (told := str(one)):
+            say(
+                f"Waiting: {one} is {step.words} already, since {time.strftime('%Y-%m-%d %H:%M', time.localtime(one.since))}. "
+                f"{step.name} begins here when that has ended, or when {file} was not renewed for {STALE:g} seconds."
+            )
+        time.sleep(pause)
+
+
+def _age(file: Path) -> float:
+    """Seconds since a file was renewed, by its file system's own clock."""
+    try:
+        return (file_time(file.parent) - file.stat().st_mtime_ns) / 1e9
+    except FileNotFoundError:
+        return STALE
 
 
 def _folder(experiment: Experiment) -> Path:
     return experiment.results / f"cycle_{experiment.state['cycle']:03d}" / "running"
 
 
-def _lives(pid: int) -> bool:
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def _file(experiment: Experiment, step: Task) -> Path:
+    return _folder(experiment) / f"{step.name}.json"
 
 
 def _epoch(log: Path) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from nnactive_ext.cluster.dask_runner import SHARES
-from nnactive_ext.cluster.tasks import GPU, Place
+from nnactive_ext.cluster.steps import GPU
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.members.whole import Asked
 
 _LEAST = 4
@@ -35,13 +36,15 @@ class BlockShare:
     def needs(self) -> str:
         return GPU
 
-    def log(self, place: Any) -> Any:
+    def log(self, experiment: Experiment) -> Path:
         """The file that gets the output of its process: beside those of the cycle's steps."""
-        return place.logs / f"{self.name}.log"
+        return experiment.results / f"cycle_{experiment.state['cycle']:03d}" / f"{self.name}.log"
 
-    def is_done(self, place: Place) -> bool:
+    def is_done(self, experiment: Experiment) -> bool:
         """Whether nothing of it is left to predict."""
         return self.asked.lacking((self.index, self.parts)) == 0
+
+    is_visible = is_done
 
 
 def block_shares(asked: Asked, parts: int) -> Sequence[BlockShare]:

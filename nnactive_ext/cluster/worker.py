@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from nnactive_ext.cluster.dask_runner import SLOT, import_distributed
+from nnactive_ext.cluster.crew import SLOT
+from nnactive_ext.cluster.dask_runner import import_distributed
 from nnactive_ext.cluster.meeting import Meeting
 from nnactive_ext.errors import NnActiveError
 

@@ -21,6 +21,7 @@ from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.query_methods.identity import ROOMS, code_digest
 
 FOLDER = "evaluated"
+CROSS_VALIDATION = "cross_validation.json"
 """In the results of a cycle."""
 
 
@@ -96,7 +97,7 @@ class CrossValidationFile:
     """
 
     def __init__(self, experiment: Experiment, folds: Sequence[Fold]):
-        self.file = experiment.results / f"cycle_{experiment.state['cycle']:03d}" / "cross_validation.json"
+        self.file = experiment.results / f"cycle_{experiment.state['cycle']:03d}" / CROSS_VALIDATION
         self._facts = {**_facts(experiment, folds), "annotated": experiment.state["annotated"]}
 
     def read(self) -> tuple[CrossValidation, Environment] | None:

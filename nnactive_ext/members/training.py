@@ -8,14 +8,14 @@ import sys
 import zipfile
 from pathlib import Path
 
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import ChildKilled, NnActiveError
 from nnactive_ext.experiment.archive import put_away
 from nnactive_ext.experiment.commands import Commands, text
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import BEST, CHECKPOINTS, MEMBER, is_trained, label_version, read_mark
 from nnactive_ext.files import last_lines
 from nnactive_ext.members.ensemble import fold_folder
-from nnactive_ext.members.training_process import kill_group
+from nnactive_ext.members.training_process import KILLED, guarded, kill_group
 from nnactive_ext.members.training_server import TrainingServer
 from nnactive_ext.nnunet.environment import extend_environment
 from nnactive_ext.nnunet.trainers import check_trainer
@@ -60,6 +60,12 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
             f"{text('nnUNetv2_train', *arguments)} ended, but its fold does not count as a member of cycle {cycle}: {lacking}. "
             f"Correct the trainer {plan.trainer}, then run the same command again; {log} is its log."
         )
+    if status == KILLED:
+        raise ChildKilled(
+            f"{text('nnUNetv2_train', *arguments)} was killed, for example by the operating system because memory ran out. Run "
+            f"the same command again, with more memory or fewer steps at once; it continues from the last checkpoint. {log} is "
+            "its log."
+        )
     if status:
         tail = last_lines(log)
         raise NnActiveError(
@@ -101,7 +107,11 @@ def _run(command: list[str], environment: dict[str, str], log: Path) -> int:
     """Run it in a process group of its own, which is killed as a whole when we are interrupted; returns its status."""
     with open(log, "a", encoding="utf-8") as output:
         process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=os.name == "posix"
+            command,
+            env=guarded(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=os.name == "posix",
         )
         try:
             return process.wait()

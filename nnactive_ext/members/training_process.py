@@ -11,8 +11,14 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 
 from nnactive_ext.engine.threads import cores
+
+_PARENT = "nnactive_parent"
+"""The environment variable that tells a child of ours which process it ends with."""
+KILLED = -9
+"""The status of a child that SIGKILL ended."""
 
 
 def main() -> None:
@@ -25,10 +31,24 @@ def main() -> None:
     run_training_entry()
 
 
+def guarded(environment: Mapping[str, str], parent: int = 0) -> dict[str, str]:
+    """The environment for a child of the process ``parent`` (default: this one) that calls :func:`guardian`."""
+    return {**environment, _PARENT: str(parent or os.getpid())}
+
+
+def guardian() -> int:
+    """The process with which this one ends: the one that started it.
+
+    One that was killed while this process was starting is no longer its parent, so :func:`guarded` says who it was.
+    """
+    return int(os.environ.pop(_PARENT, "") or os.getppid())  # children of this process have another parent
+
+
 def end_with_parent() -> None:
     """Watch, in a thread, whether the process that started this one is there (:func:`end_with`); not on Windows."""
+    parent = guardian()
     if os.name == "posix":
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
 
 
 def kill_group(child: subprocess.Popen) -> None:

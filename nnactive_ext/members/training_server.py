@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from nnactive_ext.members.training_process import guarded, guardian
 from nnactive_ext.nnunet.environment import extend_environment
 
 
@@ -26,7 +27,8 @@ class TrainingServer:
         command = [sys.executable, "-m", "nnactive_ext.members.training_server"]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
         # What libraries say when they are imported helps nobody; if they cannot be, the training says so itself.
-        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, **pipes)
+        environment = guarded(os.environ)
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, env=environment, **pipes)
         self._ready = False
         atexit.register(self.stop)
 
@@ -72,7 +74,7 @@ class TrainingServer:
 
 def serve() -> None:
     """Read a job from each line of stdin, train in a fork, answer with its status; ends with stdin or its parent."""
-    parent, answers = os.getppid(), os.fdopen(os.dup(1), "w")
+    parent, server, answers = guardian(), os.getpid(), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print when they are imported is no answer
     extend_environment()
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
@@ -90,7 +92,7 @@ def serve() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            _train(json.loads(line))
+            _train(json.loads(line), server)
         running.append(child)
         status = None
         while status is None:
@@ -104,7 +106,7 @@ def serve() -> None:
         print(json.dumps({"status": status}), file=answers, flush=True)
 
 
-def _train(job: Mapping[str, Any]) -> NoReturn:
+def _train(job: Mapping[str, Any], server: int) -> NoReturn:
     """In the fork: become what a new process with these arguments would be, but for what is imported already."""
     import numpy as np
     import torch
@@ -115,7 +117,7 @@ def _train(job: Mapping[str, Any]) -> NoReturn:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ.clear()
-    os.environ.update(job["environment"])
+    os.environ.update(guarded(job["environment"], server))
     sys.argv = ["nnUNetv2_train", *job["arguments"]]
     # All generators that nnU-Net draws from: every fork would otherwise begin with the same weights.
     torch.seed()

@@ -122,6 +122,8 @@ def query_cycle(
     return query
 
 
+CANDIDATES = "candidates"
+"""The folder of the cases' rankings, in the results of a cycle."""
 _ENVIRONMENT, _AIR, _NO_BODY = "environment", "air", "no_body"
 
 
@@ -153,7 +155,7 @@ class _Ranker:
         facts = {"method": identity(method), "request": repr(request), "trainings": self.trainings}
         facts |= {"accumulators": accumulators, "code": code_digest(), "air": experiment.plan.air}
         self.digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        self.folder = experiment.results / f"cycle_{request.cycle:03d}" / "candidates"
+        self.folder = experiment.results / f"cycle_{request.cycle:03d}" / CANDIDATES
 
     def rank(self, cases: Sequence[str], progress: bool) -> dict[str, Ranking]:
         self.folder.mkdir(parents=True, exist_ok=True)
