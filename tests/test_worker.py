@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from nnactive_ext.cluster.dask_runner import OnWorkers, anywhere
 from nnactive_ext.cluster.jobs import job
 from nnactive_ext.cluster.meeting import Meeting
 from nnactive_ext.cluster.steps import TRAIN, Step
+from nnactive_ext.cluster.worker import wait_for
 from nnactive_ext.errors import NnActiveError
 
 pytest.importorskip("distributed")
@@ -116,6 +118,32 @@ def test_a_file_that_does_not_come_or_is_another(tmp_path, capsys):
     with pytest.raises(SystemExit):
         worker_command.main([str(other), "-device", "cpu"])
     assert "other.json" in capsys.readouterr().err
+
+
+def test_the_file_of_a_run_that_was_killed(planned, tmp_path):
+    """Its workers wait for the next run, which replaces the file and its token."""
+    file, said, servers = tmp_path / "liver.json", [], [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    try:
+        made = []
+        for number, server in enumerate(servers):
+            address = f"tls://127.0.0.1:{server.getsockname()[1]}"
+            made.append(Meeting.make(address, "", "", {}, tmp_path / f"token{number}"))
+        made[0].write(file)
+        servers[0].close()
+
+        def say(text: str) -> None:
+            said.append(text)
+            made[1].write(file)
+
+        assert wait_for(file, 300, say, pause=0.01) == made[1]
+        assert len(said) == 1
+        assert not (tmp_path / "token0").exists()
+        servers[1].close()
+        with pytest.raises(NnActiveError, match="cannot be reached"):
+            wait_for(file, 0, said.append, pause=0.01)
+    finally:
+        for server in servers:
+            server.close()
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("7h45m", 27_900), ("90m", 5400), ("1d", 86_400), ("30s", 30)])

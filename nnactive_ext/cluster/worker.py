@@ -21,20 +21,38 @@ DEATH = 60
 
 
 def wait_for(file: Path, seconds: float, say: Callable[[str], None], pause: float = 2.0) -> Meeting:
-    """The meeting, once the run has written it.
+    """The meeting, once a run has written it that can be reached: one that was killed leaves its file behind.
 
     Raises:
-        NnActiveError: it was not written within so many seconds.
+        NnActiveError: there was none within so many seconds, or the file is something else.
     """
-    end, told = time.monotonic() + seconds, False
-    while not file.is_file():
+    end, told = time.monotonic() + seconds, ""
+    while True:
+        meeting = Meeting.read(file) if file.is_file() else None
+        if meeting and _is_there(meeting.address):
+            return meeting
+        if meeting:
+            found = (
+                f"The run on {meeting.host} that wrote {file} cannot be reached at {meeting.address}; it may have been killed."
+            )
+        else:
+            found = f"{file}: no such file."
         if time.monotonic() >= end:
-            raise NnActiveError(f"{file}: no such file after {seconds / 60:g} minutes. Start the run, with -workers {file}.")
-        if not told:
-            say(f"Waiting for {file}, which a run that is given -workers {file} writes.")
-            told = True
+            raise NnActiveError(f"{found} {seconds / 60:g} minutes have passed. Start the run, with -workers {file}.")
+        if found != told:
+            say(f"{found} Waiting until a run is started with -workers {file}.")
+            told = found
         time.sleep(pause)
-    return Meeting.read(file)
+
+
+def _is_there(address: str) -> bool:
+    """Whether anybody listens at an address, such as ``tls://10.0.0.7:4711``."""
+    host, _, port = address.partition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def work(meeting: Meeting, environments: Sequence[Mapping[str, str]], lifetime: float | None = None) -> None:
