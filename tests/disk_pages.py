@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,14 @@ class Reader(Person):
         waiting.value.save_as(file)
         self.saved()
         return file
+
+
+def noted(file: Path, note: str) -> Path:
+    """With what a page writes into the header."""
+    content = bytearray(gzip.decompress(file.read_bytes()))
+    content[148:228] = note.encode().ljust(80, b"\0")
+    file.write_bytes(gzip.compress(bytes(content)))
+    return file
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,42 @@ CHANGED = 30
 """From this difference on, summed over red, green and blue, a place in the view was painted."""
 UP, DOWN = -100, 100
 """Turns of the wheel: towards the head, towards the feet."""
+PATIENCE = 180_000
+"""Milliseconds that the hand waits for a picture: a machine that is busy takes long."""
+LISTEN = """() => {
+  const editor = document.querySelector("iframe").contentWindow, {prototype} = editor.WebSocket, {send} = prototype;
+  const session = editor.trame?.client?.getConnection()?.getSession();
+  if (!session) return false;
+  const heard = editor.heard = {sent: 0, asked: new Set(), views: {}, since: performance.now()}, sockets = new WeakSet();
+  const named = data => {
+    const bytes = new Uint8Array(data.buffer || data, data.byteOffset || 0, Math.min(200, data.byteLength));
+    return /rpc:[^:]*:[0-9]+/.exec(String.fromCharCode(...bytes))?.[0];
+  };
+  const answered = data => { if (heard.asked.delete(named(data))) heard.since = performance.now(); };
+  const hear = ({data}) => data.arrayBuffer ? data.arrayBuffer().then(answered) : answered(data);
+  prototype.send = function (data) {
+    const name = named(data);
+    if (!sockets.has(this)) { sockets.add(this); this.addEventListener("message", hear); }
+    if (name) { heard.sent++; heard.asked.add(name); }
+    return send.call(this, data);
+  };
+  session.subscribe("trame.rca.topic.stream", ([{name, meta}]) => {
+    heard.views[name] = meta.quality;
+    heard.since = performance.now();
+  });
+  return true;
+}"""
+"""Count, in the page, what the process has not answered yet, and hear of each picture: fast ones of a low quality while
+something moves, and one of a high quality when it has ended."""
+SENT = """() => document.querySelector("iframe").contentWindow.heard.sent"""
+TAKEN = """before => { const {heard} = document.querySelector("iframe").contentWindow;
+  return heard.sent > before && !heard.asked.size; }"""
+STILL = """([quiet, long, high]) => { const {heard} = document.querySelector("iframe").contentWindow;
+  const last = performance.now() - heard.since, best = Object.values(heard.views).every(one => one >= high);
+  return !heard.asked.size && last > (best ? quiet : long); }"""
+"""Pictures are left out where the network is slow, also the last one."""
+HIGH = 90
+"""Quality of the last picture of a movement (of 100)."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +152,9 @@ class SlicerHand:
         until(page, "document.body.dataset.ready")
         assert page.evaluate("document.body.dataset.ready") == "yes", page.locator("#said").text_content()
         self.slicer = page.frame_locator("iframe")
-        self.slicer.locator(".mdi-draw").first.wait_for(timeout=60_000)
-        for _ in range(60):
-            if self.framed(page):
-                break
-            page.wait_for_timeout(500)
-        assert self.framed(page), "the frame of the patch is not seen"
+        self.slicer.locator(".mdi-draw").first.wait_for(timeout=PATIENCE)
+        self.listen(page)
+        self.wait(page, lambda: self.framed(page), "the frame of the patch is not seen")
 
     def paint(self, page: Any, anatomy: Anatomy, half: bool = False) -> dict[int, int]:
         page.set_viewport_size(WINDOW)
@@ -192,14 +226,11 @@ class SlicerHand:
     def stroke(self, page: Any, path: list[tuple[float, float]]) -> None:
         """Press the button at the first place, move over the others, release, and wait until the view stays as it is."""
         page.mouse.move(*path[0])
-        page.wait_for_timeout(100)
-        page.mouse.down()
+        self.settled(page)
+        self.act(page, page.mouse.down)
         for x, y in [*path[1:], path[0]]:
-            for near in (1, 0):  # twice: the page passes over moves that follow each other fast
-                page.wait_for_timeout(60)
-                page.mouse.move(x + near, y)
-        page.wait_for_timeout(100)
-        page.mouse.up()
+            self.act(page, lambda x=x, y=y: page.mouse.move(x, y))
+        self.act(page, page.mouse.up)
         self.settled(page)
         self.used["draw"] = self.used.get("draw", 0) + 1
 
@@ -217,7 +248,7 @@ class SlicerHand:
     def choose(self, page: Any, value: int) -> None:
         """The label, which are listed in the order of their values."""
         self.slicer.locator(".v-list-item:has(.mdi-circle)").nth(value - 1).click()
-        page.wait_for_timeout(200)
+        self.settled(page)
 
     def to_the_top(self, page: Any) -> None:
         """Turn the wheel to the uppermost slice of the patch."""
@@ -235,25 +266,37 @@ class SlicerHand:
         left, top, width, height = self.view(page)
         page.mouse.move(left + width / 2, top + height / 2)
         self.settled(page)
-        before = self.seen(page)
-        page.mouse.wheel(0, way)
-        for _ in range(30):
-            page.wait_for_timeout(100)
-            if not np.array_equal(self.seen(page), before):
-                break
+        self.act(page, lambda: page.mouse.wheel(0, way))
         self.settled(page)
 
+    def listen(self, page: Any) -> None:
+        """Hear from now on, in the page, what goes to and fro."""
+        page.wait_for_function(LISTEN, timeout=PATIENCE)
+
+    def act(self, page: Any, action: Callable[[], None]) -> None:
+        """Do something that the process is told of, and wait until it has taken it: the page passes over moves that follow
+        each other faster than that."""
+        before = page.evaluate(SENT)
+        action()
+        page.wait_for_function(TAKEN, arg=before, timeout=PATIENCE, polling=10)
+
     def settled(self, page: Any) -> None:
-        """Wait until the view stays as it is."""
-        page.wait_for_timeout(150)
-        before = self.seen(page)
-        for _ in range(60):
-            page.wait_for_timeout(150)
-            now = self.seen(page)
-            if np.array_equal(now, before):
-                return
-            before = now
-        raise AssertionError("the view changes all the time")
+        """Wait until the process has taken all that the mouse did and has sent its last pictures, and they are shown."""
+        seen = [np.zeros(0)]
+
+        def stays() -> bool:
+            page.wait_for_function(STILL, arg=[250, 5000, HIGH], timeout=PATIENCE, polling=50)
+            seen.append(self.seen(page))
+            return np.array_equal(*seen[-2:])
+
+        self.wait(page, stays, "the view changes all the time")
+
+    def wait(self, page: Any, reached: Callable[[], bool], otherwise: str) -> None:
+        """Look again and again, for some minutes, whether it is ``reached``."""
+        latest = time.monotonic() + PATIENCE / 1000
+        while not reached():
+            assert time.monotonic() < latest, otherwise
+            page.wait_for_timeout(50)
 
     def framed(self, page: Any) -> bool:
         """Whether the orange frame of the patch is in the slice."""

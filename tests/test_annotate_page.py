@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from disk_pages import NO_STORAGE, paint, painted_in, reader
+from disk_pages import NO_STORAGE, noted, paint, painted_in, reader
 from html_page import Page
 from rollouts import OPTIONS, Rollout
 from test_page import EVIL, NAMES, a_view, an_image
@@ -46,6 +46,9 @@ def test_what_the_mouse_painted_from_disk_is_trained_on(tasks, browser, tmp_path
         assert set(person.asked) == {page_of(one).as_uri(), page_of(other).as_uri(), (tasks.out / "niivue.js").as_uri()}
     tasks.hand_in(*sorted(downloads.glob("*.nii.gz")))
     assert [event["outside"] for event in tasks.events()] == [0, 0]
+    worked = tasks.events("time")
+    assert [event["answer"] for event in worked] == [event["event"] for event in tasks.events()]
+    assert all(0 < event["seconds"] < 600 for event in worked)
     close_cycle(tasks.experiment, 0, share=0, progress=False)
     for task, bitmap, frame, button in drawn:
         case = task.id.split("_", 2)[2]
@@ -187,6 +190,31 @@ def test_the_name_says_which_save_is_the_last(tasks, tmp_path, capsys):
     assert len(tasks.events()) == 2
 
 
+def test_each_second_of_several_saves_counts_once(tasks, tmp_path):
+    task = tasks.seen[0]
+    early, late = task.answer(), task.answer()
+    late[task.box][0, 0, 0] = 1 if early[task.box][0, 0, 0] != 1 else 2
+    saves = [(early, 40, "ab12"), (late, 100, "ab12"), (late, 90, "ab12"), (late, 7, "cd34")]
+    for number, (labels, seconds, page) in enumerate(saves):
+        file = tmp_path / f"{task.id}_20261128T18133{number}Z.nii.gz"
+        task.write(labels, file)
+        tasks.hand_in(noted(file, f"nnactive labels=0 seconds={seconds} page={page}"))
+    first, second = tasks.events()
+    found = [(event["seconds"], event["answer"]) for event in tasks.events("time")]
+    assert found == [(40, first["event"]), (60, second["event"]), (7, second["event"])]
+
+
+@pytest.mark.parametrize(
+    "note", ["", "3D Slicer", "nnactive labels=0 seconds=-5 page=a", "nnactive labels=0 seconds=5 page=a b"]
+)
+def test_what_other_programs_write_into_a_header_is_no_time(tasks, tmp_path, note):
+    file = tmp_path / f"{tasks.seen[0].id}.nii.gz"
+    tasks.seen[0].write(tasks.seen[0].answer(), file)
+    tasks.hand_in(noted(file, note))
+    assert len(tasks.events()) == 1
+    assert not tasks.events("time")
+
+
 def person_frame(task: SimpleNamespace) -> list[list[int]]:
     """The patch in RAS order, by nibabel."""
     import nibabel
@@ -274,7 +302,7 @@ def test_nobodys_text_becomes_markup(browser, tmp_path):
     assert made
     page = Page(file.read_text(encoding="utf-8"))
     assert page.all("img") == []
-    assert len(page.all("script")) == 6  # two of data, niivue, three of ours
+    assert len(page.all("script")) == 7  # two of data, niivue, four of ours
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scripted_expert as expert
 import SimpleITK as sitk
+from disk_pages import noted
 from fake_members import copy_of
 from folders import quicken, set_folders
 from open_tasks import POINTS
@@ -367,6 +368,26 @@ class TestFilesFromBefore:
             np.testing.assert_array_equal(running.ledger.read_answer(answer.place), np.array(table)[painted(7, size)])
         with pytest.raises(SystemExit):
             running.hand_in(file, more="-label_version 2")
+
+    @pytest.mark.parametrize(("version", "table"), [(0, [4, 1, 2, 4]), (1, [0, 1, 2, 3])])
+    def test_a_download_tells_with_which_classes(self, running, tmp_path, version, table):
+        """There is no task.json in a folder for downloads; the page wrote it into the file."""
+        task = running.seen[1]
+        running.change("add vessel")
+        running.rollout.annotate(f"export -o {tmp_path / 'new'} --blank {QUIET}")
+        file = paint(task, 7, file=tmp_path / f"{task.id}_20260131T140502Z.nii.gz")
+        running.hand_in(noted(file, f"nnactive labels={version} seconds=5 page=ab12"), more="--accept_outside")
+        (answer,) = CountingAnswers.of(running.ledger).counting(task.id)
+        size = running.tasks(1)[1].patch.size
+        np.testing.assert_array_equal(running.ledger.read_answer(answer.place), np.array(table)[painted(7, size)])
+
+    def test_a_download_with_classes_that_never_were(self, running, tmp_path):
+        task = running.seen[1]
+        running.change("add vessel")
+        file = paint(task, 7, file=tmp_path / f"{task.id}.nii.gz")
+        with pytest.raises(SystemExit):
+            running.hand_in(noted(file, "nnactive labels=2 seconds=5 page=ab12"))
+        assert not CountingAnswers.of(running.ledger).counting(task.id)
 
     def test_a_task_with_labels_that_never_were(self, running):
         task = running.seen[1]

@@ -184,7 +184,7 @@ def test_a_hundred_noisy_tasks_stay_small():
 @pytest.mark.parametrize(
     ("stratum", "score", "method", "words"),
     [
-        ("random", 0.0, "random", "drawn at random (random)"),
+        ("random", 0.0, "random", "drawn at random"),
         ("foreground", 0.0, "random_fg_33", "drawn at random around a structure (random_fg_33)"),
         ("border", 0.0, "random_fg_33", "drawn at random around the border of a structure (random_fg_33)"),
         ("all", 0.5, "bald", "among the most uncertain, all classes together (bald, score 0.5)"),

@@ -14,7 +14,7 @@ from browser_expert import Anatomy, LightHand
 from PIL import Image
 from scipy import ndimage
 from serving import Person, person, serving
-from slicer_hand import SlicerHand
+from slicer_hand import PATIENCE, SlicerHand
 from test_serve_browser import in_ras as image_in_ras
 from test_serve_editor import BOX, SHAPE, OneCrop, in_ras
 
@@ -51,18 +51,15 @@ class Painter:
 
     def open(self, task: str) -> None:
         self.page.goto(f"{self.one.serving.address}/tasks/{task}/slicer")
-        self.one.wait("document.body.dataset.ready", 120)
+        self.one.wait("document.body.dataset.ready", PATIENCE / 1000)
         assert self.page.evaluate("document.body.dataset.ready") == "yes", self.page.locator("#said").text_content()
         self.task = task
         self.slicer = self.page.frame_locator("iframe")
-        self.slicer.locator(".mdi-brush").first.wait_for(timeout=60_000)
-        before = -1
-        for _ in range(60):  # until the first pictures are there and stay
-            found = len(self._orange())
-            if found > 100 and found == before:
-                break
-            before = found
-            self.page.wait_for_timeout(500)
+        self.slicer.locator(".mdi-brush").first.wait_for(timeout=PATIENCE)
+        self.hand = SlicerHand(LightHand(np.random.default_rng(0)))
+        self.hand.listen(self.page)
+        self.hand.wait(self.page, lambda: len(self._orange()) > 100, "the frame of the patch is not seen")
+        self.hand.settled(self.page)
 
     def _orange(self) -> np.ndarray:
         """Places (y, x) of the patch's frame in the largest view, in the page."""
@@ -84,27 +81,28 @@ class Painter:
         """Click with the brush; returns the labels in the patch (z, y, x), of which none is outside."""
         before, _ = self.labels(to)
         self.page.mouse.move(x, y)
-        self.page.wait_for_timeout(500)
-        self.page.mouse.down()
-        self.page.wait_for_timeout(200)
-        self.page.mouse.move(x + 1, y)
-        self.page.wait_for_timeout(200)
-        self.page.mouse.up()
+        self.hand.settled(self.page)
+        self.hand.act(self.page, self.page.mouse.down)
+        self.hand.act(self.page, lambda: self.page.mouse.move(x + 1, y))
+        self.hand.act(self.page, self.page.mouse.up)
         return self.changed(before, to)
 
     def changed(self, before: np.ndarray, to: Any) -> np.ndarray:
         """Wait until the labels are others; returns them."""
-        for _ in range(60):
+        found = [before]
+
+        def changed() -> bool:
             labels, outside = self.labels(to)
             assert outside == 0
-            if (labels != before).any():
-                return labels
-            self.page.wait_for_timeout(500)
-        raise AssertionError("Nothing has changed.")
+            found.append(labels)
+            return bool((labels != before).any())
+
+        self.hand.wait(self.page, changed, "Nothing has changed.")
+        return found[-1]
 
     def choose(self, label: str) -> None:
         self.slicer.locator(".v-list-item", has=self.slicer.locator(f"input[value='{label}']")).first.click()
-        self.page.wait_for_timeout(300)
+        self.hand.settled(self.page)
 
     def labels(self, to: Any) -> tuple[np.ndarray, int]:
         """In the patch (z, y, x), and how many voxels outside are labelled."""
@@ -165,6 +163,29 @@ def test_what_was_painted_in_slicer_is_what_the_ledger_holds(tasks, browser, peo
         answer = np.zeros(seen.truth.shape, np.uint8)
         answer[seen.box] = tasks.counted(seen)
         np.testing.assert_array_equal(image_in_ras(answer, seen.shown), one.bitmap())
+
+
+def test_a_locked_label_is_not_painted_over(tasks, browser, people, tmp_path):
+    first, now = tasks.seen[0].id, tmp_path / "now.npy"
+    with serving(601, people=people) as served, person(browser, served, 1280, 800, quiet=False) as one:
+        painter = Painter(one, people)
+        painter.open(first)
+        left, right, top, bottom = painter.frame()
+        height, beside = (top + bottom) / 2, left + 0.8 * (right - left)
+        painter.choose("organ")
+        organ = painter.paint((left + right) / 2, height, now) == 1
+        lock = one.page.locator("input[name=lock][value=organ]")
+        with one.page.expect_response(lambda reply: "/lock" in reply.url, timeout=180_000) as locked:
+            lock.check()
+        assert locked.value.ok
+        painter.choose("lesion")
+        both = painter.paint(beside, height, now)
+        np.testing.assert_array_equal(both == 1, organ)
+        with one.page.expect_response(lambda reply: "/lock" in reply.url, timeout=180_000):
+            lock.uncheck()
+        over = painter.paint(beside, height, now)
+        assert ((over == 2) & organ).any()
+        assert people.process("anna").ask(do="labels", task=first, to=str(now))["outside"] == 0
 
 
 def painted_in_file_order(seen: Any, painted: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ class PageWriter:
             "images": [_text(image) for image in images],
             "labels": _text(_labels(view)),
         }
-        scripts = [asset("exchange", name) for name in ("pages/editor.js", "disk.js", "pages/task.js")]
+        scripts = [asset("exchange", name) for name in ("pages/editor.js", "disk.js", "pages/clock.js", "pages/task.js")]
         if self.single:
             scripts = [Markup(NIIVUE.read_text(encoding="utf-8")), *scripts]
         return render(

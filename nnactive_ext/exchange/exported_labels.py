@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.page_note import note_of
 from nnactive_ext.exchange.viewers import facts
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import names_at
@@ -58,14 +59,19 @@ class UnknownLabels(NnActiveError):
 def version_of(experiment: Experiment, file: Path, task: Task, exports: Mapping[str, Sequence[int]]) -> int:
     """How many times the classes had been changed when ``file``, an answer to ``task``, was begun.
 
-    What lies beside the file in its task's folder tells; else the exports of the task, where all were with the same classes.
+    A page from disk writes it into what it saves; else what lies beside the file in its task's folder tells; else the exports
+    of the task, where all were with the same classes.
 
     Raises:
-        UnknownLabels: neither does, or the folder is of other classes than the experiment ever had.
+        UnknownLabels: none does, or the file or the folder is of other classes than the experiment ever had.
     """
     changes, now = experiment.plan.label_changes, experiment.dataset.labels.names
     if not changes:
         return 0
+    if note := note_of(file):
+        if note.label_version > len(changes):
+            raise UnknownLabels(f"{file}: it was painted with classes that {experiment.name} never had")
+        return note.label_version
     told = _told(file.parent, task)
     if told is not None:
         version = told.get("label_version", 0)

@@ -16,6 +16,7 @@ from nnactive_ext.exchange.crops import image_file
 from nnactive_ext.exchange.export import exported, last_export
 from nnactive_ext.exchange.exported_labels import version_of, versions
 from nnactive_ext.exchange.matching import EXPORTED, beside, candidates, match, saved_at
+from nnactive_ext.exchange.page_note import note_of
 from nnactive_ext.exchange.passed_over import passed_over
 from nnactive_ext.exchange.received import Received
 from nnactive_ext.exchange.sent import recorded, sent_crops
@@ -29,7 +30,7 @@ from nnactive_ext.images.label_files import LabelFile, read_label_file
 from nnactive_ext.images.placeless import has_no_place
 from nnactive_ext.images.slicer_tables import tables_of
 from nnactive_ext.images.two_files import TWO_FILES, voxels_of
-from nnactive_ext.labelling.answers import Answer, CountingAnswers, read_answer
+from nnactive_ext.labelling.answers import TIME, Answer, CountingAnswers, read_answer
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_tasks
@@ -367,8 +368,9 @@ def _objection(context: _ImportContext, offer: Offer) -> str:
 
 def _take(context: _ImportContext, offer: Offer, current: Answer | None) -> Received:
     if current is not None and np.array_equal(read_answer(context.ledger, context.counted, current), offer.boxed.labels):
+        _note_time(context, offer, current.event)
         return Received(offer.file, offer.task, False, f"handed in by {context.who} before", counts=True)
-    _keep(context, offer)
+    _note_time(context, offer, _keep(context, offer))
     labels = context.experiment.dataset.labels
     unplaced = any(map(has_no_place, _files(context, offer.file)))
     instead = "; read in the order z, y, x, as napari shows the crop" if unplaced else ""
@@ -407,8 +409,21 @@ def _before(context: _ImportContext, task: Task) -> tuple[set[str], set[str]]:
     return handed_in, taken_back
 
 
-def _keep(context: _ImportContext, offer: Offer) -> None:
-    """The file and the patch first, the ledger's line last: a kill before it leaves files that nothing refers to."""
+def _note_time(context: _ImportContext, offer: Offer, answer: int) -> None:
+    """Add the time that a page from disk wrote into the file to the event ``answer``; of several saves, each second once."""
+    if (note := note_of(offer.file)) is None:
+        return
+    facts = {"task": offer.task.id, "page": note.page}
+    mine = [event for event in context.events if event["what"] == TIME and event["who"] == context.who]
+    before = max((event["total"] for event in mine if facts.items() <= event.items()), default=0)
+    if note.seconds > before:
+        seconds = float(note.seconds - before)
+        context.ledger.add(TIME, context.who, seconds=seconds, answer=answer, total=note.seconds, **facts)
+
+
+def _keep(context: _ImportContext, offer: Offer) -> int:
+    """The file and the patch first, the ledger's line last: a kill before it leaves files that nothing refers to. Returns the
+    number of the line."""
     experiment, ledger = context.experiment, context.ledger
     file, task, boxed = offer.file, offer.task, offer.boxed
     parts = context.parts.get(file)
@@ -425,7 +440,7 @@ def _keep(context: _ImportContext, offer: Offer) -> None:
     classes = [{"class": n, "file": str(f.resolve()), "received": r, "sha256": d} for n, f, r, d in kept]
     if task.cycle <= experiment.state["cycle"]:
         note(experiment, [task.patch.case])
-    ledger.add(
+    event = ledger.add(
         "answer",
         context.who,
         task=task.id,
@@ -440,6 +455,7 @@ def _keep(context: _ImportContext, offer: Offer) -> None:
         by_name=offer.by_name,
         **({"class_files": classes} if parts else {}),
     )
+    return int(event["event"])
 
 
 def _examples(tasks: Sequence[Task]) -> str:

@@ -157,7 +157,8 @@ def next_step(experiment: Experiment) -> str:
     commands = experiment.commands
     if all_cycles_done(experiment):
         lines = [
-            f"All {plan.cycles} cycles are done. The members are in {experiment.model_folder}.",
+            f"{cycles_done(plan.cycles)}.",
+            f"The members are in {experiment.model_folder}.",
             "To segment other images with them:",
             *(["(nnUNetv2_predict does not turn images: see docs/rollout.md, Use the model)"] if plan.turned else []),
             *(f"    {line}" for line in commands.predict(trained_folds(experiment))),
@@ -166,6 +167,11 @@ def next_step(experiment: Experiment) -> str:
         ]
         return "\n".join(lines)
     return f"Next: {commands.run}"
+
+
+def cycles_done(cycles: int) -> str:
+    """That nothing planned is left."""
+    return f"All {cycles} cycles are done" if cycles > 1 else "The only cycle is done"
 
 
 def all_cycles_done(experiment: Experiment) -> bool:

@@ -49,7 +49,8 @@ def reason(task: Task) -> str:
     'among the most uncertain about tumour (clasp_pe, score 0.315)'
     """
     found, about = reason_of(task)
-    details = [task.method.replace("_", " ") if task.method == START else task.method] if task.method else []
+    named = task.method and (found, task.method) != (Reason.RANDOM, "random")  # which would say it twice
+    details = [task.method.replace("_", " ") if task.method == START else task.method] if named else []
     if found in _SCORED and task.score is not None:
         details.append(f"score {task.score:.3g}")
     words = found.value.format(about=about)

@@ -33,6 +33,7 @@ from nnactive_ext.serve.training_pages import TrainingPages
 
 SCRIPTS = {
     "editor.js": "pages",
+    "clock.js": "pages",
     "task.js": "pages",
     "server.js": "serve",
     "points.js": "serve",
@@ -88,6 +89,7 @@ def build(site: Site, cache: Cache | None = None, people: People | None = None) 
         Route("/tasks/{id}/slicer/answer", slicer.answer, methods=["POST"]),
         Route("/tasks/{id}/slicer/draft", slicer.draft, methods=["POST"]),
         Route("/tasks/{id}/slicer/channel", slicer.channel, methods=["POST"]),
+        Route("/tasks/{id}/slicer/lock", slicer.lock, methods=["POST"]),
         Mount("/slicer", Proxy(slicer.whose)),
         Route("/tasks/{id}", tasks.answer, methods=["PUT"]),
         Route("/tasks/{id}/draft", tasks.draft, methods=["PUT"]),

@@ -106,6 +106,11 @@ class Editor:
         self.scene.show(asked["number"])
         return {}
 
+    def _lock(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        self._check(asked)
+        self.scene.lock(asked["values"])
+        return {}
+
     def _check(self, asked: Mapping[str, Any]) -> None:
         if self.scene is None or self.scene.facts.task != asked["task"]:
             raise NnActiveError(

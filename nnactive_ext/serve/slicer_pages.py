@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.tasks import Task, find_task
 from nnactive_ext.pages.colours import IGNORE, colours
@@ -87,6 +88,7 @@ class SlicerPages:
             "slicer.html",
             **self.tasks.head(experiment, task, who),
             settings={"id": task.id, "who": who},
+            labels=_painted(experiment),
         )
         return HTMLResponse(page)
 
@@ -109,8 +111,7 @@ class SlicerPages:
                     f"{task.id}: your draft was painted on a crop of another size. Start the server with the -margin of then."
                 )
             np.save(Path(place.name) / "labels.npy", labels)
-            names = {name: value for name, value in experiment.dataset.labels.names.items() if value != 0}
-            names = dict(sorted(names.items(), key=lambda item: (item[0] == IGNORE, item[1])))
+            names = _painted(experiment)
             process.ask(
                 do="open",
                 task=task.id,
@@ -176,6 +177,16 @@ class SlicerPages:
         process.ask(do="channel", task=task.id, number=channel)
         return JSONResponse({})
 
+    def lock(self, request: Request) -> Response:
+        """Lock the labels of the address, and no others."""
+        task, _, process, _ = self._shown(request)
+        names = self.tasks.site.experiment.dataset.labels.names
+        asked = request.query_params.getlist("label")
+        if unknown := [name for name in asked if name not in names]:
+            raise NnActiveError(f"There is no label {unknown[0]!r}: the classes were changed. Reload the page.")
+        process.ask(do="lock", task=task.id, values=[names[name] for name in asked])
+        return JSONResponse({})
+
     def _keep(self, process: SlicerProcess, shown: Shown, who: str, seconds: float) -> bool:
         """Keep a draft of what the process shows; returns whether there was something new."""
         inside, changed = _labels(process, shown)
@@ -211,6 +222,12 @@ class SlicerPages:
     @staticmethod
     def _next(task: str | None) -> str | None:
         return task and f"/tasks/{quote(task, safe='')}/slicer"
+
+
+def _painted(experiment: Experiment) -> dict[str, int]:
+    """The labels that are painted, ``ignore`` last."""
+    names = {name: value for name, value in experiment.dataset.labels.names.items() if value != 0}
+    return dict(sorted(names.items(), key=lambda item: (item[0] == IGNORE, item[1])))
 
 
 def _labels(process: SlicerProcess, shown: Shown) -> tuple[np.ndarray, bool]:

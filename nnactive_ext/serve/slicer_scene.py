@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.pages.colours import BOX, Colour
 
 PATCH = "patch"
-"""Identifier of the segment that is the mask; nobody paints in it, and the list of segments does not show it."""
+"""Identifier of the segment that is the mask, the patch without locked labels; nobody paints in it, and the list of segments
+does not show it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Scene:
         app.scene.Clear()  # also the tools' own nodes, which must be made after the views
         self.app, self.facts = app, facts
         self.editor = app.segmentation_editor
+        self._locked: frozenset[int] = frozenset()
         self._volumes: dict[int, Any] = {}
         self.volume = self._volume(0)
         self.node = self.editor.create_empty_segmentation_node()
@@ -109,6 +112,11 @@ class Scene:
         segmentation.volume_node = self.volume
         segmentation.set_active()
 
+    def lock(self, values: Iterable[int]) -> None:
+        """From now on, no tool changes a voxel that has one of these labels, and no others are locked."""
+        self._locked = frozenset(values) & frozenset(self.facts.names.values())
+        self._keep_patch()
+
     def close(self) -> None:
         """Look no more at the editor, which shows another task."""
         self.editor.editor_node_modified.disconnect(self.confine)
@@ -161,12 +169,16 @@ class Scene:
         logic.ModifySegmentByLabelmap(self.node, identifier, given, Logic.ModificationModeSet, everything, False, True)
 
     def _keep_patch(self) -> None:
-        """Slicer takes painted voxels away from all other segments, and so from the mask: put them back."""
-        patch = self.editor.get_segment_labelmap(PATCH, as_numpy_array=True)
-        if PATCH in self.editor.get_segment_ids() and np.count_nonzero(patch) != np.prod(self.facts.box.size):
-            voxels = np.zeros(patch.shape, np.uint8)
-            voxels[self.facts.box.slices] = 1
-            self._set(PATCH, voxels)
+        """Slicer takes painted voxels away from all other segments, and so from the mask: put them back. Voxels of a locked
+        label are none of the mask's."""
+        if PATCH not in self.editor.get_segment_ids():
+            return
+        allowed = np.zeros(self.editor.get_segment_labelmap(PATCH, as_numpy_array=True).shape, np.uint8)
+        allowed[self.facts.box.slices] = 1
+        for value in self._locked:
+            allowed[self._of(value) != 0] = 0
+        if not np.array_equal(self.editor.get_segment_labelmap(PATCH, as_numpy_array=True), allowed):
+            self._set(PATCH, allowed)
 
     def _show_patch(self) -> None:
         self.editor.set_segment_visibility(PATCH, False)

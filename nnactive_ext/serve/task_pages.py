@@ -131,10 +131,10 @@ class TaskPages:
     def image(self, request: Request) -> Response:
         """One channel of the crop, as ``.nii.gz``."""
         experiment, task, _ = self.asked(request)
-        folder, page = self.cache.task(experiment, task)
-        channel = request.path_params["channel"]
-        if channel >= len(page["channels"]):
-            raise NotFound(f"{self.site.shown(task).id} has {len(page['channels'])} channels.")
+        channel, channels = request.path_params["channel"], len(experiment.dataset.json["channel_names"])
+        if channel >= channels:  # whether or not its crop can be made
+            raise NotFound(f"{self.site.shown(task).id} has {channels} channels.")
+        folder, _ = self.cache.task(experiment, task)
         return FileResponse(folder / f"image_{channel}.nii.gz", media_type=NIFTI)
 
     def picture(self, request: Request) -> Response:

@@ -19,7 +19,7 @@ from nnactive_ext.experiment.marks import STATE
 from nnactive_ext.labelling.ledger import LEDGER
 from nnactive_ext.loop.outlook import DONE, outlook, takes
 from nnactive_ext.loop.stages import cycle_under_way, stages
-from nnactive_ext.loop.status import next_step
+from nnactive_ext.loop.status import cycles_done, next_step
 from nnactive_ext.pages.templates import render
 from nnactive_ext.report.worth import worth
 from nnactive_ext.serve.queue_page import QueuePage
@@ -48,6 +48,7 @@ class TrainingPages:
             "began": datetime.fromtimestamp(now.began).strftime("%H:%M") if now.began else "",
             "cycle": cycle_under_way(experiment),
             "cycles": experiment.plan.cycles,
+            "ended": cycles_done(experiment.plan.cycles),
             "stages": stages(experiment),
             "outlook": found,
             "share": share,
@@ -59,8 +60,9 @@ class TrainingPages:
         return render("serve", "training.html", **values)
 
     def _next(self, experiment: Experiment) -> list[str]:
-        """What to do after the last cycle, without the lines that a browser must not get."""
-        return [line for line in next_step(experiment).splitlines() if self.site.told(line) == line]
+        """What to do after the last cycle, without the heading, and without the lines that a browser must not get."""
+        heading = f"{cycles_done(experiment.plan.cycles)}."
+        return [line for line in next_step(experiment).splitlines() if line != heading and self.site.told(line) == line]
 
     def now(self, request: Request) -> Response:
         """What the page shows now, as JSON; the tasks only where they are not as ``?seen`` says."""

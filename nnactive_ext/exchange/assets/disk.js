@@ -4,6 +4,8 @@ const home = (() => {
   const read = id => JSON.parse(document.getElementById(id).textContent);
   const {id, key, index, next} = read("settings"), crop = read("crop"), place = "nnactive " + key;
   let revision = 0;
+  // Seconds of work on this task in this browser; the name lets an import of several saves count each second once.
+  let work = {page: Math.random().toString(36).slice(2, 10), seconds: 0};
   const bytes = text => {
     const binary = atob(text), found = new Uint8Array(binary.length);
     for (let i = 0; i < binary.length; i++) found[i] = binary.charCodeAt(i);
@@ -17,7 +19,7 @@ const home = (() => {
   // What the browser keeps of this task; some browsers keep nothing of pages from disk.
   const kept = () => { try { return JSON.parse(localStorage.getItem(place)); } catch { return null; } };
   const keep = (labels, state) => {
-    const record = {revision: revision + 1, state, label_version: crop.label_version, labels: text(labels)};
+    const record = {revision: revision + 1, state, label_version: crop.label_version, work, labels: text(labels)};
     const write = () => { localStorage.setItem(place, JSON.stringify(record)); return kept()?.revision === record.revision; };
     let done = false;
     try { done = write(); } catch { try { makeRoom(); done = write(); } catch { done = false; } }
@@ -32,6 +34,13 @@ const home = (() => {
     }
   };
   const usable = record => record && record.labels && record.label_version === crop.label_version;
+  // The free text of the NIfTI header tells the import with which classes it was painted, and how long it took.
+  const noted = async labels => {
+    const content = new Uint8Array(await unpacked(labels)), seconds = Math.max(1, Math.round(work.seconds));
+    const note = `nnactive labels=${crop.label_version} seconds=${seconds} page=${work.page}`;
+    content.fill(0, 148, 228).set(new TextEncoder().encode(note), 148);
+    return packed(content);
+  };
   const download = (labels, name) => {
     const link = document.createElement("a"), url = URL.createObjectURL(new Blob([labels], {type: "application/gzip"}));
     link.href = url;
@@ -50,6 +59,7 @@ const home = (() => {
           "folder of the tasks, or ask for a page that was made with nnactive_annotate export --single.");
       const record = kept(), mine = usable(record);
       revision = record ? record.revision : 0;
+      work = record?.work || work;
       return {
         ...crop, others: [], next, draft: mine && record.state === "draft", outdated_draft: Boolean(record) && !mine,
         ...(mine && record.state === "saved" ? {status: "saved", badge: "● saved"} : {}),
@@ -58,12 +68,13 @@ const home = (() => {
     image: channel => bytes(crop.images[channel]),
     label() { const record = kept(); return bytes(usable(record) ? record.labels : crop.labels); },
     async draft(labels, seconds, force) {
-      if (!labels.length) return {others: []};
+      if (!labels.length) { work.seconds += seconds; return {others: []}; }
       const record = kept();
       if (record && record.revision !== revision && !force)
         throw Object.assign(new Error("Another tab kept a draft of this task after this page was opened. Reload to go on from " +
           "that one, or keep what this page shows."), {status: 409});
       if (record) revision = record.revision;
+      work.seconds += seconds;
       if (keep(labels, "draft")) return {others: [], kept: "Draft kept in this browser at " + new Date().toLocaleTimeString()};
       return {others: [], lost: true, kept: "This browser keeps no drafts here: press Done before you close the page."};
     },
@@ -71,7 +82,8 @@ const home = (() => {
       if (undecided) throw new Error("The whole patch is ignore: nothing is annotated yet, so nothing was saved.");
       // The time makes the name unique: browsers rename a second file of the same name in different ways.
       const name = `${id}_${new Date().toISOString().replace(/[-:]|\.\d+/g, "")}.nii.gz`;
-      download(labels, name);
+      work.seconds += seconds;
+      download(await noted(labels), name);
       revision = kept()?.revision || 0;
       keep(labels, "saved");
       return {

@@ -1,23 +1,9 @@
-// The page of one task: tools and keys, drafts, time, answers. `home` is where crops come from and work goes: server.js, disk.js.
+// The page of one task: tools and keys, drafts, answers. `home` is where crops come from and work goes: server.js, disk.js.
 "use strict";
 (() => {
   const settings = JSON.parse(document.getElementById("settings").textContent), $ = id => document.getElementById(id);
   const say = (text, kind = "") => { $("said").textContent = text; $("said").className = kind; };
   let editor = null, crop = null, dirty = false, saving = Promise.resolve(), following = home.queue, keepMine = false;
-
-  // Time counts while the page is seen and was used within the last minute.
-  const clock = {
-    used: performance.now(), last: performance.now(), seconds: 0,
-    tick() {
-      const now = performance.now();
-      if (document.visibilityState === "visible" && now - this.used < 60000) this.seconds += (now - this.last) / 1000;
-      this.last = now;
-    },
-    take() { this.tick(); const taken = this.seconds; this.seconds = 0; return taken; },
-  };
-  for (const event of ["pointermove", "pointerdown", "keydown", "wheel"])
-    document.addEventListener(event, () => { clock.tick(); clock.used = performance.now(); }, {passive: true, capture: true});
-  setInterval(() => clock.tick(), 5000);
 
   const radio = name => document.querySelector(`input[name=${name}]:checked`);
   const colours = () => {

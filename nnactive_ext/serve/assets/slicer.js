@@ -1,4 +1,4 @@
-// The page around 3D Slicer's editor: starts it, counts the time, keeps drafts, hands in.
+// The page around 3D Slicer's editor: starts it, keeps drafts, hands in.
 "use strict";
 (() => {
   const settings = JSON.parse(document.getElementById("settings").textContent), $ = id => document.getElementById(id);
@@ -13,23 +13,6 @@
     return content;
   };
   let following = "/", used = false, ready = false, waiting = 0, saving = Promise.resolve();
-
-  // Time counts while the page is seen and was used within the last minute.
-  const clock = {
-    used: performance.now(), last: performance.now(), seconds: 0,
-    tick() {
-      const now = performance.now();
-      if (document.visibilityState === "visible" && now - this.used < 60000) this.seconds += (now - this.last) / 1000;
-      this.last = now;
-    },
-    take() { this.tick(); const taken = this.seconds; this.seconds = 0; return taken; },
-  };
-  const watch = of => {
-    for (const event of ["pointermove", "pointerdown", "keydown", "wheel"])
-      of.addEventListener(event, () => { clock.tick(); clock.used = performance.now(); }, {passive: true, capture: true});
-  };
-  watch(document);
-  setInterval(() => clock.tick(), 5000);
 
   const showOthers = others => {
     $("others").hidden = !others.length;
@@ -86,6 +69,13 @@
     ask(`${here}/channel?number=${event.target.value}`).catch(error => say(error.message, "error"));
   });
 
+  const locks = [...document.querySelectorAll("input[name=lock]")];
+  const lock = async () => {
+    const query = new URLSearchParams(locks.filter(box => box.checked).map(box => ["label", box.value]));
+    try { await ask(`${here}/lock?${query}`); } catch (error) { say(error.message, "error"); }
+  };
+  for (const box of locks) box.addEventListener("change", lock);
+
   const start = async () => {
     const crop = await ask(`${here}/open`);
     following = crop.next || "/";
@@ -100,7 +90,7 @@
     const frame = document.createElement("iframe");
     frame.title = "3D Slicer's segment editor";
     frame.addEventListener("load", () => {
-      watch(frame.contentWindow);
+      clock.watch(frame.contentWindow);
       // What was painted shows only in the process; a pointer or a key may have changed it.
       for (const event of ["pointerup", "keyup"])
         frame.contentWindow.addEventListener(event, () => {
@@ -113,6 +103,7 @@
     $("frame").replaceChildren(frame);
     ready = true;
     enable(true);
+    for (const box of locks) [box.checked, box.disabled] = [false, false];  // a reload keeps boxes checked
     setInterval(draft, 60000);
     setInterval(() => ask(`${task}/here?tab=${tab}`).then(reply => showOthers(reply.others)).catch(() => {}), 30000);
     document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") draft(); });
