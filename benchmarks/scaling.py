@@ -19,13 +19,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import description
 from benchmarks.report import check_markers, insert
+from nnactive_ext.bench.on_workers import Place
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -34,30 +35,20 @@ MARKS = ("<!-- benchmarks.scaling: begin -->", "<!-- benchmarks.scaling: end -->
 EMBEDDED, STARTED = "on this machine (`-gpus 2`)", "started by hand (`-workers FILE`)"
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the steps of the benchmark write their logs."""
-
-    results: Path
-
-    @property
-    def logs(self) -> Path:
-        return self.results / "logs"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sleeping:
     """A step whose process sleeps so many seconds."""
 
     name: str
     seconds: float
-    needs: str = field(default="gpu")
+    needs: str = "gpu"
 
-    def log(self, place: Place, /) -> Path:
-        return place.logs / f"{self.name}.log"
+    @property
+    def words(self) -> str:
+        return self.name
 
-    def is_done(self, place: Place, /) -> bool:
-        return False
+    def log(self, place: Place) -> Path:
+        return place.results / "logs" / f"{self.name}.log"
 
 
 def of_python(step: Sleeping) -> list[str]:

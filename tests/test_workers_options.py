@@ -145,6 +145,15 @@ def test_a_query_of_which_a_part_fails_chooses_nothing(commands, planned, monkey
     assert planned.anew().last_loop == 0
 
 
+def test_members_that_are_missing_are_said_before_anything_is_started(commands, tmp_path, capsys):
+    for line in (f"-workers {tmp_path / 'w.json'} -f 0 7", f"-workers {tmp_path / 'w.json'} -f all"):
+        with pytest.raises(SystemExit):
+            commands("query", line)
+        said = capsys.readouterr()
+        assert "fold" in said.err
+        assert "Workers carry out" not in said.out
+
+
 def test_a_method_that_scores_nothing_needs_no_workers(commands, planned, tmp_path):
     file = tmp_path / "w.json"
     commands("query", f"-workers {file} --method random")

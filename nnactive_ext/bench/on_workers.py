@@ -29,7 +29,7 @@ class Place:
         return self.results.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OneExperiment:
     """All that is left of an experiment, as one process carries it out; for runners, it is a step."""
 

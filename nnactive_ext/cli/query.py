@@ -112,7 +112,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.loop.progress import Progress
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.loop.watching import ended_by_signals
-    from nnactive_ext.members.ensemble import NnUNetEnsemble
+    from nnactive_ext.members.ensemble import NnUNetEnsemble, check_members
     from nnactive_ext.nnunet.trainers import check_trainer
     from nnactive_ext.query_methods.options import method_and_options
     from nnactive_ext.querying.query import query_cycle
@@ -133,9 +133,11 @@ def main(options: argparse.Namespace) -> None:
         prepare(options.device)
         return NnUNetEnsemble(experiment, folds, options.device)
 
+    def folds_of(experiment):
+        return experiment.folds() if options.f is None else options.f
+
     def query(experiment, parts=(0, 1)):
-        folds = experiment.folds() if options.f is None else options.f
-        return query_cycle(experiment, open_ensemble, folds, *chosen, parts, progress, options.precision)
+        return query_cycle(experiment, open_ensemble, folds_of(experiment), *chosen, parts, progress, options.precision)
 
     if options.num_parts > 1:
         with noted(experiment, Step(SCORE, options.part_id, options.num_parts)):
@@ -150,6 +152,7 @@ def main(options: argparse.Namespace) -> None:
         method, words = _lasting(experiment, options)
         if not scorings(experiment, 2, method):
             return
+        check_members(experiment, folds_of(experiment))  # before anything is started
         with runner_of("query", options, experiment, lambda step: [*words, *_part(step)]) as runner:
             if runner:
                 shown = Progress(experiment, partial(print, flush=True))
