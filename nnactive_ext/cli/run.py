@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_lock, add_precision, add_quiet, prepare
+from nnactive_ext.cli.options import CORES, add_device, add_experiment, add_lock, add_precision, add_quiet, prepare
 from nnactive_ext.errors import NnActiveError
 
 if TYPE_CHECKING:
@@ -77,6 +77,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-time", default="", metavar="LIMIT", help="with --steps slurm: limit of each job, e.g. 8:00:00")
     made.add_argument("-partition", default="", metavar="NAME", help="with --steps slurm: partition of the jobs")
+    made.add_argument(
+        "-cpus",
+        type=int,
+        default=CORES,
+        metavar="N",
+        help="with --steps slurm: cores of each job; 0: SLURM's default (default: %(default)s)",
+    )
     made.add_argument("-step", metavar="NAME", help="carry out one step, as --steps prints them, and exit")
     made.add_argument("-cycle", type=int, metavar="N", help="with -step: the cycle of the step (default: the current one)")
     made.add_argument("--guarded", action="store_true", help=argparse.SUPPRESS)  # ends with the process that started it
@@ -143,7 +150,7 @@ def _print_steps(options: argparse.Namespace) -> None:
     steps = open_steps(experiment, options.parts)
     device = "cpu" if experiment.plan.preset == "cpu" else options.device
     slurm = options.steps == "slurm"
-    limits = (options.time, options.partition)
+    limits = (options.time, options.partition, options.cpus)
     print(for_slurm(experiment, steps, device, *limits) if slurm else as_commands(experiment, steps, device))
 
 
@@ -181,7 +188,9 @@ def main(options: argparse.Namespace) -> None:
         return _carry_out(options)
     from nnactive_ext.nnunet.environment import check_torchvision
 
-    prepare(options.device)  # before anything else imports torch
+    elsewhere = options.workers and options.device != "cpu"  # this machine needs no GPU while others compute
+    if not elsewhere:
+        prepare(options.device)  # before anything else imports torch
     check_torchvision()
 
     from nnactive_ext.experiment.result import read_results
@@ -192,7 +201,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.loop.watching import ended_by_signals, watch
     from nnactive_ext.members.tools import Tools
 
-    tools = Tools.of_nnunet(options.device)
+    tools = Tools.of_nnunet(options.device, *([partial(prepare, options.device)] if elsewhere else []))
     experiment = open_experiment(options.d)
 
     def run() -> None:
