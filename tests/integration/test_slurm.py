@@ -110,7 +110,7 @@ def watched(cluster: Slurm, planned, tmp_path) -> Iterator[SimpleNamespace]:
 
 
 def job_of(cluster: Slurm, noted: dict) -> Job:
-    """The job in which a step was carried out."""
+    """The job in which a step was carried out. Its number may be that of its array, too, and then stands for all of it."""
     (found,) = [job for job in cluster.jobs() if job.number == noted["job"]]
     return found
 
@@ -121,7 +121,7 @@ def test_an_array_of_two_workers_one_of_which_is_cancelled(cluster, watched):
 
     def cancel() -> None:
         lost.update(steps.wait_for("begin", 2)[0])
-        cluster.call("scancel", lost["job"])
+        cluster.call("scancel", job_of(cluster, lost).id)
 
     steps.run(range(4), 8, cancel)
     steps.assert_taken_over(lost, 4)
@@ -139,7 +139,7 @@ def test_a_requeued_worker_comes_back(cluster, watched):
 
     def requeue() -> None:
         lost.update(steps.wait_for("begin", 2)[0])
-        cluster.call("scontrol", "requeue", lost["job"])
+        cluster.call("scontrol", "requeue", job_of(cluster, lost).id)
 
     steps.run(range(3), 8, requeue)
     steps.assert_taken_over(lost, 3)
