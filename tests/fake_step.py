@@ -15,6 +15,7 @@ import time
 
 def note(journal: str, what: str, name: str) -> None:
     facts = {"what": what, "name": name, "time": time.time(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid()}
+    facts["job"] = os.environ.get("SLURM_JOB_ID")
     with open(journal, "a", encoding="utf-8") as file:
         file.write(json.dumps({**facts, "worker": os.getppid()}) + "\n")
 

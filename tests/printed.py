@@ -33,9 +33,14 @@ def understood(text: str) -> list[str]:
     for line in found:
         command, *words = shlex.split(line)
         if command.startswith("nnactive_"):
-            module = importlib.import_module(f"nnactive_ext.cli.{command.removeprefix('nnactive_')}")
-            parser: argparse.ArgumentParser = module.parser()
-            parser.parse_args(words)
+            parsed(command, words)
         elif command.startswith("nnUNetv2_"):
             assert "-tr" in words
     return found
+
+
+def parsed(command: str, words: list[str]) -> argparse.Namespace:
+    """The arguments of a command of ours as its parser reads them."""
+    module = importlib.import_module(f"nnactive_ext.cli.{command.removeprefix('nnactive_')}")
+    parser: argparse.ArgumentParser = module.parser()
+    return parser.parse_args(words)

@@ -8,6 +8,7 @@ import random
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from uuid import UUID
 
@@ -105,6 +106,21 @@ def test_a_fold_that_is_none(planned):
         carry_out(planned, Step(TRAIN, 99), fake_tools())
 
 
+def test_a_run_whose_steps_are_carried_out_elsewhere_needs_no_gpu(planned, monkeypatch, tmp_path):
+    """As on the login node of a cluster."""
+
+    def refuses(device):
+        raise NnActiveError(f"there is no {device} here")
+
+    runner = Shuffled(fake_tools(), 3, seed=0)
+    monkeypatch.setattr("nnactive_ext.cli.run.prepare", refuses)
+    monkeypatch.setattr("nnactive_ext.cli.run._runner", lambda options, experiment: nullcontext(runner))
+    run_command.main(["-d", "101", "-workers", str(tmp_path / "liver.json"), "--disable_progress_bar"])
+    assert planned.anew().state["cycle"] == planned.plan.cycles - 1
+    with pytest.raises(SystemExit):
+        run_command.main(["-d", "101"])
+
+
 @pytest.fixture
 def fakes(monkeypatch):
     monkeypatch.setattr(Tools, "of_nnunet", classmethod(lambda cls, device, prepare=None: fake_tools()))
@@ -170,6 +186,7 @@ def test_the_script_for_slurm_submits_every_step(planned, capsys, tmp_path):
     assert len(jobs.read_text().splitlines()) == 4
     assert "--gres" not in script, "the CPU preset"
     assert for_slurm(planned, open_steps(planned, 3)).count("--gres=gpu:1") == 3
+    assert script.count("--cpus-per-task=8") == 3, "the last step needs no more than one core"
     assert script.count("'--partition=gpu nodes'") == 4
 
 

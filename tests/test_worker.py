@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -159,9 +160,40 @@ def test_a_job_is_a_script_that_starts_a_worker(scheduler, tmp_path):
     (tmp_path / "nnactive_worker").chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", text], env=environment, check=True, capture_output=True, text=True)
-    assert done.stdout.split() == [str(tmp_path / "liver.json")]
+    ends_itself = ["-lifetime", "478m0s"] if scheduler != "slurm" else []
+    assert done.stdout.split() == [str(tmp_path / "liver.json"), *ends_itself]
+    assert worker_command.parser().parse_args(done.stdout.split()).file == tmp_path / "liver.json"
     marks = {line.split()[0] for line in text.splitlines() if line.startswith("#") and line[1] != "!" and line[1] != " "}
     assert len(marks) == 1
-    assert "8:00:00" in text
-    assert "5" in text
+    assert "8:00" in text
+    assert "1-5" in text
+    assert "8" in job(scheduler, tmp_path / "liver.json", 1, cores=8)
+    lines = [line for line in text.splitlines() if line.startswith("#")]
+    assert len({line for line in lines if ".log" in line and re.search(r"%a|%I|index|TASK", line)}) == 1, "a log for each job"
     assert "-device cpu" in job(scheduler, tmp_path / "liver.json", 1, device="cpu")
+
+
+def test_lsf_counts_in_minutes_and_pbs_has_no_array_of_one(tmp_path):
+    assert "#BSUB -W 8:30\n" in job("lsf", tmp_path / "liver.json", 5, "8:30:59")
+    single = job("pbs", tmp_path / "liver.json", 1, cores=8)
+    assert "-J" not in single
+    assert "array_index" not in single
+    assert "#PBS -l select=1:ncpus=8:ngpus=1\n" in single
+    assert "ngpus" not in job("pbs", tmp_path / "liver.json", 1, device="cpu", cores=8)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a script of a shell")
+@pytest.mark.parametrize(
+    ("told", "answers", "expected"), [("", "2026-11-28T21:54:43", True), ("", "N/A", False), ("77", "", True)]
+)
+def test_a_job_of_slurm_knows_its_end(tmp_path, told, answers, expected):
+    """Of older SLURM squeue knows it; without a limit there is none, and the worker starts all the same."""
+    for name, text in (("nnactive_worker", "echo end=$SLURM_JOB_END_TIME"), ("squeue", f"echo {answers}")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "5", "SLURM_JOB_END_TIME": told}
+    command = ["bash", "-c", job("slurm", tmp_path / "liver.json", 1)]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    end = done.stdout.strip().partition("=")[2]
+    assert end.isdecimal() == expected
+    assert not told or end == told

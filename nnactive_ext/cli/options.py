@@ -14,6 +14,9 @@ from nnactive_ext.experiment.lock_settings import KINDS, VARIABLE
 if TYPE_CHECKING:
     from nnactive_ext.experiment.experiment import Experiment
 
+CORES = 8
+"""Of a job that trains, by default. nnU-Net augments in 12 processes on a machine of its own; one is too few for a GPU."""
+
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", required=True, metavar="DATASET", help="number or name of the experiment's dataset")

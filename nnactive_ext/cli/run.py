@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import add_device, add_experiment, add_lock, add_precision, add_quiet, prepare
+from nnactive_ext.cli.options import CORES, add_device, add_experiment, add_lock, add_precision, add_quiet, prepare
 from nnactive_ext.cli.workers import add_workers, guard, runner_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-time", default="", metavar="LIMIT", help="with --steps slurm: limit of each job, e.g. 8:00:00")
     made.add_argument("-partition", default="", metavar="NAME", help="with --steps slurm: partition of the jobs")
+    made.add_argument(
+        "-cpus",
+        type=int,
+        default=CORES,
+        metavar="N",
+        help="with --steps slurm: cores of each job; 0: SLURM's default (default: %(default)s)",
+    )
     made.add_argument("-step", metavar="NAME", help="carry out one step, as --steps prints them, and exit")
     made.add_argument("-cycle", type=int, metavar="N", help="with -step: the cycle of the step (default: the current one)")
     add_device(made)
@@ -68,7 +75,7 @@ def _print_steps(options: argparse.Namespace) -> None:
     steps = open_steps(experiment, options.parts)
     device = "cpu" if experiment.plan.preset == "cpu" else options.device
     slurm = options.steps == "slurm"
-    limits = (options.time, options.partition)
+    limits = (options.time, options.partition, options.cpus)
     print(for_slurm(experiment, steps, device, *limits) if slurm else as_commands(experiment, steps, device))
 
 

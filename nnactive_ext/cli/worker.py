@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from nnactive_ext.cli.command import command
+from nnactive_ext.cli.options import CORES
 from nnactive_ext.errors import NnActiveError
 
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
@@ -47,6 +48,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-patience", type=_seconds, default=3600.0, metavar="1h", help="how long to wait for FILE (default: 1h)")
     made.add_argument("--print", choices=("slurm", "lsf", "pbs", "sge"), help="print a job that starts such workers, and exit")
     made.add_argument("-n", type=int, default=1, metavar="N", help="with --print: number of jobs (default: %(default)s)")
+    made.add_argument(
+        "-cpus",
+        type=int,
+        default=CORES,
+        metavar="N",
+        help="with --print: cores of each job, which nnU-Net's augmentation shares with the rest; 0: the scheduler's default "
+        "(default: %(default)s)",
+    )
     made.add_argument("-time", default="", metavar="LIMIT", help="with --print: limit of each job, e.g. 8:00:00")
     made.add_argument("-partition", default="", metavar="NAME", help="with --print: partition or queue")
     return made
@@ -66,7 +75,9 @@ def main(options: argparse.Namespace) -> None:
     if options.print:
         from nnactive_ext.cluster.jobs import job
 
-        print(job(options.print, options.file, options.n, options.time, options.partition, options.device))
+        if options.n < 1 or options.cpus < 0:
+            raise NnActiveError(f"-n {options.n} -cpus {options.cpus}: at least one job is needed, and no fewer than 0 cores.")
+        print(job(options.print, options.file, options.n, options.time, options.partition, options.device, options.cpus))
         return
     from nnactive_ext.cluster.dask_runner import cpu_environments, gpu_environments
     from nnactive_ext.cluster.gpus import chosen_gpus

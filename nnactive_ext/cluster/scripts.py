@@ -33,7 +33,9 @@ def as_commands(experiment: Experiment, steps: Sequence[Step], device: str = "cu
     return "\n".join(lines)
 
 
-def for_slurm(experiment: Experiment, steps: Sequence[Step], device: str = "cuda", time: str = "", partition: str = "") -> str:
+def for_slurm(
+    experiment: Experiment, steps: Sequence[Step], device: str = "cuda", time: str = "", partition: str = "", cores: int = 0
+) -> str:
     """A bash script that submits an array job for each kind of step, with ``--dependency=afterok`` between them.
 
     Args:
@@ -42,6 +44,7 @@ def for_slurm(experiment: Experiment, steps: Sequence[Step], device: str = "cuda
         device: of the nodes.
         time: limit of each job, as ``sbatch --time`` takes it; empty: the partition's.
         partition: as ``sbatch --partition`` takes it; empty: the cluster's default.
+        cores: of each job but the last; 0: the cluster's default.
     """
     commands = Commands(experiment.plan, device)
     cycle, submitted = experiment.state["cycle"], set[str]()
@@ -60,6 +63,7 @@ def for_slurm(experiment: Experiment, steps: Sequence[Step], device: str = "cuda
         if kind != FINISH:
             words += [f"--array={','.join(str(step.index) for step in same)}", "--requeue", "--open-mode=append"]
         words += ["--gres=gpu:1"] if same[0].needs == GPU and device != "cpu" else []
+        words += [f"--cpus-per-task={cores}"] if cores and kind != FINISH else []
         words += [f"--time={time}"] if time else []
         words += [f"--partition={partition}"] if partition else []
         first = [f"${before}" for before in same[0].after if before in submitted]

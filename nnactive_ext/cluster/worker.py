@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from nnactive_ext.cluster.crew import SLOT
 from nnactive_ext.cluster.dask_runner import import_distributed
@@ -81,7 +82,6 @@ async def _work(meeting: Meeting, environments: Sequence[Mapping[str, str]], lif
         "security": meeting.security(),
         "death_timeout": DEATH,
         "dashboard": False,
-        **({"lifetime": lifetime, "lifetime_restart": False} if lifetime else {}),
     }
     nannies = [
         distributed.Nanny(
@@ -92,10 +92,18 @@ async def _work(meeting: Meeting, environments: Sequence[Mapping[str, str]], lif
         )
         for number, environment in enumerate(environments)
     ]
+
+    def end() -> None:
+        for nanny in nannies:
+            closing.append(asyncio.ensure_future(nanny.close(timeout=5)))
+
+    closing: list[asyncio.Future[Any]] = []
     loop = asyncio.get_running_loop()
+    if lifetime:  # Dask's own gives the step to another worker while it goes on here
+        loop.call_later(lifetime, end)
     for number in (signal.SIGTERM, signal.SIGINT):  # of a scheduler that takes the node back, and Ctrl-C
         with suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(number, lambda: [asyncio.ensure_future(nanny.close(timeout=5)) for nanny in nannies])
+            loop.add_signal_handler(number, end)
     try:
         await asyncio.gather(*nannies)
     except (OSError, TimeoutError) as error:
