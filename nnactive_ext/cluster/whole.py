@@ -15,7 +15,7 @@ _LEAST = 4
 """Blocks of a share, where there are enough."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlockShare:
     """Part ``index`` of ``parts`` of the blocks; several processes predict different parts of one store."""
 
