@@ -27,7 +27,7 @@ def shown_commands() -> list[tuple[str, str]]:
     for page in PAGES:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
-                match = re.search(rf"\bnnactive_({NAMES})\b.*", line.split("#")[0])
+                match = re.search(rf"\bnnactive_({NAMES})\b.*", line.split("#")[0].partition(">")[0])
                 if match:
                     found.append((name_of(page), match[0].strip()))
     return found
