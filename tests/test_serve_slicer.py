@@ -80,12 +80,16 @@ class Painter:
     def paint(self, x: float, y: float, to: Any) -> np.ndarray:
         """Click with the brush; returns the labels in the patch (z, y, x), of which none is outside."""
         before, _ = self.labels(to)
+        self.click(x, y)
+        return self.changed(before, to)
+
+    def click(self, x: float, y: float) -> None:
+        """Click with the tool, whatever comes of it."""
         self.page.mouse.move(x, y)
         self.hand.settled(self.page)
         self.hand.act(self.page, self.page.mouse.down)
         self.hand.act(self.page, lambda: self.page.mouse.move(x + 1, y))
         self.hand.act(self.page, self.page.mouse.up)
-        return self.changed(before, to)
 
     def changed(self, before: np.ndarray, to: Any) -> np.ndarray:
         """Wait until the labels are others; returns them."""
@@ -171,19 +175,20 @@ def test_a_locked_label_is_not_painted_over(tasks, browser, people, tmp_path):
         painter = Painter(one, people)
         painter.open(first)
         left, right, top, bottom = painter.frame()
-        height, beside = (top + bottom) / 2, left + 0.8 * (right - left)
+        middle, height, beside = (left + right) / 2, (top + bottom) / 2, left + 0.8 * (right - left)
         painter.choose("organ")
-        organ = painter.paint((left + right) / 2, height, now) == 1
+        organ = painter.paint(middle, height, now) == 1
         lock = one.page.locator("input[name=lock][value=organ]")
         with one.page.expect_response(lambda reply: "/lock" in reply.url, timeout=180_000) as locked:
             lock.check()
         assert locked.value.ok
         painter.choose("lesion")
+        painter.click(middle, height)
         both = painter.paint(beside, height, now)
         np.testing.assert_array_equal(both == 1, organ)
         with one.page.expect_response(lambda reply: "/lock" in reply.url, timeout=180_000):
             lock.uncheck()
-        over = painter.paint(beside, height, now)
+        over = painter.paint(middle, height, now)
         assert ((over == 2) & organ).any()
         assert people.process("anna").ask(do="labels", task=first, to=str(now))["outside"] == 0
 

@@ -114,7 +114,7 @@ def test_a_run_whose_steps_are_carried_out_elsewhere_needs_no_gpu(planned, monke
 
     runner = Shuffled(fake_tools(), 3, seed=0)
     monkeypatch.setattr("nnactive_ext.cli.run.prepare", refuses)
-    monkeypatch.setattr("nnactive_ext.cli.run._runner", lambda options, experiment: nullcontext(runner))
+    monkeypatch.setattr("nnactive_ext.cli.run.runner_of", lambda *given: nullcontext(runner))
     run_command.main(["-d", "101", "-workers", str(tmp_path / "liver.json"), "--disable_progress_bar"])
     assert planned.anew().state["cycle"] == planned.plan.cycles - 1
     with pytest.raises(SystemExit):
