@@ -34,9 +34,12 @@ WORKER = [sys.executable, "-m", "nnactive_ext.cli.worker"]
 LIMIT = 600.0
 """Seconds after which something that was to happen counts as not happening."""
 CYCLES = 2
-MOMENTS = pytest.mark.parametrize(
-    "moments", [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.long)], ids=["2", "20"]
-)
+KINDS = [("driver", False), ("worker", False), ("step", False), ("driver", True), ("worker", True), ("nanny", True)]
+"""What is killed, and whether the workers are started elsewhere. Two moments take some three minutes."""
+MOMENTS = [
+    *(pytest.param(*kind, 2, marks=pytest.mark.slow) for kind in KINDS[:2]),
+    *(pytest.param(*kind, 20, marks=pytest.mark.long) for kind in KINDS),
+]
 
 
 @pytest.fixture(scope="module")
@@ -142,19 +145,7 @@ def killed(crew: Crew, kind: str, folders: SimpleNamespace, steps: int, seconds:
     return True
 
 
-@MOMENTS
-@pytest.mark.parametrize(
-    ("kind", "elsewhere"),
-    [
-        ("driver", False),
-        ("worker", False),
-        ("step", False),
-        ("driver", True),
-        ("worker", True),
-        ("nanny", True),
-    ],
-    ids=["driver-np", "worker-np", "step-np", "driver-workers", "worker-workers", "nanny-workers"],
-)
+@pytest.mark.parametrize(("kind", "elsewhere", "moments"), MOMENTS)
 def test_killed_at_random_moments(template, expected, tmp_path, monkeypatch, kind, elsewhere, moments):
     draw, hits = random.Random(f"{kind} {elsewhere}"), 0
     for moment in range(moments):
