@@ -174,9 +174,10 @@ def test_a_worker_gets_steps_again_if_its_steps_fail_elsewhere_too():
 
 
 @posix
-def test_a_step_that_is_killed_again_and_again_ends_with_what_to_do(two, planned, tmp_path):
+@pytest.mark.parametrize("how", ["killed", pytest.param("kills", marks=pytest.mark.slow)])
+def test_a_step_that_is_killed_or_kills_its_worker_again_and_again_ends_with_what_to_do(two, planned, tmp_path, how):
     """As the operating system does where memory runs out; the others are carried out."""
-    steps = Steps(tmp_path, 0, "killed:train_1")
+    steps = Steps(tmp_path, 0, f"{how}:train_1")
     with pytest.raises(NnActiveError, match="memory") as error:
         run(steps.on(two), planned, trainings(3))
     assert str(Step(TRAIN, 1).log(planned)) in str(error.value)
@@ -190,17 +191,6 @@ def test_a_step_that_was_killed_once_is_carried_out(two, planned, tmp_path):
     run(steps.on(two), planned, trainings(3))
     assert steps.names("begin").count("train_1") == 2
     assert sorted(steps.names("end")) == ["train_0", "train_1", "train_2"]
-
-
-@posix
-@pytest.mark.slow
-def test_a_step_that_kills_its_worker_again_and_again(two, planned, tmp_path):
-    steps = Steps(tmp_path, 0, "kills:train_1")
-    with pytest.raises(NnActiveError, match="memory") as error:
-        run(steps.on(two), planned, trainings(3))
-    assert str(Step(TRAIN, 1).log(planned)) in str(error.value)
-    assert steps.names("begin").count("train_1") == 4
-    assert sorted(steps.names("end")) == ["train_0", "train_2"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 from nnactive_ext.bench.outcomes import REMEDY
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import last_lines
-from nnactive_ext.members.training_process import end_with_parent, kill_group
+from nnactive_ext.members.training_process import end_with_parent, guarded, kill_group
 
 Command = Callable[[int], Sequence[str]]
 """Number of a process -> the arguments of its ``nnactive_bench``."""
@@ -52,7 +52,7 @@ def _start(arguments: Sequence[str], log: Path, cores: Sequence[int], added: Map
     with open(log, "a", encoding="utf-8") as output:
         return subprocess.Popen(
             command,
-            env={**os.environ, **added},
+            env=guarded({**os.environ, **added}),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=os.name == "posix",

@@ -14,12 +14,11 @@ from nnactive_ext.cli.options import (
     add_lock,
     add_parts,
     add_quiet,
-    check_parts,
     prepare,
     with_trainer,
     words_of,
 )
-from nnactive_ext.cli.workers import add_workers, check_workers, guard, runner_of
+from nnactive_ext.cli.workers import add_workers, check_shares, guard, runner_of
 from nnactive_ext.errors import NnActiveError
 
 
@@ -82,12 +81,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.members.whole import Asked, predict_volume
     from nnactive_ext.nnunet.trainers import check_trainer
 
-    check_parts(options)
-    check_workers(options)
-    if options.num_parts > 1 and (options.gpus is not None or options.workers or options.np > 1):
-        raise NnActiveError(
-            "-num_parts: workers share the parts. Leave out -num_parts and -part_id, or -gpus, -workers and -np."
-        )
+    check_shares(options)
     if options.tr:
         check_trainer(options.tr)
     experiment = with_trainer(open_experiment(options.d), options.tr)

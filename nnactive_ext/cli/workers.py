@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnactive_ext.cli.options import check_parts
 from nnactive_ext.errors import NnActiveError
 
 if TYPE_CHECKING:
@@ -66,6 +67,16 @@ def check_workers(options: argparse.Namespace) -> None:
         raise NnActiveError(f"-dashboard: it needs the package bokeh. Install it: {INSTALL}")
     if options.interface and not options.workers:
         raise NnActiveError("-interface: only workers of other machines need one. Give -workers FILE, too.")
+
+
+def check_shares(options: argparse.Namespace) -> None:
+    """The same, for a command whose parts either workers share or people type one by one."""
+    check_parts(options)
+    check_workers(options)
+    if options.num_parts > 1 and (options.gpus is not None or options.workers or options.np > 1):
+        raise NnActiveError(
+            "-num_parts: workers share the parts. Leave out -num_parts and -part_id, or -gpus, -workers and -np."
+        )
 
 
 def process(program: str, options: argparse.Namespace, words: Sequence[object]) -> list[str]:

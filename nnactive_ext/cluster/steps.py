@@ -25,6 +25,11 @@ TRAIN, EVALUATE, SCORE, FINISH = KINDS = ("train", "evaluate", "score", "finish"
 GPU, CPU = "gpu", "cpu"
 
 
+def log_of(experiment: Experiment, name: str) -> Path:
+    """A log among those of the current cycle."""
+    return experiment.results / f"cycle_{experiment.state['cycle']:03d}" / name
+
+
 @dataclass(frozen=True)
 class Step:
     """``index``: a fold, or the part of ``parts`` that a step works on. Steps of one kind are independent of each other."""
@@ -64,7 +69,7 @@ class Step:
     def log(self, experiment: Experiment) -> Path:
         """The file that gets the output of the process that carries it out, and of the training itself."""
         name = f"train_fold_{self.index}.log" if self.kind == TRAIN else f"{self.name}.log"
-        return experiment.results / f"cycle_{experiment.state['cycle']:03d}" / name
+        return log_of(experiment, name)
 
     def is_done(self, experiment: Experiment) -> bool:
         """Whether its file is there. Of shares of the cases nobody says so: each case's file is looked at when it is needed."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.cluster.dask_runner import SHARES
-from nnactive_ext.cluster.steps import GPU
+from nnactive_ext.cluster.steps import GPU, log_of
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.members.whole import Asked
 
@@ -38,7 +38,7 @@ class BlockShare:
 
     def log(self, experiment: Experiment) -> Path:
         """The file that gets the output of its process: beside those of the cycle's steps."""
-        return experiment.results / f"cycle_{experiment.state['cycle']:03d}" / f"{self.name}.log"
+        return log_of(experiment, f"{self.name}.log")
 
     def is_done(self, experiment: Experiment) -> bool:
         """Whether nothing of it is left to predict."""

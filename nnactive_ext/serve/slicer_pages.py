@@ -135,7 +135,7 @@ class SlicerPages:
             if process.shown is not None:
                 process.shown.folder.cleanup()
             process.shown = made
-        _, state = self.tasks.state(experiment, task, who)
+        state = self.tasks.state(experiment, task, who)
         return JSONResponse(
             {
                 "channels": page["channels"],

@@ -99,19 +99,19 @@ class TaskPages:
         facts = {"badge": shown[place].badge, "place": place + 1, "total": len(shown)}
         return {"task": task, "who": who, "why": why[:1].upper() + why[1:], **facts}
 
-    def state(self, experiment: Experiment, task: Task, who: str) -> tuple[list[Row], dict[str, Any]]:
-        """The queue, and of the task its status and the id of the one after it."""
+    def state(self, experiment: Experiment, task: Task, who: str) -> dict[str, Any]:
+        """The status of a task, and the id of the one after it in the queue."""
         shown, known = self.rows(experiment, who), self.site.shown(task).id
         of_cycle = shown if task.cycle == experiment.last_loop else self.rows(experiment, who, task.cycle)
         status = next(row.status for row in of_cycle if row.id == known)
-        return shown, {"status": status, "next": following(shown, known, who)}
+        return {"status": status, "next": following(shown, known, who)}
 
     def crop(self, request: Request) -> Response:
         """What the page shows of the crop; makes it first where that is needed."""
         experiment, task, who = self.asked(request)
         _, page = self.cache.task(experiment, task)
         known = self.site.shown(task)
-        _, state = self.state(experiment, task, who)
+        state = self.state(experiment, task, who)
         draft, others = self.draft_of(experiment, task, who), self.presence.others(task.id, who)
         left = draft is not None and bool(draft.labels) and draft.label_version != page["label_version"]
         return JSONResponse(

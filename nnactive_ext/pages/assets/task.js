@@ -174,9 +174,13 @@
     if (!document.createElement("canvas").getContext("webgl2"))
       throw new Error("This browser offers no WebGL2, which the editor needs. Use a current Firefox, Chrome or Edge, or " + home.advice + ".");
     say("Reading the image …");
-    const made = new Editor($("image"), $("over"), settings.ignore), asked = home.crop();
-    await Promise.all([asked, made.start()]);
-    crop = await asked;
+    const opened = async () => {
+      const made = new Editor($("image"), $("over"), settings.ignore);
+      await made.start();
+      return made;
+    };
+    const [found, made] = await Promise.all([home.crop(), opened()]);  // what the first one lacks is said first
+    crop = found;
     following = crop.next || home.queue;
     if (crop.badge) $("status").textContent = crop.badge;
     const [image, label] = await Promise.all([home.image(0), home.label()]);
