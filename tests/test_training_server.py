@@ -74,9 +74,9 @@ def test_forks_share_no_random_state(monkeypatch, tmp_path):
     lines = []
     for name in "ab":
         log = tmp_path / name
-        child = os.fork()
+        server, child = os.getpid(), os.fork()
         if child == 0:
-            _train({"log": str(log), "environment": dict(os.environ), "arguments": []})
+            _train({"log": str(log), "environment": dict(os.environ), "arguments": []}, server)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         lines.append(log.read_text().split())
     assert len(lines[0]) == 4
