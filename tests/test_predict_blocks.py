@@ -68,6 +68,7 @@ def written(target: Path) -> int:
     return len(list(target.with_name(target.name + ".unfinished").glob("*_*_*")))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 def test_killed_in_the_middle_and_typed_again_even_with_more_blocks_drawn_meanwhile(planned, volume, threshold, tmp_path):
     predict_blocks.main(words(volume, whole := tmp_path / "whole.ome.zarr"))

@@ -142,7 +142,8 @@ def test_a_query(planned, server, offered, nnunet_folders, planned_template, tmp
     assert sorted(int(after("-part_id", line)) for line in lines) == list(range(parts)), "each part once"
 
 
-@pytest.mark.parametrize("offered", [workers, pytest.param(gpus, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("offered", [workers, gpus])
 def test_a_benchmark(tiny_template, server, offered, tmp_path):
     def made(name: str) -> dict[str, bytes]:
         (tmp_path / name).mkdir()
