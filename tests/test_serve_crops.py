@@ -146,3 +146,13 @@ def test_a_child_that_waits_ends_with_the_server_and_one_that_died_is_replaced(t
     last = waiting(children)
     children.close()
     assert last.poll() == 0
+
+
+def test_two_servers_make_crops_at_the_same_time(tasks, tmp_path):
+    """None of them takes away what another one is writing; both of one task are whole."""
+    asked = [{"task": seen.id, "options": {"blank": True}, "made_from": "x", "number": 601} for seen in tasks.seen[:3]]
+    folders = [str(tmp_path / "crops" / one["task"]) for one in asked]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(make, [{**one, "target": folder} for one, folder in zip(asked, folders, strict=True)] * 2))
+    assert sorted(file.name for file in (tmp_path / "crops").iterdir()) == sorted(one["task"] for one in asked)
+    assert all((tmp_path / "crops" / one["task"] / "page.json").is_file() for one in asked)

@@ -24,6 +24,7 @@ from nnactive_ext.labelling.closing import close_cycle, noted
 from nnactive_ext.labelling.opening import open_experiment
 from nnactive_ext.loop.stages import stages
 from nnactive_ext.serve import training
+from nnactive_ext.serve.crops import Cache
 from nnactive_ext.serve.run_note import Note
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="stops runs by signals")
@@ -33,6 +34,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="stops runs by signals")
 def faked(monkeypatch, planned_template: SimpleNamespace, tmp_path) -> Iterator[SimpleNamespace]:
     """Members cost nothing in the process that a page starts; ``wait`` and ``fail``: see fake_run.py."""
     made = SimpleNamespace(wait=tmp_path / "wait", fail=tmp_path / "fail")
+    # A fork must not begin while another thread of this process makes a crop: it would wait for that thread's locks for ever.
+    monkeypatch.setattr(Cache, "ahead", lambda *given: None)
     monkeypatch.setattr(training, "_start", Forked)
     monkeypatch.setenv("FAKE_PLANS", str(planned_template.preprocessed / "Dataset101_Tiny" / "nnUNetPlans.json"))
     monkeypatch.setenv("FAKE_WAIT", str(made.wait))

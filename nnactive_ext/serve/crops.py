@@ -19,11 +19,8 @@ from nnactive_ext.files import read_json_if_any
 from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks
-from nnactive_ext.serve.make_crop import AHEAD, MADE_FROM, PAGE
+from nnactive_ext.serve.make_crop import AHEAD, LONGEST, MADE_FROM, PAGE
 from nnactive_ext.serve.site import NotFound, Site
-
-LONGEST = 1800
-"""Seconds that a child may take, for members on a CPU too."""
 
 
 def in_child(asked: Mapping[str, Any]) -> None:

@@ -11,8 +11,10 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,8 @@ MADE_FROM = "made_from"
 """In :data:`PAGE`: a checksum of all that decides what the task starts with."""
 AHEAD = "ahead"
 """In what is asked, and of the command: nobody waits for it, so what people do goes first."""
+LONGEST = 1800
+"""Seconds that a child may take, for members on a CPU too."""
 START = "start.nii.gz"
 """The labels that a task starts with."""
 OVERVIEW = "overview.nii.gz"
@@ -66,18 +70,24 @@ def make(asked: Mapping[str, Any]) -> None:
 
     experiment, target = open_experiment(asked["number"]), Path(asked["target"])
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=target.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=target.parent) as aside:
+        made = Path(aside) / "made"
+        made.mkdir()
         if "task" in asked:
-            _task(experiment, asked, temporary)
+            _task(experiment, asked, made)
         else:
-            _overview(experiment, asked["case"], temporary)
-        if target.exists():  # of an earlier state of the labels
-            target.rename(Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=target.parent)) / "old")
-        os.replace(temporary, target)
-    finally:
-        for left in target.parent.glob(f"{TEMPORARY}*"):  # one child at a time, so nobody else's
-            shutil.rmtree(left, ignore_errors=True)
+            _overview(experiment, asked["case"], made)
+        with suppress(FileNotFoundError):  # of an earlier state of the labels
+            target.rename(Path(aside) / "old")
+        try:
+            os.replace(made, target)
+        except OSError:  # another server of this experiment was first
+            if not (target / PAGE).is_file():
+                raise
+    for left in target.parent.glob(f"{TEMPORARY}*"):  # of a child that was killed: a younger one may be another server's
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > LONGEST:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _task(experiment: Experiment, asked: Mapping[str, Any], folder: Path) -> None:
