@@ -25,7 +25,7 @@ from nnactive_ext.labelling.tasks import all_tasks
 from nnactive_ext.serve.disguise import WITHHELD, disguised
 from nnactive_ext.serve.site import Site
 
-WORDS = (*PATIENTS, *CASES, *SECRETS, "Meier", "Ayse", "Öztürk", "4711", "ward_7_oncology")
+WORDS = (*PATIENTS, *CASES, *SECRETS, "Meier", "Ayse", "Öztürk", "471108152931", "ward_7_oncology")
 OPTIONS = (
     "--labels blood muscle -patch_size 4 16 16 -starting_budget 6 -query_size 2 -cycles 2 -folds 2 --preset cpu "
     "-training_hours 1 -np 1 --disable_progress_bar"
