@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from nnactive_ext.experiment.result import read_results
 from nnactive_ext.labelling.answers import CountingAnswers, labels_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import all_tasks, find_task
+from nnactive_ext.loop.status import cycles_done
 from nnactive_ext.serve.slicer_process import installed
 
 pytestmark = [pytest.mark.realdata, pytest.mark.skipif(os.name == "nt", reason="the commands end by SIGINT")]
@@ -93,8 +93,8 @@ class Training:
     end: Callable[[], None]
 
 
-def training(anna: BrowserExpert) -> Training:
-    """By the button *Train now* in the queue."""
+def training(anna: BrowserExpert, cycles: int) -> Training:
+    """By the button *Train now* in the queue of an experiment of ``cycles``."""
     page = anna.page
 
     def press() -> None:
@@ -106,7 +106,7 @@ def training(anna: BrowserExpert) -> Training:
 
     def all_done() -> bool:
         page.goto(f"{anna.address}/")
-        return bool(re.search(r"All \d+ cycles? (is|are) done", page.locator("main").text_content()))
+        return cycles_done(cycles) in page.locator("main").text_content()
 
     return Training(press, lambda: wait_for(all_done))
 
@@ -164,7 +164,7 @@ def test_one_cycle_of_two_tasks(hospital, browser, tmp_path):
     quick = {"nnactive_iterations_per_epoch": "1", "nnactive_val_iterations_per_epoch": "1"}
     with expert(hospital, browser, tmp_path, **quick) as anna:
         check_marks(anna.mark(2, [1]), hospital.experiment)
-        train = training(anna)
+        train = training(anna, 1)
         worked = anna.answer()
         train.begin()
         train.end()
@@ -181,7 +181,7 @@ def test_two_cycles_in_the_browser_alone(hospital, browser, tmp_path):
     fewer = {"nnactive_iterations_per_epoch": "5", "nnactive_val_iterations_per_epoch": "1"}
     with expert(hospital, browser, tmp_path, both=True, **fewer) as anna:
         check_marks(anna.mark(2, [1, 2]), hospital.experiment)
-        train = training(anna)
+        train = training(anna, 2)
         first = anna.answer(unsure=1)
         assert len(first) == 4
         assert all("starts blank" in one.start for one in first)
