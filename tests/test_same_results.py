@@ -120,7 +120,8 @@ def test_a_run(planned, server, offered, nnunet_folders, planned_template, tmp_p
     assert {after("-step", line).split("_")[0] for line in lines} == {"train", "evaluate", "score"}
 
 
-@pytest.mark.parametrize("offered", OFFERED)
+@pytest.mark.slow
+@pytest.mark.parametrize("offered", [workers, here, gpus])
 def test_a_query(planned, server, offered, nnunet_folders, planned_template, tmp_path):
     """With another method and size than the plan's, and with some of the members."""
     asked = ["-d", "101", "-f", "0", "2", "--method", "bald", "beta=none", "-query_size", "3"]
