@@ -174,7 +174,9 @@ def test_killed_at_random_moments(template, expected, tmp_path, monkeypatch, kin
             for steps in sorted(draw.sample(range(first, 12), min(KILLS, moments - hits))):
                 seconds = draw.uniform(0, 3)
                 hit = killed(crew, kind, folders, steps, seconds)
-                print(f"{kind}: {'killed' if hit else 'ended before'} {seconds:.1f} s after {steps} steps had begun", flush=True)
+                print(
+                    f"{kind}: {'killed' if hit else 'ended before'} {seconds:.1f} s after {steps} steps had begun", flush=True
+                )
                 if not hit:
                     break
                 hits += 1
