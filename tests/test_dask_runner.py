@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ import pytest
 from fake_members import fake_tools
 from same_files import begun_again, written
 
-from nnactive_ext.cluster.dask_runner import OnWorkers, folders_of_nnunet, gpu_environments, here
+from nnactive_ext.cluster.dask_runner import OnWorkers, address, folders_of_nnunet, gpu_environments, here
 from nnactive_ext.cluster.gpus import chosen_gpus
 from nnactive_ext.cluster.steps import TRAIN, Step
 from nnactive_ext.errors import NnActiveError
@@ -162,6 +163,20 @@ def fake_arguments(step: Step) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("named", "expected"), [("10.1.2.3", "10.1.2.3"), ("127.0.1.1", "192.168.7.7"), (None, "192.168.7.7")])
+def test_workers_of_other_hosts_reach_the_run(monkeypatch, named, expected):
+    """Also where the name of this host leads back to itself or is unknown."""
+
+    def by_name(host: str) -> str:
+        if named is None:
+            raise socket.gaierror(-2, "Name or service not known")
+        return named
+
+    monkeypatch.setattr(socket, "gethostbyname", by_name)
+    monkeypatch.setattr("distributed.utils.get_ip", lambda: "192.168.7.7")
+    assert address() == expected
+
+
 def test_workers_lead_to_the_same_files(client, planned, monkeypatch, nnunet_folders, planned_template):
     """Byte for byte the loop files and results of a run without workers."""
     monkeypatch.setattr("nnactive_ext.experiment.marks.uuid.uuid4", lambda: UUID(int=7))

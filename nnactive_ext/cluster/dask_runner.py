@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ def anywhere(file: Path, experiment: Experiment, interface: str = "", dashboard:
     Args:
         file: where the address and the keys are written; it is removed at the end.
         experiment: that is run.
-        interface: network interface to listen on, such as ib0; empty: the one by which this host's name is known.
+        interface: network interface to listen on, such as ib0; empty: see :func:`address`.
         dashboard: port on 127.0.0.1, or None.
 
     Raises:
@@ -117,7 +118,7 @@ def anywhere(file: Path, experiment: Experiment, interface: str = "", dashboard:
 
     security = Security.temporary()
     options: dict[str, Any] = {"port": 0, "allowed_failures": _FAILURES_ELSEWHERE, "protocol": "tls://", "security": security}
-    options |= {"interface": interface} if interface else {"host": socket.gethostbyname(socket.gethostname())}
+    options |= {"interface": interface} if interface else {"host": address()}
     options |= {"dashboard": dashboard is not None, "dashboard_address": f"127.0.0.1:{dashboard or 0}"}
     scheduler = {"cls": distributed.Scheduler, "options": options}
     token = experiment.results / f".workers_{uuid.uuid4().hex[:8]}"
@@ -132,6 +133,18 @@ def anywhere(file: Path, experiment: Experiment, interface: str = "", dashboard:
             yield client
         finally:
             meeting.end(file)
+
+
+def address() -> str:
+    """The address of this host for workers of other hosts: that of its name or, where the name is unknown or leads back to this
+    host (127.0.1.1 on Debian), that of its route to other networks."""
+    from distributed.utils import get_ip
+
+    try:
+        named = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        named = ""
+    return named if named and not ip_address(named).is_loopback else str(get_ip())
 
 
 def import_distributed() -> Any:
