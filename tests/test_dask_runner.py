@@ -177,6 +177,7 @@ def test_workers_of_other_hosts_reach_the_run(monkeypatch, named, expected):
     assert address() == expected
 
 
+@pytest.mark.slow
 def test_workers_lead_to_the_same_files(client, planned, monkeypatch, nnunet_folders, planned_template):
     """Byte for byte the loop files and results of a run without workers."""
     monkeypatch.setattr("nnactive_ext.experiment.marks.uuid.uuid4", lambda: UUID(int=7))

@@ -31,6 +31,8 @@ pytest.importorskip("distributed")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 RUN = [sys.executable, FILE, "-d", "101", "-device", "cpu", "--disable_progress_bar"]
 WORKER = [sys.executable, "-m", "nnactive_ext.cli.worker"]
+LATE = ["-patience", "2m"]
+"""A worker that is started when its run has just ended waits for the next one, by default for an hour."""
 LIMIT = 600.0
 """Seconds after which something that was to happen counts as not happening."""
 CYCLES = 2
@@ -81,7 +83,7 @@ class Crew:
                 self._start_worker()
 
     def _start_worker(self) -> None:
-        self.workers.append(self._open([*WORKER, str(self.file), "-device", "cpu"], f"worker{len(self.workers)}"))
+        self.workers.append(self._open([*WORKER, str(self.file), *LATE, "-device", "cpu"], f"worker{len(self.workers)}"))
 
     def replace(self, kind: str) -> None:
         """Start what nobody else starts again."""
@@ -169,7 +171,7 @@ def test_killed_at_random_moments(template, expected, tmp_path, monkeypatch, kin
         crew = Crew(folder, elsewhere)
         try:
             crew.start()
-            # Of 12: three trainings, two parts of each other step. Workers that find no file wait for a run for an hour.
+            # Of 12: three trainings, two parts of each other step. Without a run, workers wait for one.
             first = 0 if (kind, elsewhere) == ("driver", False) else 1
             for steps in sorted(draw.sample(range(first, 12), min(KILLS, moments - hits))):
                 seconds = draw.uniform(0, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from nnactive_ext.serve.app import build
 from nnactive_ext.serve.crops import Cache, in_child
 from nnactive_ext.serve.make_crop import make
 from nnactive_ext.serve.safety import Guard
+from nnactive_ext.serve.server import serve
 from nnactive_ext.serve.site import Site
 from nnactive_ext.serve.task_pages import TaskPages
 
@@ -137,6 +139,19 @@ def test_the_command_keeps_neither_images_nor_networks_in_memory(tasks):
     finally:
         server.terminate()
         server.communicate(timeout=30)
+
+
+def test_whoever_opens_the_printed_address_at_once_waits_for_the_server(site):
+    seen = []
+
+    def look(text: str) -> None:
+        if found := re.search(r"http://([^:]+):(\d+)", text):
+            socket.create_connection((found[1], int(found[2])), timeout=5).close()
+            seen.append(text)
+            raise KeyboardInterrupt
+
+    serve(site, browser=False, say=look)
+    assert len(seen) == 1
 
 
 def _mapped(process: int, words: Sequence[str]) -> list[str]:

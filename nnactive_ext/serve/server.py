@@ -49,25 +49,25 @@ def serve(
     for left in site.folder.glob(f"{TEMPORARY}*"):  # of a killed server
         shutil.rmtree(left, ignore_errors=True)
     children = Children()
-    children.prepare()
     cache = Cache(site, children)
     people = People(lambda: SlicerProcess(site.folder / "slicer.log"))
-    shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}/?token={token}"
-    say(f"Annotate in the browser: {address}")
-    if site.interactive:
-        say(site.interactive.greeting())
-    say("The address holds a secret: whoever has it can see the images and hand in answers. Stop the server with Ctrl-C.")
-    settings = uvicorn.Config(
-        Guard(build(site, cache, people), token, host),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-    )
-    if browser:
-        webbrowser.open(address)
     try:
+        children.prepare()
+        shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listening.getsockname()[1]}/?token={token}"
+        say(f"Annotate in the browser: {address}")
+        if site.interactive:
+            say(site.interactive.greeting())
+        say("The address holds a secret: whoever has it can see the images and hand in answers. Stop the server with Ctrl-C.")
+        settings = uvicorn.Config(
+            Guard(build(site, cache, people), token, host),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+        )
+        if browser:
+            webbrowser.open(address)
         asyncio.run(uvicorn.Server(settings).serve(sockets=[listening]))
     except KeyboardInterrupt:
         pass
@@ -89,6 +89,7 @@ def _listening(host: str, port: int) -> socket.socket:
         found = socket.socket(family, socket.SOCK_STREAM)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
+        found.listen(100)  # from now on, so that a browser that opens the page at once waits for the server
     except (OSError, OverflowError) as error:
         raise NnActiveError(f"-host {host} -port {port}: cannot listen there ({error}). Choose another port, or 0.") from None
     return found
