@@ -162,7 +162,6 @@ def fake_arguments(step: Step) -> list[str]:
     return [str(Path(SCRIPT).with_name("fake_step_run.py")), "-d", "101", "-step", step.name, "-device", "cpu", "--guarded"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("named", "expected"), [("10.1.2.3", "10.1.2.3"), ("127.0.1.1", "192.168.7.7"), (None, "192.168.7.7")])
 def test_workers_of_other_hosts_reach_the_run(monkeypatch, named, expected):
     """Also where the name of this host leads back to itself or is unknown."""
