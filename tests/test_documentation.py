@@ -13,7 +13,9 @@ import pytest
 from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.plan import Plan
 
-NAMES = "worker|plan|query|run|phantom|annotate|status|change|compare|bench|report"
+NAMES = (
+    "worker|plan|query|run|phantom|annotate|status|change|compare|bench|report|export_labels|export_model_to_zip|predict_blocks"
+)
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 

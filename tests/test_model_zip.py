@@ -11,13 +11,13 @@ import venv
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 from fake_members import fake_train
+from folders import folders_below
 from printed import understood
 
 from nnactive_ext.cli import export_model_to_zip
@@ -147,10 +147,24 @@ def stock_environment(folder: Path) -> Path:
     return python
 
 
+def without_ours(folder: Path) -> dict[str, str]:
+    """The environment of somebody else: nnU-Net's folders, empty, below ``folder``."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("nnUNet_", "nnactive_", "PYTHON"))}
+    for name, made in vars(folders_below(folder)).items():
+        made.mkdir(parents=True)
+        clean[f"nnUNet_{name}"] = str(made)
+    return clean
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="scripts are run by another Python")
 def test_stock_nnunet_without_this_package_predicts_the_same(planned, nnunet_folders, tmp_path, monkeypatch):
-    quick = {"nnactive_iterations_per_epoch": "40", "nnactive_val_iterations_per_epoch": "1", "nnUNet_n_proc_DA": "0"}
+    python, clean = stock_environment(tmp_path / "stock"), without_ours(tmp_path / "theirs")
+    there = subprocess.run([python, "-I", "-c", "import nnactive_ext"], env=clean, capture_output=True, text=True)
+    if there.returncode == 0:
+        pytest.skip("the package is installed, not linked: an environment without it needs another nnU-Net")
+    assert "No module named 'nnactive_ext'" in there.stderr
+    quick = {"nnactive_iterations_per_epoch": "20", "nnactive_val_iterations_per_epoch": "1", "nnUNet_n_proc_DA": "0"}
     for name, value in {**quick, "nnactive_skip_validation": "1"}.items():
         monkeypatch.setenv(name, value)
     replace(planned.plan, trainer="nnActiveTrainer_1epochs").write(planned.raw)
@@ -159,16 +173,6 @@ def test_stock_nnunet_without_this_package_predicts_the_same(planned, nnunet_fol
         train_member(experiment, fold, "cpu")
     export_model_to_zip.main(f"-d 101 -o {tmp_path}/model.zip -f 0 1".split())
 
-    python = stock_environment(tmp_path / "stock")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("nnUNet_", "nnactive_", "PYTHON"))}
-    theirs = SimpleNamespace(**{name: tmp_path / "theirs" / name for name in ("raw", "preprocessed", "results")})
-    clean |= {f"nnUNet_{name}": str(folder) for name, folder in vars(theirs).items()}
-    for folder in vars(theirs).values():
-        folder.mkdir(parents=True)
-    there = subprocess.run([python, "-c", "import nnactive_ext"], env=clean, capture_output=True, text=True)
-    if there.returncode == 0:
-        pytest.skip("the package is installed, not linked: an environment without it needs another nnU-Net")
-    assert "No module named 'nnactive_ext'" in there.stderr
     images = tmp_path / "images"
     images.mkdir()
     cases = experiment.test_cases()
@@ -177,8 +181,8 @@ def test_stock_nnunet_without_this_package_predicts_the_same(planned, nnunet_fol
             (images / f"{case.name}_{channel:04d}.nii.gz").symlink_to(file)
 
     def typed(program: str, script: str, words: str, environment: dict) -> None:
-        line = [program, str(Path(sys.executable).parent / script), *words.split()]
-        done = subprocess.run(line, env=environment, capture_output=True, text=True)
+        line = [program, "-I", str(Path(sys.executable).parent / script), *words.split()]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
 
     typed(str(python), "nnUNetv2_install_pretrained_model_from_zip", f"{tmp_path}/model.zip", clean)

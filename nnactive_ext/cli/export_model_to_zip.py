@@ -15,8 +15,8 @@ def parser() -> argparse.ArgumentParser:
         prog="nnactive_export_model_to_zip",
         description="Writes the members of the current cycle to a zip file. Stock nnU-Net installs it with "
         "nnUNetv2_install_pretrained_model_from_zip and predicts with nnUNetv2_predict, without this package, and the "
-        "predictions are the same. The file holds weights, names of labels and channels, and statistics of grey values; it holds "
-        "no image and names no case.",
+        "predictions are the same. The file holds weights, names of labels and channels, and statistics of grey values. It "
+        "holds no image and names no case.",
     )
     add_experiment(made)
     made.add_argument("-o", required=True, type=Path, metavar="FILE", help="zip file to write, which must not exist")

@@ -156,12 +156,16 @@ def next_step(experiment: Experiment) -> str:
         return _next_of_annotators(experiment)
     commands = experiment.commands
     if all_cycles_done(experiment):
+        trained = trained_folds(experiment)
+        some = len(trained) < len(experiment.folds())
         lines = [
             f"{cycles_done(plan.cycles)}.",
             f"The members are in {experiment.model_folder}.",
             "To segment other images with them:",
             *(["(nnUNetv2_predict does not turn images: see docs/rollout.md, Use the model)"] if plan.turned else []),
-            *(f"    {line}" for line in commands.predict(trained_folds(experiment))),
+            *(f"    {line}" for line in commands.predict(trained)),
+            f"To segment them where only nnU-Net is installed: {commands.export_model(trained if some else ())}",
+            f"To label the images of the pool: {commands.export_labels('-o', 'labels', *(['-f', *trained] if some else []))}",
             f"To go on: {commands.change('-cycles', plan.cycles + 1)}, then {commands.run}",
             f"Next: see how good they are, and whether to go on: {commands.report}",
         ]

@@ -123,7 +123,9 @@ def _stock_member(file: Path, fold: Fold, expected: Mapping[str, tuple[int, ...]
     weights = checkpoint["network_weights"]
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if differing := sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name)):
-        shown = "; ".join(f"{name}: {found.get(name, 'none')}, nnU-Net's {expected.get(name, 'none')}" for name in differing[:3])
+        shown = "; ".join(
+            f"{name}: {found.get(name, 'none')}, nnU-Net's {expected.get(name, 'none')}" for name in differing[:3]
+        )
         raise NnActiveError(
             f"{file}: its weights are not those of the network that nnU-Net builds from the plans ({shown}), so nnU-Net cannot "
             "predict with them. Predict where this package is installed."
@@ -158,8 +160,8 @@ def _instructions(experiment: Experiment, folds: Sequence[Fold], described: Mapp
     channels = [f"CASE_{int(i):04d}{described['file_ending']}: {name}" for i, name in described["channel_names"].items()]
     labels = [f"{value}: {name}" for name, value in described["labels"].items()]
     lines = [
-        f"{experiment.name}: {count(len(folds), 'member')} of an ensemble, trained with nnU-Net. Stock nnU-Net (2.8.1 or later) "
-        "predicts with them:",
+        f"{experiment.name}: {count(len(folds), 'member')} trained with nnU-Net. Stock nnU-Net (2.8.1 or later) predicts with "
+        "them:",
         "",
         *(f"    {line}" for line in predict_stock(experiment.plan, folds)),
         "",
@@ -169,7 +171,8 @@ def _instructions(experiment: Experiment, folds: Sequence[Fold], described: Mapp
         *(f"    {line}" for line in labels),
         "",
         *_about_turns(experiment),
-        "The file holds weights, names of labels and channels, and statistics of grey values; it holds no image and names no case.",
+        "The file holds weights, names of labels and channels, and statistics of grey values. It holds no image and names no "
+        "case.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -182,8 +185,8 @@ def _about_turns(experiment: Experiment) -> list[str]:
     codes = Counter(orientation(space_of(experiment, case).direction) for case in plan.pool)
     stored = ", ".join(f"{code} ({count(n, 'image')})" for code, n in codes.most_common())
     return [
-        f"TURN IMAGES FIRST: {len(plan.turned)} of the {len(plan.pool) + len(plan.test)} images were turned before training, so "
-        "that slices lie along the same array axis in all of them, and nnUNetv2_predict does not turn images. The members saw "
+        f"TURN IMAGES FIRST: {len(plan.turned)} of the {len(plan.pool) + len(plan.test)} images were turned before training, "
+        "so that slices lie along the same array axis in all of them, and nnUNetv2_predict does not turn images. The members saw "
         f"arrays stored as {stored}. Turn other images with SimpleITK.DICOMOrient(image, CODE), with the CODE that puts their "
         "slices where those of the training images are. The prediction lies on the turned image, at the right place of the "
         "patient.",
