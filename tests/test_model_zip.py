@@ -20,7 +20,7 @@ from fake_members import fake_train
 from folders import folders_below
 from printed import understood
 
-from nnactive_ext.cli import export_model_to_zip
+from nnactive_ext.cli import export_labels, export_model_to_zip
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.axes import Turn
@@ -197,3 +197,9 @@ def test_stock_nnunet_without_this_package_predicts_the_same(planned, nnunet_fol
         assert len(np.unique(found)) > 1, "nothing was found, which is the same with any members"
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(found, ensemble.segment(case))
+
+    export_labels.main(f"-d 101 -o {tmp_path}/labels -f 0 1 -device cpu --disable_progress_bar".split())
+    name = next(iter(experiment.plan.pool))
+    known, predicted = experiment.dataset.label_map(name), ensemble.segment(experiment.dataset.cases[name])
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "labels" / f"{name}.nii.gz")))
+    np.testing.assert_array_equal(labels, np.where(known == 3, predicted, known))

@@ -186,9 +186,9 @@ def _about_turns(experiment: Experiment) -> list[str]:
     stored = ", ".join(f"{code} ({count(n, 'image')})" for code, n in codes.most_common())
     return [
         f"TURN IMAGES FIRST: {len(plan.turned)} of the {len(plan.pool) + len(plan.test)} images were turned before training, "
-        "so that slices lie along the same array axis in all of them, and nnUNetv2_predict does not turn images. The members saw "
-        f"arrays stored as {stored}. Turn other images with SimpleITK.DICOMOrient(image, CODE), with the CODE that puts their "
-        "slices where those of the training images are. The prediction lies on the turned image, at the right place of the "
-        "patient.",
+        "so that slices lie along the same array axis in all of them, and nnUNetv2_predict does not turn images. The members "
+        f"saw arrays stored as {stored}. Turn other images with SimpleITK.DICOMOrient(image, CODE), with the CODE that puts "
+        "their slices where those of the training images are. The prediction lies on the turned image, at the right place of "
+        "the patient.",
         "",
     ]
