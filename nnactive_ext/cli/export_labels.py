@@ -38,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
         "-dicom",
         type=Path,
         metavar="FOLDER",
-        help="folder of the DICOM series, as it was given to nnactive_plan -i: their labels are written as DICOM segmentations "
-        "(SEG) instead of NIfTI; needs the extra dicom",
+        help="folder of the DICOM series that was planned from: their labels are written as DICOM segmentations (SEG) "
+        "instead of NIfTI; needs the extra dicom",
     )
     made.add_argument("-pattern", metavar="PATTERN", help="with -dicom: name pattern of the files, as for nnactive_plan")
     made.add_argument(

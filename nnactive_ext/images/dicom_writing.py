@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.dicom_segmentation import read_segmentation
 from nnactive_ext.images.writing import written
 
-_TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID")
-_TYPE_2_TOO = ("ReferringPhysicianName",)
+_TYPE_2 = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "AccessionNumber", "StudyID", "ReferringPhysicianName"),
+)
 """What the standard lets be empty, not be absent; some archives strip it."""
 
 
@@ -54,15 +57,15 @@ def segmentation_written(
 
     tissue = CodedConcept("85756007", "SCT", "Tissue")  # 3D Slicer's default: nobody said what a label is in SNOMED's terms
     kinds = hd.seg.SegmentAlgorithmTypeValues
-    how = {} if by_hand else {"algorithm_identification": _algorithm()}
+    kind, algorithm = (kinds.MANUAL, None) if by_hand else (kinds.SEMIAUTOMATIC, _algorithm())
     described = [
-        hd.seg.SegmentDescription(value, name, tissue, tissue, kinds.MANUAL if by_hand else kinds.SEMIAUTOMATIC, **how)
+        hd.seg.SegmentDescription(value, name, tissue, tissue, kind, algorithm)
         for name, value in sorted(names.items(), key=lambda one: one[1])
     ]
     try:
         sources = [pydicom.dcmread(one, stop_before_pixels=True) for one in series]
         for source in sources:
-            for tag in (*_TYPE_2, *_TYPE_2_TOO):
+            for tag in _TYPE_2:
                 if tag not in source:
                     setattr(source, tag, "")
         volume = hd.Volume(
@@ -99,7 +102,7 @@ def segmentation_written(
         yield temporary
 
 
-def _algorithm() -> object:
+def _algorithm() -> Any:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
