@@ -19,6 +19,8 @@ from nnactive_ext.cli import annotate, change, status
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.loop.cycles import run_cycles
 
+EXPORTS = ["nnactive_export_model_to_zip", "nnactive_export_labels"]
+AT_THE_END = [*EXPORTS, "nnactive_change", "nnactive_run", "nnactive_report"]
 NEXT = re.compile(r"(nnactive_\w+) (-d \d.*?|\w+ -d \d.*?)(?=$|, then|\n)")
 
 
