@@ -14,7 +14,8 @@ from printed import understood
 
 from nnactive_ext.cli import export_labels as command
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.exchange.whole_labels import Asked, OwnFile, export_labels
+from nnactive_ext.exchange.own_file import OwnFile
+from nnactive_ext.exchange.whole_labels import Asked, export_labels
 from nnactive_ext.experiment.blocks import BLOCKS_FILE, BlockTable
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.plan import Geometry, Plan

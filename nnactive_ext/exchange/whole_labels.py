@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,23 +16,17 @@ import numpy as np
 from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.own_file import OwnFile
 from nnactive_ext.experiment.blocks import BlockTable
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.experiment.pseudonyms import give_pseudonyms, pseudonyms
-from nnactive_ext.experiment.spaces import stored_space
 from nnactive_ext.files import read_json_if_any, remove_temporary, sha256, write_json, write_text
-from nnactive_ext.geometry.axes import Turn, align
-from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.dicom_segmentation import ENDING as DICOM
-from nnactive_ext.images.dicom_writing import check_writer, segmentation_written
-from nnactive_ext.images.headers import PLAIN, REORIENTING
-from nnactive_ext.images.writing import image_written
-from nnactive_ext.intake.find import FoundCase, Source
-from nnactive_ext.intake.reading import read
+from nnactive_ext.images.dicom_writing import check_writer
+from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.labelling.annotators import HumanAnnotator
-from nnactive_ext.labelling.labels import label_written
 from nnactive_ext.labelling.tasks import all_tasks
 from nnactive_ext.members.ensemble import Ensemble, check_members
 from nnactive_ext.members.model_zip import stock_description
@@ -87,16 +81,6 @@ class Asked:
         return self.folder / RECORDS / f"{self.names[case]}.json"
 
 
-@dataclass(frozen=True)
-class Labels:
-    """One case: ``known``, the label map (z, y, x) of what is annotated, ``ignore`` elsewhere, on the array that members see;
-    ``facts``: what its labels are made of."""
-
-    case: str
-    known: np.ndarray
-    facts: Mapping[str, Any]
-
-
 def export_labels(
     asked: Asked,
     open_ensemble: Callable[[], Ensemble],
@@ -133,11 +117,12 @@ def export_labels(
         _check_unchanged(asked, case)
     known = _known(experiment)
     for case in tqdm(share, desc="Labelling images", disable=not progress):
-        labels = Labels(case, found := known(case), _facts(asked, case, found))
-        if _is_there(asked, labels):
+        annotated = known(case)
+        facts = _facts(asked, case, annotated)
+        if _is_there(asked, case, facts):
             continue
         ensemble = ensemble or open_ensemble()
-        _write(asked, labels, ensemble)
+        _write(asked, case, annotated, facts, ensemble)
         predicted += 1
     if parts[1] > 1:
         return f"Part {parts[0]} of {parts[1]} is labelled: {count(len(share), 'image')}, {predicted} of them now."
@@ -165,7 +150,8 @@ def _check(asked: Asked) -> None:
 
 
 def _known(experiment: Experiment) -> Callable[[str], np.ndarray]:
-    """Called with a case, what is annotated of it now; reference labels elsewhere are not read."""
+    """Called with a case, the label map (z, y, x) of what is annotated of it now, ``ignore`` elsewhere, on the array that
+    members see. In a simulation it is the one in place: reference labels are not read."""
     if not experiment.plan.human:
         return experiment.dataset.label_map
     annotator, patches = HumanAnnotator(experiment), by_case([task.patch for task in all_tasks(experiment)])
@@ -173,6 +159,7 @@ def _known(experiment: Experiment) -> Callable[[str], np.ndarray]:
 
 
 def _facts(asked: Asked, case: str, known: np.ndarray) -> dict[str, Any]:
+    """What the labels of a case are made of."""
     experiment, images = asked.experiment, [file.stat() for file in asked.experiment.dataset.cases[case].images]
     return {
         "experiment": experiment.plan.experiment,
@@ -197,98 +184,35 @@ def _check_unchanged(asked: Asked, case: str) -> None:
             )
 
 
-def _is_there(asked: Asked, labels: Labels) -> bool:
-    record, files = read_json_if_any(asked.record(labels.case), {}), asked.files(labels.case)
-    if record.get("for") != labels.facts or not all(file.is_file() for file in files):
+def _is_there(asked: Asked, case: str, facts: Mapping[str, Any]) -> bool:
+    record, files = read_json_if_any(asked.record(case), {}), asked.files(case)
+    if record.get("for") != facts or not all(file.is_file() for file in files):
         return False
     return all(sha256(file) == record[kind][-1] for file, kind in zip(files, _KINDS, strict=True))
 
 
-def _write(asked: Asked, labels: Labels, ensemble: Ensemble) -> None:
-    experiment, case = asked.experiment, labels.case
-    ignore = experiment.dataset.labels.ignore
-    expert = labels.known != ignore
+def _write(asked: Asked, case: str, known: np.ndarray, facts: Mapping[str, Any], ensemble: Ensemble) -> None:
+    experiment, ignore = asked.experiment, asked.experiment.dataset.labels.ignore
+    expert = known != ignore
     try:
         predicted = ensemble.segment(experiment.dataset.cases[case])
     except RuntimeError as error:  # torch's, for want of memory or because of infinite logits
         raise NnActiveError(f"{case}: its prediction failed: {error}") from error
-    whole = np.where(expert, labels.known, predicted).astype(np.uint8 if ignore <= 256 else np.uint16)
+    whole = np.where(expert, known, predicted).astype(np.uint8 if ignore <= 256 else np.uint16)
     place = OwnFile.of(experiment, case, asked.dicom.get(case))
     record = read_json_if_any(asked.record(case), {})
     classes = experiment.dataset.labels.classes
-    arrays, names = (whole, expert.astype(np.uint8)), ({name: v[0] for name, v in classes.items()}, _MASK)
+    contents = (whole, {name: v[0] for name, v in classes.items()}), (expert.astype(np.uint8), _MASK)
     with ExitStack() as both:
-        for file, kind, array, named in zip(asked.files(case), _KINDS, arrays, names, strict=True):
-            temporary = both.enter_context(place.written(file, array, named))
+        for file, kind, (array, names) in zip(asked.files(case), _KINDS, contents, strict=True):
+            temporary = both.enter_context(place.written(file, array, names, by_hand=kind == "mask"))
             # All that was ever written, the last one last: recorded before it is there, or a kill between the two would make
             # it nobody's.
             now = sha256(temporary)
             record[kind] = [*(one for one in record.get(kind, ()) if one != now), now]
         voxels = {name: [int((np.isin(whole, v) & part).sum()) for part in (expert, ~expert)] for name, v in classes.items()}
         sizes = {"voxels": int(whole.size), "from_expert": int(expert.sum()), "classes": voxels}
-        write_json(asked.record(case), {**record, "for": labels.facts, **sizes})
-
-
-@dataclass(frozen=True)
-class OwnFile:
-    """The lattice of the user's own file: its ``space``; ``turn``, what was done to its array for the members; the ``series``
-    of DICOM files that it is. Without a space, nnU-Net's ``reader_writer`` writes with the ``properties`` of the image."""
-
-    space: Space | None
-    turn: Turn | None = None
-    series: tuple[Path, ...] = ()
-    reader_writer: Any = None
-    properties: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, experiment: Experiment, case: str, found: FoundCase | None = None) -> OwnFile:
-        """Of a case of the pool; ``found``: its DICOM series, which is another image than the case's is an error."""
-        reader = experiment.dataset.json.get("overwrite_image_reader_writer")
-        if reader not in (PLAIN, REORIENTING):
-            return cls(None, reader_writer=experiment.dataset.reader_writer, properties=experiment.dataset.image(case)[1])
-        space, turn = stored_space(experiment, case), experiment.plan.turned.get(case)
-        if reader == REORIENTING:
-            turn = Turn.to_code(space)
-        if found is None:
-            return cls(space, turn)
-        own = cls(space, turn, found.sources[0].series)
-        own._check_series(experiment.dataset.image(case)[0][0], case, found.sources[0])
-        return own
-
-    def _own(self, array: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(self.turn.back.turned(array) if self.turn else array)
-
-    def _check_series(self, image: np.ndarray, case: str, source: Source) -> None:
-        """A segmentation names the patient of its series: that must be the one whose image the members see."""
-        import SimpleITK as sitk
-
-        assert self.space is not None
-        series = read(source)
-        try:
-            same = align(self.space, Space.of_image(series))
-            why = "its slices lie elsewhere" if same.changes or any(same.start) else ""
-        except ValueError as error:
-            why = str(error)
-        if not why and not np.array_equal(self._own(image), sitk.GetArrayViewFromImage(series).astype(np.float32)):
-            why = "its grey values are others"
-        if why:
-            raise NnActiveError(f"{source.path}: is not the series of {case}: {why}. Check -dicom and -pattern.")
-
-    @contextmanager
-    def written(self, file: Path, array: np.ndarray, names: Mapping[str, int]) -> Iterator[Path]:
-        """Give the whole temporary file of an array that is laid out as the members see it; it replaces ``file`` when the block
-        succeeds."""
-        if self.space is None:
-            with label_written(file, array, self.reader_writer, self.properties) as temporary:
-                yield temporary
-            return
-        own = self._own(array)
-        if self.series:
-            with segmentation_written(file, own, self.space, names, self.series, by_hand=names is _MASK) as temporary:
-                yield temporary
-            return
-        with image_written(file, self.space.image(own)) as temporary:
-            yield temporary
+        write_json(asked.record(case), {**record, "for": facts, **sizes})
 
 
 def _finish(asked: Asked) -> None:
