@@ -33,27 +33,38 @@ def check_network(target: Preprocessed, dataset_json: dict[str, Any]) -> None:
         ) from error
 
 
+def stock_shapes(plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The weights, by name, of the network that nnU-Net builds from plans when it predicts, as shapes."""
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    manager = PlansManager(plans)
+    network = _network(manager, manager.get_configuration(configuration), dataset_json)
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
 def _built(target: Preprocessed, dataset_json: dict[str, Any]) -> Any:
+    return _network(*target.manager(), dataset_json)
+
+
+def _network(plans: Any, configuration: Any, dataset_json: dict[str, Any]) -> Any:
     import torch
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-    configuration = target.manager()[1]
-    plans = (
+    arguments = (
         configuration.network_arch_class_name,
         configuration.network_arch_init_kwargs,
         configuration.network_arch_init_kwargs_req_import,
-        *_channels(target, dataset_json),
+        *_channels(plans, configuration, dataset_json),
     )
     with suppress(Exception), torch.device("meta"):  # which takes no memory, however large the network is
-        return get_network_from_plans(*plans, deep_supervision=False)
-    return get_network_from_plans(*plans, deep_supervision=False)
+        return get_network_from_plans(*arguments, deep_supervision=False)
+    return get_network_from_plans(*arguments, deep_supervision=False)
 
 
-def _channels(target: Preprocessed, dataset_json: dict[str, Any]) -> tuple[int, int]:
+def _channels(plans: Any, configuration: Any, dataset_json: dict[str, Any]) -> tuple[int, int]:
     """Of the network: channels of the image, and classes or regions."""
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
-    plans, configuration = target.manager()
     images = determine_num_input_channels(plans, configuration, dataset_json)
     return images, plans.get_label_manager(dataset_json).num_segmentation_heads
 
@@ -61,8 +72,8 @@ def _channels(target: Preprocessed, dataset_json: dict[str, Any]) -> tuple[int, 
 def _run(network: Any, target: Preprocessed, dataset_json: dict[str, Any]) -> None:
     import torch
 
-    configuration = target.manager()[1]
-    images, classes = _channels(target, dataset_json)
+    plans, configuration = target.manager()
+    images, classes = _channels(plans, configuration, dataset_json)
     patch = tuple(configuration.patch_size)
     found = network(torch.empty((configuration.batch_size, images, *patch), device="meta")).shape[1:]
     if tuple(found) != (classes, *patch):
