@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.metrics.prices import Prices
 from nnactive_ext.planning.decisions import THESIS
 from nnactive_ext.words import count, duration
 
@@ -18,12 +19,9 @@ class Cost:
     per hour, in any currency. ``hours_why`` and ``minutes_why``: where the hours of training one member and the minutes
     per patch come from; without the latter the minutes are assumed.
 
-    Eq 4.1 of the thesis (docs/methods.md names it): annotating with active learning costs
-    C_AL = C_base - r c_annotation + c_overhead, where C_base is the cost of random patches to the same quality and r the
-    number of patches saved. So it pays when r > c_overhead / c_annotation.
-
-    The overhead is the training of all members in all cycles. That of the last one is counted, though it would be trained
-    anyway, and time that people wait is not, because they can do other work meanwhile.
+    When active learning pays: Eq 4.1, in :class:`nnactive_ext.metrics.prices.Prices`. The overhead is the training of all
+    members in all cycles. That of the last one is counted, though it would be trained anyway, and time that people wait is not,
+    because they can do other work meanwhile.
     """
 
     patches: int
@@ -52,19 +50,23 @@ class Cost:
         return self.cycles * self.folds * self.member_hours
 
     @property
+    def prices(self) -> Prices:
+        return Prices(self.minutes_per_patch, self.expert_rate, self.machine_rate)
+
+    @property
     def patch_cost(self) -> float:
         """c_annotation."""
-        return self.minutes_per_patch / 60 * self.expert_rate
+        return self.prices.patch_cost
 
     @property
     def overhead(self) -> float:
         """c_overhead."""
-        return self.training_hours * self.machine_rate
+        return self.prices.overhead(self.training_hours)
 
     @property
     def break_even(self) -> float:
         """The r at which C_AL = C_base."""
-        return self.overhead / self.patch_cost
+        return self.prices.break_even(self.training_hours)
 
     @property
     def patches_to_save(self) -> int:
