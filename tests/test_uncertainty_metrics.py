@@ -116,7 +116,7 @@ def test_platt_of_the_specification():
 
 
 def test_platt_is_a_logistic_regression_on_smoothed_targets():
-    """scikit-learn's, on every voxel twice with its target as weight; on its own targets it has the numbers without smoothing."""
+    """scikit-learn's, on every voxel twice with its target as weight; on the labels it has the numbers without smoothing."""
     from sklearn.linear_model import LogisticRegression
 
     def by_sklearn(u, targets):

@@ -29,8 +29,8 @@ def fit_platt(uncertainty: np.ndarray, right: np.ndarray) -> Platt:
     """Fit by maximum likelihood with Platt's smoothed targets, (n+ + 1) / (n+ + 2) for right voxels and 1 / (n- + 2) for wrong.
 
     The smoothing (Platt 1999) keeps the fit finite where a threshold separates right from wrong. Newton's method with halved
-    steps, after Lin, Lin and Weng (Machine Learning 2007). Where nothing can be told (all right, all wrong, or all uncertainties
-    equal) a is 0 and the confidence is the mean target.
+    steps, after Lin, Lin and Weng (Machine Learning 2007). Where nothing can be told (all right, all wrong, or equal
+    uncertainties) a is 0 and the confidence is the mean target.
 
     Args:
         uncertainty: of each voxel, finite.
@@ -39,8 +39,9 @@ def fit_platt(uncertainty: np.ndarray, right: np.ndarray) -> Platt:
     Raises:
         ValueError: no voxel, shapes that differ, or an uncertainty that is not finite.
 
-    >>> [round(float(number), 4) for number in fit_platt(np.array([0.1, 0.2, 0.3, 0.5, 0.6, 0.8]), np.array([1, 1, 1, 0, 1, 0]))]
-    [3.6758, -2.1985]
+    >>> fitted = fit_platt(np.array([0.1, 0.2, 0.3, 0.5, 0.6, 0.8]), np.array([1, 1, 1, 0, 1, 0]))
+    >>> round(fitted.a, 4), round(fitted.b, 4)
+    (3.6758, -2.1985)
     """
     u, hit = np.asarray(uncertainty, float).ravel(), np.asarray(right, bool).ravel()
     if u.shape != hit.shape or not len(u) or not np.isfinite(u).all():
