@@ -13,7 +13,7 @@ import pytest
 from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.plan import Plan
 
-NAMES = "worker|plan|query|run|phantom|annotate|status|change|compare|bench|report"
+NAMES = "worker|uncertainty|plan|query|run|phantom|annotate|status|change|compare|bench|report"
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 

@@ -45,7 +45,7 @@ class Prices:
         """The minutes per patch from which on it pays to save so many patches; infinite where none is saved."""
         return 60 * self.overhead(hours) / (saved * self.expert_rate) if saved > 0 else math.inf
 
-    def break_even_hours(self, saved: float, trainings: int, others: float = 0.0) -> float:
+    def break_even_hours(self, saved: float, trainings: float, others: float = 0.0) -> float:
         """The hours per training up to which it pays; ``others`` are hours of the machine for all else, such as queries.
 
         Negative where it would not pay with trainings that take no time; infinite where the machine costs nothing.
