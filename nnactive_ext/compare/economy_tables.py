@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnactive_ext.compare.cells import NONE
@@ -15,6 +15,8 @@ from nnactive_ext.metrics.economics import EXACT, MeanSaved
 from nnactive_ext.metrics.prices import Prices
 from nnactive_ext.words import duration
 
+HEADING = ("method", "against", "patches saved at its final Dice", "95 % interval", "E[r] > 0", "at one's own final Dice")
+HEADING += ("machine", "pays from (patches saved)", "from (min per patch)", "up to (h per training)", "cost difference")
 _PAYS = {True: "yes", False: "no", None: "not shown"}
 
 
@@ -31,10 +33,14 @@ def economy_table(summary: SettingSummary, names: Names, prices: Prices, minutes
     if not found:
         return None
     used, why = prices_of(summary.setting, prices, minutes)
-    heading = ["method", "against", "patches saved at its final Dice", "95 % interval", "E[r] > 0", "at one's own final Dice"]
-    heading += ["machine", "pays from (patches saved)", "from (min per patch)", "up to (h per training)", "cost difference"]
-    rows = [_row(one, names, used) for one in found]
-    notes = [
+    rows = [economy_cells(one, names.methods, used) for one in found]
+    caption = f"{summary.setting.name}: what methods save at the Dice that random patches reach, and when that pays."
+    return Table(f"economics_{names.slugs[summary.setting.name]}", caption, HEADING, rows, notes_on(used, why))
+
+
+def notes_on(used: Prices, why: str) -> list[str]:
+    """What the columns are; ``why``: where the minutes per patch come from."""
+    return [
         "Patches saved: those that the random method needs for a Dice minus those that the method needs, linear between "
         'cycles; mean ± standard deviation (seeds). "At least" where the random method never gets there, "at most" where the '
         "method does not.",
@@ -43,14 +49,13 @@ def economy_table(summary: SettingSummary, names: Names, prices: Prices, minutes
         "Machine: all trainings up to the cycle that reaches the Dice, and the queries before it (in brackets); a dash where "
         "times are not in the results folder.",
     ]
-    caption = f"{summary.setting.name}: what methods save at the Dice that random patches reach, and when that pays."
-    return Table(f"economics_{names.slugs[summary.setting.name]}", caption, heading, rows, notes)
 
 
-def _row(one: Economy, names: Names, prices: Prices) -> list[str]:
+def economy_cells(one: Economy, names: Mapping[str, str], prices: Prices) -> list[str]:
+    """A row below :data:`HEADING`; ``names``: method -> what it is called."""
     saved, hours = one.saved, one.hours
     interval = NONE if math.isnan(saved.low) else f"{saved.low:.1f} to {saved.high:.1f}"
-    which = [names.methods[one.method], names.methods[one.base]]
+    which = [names[one.method], names[one.base]]
     cells = [*which, saved_text(saved), interval, _PAYS[saved.pays] if saved.n > 1 else "one seed", saved_text(one.own)]
     if hours is None:
         return [*cells, *[NONE] * 5]
