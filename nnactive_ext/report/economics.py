@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from nnactive_ext.compare.checks import check_comparable
 from nnactive_ext.compare.economics import economies, prices_of
@@ -31,7 +31,7 @@ class Economics:
 def economics(experiment: Experiment) -> Economics | None:
     """Compare an experiment with the others of its setting, all seeds of its method and of random ones.
 
-    What nnactive_compare would refuse to compare with it is passed over. Only experiments that got as far as the furthest count.
+    What nnactive_compare would refuse to compare with it is passed over. Only those that got as far as the furthest count.
 
     Returns:
         None without a test set, results, or a random experiment that is comparable.
@@ -44,11 +44,8 @@ def economics(experiment: Experiment) -> Economics | None:
     for setting in grouped.settings:
         found = [one for one in economies(setting) if one.method == own.method]
         if found and own in setting.trajectories:
-            known = {
-                name: planned_value(experiment.plan, name) for name in ("minutes_per_patch", "expert_rate", "machine_rate")
-            }
-            typed = Prices(**{name: float(value) for name, value in known.items() if value is not None})
-            prices, why = prices_of(setting, typed, None)
+            known = {one.name: planned_value(experiment.plan, one.name, one.default) for one in fields(Prices)}
+            prices, why = prices_of(setting, Prices(**known), None)
             names = display_names(setting.methods)
             others = [t.name for t in setting.trajectories if t is not own]
             return Economics([economy_cells(one, names, prices) for one in found], notes_on(prices, why), others)
