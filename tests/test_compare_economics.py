@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from importlib import import_module
 from pathlib import Path
 
@@ -16,7 +17,13 @@ from nnactive_ext.compare.economics import economies, hours_until
 from nnactive_ext.compare.settings import group
 from nnactive_ext.compare.trajectories import read_trajectories
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json
 from nnactive_ext.metrics.prices import Prices
+from nnactive_ext.planning.cost import PAYS, estimate, rows
+from nnactive_ext.report.economics import economics
+from nnactive_ext.report.facts import gather
+from nnactive_ext.report.section_history import history
+from nnactive_ext.report.section_now import now
 
 RANDOM, METHOD = (0.5, 0.6, 0.7), (0.6, 0.7, 0.75)
 BUDGETS = {"starting_budget": 20, "query_size": 20}
@@ -118,3 +125,41 @@ def test_a_comparison_without_a_random_method_says_so(tmp_path):
     folders = pair(tmp_path)[1:]
     page = compare(folders, tmp_path / "out", lambda text: None).read_text(encoding="utf-8")
     assert "No setting has a random method" in page
+
+
+def test_the_report_finds_the_random_experiment_of_its_setting(finished, nnunet_folders):
+    """And passes over one with another starting budget, and its own copy under another name."""
+    record, last = read_json(finished.results / "experiment.json"), read_json(finished.results / "cycle_002.json")
+    assert economics(finished) is None
+    for number, start in ((201, record["start"]), (202, record["start"][::-1][1:])):
+        other = nnunet_folders.results / f"Dataset{number}_Random" / "nnactive"
+        shutil.copytree(finished.results, other)
+        plan = {**record["plan"], "method": "random", "method_options": {}}
+        queries = [{**one, "method": "random", "options": {}} for one in record["queries"]]
+        edit(other / "experiment.json", name=f"Dataset{number}_Random", plan=plan, start=start, queries=queries)
+        edit(other / "cycle_002.json", mean_dice=last["mean_dice"] / 2)
+    found = economics(finished)
+    assert found.others == ["Dataset201_Random"]
+    ((method, base, *cells),) = found.rows
+    assert (method, base) == ("clasp_pe", "random")
+    assert "(1)" in cells[0]
+    assert "3 min per patch, assumed" in found.notes[1]
+    text = render_history(finished)
+    assert "What it saved against random patches" in text
+    assert "Dataset201_Random" in text
+
+
+def render_history(experiment) -> str:
+    from nnactive_ext.pages.templates import render
+
+    facts = gather(experiment, None, 0, progress=False)
+    return render("report", "history.html", history=history(facts), now=now(facts))
+
+
+def test_what_is_left_of_a_rollout_counts_the_time_of_queries():
+    words = {"minutes_per_patch": 5, "training_hours": 0.5, "expert_rate": 100, "machine_rate": 2}
+    without = estimate(20, 100, 100_000, 2, 1, **words)
+    counted = estimate(20, 100, 100_000, 2, 1, **words, query_hours=1.0)
+    assert without.break_even == pytest.approx(0.24)
+    assert counted.break_even == pytest.approx(0.48)
+    assert [row[0] for row in rows(counted)] == [*(row[0] for row in rows(without)[:3]), "queries", PAYS]

@@ -15,8 +15,10 @@ from nnactive_ext.metrics.economics import EXACT, MeanSaved
 from nnactive_ext.metrics.prices import Prices
 from nnactive_ext.words import duration
 
-HEADING = ("method", "against", "patches saved at its final Dice", "95 % interval", "E[r] > 0", "at one's own final Dice")
-HEADING += ("machine", "pays from (patches saved)", "from (min per patch)", "up to (h per training)", "cost difference")
+HEADING = (
+    *("method", "against", "patches saved at its final Dice", "95 % interval", "E[r] > 0", "at one's own final Dice"),
+    *("machine", "pays from (patches saved)", "from (min per patch)", "up to (h per training)", "cost difference"),
+)
 _PAYS = {True: "yes", False: "no", None: "not shown"}
 
 
