@@ -182,6 +182,7 @@ def test_what_cannot_be_measured_is_refused_and_nothing_is_written(finished, mem
     assert not (tmp_path / "found").exists()
 
 
+@pytest.mark.slow
 def test_out_of_distribution(finished, members, nnunet_folders, tmp_path):
     """Cases of noise, from a dataset and from a folder; no labels are read."""
     source = nnunet_folders.raw / "Dataset100_Tiny"
@@ -205,6 +206,7 @@ def test_out_of_distribution(finished, members, nnunet_folders, tmp_path):
         call("-o", tmp_path / "folder", "-ood", noise / "imagesTr")
 
 
+@pytest.mark.slow
 def test_raters(finished, members, tmp_path):
     source = finished.source
     folders = [tmp_path / "anna", tmp_path / "ben"]
@@ -237,6 +239,7 @@ def test_without_a_test_set(finished, members):
         validate(untested, lambda folds: Several(untested, folds), untested.folds(), Asked(ood={"a": lambda: None}), False)
 
 
+@pytest.mark.slow
 def test_two_people_who_answered_one_task(tasks, members):
     """Their answers are the raters of its patch."""
     for task in tasks.seen:

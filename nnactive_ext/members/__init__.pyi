@@ -3,6 +3,16 @@ from .ensemble import Ensemble, NnUNetEnsemble
 from .evaluation import evaluate
 from .statistics import RunningStatistics
 from .training import train_member
+from .validating import validate
 from .whole import predict_volume
 
-__all__ = ["Ensemble", "NnUNetEnsemble", "RunningStatistics", "cross_validate", "evaluate", "predict_volume", "train_member"]
+__all__ = [
+    "Ensemble",
+    "NnUNetEnsemble",
+    "RunningStatistics",
+    "cross_validate",
+    "evaluate",
+    "predict_volume",
+    "train_member",
+    "validate",
+]

@@ -87,7 +87,7 @@ def out_of_fold(
         experiment: its members of the current cycle are trained.
         open_ensemble: gives the members of some folds.
         folds: the folds whose members are asked; none can be asked about anything for the fold ``all``.
-        lines: what is computed of each patch.
+        lines: what is computed of each patch; none: patches are not judged.
         scores: the voxel scores whose confidence is fitted, with the members that each needs.
         progress: show a progress bar.
     """
@@ -109,7 +109,7 @@ def out_of_fold(
                     values = about.on_image(voxel_map(score, about.said.statistics), about.box)
                     samples[score].append(values.ravel()[drawn])
             for task in tasks.get(case, ()):
-                _add_patch(found, experiment.dataset.labels, about, task, lines, answers(task))
+                _add_patch(found, experiment.dataset.labels, about, task, lines, list(scores), answers(task))
             bar.update()
     for score, drawn_values in samples.items():
         if any(len(hit) for hit in right) and drawn_values:
@@ -199,17 +199,23 @@ def _sample(experiment: Experiment, case: str, about: _About, cases: int) -> tup
 
 
 def _add_patch(
-    found: OutOfFold, labels: Labels, about: _About, task: Task, lines: Sequence[Line], answers: Sequence[np.ndarray]
+    found: OutOfFold,
+    labels: Labels,
+    about: _About,
+    task: Task,
+    lines: Sequence[Line],
+    scores: Sequence[str],
+    answers: Sequence[np.ndarray],
 ) -> None:
     patch = task.patch
     said, annotated = about.within(patch), about.annotated[patch.slices]
     if said is None or (annotated == labels.ignore).all():
         return
-    dice = dice_per_case(about.on_image(about.said.labels, patch), annotated, labels.classes, labels.ignore)
-    found.patches.append(Case(name=task.id, values=uncertainties(said, lines), risk=risk_of(dice)))
+    if lines:
+        dice = dice_per_case(about.on_image(about.said.labels, patch), annotated, labels.classes, labels.ignore)
+        found.patches.append(Case(name=task.id, values=uncertainties(said, lines), risk=risk_of(dice)))
     if len(answers) > 1:
         each = [about.on_image(one, patch) for one in about.said.each]
-        scores = dict.fromkeys(line.score for line in lines if line.aggregation)
         maps = {score: about.on_image(voxel_map(score, about.said.statistics), patch) for score in scores}
         found.rated.append(rated(task.id, answers, each, maps, labels, about.inside(patch)))
 

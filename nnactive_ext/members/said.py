@@ -106,17 +106,16 @@ def uncertainties(said: Said, lines: Sequence[Line]) -> dict[Line, float]:
             found[Line(score)] = said.disagreement
             continue
         values = voxel_map(score, said.statistics)
-        for line in lines:
-            if line.score == score:
-                found[line] = _aggregated(values, line.aggregation, said, SCORES[score] in SIGNED)
+        found |= {line: aggregated(values, line, said) for line in lines if line.score == score}
     return {line: found[line] for line in lines}
 
 
-def _aggregated(values: np.ndarray, aggregation: str, said: Said, signed: bool) -> float:
-    foreground = said.labels > 0
-    if aggregation == MEAN_FOREGROUND:
+def aggregated(values: np.ndarray, line: Line, said: Said) -> float:
+    """One number of a voxel map; see :func:`uncertainties`."""
+    foreground, signed = said.labels > 0, SCORES[line.score] in SIGNED
+    if line.aggregation == MEAN_FOREGROUND:
         return float(values[foreground].mean(dtype=np.float64)) if foreground.any() else math.nan if signed else 0.0
-    over = parse_aggregation(aggregation)
+    over = parse_aggregation(line.aggregation)
     if over is above_threshold and signed and not (values > np.quantile(values, 1 - said.statistics.foreground_share)).any():
         return math.nan
     return float(over(values, None, values.shape, said.statistics).item())  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from nnactive_ext.members.ensemble import Ensemble
 from nnactive_ext.members.evaluation import scores_on_test_set
 from nnactive_ext.members.out_of_fold import OutOfFold, out_of_fold, rated, risk_of
 from nnactive_ext.members.prediction import on_image
-from nnactive_ext.members.said import DISAGREEMENT, MEAN_FOREGROUND, Said, ask, uncertainties, voxel_map
+from nnactive_ext.members.said import DISAGREEMENT, MEAN_FOREGROUND, Said, aggregated, ask, uncertainties, voxel_map
 from nnactive_ext.members.validation_files import CaseFindings
 from nnactive_ext.metrics.calibration import Platt, ace
 from nnactive_ext.nnunet.preprocessing import preprocess_image
@@ -101,7 +101,8 @@ def validate(
     needed = {score: _needs(experiment, score) for score in asked.scores}
     voxel_scores = {score: n for score, n in needed.items() if score != DISAGREEMENT}
     # With folds, one member alone was not trained on a case, and that nothing is left of some scores is only known then.
-    held = out_of_fold(experiment, open_ensemble, folds, asked.lines(asked.scores), voxel_scores, progress)
+    lines = [] if tested else asked.lines(asked.scores)
+    held = out_of_fold(experiment, open_ensemble, folds, lines, voxel_scores, progress)
     if not tested:
         return _on_patches(experiment, folds, asked, held, needed)
     return _on_test_set(experiment, open_ensemble, folds, asked, held, needed, progress)
@@ -218,18 +219,23 @@ class _Measuring:
             return on_image(values, grid, whole, (0, 0, 0))
 
         inside = moved(np.ones(said.labels.shape, np.uint8)) > 0
-        scores = dict.fromkeys(line.score for line in lines if line.aggregation)
         maybe = (self._rater(folder, name, reference.shape) for folder in self._asked.raters)
         raters = [rater for rater in maybe if rater is not None]
         counted = inside & (reference != source.labels.ignore)
-        right, errors, ratings = moved(said.labels)[counted] == reference[counted], {}, None
-        for score in scores:
+        right = moved(said.labels)[counted] == reference[counted]
+        values, errors, maps = {Line(DISAGREEMENT): said.disagreement}, {}, {}
+        for score in dict.fromkeys(line.score for line in lines if line.aggregation):
+            found = voxel_map(score, said.statistics)
+            values |= {line: aggregated(found, line, said) for line in lines if line.score == score}
             if score in self._platt:
-                errors[score] = ace(self._platt[score].confidence(moved(voxel_map(score, said.statistics))[counted]), right)
+                errors[score] = ace(self._platt[score].confidence(moved(found)[counted]), right)
+            if len(raters) > 1:
+                maps[score] = moved(found)
+        ratings = None
         if len(raters) > 1:
-            maps = {score: moved(voxel_map(score, said.statistics)) for score in scores}
             ratings = rated(name, raters, [moved(labels) for labels in said.each], maps, source.labels, inside)
-        return Case(name=name, values=uncertainties(said, lines), risk=risk, ace=errors), ratings, said.members
+        case = Case(name=name, values={line: values[line] for line in lines}, risk=risk, ace=errors)
+        return case, ratings, said.members
 
     def _rater(self, folder: Path, name: str, shape: Sequence[int]) -> np.ndarray | None:
         """A rater's label map; None where there is none of this case."""
