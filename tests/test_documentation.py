@@ -14,7 +14,8 @@ from nnactive_ext.experiment.commands import Commands, predict_stock
 from nnactive_ext.experiment.plan import Plan
 
 NAMES = (
-    "worker|plan|query|run|phantom|annotate|status|change|compare|bench|report|export_labels|export_model_to_zip|predict_blocks"
+    "worker|uncertainty|plan|query|run|phantom|annotate|status|change|compare|bench|report|export_labels|export_model_to_zip"
+    "|predict_blocks"
 )
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

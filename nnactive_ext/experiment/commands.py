@@ -122,6 +122,9 @@ class Commands:
     def query(self, *words: object) -> str:
         return text("nnactive_query", "-d", self.number, *words, *self._on_device)
 
+    def uncertainty(self, *words: object) -> str:
+        return text("nnactive_uncertainty", "-d", self.number, *words, *self._on_device)
+
     def predict_blocks(self, *words: object) -> str:
         return text("nnactive_predict_blocks", "-d", self.number, *words, *self._on_device)
 

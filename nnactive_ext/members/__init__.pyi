@@ -4,6 +4,7 @@ from .evaluation import evaluate
 from .model_zip import export_model
 from .statistics import RunningStatistics
 from .training import train_member
+from .validating import validate
 from .whole import predict_volume
 
 __all__ = [
@@ -12,7 +13,13 @@ __all__ = [
     "RunningStatistics",
     "cross_validate",
     "evaluate",
+<<<<<<< HEAD
     "export_model",
     "predict_volume",
     "train_member",
+=======
+    "predict_volume",
+    "train_member",
+    "validate",
+>>>>>>> validation
 ]

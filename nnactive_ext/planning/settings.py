@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnactive_ext.metrics.prices import Prices
 from nnactive_ext.planning.options import ROLLOUT, SIMULATION, repeating, setting
 
 if TYPE_CHECKING:
@@ -428,7 +429,7 @@ class Settings:
         change="share of a cycle's tasks, above 0 and at most 1, that must be done before training starts, from now on",
     )
     minutes_per_patch: float = setting(
-        3.0,
+        Prices.minutes_per_patch,
         "-minutes_per_patch",
         "minutes that an expert needs to annotate one patch, for the estimate of the cost",
         type=float,
@@ -446,7 +447,7 @@ class Settings:
         only=ROLLOUT,
     )
     expert_rate: float = setting(
-        100.0,
+        Prices.expert_rate,
         "-expert_rate",
         "cost of an expert per hour, in any currency, for the estimate of the cost",
         type=float,
@@ -454,7 +455,7 @@ class Settings:
         only=ROLLOUT,
     )
     machine_rate: float = setting(
-        2.0,
+        Prices.machine_rate,
         "-machine_rate",
         "cost of the machine per hour, in the same currency, for the estimate of the cost",
         type=float,
