@@ -37,7 +37,7 @@ class WarmUp(PolyLRScheduler):
             current_step = int(self.ctr)
             self.ctr = current_step + 1
         rising = current_step < self._rise
-        self.initial_lr = self._rate * (current_step + 1) / self._rise if rising else self._rate
+        self.initial_lr = self._rate * (current_step + 1) / (self._rise + 1) if rising else self._rate
         super().step(0 if rising else current_step - self._rise)
 
 
