@@ -196,7 +196,7 @@ def test_other_spacings_and_channels_are_refused(tmp_path):
     with pytest.raises(NnActiveError, match="2 channels"):
         decided(settings("-pretrained", file), ("CT",))
     _, decisions = decided(settings("-pretrained", file), ("CT", "PET"))
-    assert any(what == "WARNING" and "T1, T2" in value for what, value, _ in decisions)
+    assert any(what == "WARNING" and "T1, T2" in why for what, _, why in decisions)
 
 
 def test_weights_without_a_spacing_take_that_of_the_images(tmp_path):
@@ -233,3 +233,35 @@ def test_a_benchmark_notices_other_weights(tmp_path):
 def test_plans_without_weights_are_as_they_were(planned):
     assert "pretrained" not in read_json(planned.raw / "nnactive_plan.json")
     assert planned.plan.pretrained == {}
+
+
+def test_a_rollout_keeps_the_weights_until_it_is_trained(rollout, tmp_path):
+    """The user's file may be gone by then; nnU-Net's plans come from the plan."""
+    file = nnunet_checkpoint(tmp_path / "model")
+    rollout.plan("-pretrained", str(file))
+    shutil.rmtree(tmp_path / "model")
+    experiment = rollout.experiment
+    assert experiment.plan.trainer == "nnActiveTrainer_Finetune_10epochs_NoMirroring"
+    tensors = read_tensors(experiment.preprocessed.folder, experiment.plan.pretrained["sha256"])
+    assert digest(tensors) == experiment.plan.pretrained["sha256"]
+
+
+@pytest.mark.slow
+def test_real_trainings_start_alike_in_every_cycle(started, monkeypatch, tmp_path):
+    """nnactive_run with three members and two cycles; each training's log tells its first convolution."""
+    from nnactive_ext.cli import plan, run
+
+    folders = set_folders(monkeypatch, tmp_path)
+    monkeypatch.setenv("nnactive_iterations_per_epoch", "1")
+    monkeypatch.setenv("nnactive_val_iterations_per_epoch", "1")
+    shutil.copytree(started.folders.raw / TINY, folders.raw / TINY)
+    words = PLAN.replace("-cycles 3", "-cycles 2").split()
+    plan.main([*words, "-pretrained", str(started.file), "-tr", "nnActiveTrainer_Finetune_1epochs_NoMirroring"])
+    run.main("-d 101 -device cpu --disable_progress_bar".split())
+    experiment = Experiment.find("101")
+    logs = sorted(experiment.results.glob("cycle_*/train_fold_*.log"))
+    told = [line.partition("first convolution ")[2] for log in logs for line in log.read_text().splitlines()]
+    found = [sha256 for sha256 in told if sha256]
+    assert len(logs) == len(found) == 6
+    assert len(set(found)) == 1
+    assert (experiment.results / "cycle_001.json").is_file()
