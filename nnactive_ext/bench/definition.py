@@ -136,6 +136,8 @@ class _Reader:
             if key in given and not check_value(option, given[key]):
                 choices = f" (one of: {', '.join(option.choices)})" if option.choices else ""
                 self._refuse(f"{key} is {given[key]!r}, which is of the wrong type or not allowed{choices}")
+            if key in ("pretrained", "pretrained_plans") and key in given:
+                given[key] = str(self._file.parent / given[key])
         return Settings(number=0, **given)
 
     def _dataset(self, table: Mapping[str, Any], cycles: int) -> BenchDataset:

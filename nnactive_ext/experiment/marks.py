@@ -97,6 +97,12 @@ def annotated_cases(preprocessed_folder: Path | str) -> list[str]:
     return sorted(_training_cases(folder / "fold_all", folder)) if (folder / STATE).is_file() else []
 
 
+def state_of(preprocessed_folder: Path | str) -> tuple[str, int]:
+    """The experiment whose labels lie in a preprocessed dataset, and their cycle; "" and 0 for a dataset that is none."""
+    state = read_json_if_any(Path(preprocessed_folder) / STATE, {})
+    return str(state.get("experiment", "")), int(state.get("cycle", 0))
+
+
 def finish(fold_folder: Path | str) -> None:
     """Mark the training as finished, once ``checkpoint_final.pth`` is written."""
     mark = Path(fold_folder) / MEMBER

@@ -16,8 +16,9 @@ import numpy as np
 from nnactive_ext.engine.threads import cores
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import ALL, Fold, is_trained, label_version, read_mark
+from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, label_version, read_mark
 from nnactive_ext.members.statistics import DIVERGED
+from nnactive_ext.nnunet.checkpoints import check_checkpoint
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
 from nnactive_ext.nnunet.trainers import check_trainer
@@ -176,6 +177,8 @@ class NnUNetEnsemble:
                 perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
             )
             try:
+                for fold in folds:
+                    check_checkpoint(self._folder / f"fold_{fold}" / CHECKPOINTS[0])
                 self._predictor.initialize_from_trained_model_folder(str(self._folder), self._folds)
             except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
                 raise NnActiveError(

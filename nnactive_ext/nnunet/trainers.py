@@ -25,8 +25,8 @@ from nnactive_ext.nnunet.environment import (
 from nnactive_ext.words import near
 
 BASE = "nnActiveTrainer"
-NAME = re.compile(rf"{BASE}(?:_([1-9][0-9]*)epochs)?(_NoMirroring)?")
-"""The names that our own trainer answers: epochs, and whether it mirrors."""
+NAME = re.compile(rf"{BASE}(?P<kind>_Finetune)?(?:_(?P<epochs>[1-9][0-9]*)epochs)?(?P<plain>_NoMirroring)?")
+"""The names that our own trainer answers: whether it starts from pretrained weights, epochs, and whether it does not mirror."""
 _ARGUMENTS = ("plans", "configuration", "fold", "dataset_json", "device")
 """What nnU-Net collects from a trainer's ``__init__``, by name."""
 _DERIVE = "from nnactive_ext.trainers.nnActiveTrainer import nnActiveTrainer"
@@ -52,6 +52,14 @@ def check_trainer(name: str) -> None:
 def trainer_class(name: str) -> Any:
     """The class that nnU-Net trains when it is given ``name``; one that :func:`check_trainer` refuses is an error."""
     return _found(name, trainer_search_path(os.environ))
+
+
+def starts_pretrained(name: str) -> bool:
+    """Whether a trainer loads the weights of ``nnactive_plan -pretrained``."""
+    match = NAME.fullmatch(name)
+    if match and not _other_folders():
+        return match["kind"] is not None
+    return bool(getattr(_found(name, trainer_search_path(os.environ)), "finetuning", False))
 
 
 def builds_its_own_network(name: str) -> bool:
@@ -118,12 +126,13 @@ def _no_member(name: str, why: str) -> NnActiveError:
 def _unknown(name: str) -> NnActiveError:
     number = re.search(r"[1-9][0-9]*", name)
     epochs = f"{BASE}_{number[0] if number else 10}epochs"
-    ours = [BASE, epochs, f"{BASE}_NoMirroring", f"{epochs}_NoMirroring"]
+    ours = [BASE, f"{BASE}_Finetune", epochs, f"{BASE}_NoMirroring", f"{epochs}_NoMirroring"]
     similar = near(name, [*ours, *_classes_in_folders()])
     meant = f"Did you mean {' or '.join(similar)}? " if similar else ""
     return NnActiveError(
         f"Trainer {name}: nnU-Net finds no such trainer. {meant}There are {BASE}, {BASE}_<N>epochs, {BASE}_NoMirroring and "
-        f"{BASE}_<N>epochs_NoMirroring for any N above 0, and the classes that derive from it ({_DERIVE}).\n{_where()}"
+        f"{BASE}_<N>epochs_NoMirroring for any N above 0, {BASE}_Finetune with the same endings for pretrained weights, and "
+        f"the classes that derive from them ({_DERIVE}).\n{_where()}"
     )
 
 

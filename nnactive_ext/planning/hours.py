@@ -57,6 +57,7 @@ def member_hours(plan: Plan, dataset_json: Mapping[str, object], time: Callable[
             device,
             plan.preset,
             asked_for(plan.settings),
+            plan.pretrained.get("plans", {}),
         )
     )
     return Hours(pace.seconds / 3600, pace.why) if isinstance(pace, Pace) else _assumed(plan, f"timing failed: {pace}")
@@ -65,7 +66,7 @@ def member_hours(plan: Plan, dataset_json: Mapping[str, object], time: Callable[
 def epochs_of(trainer: str) -> int | None:
     """The epochs of a training by our own trainer, by its name; None for others."""
     name = NAME.fullmatch(trainer)
-    return int(name[1] or _EPOCHS) if name else None
+    return int(name["epochs"] or _EPOCHS) if name else None
 
 
 def _assumed(plan: Plan, why: str) -> Hours:

@@ -41,6 +41,7 @@ from nnactive_ext.planning.hours import Hours, member_hours
 from nnactive_ext.planning.measure import Measured, largest_components_mm
 from nnactive_ext.planning.options import ROLLOUT, check_kind
 from nnactive_ext.planning.orientation import reading
+from nnactive_ext.planning.pretrained import with_start
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import check, with_budget, without_budget
 from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_patches, structure_sizes
@@ -50,12 +51,14 @@ from nnactive_ext.words import count, listed, plural, share
 
 @dataclass(frozen=True)
 class Rollout:
-    """The plan, dataset.json but for its cases, and per case the space of its array and the patches that are labelled."""
+    """The plan, dataset.json but for its cases, per case the space of its array and the patches that are labelled, and the
+    names of the channels."""
 
     plan: Plan
     json: Mapping[str, object]
     spaces: Mapping[str, Space]
     given: Mapping[str, list[Patch]] = field(default_factory=dict)
+    channels: Sequence[str] = ()
 
 
 def label_names(labels: Sequence[str], option: str = "--labels") -> dict[str, int]:
@@ -171,6 +174,7 @@ def decide_rollout(
     _add_labels(measured, by_value, names, decisions)
     for what, why in told:
         decisions.warn(what, why)
+    plan = with_start(plan, settings, channels, decisions)
     plan = with_budget(plan, labels, str(folder), settings, decisions, settings.hard)
     if plan.air == SKIP_AIR:
         why = (
@@ -188,7 +192,7 @@ def decide_rollout(
         points = Commands(plan).annotate("points", "FILE")
         decisions.add("points", text, f"{points}; random patches seldom hold a small structure")
     plan = replace(plan, decisions=tuple(decisions))
-    return Rollout(plan, json, spaces, worth_keeping(plan, given))
+    return Rollout(plan, json, spaces, worth_keeping(plan, given), channels)
 
 
 def _tell_spacing(settings: Settings, decisions: Decisions) -> None:

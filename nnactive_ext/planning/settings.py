@@ -232,8 +232,48 @@ class Settings:
         "-tr",
         "trainer of the members",
         metavar="TRAINER",
-        decided="nnActiveTrainer with 200 epochs; with --preset cpu, nnActiveTrainer_10epochs_NoMirroring",
+        decided="nnActiveTrainer with 200 epochs; with --preset cpu, nnActiveTrainer_10epochs_NoMirroring; with -pretrained, "
+        "nnActiveTrainer_Finetune with the same endings",
         benchmark=True,
+    )
+    pretrained: str | None = setting(
+        None,
+        "-pretrained",
+        "checkpoint that every member starts from in every cycle: of a training by nnU-Net, whose plans are taken along, or of "
+        "nnssl (OpenMind), of which the encoder is loaded (docs/pretrained.md)",
+        metavar="FILE",
+        decided="members are trained from scratch",
+        benchmark=True,
+        shown=lambda plan: plan.pretrained.get("file"),
+        kept=False,
+    )
+    pretrained_plans: str | None = setting(
+        None,
+        "-pretrained_plans",
+        "nnU-Net's plans of the training that made the checkpoint",
+        metavar="plans.json",
+        decided="plans.json beside its fold folder, or the plans in the checkpoint",
+        benchmark=True,
+        shown=lambda plan: plan.pretrained.get("plans_file"),
+        kept=False,
+    )
+    pretrained_seen: str | None = setting(
+        None,
+        "-pretrained_seen",
+        "whether the checkpoint was trained on images of this experiment, which makes its results too good; it is shown in the "
+        "plan and the report",
+        choices=("no", "unknown", "yes"),
+        decided="unknown",
+        benchmark=True,
+        shown=lambda plan: plan.pretrained.get("seen"),
+        kept=False,
+    )
+    trust: bool = setting(
+        False,
+        "--trust",
+        "open the checkpoint even if that runs code in it, as nnU-Net does",
+        shown=lambda plan: bool(plan.pretrained.get("trusted")),
+        kept=False,
     )
     planner: str = setting(
         "ExperimentPlanner", "-pl", "nnU-Net experiment planner of the network", metavar="PLANNER", benchmark=True

@@ -28,6 +28,7 @@ from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
 from nnactive_ext.planning.orientation import reading_labelled
 from nnactive_ext.planning.patch_limit import apply_limit
+from nnactive_ext.planning.pretrained import check_start, start_for, with_start
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
     LEAST_PER_CLASS,
@@ -67,9 +68,9 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     division = division or divide(source, settings)
     pool = division.pool
     decisions.extend(division.decisions)
-    called = source.json.get("channel_names", {})
+    channels = _channels(source)
     greys = {case: found.greys for case, found in measured.items()}
-    for what, why in stored_higher(greys, [called[key] for key in sorted(called, key=int)]):
+    for what, why in stored_higher(greys, channels):
         decisions.warn(what, why)
     reader = type(source.reader_writer).__name__
     turned, measured = reading_labelled(measured, reader, decisions)
@@ -114,6 +115,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
         turned=turned,
         pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
     )
+    plan = with_start(plan, settings, channels, decisions)
     if settings.all_labels:
         settings = replace(settings, starting_budget=len(pool), query_size=1, cycles=1)
         plan = replace(plan, purpose=ALL_LABELS, cycles=1)
@@ -142,7 +144,14 @@ def check_simulation(source: Dataset, settings: Settings) -> str:
         typed_tolerance(settings.tolerance, source.labels.classes)
     check(settings, name := settings.name or source.name.split("_", 1)[-1])
     _ = source.labels, source.cases  # errors in them, too, before every image is read
+    start_for(settings, _channels(source))
     return name
+
+
+def _channels(source: Dataset) -> list[str]:
+    """The names of the images' channels."""
+    called = source.json.get("channel_names", {})
+    return [str(called[key]) for key in sorted(called, key=int)]
 
 
 def check(settings: Settings, name: str) -> None:
@@ -159,7 +168,8 @@ def check(settings: Settings, name: str) -> None:
     _check_nnunet_planning(settings)
     methods.get(settings.method, **settings.method_options)
     check_planner(settings.planner, settings.configuration)
-    check_trainer(trainer_of(settings))
+    check_trainer(trainer := trainer_of(settings))
+    check_start(settings, trainer)
 
 
 def _check_budget(query_size: int | None, starting_budget: int | None, human: bool) -> None:
@@ -213,7 +223,9 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
 
 
 def trainer_of(settings: Settings) -> str:
-    return settings.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if settings.preset == "cpu" else "nnActiveTrainer")
+    """As typed, or our own for the preset and for pretrained weights."""
+    start, cpu = "_Finetune" if settings.pretrained else "", "_10epochs_NoMirroring" if settings.preset == "cpu" else ""
+    return settings.trainer or f"nnActiveTrainer{start}{cpu}"
 
 
 def _patches(number: int) -> str:
@@ -266,7 +278,7 @@ def with_budget(
     for flag in ("gpu_memory_target", "overwrite_target_spacing", "overwrite_plans_name"):
         if (value := getattr(settings, flag)) is not None:
             text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            decisions.add(flag, text, "as asked for; passed to nnU-Net's planner")
+            decisions.add(flag, text, "as asked for" if plan.pretrained else "as asked for; passed to nnU-Net's planner")
     if plan.cycles < MIN_CYCLES:
         decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (D.5 in {THESIS})")
     return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(decisions))
