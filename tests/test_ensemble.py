@@ -39,7 +39,7 @@ class Predictor:
 def ensemble(folds, *members) -> NnUNetEnsemble:
     made = object.__new__(NnUNetEnsemble)  # opening members needs trained ones
     made._folds, made._predictor = tuple(folds), Predictor(*members)
-    made._passes, made._snapshots, made._draws = [Pass()], dict.fromkeys(folds, []), dict.fromkeys(folds, Draws(0, 0))
+    made._passes, made._snapshots, made._draws = [Pass()], {fold: [] for fold in folds}, dict.fromkeys(folds, Draws(0, 0))
     return made
 
 

@@ -76,7 +76,7 @@ class MemberKind:
 EACH: dict[str, Callable[[MemberKind], str]] = {
     FOLDS: lambda kind: "one for each fold of the cross-validation",
     SEEDS: lambda kind: "one for each training on all annotated cases; without out-of-fold cases there is no cross-validation",
-    MIRROR: lambda kind: "one for each way to mirror the image" + (", without and with noise" if kind.noise else ""),
+    MIRROR: lambda kind: "each network once for each way to mirror the image" + (", without and with noise" * kind.noise),
     DROPOUT: lambda kind: f"{kind.number} predictions of each network with dropout (p = {kind.p:g})",
     SNAPSHOTS: lambda kind: f"{kind.number} checkpoints of each training, whose learning rate restarts after each",
 }

@@ -16,9 +16,9 @@ import numpy as np
 
 from nnactive_ext.engine.threads import cores
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.member_kinds import SNAPSHOTS
+from nnactive_ext.experiment.experiment import Experiment, with_members
 from nnactive_ext.experiment.marks import ALL, Fold, is_trained, label_version, read_mark
+from nnactive_ext.experiment.member_kinds import SEEDS, SNAPSHOTS, MemberKind
 from nnactive_ext.members.passes import Draws, Pass, check_passes, passes, predicting
 from nnactive_ext.members.statistics import DIVERGED
 from nnactive_ext.nnunet.dataset import Case
@@ -99,6 +99,20 @@ def training_begun(experiment: Experiment) -> bool:
     return any((mark.get("experiment"), mark.get("cycle")) == now for mark in marks)
 
 
+def asked_as(experiment: Experiment, kind: str) -> Experiment:
+    """``experiment`` with members of another kind than planned (``nnactive_query -members``).
+
+    Raises:
+        NnActiveError: there is no such kind, or it is trained in another way than the members that are there.
+    """
+    if MemberKind.of(kind).name == SEEDS != experiment.plan.member_kind.name:
+        raise NnActiveError(
+            f"-members {kind}: these members are trained on all annotated cases, which is decided when an experiment is "
+            f"planned. Plan another one with -members {kind}, or choose other members here."
+        )
+    return with_members(experiment, kind)
+
+
 def check_folds(experiment: Experiment, folds: Sequence[Fold]) -> None:
     """A fold that does not exist, one that is named twice, and ``all`` beside others are errors."""
     given, there = f"-f {' '.join(map(str, folds))}", experiment.folds()
@@ -153,8 +167,8 @@ class NnUNetEnsemble:
     """Members trained by nnU-Net, predicted with nnU-Net's sliding windows.
 
     Queries: Gaussian weighting, tile step 0.75, each member's logits apart, as the plan's kind of members has them.
-    Segmentation: mirroring as trained, tile step 0.5, nnU-Net's own mean over the folds (methods.md, Training); of snapshots the
-    last one, and without dropout.
+    Segmentation: mirroring as trained, tile step 0.5, nnU-Net's own mean over the folds (methods.md, Training); of snapshots
+    the last one, and without dropout.
 
     ``folder``: where members of an earlier cycle were put, which the caller has looked at; None: those of the current
     cycle, and anything else in their place is an error.
@@ -171,7 +185,9 @@ class NnUNetEnsemble:
             check_members(experiment, folds)
         self._folder = folder or experiment.model_folder
         self._folds, self._kind = tuple(folds), experiment.plan.member_kind
-        self._draws = {fold: Draws(experiment.plan.seed, read_mark(self._folder / f"fold_{fold}").get("cycle", 0)) for fold in folds}
+        self._draws = {
+            fold: Draws(experiment.plan.seed, read_mark(self._folder / f"fold_{fold}").get("cycle", 0)) for fold in folds
+        }
         self.device = torch.device(device)
         if self.device.type == "cpu":
             # All cores whatever OMP_NUM_THREADS says, as nnUNetv2_predict does: the last bits of a convolution depend on

@@ -26,8 +26,8 @@ class RestartingPolyLR(PolyLRScheduler):
 class Snapshots(Trainer):
     """For trainers: the epochs are divided into equal parts, as many as the plans' ``"nnactive": {"snapshots": ...}`` or 5.
 
-    nnU-Net's learning rate decays in each part, and at the end of each but the last ``checkpoint_snapshot_<K>.pth`` is written,
-    with what predicting needs. Source: Huang et al., Snapshot ensembles (ICLR 2017), with nnU-Net's decay instead of the cosine.
+    nnU-Net's learning rate decays in each part, and at the end of each but the last ``checkpoint_snapshot_<K>.pth`` is
+    written, with what predicting needs. Source: Huang et al., Snapshot ensembles (ICLR 2017), whose decay is a cosine.
     """
 
     snapshots = True

@@ -81,8 +81,8 @@ def check_snapshots(trainer: str, epochs: int, number: int) -> None:
     if epochs % number or epochs < LEAST_EPOCHS * number:
         nearest = number * max(LEAST_EPOCHS, round(epochs / number))
         raise NnActiveError(
-            f"{trainer}: {epochs} epochs cannot be divided into {number} equal parts of at least {LEAST_EPOCHS} epochs, one for "
-            f"each snapshot. Train {nearest} epochs, or choose another number of snapshots."
+            f"{trainer}: {epochs} epochs cannot be divided into {number} equal parts of at least {LEAST_EPOCHS} epochs, one "
+            f"for each snapshot. Train {nearest} epochs, or choose another number of snapshots."
         )
 
 

@@ -22,7 +22,7 @@ class Cost:
     C_AL = C_base - r c_annotation + c_overhead, where C_base is the cost of random patches to the same quality and r the
     number of patches saved. So it pays when r > c_overhead / c_annotation.
 
-    The overhead is the training of all members in all cycles. That of the last one is counted, though it would be trained
+    The overhead is all trainings in all cycles. That of the last one is counted, though it would be trained
     anyway, and time that people wait is not, because they can do other work meanwhile.
     """
 
@@ -147,9 +147,9 @@ def rows(cost: Cost) -> list[tuple[str, str, str]]:
         ),
         (
             "training",
-            f"{count(cost.cycles, 'cycle')} x {count(cost.folds, 'member')} x {_hours(cost.member_hours)} = "
+            f"{count(cost.cycles, 'cycle')} x {count(cost.folds, 'training')} x {_hours(cost.member_hours)} = "
             f"{_hours(cost.training_hours)}",
-            f"{_hours(cost.member_hours)} per member: {cost.hours_why} (-training_hours)",
+            f"{_hours(cost.member_hours)} each: {cost.hours_why} (-training_hours)",
         ),
         (PAYS, pays, why),
     ]

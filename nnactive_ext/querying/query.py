@@ -98,7 +98,7 @@ def query_cycle(
     timing = Timing(experiment, cycle)
     if isinstance(chosen, RankedMethod):
         check_folds(experiment, folds)
-        those = f"the folds of {experiment.name} are {listed(experiment.folds(), 20)}"
+        those = f"the folds of {experiment.name} are {listed(experiment.folds(), 20)}; -members mirror makes several of each"
         check_members_needed(chosen, plan.member_kind.members(len(folds)), request, experiment.source.labels.regions, those)
         ranker = _Ranker(experiment, chosen, request, pool, bodies, open_ensemble, folds, timing, accumulators)
         part, number = parts
