@@ -17,8 +17,17 @@ from nnactive_ext.members.passes import Draws, Pass, check_passes, passes, predi
 from nnactive_ext.members.statistics import RunningStatistics
 from nnactive_ext.query_methods.scores import SCORES, predictive_entropy
 
-TILE, CHANNELS = (8, 16, 16), 3
+TILE, CHANNELS = (8, 8, 16), 3
 DRAWS = Draws(seed=12345, cycle=2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """So small networks wait for each other's threads longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def network(dimensions: int = 3, p: float | None = None) -> torch.nn.Module:
@@ -93,7 +102,7 @@ def test_the_mean_of_the_mirrored_logits_is_nnunets_own_prediction(shape, member
 
 
 def test_of_a_whole_image_they_are_it_up_to_nnunets_half_precision():
-    found, image = predictor(network()), tile(8, 16, 24)[0]
+    found, image = predictor(network()), tile(8, 8, 24)[0]
     found.use_gaussian = False  # whose smallest weights lose most of it
     apart = []
     for one in passes(MemberKind.of("mirror"), (0, 1, 2)):
@@ -150,7 +159,7 @@ def test_all_tiles_of_a_pass_drop_the_same_channels():
         if isinstance(layer, torch.nn.Dropout3d):
             layer.register_forward_hook(note)
     with predicting(found, Pass(dropout=0), 3):
-        found.predict_sliding_window_return_logits(tile(14, 16, 28)[0])
+        found.predict_sliding_window_return_logits(tile(14, 8, 28)[0])
     by_layer: dict[int, set] = {}
     for layer, channels in dropped:
         by_layer.setdefault(layer, set()).add(channels)
