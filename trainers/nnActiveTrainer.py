@@ -1,8 +1,8 @@
 """nnU-Net's trainer for partial labels: network patches around annotated voxels, partial loss, 200 epochs.
 
 ``nnActiveTrainer_<N>epochs``, ``nnActiveTrainer_NoMirroring`` and ``nnActiveTrainer_<N>epochs_NoMirroring`` exist for
-any N > 0, and with the same endings ``nnActiveTrainer_Finetune``, which starts from pretrained weights. nnU-Net loads this
-file as a module of its own, so imports are absolute and helpers live in nnactive_ext.
+any N > 0, and the same for each variant (``nnActiveTrainer_Finetune``, ``nnActiveTrainer_Snapshots``). nnU-Net loads this file as a module of its own, so
+imports are absolute and helpers live in nnactive_ext.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from pkgutil import resolve_name
 from time import monotonic
 
 import numpy as np
@@ -27,10 +28,9 @@ from nnactive_ext.experiment.locks import Lock
 from nnactive_ext.experiment.training_checks import check_training
 from nnactive_ext.files import remove_temporary, replacing
 from nnactive_ext.nnunet.checkpoints import check_checkpoint
-from nnactive_ext.nnunet.finetuning import Finetuning
 from nnactive_ext.nnunet.partial_loss import without_smoothing
 from nnactive_ext.nnunet.sampling import RegionDataLoader
-from nnactive_ext.nnunet.trainers import NAME
+from nnactive_ext.nnunet.trainers import EPOCHS, NAME, VARIANTS
 from nnactive_ext.randomness import generator
 
 CUDA = torch.device("cuda")
@@ -60,7 +60,7 @@ class nnActiveTrainer(nnUNetTrainer):
     which costs time and means little on partial labels).
     """
 
-    epochs = 200
+    epochs = EPOCHS
     mirroring = True
     fold_lock: Lock | None = None
     num_iterations_per_epoch: int
@@ -266,7 +266,7 @@ def __getattr__(name: str) -> type[nnActiveTrainer]:
     match = NAME.fullmatch(name)
     if match is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    bases = (Finetuning, nnActiveTrainer) if match["kind"] else (nnActiveTrainer,)
-    settings = {"epochs": int(match["epochs"] or nnActiveTrainer.epochs), "mirroring": match["plain"] is None}
-    trainer = type(name, bases, {"__module__": __name__, "__doc__": nnActiveTrainer.__doc__, **settings})
+    variant = (resolve_name(VARIANTS[match["kind"]]),) if match["kind"] else ()
+    settings = {"epochs": int(match["epochs"] or EPOCHS), "mirroring": match["plain"] is None}
+    trainer = type(name, (*variant, nnActiveTrainer), {"__module__": __name__, "__doc__": nnActiveTrainer.__doc__, **settings})
     return globals().setdefault(name, trainer)

@@ -12,7 +12,7 @@ from typing import Any
 
 from nnactive_ext.experiment.experiment import TURNED, Experiment
 from nnactive_ext.experiment.inputs import Inputs
-from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, STATE
+from nnactive_ext.experiment.marks import MEMBER, STATE
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.experiment.result import result_file
 from nnactive_ext.experiment.timing import copy_times
@@ -59,7 +59,7 @@ def _preprocessed(start: Experiment, experiment: Experiment) -> None:
 
 
 def _results(start: Experiment, experiment: Experiment) -> None:
-    _tree(start.model_folder, experiment.model_folder, lambda name: name in CHECKPOINTS)
+    _tree(start.model_folder, experiment.model_folder, lambda name: name.startswith("checkpoint_"))
     for name, key in (("plans.json", "dataset_name"), ("dataset.json", "name")):
         if (start.model_folder / name).is_file():
             _json(start.model_folder, experiment.model_folder, name, {key: experiment.name})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.planning.options import Option, benchmark_keys, check_value, dataset_keys
 from nnactive_ext.planning.settings import Settings
 
@@ -105,8 +106,9 @@ class _Reader:
         name = plain["name"]
         if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or "__" in name:
             self._refuse(f"name is {name!r}; use letters, digits, '-' and single '_'")
-        if settings.cycles < 2 or settings.folds < 2:
-            self._refuse("at least 2 cycles and 2 folds are needed")
+        MemberKind.of(settings.members)
+        if settings.cycles < 2 or settings.folds < 1:
+            self._refuse("at least 2 cycles and 1 fold are needed")
         if plain["first_number"] < 1:
             self._refuse(f"first_number is {plain['first_number']}; dataset numbers begin with 1")
         minutes = plain.get("minutes_per_training", 1)

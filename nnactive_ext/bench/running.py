@@ -24,6 +24,7 @@ from nnactive_ext.members.tools import Tools
 from nnactive_ext.nnunet.dataset import Dataset, find_dataset
 from nnactive_ext.planning.create import check_number, create
 from nnactive_ext.planning.decisions import WARNING
+from nnactive_ext.planning.ensembles import decided_folds
 from nnactive_ext.planning.measure import Measured, measure
 from nnactive_ext.planning.options import benchmark_keys, planned_value
 from nnactive_ext.planning.pretrained import differing_start, start_for
@@ -157,7 +158,7 @@ def _check(experiment: Experiment, run: Run) -> None:
         wanted["cycles"] = 1
     if settings.all_labels:
         wanted |= {"query_size": 1, "starting_budget": len(plan.pool)}
-    wanted["trainer"] = trainer_of(settings)
+    wanted |= {"trainer": trainer_of(settings), "folds": decided_folds(settings)}
     if not run.purpose:
         wanted["method"], wanted["method_options"] = methods.lasting(settings.method, settings.method_options)
     wanted = {name: value for name, value in wanted.items() if not name.startswith("pretrained")}  # a file may have moved

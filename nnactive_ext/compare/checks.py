@@ -7,7 +7,7 @@ from typing import Any
 
 from nnactive_ext.compare.differences import difference
 from nnactive_ext.compare.queries import unplanned_queries
-from nnactive_ext.compare.settings import Grouped, Setting
+from nnactive_ext.compare.settings import Grouped, Setting, members_of
 from nnactive_ext.compare.trajectories import Trajectory
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import report_of
@@ -38,6 +38,7 @@ MEMBERS: dict[str, Part] = {
     "trainer": lambda t: t.plan.get("trainer"),
     "folds": lambda t: t.plan.get("folds"),
     "start of members": lambda t: _start_of_members(t.plan.get("pretrained") or {}),
+    "kind of members": lambda t: members_of(t.plan),
     "configuration": lambda t: t.plan.get("configuration"),
     "network": lambda t: t.record["network"],
 }

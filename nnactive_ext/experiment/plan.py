@@ -10,6 +10,7 @@ from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.label_changes import LabelChange, label_changes
+from nnactive_ext.experiment.member_kinds import FOLDS, MemberKind
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
@@ -138,6 +139,11 @@ class Plan:
     def queries(self) -> int:
         """The queries planned at first: schedules over the cycles end with them, however many more are made."""
         return cycles_at_first(self.cycles, self.changes) - 1
+
+    @property
+    def member_kind(self) -> MemberKind:
+        """What its members are; plans without it were made when members were the networks of the folds."""
+        return MemberKind.of(self.settings.get("members", FOLDS))
 
     @property
     def method_words(self) -> str:

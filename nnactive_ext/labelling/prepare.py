@@ -17,6 +17,7 @@ from nnactive_ext.experiment.timing import Stopwatch, note_planning
 from nnactive_ext.files import copy_file, write_json
 from nnactive_ext.labelling.relabel import settle
 from nnactive_ext.nnunet.fingerprint import write_fingerprint
+from nnactive_ext.nnunet.member_plans import plan_members
 from nnactive_ext.nnunet.network import check_network
 from nnactive_ext.nnunet.planners import asked_for
 from nnactive_ext.nnunet.preprocessing import Preprocessed, preprocess
@@ -73,6 +74,8 @@ def nnunet_plans(experiment: Experiment) -> str:
     planned.manager()  # an unknown configuration is an error here, before anything is preprocessed
     if plan.preset == "cpu":
         write_json(folder / f"{identifier}.json", shrink_for_cpu(planned.plans, planned.configuration))
+    if members := plan.member_kind.in_plans:
+        write_json(folder / f"{identifier}.json", plan_members(planned.plans, planned.configuration, members))
     return identifier
 
 

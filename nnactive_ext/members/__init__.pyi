@@ -13,13 +13,8 @@ __all__ = [
     "RunningStatistics",
     "cross_validate",
     "evaluate",
-<<<<<<< HEAD
     "export_model",
     "predict_volume",
     "train_member",
-=======
-    "predict_volume",
-    "train_member",
     "validate",
->>>>>>> validation
 ]

@@ -120,6 +120,7 @@ def facts(experiment: Experiment, folds: Sequence[Fold]) -> dict[str, Any]:
     return {
         "trainings": [read_mark(fold_folder(experiment, fold)).get("training") for fold in folds],
         "classes": {name: str(values) for name, values in experiment.source.labels.classes.items()},
+        "members": str(experiment.plan.member_kind),
         "code": code_digest(rooms=(*ROOMS, "metrics")),
     }
 

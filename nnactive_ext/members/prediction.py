@@ -62,7 +62,7 @@ def _statistics(
         return None
     context = widened(covered, window, grid.network_shape)
     running = RunningStatistics(regions)
-    for name, logits in ensemble.logits(np.ascontiguousarray(image[(slice(None), *context.slices)])):
+    for name, logits in ensemble.logits(np.ascontiguousarray(image[(slice(None), *context.slices)]), patch.case):
         running.add(logits, name)
     return running.result(), context.start
 

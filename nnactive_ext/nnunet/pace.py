@@ -36,6 +36,7 @@ class Training:
     ``shapes`` and ``spacings`` (mm) along (z, y, x), one for each case of the pool; ``dataset_json`` without its cases;
     ``planning``: options of nnU-Net's planner, as its function calls them; ``preset``: "cpu" or None. ``taken``: what its
     plans take over from pretrained weights (:func:`nnactive_ext.nnunet.pretrained.plans_with`); empty where it plans.
+    ``members``: see :func:`nnactive_ext.nnunet.member_plans.plan_members`.
     """
 
     shapes: Sequence[Sequence[int]]
@@ -48,6 +49,7 @@ class Training:
     preset: str | None = None
     planning: Mapping[str, Any] = field(default_factory=dict)
     taken: Mapping[str, Any] = field(default_factory=dict)
+    members: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ def _planned(training: Training) -> tuple[Any, dict[str, Any]]:
     """nnU-Net's plans for the pool's shapes and spacings, made in the temporary folders as for an experiment."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiments
 
+    from nnactive_ext.nnunet.member_plans import plan_members
     from nnactive_ext.nnunet.preprocessing import Preprocessed
     from nnactive_ext.nnunet.presets import shrink_for_cpu
     from nnactive_ext.nnunet.pretrained import plans_with
@@ -222,6 +225,8 @@ def _planned(training: Training) -> tuple[Any, dict[str, Any]]:
     target = Preprocessed(folder, identifier, training.configuration)
     if training.preset == "cpu":
         write_json(folder / f"{identifier}.json", shrink_for_cpu(target.plans, training.configuration))
+    if training.members:
+        write_json(folder / f"{identifier}.json", plan_members(target.plans, training.configuration, training.members))
     return target, dataset_json
 
 

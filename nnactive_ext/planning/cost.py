@@ -153,9 +153,9 @@ def rows(cost: Cost) -> list[tuple[str, str, str]]:
         ),
         (
             "training",
-            f"{count(cost.cycles, 'cycle')} x {count(cost.folds, 'member')} x {_hours(cost.member_hours)} = "
+            f"{count(cost.cycles, 'cycle')} x {count(cost.folds, 'training')} x {_hours(cost.member_hours)} = "
             f"{_hours(cost.training_hours)}",
-            f"{_hours(cost.member_hours)} per member: {cost.hours_why} (-training_hours)",
+            f"{_hours(cost.member_hours)} each: {cost.hours_why} (-training_hours)",
         ),
         *([("queries", _hours(cost.query_hours), "as long as the queries so far")] if cost.query_hours else []),
         (PAYS, pays, why),

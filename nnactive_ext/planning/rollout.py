@@ -35,6 +35,7 @@ from nnactive_ext.nnunet.pace import Pace, Training
 from nnactive_ext.planning.cost import Cost, estimate
 from nnactive_ext.planning.cost import rows as cost_rows
 from nnactive_ext.planning.decisions import Decisions
+from nnactive_ext.planning.ensembles import decided_folds
 from nnactive_ext.planning.grey_values import AIR, stored_higher
 from nnactive_ext.planning.grouping import check_groups, tell_groups
 from nnactive_ext.planning.hours import Hours, member_hours
@@ -144,7 +145,7 @@ def decide_rollout(
     grouping = grouped(settings, found)
     volumes = {source.block.volume for case in found.values() for source in case.sources if source.block}
     if grouping.groups or not volumes:
-        tell_groups(grouping, list(found), list(found), settings.folds, decisions)
+        tell_groups(grouping, list(found), list(found), decided_folds(settings), decisions)
     elif len(volumes) > 1:
         why = "members may train on one block of a volume and validate on another; -groups '{volume}_z{block}' avoids it"
         decisions.warn(f"blocks of {len(volumes)} volumes", why)
@@ -331,7 +332,7 @@ def _estimate(settings: Settings, patches: int, voxels: int, pool: int, hours: H
         voxels,
         pool,
         settings.cycles,
-        settings.folds,
+        decided_folds(settings),
         settings.minutes_per_patch,
         hours.value,
         settings.expert_rate,

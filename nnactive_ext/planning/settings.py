@@ -22,6 +22,13 @@ METHOD_HELP = (
     "--list_methods lists all methods"
 )
 
+MEMBERS_HELP = (
+    "what the members of the ensemble are. folds: the networks of the folds. mirror: each network once for each way to mirror "
+    "the image (with -folds 1, one training is enough); mirror:noise: of the image with noise, too. snapshots:5: 5 checkpoints "
+    "of each training, whose learning rate restarts. seeds:5: 5 trainings on all annotated cases. dropout:10: 10 predictions "
+    "of each network with dropout (p 0.1; dropout:10:0.5 for another)"
+)
+
 
 def _method(words: Sequence[str]) -> dict[str, Any]:
     from nnactive_ext.query_methods.options import method_and_options
@@ -219,9 +226,17 @@ class Settings:
     folds: int = setting(
         5,
         "-folds",
-        "number of members of the ensemble, one for each fold of the cross-validation",
+        "number of trainings in each cycle, one for each fold of the cross-validation; 1 trains on four fifths of the "
+        "annotated cases",
         type=int,
         metavar="N",
+        benchmark=True,
+    )
+    members: str = setting(
+        "folds",
+        "-members",
+        MEMBERS_HELP,
+        metavar="KIND",
         benchmark=True,
     )
     configuration: str = setting(
@@ -232,8 +247,8 @@ class Settings:
         "-tr",
         "trainer of the members",
         metavar="TRAINER",
-        decided="nnActiveTrainer with 200 epochs; with --preset cpu, nnActiveTrainer_10epochs_NoMirroring; with -pretrained, "
-        "nnActiveTrainer_Finetune with the same endings",
+        decided="nnActiveTrainer with 200 epochs; with --preset cpu, nnActiveTrainer_10epochs_NoMirroring; one that mirrors, "
+        "keeps snapshots or starts from pretrained weights where -members or -pretrained need it",
         benchmark=True,
     )
     pretrained: str | None = setting(

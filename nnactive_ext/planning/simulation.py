@@ -14,6 +14,7 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.environment import versions
+from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import ALL_LABELS, KEEP_AIR, PUBLISHED, SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.images.headers import states_spacing
@@ -23,6 +24,7 @@ from nnactive_ext.nnunet.trainers import check_trainer
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.planning.decisions import THESIS, Decisions
 from nnactive_ext.planning.division import Division, divide
+from nnactive_ext.planning.ensembles import check_ensemble, decided_folds, default_trainer, tell_ensemble
 from nnactive_ext.planning.grey_values import stored_higher
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
@@ -160,8 +162,9 @@ def check(settings: Settings, name: str) -> None:
     if "cascade" in settings.configuration:
         raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
     check_dataset_name(settings.number, name)
-    if settings.cycles < 1 or settings.folds < 2:
-        raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
+    MemberKind.of(settings.members)
+    if settings.cycles < 1 or settings.folds < 1:
+        raise NnActiveError("An experiment needs at least 1 cycle and 1 fold.")
     if settings.patch_size:
         parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
@@ -169,6 +172,7 @@ def check(settings: Settings, name: str) -> None:
     methods.get(settings.method, **settings.method_options)
     check_planner(settings.planner, settings.configuration)
     check_trainer(trainer := trainer_of(settings))
+    check_ensemble(settings, trainer)
     check_start(settings, trainer)
 
 
@@ -207,7 +211,7 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
     """The plan of an experiment called ``name`` as far as it does not depend on how many patches are asked for."""
     method, options = methods.lasting(settings.method, settings.method_options)
     decided = {"query_size": 0, "starting_budget": 0, "tolerance_mm": 0.0, "method": method, "method_options": options}
-    decided["trainer"] = trainer_of(settings)
+    decided |= {"trainer": trainer_of(settings), "folds": decided_folds(settings)}
     decided["air"] = settings.air or (SKIP_AIR if settings.labels and settings.protocol != PUBLISHED else KEEP_AIR)
     decided["processes"] = settings.processes or default_processes(sum(float(np.prod(g.shape)) for g in pool.values()))
     return Plan(
@@ -223,9 +227,7 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
 
 
 def trainer_of(settings: Settings) -> str:
-    """As typed, or our own for the preset and for pretrained weights."""
-    start, cpu = "_Finetune" if settings.pretrained else "", "_10epochs_NoMirroring" if settings.preset == "cpu" else ""
-    return settings.trainer or f"nnActiveTrainer{start}{cpu}"
+    return settings.trainer or default_trainer(settings)
 
 
 def _patches(number: int) -> str:
@@ -267,7 +269,7 @@ def with_budget(
     if total < LEAST_PER_CLASS * classes:
         decisions.warn("small budget", f"fewer than 14 patches per class in total ({count(classes, 'class', 'classes')})")
     decisions.add("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for")
-    decisions.add("ensemble", f"{plan.folds} members", "one for each cross-validation fold")
+    tell_ensemble(plan, decisions)
     decisions.add("trainer", plan.trainer, "small plans for a CPU" if settings.preset == "cpu" else "200 epochs unless named")
     decisions.add("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded")
     if others := mistaken_names(settings.number):
