@@ -21,7 +21,7 @@ from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, la
 from nnactive_ext.experiment.member_kinds import SEEDS, SNAPSHOTS, MemberKind
 from nnactive_ext.members.passes import Draws, Pass, check_passes, passes, predicting
 from nnactive_ext.members.statistics import DIVERGED
-from nnactive_ext.nnunet.checkpoints import check_checkpoint
+from nnactive_ext.nnunet.checkpoints import check_checkpoint, read_checkpoint
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
 from nnactive_ext.nnunet.trainers import check_trainer, snapshot_file, snapshot_files
@@ -258,11 +258,9 @@ class NnUNetEnsemble:
 
     def _earlier(self, fold: Fold) -> list[Any]:
         """The parameters of a training's snapshots before its last, where these are members."""
-        import torch
-
         numbers = range(1, self._kind.number) if self._kind.name == SNAPSHOTS else ()
         files = [snapshot_file(self._folder / f"fold_{fold}", number) for number in numbers]
-        return [torch.load(file, map_location="cpu", weights_only=True)["network_weights"] for file in files]
+        return [read_checkpoint(file)["network_weights"] for file in files]
 
     def _predict(self, data: torch.Tensor, member: str, one: Pass, seed: int) -> torch.Tensor:
         try:

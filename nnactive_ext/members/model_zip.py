@@ -20,6 +20,7 @@ from nnactive_ext.experiment.spaces import space_of
 from nnactive_ext.files import read_json, replacing
 from nnactive_ext.geometry.axes import orientation
 from nnactive_ext.members.ensemble import check_members, fold_folder
+from nnactive_ext.nnunet.checkpoints import read_checkpoint
 from nnactive_ext.nnunet.network import stock_shapes
 from nnactive_ext.nnunet.trainers import builds_its_own_network, check_trainer
 from nnactive_ext.words import count
@@ -117,9 +118,7 @@ def _check_target(target: Path) -> None:
 
 def _stock_member(file: Path, fold: Fold, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """What nnU-Net's prediction reads of a checkpoint; weights that its network does not have are an error."""
-    import torch
-
-    checkpoint = torch.load(file, map_location="cpu", weights_only=False, mmap=True)
+    checkpoint = read_checkpoint(file)
     weights = checkpoint["network_weights"]
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if differing := sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name)):

@@ -53,8 +53,8 @@ def check_ensemble(settings: Settings, trainer: str) -> None:
         raise NnActiveError(f"-members {kind} trains {folds} members, but -folds is {settings.folds}. Leave out -folds.")
     if settings.pretrained and kind.name in (SNAPSHOTS, DROPOUT):
         raise NnActiveError(
-            f"-members {kind} cannot start from pretrained weights: no trainer does both. Choose -members folds, seeds or mirror, "
-            "or leave out -pretrained."
+            f"-members {kind} cannot start from pretrained weights: no trainer does both. Choose -members folds, seeds or "
+            "mirror, or leave out -pretrained."
         )
     _check_trainer(kind, trainer)
     method = methods.get(settings.method, **settings.method_options)
