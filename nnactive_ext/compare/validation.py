@@ -89,7 +89,14 @@ class Worth:
 
 
 def worth(validation: Validation) -> list[Worth]:
-    """Of every line, in their order."""
+    """What each score and aggregation is worth.
+
+    Args:
+        validation: the values of each case.
+
+    Returns:
+        One for each line, in their order.
+    """
     return [_worth(validation, line) for line in validation.lines]
 
 
