@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from nnactive_ext.compare.looks import FULL_COLOUR, figure, method_styles
+from nnactive_ext.compare.looks import FULL_COLOUR, figure, legend_beside, legend_width, method_styles
 from nnactive_ext.compare.validation import Validation, Worth, best
 
 _NAME = "uncertainty"
@@ -20,13 +20,14 @@ def draw(validation: Validation, found: Sequence[Worth], folder: Path) -> str | 
     chosen = best(found)
     if chosen is None:
         return None
-    plots = 3 if validation.ood else 2
-    with figure(folder, _NAME, 4.6 * plots, 4.3) as drawn:
+    plots, names = 3 if validation.ood else 2, [one.line.name for one in found]
+    with figure(folder, _NAME, 4.4 * plots + legend_width(names), 4.2) as drawn:
         axes = drawn.subplots(1, plots, squeeze=False)[0]
         _coverage(axes[0], validation, found)
         _failures(axes[1], validation, chosen)
         if validation.ood:
             _strange(axes[2], validation, chosen)
+        legend_beside(drawn, axes[0], "the best aggregation of each score")
     return _NAME
 
 
@@ -46,7 +47,6 @@ def _coverage(axes: Axes, validation: Validation, found: Sequence[Worth]) -> Non
     axes.axhline(100 * float(np.mean(validation.risks)), color=FULL_COLOUR, linestyle=":", linewidth=1.2, label="random order")
     axes.set(xlabel=f"coverage: {validation.unit} kept (%)", ylabel="mean risk of those kept, 100 - Dice (%)")
     axes.set_title("Which score puts failures aside?")
-    axes.legend(fontsize=8)
 
 
 def _failures(axes: Axes, validation: Validation, chosen: Worth) -> None:
