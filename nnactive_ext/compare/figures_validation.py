@@ -1,4 +1,4 @@
-"""The figure of a validation of uncertainty: risk over coverage, the best line against Dice, and cases out of distribution."""
+"""The figure of a validation of uncertainty: risk over coverage, the best line against Dice, cases out of distribution."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw(validation: Validation, found: Sequence[Worth], folder: Path) -> str | 
         _coverage(axes[0], validation, found)
         _failures(axes[1], validation, chosen)
         if validation.ood:
-            _strange(axes[2], validation, chosen)
+            _strange(axes[2], validation, max(found, key=lambda one: (not math.isnan(one.auroc), one.auroc)))
         legend_beside(drawn, axes[0], "the best aggregation of each score")
     return _NAME
 
@@ -55,12 +55,12 @@ def _failures(axes: Axes, validation: Validation, chosen: Worth) -> None:
 
 
 def _strange(axes: Axes, validation: Validation, chosen: Worth) -> None:
-    """Two columns of points; spread sideways by a fixed pattern, so that equal values are seen."""
+    """Two columns of points of the line with the largest AUROC; spread sideways by a fixed pattern, so that equal values are seen."""
     for place, (cases, colour) in enumerate(((validation.cases, "#0072B2"), (validation.ood, "#D55E00"))):
         values = [case.values[chosen.line] for case in cases]
         sideways = [place + 0.24 * ((i * 0.618) % 1 - 0.5) for i in range(len(values))]
         axes.scatter(sideways, values, color=colour, alpha=0.8)
     axes.set_xticks([0, 1], [validation.unit, "out of distribution"])
     axes.set_xlim(-0.5, 1.5)
-    title = "" if math.isnan(chosen.auroc) else f"AUROC {chosen.auroc:.2f}, FPR95 {chosen.fpr95:.2f}"
+    title = "" if math.isnan(chosen.auroc) else f"The largest AUROC: {chosen.auroc:.2f}"
     axes.set(ylabel=chosen.line.name, title=title)
