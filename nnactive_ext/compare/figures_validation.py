@@ -55,7 +55,7 @@ def _failures(axes: Axes, validation: Validation, chosen: Worth) -> None:
 
 
 def _strange(axes: Axes, validation: Validation, chosen: Worth) -> None:
-    """Two columns of points of the line with the largest AUROC; spread sideways by a fixed pattern, so that equal values are seen."""
+    """Two columns of points, spread sideways by a fixed pattern, so that equal values are seen."""
     for place, (cases, colour) in enumerate(((validation.cases, "#0072B2"), (validation.ood, "#D55E00"))):
         values = [case.values[chosen.line] for case in cases]
         sideways = [place + 0.24 * ((i * 0.618) % 1 - 0.5) for i in range(len(values))]
