@@ -299,21 +299,23 @@ def test_risk_is_between_0_and_1(dice):
 
 
 @pytest.mark.parametrize("regions", [False, True])
-def test_the_order_of_members_changes_nothing_and_entropies_add_up(regions):
+def test_the_order_of_members_and_of_classes_changes_nothing_and_entropies_add_up(regions):
     rng = np.random.default_rng(1)
     logits = [torch.from_numpy(rng.normal(size=(3, 6, 7, 8)).astype(np.float32)) for _ in range(4)]
 
     class In:
-        def __init__(self, order):
-            self.order = order
+        def __init__(self, order, classes=(0, 1, 2)):
+            self.order, self.classes = order, list(classes)
 
         def logits(self, image):
-            yield from ((f"member {i}", logits[i]) for i in self.order)
+            yield from ((f"member {i}", logits[i][self.classes]) for i in self.order)
 
     order = (1, 2, 3) if regions else None
     first, second = (ask(In(o), np.zeros((1, 6, 7, 8)), order, keep=True) for o in ([0, 1, 2, 3], [2, 0, 3, 1]))
     lines = Asked().lines(DEFAULT_SCORES)
     assert uncertainties(first, lines) == pytest.approx(uncertainties(second, lines), rel=1e-4, abs=1e-5)
+    swapped = ask(In([0, 1, 2, 3], (0, 2, 1)), np.zeros((1, 6, 7, 8)), order)
+    assert uncertainties(first, lines) == pytest.approx(uncertainties(swapped, lines), rel=1e-4, abs=1e-5)
     total, epistemic, aleatoric = (voxel_map(s, first.statistics) for s in ("predictive_entropy", "bald", "expected_entropy"))
     np.testing.assert_allclose(total, epistemic + aleatoric, atol=1e-6)
     part = first.within((slice(1, 4), slice(0, 7), slice(2, 5)))

@@ -1,4 +1,4 @@
-"""The figure of a validation of uncertainty: risk over coverage, the best line against Dice, and cases out of distribution."""
+"""The figure of a validation of uncertainty: risk over coverage, the best line against Dice, cases out of distribution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from nnactive_ext.compare.looks import FULL_COLOUR, figure, method_styles
+from nnactive_ext.compare.looks import FULL_COLOUR, figure, legend_beside, legend_width, method_styles
 from nnactive_ext.compare.validation import Validation, Worth, best
 
 _NAME = "uncertainty"
@@ -20,13 +20,14 @@ def draw(validation: Validation, found: Sequence[Worth], folder: Path) -> str | 
     chosen = best(found)
     if chosen is None:
         return None
-    plots = 3 if validation.ood else 2
-    with figure(folder, _NAME, 4.6 * plots, 4.3) as drawn:
+    plots, names = 3 if validation.ood else 2, [one.line.name for one in found]
+    with figure(folder, _NAME, 4.4 * plots + legend_width(names), 4.2) as drawn:
         axes = drawn.subplots(1, plots, squeeze=False)[0]
         _coverage(axes[0], validation, found)
         _failures(axes[1], validation, chosen)
         if validation.ood:
-            _strange(axes[2], validation, chosen)
+            _strange(axes[2], validation, max(found, key=lambda one: (not math.isnan(one.auroc), one.auroc)))
+        legend_beside(drawn, axes[0], "the best aggregation of each score")
     return _NAME
 
 
@@ -46,7 +47,6 @@ def _coverage(axes: Axes, validation: Validation, found: Sequence[Worth]) -> Non
     axes.axhline(100 * float(np.mean(validation.risks)), color=FULL_COLOUR, linestyle=":", linewidth=1.2, label="random order")
     axes.set(xlabel=f"coverage: {validation.unit} kept (%)", ylabel="mean risk of those kept, 100 - Dice (%)")
     axes.set_title("Which score puts failures aside?")
-    axes.legend(fontsize=8)
 
 
 def _failures(axes: Axes, validation: Validation, chosen: Worth) -> None:
@@ -55,12 +55,12 @@ def _failures(axes: Axes, validation: Validation, chosen: Worth) -> None:
 
 
 def _strange(axes: Axes, validation: Validation, chosen: Worth) -> None:
-    """Two columns of points; spread sideways by a fixed pattern, so that equal values are seen."""
+    """Two columns of points, spread sideways by a fixed pattern, so that equal values are seen."""
     for place, (cases, colour) in enumerate(((validation.cases, "#0072B2"), (validation.ood, "#D55E00"))):
         values = [case.values[chosen.line] for case in cases]
         sideways = [place + 0.24 * ((i * 0.618) % 1 - 0.5) for i in range(len(values))]
         axes.scatter(sideways, values, color=colour, alpha=0.8)
     axes.set_xticks([0, 1], [validation.unit, "out of distribution"])
     axes.set_xlim(-0.5, 1.5)
-    title = "" if math.isnan(chosen.auroc) else f"AUROC {chosen.auroc:.2f}, FPR95 {chosen.fpr95:.2f}"
+    title = "" if math.isnan(chosen.auroc) else f"The largest AUROC: {chosen.auroc:.2f}"
     axes.set(ylabel=chosen.line.name, title=title)

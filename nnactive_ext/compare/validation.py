@@ -11,7 +11,6 @@ import numpy as np
 
 from nnactive_ext.metrics.averages import mean_and_spread
 from nnactive_ext.metrics.failures import aurc, auroc, excess_aurc, fpr95
-from nnactive_ext.words import count
 
 
 class Line(NamedTuple):
@@ -89,7 +88,14 @@ class Worth:
 
 
 def worth(validation: Validation) -> list[Worth]:
-    """Of every line, in their order."""
+    """What each score and aggregation is worth.
+
+    Args:
+        validation: the values of each case.
+
+    Returns:
+        One for each line, in their order.
+    """
     return [_worth(validation, line) for line in validation.lines]
 
 
@@ -123,7 +129,8 @@ def ged(validation: Validation) -> float:
 
 
 def sentence(validation: Validation) -> str:
-    """What a practitioner can use: how many of the worst cases the best line finds among the tenth that it ranks first.
+    """What a practitioner can use: how many of the worst cases the best line finds among the tenth that it ranks first (of few
+    cases, among three or half of them).
 
     "Best" is by AURC on these very cases, and the sentence says so; what a random choice finds stands beside it.
     """
@@ -133,12 +140,12 @@ def sentence(validation: Validation) -> str:
         return f"There are too few {validation.unit} ({n}) to say which uncertainty finds failures."
     if max(validation.risks) - min(validation.risks) < 1e-12:
         return f"All {n} {validation.unit} have the same Dice, so there are no failures to find."
-    k = math.ceil(n / 10)
+    k = max(math.ceil(n / 10), min(3, n // 2))
     worst, unsure = (_largest(validation, values, k) for values in (validation.risks, validation.values(found.line)))
     many = f"the {k} with the largest {found.line.name} hold" if k > 1 else f"the one with the largest {found.line.name} is"
     hit = f"{len(worst & unsure)} of the {k} worst" if k > 1 else "the worst" if worst == unsure else "not the worst"
-    best_of = f", the best of {count(len(validation.lines), 'line')} on these {validation.unit}" if validation.lines[1:] else ""
-    return f"Of {n} {validation.unit} {many} {hit} (a random choice: {k * k / n:.2g}){best_of}."
+    best_of = f" It is the best of {len(validation.lines)} pairs of score and aggregation on these very {validation.unit}."
+    return f"Of {n} {validation.unit} {many} {hit} (a random choice: {k * k / n:.2g}).{best_of if validation.lines[1:] else ''}"
 
 
 def _largest(validation: Validation, values: Sequence[float], k: int) -> set[str]:

@@ -272,7 +272,7 @@ def _possible(asked: Asked, needed: Mapping[str, int], members: int, notes: list
     if without and (asked.typed or len(without) == len(asked.scores)):
         raise NnActiveError(
             f"-scores {' '.join(without)}: one member alone says nothing about a case by these scores, which compare members. "
-            "Choose predictive_entropy, or members that are several for each case (nnactive_plan -members mirror)."
+            "Choose predictive_entropy, or plan with several members for each case (-members mirror)."
         )
     if without:
         notes.append(f"{listed(without)} compare members, and there is one for each case.")

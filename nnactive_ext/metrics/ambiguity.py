@@ -14,7 +14,11 @@ _BITS = np.array([bin(byte).count("1") for byte in range(256)], np.int64)
 
 
 def ncc(uncertainty: np.ndarray, variance: np.ndarray) -> float:
-    """Pearson's correlation of an uncertainty map with the raters' variance map, of one shape (thesis B.11-12).
+    """Pearson's correlation of an uncertainty map with the raters' variance map (thesis B.11-12).
+
+    Args:
+        uncertainty: of any shape.
+        variance: of the same shape.
 
     Returns:
         -1 to 1, unchanged by scaling and shifting a map; NaN where a map is constant.

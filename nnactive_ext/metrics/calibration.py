@@ -36,6 +36,9 @@ def fit_platt(uncertainty: np.ndarray, right: np.ndarray) -> Platt:
         uncertainty: of each voxel, finite.
         right: bool, whether each voxel's predicted label is the reference's.
 
+    Returns:
+        The two numbers of the curve.
+
     Raises:
         ValueError: no voxel, shapes that differ, or an uncertainty that is not finite.
 

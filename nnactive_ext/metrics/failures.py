@@ -54,6 +54,13 @@ def excess_aurc(risks: Sequence[float], confidences: Sequence[float]) -> float:
     The perfect order takes cases of equal risk one by one. With them together, as equal confidences enter, an order that tells
     these cases apart would be better than the perfect one.
 
+    Args:
+        risks: of each case, as in :func:`aurc`.
+        confidences: of each case.
+
+    Returns:
+        The difference, in the unit of the risks.
+
     >>> excess_aurc([0.1, 0.4, 0.2, 0.3], [0.9, 0.1, 0.8, 0.2])
     0.0
     """
@@ -66,6 +73,9 @@ def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
     Args:
         positives: the scores of the positive cases, here the out-of-distribution ones; the higher, the stranger.
         negatives: the scores of the others.
+
+    Returns:
+        0 to 1; 0.5 where scores tell nothing.
 
     Raises:
         ValueError: a side is empty, or a score is NaN.
@@ -82,8 +92,18 @@ def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
 def fpr95(positives: Sequence[float], negatives: Sequence[float]) -> float:
     """The share of negative cases at or above the largest threshold that keeps at least 95 % of the positive ones.
 
-    Args and errors are those of :func:`auroc`. It depends on which side is positive: with the negative scores of both sides
-    swapped, ``fpr95(-ID, -OoD)``, in-distribution cases are, as some publications have it.
+    It depends on which side is positive: with the negative scores of both sides swapped, ``fpr95(-ID, -OoD)``, in-distribution
+    cases are, as some publications have it.
+
+    Args:
+        positives: the scores of the positive cases, as in :func:`auroc`.
+        negatives: the scores of the others.
+
+    Returns:
+        0 to 1; the smaller, the better.
+
+    Raises:
+        ValueError: a side is empty, or a score is NaN.
 
     >>> fpr95([2.5, 5, 6, 7], [1, 2, 3, 4]), fpr95([-1, -2, -3, -4], [-2.5, -5, -6, -7])
     (0.5, 0.25)
