@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from folders import set_folders
+from rollouts import OPTIONS
 from weights import PATCH, SPACING, MakesAFolder, nnssl_checkpoint, nnunet_checkpoint
 
 from conftest import PLAN, TINY
@@ -238,7 +239,7 @@ def test_plans_without_weights_are_as_they_were(planned):
 def test_a_rollout_keeps_the_weights_until_it_is_trained(rollout, tmp_path):
     """The user's file may be gone by then; nnU-Net's plans come from the plan."""
     file = nnunet_checkpoint(tmp_path / "model")
-    rollout.plan("-pretrained", str(file))
+    rollout.plan(f"{OPTIONS} -pretrained {file}")
     shutil.rmtree(tmp_path / "model")
     experiment = rollout.experiment
     assert experiment.plan.trainer == "nnActiveTrainer_Finetune_10epochs_NoMirroring"

@@ -26,6 +26,8 @@ def warm_up(epochs: int) -> int:
 class WarmUp(PolyLRScheduler):
     """A linear rise to ``initial_lr`` over :func:`warm_up` epochs, then nnU-Net's polynomial decay over the others."""
 
+    ctr: int
+
     def __init__(self, optimizer: torch.optim.Optimizer, initial_lr: float, max_steps: int):
         self._rise = warm_up(max_steps)
         self._rate = initial_lr
@@ -34,7 +36,7 @@ class WarmUp(PolyLRScheduler):
     def step(self, current_step: int | None = None) -> None:
         """Set the learning rate of an epoch, counted from 0; nnU-Net names it each time."""
         if current_step is None or current_step == -1:
-            current_step = int(self.ctr)
+            current_step = self.ctr
             self.ctr = current_step + 1
         rising = current_step < self._rise
         self.initial_lr = self._rate * (current_step + 1) / (self._rise + 1) if rising else self._rate
