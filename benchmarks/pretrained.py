@@ -137,7 +137,8 @@ def report(found: dict[str, Any]) -> str:
     lines = [
         f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}. {found['machine']['cores']} cores of "
         f"{found['machine']['cpu']}. {given['cases']} cases in each dataset, a quarter of them for tests; {given['patches']} "
-        f"annotated patches of 10 x 10 x 10 voxels; {given['iterations']} iterations per epoch; the model of the first dataset was trained for {given['first_epochs']} "
+        f"annotated patches of 10 x 10 x 10 voxels; {given['iterations']} iterations "
+        f"per epoch; the model of the first dataset was trained for {given['first_epochs']} "
         "epochs of 50 iterations on all labels; Dice in % of one member (fold 0).",
         "",
         "| epochs | arm | " + " | ".join(f"seed {seed}" for seed in given["seeds"]) + " | mean |",
