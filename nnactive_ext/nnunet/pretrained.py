@@ -287,8 +287,8 @@ def _network(file: Path, architecture: Mapping[str, Any], channels: int, trust: 
     foreign = [str(one) for one in classes if one is not None and not str(one).startswith(_CLASSES)]
     if foreign and not trust:
         raise NnActiveError(
-            f"{file}: the network of its plans uses {listed(foreign)}, which is none of nnU-Net's or torch's layers, so building it "
-            "can run code. If you trust whoever made the file and its plans, add --trust."
+            f"{file}: the network of its plans uses {listed(foreign)}, which is none of nnU-Net's or torch's layers, so "
+            "building it can run code. If you trust whoever made the file and its plans, add --trust."
         )
     try:
         return built(architecture, channels, 2)  # however many classes: their layers are drawn anew
