@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import report_facts
 import torch
 from folders import set_folders
 from rollouts import OPTIONS
@@ -27,6 +28,7 @@ from nnactive_ext.planning.options import from_options
 from nnactive_ext.planning.pretrained import differing_start, with_start
 from nnactive_ext.planning.settings import Settings, command_of
 from nnactive_ext.planning.simulation import check, without_budget
+from nnactive_ext.report.page import write_report
 from nnactive_ext.trainers import nnActiveTrainer as module
 
 
@@ -266,3 +268,15 @@ def test_real_trainings_start_alike_in_every_cycle(started, monkeypatch, tmp_pat
     assert len(logs) == len(found) == 6
     assert len(set(found)) == 1
     assert (experiment.results / "cycle_001.json").is_file()
+
+
+def test_the_report_tells_of_the_weights(tmp_path):
+    taken = {"file": "mae.pth", "format": "nnssl", "origin": "BaseMAETrainer", "sha256": "0123abcd", "seen": "unknown"}
+    network = {"plans": {"configuration": {"spacing": [987.5]}}}
+    for name, pretrained in (("with", {**taken, **network}), ("without", {})):
+        write_report(report_facts.facts(pictures=False, pretrained=pretrained), tmp_path / f"{name}.html")
+    text, without = ((tmp_path / f"{name}.html").read_text(encoding="utf-8") for name in ("with", "without"))
+    assert "Has it seen these images? unknown" in text
+    assert "0123abcd" in text
+    assert "987.5" not in text, "what nnU-Net's plans say is shown by itself"
+    assert "pretrained" not in without.replace('"pretrained": {}', "")
