@@ -97,7 +97,9 @@ def dice(experiment: Any) -> float:
     from nnactive_ext.members.evaluation import evaluate
     from nnactive_ext.members.tools import Tools
 
-    return float(evaluate(experiment, Tools.of_nnunet("cpu").open_ensemble, [0], progress=False).mean_dice or 0.0)
+    opened = Tools.of_nnunet("cpu").open_ensemble
+    found = evaluate(experiment, lambda folds: opened(experiment, folds), [0], progress=False)
+    return float(found.mean_dice or 0.0)
 
 
 def first_model(given: Any) -> Path:
