@@ -97,18 +97,26 @@ def dice(experiment: Any) -> float:
     from nnactive_ext.members.evaluation import evaluate
     from nnactive_ext.members.tools import Tools
 
-    return float(evaluate(experiment, Tools.of_nnunet("cpu").open_ensemble, [0], progress=False).mean_dice or 0.0)
+    opened = Tools.of_nnunet("cpu").open_ensemble
+    found = evaluate(experiment, lambda folds: opened(experiment, folds), [0], progress=False)
+    return float(found.mean_dice or 0.0)
 
 
-def measure(given: Any) -> list[dict[str, Any]]:
-    raw = Path(os.environ["nnUNet_raw"])
+def first_model(given: Any) -> Path:
+    """The checkpoint of a model that is trained on all labels of the phantom."""
     phantom.write_dataset(_FIRST, given.cases, seed=1, name="First")
-    write_other(raw, given.cases, seed=2)
     model = plan(
         f"-d {_FIRST} -o {_MODEL} --all_labels -patch_size 10 -tr nnActiveTrainer_{given.first_epochs}epochs_NoMirroring"
     )
     train(model)
-    weights = model.model_folder / "fold_0" / "checkpoint_final.pth"
+    return Path(model.model_folder / "fold_0" / "checkpoint_final.pth")
+
+
+def measure(given: Any) -> list[dict[str, Any]]:
+    raw = Path(os.environ["nnUNet_raw"])
+    write_other(raw, given.cases, seed=2)
+    weights = given.weights or first_model(given)
+    os.environ["nnactive_iterations_per_epoch"] = str(given.iterations)
     rows, number = [], _EXPERIMENTS
     for seed in given.seeds:
         for epochs in given.epochs:
@@ -131,7 +139,8 @@ def report(found: dict[str, Any]) -> str:
     lines = [
         f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}. {found['machine']['cores']} cores of "
         f"{found['machine']['cpu']}. {given['cases']} cases in each dataset, a quarter of them for tests; {given['patches']} "
-        f"annotated patches of 10 x 10 x 10 voxels; the model of the first dataset was trained for {given['first_epochs']} "
+        f"annotated patches of 10 x 10 x 10 voxels; {given['iterations']} iterations "
+        f"per epoch; the model of the first dataset was trained for {given['first_epochs']} "
         "epochs of 50 iterations on all labels; Dice in % of one member (fold 0).",
         "",
         "| epochs | arm | " + " | ".join(f"seed {seed}" for seed in given["seeds"]) + " | mean |",
@@ -150,6 +159,8 @@ def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Compares a pretrained start with training from scratch, on synthetic CTs.")
     parser.add_argument("-seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="(default: %(default)s)")
     parser.add_argument("-epochs", type=int, nargs="+", default=[2, 8], metavar="N", help="(default: %(default)s)")
+    parser.add_argument("-iterations", type=int, default=50, metavar="N", help="of an epoch (default: %(default)s)")
+    parser.add_argument("-weights", type=Path, metavar="FILE", help="the first model, where it has been trained before")
     parser.add_argument("-first_epochs", type=int, default=10, metavar="N", help="of the pretraining (default: %(default)s)")
     parser.add_argument("-cases", type=int, default=16, metavar="N", help="of each dataset (default: %(default)s)")
     parser.add_argument("-patches", type=int, default=12, metavar="N", help="annotated ones (default: %(default)s)")
@@ -166,7 +177,7 @@ def main(args: list[str] | None = None) -> None:
     found = {
         **description(),
         "command": shlex.join(["python", "-m", "benchmarks.pretrained", *(sys.argv[1:] if args is None else args)]),
-        "settings": {key: value for key, value in vars(given).items() if key not in ("json", "markdown")},
+        "settings": {key: value for key, value in vars(given).items() if key not in ("json", "markdown", "weights")},
         "rows": rows,
     }
     print(report(found))

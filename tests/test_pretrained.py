@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import report_facts
 import torch
 from folders import set_folders
+from rollouts import OPTIONS
 from weights import PATCH, SPACING, MakesAFolder, nnssl_checkpoint, nnunet_checkpoint
 
 from conftest import PLAN, TINY
@@ -26,6 +28,7 @@ from nnactive_ext.planning.options import from_options
 from nnactive_ext.planning.pretrained import differing_start, with_start
 from nnactive_ext.planning.settings import Settings, command_of
 from nnactive_ext.planning.simulation import check, without_budget
+from nnactive_ext.report.page import write_report
 from nnactive_ext.trainers import nnActiveTrainer as module
 
 
@@ -238,7 +241,7 @@ def test_plans_without_weights_are_as_they_were(planned):
 def test_a_rollout_keeps_the_weights_until_it_is_trained(rollout, tmp_path):
     """The user's file may be gone by then; nnU-Net's plans come from the plan."""
     file = nnunet_checkpoint(tmp_path / "model")
-    rollout.plan("-pretrained", str(file))
+    rollout.plan(f"{OPTIONS} -pretrained {file}")
     shutil.rmtree(tmp_path / "model")
     experiment = rollout.experiment
     assert experiment.plan.trainer == "nnActiveTrainer_Finetune_10epochs_NoMirroring"
@@ -265,3 +268,15 @@ def test_real_trainings_start_alike_in_every_cycle(started, monkeypatch, tmp_pat
     assert len(logs) == len(found) == 6
     assert len(set(found)) == 1
     assert (experiment.results / "cycle_001.json").is_file()
+
+
+def test_the_report_tells_of_the_weights(tmp_path):
+    taken = {"file": "mae.pth", "format": "nnssl", "origin": "BaseMAETrainer", "sha256": "0123abcd", "seen": "unknown"}
+    network = {"plans": {"configuration": {"spacing": [987.5]}}}
+    for name, pretrained in (("with", {**taken, **network}), ("without", {})):
+        write_report(report_facts.facts(pictures=False, pretrained=pretrained), tmp_path / f"{name}.html")
+    text, without = ((tmp_path / f"{name}.html").read_text(encoding="utf-8") for name in ("with", "without"))
+    assert "Has it seen these images? unknown" in text
+    assert "0123abcd" in text
+    assert "987.5" not in text, "what nnU-Net's plans say is shown by itself"
+    assert "Has it seen" not in without

@@ -160,6 +160,17 @@ def test_networks_of_nnssl_that_are_not_supported(tmp_path, name):
         read_pretrained(nnssl_checkpoint(tmp_path / "mae.pth", architecture_plans=kinds), "3d_fullres")
 
 
+@pytest.mark.parametrize("key", ["network_class_name", "conv_op"])
+def test_plans_that_name_other_code_are_refused(tmp_path, key):
+    """Building the network imports and calls what its plans name."""
+    network = architecture()
+    (network if key == "network_class_name" else network["arch_kwargs"])[key] = "os.system"
+    file = nnunet_checkpoint(tmp_path)
+    write_json(tmp_path / "plans.json", plans(architecture=network))
+    with pytest.raises(NnActiveError, match=r"os\.system.*--trust"):
+        read_pretrained(file, "3d_fullres")
+
+
 def test_an_adaptation_plan_that_lacks_a_key(tmp_path):
     with pytest.raises(NnActiveError, match="not complete"):
         read_pretrained(nnssl_checkpoint(tmp_path / "mae.pth", pretrain_plan={}), "3d_fullres")

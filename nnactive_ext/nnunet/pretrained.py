@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ HEADS = ".seg_layers."
 KEY = "pretrained"
 """In the ``"nnactive"`` of a configuration of nnU-Net's plans: the digest of the weights that members start from."""
 _NAMED = 3
+_CLASSES = ("dynamic_network_architectures.", "torch.nn.")
 _SHARED = (
     "transpose_forward",
     "transpose_backward",
@@ -96,17 +98,16 @@ def read_pretrained(file: Path, configuration: str, plans_file: Path | None = No
         raise NnActiveError(f"{file}: is a folder. Give the checkpoint in it, such as fold_0/checkpoint_final.pth.")
     content = read_checkpoint(file, trust)
     weights = content.get("network_weights")
-    if not isinstance(weights, Mapping) or not weights:
+    if not isinstance(weights, Mapping) or not any(hasattr(value, "ndim") for value in weights.values()):
         raise NnActiveError(
             f"{file}: has no network_weights, as nnU-Net's and nnssl's checkpoints do; it has "
             f"{listed(list(map(str, content))) or 'nothing'}. Give the checkpoint of a training."
         )
-    weights = {_plain(str(name)): value for name, value in weights.items()}
-    found = (
-        _of_nnssl(file, content, weights)
-        if ADAPTATION in content
-        else _of_nnunet(file, content, weights, configuration, plans_file)
-    )
+    weights = {_plain(str(name)): value for name, value in weights.items() if hasattr(value, "ndim")}
+    if ADAPTATION in content:
+        found = _of_nnssl(file, content, weights, trust)
+    else:
+        found = _of_nnunet(file, content, weights, configuration, plans_file, trust)
     axes, wanted = len(found.configuration["patch_size"]), 2 if configuration == "2d" else 3
     if axes != wanted:
         raise NnActiveError(f"{file}: its network is {axes}D, and -c {configuration} is {wanted}D. Choose another one with -c.")
@@ -192,10 +193,11 @@ def _plain(name: str) -> str:
 
 
 def _of_nnunet(
-    file: Path, content: Mapping[str, Any], weights: Mapping[str, Any], asked: str, plans_file: Path | None
+    file: Path, content: Mapping[str, Any], weights: Mapping[str, Any], asked: str, plans_file: Path | None, trust: bool
 ) -> Pretrained:
-    started = content.get("init_args") or {}
-    own: Mapping[str, Any] = started.get("plans") or {}
+    started = content.get("init_args")
+    started = started if isinstance(started, Mapping) else {}
+    own = json.loads(json.dumps(started.get("plans") or {}, default=lambda value: value.tolist()))  # numpy's numbers
     plans, where = _plans(file, own, plans_file)
     name = str(started.get("configuration") or asked)
     found = _configuration(plans, name, where)
@@ -209,7 +211,7 @@ def _of_nnunet(
             f"{file}: its network has no convolutions, so it is none of nnU-Net's U-Nets. Choose other weights."
         )
     tensors = _matched(
-        file, _network(file, found["architecture"], stem.shape[1]), weights, lambda name: "" if HEADS in name else name
+        file, _network(file, found["architecture"], stem.shape[1], trust), weights, lambda name: "" if HEADS in name else name
     )
     described = (started.get("dataset_json") or {}).get("channel_names") or {}
     shared = {key: plans[key] for key in (*_SHARED, "foreground_intensity_properties_per_channel") if key in plans}
@@ -265,9 +267,9 @@ def _check_same(file: Path, where: str, own: Mapping[str, Any], found: Mapping[s
         )
 
 
-def _of_nnssl(file: Path, content: Mapping[str, Any], weights: Mapping[str, Any]) -> Pretrained:
+def _of_nnssl(file: Path, content: Mapping[str, Any], weights: Mapping[str, Any], trust: bool) -> Pretrained:
     found: Adaptation = adaptation(file, content[ADAPTATION])
-    network = _network(file, found.configuration["architecture"], found.channels)
+    network = _network(file, found.configuration["architecture"], found.channels, trust)
     tensors = _matched(file, network, weights, lambda name: found.source_of(name, network.key_to_encoder, network.key_to_stem))
     projection = next(name for name, value in tensors.items() if value.ndim >= 4)
     origin = ", ".join(str(one) for one in (content.get("trainer_name"), found.origin, "encoder and stem only") if one)
@@ -275,7 +277,19 @@ def _of_nnssl(file: Path, content: Mapping[str, Any], weights: Mapping[str, Any]
     return Pretrained(file, "nnssl", origin, tensors, found.channels, (), found.configuration, shared, projection)
 
 
-def _network(file: Path, architecture: Mapping[str, Any], channels: int) -> Any:
+def _network(file: Path, architecture: Mapping[str, Any], channels: int, trust: bool) -> Any:
+    """The network, whose classes are imported and called: those of a stranger's plans may be anything."""
+    kwargs = architecture.get("arch_kwargs") or {}
+    classes = [
+        architecture.get("network_class_name"),
+        *(kwargs.get(key) for key in architecture.get("_kw_requires_import") or ()),
+    ]
+    foreign = [str(one) for one in classes if one is not None and not str(one).startswith(_CLASSES)]
+    if foreign and not trust:
+        raise NnActiveError(
+            f"{file}: the network of its plans uses {listed(foreign)}, which is none of nnU-Net's or torch's layers, so "
+            "building it can run code. If you trust whoever made the file and its plans, add --trust."
+        )
     try:
         return built(architecture, channels, 2)  # however many classes: their layers are drawn anew
     except Exception as error:  # whatever the class of the network does with its arguments

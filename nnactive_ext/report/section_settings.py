@@ -25,6 +25,8 @@ def settings(facts: Facts) -> dict[str, Any]:
     """What ``settings.html`` says."""
     plan, kind = facts.plan, facts.plan.member_kind
     short = {name: value for name, value in asdict(plan).items() if name not in ("pool", "groups", "decisions", "changes")}
+    if plan.pretrained:  # the network is shown by itself
+        short["pretrained"] = {key: value for key, value in plan.pretrained.items() if key != "plans"}
     return {
         "name": facts.name,
         "plan": plan,
