@@ -210,11 +210,11 @@ class NnUNetEnsemble:
                     f"{self._folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
                     f"({error}). Delete its fold folder and train it anew."
                 ) from error
-        check_passes(self._predictor, self._kind, self._folder)
-        self._passes = passes(self._kind, self._predictor.allowed_mirroring_axes or ())
         self._check_plans(experiment)
         if folder is None:
             self._check_labels(experiment)
+        check_passes(self._predictor, self._kind, self._folder)
+        self._passes = passes(self._kind, self._predictor.allowed_mirroring_axes or ())
         if self.device.type == "cpu":
             always_by_onednn(self._predictor.network)
 

@@ -23,7 +23,12 @@ from nnactive_ext.nnunet.trainers import snapshot_file
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")
 BIN = Path(sys.executable).parent
 PLAN = "-d 100 -o 101 -patch_size 5 5 3 -query_size 4 -starting_budget 6 -cycles 2 --preset cpu -np 1 --method bald"
-QUICK = {"nnactive_iterations_per_epoch": "2", "nnactive_val_iterations_per_epoch": "1", "nnUNet_n_proc_DA": "0"}
+QUICK = {
+    "nnactive_iterations_per_epoch": "2",
+    "nnactive_val_iterations_per_epoch": "1",
+    "nnUNet_n_proc_DA": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 QUIET = "-device cpu --disable_progress_bar"
 SNAPSHOTS = "-members snapshots:2 -folds 1 -tr nnActiveTrainer_Snapshots_20epochs_NoMirroring"
 
