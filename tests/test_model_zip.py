@@ -27,7 +27,7 @@ from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.members.ensemble import NnUNetEnsemble, fold_folder
 from nnactive_ext.members.model_zip import INSTRUCTIONS, export_model
 from nnactive_ext.members.training import train_member
-from nnactive_ext.nnunet.network import _built
+from nnactive_ext.nnunet.network import _network
 
 FOLDER = "Dataset101_Tiny/nnUNetTrainer__nnUNetPlans__3d_fullres"
 AXES = (0, 2)
@@ -39,7 +39,7 @@ def with_members(experiment: Experiment) -> Experiment:
     experiment.model_folder.mkdir(parents=True)
     write_json(experiment.model_folder / "plans.json", {**plans, "continue_training": False})
     write_json(experiment.model_folder / "dataset.json", described)
-    shapes = {name: tensor.shape for name, tensor in _built(experiment.preprocessed, described).state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in _network(*experiment.preprocessed.manager(), described).state_dict().items()}
     for fold in experiment.folds():
         fake_train(experiment, fold)
         checkpoint = {
