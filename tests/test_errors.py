@@ -455,6 +455,7 @@ def test_query_with_members_of_other_plans(planned, monkeypatch, refuses):
             pass
 
     monkeypatch.setattr("nnunetv2.inference.predict_from_raw_data.nnUNetPredictor", Predictor)
+    monkeypatch.setattr("nnactive_ext.members.ensemble.check_checkpoint", lambda file: None)
     refuses(query.main, QUERY, planned.model_folder, "nnUNetPlans.json", unchanged=False)
     assert planned.last_loop == planned.state["cycle"] == 0
 

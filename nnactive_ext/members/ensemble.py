@@ -208,7 +208,7 @@ class NnUNetEnsemble:
             except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
                 raise NnActiveError(
                     f"{self._folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
-                    f"({error}). Delete its fold folder and train it anew."
+                    f"({str(error) or type(error).__name__}). Delete its fold folder and train it anew."
                 ) from error
         self._check_plans(experiment)
         if folder is None:

@@ -66,7 +66,7 @@ class Finetuning:
         if KEY not in settings:
             raise NnActiveError(
                 f"{type(self).__name__}: starts from pretrained weights, and this dataset was planned without them. Plan it "
-                "with nnactive_plan -pretrained FILE, or train with nnActiveTrainer."
+                "with -pretrained FILE, or train with nnActiveTrainer."
             )
         tensors = read_tensors(Path(self.preprocessed_dataset_folder_base), settings[KEY])
         network = getattr(self.network, "module", self.network)  # of several GPUs

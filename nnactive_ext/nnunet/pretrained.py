@@ -175,7 +175,7 @@ def plans_with(
         "plans_name": identifier,
         "image_reader_writer": reader,
         "label_manager": "LabelManager",
-        "experiment_planner_used": "none: nnactive_plan -pretrained",
+        "experiment_planner_used": "none: plans of pretrained weights",
         "foreground_intensity_properties_per_channel": intensities,
         "configurations": {configuration: found},
     }
