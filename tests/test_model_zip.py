@@ -39,7 +39,8 @@ def with_members(experiment: Experiment) -> Experiment:
     experiment.model_folder.mkdir(parents=True)
     write_json(experiment.model_folder / "plans.json", {**plans, "continue_training": False})
     write_json(experiment.model_folder / "dataset.json", described)
-    shapes = {name: tensor.shape for name, tensor in _network(*experiment.preprocessed.manager(), described).state_dict().items()}
+    network = _network(*experiment.preprocessed.manager(), described)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     for fold in experiment.folds():
         fake_train(experiment, fold)
         checkpoint = {
