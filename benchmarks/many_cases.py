@@ -93,7 +93,7 @@ class StandIn:
     def __init__(self, experiment: Any):
         self.experiment = experiment
 
-    def logits(self, image: np.ndarray) -> Any:
+    def logits(self, image: np.ndarray, case: str = "") -> Any:
         import torch
         from scipy import ndimage
 

@@ -7,7 +7,7 @@ import importlib
 import re
 import shlex
 
-START = re.compile(r'eval "\$\(nnactive_env\)"|nnactive_[a-z]+ (?:[a-z]+ )?-|nnUNetv2_[a-z]+ (?:-|\d|Dataset)')
+START = re.compile(r'eval "\$\(nnactive_env\)"|nnactive_[a-z_]+ (?:[a-z]+ )?-|nnUNetv2_[a-z]+ (?:-|\d|Dataset)')
 END = re.compile(r", then |, annotate, then |; or |;|   #|$|(?= plans more)")
 
 

@@ -57,6 +57,10 @@ DIFFERENCES = {
     "test cases of another folder": ({"test_folder": "imagesTs"}, ["test set", "case_6 (imagesTs)"]),
     "groups": ({"groups": {"case_0": "p", "case_1": "p"}}, ["groups of cases", "case_0, case_1"]),
     "trainer": ({"trainer": "nnActiveTrainer_5epochs"}, ["trainer", "nnActiveTrainer against nnActiveTrainer_5epochs"]),
+    "pretrained": (
+        {"pretrained": {"file": "mae.pth", "sha256": "0123456789abcdef"}},
+        ["start of members", "from scratch against pretrained weights 0123456789ab (mae.pth)"],
+    ),
     "folds": ({"folds": 3}, ["folds", "5 against 3"]),
     "configuration": ({"configuration": "2d"}, ["configuration", "3d_fullres against 2d"]),
     "network": ({"record": {"network": {**NETWORK, "batch_size": 4}}}, ["network", "batch_size: 2 against 4"]),

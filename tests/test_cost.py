@@ -36,7 +36,7 @@ def test_a_usual_experiment():
     annotation, complete, training, pays = rows(cost)
     assert annotation[:2] == ("annotation", "200 patches, 13.3 M voxels (1.2 % of the pool), 10.0 h")
     assert complete[:2] == ("complete labelling", "826.3 h")  # 10 h x 1,100 M / 13.312 M voxels
-    assert training[:2] == ("training", "5 cycles x 5 members x 2 h = 50 h")
+    assert training[:2] == ("training", "5 cycles x 5 trainings x 2 h = 50 h")
     assert pays == (
         "active learning pays",
         "if it saves 17 patches or more",

@@ -173,7 +173,7 @@ def test_the_real_predictor_in_every_box(untested, monkeypatch):
     """Members that know the one value of the image where it is brighter: their labels reach the annotated voxels."""
 
     class Bright(FakeEnsemble):
-        def logits(self, image):
+        def logits(self, image, case=""):
             import torch
 
             bright = image[0] > np.quantile(image[0], 0.97)

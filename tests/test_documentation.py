@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from nnactive_ext.experiment.commands import Commands
+from nnactive_ext.experiment.commands import Commands, predict_stock
 from nnactive_ext.experiment.plan import Plan
 
-NAMES = "worker|plan|query|run|phantom|annotate|status|change|compare|bench|report"
+NAMES = (
+    "worker|uncertainty|plan|query|run|phantom|annotate|status|change|compare|bench|report|export_labels|export_model_to_zip"
+    "|predict_blocks"
+)
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -58,9 +61,10 @@ def test_nnunets_commands_are_those_that_are_printed_for_the_default_plans(plann
         commands = Commands(plan)
         printed = {commands.train(0), commands.train("all")}
         assert {line for line in shown_to_nnunet() if line.startswith(f"nnUNetv2_train {number}")} <= printed
-    (predict,) = [line for line in shown_to_nnunet() if line.startswith("nnUNetv2_predict")]
+    found = {line for line in shown_to_nnunet() if line.startswith("nnUNetv2_predict")}
     expected = commands.predict([0, 1, 2, 3, 4])[-1].replace("FOLDER", "new_cts_nnunet").replace("PREDICTED", "predicted")
-    assert predict == expected
+    stock = predict_stock(replace(plan, dataset="Dataset601_Liver"), [0, 1, 2, 3, 4])[-1]
+    assert found == {expected, stock}
     assert sum(line.startswith("nnUNetv2_train") for line in shown_to_nnunet()) >= 3
 
 

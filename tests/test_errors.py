@@ -219,7 +219,7 @@ def test_plan_refuses_a_number_in_use(tiny, nnunet_folders, refuses, place):
         ("-starting_budget 1000 -query_size 1", ["1001"], 3),
         ("-query_size 0", ["at least 1"], 1),
         ("-cycles 0", ["at least 1"], 1),
-        ("-folds 1", ["2 folds"], 1),
+        ("-folds 0", ["1 fold"], 1),
         ("-c 3d_cascade_fullres", ["cascade"], 1),
         ("--method guesswork", ["guesswork", "clasp_pe"], 1),
         ("--method clasp_pe gamma=1", ["gamma"], 1),
@@ -455,6 +455,7 @@ def test_query_with_members_of_other_plans(planned, monkeypatch, refuses):
             pass
 
     monkeypatch.setattr("nnunetv2.inference.predict_from_raw_data.nnUNetPredictor", Predictor)
+    monkeypatch.setattr("nnactive_ext.members.ensemble.check_checkpoint", lambda file: None)
     refuses(query.main, QUERY, planned.model_folder, "nnUNetPlans.json", unchanged=False)
     assert planned.last_loop == planned.state["cycle"] == 0
 

@@ -141,8 +141,9 @@ def test_the_rest_of_the_plan_costs_what_earlier_cycles_took(tasks, monkeypatch)
     assert after.member_hours == pytest.approx(0.5)
     assert rows(after)[0][2] == "median 2 min of 3 measured patches"
     assert "median of 3 trainings" in rows(after)[2][2]
-    # A patch costs 2 / 60 x 100; 3 x 2 x 0.5 h at 2 are 6: 1.8 patches.
-    assert after.patches_to_save == 2
+    assert after.query_hours == pytest.approx(2 * 9999 / 3600)
+    # A patch costs 2 / 60 x 100; 3 x 2 x 0.5 h and two queries of 9999 s at 2 are 17.1: 5.1 patches.
+    assert after.patches_to_save == 6
 
 
 def test_minutes_that_were_asked_for_hold_until_something_is_measured(rollout):

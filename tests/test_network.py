@@ -12,7 +12,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.labelling import prepare
 from nnactive_ext.members.ensemble import NnUNetEnsemble, always_by_onednn
-from nnactive_ext.nnunet.network import _built, check_network
+from nnactive_ext.nnunet.network import built, check_network
 from nnactive_ext.nnunet.preprocessing import Preprocessed
 
 DATASET = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "organ": 1, "lesion": 2, "ignore": 3}}
@@ -109,7 +109,7 @@ def test_convolutions_by_onednn_of_a_residual_encoder(target):
         expected = network(image)
         always_by_onednn(network)
         torch.testing.assert_close(network(image), expected, atol=1e-4, rtol=1e-4)
-    assert next(_built(target, DATASET).parameters()).is_meta
+    assert next(built(target.manager()[1].configuration["architecture"], 1, 3).parameters()).is_meta
 
 
 @pytest.mark.slow

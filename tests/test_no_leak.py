@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import blosc2
@@ -17,6 +19,7 @@ from nnactive_ext.cli import plan
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case, read_loop
 from nnactive_ext.files import read_json
+from nnactive_ext.members.validating import Asked, validate
 from nnactive_ext.query_methods import methods
 from nnactive_ext.querying.pool import pool_cases, request_for
 from nnactive_ext.querying.query import query_cycle
@@ -104,6 +107,20 @@ def test_the_query_is_equal(honest_and_poisoned, method):
         (experiment.raw / "loop_001.json").unlink()
         assert json.dumps(content)
     assert chosen[0] == chosen[1]
+
+
+def test_what_is_said_of_uncertainty_is_equal(honest_and_poisoned):
+    """Of the pool only annotated voxels are read; both have one test set."""
+    found = []
+    for experiment in honest_and_poisoned:
+        for fold in experiment.folds():
+            fake_train(experiment, fold)
+        opened = partial(FakeEnsemble, experiment, classes=3)
+        for one in (experiment, replace(experiment, planned=replace(experiment.plan, test=()))):
+            validation = validate(one, lambda folds, opened=opened: opened(), one.folds(), Asked(), progress=False)
+            assert validation.cases
+            found.append((validation.cases, validation.rated, validation.notes))
+    assert found[:2] == found[2:]
 
 
 def test_the_poison_would_be_noticed(honest_and_poisoned):

@@ -26,7 +26,7 @@ class Pointwise:
         self.weights = np.random.default_rng(seed).normal(0, 2, (members, CLASSES, CHANNELS)).astype(np.float32)
         self.shown: list[np.ndarray] = []
 
-    def logits(self, image):
+    def logits(self, image, case=""):
         self.shown.append(image)
         for number, weights in enumerate(self.weights):
             yield f"fold {number}", torch.from_numpy(np.tensordot(weights, image, 1))
@@ -163,7 +163,7 @@ def test_a_box_by_hand():
     grid = Grid((1, 1, 8), (0, 1, 2), (0, 0, 2), (1, 1, 6), (1, 1, 3))
     image = np.array([3.0, 1.0, 2.0], np.float32).reshape(1, 1, 1, 3)
 
-    def logits(shown):
+    def logits(shown, case=""):
         yield "fold 0", torch.from_numpy(-np.abs(np.arange(4, dtype=np.float32)[:, None, None, None] - shown))
 
     labels = predict_box(SimpleNamespace(logits=logits), image, grid, Patch("a", (0, 0, 1), (1, 1, 6)), (1, 1, 1), None)

@@ -62,7 +62,7 @@ def threads():
 def test_images_are_loaded_one_ahead_and_in_order(trained, loads):
     ahead, fake = [], FakeEnsemble(trained, classes=3)
 
-    def logits(image):
+    def logits(image, case=""):
         end = time.monotonic() + 5
         while len(loads) < min(len(ahead) + 2, len(trained.plan.pool)) and time.monotonic() < end:
             time.sleep(0.001)
@@ -107,7 +107,7 @@ def test_no_memory_for_a_case_is_named(trained, monkeypatch):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("out of memory")])
 def test_the_loading_thread_ends_when_the_prediction_fails(trained, error):
-    def logits(image):
+    def logits(image, case=""):
         raise error
 
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else NnActiveError) as caught:
@@ -125,7 +125,7 @@ def test_logits_that_are_no_numbers_name_case_and_member(trained, value):
     fake, pool = FakeEnsemble(trained, classes=3), list(trained.plan.pool)
     asked = []
 
-    def logits(image):
+    def logits(image, case=""):
         asked.append(image)
         for fold in range(3):
             _, member = next(fake.logits(image))
@@ -141,7 +141,7 @@ def test_logits_that_are_no_numbers_name_case_and_member(trained, value):
 def test_the_logits_of_two_members_are_never_in_memory_together(trained):
     fake, alive = FakeEnsemble(trained, classes=3), []
 
-    def logits(image):
+    def logits(image, case=""):
         for fold in range(3):
             assert not [tensor for tensor in alive if tensor() is not None], "the member before is still there"
             member = next(fake.logits(image))[1].half()

@@ -31,6 +31,12 @@ def lines() -> list[str]:
     return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("nnactive_")]
 
 
+def last_lines() -> list[str]:
+    """Those of section 8."""
+    block = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8").split("\n## 8.")[1], re.DOTALL)[0]
+    return [line.split("  #")[0].strip() for line in block.splitlines()]
+
+
 @pytest.fixture
 def hospital(nnunet_folders, tmp_path, monkeypatch) -> Path:
     """A folder with ``cts``, ``new_cts`` and ``points.csv``; the label maps (as organ, vessel, lesion) lie in ``anatomy``."""
@@ -125,4 +131,9 @@ def test_the_guide_with_real_training(hospital, monkeypatch):
     def run() -> None:
         _type("nnactive_run -d 601 -device cpu --disable_progress_bar")
 
-    _check(_follow(commands, run, f"{SMALL} -tr nnActiveTrainer_2epochs_NoMirroring"))
+    experiment = _follow(commands, run, f"{SMALL} -tr nnActiveTrainer_2epochs_NoMirroring")
+    _check(experiment)
+    for line in last_lines():
+        _type(f"{line} -device cpu" if "labels" in line else line)
+    assert Path("model.zip").is_file()
+    assert {file.name for file in Path("labels").glob("*.nii.gz")} == {f"{case}.nii.gz" for case in experiment.plan.pool}

@@ -296,7 +296,7 @@ def assert_in_boxes(rollout: Rollout, voxels: dict[str, list[int]]) -> None:
 class Bright:
     """Members that label a voxel by its own brightness in T1: from any other place the labels would be chance."""
 
-    def logits(self, image: np.ndarray):
+    def logits(self, image: np.ndarray, case: str = ""):
         centres = np.quantile(image[0], (0.1, 0.6, 0.95)).astype(np.float32)
         yield "fold 0", torch.from_numpy(-np.abs(image[:1] - centres[:, None, None, None]))
 

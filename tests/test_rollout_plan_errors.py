@@ -134,7 +134,7 @@ def test_channels_of_other_shapes(hospital, refuses):
         ("-query_size 4", "--method guesswork", ["guesswork"]),
         ("-query_size 4", "-query_size 0", ["at least 1"]),
         ("-cycles 3", "-cycles 0", ["at least 1"]),
-        ("-folds 2", "-folds 1", ["2 folds"]),
+        ("-folds 2", "-folds 0", ["1 fold"]),
         ("-folds 2", "-share 0", ["-share"]),
         ("-folds 2", "-share nan", ["-share"]),
         ("-folds 2", "-c 3d_cascade_fullres", ["cascade"]),

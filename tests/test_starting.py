@@ -33,7 +33,7 @@ GRID = Grid((2, 3, 5), (0, 1, 2), (0, 0, 0), (2, 3, 5), (2, 3, 5))
 def test_what_is_not_proposed_is_the_likeliest_of_the_rest(seed, without):
     """Voxel by voxel: a lesion that is not proposed is organ again where an organ is likelier than background."""
     logits = torch.from_numpy(np.random.default_rng(seed).normal(size=(4, 2, 3, 5)).astype(np.float32))
-    ensemble = SimpleNamespace(logits=lambda image: iter([("fold 0", logits)]))
+    ensemble = SimpleNamespace(logits=lambda image, case: iter([("fold 0", logits)]))
     image, patch = np.zeros((1, 2, 3, 5), np.float32), Patch("a", (0, 0, 0), (2, 3, 5))
     labels = predict_box(ensemble, image, GRID, patch, (1, 1, 1), None, without)
     regions = predict_box(ensemble, image, GRID, patch, (1, 1, 1), (2, 1, 3, 4), {channel - 1 for channel in without})
@@ -47,7 +47,7 @@ def test_what_is_not_proposed_is_the_likeliest_of_the_rest(seed, without):
 class Bright:
     """A member that labels by brightness: the body, an organ in it, a lesion in that."""
 
-    def logits(self, image: np.ndarray):
+    def logits(self, image: np.ndarray, case: str = ""):
         centres = np.quantile(image[0], (0.1, 0.6, 0.95)).astype(np.float32)
         yield "fold 0", torch.from_numpy(-np.abs(image[:1] - centres[:, None, None, None]))
 

@@ -1,7 +1,8 @@
 """nnU-Net's trainer for partial labels: network patches around annotated voxels, partial loss, 200 epochs.
 
 ``nnActiveTrainer_<N>epochs``, ``nnActiveTrainer_NoMirroring`` and ``nnActiveTrainer_<N>epochs_NoMirroring`` exist for
-any N > 0. nnU-Net loads this file as a module of its own, so imports are absolute and helpers live in nnactive_ext.
+any N > 0, and the same for each variant (``nnActiveTrainer_Finetune``, ``nnActiveTrainer_Snapshots``). nnU-Net loads this file
+as a module of its own, so imports are absolute and helpers live in nnactive_ext.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from pkgutil import resolve_name
 from time import monotonic
 
 import numpy as np
@@ -25,9 +27,11 @@ from nnactive_ext.experiment.environment import observe
 from nnactive_ext.experiment.locks import Lock
 from nnactive_ext.experiment.training_checks import check_training
 from nnactive_ext.files import remove_temporary, replacing
+from nnactive_ext.nnunet.checkpoints import check_checkpoint
 from nnactive_ext.nnunet.partial_loss import without_smoothing
 from nnactive_ext.nnunet.sampling import RegionDataLoader
-from nnactive_ext.nnunet.trainers import NAME
+from nnactive_ext.nnunet.trainers import EPOCHS, NAME, VARIANTS
+from nnactive_ext.randomness import generator
 
 CUDA = torch.device("cuda")
 _MOMENTUM = 0.99
@@ -56,7 +60,7 @@ class nnActiveTrainer(nnUNetTrainer):
     which costs time and means little on partial labels).
     """
 
-    epochs = 200
+    epochs = EPOCHS
     mirroring = True
     fold_lock: Lock | None = None
     num_iterations_per_epoch: int
@@ -231,6 +235,16 @@ class nnActiveTrainer(nnUNetTrainer):
         if Path(filename).name != marks.BEST:
             self._saved = monotonic()
 
+    def load_checkpoint(self, filename_or_checkpoint: str):
+        """nnU-Net's, which runs what is in the file, after a look at what that is."""
+        check_checkpoint(Path(filename_or_checkpoint))
+        super().load_checkpoint(filename_or_checkpoint)
+
+    def seed_of_member(self) -> int:
+        """For trainers that draw a part of the network from a seed: another one in each experiment, cycle and fold."""
+        experiment, cycle = marks.state_of(self.preprocessed_dataset_folder_base)
+        return int(generator(0, cycle, f"start of fold {self.fold}", experiment).integers(2**63))
+
     def on_validation_epoch_end(self, val_outputs: list[dict]):
         """nnU-Net's, except that an epoch without any foreground (Dice NaN) leaves the moving average as it was."""
         with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
@@ -252,7 +266,7 @@ def __getattr__(name: str) -> type[nnActiveTrainer]:
     match = NAME.fullmatch(name)
     if match is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    epochs, no_mirroring = match.groups()
-    settings = {"epochs": int(epochs or nnActiveTrainer.epochs), "mirroring": no_mirroring is None}
-    trainer = type(name, (nnActiveTrainer,), {"__module__": __name__, "__doc__": nnActiveTrainer.__doc__, **settings})
+    variant = (resolve_name(VARIANTS[match["kind"]]),) if match["kind"] else ()
+    settings = {"epochs": int(match["epochs"] or EPOCHS), "mirroring": match["plain"] is None}
+    trainer = type(name, (*variant, nnActiveTrainer), {"__module__": __name__, "__doc__": nnActiveTrainer.__doc__, **settings})
     return globals().setdefault(name, trainer)

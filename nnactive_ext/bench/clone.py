@@ -12,13 +12,14 @@ from typing import Any
 
 from nnactive_ext.experiment.experiment import TURNED, Experiment
 from nnactive_ext.experiment.inputs import Inputs
-from nnactive_ext.experiment.marks import CHECKPOINTS, MEMBER, STATE
+from nnactive_ext.experiment.marks import MEMBER, STATE
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.experiment.result import result_file
 from nnactive_ext.experiment.timing import copy_times
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.members.ensemble import fold_folder, trained_folds
 from nnactive_ext.nnunet.dataset import nnunet_folder
+from nnactive_ext.nnunet.pretrained import TENSORS
 from nnactive_ext.planning.create import check_number, new_folders
 
 
@@ -51,12 +52,14 @@ def _preprocessed(start: Experiment, experiment: Experiment) -> None:
     _json(source, target, STATE, {"experiment": plan.experiment})
     for name in ("dataset_fingerprint.json", "splits_final.json"):
         shutil.copyfile(source / name, target / name)
+    if plan.pretrained:
+        _shared(source / TENSORS, target / TENSORS)
     for folder in (start.preprocessed.gt_folder, start.preprocessed.data_folder):
         _tree(folder, target / folder.name, lambda name: name.endswith(".b2nd") and not name.endswith("_seg.b2nd"))
 
 
 def _results(start: Experiment, experiment: Experiment) -> None:
-    _tree(start.model_folder, experiment.model_folder, lambda name: name in CHECKPOINTS)
+    _tree(start.model_folder, experiment.model_folder, lambda name: name.startswith("checkpoint_"))
     for name, key in (("plans.json", "dataset_name"), ("dataset.json", "name")):
         if (start.model_folder / name).is_file():
             _json(start.model_folder, experiment.model_folder, name, {key: experiment.name})
@@ -86,17 +89,19 @@ def _json(source: Path, target: Path, name: str, changed: Mapping[str, Any]) -> 
     write_json(target / name, {**read_json(source / name), **changed})
 
 
+def _shared(one: str | Path, other: str | Path) -> None:
+    """A link to a file, where that is possible, else a copy."""
+    try:
+        os.link(one, other)
+    except OSError:  # another device, or a file system without links
+        shutil.copy2(one, other)
+
+
 def _tree(source: Path, target: Path, shared: Callable[[str], bool]) -> None:
     """Copy a folder; files whose name is ``shared`` become links to the same file where that is possible."""
 
     def copy(one: str, other: str) -> None:
-        if shared(Path(one).name):
-            try:
-                os.link(one, other)
-                return
-            except OSError:  # another device, or a file system without links
-                pass
-        shutil.copy2(one, other)
+        (_shared if shared(Path(one).name) else shutil.copy2)(one, other)
 
     # nnU-Net's debug.json is full of paths of the training's own folders.
     shutil.copytree(source, target, copy_function=copy, ignore=shutil.ignore_patterns("debug.json"))

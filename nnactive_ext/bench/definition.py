@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.planning.options import Option, benchmark_keys, check_value, dataset_keys
 from nnactive_ext.planning.settings import Settings
 
@@ -105,8 +106,9 @@ class _Reader:
         name = plain["name"]
         if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii() or "__" in name:
             self._refuse(f"name is {name!r}; use letters, digits, '-' and single '_'")
-        if settings.cycles < 2 or settings.folds < 2:
-            self._refuse("at least 2 cycles and 2 folds are needed")
+        MemberKind.of(settings.members)
+        if settings.cycles < 2 or settings.folds < 1:
+            self._refuse("at least 2 cycles and 1 fold are needed")
         if plain["first_number"] < 1:
             self._refuse(f"first_number is {plain['first_number']}; dataset numbers begin with 1")
         minutes = plain.get("minutes_per_training", 1)
@@ -136,6 +138,8 @@ class _Reader:
             if key in given and not check_value(option, given[key]):
                 choices = f" (one of: {', '.join(option.choices)})" if option.choices else ""
                 self._refuse(f"{key} is {given[key]!r}, which is of the wrong type or not allowed{choices}")
+            if key in ("pretrained", "pretrained_plans") and key in given:
+                given[key] = str(self._file.parent / given[key])
         return Settings(number=0, **given)
 
     def _dataset(self, table: Mapping[str, Any], cycles: int) -> BenchDataset:

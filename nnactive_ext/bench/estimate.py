@@ -13,6 +13,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.result import result_file
 from nnactive_ext.experiment.timing import read_times
 from nnactive_ext.pages.terminal import paragraph, table
+from nnactive_ext.planning.ensembles import decided_folds
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ def estimate(benchmark: Benchmark, runs: Sequence[Run]) -> Estimate:
     done = [(run, cycle) for run, cycle in cycles if result_file(Experiment(run.folder).results, cycle).is_file()]
     seconds = [spent for run, cycle in done if (spent := _seconds(run, cycle))]
     minutes = benchmark.minutes_per_training
-    given = None if minutes is None else 60 * minutes * benchmark.settings.folds
+    given = None if minutes is None else 60 * minutes * decided_folds(benchmark.settings)
     return Estimate(
         experiments=len(runs),
         complete=sum((run, max(_own_cycles(run))) in done for run in runs),
         cycles=len(cycles),
         done=len(done),
-        trainings_per_cycle=benchmark.settings.folds,
+        trainings_per_cycle=decided_folds(benchmark.settings),
         seconds_per_cycle=sum(seconds) / len(seconds) if seconds else given,
         measured=len(seconds),
     )

@@ -24,8 +24,10 @@ from nnactive_ext.members.tools import Tools
 from nnactive_ext.nnunet.dataset import Dataset, find_dataset
 from nnactive_ext.planning.create import check_number, create
 from nnactive_ext.planning.decisions import WARNING
+from nnactive_ext.planning.ensembles import decided_folds
 from nnactive_ext.planning.measure import Measured, measure
 from nnactive_ext.planning.options import benchmark_keys, planned_value
+from nnactive_ext.planning.pretrained import differing_start, start_for
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import decide, trainer_of
 from nnactive_ext.query_methods import methods
@@ -136,7 +138,8 @@ def _plan(run: Run, how: How) -> None:
         plan = replace(plan, cycles=1)
     for line in warned(f"{what}: {why}" for kind, what, why in plan.decisions if kind == WARNING):
         how.say(line)
-    experiment, warnings = create(plan, source, None, how.progress)
+    weights = start_for(run.settings, source.json["channel_names"].values())
+    experiment, warnings = create(plan, source, None, how.progress, weights)
     write_record(experiment)  # so that one that fails in its first cycle is known to have been meant
     for line in warned(warnings):
         how.say(line)
@@ -155,15 +158,17 @@ def _check(experiment: Experiment, run: Run) -> None:
         wanted["cycles"] = 1
     if settings.all_labels:
         wanted |= {"query_size": 1, "starting_budget": len(plan.pool)}
-    wanted["trainer"] = trainer_of(settings)
+    wanted |= {"trainer": trainer_of(settings), "folds": decided_folds(settings)}
     if not run.purpose:
         wanted["method"], wanted["method_options"] = methods.lasting(settings.method, settings.method_options)
+    wanted = {name: value for name, value in wanted.items() if not name.startswith("pretrained")}  # a file may have moved
     planned = {name: planned_value(plan, name, getattr(Settings, name, None)) for name in wanted}
     differing = [(name, planned[name], value) for name, value in wanted.items() if planned[name] != value]
     source = find_dataset(run.dataset).folder
     if not experiment.source.folder.is_dir() or not source.samefile(experiment.source.folder):
         differing.insert(0, ("dataset", str(experiment.source.folder), str(source)))
     differing += other_division(plan, run)
+    differing += differing_start(plan, settings, experiment.dataset.json["channel_names"].values())
     for name, before, value in differing:
         raise NnActiveError(
             f"{plan.dataset}: was planned with {name} = {before!r}, but the benchmark's file says {value!r}. "

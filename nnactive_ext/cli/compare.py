@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnactive_ext.cli.command import command
+from nnactive_ext.metrics.prices import Prices
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,6 +33,27 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-cycles", type=int, metavar="N", help="number of cycles to compare, counting cycle 0 (default: all cycles)"
     )
+    made.add_argument(
+        "-minutes_per_patch",
+        type=float,
+        metavar="MINUTES",
+        help="minutes that an expert needs for a patch, for what methods save (default: as measured in roll-outs, else "
+        f"{Prices.minutes_per_patch:g})",
+    )
+    made.add_argument(
+        "-expert_rate",
+        type=float,
+        default=Prices.expert_rate,
+        metavar="MONEY",
+        help="cost of an expert per hour, in any currency (default: %(default)s)",
+    )
+    made.add_argument(
+        "-machine_rate",
+        type=float,
+        default=Prices.machine_rate,
+        metavar="MONEY",
+        help="cost of the machine per hour, in the same currency (default: %(default)s)",
+    )
     return made
 
 
@@ -40,7 +62,8 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.compare.compare import compare
     from nnactive_ext.compare.sources import results_folders
 
-    compare(results_folders(options.d), options.o, cycles=options.cycles)
+    prices = Prices(expert_rate=options.expert_rate, machine_rate=options.machine_rate)
+    compare(results_folders(options.d), options.o, print, options.cycles, prices, options.minutes_per_patch)
 
 
 if __name__ == "__main__":

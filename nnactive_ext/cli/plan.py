@@ -51,6 +51,7 @@ def _simulation(settings: Settings, progress: bool) -> None:
     from nnactive_ext.planning.create import create
     from nnactive_ext.planning.division import divide
     from nnactive_ext.planning.measure import measure
+    from nnactive_ext.planning.pretrained import start_for
     from nnactive_ext.planning.simulation import check_simulation, decide
 
     source = find_dataset(settings.dataset or "")
@@ -62,7 +63,8 @@ def _simulation(settings: Settings, progress: bool) -> None:
     source = division.source
     plan = decide(source, measure(source, settings.processes, progress), settings, division)
     print(f"\n{plan.dataset} from {source.folder}\n\n{plan_table(plan.decisions)}\n")
-    experiment, warnings = create(plan, source, settings.start_from, progress)
+    weights = start_for(settings, source.json["channel_names"].values())
+    experiment, warnings = create(plan, source, settings.start_from, progress, weights)
     for line in warned(warnings):
         print(line)
     print(f"\nMade {experiment.raw}\n{by_hand(experiment)}")
@@ -82,6 +84,7 @@ def _rollout(settings: Settings, progress: bool) -> None:
     from nnactive_ext.parallel import default_processes
     from nnactive_ext.planning.blocks import cases_in, channels_in
     from nnactive_ext.planning.create import create_rollout
+    from nnactive_ext.planning.pretrained import start_for
     from nnactive_ext.planning.rollout import check_rollout, decide_rollout, grouped, label_names
 
     folder = settings.folder
@@ -97,7 +100,8 @@ def _rollout(settings: Settings, progress: bool) -> None:
     inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)
     rollout = decide_rollout(folder, found, inspected, settings, timed(progress), there.notes)
     print(f"\n{rollout.plan.dataset} from {folder}\n\n{plan_table(rollout.plan.decisions)}\n")
-    experiment, warnings = create_rollout(rollout, found, progress)
+    weights = start_for(settings, rollout.channels)
+    experiment, warnings = create_rollout(rollout, found, progress, weights)
     for line in warned(warnings):
         print(line)
     print(f"\nMade {experiment.raw}\n{next_step(experiment)}")

@@ -23,7 +23,7 @@ from nnactive_ext.cli.options import (
     words_of,
 )
 from nnactive_ext.cli.workers import add_workers, check_shares, guard, runner_of
-from nnactive_ext.planning.settings import METHOD_HELP
+from nnactive_ext.planning.settings import MEMBERS_HELP, METHOD_HELP
 
 if TYPE_CHECKING:
     from nnactive_ext.cluster.steps import Step
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_experiment(made)
     add_folds(made, "members to use, by their folds", "all folds of the experiment")
+    made.add_argument("-members", metavar="KIND", help=f"{MEMBERS_HELP} (default: the experiment's)")
     made.add_argument("-tr", metavar="TRAINER", help="trainer of the members (default: the experiment's)")
     made.add_argument("--method", nargs="+", metavar=("NAME", "KEY=VALUE"), help=f"{METHOD_HELP} (default: the experiment's)")
     made.add_argument("--list_methods", action=ListMethods)
@@ -81,7 +82,17 @@ def merging(experiment: Experiment, options: argparse.Namespace) -> str:
 
 def _chosen(options: argparse.Namespace, method: Sequence[str] | None) -> list[object]:
     """What is queried: members, method and size."""
-    return words_of({"-f": options.f, "-tr": options.tr, "--method": method, "-query_size": options.query_size})
+    return words_of(
+        {"-f": options.f, "-members": options.members, "-tr": options.tr, "--method": method, "-query_size": options.query_size}
+    )
+
+
+def asked_of(experiment: Experiment, options: argparse.Namespace) -> Experiment:
+    """``experiment`` as if its members had been planned as the command has them."""
+    from nnactive_ext.members.ensemble import asked_as
+
+    experiment = with_trainer(experiment, options.tr)
+    return asked_as(experiment, options.members) if options.members else experiment
 
 
 def _lasting(experiment: Experiment, options: argparse.Namespace) -> tuple[Method, list[object]]:
@@ -118,7 +129,7 @@ def main(options: argparse.Namespace) -> None:
     check_shares(options)
     if options.tr:
         check_trainer(options.tr)
-    experiment = with_trainer(open_experiment(options.d), options.tr)
+    experiment = asked_of(open_experiment(options.d), options)
     progress = not options.disable_progress_bar
     chosen = (*method_and_options(options.method), options.query_size)
 
@@ -154,7 +165,7 @@ def main(options: argparse.Namespace) -> None:
 
     with ended_by_signals(), experiment.running():
         with experiment.lock(wait=True):
-            experiment = with_trainer(open_experiment(options.d, locked=True), options.tr)
+            experiment = asked_of(open_experiment(options.d, locked=True), options)
         if finish_annotation(experiment, progress):
             print(f"The annotation of cycle {experiment.state['cycle']} is finished: its labels are in place.")
         else:

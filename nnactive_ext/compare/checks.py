@@ -7,7 +7,7 @@ from typing import Any
 
 from nnactive_ext.compare.differences import difference
 from nnactive_ext.compare.queries import unplanned_queries
-from nnactive_ext.compare.settings import Grouped, Setting
+from nnactive_ext.compare.settings import Grouped, Setting, members_of
 from nnactive_ext.compare.trajectories import Trajectory
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import report_of
@@ -37,6 +37,8 @@ WORLD: dict[str, Part] = {
 MEMBERS: dict[str, Part] = {
     "trainer": lambda t: t.plan.get("trainer"),
     "folds": lambda t: t.plan.get("folds"),
+    "start of members": lambda t: _start_of_members(t.plan.get("pretrained") or {}),
+    "kind of members": lambda t: members_of(t.plan),
     "configuration": lambda t: t.plan.get("configuration"),
     "network": lambda t: t.record["network"],
 }
@@ -147,6 +149,11 @@ def _reread(changes: Sequence[Mapping[str, Any]]) -> list[str]:
     """In words, with what they were changed to and when."""
     changed = [change for change in changes if change["what"] == "references"]
     return sorted(f"{case_and_checksum} (after cycle {c['after_cycle']})" for c in changed for case_and_checksum in c["after"])
+
+
+def _start_of_members(pretrained: Mapping[str, Any]) -> str:
+    """Members that share a start disagree less, so neither their scores nor their Dice compare with others'."""
+    return f"pretrained weights {pretrained['sha256'][:12]} ({pretrained['file']})" if pretrained else "from scratch"
 
 
 def _where(trajectory: Trajectory) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,18 @@ from nnactive_ext.compare.trajectories import read_trajectories
 from nnactive_ext.compare.writing import check_output, replacing_folder
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import write_text
+from nnactive_ext.metrics.prices import Prices
 from nnactive_ext.words import plural, warned
 
 
-def compare(sources: Sequence[Path], output: Path, say: Callable[[str], None] = print, cycles: int | None = None) -> Path:
+def compare(
+    sources: Sequence[Path],
+    output: Path,
+    say: Callable[[str], None] = print,
+    cycles: int | None = None,
+    prices: Prices | None = None,
+    minutes: float | None = None,
+) -> Path:
     """Compare experiments and write tables, figures and a page.
 
     A trajectory that is incomplete is not an error; the page lists it with the reason.
@@ -31,6 +40,8 @@ def compare(sources: Sequence[Path], output: Path, say: Callable[[str], None] = 
         output: the folder to write; it is replaced as a whole.
         say: gets warnings and a summary, one line each.
         cycles: compare only this many cycles of each experiment, counting cycle 0 (default: all).
+        prices: what experts and machines cost (default: those of nnactive_plan).
+        minutes: of an expert per patch (default: measured in roll-outs, else those of ``prices``).
 
     Returns:
         The path of the page, ``output/comparison.md``.
@@ -40,13 +51,14 @@ def compare(sources: Sequence[Path], output: Path, say: Callable[[str], None] = 
             is written then.
     """
     check_output(output)
+    _check_prices(prices, minutes)
     grouped = _grouped(sources, cycles)
     check_comparable(grouped)
     summaries = [summarise(setting) for setting in grouped.settings]
     found, names, doubts = overall(summaries), Names.of(grouped.settings), warnings(grouped)
     with replacing_folder(output) as folder:
         figures = _draw(summaries, found, names, folder / "figures")
-        comparison = Comparison(grouped, summaries, found, names, doubts, figures)
+        comparison = Comparison(grouped, summaries, found, names, doubts, figures, prices or Prices(), minutes)
         _write_tables(comparison, folder / "tables")
         write_text(folder / "comparison.md", page(comparison))
     for line in warned(doubts):
@@ -56,6 +68,16 @@ def compare(sources: Sequence[Path], output: Path, say: Callable[[str], None] = 
     counts = f"{number} {plural(number, 'experiment')} in {len(summaries)} {plural(len(summaries), 'setting')}"
     say(f"{counts} compared, {whole} of them complete: {output / 'comparison.md'}")
     return output / "comparison.md"
+
+
+def _check_prices(prices: Prices | None, minutes: float | None) -> None:
+    """An expert who takes no time or no money, and a negative number, are errors."""
+    rates = prices or Prices()
+    for flag, value in (("-minutes_per_patch", minutes), ("-expert_rate", rates.expert_rate)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise NnActiveError(f"{flag} {value}: it must be more than 0.")
+    if not (math.isfinite(rates.machine_rate) and rates.machine_rate >= 0):
+        raise NnActiveError(f"-machine_rate {rates.machine_rate}: it must be 0 or more.")
 
 
 def _grouped(sources: Sequence[Path], cycles: int | None) -> Grouped:

@@ -14,15 +14,16 @@ from nnactive_ext.experiment.environment import UNKNOWN, VARIABLES, Environment
 from nnactive_ext.experiment.observed import Named, differences, evaluations, from_record
 from nnactive_ext.metrics.surface import Tolerance
 
+_NAMED = ("trainer", "folds", "kind of members")
 _VERSIONS = ("nnactive-ext", "nnunetv2", "torch", "numpy")
 
 
 def warnings(grouped: Grouped) -> list[str]:
     """One sentence each."""
     found = [doubt for setting in grouped.settings for doubt in _setting(setting)]
-    trainers = {repr([part(s.trajectories[0]) for part in list(MEMBERS.values())[:2]]) for s in grouped.settings}
+    trainers = {repr([part(s.trajectories[0]) for part in [MEMBERS[what] for what in _NAMED]]) for s in grouped.settings}
     if len(trainers) > 1:
-        found.append("Settings differ in trainer or folds; numbers of different settings are not of one kind.")
+        found.append("Settings differ in trainer, folds or kind of members; numbers of different settings are not of one kind.")
     for full in grouped.full:
         if not any(same_world_and_members(full, s.trajectories[0]) for s in grouped.settings):
             found.append(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from nnactive_ext.compare.economy_tables import economy_table
 from nnactive_ext.compare.names import Names
 from nnactive_ext.compare.noise import noise_text
 from nnactive_ext.compare.overall import Overall, Ranking
@@ -24,6 +25,7 @@ from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.summary import SettingSummary
 from nnactive_ext.compare.table import Table
 from nnactive_ext.compare.yield_tables import yields_per_cycle, yields_table
+from nnactive_ext.metrics.prices import Prices
 from nnactive_ext.pages.templates import render
 from nnactive_ext.words import folded
 
@@ -38,6 +40,12 @@ class Comparison:
     names: Names
     warnings: Sequence[str]
     figures: Mapping[str, Sequence[str]]
+    prices: Prices = field(default_factory=Prices)
+    minutes: float | None = None
+    """Per patch, as typed."""
+
+    def economy(self, summary: SettingSummary) -> Table | None:
+        return economy_table(summary, self.names, self.prices, self.minutes)
 
 
 _EACH = (main_table, classes_table, queries_table, yields_table, yields_per_cycle)
@@ -48,7 +56,7 @@ def readable_tables(comparison: Comparison) -> list[Table]:
     """All tables of the page, in its order."""
     made: list[Table | None] = [overview(comparison.summaries)]
     for summary in comparison.summaries:
-        made += [table(summary, comparison.names) for table in _EACH]
+        made += [*(table(summary, comparison.names) for table in _EACH), comparison.economy(summary)]
     made += [averages_table(comparison.overall, comparison.names), ppm_table(comparison.overall, comparison.names)]
     for ranking in comparison.overall.rankings if comparison.overall.shared.repeated else ():
         made += [nemenyi_table(ranking, comparison.names), kendall_table(ranking)]
@@ -91,6 +99,7 @@ def _setting(c: Comparison, summary: SettingSummary) -> dict[str, Any]:
         "queries": queries_table(summary, c.names),
         "yields": yields_table(summary, c.names),
         "yields_per_cycle": yields_per_cycle(summary, c.names),
+        "economy": c.economy(summary),
         "figures": c.figures.get(summary.setting.name, ()),
     }
 

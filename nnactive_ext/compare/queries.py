@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nnactive_ext.compare.methods import method_key
+from nnactive_ext.compare.settings import members_of
 from nnactive_ext.compare.trajectories import Trajectory
+from nnactive_ext.experiment.loops import MEMBER_KIND
+from nnactive_ext.experiment.member_kinds import FOLDS
 
 
 def unplanned_queries(trajectory: Trajectory) -> Iterator[str]:
@@ -36,7 +39,9 @@ def _differing(query: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
 
 def _members(query: Mapping[str, Any], trajectory: Trajectory) -> str:
     """Fewer annotated cases than folds have as many members as cases, which is no deviation."""
-    asked, folds = query.get("members"), trajectory.plan.get("folds")
+    asked, folds, planned = query.get("members"), trajectory.plan.get("folds"), members_of(trajectory.plan)
+    if asked and (kind := query.get(MEMBER_KIND, FOLDS)) != planned:
+        return f"members were {kind}, planned were {planned}"
     there = trajectory.cycles[query["cycle"] - 1].annotated_cases
     if not asked or not folds or len(asked) >= min(folds, there):
         return ""

@@ -111,6 +111,7 @@ def _count(value: MeanAndSpread, digits: int) -> str:
 def overview(summaries: Sequence[SettingSummary]) -> Table:
     """What each setting is, and how much of it there is."""
     heading = ["setting", "dataset", "query patch z, y, x (mm)", "start", "query", "cycles", "pool", "test", "trainer", "folds"]
+    heading += ["members"]
     rows = [_overview(summary.setting) for summary in summaries]
     return Table("settings", "The settings.", [*heading, "seeds", "experiments", "complete"], rows)
 
@@ -121,6 +122,6 @@ def _overview(setting: Setting) -> list[str]:
     sizes = " x ".join(f"{mm:.6g}" for mm in key.patch_size_mm)
     budgets = [str(key.starting_budget), str(key.query_size), str(len(setting.budgets))]
     cases = [str(len(first.plan["pool"])), str(len(first.plan["test"]))]
-    members = [str(first.plan.get("trainer", NONE)), str(first.plan.get("folds", NONE))]
+    members = [str(first.plan.get("trainer", NONE)), str(first.plan.get("folds", NONE)), key.members]
     counts = [" ".join(map(str, setting.seeds)), str(len(setting.trajectories)), str(whole)]
     return [setting.name, key.source, sizes, *budgets, *cases, *members, *counts]

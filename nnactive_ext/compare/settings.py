@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from nnactive_ext.compare.trajectories import Trajectory
+from nnactive_ext.experiment.member_kinds import FOLDS, MemberKind
 from nnactive_ext.experiment.plan import ALL_LABELS, START
+
+
+def members_of(plan: Mapping[str, Any]) -> str:
+    """What the members of a recorded plan are, as ``-members`` names it."""
+    return str(MemberKind.of((plan.get("settings") or {}).get("members", FOLDS)))
 
 
 @dataclass(frozen=True)
@@ -20,12 +27,15 @@ class Key:
     patch_size_mm: tuple[float, ...]
     starting_budget: int
     query_size: int
+    members: str = FOLDS
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> Key:
         plan = trajectory.plan
         size = tuple(round(float(mm), 3) for mm in plan["patch_size_mm"])
-        return cls(str(trajectory.record["source"]), size, int(plan["starting_budget"]), int(plan["query_size"]))
+        return cls(
+            str(trajectory.record["source"]), size, int(plan["starting_budget"]), int(plan["query_size"]), members_of(plan)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +91,7 @@ def group(trajectories: Sequence[Trajectory]) -> Grouped:
     for trajectory in trajectories:
         if trajectory.purpose not in (START, ALL_LABELS):
             found[Key.of(trajectory)].append(trajectory)
-    keys = sorted(found, key=lambda key: (key.source, key.patch_size_mm, key.starting_budget, key.query_size))
+    keys = sorted(found, key=lambda key: (key.source, key.patch_size_mm, key.starting_budget, key.query_size, key.members))
     names = setting_names(keys)
     inside = {key: tuple(sorted(found[key], key=lambda t: (t.method, t.seed, t.name, str(t.folder)))) for key in keys}
     return Grouped(tuple(Setting(key, names[key], inside[key]) for key in keys), full, starts)
@@ -99,6 +109,8 @@ def setting_names(keys: Sequence[Key]) -> dict[Key, str]:
             parts.append(size_text(key.patch_size_mm))
         if _differs(same, lambda k: (k.starting_budget, k.query_size)):
             parts.append(f"{key.starting_budget} + {key.query_size} patches")
+        if _differs(same, lambda k: k.members):
+            parts.append(f"members: {key.members}")
         names[key] = ", ".join(parts)
     return names
 

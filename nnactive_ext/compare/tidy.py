@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from nnactive_ext.compare.completeness import shortcoming
+from nnactive_ext.compare.economy_tables import tidy_economies
 from nnactive_ext.compare.names import Names
 from nnactive_ext.compare.overall import Overall
 from nnactive_ext.compare.summary import TARGETS, MethodSummary, SettingSummary
@@ -36,6 +37,7 @@ def tidy_tables(summaries: Sequence[SettingSummary], overall: Overall, names: Na
         _per_class(summaries, names),
         _queries(summaries, names),
         tidy_yields(_each(summaries, names)),
+        tidy_economies(summaries, names),
         _ppm(overall, names),
         _averages(overall, names),
         *([_ranks(overall, names), _nemenyi(overall, names), _kendall(overall)] if overall.shared.repeated else []),

@@ -1,4 +1,4 @@
-"""The output folder: written beside its place and swapped in, and only over one that was written by nnactive_compare."""
+"""The output folder of a command: written beside its place and swapped in, and only over one that the command wrote."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from pathlib import Path
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import TEMPORARY
 
-MARK = ".nnactive_compare"
-"""The file that says that a folder may be replaced."""
+COMPARE = "nnactive_compare"
+"""The command; its name after a dot is that of the file that says that a folder may be replaced."""
 _ABANDONED = 3600.0
 """Age in s from which an unfinished folder is one that a killed process left."""
 
 
-def check_output(output: Path) -> None:
-    """A file, or a folder with files that nnactive_compare did not write, is an error."""
+def check_output(output: Path, command: str = COMPARE) -> None:
+    """A file, or a folder with files that the ``command`` did not write, is an error."""
     if output.exists() and not output.is_dir():
-        raise NnActiveError(f"-o {output}: is a file. Name a folder, a new one or one of an earlier comparison.")
-    if output.is_dir() and any(output.iterdir()) and not (output / MARK).is_file():
-        raise NnActiveError(f"-o {output}: holds files that nnactive_compare did not write. Name another folder.")
+        raise NnActiveError(f"-o {output}: is a file. Name a folder, a new one or one that {command} wrote.")
+    if output.is_dir() and any(output.iterdir()) and not (output / f".{command}").is_file():
+        raise NnActiveError(f"-o {output}: holds files that {command} did not write. Name another folder.")
 
 
 @contextmanager
-def replacing_folder(output: Path) -> Iterator[Path]:
+def replacing_folder(output: Path, command: str = COMPARE) -> Iterator[Path]:
     """Give a new folder beside ``output``, which replaces it as a whole when the block succeeds.
 
     Whatever ends it before, the old folder stays; a kill between the two renames leaves it as ``.NAME.old``, from where
     the next run takes it back.
     """
-    output = output.resolve()
+    output, mark = output.resolve(), f".{command}"
     output.parent.mkdir(parents=True, exist_ok=True)
     old = output.with_name(f".{output.name}.old")
-    if old.exists() and not (old / MARK).is_file():
+    if old.exists() and not (old / mark).is_file():
         raise NnActiveError(f"{old}: is in the way of replacing {output}. Move it.")
     if old.exists():
         if output.exists():
             shutil.rmtree(old)
         else:
             old.rename(output)
-    check_output(output)
+    check_output(output, command)
     _remove_abandoned(output)
     new = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{output.name}.", dir=output.parent))
     try:
         yield new
-        (new / MARK).write_text("This folder was written by nnactive_compare, which replaces it as a whole.\n")
+        (new / mark).write_text(f"This folder was written by {command}, which replaces it as a whole.\n")
         umask = os.umask(0)
         os.umask(umask)
         new.chmod(0o777 & ~umask)  # mkdtemp makes it private
-        if (output / MARK).is_file():
+        if (output / mark).is_file():
             output.rename(old)
         elif output.is_dir():
             output.rmdir()

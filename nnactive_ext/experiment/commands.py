@@ -122,6 +122,9 @@ class Commands:
     def query(self, *words: object) -> str:
         return text("nnactive_query", "-d", self.number, *words, *self._on_device)
 
+    def uncertainty(self, *words: object) -> str:
+        return text("nnactive_uncertainty", "-d", self.number, *words, *self._on_device)
+
     def predict_blocks(self, *words: object) -> str:
         return text("nnactive_predict_blocks", "-d", self.number, *words, *self._on_device)
 
@@ -157,6 +160,14 @@ class Commands:
                 del words[at : at + 2]
         return text("nnUNetv2_train", *words)
 
+    def export_model(self, folds: Sequence[Fold] = ()) -> str:
+        """``folds``: those that are there, where the planned ones are not all."""
+        words = ("-f", *folds) if folds else ()
+        return text("nnactive_export_model_to_zip", "-d", self.number, "-o", "model.zip", *words)
+
+    def export_labels(self, *words: object) -> str:
+        return text("nnactive_export_labels", "-d", self.number, *words, *self._on_device)
+
     def by_hand(self, folds: Sequence[Fold]) -> list[str]:
         """nnU-Net's own commands that train members, one line each, after the line that they need."""
         return [ENVIRONMENT, *map(self.train, folds)]
@@ -167,6 +178,14 @@ class Commands:
         words = ["-d", nnunet_identifier(plan.dataset), "-c", plan.configuration, "-f", *folds, "-tr", plan.trainer]
         words += ["-p", plan.plans_identifier] if plan.plans_identifier != "nnUNetPlans" else []
         return [ENVIRONMENT, text("nnUNetv2_predict", "-i", "FOLDER", "-o", "PREDICTED", *words, *self._on_device)]
+
+
+def predict_stock(plan: Plan, folds: Sequence[Fold], file: object = "model.zip") -> list[str]:
+    """nnU-Net's own commands for a model that was exported, where this package is not installed."""
+    words = ["-d", plan.dataset, "-c", plan.configuration, "-f", *folds, "-tr", "nnUNetTrainer"]
+    words += ["-p", plan.plans_identifier] if plan.plans_identifier != "nnUNetPlans" else []
+    install = text("nnUNetv2_install_pretrained_model_from_zip", file)
+    return [install, text("nnUNetv2_predict", "-i", "FOLDER", "-o", "PREDICTED", *words)]
 
 
 class Files(Protocol):

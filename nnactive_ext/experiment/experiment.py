@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simul
 from nnactive_ext.experiment.locks import holder, is_held_here, locked, run_file, step_file
 from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import LOCK, STATE
+from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
 from nnactive_ext.files import read_json, remove_temporary
 from nnactive_ext.geometry.patch import Patch
@@ -219,3 +220,11 @@ class Experiment:
             with self._still(wait):
                 pass
             yield
+
+
+def with_members(experiment: Experiment, kind: str) -> Experiment:
+    """``experiment`` as if its members had been planned as this kind of members (``-members``)."""
+    if str(experiment.plan.member_kind) == str(MemberKind.of(kind)):
+        return experiment
+    plan = replace(experiment.plan, settings={**experiment.plan.settings, "members": kind})
+    return replace(experiment, planned=plan)

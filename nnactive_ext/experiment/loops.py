@@ -13,6 +13,8 @@ from nnactive_ext.geometry.patch import Patch, triple
 
 PREDICTED = "predicted"
 """In a loop file: the classes that a member predicted anywhere in the pool; absent where no member was asked."""
+MEMBER_KIND = "member_kind"
+"""In a loop file: what the members were that a query asked, as ``-members`` names it; absent for the networks of the folds."""
 _NAME = re.compile(r"loop_(\d{3,})\.json")
 
 

@@ -11,6 +11,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.environment import Environment, distinct, read_all
 from nnactive_ext.experiment.locks import Lock, LockHeld, acquire
 from nnactive_ext.files import read_json, read_json_if_any, write_json
+from nnactive_ext.nnunet.trainers import snapshot_files
 
 ALL = "all"
 """nnU-Net's word for the member that is trained on all cases."""
@@ -71,8 +72,8 @@ def begin(
         known = read_all(mark.get(ENVIRONMENTS))
         write_json(fold_folder / MEMBER, {**mark, "cases": sorted(seen), ENVIRONMENTS: distinct([*known, environment])})
         return lock
-    for name in CHECKPOINTS:
-        (fold_folder / name).unlink(missing_ok=True)
+    for checkpoint in (*(fold_folder / name for name in CHECKPOINTS), *snapshot_files(fold_folder)):
+        checkpoint.unlink(missing_ok=True)
     # The number of the training lets results computed with a member be recognised as outdated by the next one.
     mark = {"experiment": state["experiment"], "cycle": state["cycle"], "training": uuid.uuid4().hex}
     mark |= {key: state[key] for key in (LABEL_VERSION,) if key in state}
@@ -95,6 +96,12 @@ def annotated_cases(preprocessed_folder: Path | str) -> list[str]:
     """All cases that the folds of an experiment train on; empty for a dataset that is no experiment."""
     folder = Path(preprocessed_folder)
     return sorted(_training_cases(folder / "fold_all", folder)) if (folder / STATE).is_file() else []
+
+
+def state_of(preprocessed_folder: Path | str) -> tuple[str, int]:
+    """The experiment whose labels lie in a preprocessed dataset, and their cycle; "" and 0 for a dataset that is none."""
+    state = read_json_if_any(Path(preprocessed_folder) / STATE, {})
+    return str(state.get("experiment", "")), int(state.get("cycle", 0))
 
 
 def finish(fold_folder: Path | str) -> None:

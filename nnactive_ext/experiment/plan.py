@@ -10,12 +10,13 @@ from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.label_changes import LabelChange, label_changes
+from nnactive_ext.experiment.member_kinds import FOLDS, MemberKind
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 
 PLAN_FILE = "nnactive_plan.json"
-_IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned", "unplaced")
+_IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned", "unplaced", "pretrained")
 """Keys that only plans have which hold something there, so that others are as they were."""
 START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
@@ -63,8 +64,11 @@ class Plan:
     :func:`nnactive_ext.metrics.surface.surface_per_case`; 0 where it was not planned. ``tolerances_mm``: those of classes that
     have one of their own. ``turned``: cases of pool and test set that are read from copies whose axes are in another order
     than those of the user's files, with that turn. ``unplaced``: cases of a roll-out whose files do not say where they lie; a
-    plan without it may have some, too. ``protocol`` and ``air``: plans without them were made when only the
-    published protocol existed, and air was kept.
+    plan without it may have some, too. ``pretrained``: the weights that all members start from, empty where they start from
+    scratch: ``file`` (its name), ``format``, ``origin``, ``sha256`` of the tensors
+    (:func:`nnactive_ext.nnunet.pretrained.digest`), ``seen`` (whether they were trained on these images: no, unknown or yes),
+    ``trusted``, and ``plans``, what nnU-Net's plans take over. ``protocol`` and ``air``: plans without them were made when only
+    the published protocol existed, and air was kept.
     """
 
     experiment: str
@@ -101,6 +105,7 @@ class Plan:
     groups: Mapping[str, str] = field(default_factory=dict)
     turned: Mapping[str, Turn] = field(default_factory=dict)
     unplaced: tuple[str, ...] = ()
+    pretrained: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[tuple[str, str, str], ...] = ()
@@ -134,6 +139,11 @@ class Plan:
     def queries(self) -> int:
         """The queries planned at first: schedules over the cycles end with them, however many more are made."""
         return cycles_at_first(self.cycles, self.changes) - 1
+
+    @property
+    def member_kind(self) -> MemberKind:
+        """What its members are; plans without it were made when members were the networks of the folds."""
+        return MemberKind.of(self.settings.get("members", FOLDS))
 
     @property
     def method_words(self) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import run_of
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import last_loop, loop_file, read_loop
+from nnactive_ext.experiment.loops import MEMBER_KIND, last_loop, loop_file, read_loop
 from nnactive_ext.experiment.observed import as_record, made
 from nnactive_ext.files import read_json, write_json
 
-_QUERY = ("method", "options", "seed", "members", "missing")
+_QUERY = ("method", "options", "seed", "members", MEMBER_KIND, "missing")
 RECORD = "experiment.json"
 """In an experiment's results folder (``nnUNet_results/DatasetNNN_Name/nnactive``), beside ``cycle_NNN.json``."""
 

@@ -119,6 +119,8 @@ class Annotation:
     new_voxels_per_label: Counts = field(default_factory=dict)
     new_foreground_share: Share | None = None
     new_yields: Mapping[str, StratumYield] = field(default_factory=dict)
+    minutes_per_patch: Amount | None = None
+    """The median of what experts took for a patch so far, where that was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 
 from nnactive_ext.experiment.experiment import Experiment
@@ -17,6 +18,7 @@ STEPS = ("plan", "train", "load", "predict", "statistics", "score", "annotate", 
 """``plan``: fingerprint, nnU-Net's planning, and preprocessing for the first time. Of a query: ``load``, waiting for an image;
 ``predict``, the networks; ``statistics``, from their logits to the means over members; ``score``, from these to candidates, and
 the choice."""
+TRAIN, QUERY = "train", ("load", "predict", "statistics", "score")
 FOLDER = "times"
 """In the experiment's results: appends of several machines to one file would be lost on a network's file system."""
 FILE = "times.jsonl"
@@ -71,9 +73,17 @@ def note_planning(experiment: Experiment, seconds: Mapping[str, float]) -> None:
 
 def read_times(experiment: Experiment) -> list[dict]:
     """All lines; one cut short by a kill is passed over."""
-    others = sorted((experiment.results / FOLDER).glob("*.jsonl"))
+    return [*_lines([experiment.preprocessed.folder / PLANNING]), *times_in(experiment.results)]
+
+
+def times_in(results: Path) -> list[dict]:
+    """Those of an experiment's results folder (``.../nnactive``), which is all but planning."""
+    return _lines([results / FILE, *sorted((results / FOLDER).glob("*.jsonl"))])
+
+
+def _lines(files: Iterable[Path]) -> list[dict]:
     lines = []
-    for file in (experiment.preprocessed.folder / PLANNING, experiment.results / FILE, *others):
+    for file in files:
         if not file.is_file():
             continue
         for text in file.read_text(encoding="utf-8").splitlines():

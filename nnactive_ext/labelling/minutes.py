@@ -52,6 +52,12 @@ def spent(counted: CountingAnswers) -> list[tuple[Answer, float]]:
     ]
 
 
+def median_minutes(experiment: Experiment) -> float | None:
+    """Of all measured patches of a roll-out; None where nothing was measured. No answer is read."""
+    found = spent(CountingAnswers.of(Ledger(experiment.annotation)))
+    return Minutes.of([seconds for _, seconds in found]).median if found else None
+
+
 def measured(experiment: Experiment, counted: CountingAnswers | None = None) -> Measured | None:
     """How long annotation took so far.
 

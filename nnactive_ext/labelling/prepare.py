@@ -14,13 +14,15 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.freezing import freeze_plans
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.timing import Stopwatch, note_planning
-from nnactive_ext.files import write_json
+from nnactive_ext.files import copy_file, write_json
 from nnactive_ext.labelling.relabel import settle
 from nnactive_ext.nnunet.fingerprint import write_fingerprint
+from nnactive_ext.nnunet.member_plans import plan_members
 from nnactive_ext.nnunet.network import check_network
 from nnactive_ext.nnunet.planners import asked_for
 from nnactive_ext.nnunet.preprocessing import Preprocessed, preprocess
 from nnactive_ext.nnunet.presets import shrink_for_cpu
+from nnactive_ext.nnunet.pretrained import plans_with
 from nnactive_ext.nnunet.trainers import builds_its_own_network
 from nnactive_ext.parallel import busy
 
@@ -50,7 +52,10 @@ def prepare(
 
 
 def nnunet_plans(experiment: Experiment) -> str:
-    """Let nnU-Net plan and return its plans' name; what it prints goes into a log file beside the plans."""
+    """Let nnU-Net plan and return its plans' name; what it prints goes into a log file beside the plans. Where the network is
+    that of pretrained weights, its plans are written instead."""
+    if experiment.plan.pretrained:
+        return _taken_over(experiment)
     from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiments
 
     plan, folder = experiment.plan, experiment.preprocessed.folder
@@ -69,7 +74,19 @@ def nnunet_plans(experiment: Experiment) -> str:
     planned.manager()  # an unknown configuration is an error here, before anything is preprocessed
     if plan.preset == "cpu":
         write_json(folder / f"{identifier}.json", shrink_for_cpu(planned.plans, planned.configuration))
+    if members := plan.member_kind.in_plans:
+        write_json(folder / f"{identifier}.json", plan_members(planned.plans, planned.configuration, members))
     return identifier
+
+
+def _taken_over(experiment: Experiment) -> str:
+    """nnU-Net's plans from those of the pretrained weights, and its copy of dataset.json."""
+    plan, dataset, folder = experiment.plan, experiment.dataset, experiment.preprocessed.folder
+    names = (plan.dataset, plan.plans_identifier, plan.configuration)
+    plans = plans_with(plan.pretrained["plans"], *names, dataset.json, type(dataset.reader_writer).__name__)
+    copy_file(experiment.raw / "dataset.json", folder / "dataset.json")
+    write_json(folder / f"{plan.plans_identifier}.json", plans)
+    return plan.plans_identifier
 
 
 def _check_used(plan: Plan, planned: Preprocessed, identifier: str) -> None:

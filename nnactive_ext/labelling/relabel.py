@@ -14,6 +14,7 @@ from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.label_changes import BACKGROUND
 from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
 from nnactive_ext.experiment.marks import LABEL_VERSION, STATE
+from nnactive_ext.experiment.member_kinds import SEEDS
 from nnactive_ext.experiment.timing import Timing
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
@@ -98,7 +99,8 @@ def settlement(
     voxels = {case: {int(k): int(v) for k, v in counts.items()} for case, counts in sorted(annotated.items())}
     voxels = {case: counts for case, counts in voxels.items() if counts and case in plan.pool}
     names = {0: BACKGROUND, **experiment.dataset.labels.foreground}
-    splits, warnings = make_splits(voxels, plan.folds, generator(plan.seed, cycle, "splits"), plan.groups, names)
+    rng, seeds = generator(plan.seed, cycle, "splits"), plan.member_kind.name == SEEDS
+    splits, warnings = make_splits(voxels, plan.folds, rng, plan.groups, names, seeds)
     state = {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels}
     state |= {LABEL_VERSION: plan.label_version} if plan.label_version else {}
     return {"splits_final.json": splits, STATE: state}, warnings

@@ -48,4 +48,4 @@ def takes(experiment: Experiment) -> str | float:
         if seconds["evaluate"]:
             return sum(seconds[step] for step in steps)
     why = next((why for what, _, why in experiment.plan.decisions if what == "training"), "")
-    return f"{why.partition(':')[0]}, {count(experiment.plan.folds, 'member')}" if why else ""
+    return f"{why.partition(':')[0]}, {count(experiment.plan.folds, 'training')}" if why else ""

@@ -10,6 +10,7 @@ import numpy as np
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.result import Annotation
 from nnactive_ext.labelling.labels import count_voxels
+from nnactive_ext.labelling.minutes import median_minutes
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.members.yields import Tally, of_answers, per_case
 
@@ -39,6 +40,7 @@ def annotation(experiment: Experiment, cycle: int) -> Annotation:
         new_foreground_share=_share(experiment, new_voxels),
         # In a roll-out a patch may show labels that were there before anybody answered it.
         new_yields=of_answers(experiment, tasks) if plan.human else tally.found(),
+        minutes_per_patch=median_minutes(experiment) if plan.human else None,
     )
 
 

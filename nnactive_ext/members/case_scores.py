@@ -47,7 +47,7 @@ class CaseFiles:
     def __init__(self, experiment: Experiment, folds: Sequence[Fold], tolerances: Mapping[str, float]):
         self.folder = experiment.results / f"cycle_{experiment.state['cycle']:03d}" / FOLDER
         labels = experiment.source.labels
-        self._facts = {**_facts(experiment, folds), "ignore": labels.ignore, "tolerances": dict(tolerances)}
+        self._facts = {**facts(experiment, folds), "ignore": labels.ignore, "tolerances": dict(tolerances)}
 
     def read(self, case: Case) -> CaseScores | None:
         """The scores of a case, or None where they have to be computed."""
@@ -85,7 +85,7 @@ class CaseFiles:
         for file in (*case.images, case.label):
             found = Path(str(file)).stat()
             files.append([Path(str(file)).name, found.st_size, found.st_mtime_ns])
-        return _digest({**self._facts, "files": files})
+        return digest({**self._facts, "files": files})
 
 
 class CrossValidationFile:
@@ -98,33 +98,34 @@ class CrossValidationFile:
 
     def __init__(self, experiment: Experiment, folds: Sequence[Fold]):
         self.file = experiment.results / f"cycle_{experiment.state['cycle']:03d}" / CROSS_VALIDATION
-        self._facts = {**_facts(experiment, folds), "annotated": experiment.state["annotated"]}
+        self._facts = {**facts(experiment, folds), "annotated": experiment.state["annotated"]}
 
     def read(self) -> tuple[CrossValidation, Environment] | None:
         """What was found, and where; None where it has to be computed."""
         if not self.file.is_file() or not all(self._facts["trainings"]):
             return None
         content = read_json(self.file)
-        if content.get("for") != _digest(self._facts):
+        if content.get("for") != digest(self._facts):
             return None
         return CrossValidation(**content["found"]), Environment.of(content.get("environment")) or Environment()
 
     def write(self, found: CrossValidation, environment: Environment) -> None:
         """Keep what was found."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        content = {"for": _digest(self._facts), "found": asdict(found), "environment": asdict(environment)}
+        content = {"for": digest(self._facts), "found": asdict(found), "environment": asdict(environment)}
         write_json(self.file, content)
 
 
-def _facts(experiment: Experiment, folds: Sequence[Fold]) -> dict[str, Any]:
+def facts(experiment: Experiment, folds: Sequence[Fold]) -> dict[str, Any]:
     return {
         "trainings": [read_mark(fold_folder(experiment, fold)).get("training") for fold in folds],
         "classes": {name: str(values) for name, values in experiment.source.labels.classes.items()},
+        "members": str(experiment.plan.member_kind),
         "code": code_digest(rooms=(*ROOMS, "metrics")),
     }
 
 
-def _digest(facts: Mapping[str, Any]) -> str:
+def digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

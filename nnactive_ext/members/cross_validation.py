@@ -61,7 +61,7 @@ def cross_validate(
             predict = Predictor(experiment, partial(open_ensemble, [fold]))
             for case in cases:
                 annotated = dataset.label_map(case)
-                box = _annotated_box(case, annotated != labels.ignore)
+                box = annotated_box(case, annotated != labels.ignore)
                 said = annotated[box.slices]
                 known = said != labels.ignore
                 said, predicted = said[known], predict(box)[known]
@@ -99,7 +99,7 @@ def held_out_cases(experiment: Experiment, folds: Sequence[int]) -> tuple[dict[i
     return held_out, open_cases
 
 
-def _annotated_box(case: str, annotated: np.ndarray) -> Patch:
+def annotated_box(case: str, annotated: np.ndarray) -> Patch:
     (box,) = ndimage.find_objects(annotated.astype(np.uint8))
     return Patch(case, triple([s.start for s in box]), triple([s.stop - s.start for s in box]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import pickle
 import warnings
@@ -15,13 +16,16 @@ import numpy as np
 
 from nnactive_ext.engine.threads import cores
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import ALL, Fold, is_trained, label_version, read_mark
+from nnactive_ext.experiment.experiment import Experiment, with_members
+from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, label_version, read_mark
+from nnactive_ext.experiment.member_kinds import SEEDS, SNAPSHOTS, MemberKind
+from nnactive_ext.members.passes import Draws, Pass, check_passes, passes, predicting
 from nnactive_ext.members.statistics import DIVERGED
+from nnactive_ext.nnunet.checkpoints import check_checkpoint, read_checkpoint
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
-from nnactive_ext.nnunet.trainers import check_trainer
-from nnactive_ext.words import listed
+from nnactive_ext.nnunet.trainers import check_trainer, snapshot_file, snapshot_files
+from nnactive_ext.words import count, listed
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +60,8 @@ def _convolved(
 
 
 class Members(Protocol):
-    def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
-        """Each member's name and logits (class or region, z, y, x) for a preprocessed image (channel, z, y, x).
+    def logits(self, image: np.ndarray, case: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+        """Each member's name and logits (class or region, z, y, x) for a preprocessed image (channel, z, y, x) of a ``case``.
 
         They are predicted one after another, when asked for, and on any device; an image's logits are large, so none
         are kept here.
@@ -96,6 +100,20 @@ def training_begun(experiment: Experiment) -> bool:
     return any((mark.get("experiment"), mark.get("cycle")) == now for mark in marks)
 
 
+def asked_as(experiment: Experiment, kind: str) -> Experiment:
+    """``experiment`` with members of another kind than planned (``nnactive_query -members``).
+
+    Raises:
+        NnActiveError: there is no such kind, or it is trained in another way than the members that are there.
+    """
+    if MemberKind.of(kind).name == SEEDS != experiment.plan.member_kind.name:
+        raise NnActiveError(
+            f"-members {kind}: these members are trained on all annotated cases, which is decided when an experiment is "
+            f"planned. Plan another one with -members {kind}, or choose other members here."
+        )
+    return with_members(experiment, kind)
+
+
 def check_folds(experiment: Experiment, folds: Sequence[Fold]) -> None:
     """A fold that does not exist, one that is named twice, and ``all`` beside others are errors."""
     given, there = f"-f {' '.join(map(str, folds))}", experiment.folds()
@@ -113,6 +131,7 @@ def check_members(experiment: Experiment, folds: Sequence[Fold]) -> list[str]:
     """The members' training numbers; anything but finished members of this experiment's current cycle is an error."""
     check_folds(experiment, folds)
     plan, cycle, trainings = experiment.plan, experiment.state["cycle"], []
+    kind = plan.member_kind
     problems: list[str] = []
     lacking: list[Fold] = []
     for fold in folds:
@@ -128,6 +147,8 @@ def check_members(experiment: Experiment, folds: Sequence[Fold]) -> list[str]:
             problems.append(f"{folder}: this member was trained before the classes were changed.")
         elif not mark.get("finished"):
             problems.append(f"{folder}: this member's training did not finish.")
+        elif kind.name == SNAPSHOTS and (there := len(snapshot_files(folder)) + 1) != kind.number:
+            problems.append(f"{folder}: this training has {count(there, 'snapshot')}; -members {kind} needs {kind.number}.")
         trainings.append(mark.get("training", ""))
         lacking += [fold] if len(problems) > before else []
     if problems:
@@ -146,8 +167,9 @@ def _train_first(experiment: Experiment, folds: Sequence[Fold]) -> str:
 class NnUNetEnsemble:
     """Members trained by nnU-Net, predicted with nnU-Net's sliding windows.
 
-    Queries: no mirroring, Gaussian weighting, tile step 0.75, each member's logits apart. Segmentation: mirroring as
-    trained, tile step 0.5, nnU-Net's own mean over members (methods.md, Training).
+    Queries: Gaussian weighting, tile step 0.75, each member's logits apart, as the plan's kind of members has them.
+    Segmentation: mirroring as trained, tile step 0.5, nnU-Net's own mean over the folds (methods.md, Training); of snapshots
+    the last one, and without dropout.
 
     ``folder``: where members of an earlier cycle were put, which the caller has looked at; None: those of the current
     cycle, and anything else in their place is an error.
@@ -163,7 +185,10 @@ class NnUNetEnsemble:
         if folder is None:
             check_members(experiment, folds)
         self._folder = folder or experiment.model_folder
-        self._folds = tuple(folds)
+        self._folds, self._kind = tuple(folds), experiment.plan.member_kind
+        self._draws = {
+            fold: Draws(experiment.plan.seed, read_mark(self._folder / f"fold_{fold}").get("cycle", 0)) for fold in folds
+        }
         self.device = torch.device(device)
         if self.device.type == "cpu":
             # All cores whatever OMP_NUM_THREADS says, as nnUNetv2_predict does: the last bits of a convolution depend on
@@ -176,15 +201,20 @@ class NnUNetEnsemble:
                 perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
             )
             try:
+                for fold in folds:
+                    check_checkpoint(self._folder / f"fold_{fold}" / CHECKPOINTS[0])
                 self._predictor.initialize_from_trained_model_folder(str(self._folder), self._folds)
+                self._snapshots = {fold: self._earlier(fold) for fold in self._folds}
             except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
                 raise NnActiveError(
                     f"{self._folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
-                    f"({error}). Delete its fold folder and train it anew."
+                    f"({str(error) or type(error).__name__}). Delete its fold folder and train it anew."
                 ) from error
         self._check_plans(experiment)
         if folder is None:
             self._check_labels(experiment)
+        check_passes(self._predictor, self._kind, self._folder)
+        self._passes = passes(self._kind, self._predictor.allowed_mirroring_axes or ())
         if self.device.type == "cpu":
             always_by_onednn(self._predictor.network)
 
@@ -207,22 +237,38 @@ class NnUNetEnsemble:
                 f"{ours}. Train them again."
             )
 
-    def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
+    def logits(self, image: np.ndarray, case: str = "") -> Iterator[tuple[str, torch.Tensor]]:
         import torch
 
         predictor = self._predictor
         data = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
-        for fold, parameters in zip(self._folds, predictor.list_of_parameters, strict=True):
+        for (fold, network, parameters), one in itertools.product(self._networks(), self._passes):
+            name, draws = f"{network}{one}", self._draws[fold]
             predictor.use_mirroring, predictor.tile_step_size = False, 0.75
             getattr(predictor.network, "_orig_mod", predictor.network).load_state_dict(parameters)
-            yield f"fold {fold}", self._predict(data, fold)
+            yield name, self._predict(draws.noise(data, case) if one.noisy else data, name, one, draws.dropout(name, case))
 
-    def _predict(self, data: torch.Tensor, fold: Fold) -> torch.Tensor:
+    def _networks(self) -> Iterator[tuple[Fold, str, Any]]:
+        """Fold, name and parameters of each network: of a training that kept snapshots all of them, the last at the end."""
+        for fold, parameters in zip(self._folds, self._predictor.list_of_parameters, strict=True):
+            earlier = self._snapshots[fold]
+            for number, snapshot in enumerate(earlier, 1):
+                yield fold, f"fold {fold}, snapshot {number}", snapshot
+            yield fold, f"fold {fold}{f', snapshot {len(earlier) + 1}' if earlier else ''}", parameters
+
+    def _earlier(self, fold: Fold) -> list[Any]:
+        """The parameters of a training's snapshots before its last, where these are members."""
+        numbers = range(1, self._kind.number) if self._kind.name == SNAPSHOTS else ()
+        files = [snapshot_file(self._folder / f"fold_{fold}", number) for number in numbers]
+        return [read_checkpoint(file)["network_weights"] for file in files]
+
+    def _predict(self, data: torch.Tensor, member: str, one: Pass, seed: int) -> torch.Tensor:
         try:
-            return self._predictor.predict_sliding_window_return_logits(data)
+            with predicting(self._predictor, one, seed):
+                return self._predictor.predict_sliding_window_return_logits(data)
         except RuntimeError as error:  # for want of memory, or because of infinite logits, for which nnU-Net looks
             remedy = f". {DIVERGED}" if "inf in predicted" in str(error) else ""
-            raise NnActiveError(f"the prediction of fold {fold} failed: {error}{remedy}") from error
+            raise NnActiveError(f"the prediction of {member} failed: {error}{remedy}") from error
 
     @property
     def planned(self) -> tuple[Any, Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from tqdm import tqdm
@@ -12,6 +13,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.environment import Environment, observe
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inputs import Inputs
+from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.experiment.result import CrossValidation, CycleResult, SurfaceCases, result_file
@@ -56,7 +58,8 @@ def evaluate(
     cycle, tested = experiment.state["cycle"], bool(experiment.plan.test)
     classes = experiment.source.labels.classes
     part, number = parts
-    scored = _on_test_set(experiment, open_ensemble, folds, slice(part, None, number), progress) if tested else {}
+    opened, share = partial(open_ensemble, folds), slice(part, None, number)
+    scored = scores_on_test_set(experiment, opened, folds, share, progress) if tested else {}
     validated = _validated(experiment, open_ensemble, folds, progress) if not tested and part == 0 else None
     if number > 1:
         return None
@@ -99,14 +102,15 @@ def tolerance(plan: Plan) -> Tolerance:
     return Tolerance(mm, plan.tolerances_mm)
 
 
-def _on_test_set(
+def scores_on_test_set(
     experiment: Experiment,
-    open_ensemble: Callable[[Sequence[int]], Ensemble],
-    folds: Sequence[int],
+    open_ensemble: Callable[[], Ensemble],
+    folds: Sequence[Fold],
     share: slice,
     progress: bool,
 ) -> dict[str, CaseScores]:
-    """The scores of a share of the test cases, by name; those that are there already are read."""
+    """The scores of a share of the test cases, by name; those that are there already are read. ``open_ensemble`` is
+    called when something must be predicted."""
     planned, inputs = tolerance(experiment.plan), Inputs.read(experiment.raw)
     limits = {name: planned.of(name) for name in experiment.source.labels.classes}
     files, found, ensemble, here = CaseFiles(experiment, folds, limits), {}, None, Environment()
@@ -116,7 +120,7 @@ def _on_test_set(
         scores = files.read(case)
         if scores is None:
             if ensemble is None:
-                ensemble = open_ensemble(folds)
+                ensemble = open_ensemble()
                 here = observe(device_of(ensemble))  # once: it reads the metadata of all packages
             scores = _scores(experiment, ensemble, case, limits, here)
             files.write(case, scores)

@@ -35,7 +35,7 @@ def predict_box(
     predicted = _statistics(ensemble, image, grid, patch, window, regions_order is not None)
     if predicted is None:
         return np.zeros(patch.size, np.uint16)
-    return _on_image(_labels(predicted[0].mean, regions_order, without), grid, patch, predicted[1])
+    return on_image(labels_of(predicted[0].mean, regions_order, without), grid, patch, predicted[1])
 
 
 def predict_with_uncertainty(
@@ -49,8 +49,8 @@ def predict_with_uncertainty(
     if predicted is None:
         return np.zeros(patch.size, np.uint16), np.zeros(patch.size, np.float32)
     statistics, offset = predicted
-    labels = _on_image(_labels(statistics.mean, regions_order), grid, patch, offset)
-    return labels, _on_image(predictive_entropy(statistics), grid, patch, offset)
+    labels = on_image(labels_of(statistics.mean, regions_order), grid, patch, offset)
+    return labels, on_image(predictive_entropy(statistics), grid, patch, offset)
 
 
 def _statistics(
@@ -60,14 +60,15 @@ def _statistics(
     covered = grid.to_network(patch)
     if covered is None:
         return None
-    context = _widened(covered, window, grid.network_shape)
+    context = widened(covered, window, grid.network_shape)
     running = RunningStatistics(regions)
-    for name, logits in ensemble.logits(np.ascontiguousarray(image[(slice(None), *context.slices)])):
+    for name, logits in ensemble.logits(np.ascontiguousarray(image[(slice(None), *context.slices)]), patch.case):
         running.add(logits, name)
     return running.result(), context.start
 
 
-def _labels(mean: np.ndarray, regions_order: Sequence[int] | None, without: Collection[int] = ()) -> np.ndarray:
+def labels_of(mean: np.ndarray, regions_order: Sequence[int] | None, without: Collection[int] = ()) -> np.ndarray:
+    """The label map (z, y, x), uint16, of probabilities (channel, z, y, x); arguments as of :func:`predict_box`."""
     kept = [channel for channel in range(len(mean)) if channel not in without]
     if regions_order is None:
         return np.array(kept, np.uint16)[(mean[kept] if without else mean).argmax(axis=0)]
@@ -77,13 +78,14 @@ def _labels(mean: np.ndarray, regions_order: Sequence[int] | None, without: Coll
     return predicted
 
 
-def _widened(patch: Patch, window: Sequence[int], shape: Sequence[int]) -> Patch:
+def widened(patch: Patch, window: Sequence[int], shape: Sequence[int]) -> Patch:
+    """``patch`` with a ``window`` of context on each side, as far as an image of ``shape`` reaches."""
     start = [max(0, a - w) for a, w in zip(patch.start, window, strict=True)]
     stop = [min(n, b + w) for b, w, n in zip(patch.stop, window, shape, strict=True)]
     return Patch(patch.case, triple(start), triple([b - a for a, b in zip(start, stop, strict=True)]))
 
 
-def _on_image(predicted: np.ndarray, grid: Grid, patch: Patch, offset: Triple) -> np.ndarray:
+def on_image(predicted: np.ndarray, grid: Grid, patch: Patch, offset: Triple) -> np.ndarray:
     """``predicted``, which begins at ``offset`` on the network's grid, at the voxels of ``patch``."""
     indices, inside = [], []
     for axis, source in enumerate(grid.transpose):

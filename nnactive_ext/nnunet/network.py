@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +24,7 @@ def check_network(target: Preprocessed, dataset_json: dict[str, Any]) -> None:
     """
     architecture = target.manager()[1].network_arch_class_name
     try:
-        network = _built(target, dataset_json)
+        network = _network(*target.manager(), dataset_json)
         if architecture.rpartition(".")[2] in BLOCKS and next(network.parameters()).is_meta:
             _run(network, target, dataset_json)
     except Exception as error:  # of whatever the class of the network does with its arguments
@@ -33,27 +34,35 @@ def check_network(target: Preprocessed, dataset_json: dict[str, Any]) -> None:
         ) from error
 
 
-def _built(target: Preprocessed, dataset_json: dict[str, Any]) -> Any:
+def stock_shapes(plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The weights, by name, of the network that nnU-Net builds from plans when it predicts, as shapes."""
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    manager = PlansManager(plans)
+    network = _network(manager, manager.get_configuration(configuration), dataset_json)
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def built(architecture: Mapping[str, Any], channels: int, classes: int) -> Any:
+    """The network of nnU-Net's plans (``architecture`` of a configuration), on torch's meta device where it can be there."""
     import torch
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-    configuration = target.manager()[1]
-    plans = (
-        configuration.network_arch_class_name,
-        configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import,
-        *_channels(target, dataset_json),
-    )
+    names = ("network_class_name", "arch_kwargs", "_kw_requires_import")
+    plans = (*(architecture[name] for name in names), channels, classes)
     with suppress(Exception), torch.device("meta"):  # which takes no memory, however large the network is
         return get_network_from_plans(*plans, deep_supervision=False)
     return get_network_from_plans(*plans, deep_supervision=False)
 
 
-def _channels(target: Preprocessed, dataset_json: dict[str, Any]) -> tuple[int, int]:
+def _network(plans: Any, configuration: Any, dataset_json: dict[str, Any]) -> Any:
+    return built(configuration.configuration["architecture"], *_channels(plans, configuration, dataset_json))
+
+
+def _channels(plans: Any, configuration: Any, dataset_json: dict[str, Any]) -> tuple[int, int]:
     """Of the network: channels of the image, and classes or regions."""
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
-    plans, configuration = target.manager()
     images = determine_num_input_channels(plans, configuration, dataset_json)
     return images, plans.get_label_manager(dataset_json).num_segmentation_heads
 
@@ -61,8 +70,8 @@ def _channels(target: Preprocessed, dataset_json: dict[str, Any]) -> tuple[int, 
 def _run(network: Any, target: Preprocessed, dataset_json: dict[str, Any]) -> None:
     import torch
 
-    configuration = target.manager()[1]
-    images, classes = _channels(target, dataset_json)
+    plans, configuration = target.manager()
+    images, classes = _channels(plans, configuration, dataset_json)
     patch = tuple(configuration.patch_size)
     found = network(torch.empty((configuration.batch_size, images, *patch), device="meta")).shape[1:]
     if tuple(found) != (classes, *patch):

@@ -34,7 +34,9 @@ class Training:
     """What is to be trained, as nnU-Net's planner and trainer need to know it.
 
     ``shapes`` and ``spacings`` (mm) along (z, y, x), one for each case of the pool; ``dataset_json`` without its cases;
-    ``planning``: options of nnU-Net's planner, as its function calls them; ``preset``: "cpu" or None.
+    ``planning``: options of nnU-Net's planner, as its function calls them; ``preset``: "cpu" or None. ``taken``: what its
+    plans take over from pretrained weights (:func:`nnactive_ext.nnunet.pretrained.plans_with`); empty where it plans.
+    ``members``: see :func:`nnactive_ext.nnunet.member_plans.plan_members`.
     """
 
     shapes: Sequence[Sequence[int]]
@@ -46,6 +48,8 @@ class Training:
     device: str
     preset: str | None = None
     planning: Mapping[str, Any] = field(default_factory=dict)
+    taken: Mapping[str, Any] = field(default_factory=dict)
+    members: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,8 @@ def _timed(training: Training) -> Pace:
     made = trainer_class(training.trainer)
     began = perf_counter()
     trainer = made(target.plans, training.configuration, 0, dataset_json, torch.device(training.device))
+    if training.taken:
+        trainer.load_pretrained = lambda: None  # other values are as fast
     trainer.initialize()
     trainer.disable_checkpointing = True
     trainer.on_train_start()
@@ -186,8 +192,10 @@ def _planned(training: Training) -> tuple[Any, dict[str, Any]]:
     """nnU-Net's plans for the pool's shapes and spacings, made in the temporary folders as for an experiment."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiments
 
+    from nnactive_ext.nnunet.member_plans import plan_members
     from nnactive_ext.nnunet.preprocessing import Preprocessed
     from nnactive_ext.nnunet.presets import shrink_for_cpu
+    from nnactive_ext.nnunet.pretrained import plans_with
 
     raw, folder = Path(os.environ["nnUNet_raw"]) / _NAME, Path(os.environ["nnUNet_preprocessed"]) / _NAME
     cases = {f"case_{n}": {"images": [], "label": ""} for n in range(_CASES)}
@@ -206,12 +214,19 @@ def _planned(training: Training) -> tuple[Any, dict[str, Any]]:
         place.mkdir(parents=True)
         write_json(place / "dataset.json", dataset_json)
     write_json(folder / "dataset_fingerprint.json", fingerprint)
+    if training.taken:
+        identifier = "nnUNetPlans"
+        plans = plans_with(training.taken, _NAME, identifier, training.configuration, dataset_json, "SimpleITKIO")
+        write_json(folder / f"{identifier}.json", plans)
+        return Preprocessed(folder, identifier, training.configuration), dataset_json
     loaders = os.environ.pop("nnUNet_n_proc_DA", None)  # with 0 the planner dies
     identifier = plan_experiments([_NAME], experiment_planner_class_name=training.planner, **training.planning)
     os.environ |= {"nnUNet_n_proc_DA": loaders} if loaders is not None else {}
     target = Preprocessed(folder, identifier, training.configuration)
     if training.preset == "cpu":
         write_json(folder / f"{identifier}.json", shrink_for_cpu(target.plans, training.configuration))
+    if training.members:
+        write_json(folder / f"{identifier}.json", plan_members(target.plans, training.configuration, training.members))
     return target, dataset_json
 
 

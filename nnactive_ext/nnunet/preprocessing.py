@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,6 +68,26 @@ class Preprocessed:
                 f"{folder / case}.b2nd or .pkl: cannot be read ({error}). Delete the dataset and plan it anew."
             ) from None
         return image, Grid.from_properties(properties, self.plans["transpose_forward"], image.shape[1:])
+
+
+def preprocess_image(
+    image: np.ndarray, properties: dict[str, Any], target: Preprocessed, dataset_json: Mapping[str, Any]
+) -> tuple[np.ndarray, Grid]:
+    """An image that is no case of the pool as the network sees it.
+
+    Args:
+        image: (channel, z, y, x), as nnU-Net's reader gives it.
+        properties: what the reader says of it.
+        target: the preprocessed dataset, whose plans exist.
+        dataset_json: nnU-Net's dataset.json.
+
+    Returns:
+        The preprocessed image (channel, z, y, x), float32, and how it came about.
+    """
+    plans, configuration = target.manager()
+    preprocessor = configuration.preprocessor_class(verbose=False)
+    data, _, found = preprocessor.run_case_npy(image, None, dict(properties), plans, configuration, dataset_json)
+    return data.astype(np.float32, copy=False), Grid.from_properties(found, plans.transpose_forward, data.shape[1:])
 
 
 def preprocess(

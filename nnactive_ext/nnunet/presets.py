@@ -41,13 +41,18 @@ def shrink_for_cpu(plans: dict[str, Any], configuration: str, iterations: int = 
         divisor = [d * s for d, s in zip(divisor, strides, strict=True)]
     changed["patch_size"] = _smaller(changed["patch_size"], divisor, _VOXELS)
     changed["batch_size"] = 2
-    changed["nnactive"] = {
+    changed["nnactive"] = cpu_schedule(iterations)
+    return plans
+
+
+def cpu_schedule(iterations: int = 50) -> dict[str, Any]:
+    """The ``"nnactive"`` of a configuration of nnU-Net's plans that is trained on a CPU."""
+    return {
         "iterations_per_epoch": iterations,
         "val_iterations_per_epoch": max(1, iterations // 10),
         # nnU-Net's 0.99 has hardly got going after a few hundred iterations: small classes are not found in time.
         "momentum": 0.9,
     }
-    return plans
 
 
 def _smaller(size: list[int], divisor: list[int], voxels: int) -> list[int]:

@@ -11,6 +11,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.words import count, listed, plural
 
 _ATTEMPTS = 50
+_OF_ONE = 5
+"""nnU-Net's number of folds, of which a single one is taken: it trains on four fifths of the cases."""
 
 
 def make_splits(
@@ -19,6 +21,7 @@ def make_splits(
     rng: np.random.Generator,
     groups: Mapping[str, str] | None = None,
     names: Mapping[int, str] | None = None,
+    seeds: bool = False,
 ) -> tuple[list[dict[str, list[str]]], tuple[str, ...]]:
     """nnU-Net's ``splits_final.json`` and what to tell the user about it.
 
@@ -27,6 +30,9 @@ def make_splits(
     validates exactly one fold, and no fold trains on one and validates on another. The cases of each class are spread over the
     folds (rarest class first), so every class is trained on in as many folds as possible. Fewer groups than folds give fewer
     folds, never fewer than 2; fewer than 2 groups are an error.
+
+    A single fold is the first of five in which fewest classes are missing from the training cases. ``seeds``: all folds train
+    on all cases; each validates on the cases that it would leave out.
     """
     together = _together(voxels, groups)
     units = sorted(together)
@@ -41,14 +47,19 @@ def make_splits(
             "one to validate, because the cases of a group stay together. Annotate patches in cases of another group (a larger "
             "starting budget)."
         )
-    used = min(folds, len(units))
+    used = min(_OF_ONE if folds == 1 else folds, len(units))
     warnings = []
-    if used < folds:
+    if used < folds and not seeds:
         few = f"{count(len(units), 'group')} of cases" if groups else f"{len(units)} cases"
         warnings.append(f"Only {few} are annotated: {used} folds instead of {folds}.")
     inside = {unit: _sum(voxels[case] for case in cases) for unit, cases in together.items()}
     sizes = {unit: len(cases) for unit, cases in together.items()}
     best, lacking = _best(units, inside, sizes, used, rng)
+    if folds == 1:
+        alone = min(range(used), key=lambda fold: sum(fold in missing for missing in lacking.values()))
+        best, lacking = [best[alone]], {label: [0] * (alone in missing) for label, missing in lacking.items()}
+    if seeds:
+        best, lacking = [{"train": units, "val": best[fold % used]["val"]} for fold in range(folds)], {}
     alike: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for label, missing in sorted(lacking.items()):
         alike[tuple(missing)].append((names or {}).get(label, str(label)))

@@ -25,8 +25,17 @@ from nnactive_ext.nnunet.environment import (
 from nnactive_ext.words import near
 
 BASE = "nnActiveTrainer"
-NAME = re.compile(rf"{BASE}(?:_([1-9][0-9]*)epochs)?(_NoMirroring)?")
-"""The names that our own trainer answers: epochs, and whether it mirrors."""
+VARIANTS = {
+    "Finetune": "nnactive_ext.nnunet.finetuning:Finetuning",
+    "Snapshots": "nnactive_ext.nnunet.snapshots:Snapshots",
+}
+"""Variants of our own trainer: the word in their name -> the class that comes before it in theirs."""
+NAME = re.compile(rf"{BASE}(?:_(?P<kind>{'|'.join(VARIANTS)}))?(?:_(?P<epochs>[1-9][0-9]*)epochs)?(?P<plain>_NoMirroring)?")
+"""The names that our own trainer answers: the variant, its epochs, and whether it does not mirror."""
+EPOCHS = 200
+"""Of a name that says none."""
+SNAPSHOTS, LEAST_EPOCHS = 5, 10
+"""Snapshots of a training where the plans do not say how many, and the least number of epochs before each."""
 _ARGUMENTS = ("plans", "configuration", "fold", "dataset_json", "device")
 """What nnU-Net collects from a trainer's ``__init__``, by name."""
 _DERIVE = "from nnactive_ext.trainers.nnActiveTrainer import nnActiveTrainer"
@@ -52,6 +61,48 @@ def check_trainer(name: str) -> None:
 def trainer_class(name: str) -> Any:
     """The class that nnU-Net trains when it is given ``name``; one that :func:`check_trainer` refuses is an error."""
     return _found(name, trainer_search_path(os.environ))
+
+
+def starts_pretrained(name: str) -> bool:
+    """Whether a trainer loads the weights of ``nnactive_plan -pretrained``."""
+    match = NAME.fullmatch(name)
+    if match and not _other_folders():
+        return match["kind"] == "Finetune"
+    return bool(getattr(_found(name, trainer_search_path(os.environ)), "finetuning", False))
+
+
+def trains_snapshots(name: str) -> bool:
+    """Whether a trainer keeps snapshots, see :class:`nnactive_ext.nnunet.snapshots.Snapshots`."""
+    if (match := NAME.fullmatch(name)) and not _other_folders():
+        return match["kind"] == "Snapshots"
+    return bool(getattr(trainer_class(name), "snapshots", False))
+
+
+def mirrors(name: str) -> bool:
+    """Whether a trainer mirrors, as far as its name or its class attribute ``mirroring`` says."""
+    if (match := NAME.fullmatch(name)) and not _other_folders():
+        return match["plain"] is None
+    return bool(trainer_class(name).mirroring)
+
+
+def check_snapshots(trainer: str, epochs: int, number: int) -> None:
+    """Epochs that do not divide into ``number`` equal parts of at least 10 epochs are an error."""
+    if epochs % number or epochs < LEAST_EPOCHS * number:
+        nearest = number * max(LEAST_EPOCHS, round(epochs / number))
+        raise NnActiveError(
+            f"{trainer}: {epochs} epochs cannot be divided into {number} equal parts of at least {LEAST_EPOCHS} epochs, one "
+            f"for each snapshot. Train {nearest} epochs, or choose another number of snapshots."
+        )
+
+
+def snapshot_file(fold_folder: Path | str, number: int) -> Path:
+    """The checkpoint of a snapshot, counted from 1; the last snapshot of a training is ``checkpoint_final.pth``."""
+    return Path(fold_folder) / f"checkpoint_snapshot_{number}.pth"
+
+
+def snapshot_files(fold_folder: Path | str) -> list[Path]:
+    """The snapshots that a training left, without the last one."""
+    return sorted(Path(fold_folder).glob("checkpoint_snapshot_*.pth"))
 
 
 def builds_its_own_network(name: str) -> bool:
@@ -117,14 +168,19 @@ def _no_member(name: str, why: str) -> NnActiveError:
 
 def _unknown(name: str) -> NnActiveError:
     number = re.search(r"[1-9][0-9]*", name)
-    epochs = f"{BASE}_{number[0] if number else 10}epochs"
-    ours = [BASE, epochs, f"{BASE}_NoMirroring", f"{epochs}_NoMirroring"]
+    ours = [name for base in _families() for name in (base, f"{base}_NoMirroring")]
+    ours += [name for base in _families(f"_{number[0] if number else 10}epochs") for name in (base, f"{base}_NoMirroring")]
     similar = near(name, [*ours, *_classes_in_folders()])
     meant = f"Did you mean {' or '.join(similar)}? " if similar else ""
     return NnActiveError(
         f"Trainer {name}: nnU-Net finds no such trainer. {meant}There are {BASE}, {BASE}_<N>epochs, {BASE}_NoMirroring and "
-        f"{BASE}_<N>epochs_NoMirroring for any N above 0, and the classes that derive from it ({_DERIVE}).\n{_where()}"
+        f"{BASE}_<N>epochs_NoMirroring for any N above 0, the same for {' and '.join(_families()[1:])}, and the classes that "
+        f"derive from them ({_DERIVE}).\n{_where()}"
     )
+
+
+def _families(ending: str = "") -> list[str]:
+    return [f"{BASE}{ending}", *(f"{BASE}_{variant}{ending}" for variant in VARIANTS)]
 
 
 def _broken(name: str, error: BaseException) -> NnActiveError:

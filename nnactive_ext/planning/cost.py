@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.metrics.prices import Prices
 from nnactive_ext.planning.decisions import THESIS
 from nnactive_ext.words import count, duration
 
@@ -18,12 +19,9 @@ class Cost:
     per hour, in any currency. ``hours_why`` and ``minutes_why``: where the hours of training one member and the minutes
     per patch come from; without the latter the minutes are assumed.
 
-    Eq 4.1 of the thesis (docs/methods.md names it): annotating with active learning costs
-    C_AL = C_base - r c_annotation + c_overhead, where C_base is the cost of random patches to the same quality and r the
-    number of patches saved. So it pays when r > c_overhead / c_annotation.
-
-    The overhead is the training of all members in all cycles. That of the last one is counted, though it would be trained
-    anyway, and time that people wait is not, because they can do other work meanwhile.
+    When active learning pays: Eq 4.1, in :class:`nnactive_ext.metrics.prices.Prices`. The overhead is the training of all
+    members in all cycles, and all queries where they were measured (``query_hours``). The training of the last cycle is
+    counted, though it would be needed anyway, and time that people wait is not, because they can do other work meanwhile.
     """
 
     patches: int
@@ -37,6 +35,7 @@ class Cost:
     machine_rate: float
     hours_why: str = "as asked for"
     minutes_why: str = ""
+    query_hours: float = 0.0
 
     @property
     def annotation_hours(self) -> float:
@@ -52,19 +51,23 @@ class Cost:
         return self.cycles * self.folds * self.member_hours
 
     @property
+    def prices(self) -> Prices:
+        return Prices(self.minutes_per_patch, self.expert_rate, self.machine_rate)
+
+    @property
     def patch_cost(self) -> float:
         """c_annotation."""
-        return self.minutes_per_patch / 60 * self.expert_rate
+        return self.prices.patch_cost
 
     @property
     def overhead(self) -> float:
         """c_overhead."""
-        return self.training_hours * self.machine_rate
+        return self.prices.overhead(self.training_hours + self.query_hours)
 
     @property
     def break_even(self) -> float:
         """The r at which C_AL = C_base."""
-        return self.overhead / self.patch_cost
+        return self.prices.break_even(self.training_hours + self.query_hours)
 
     @property
     def patches_to_save(self) -> int:
@@ -84,6 +87,7 @@ def estimate(
     machine_rate: float,
     hours_why: str = "as asked for",
     minutes_why: str = "",
+    query_hours: float = 0.0,
 ) -> Cost:
     """The cost of ``patches`` of ``patch_voxels`` each in a pool of ``pool_voxels``; ``training_hours`` are for one member.
 
@@ -101,7 +105,7 @@ def estimate(
     for name, value in above_zero.items():
         if not (math.isfinite(value) and value > 0):
             raise NnActiveError(f"{name} is {value}: it must be more than 0. Without it no cost can be estimated.")
-    for name, value in {"training_hours": training_hours, "machine_rate": machine_rate}.items():
+    for name, value in {"training_hours": training_hours, "machine_rate": machine_rate, "query_hours": query_hours}.items():
         if not (math.isfinite(value) and value >= 0):
             raise NnActiveError(f"{name} is {value}: it must be 0 or more.")
     voxels = patches * patch_voxels
@@ -117,6 +121,7 @@ def estimate(
         machine_rate,
         hours_why,
         minutes_why,
+        query_hours,
     )
 
 
@@ -129,7 +134,8 @@ def rows(cost: Cost) -> list[tuple[str, str, str]]:
     """What, how much and why, as in the table that planning prints; the last row is a warning, if there is one."""
     share = cost.voxels / cost.pool_voxels
     pays = f"if it saves {_patches(cost.patches_to_save)} or more"
-    why = f"training costs {cost.overhead:,.2f}, a patch {cost.patch_cost:,.2f} (Eq 4.1 of {THESIS})"
+    machine = "training and queries cost" if cost.query_hours else "training costs"
+    why = f"{machine} {cost.overhead:,.2f}, a patch {cost.patch_cost:,.2f} (Eq 4.1 of {THESIS})"
     if cost.patches_to_save > cost.patches:
         pays = f"hardly: only if it saves {_patches(cost.patches_to_save)}, more than it asks for"
         why += "; random patches with foreground (random_fg_66) need no such training: the better choice here"
@@ -147,10 +153,11 @@ def rows(cost: Cost) -> list[tuple[str, str, str]]:
         ),
         (
             "training",
-            f"{count(cost.cycles, 'cycle')} x {count(cost.folds, 'member')} x {_hours(cost.member_hours)} = "
+            f"{count(cost.cycles, 'cycle')} x {count(cost.folds, 'training')} x {_hours(cost.member_hours)} = "
             f"{_hours(cost.training_hours)}",
-            f"{_hours(cost.member_hours)} per member: {cost.hours_why} (-training_hours)",
+            f"{_hours(cost.member_hours)} each: {cost.hours_why} (-training_hours)",
         ),
+        *([("queries", _hours(cost.query_hours), "as long as the queries so far")] if cost.query_hours else []),
         (PAYS, pays, why),
     ]
     if share > LARGE:

@@ -30,6 +30,7 @@ from nnactive_ext.labelling.prepare import prepare
 from nnactive_ext.labelling.relabel import write_labels
 from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
+from nnactive_ext.nnunet.pretrained import Pretrained, write_tensors
 from nnactive_ext.parallel import busy
 from nnactive_ext.planning.blocks import table_of
 from nnactive_ext.planning.rollout import Rollout
@@ -64,6 +65,7 @@ def create(
     source: Dataset,
     start_from: Path | None = None,
     progress: bool = True,
+    weights: Pretrained | None = None,
 ) -> tuple[Experiment, tuple[str, ...]]:
     """Make a planned simulation: dataset, labels, starting budget, nnU-Net's plans and preprocessed cases.
 
@@ -75,6 +77,7 @@ def create(
         start_from: a loop file whose patches are the starting budget, instead of drawing them (in an experiment on all labels,
             whole images are the starting budget).
         progress: show progress bars.
+        weights: what members start from, where the plan says that they start from some.
 
     Returns:
         The experiment, and warnings.
@@ -84,7 +87,8 @@ def create(
     """
     experiment = Experiment(plan.dataset, plan)
     ending = source.file_ending
-    with new_folders(experiment.raw, nnunet_folder("nnUNet_preprocessed") / experiment.name):
+    with new_folders(experiment.raw, experiment.preprocessed.folder):
+        _keep(weights, experiment)
         if plan.turned:
             source = write_turned_source(experiment, source, progress)
         _write_dataset_json(experiment, plan, source)
@@ -112,6 +116,12 @@ def create(
         plan, warnings = prepare(experiment, counts, progress)
         plan.write(experiment.raw)
     return Experiment(plan.dataset), (*start.warnings, *warnings)
+
+
+def _keep(weights: Pretrained | None, experiment: Experiment) -> None:
+    """The weights that members start from, beside what they are trained on: the user's file may be gone by then."""
+    if weights is not None:
+        write_tensors(experiment.preprocessed.folder, weights.tensors)
 
 
 @contextmanager
@@ -184,7 +194,7 @@ def _given(patches: Sequence[Patch]) -> Query:
 
 
 def create_rollout(
-    rollout: Rollout, found: Mapping[str, FoundCase], progress: bool = True
+    rollout: Rollout, found: Mapping[str, FoundCase], progress: bool = True, weights: Pretrained | None = None
 ) -> tuple[Experiment, tuple[str, ...]]:
     """Make a planned roll-out with its tasks of cycle 0; whatever goes wrong, nothing is left behind.
 
@@ -192,6 +202,7 @@ def create_rollout(
         rollout: what was decided.
         found: the cases of the folder of images, which are not changed.
         progress: show progress bars.
+        weights: what members start from, where the plan says that they start from some.
 
     Returns:
         The experiment, and warnings.
@@ -199,7 +210,8 @@ def create_rollout(
     plan = rollout.plan
     experiment = Experiment(plan.dataset, plan)
     names: Mapping[str, int] = rollout.json["labels"]  # type: ignore[assignment]
-    with new_folders(experiment.raw):
+    with new_folders(experiment.raw, *([experiment.preprocessed.folder] if weights else [])):
+        _keep(weights, experiment)
         files = images_of(experiment, found, progress)
         write_json(experiment.raw / "dataset.json", dataset_json(experiment, rollout.json, files))
         if table := table_of(found).content():

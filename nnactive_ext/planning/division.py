@@ -13,6 +13,7 @@ from nnactive_ext.intake.groups import Grouping, read_groups
 from nnactive_ext.nnunet.dataset import Dataset
 from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.drawing import draw_test_set
+from nnactive_ext.planning.ensembles import decided_folds
 from nnactive_ext.planning.grouping import check_groups, tell_groups
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.test_folder import TEST_FOLDER, tell_unused, why_not_used
@@ -76,7 +77,7 @@ def divide(source: Dataset, settings: Settings) -> Division:
     decisions.add("pool / test cases", f"{len(pool)} / {len(test)}", why)
     if unused:
         tell_unused(source, unused, decisions)
-    tell_groups(grouping, [*pool, *test], pool, settings.folds, decisions)
+    tell_groups(grouping, [*pool, *test], pool, decided_folds(settings), decisions)
     kept |= {"groups": grouping.text} if grouping.text else {}
     return Division(source, tuple(pool), tuple(test), grouping.groups, kept, decisions)
 

@@ -10,12 +10,12 @@ from nnactive_ext.experiment.commands import device_here
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.nnunet.pace import Pace, Training
 from nnactive_ext.nnunet.planners import asked_for
-from nnactive_ext.nnunet.trainers import NAME
+from nnactive_ext.nnunet.trainers import EPOCHS, NAME
 from nnactive_ext.planning.settings import Settings
 
 ASSUMED = 2.0
 """Hours of 200 epochs of 250 iterations on a data centre's GPU, where nothing can be timed."""
-_EPOCHS, _ITERATIONS = 200, 250
+_ITERATIONS = 250
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def member_hours(plan: Plan, dataset_json: Mapping[str, object], time: Callable[
             device,
             plan.preset,
             asked_for(plan.settings),
+            plan.pretrained.get("plans", {}),
+            plan.member_kind.in_plans,
         )
     )
     return Hours(pace.seconds / 3600, pace.why) if isinstance(pace, Pace) else _assumed(plan, f"timing failed: {pace}")
@@ -65,12 +67,12 @@ def member_hours(plan: Plan, dataset_json: Mapping[str, object], time: Callable[
 def epochs_of(trainer: str) -> int | None:
     """The epochs of a training by our own trainer, by its name; None for others."""
     name = NAME.fullmatch(trainer)
-    return int(name[1] or _EPOCHS) if name else None
+    return int(name["epochs"] or EPOCHS) if name else None
 
 
 def _assumed(plan: Plan, why: str) -> Hours:
     iterations = os.environ.get("nnactive_iterations_per_epoch", "")
-    epochs = epochs_of(plan.trainer) or _EPOCHS
+    epochs = epochs_of(plan.trainer) or EPOCHS
     each = int(iterations) if iterations.isdecimal() else _ITERATIONS
-    value = float(f"{ASSUMED * epochs / _EPOCHS * each / _ITERATIONS:.2g}")
+    value = float(f"{ASSUMED * epochs / EPOCHS * each / _ITERATIONS:.2g}")
     return Hours(value, f"assumed; GPUs differ by a factor of 3 and more ({why})")

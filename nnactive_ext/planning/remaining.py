@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import median
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.result import read_results
-from nnactive_ext.experiment.timing import read_times
+from nnactive_ext.experiment.timing import QUERY, TRAIN, read_times
 from nnactive_ext.labelling.answers import CountingAnswers, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import Measured
@@ -39,7 +40,7 @@ def remaining(experiment: Experiment, measured: Measured | None, counted: Counti
     if measured:
         minutes = measured.patches.median
         minutes_why = f"median {minutes:.2g} min of {count(measured.patches.patches, 'measured patch', 'measured patches')}"
-    hours = _hours(experiment)
+    hours, queries = _hours(experiment), max(0, plan.cycles - 1 - max(experiment.last_loop, 0))
     return estimate(
         patches,
         round(voxels),
@@ -52,6 +53,7 @@ def remaining(experiment: Experiment, measured: Measured | None, counted: Counti
         _setting(experiment, "machine_rate"),
         hours.why,
         minutes_why,
+        queries * _query_hours(experiment),
     )
 
 
@@ -64,9 +66,18 @@ def _open_tasks(experiment: Experiment, counted: CountingAnswers | None) -> int:
     return sum(status_of(ledger, counted, task.id, ignore) != "done" for task in tasks)
 
 
+def _query_hours(experiment: Experiment) -> float:
+    """Of a query, as the queries so far; 0 where there was none."""
+    found: Counter[int] = Counter()
+    for line in read_times(experiment):
+        if line["step"] in QUERY:
+            found[line["cycle"]] += line["seconds"]
+    return median(found.values()) / 3600 if found else 0.0
+
+
 def _hours(experiment: Experiment) -> Hours:
     """To train one member: as the trainings so far, else as asked for or assumed when it was planned."""
-    trainings = [float(line["seconds"]) for line in read_times(experiment) if line["step"] == "train"]
+    trainings = [float(line["seconds"]) for line in read_times(experiment) if line["step"] == TRAIN]
     if trainings:
         return Hours(median(trainings) / 3600, f"median of {count(len(trainings), 'training')}")
     asked = planned_value(experiment.plan, "training_hours")

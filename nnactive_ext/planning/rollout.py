@@ -35,12 +35,14 @@ from nnactive_ext.nnunet.pace import Pace, Training
 from nnactive_ext.planning.cost import Cost, estimate
 from nnactive_ext.planning.cost import rows as cost_rows
 from nnactive_ext.planning.decisions import Decisions
+from nnactive_ext.planning.ensembles import decided_folds
 from nnactive_ext.planning.grey_values import AIR, stored_higher
 from nnactive_ext.planning.grouping import check_groups, tell_groups
 from nnactive_ext.planning.hours import Hours, member_hours
 from nnactive_ext.planning.measure import Measured, largest_components_mm
 from nnactive_ext.planning.options import ROLLOUT, check_kind
 from nnactive_ext.planning.orientation import reading
+from nnactive_ext.planning.pretrained import with_start
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import check, with_budget, without_budget
 from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_patches, structure_sizes
@@ -50,12 +52,14 @@ from nnactive_ext.words import count, listed, plural, share
 
 @dataclass(frozen=True)
 class Rollout:
-    """The plan, dataset.json but for its cases, and per case the space of its array and the patches that are labelled."""
+    """The plan, dataset.json but for its cases, per case the space of its array and the patches that are labelled, and the
+    names of the channels."""
 
     plan: Plan
     json: Mapping[str, object]
     spaces: Mapping[str, Space]
     given: Mapping[str, list[Patch]] = field(default_factory=dict)
+    channels: Sequence[str] = ()
 
 
 def label_names(labels: Sequence[str], option: str = "--labels") -> dict[str, int]:
@@ -141,7 +145,7 @@ def decide_rollout(
     grouping = grouped(settings, found)
     volumes = {source.block.volume for case in found.values() for source in case.sources if source.block}
     if grouping.groups or not volumes:
-        tell_groups(grouping, list(found), list(found), settings.folds, decisions)
+        tell_groups(grouping, list(found), list(found), decided_folds(settings), decisions)
     elif len(volumes) > 1:
         why = "members may train on one block of a volume and validate on another; -groups '{volume}_z{block}' avoids it"
         decisions.warn(f"blocks of {len(volumes)} volumes", why)
@@ -171,6 +175,7 @@ def decide_rollout(
     _add_labels(measured, by_value, names, decisions)
     for what, why in told:
         decisions.warn(what, why)
+    plan = with_start(plan, settings, channels, decisions)
     plan = with_budget(plan, labels, str(folder), settings, decisions, settings.hard)
     if plan.air == SKIP_AIR:
         why = (
@@ -188,7 +193,7 @@ def decide_rollout(
         points = Commands(plan).annotate("points", "FILE")
         decisions.add("points", text, f"{points}; random patches seldom hold a small structure")
     plan = replace(plan, decisions=tuple(decisions))
-    return Rollout(plan, json, spaces, worth_keeping(plan, given))
+    return Rollout(plan, json, spaces, worth_keeping(plan, given), channels)
 
 
 def _tell_spacing(settings: Settings, decisions: Decisions) -> None:
@@ -327,7 +332,7 @@ def _estimate(settings: Settings, patches: int, voxels: int, pool: int, hours: H
         voxels,
         pool,
         settings.cycles,
-        settings.folds,
+        decided_folds(settings),
         settings.minutes_per_patch,
         hours.value,
         settings.expert_rate,

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnactive_ext.metrics.prices import Prices
 from nnactive_ext.planning.options import ROLLOUT, SIMULATION, repeating, setting
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ DEFAULT_METHOD = "clasp_pe"
 METHOD_HELP = (
     "query method and its options, e.g. clasp_pe alpha=0.5; for a method of your own, FILE.py:NAME. nnactive_query "
     "--list_methods lists all methods"
+)
+
+MEMBERS_HELP = (
+    "what the members of the ensemble are. folds: the networks of the folds. mirror: each network once for each way to mirror "
+    "the image (with -folds 1, one training is enough); mirror:noise: of the image with noise, too. snapshots:5: 5 checkpoints "
+    "of each training, whose learning rate restarts. seeds:5: 5 trainings on all annotated cases. dropout:10: 10 predictions "
+    "of each network with dropout (p 0.1; dropout:10:0.5 for another)"
 )
 
 
@@ -218,9 +226,17 @@ class Settings:
     folds: int = setting(
         5,
         "-folds",
-        "number of members of the ensemble, one for each fold of the cross-validation",
+        "number of trainings in each cycle, one for each fold of the cross-validation; 1 trains on four fifths of the "
+        "annotated cases",
         type=int,
         metavar="N",
+        benchmark=True,
+    )
+    members: str = setting(
+        "folds",
+        "-members",
+        MEMBERS_HELP,
+        metavar="KIND",
         benchmark=True,
     )
     configuration: str = setting(
@@ -231,8 +247,48 @@ class Settings:
         "-tr",
         "trainer of the members",
         metavar="TRAINER",
-        decided="nnActiveTrainer with 200 epochs; with --preset cpu, nnActiveTrainer_10epochs_NoMirroring",
+        decided="nnActiveTrainer with 200 epochs; with --preset cpu, nnActiveTrainer_10epochs_NoMirroring; one that mirrors, "
+        "keeps snapshots or starts from pretrained weights where -members or -pretrained need it",
         benchmark=True,
+    )
+    pretrained: str | None = setting(
+        None,
+        "-pretrained",
+        "checkpoint that every member starts from in every cycle: of a training by nnU-Net, whose plans are taken along, or of "
+        "nnssl (OpenMind), of which the encoder is loaded (docs/pretrained.md)",
+        metavar="FILE",
+        decided="members are trained from scratch",
+        benchmark=True,
+        shown=lambda plan: plan.pretrained.get("file"),
+        kept=False,
+    )
+    pretrained_plans: str | None = setting(
+        None,
+        "-pretrained_plans",
+        "nnU-Net's plans of the training that made the checkpoint",
+        metavar="plans.json",
+        decided="plans.json beside its fold folder, or the plans in the checkpoint",
+        benchmark=True,
+        shown=lambda plan: plan.pretrained.get("plans_file"),
+        kept=False,
+    )
+    pretrained_seen: str | None = setting(
+        None,
+        "-pretrained_seen",
+        "whether the checkpoint was trained on images of this experiment, which makes its results too good; it is shown in the "
+        "plan and the report",
+        choices=("no", "unknown", "yes"),
+        decided="unknown",
+        benchmark=True,
+        shown=lambda plan: plan.pretrained.get("seen"),
+        kept=False,
+    )
+    trust: bool = setting(
+        False,
+        "--trust",
+        "open the checkpoint even if that runs code in it, as nnU-Net does",
+        shown=lambda plan: bool(plan.pretrained.get("trusted")),
+        kept=False,
     )
     planner: str = setting(
         "ExperimentPlanner", "-pl", "nnU-Net experiment planner of the network", metavar="PLANNER", benchmark=True
@@ -428,7 +484,7 @@ class Settings:
         change="share of a cycle's tasks, above 0 and at most 1, that must be done before training starts, from now on",
     )
     minutes_per_patch: float = setting(
-        3.0,
+        Prices.minutes_per_patch,
         "-minutes_per_patch",
         "minutes that an expert needs to annotate one patch, for the estimate of the cost",
         type=float,
@@ -446,7 +502,7 @@ class Settings:
         only=ROLLOUT,
     )
     expert_rate: float = setting(
-        100.0,
+        Prices.expert_rate,
         "-expert_rate",
         "cost of an expert per hour, in any currency, for the estimate of the cost",
         type=float,
@@ -454,7 +510,7 @@ class Settings:
         only=ROLLOUT,
     )
     machine_rate: float = setting(
-        2.0,
+        Prices.machine_rate,
         "-machine_rate",
         "cost of the machine per hour, in the same currency, for the estimate of the cost",
         type=float,

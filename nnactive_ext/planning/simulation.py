@@ -14,6 +14,7 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.environment import versions
+from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import ALL_LABELS, KEEP_AIR, PUBLISHED, SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.images.headers import states_spacing
@@ -23,11 +24,13 @@ from nnactive_ext.nnunet.trainers import check_trainer
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.planning.decisions import THESIS, Decisions
 from nnactive_ext.planning.division import Division, divide
+from nnactive_ext.planning.ensembles import check_ensemble, decided_folds, default_trainer, tell_ensemble
 from nnactive_ext.planning.grey_values import stored_higher
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
 from nnactive_ext.planning.orientation import reading_labelled
 from nnactive_ext.planning.patch_limit import apply_limit
+from nnactive_ext.planning.pretrained import check_start, start_for, with_start
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
     LEAST_PER_CLASS,
@@ -67,9 +70,9 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     division = division or divide(source, settings)
     pool = division.pool
     decisions.extend(division.decisions)
-    called = source.json.get("channel_names", {})
+    channels = _channels(source)
     greys = {case: found.greys for case, found in measured.items()}
-    for what, why in stored_higher(greys, [called[key] for key in sorted(called, key=int)]):
+    for what, why in stored_higher(greys, channels):
         decisions.warn(what, why)
     reader = type(source.reader_writer).__name__
     turned, measured = reading_labelled(measured, reader, decisions)
@@ -114,6 +117,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
         turned=turned,
         pool_foreground_voxels=sum(n for c in cases for label, n in c.voxels.items() if label in source.labels.foreground),
     )
+    plan = with_start(plan, settings, channels, decisions)
     if settings.all_labels:
         settings = replace(settings, starting_budget=len(pool), query_size=1, cycles=1)
         plan = replace(plan, purpose=ALL_LABELS, cycles=1)
@@ -142,7 +146,14 @@ def check_simulation(source: Dataset, settings: Settings) -> str:
         typed_tolerance(settings.tolerance, source.labels.classes)
     check(settings, name := settings.name or source.name.split("_", 1)[-1])
     _ = source.labels, source.cases  # errors in them, too, before every image is read
+    start_for(settings, _channels(source))
     return name
+
+
+def _channels(source: Dataset) -> list[str]:
+    """The names of the images' channels."""
+    called = source.json.get("channel_names", {})
+    return [str(called[key]) for key in sorted(called, key=int)]
 
 
 def check(settings: Settings, name: str) -> None:
@@ -151,15 +162,18 @@ def check(settings: Settings, name: str) -> None:
     if "cascade" in settings.configuration:
         raise NnActiveError("The cascade is not supported: its second stage needs dense labels. Use -c 3d_fullres.")
     check_dataset_name(settings.number, name)
-    if settings.cycles < 1 or settings.folds < 2:
-        raise NnActiveError("An experiment needs at least 1 cycle and 2 folds.")
+    MemberKind.of(settings.members)
+    if settings.cycles < 1 or settings.folds < 1:
+        raise NnActiveError("An experiment needs at least 1 cycle and 1 fold.")
     if settings.patch_size:
         parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
     _check_nnunet_planning(settings)
     methods.get(settings.method, **settings.method_options)
     check_planner(settings.planner, settings.configuration)
-    check_trainer(trainer_of(settings))
+    check_trainer(trainer := trainer_of(settings))
+    check_ensemble(settings, trainer)
+    check_start(settings, trainer)
 
 
 def _check_budget(query_size: int | None, starting_budget: int | None, human: bool) -> None:
@@ -197,7 +211,7 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
     """The plan of an experiment called ``name`` as far as it does not depend on how many patches are asked for."""
     method, options = methods.lasting(settings.method, settings.method_options)
     decided = {"query_size": 0, "starting_budget": 0, "tolerance_mm": 0.0, "method": method, "method_options": options}
-    decided["trainer"] = trainer_of(settings)
+    decided |= {"trainer": trainer_of(settings), "folds": decided_folds(settings)}
     decided["air"] = settings.air or (SKIP_AIR if settings.labels and settings.protocol != PUBLISHED else KEEP_AIR)
     decided["processes"] = settings.processes or default_processes(sum(float(np.prod(g.shape)) for g in pool.values()))
     return Plan(
@@ -213,7 +227,7 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
 
 
 def trainer_of(settings: Settings) -> str:
-    return settings.trainer or ("nnActiveTrainer_10epochs_NoMirroring" if settings.preset == "cpu" else "nnActiveTrainer")
+    return settings.trainer or default_trainer(settings)
 
 
 def _patches(number: int) -> str:
@@ -255,7 +269,7 @@ def with_budget(
     if total < LEAST_PER_CLASS * classes:
         decisions.warn("small budget", f"fewer than 14 patches per class in total ({count(classes, 'class', 'classes')})")
     decisions.add("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for")
-    decisions.add("ensemble", f"{plan.folds} members", "one for each cross-validation fold")
+    tell_ensemble(plan, decisions)
     decisions.add("trainer", plan.trainer, "small plans for a CPU" if settings.preset == "cpu" else "200 epochs unless named")
     decisions.add("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded")
     if others := mistaken_names(settings.number):
@@ -266,7 +280,7 @@ def with_budget(
     for flag in ("gpu_memory_target", "overwrite_target_spacing", "overwrite_plans_name"):
         if (value := getattr(settings, flag)) is not None:
             text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            decisions.add(flag, text, "as asked for; passed to nnU-Net's planner")
+            decisions.add(flag, text, "as asked for" if plan.pretrained else "as asked for; passed to nnU-Net's planner")
     if plan.cycles < MIN_CYCLES:
         decisions.warn("few cycles", f"fewer than {MIN_CYCLES} (D.5 in {THESIS})")
     return replace(plan, query_size=query, starting_budget=starting, decisions=tuple(decisions))

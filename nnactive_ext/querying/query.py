@@ -18,8 +18,9 @@ from nnactive_ext.engine.body import Body
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.environment import Environment, distinct, observe
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import PREDICTED, entry, loop_file, write_loop
+from nnactive_ext.experiment.loops import MEMBER_KIND, PREDICTED, entry, loop_file, write_loop
 from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold
+from nnactive_ext.experiment.member_kinds import FOLDS
 from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
@@ -97,8 +98,8 @@ def query_cycle(
     timing = Timing(experiment, cycle)
     if isinstance(chosen, RankedMethod):
         check_folds(experiment, folds)
-        those = f"the folds of {experiment.name} are {listed(experiment.folds(), 20)}"
-        check_members_needed(chosen, len(folds), request, experiment.source.labels.regions, those)
+        those = f"the folds of {experiment.name} are {listed(experiment.folds(), 20)}; -members mirror makes several of each"
+        check_members_needed(chosen, plan.member_kind.members(len(folds)), request, experiment.source.labels.regions, those)
         ranker = _Ranker(experiment, chosen, request, pool, bodies, open_ensemble, folds, timing, accumulators)
         part, number = parts
         rankings = ranker.rank(list(pool)[part::number], progress)
@@ -154,6 +155,7 @@ class _Ranker:
         self.data_folder = self.target.data_folder
         facts = {"method": identity(method), "request": repr(request), "trainings": self.trainings}
         facts |= {"accumulators": accumulators, "code": code_digest(), "air": experiment.plan.air}
+        facts["members"] = str(experiment.plan.member_kind)
         self.digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self.folder = experiment.results / f"cycle_{request.cycle:03d}" / CANDIDATES
 
@@ -204,7 +206,7 @@ class _Ranker:
             self._environment = observe(device_of(self._ensemble), self.accumulators)
         self.environments[case] = self._environment
         try:
-            statistics = self._statistics(self._ensemble, image, watch)
+            statistics = self._statistics(self._ensemble, image, case, watch)
         except (NnActiveError, RuntimeError, MemoryError) as error:  # RuntimeError is torch's, mostly for want of memory
             short = isinstance(error, MemoryError) or "memory" in str(error).lower()
             less = " -precision half needs less." if short and self.accumulators != "half" else ""
@@ -221,9 +223,9 @@ class _Ranker:
         moved = [replace(c, patch=grid.to_image(c.patch, pool_case.patch_size)) for c in ranking.candidates]
         return Ranking(tuple(moved), ranking.predicted)
 
-    def _statistics(self, ensemble: Ensemble, image: np.ndarray, watch: Stopwatch) -> Statistics:
+    def _statistics(self, ensemble: Ensemble, image: np.ndarray, case: str, watch: Stopwatch) -> Statistics:
         running = RunningStatistics(self.regions, self.accumulators)
-        members = ensemble.logits(image)
+        members = ensemble.logits(image, case)
         while True:
             with watch.of("predict"):
                 member = next(members, None)
@@ -285,6 +287,8 @@ def _write(
         ENVIRONMENTS: distinct([*environments, *(() if here.versions in known else (here,))]),
     }
     facts |= more
+    if members and (kind := str(experiment.plan.member_kind)) != FOLDS:
+        facts[MEMBER_KIND] = kind
     if experiment.plan.label_version:
         facts[LABEL_VERSION] = experiment.plan.label_version
     write_loop(loop_file(experiment.raw, request.cycle + 1), patches, facts)

@@ -28,6 +28,7 @@ from nnactive_ext.planning.remaining import remaining
 if TYPE_CHECKING:
     from nnactive_ext.report.advice import Advice
     from nnactive_ext.report.crop import Crop
+    from nnactive_ext.report.economics import Economics
     from nnactive_ext.report.places import Overlap, Places
 
 
@@ -73,6 +74,8 @@ class Facts:
     """How long annotation took; None where nobody measured it."""
     remaining: Cost | None = None
     """What the rest of the plan of a roll-out costs."""
+    economics: Economics | None = None
+    """What it saved against random experiments of its setting; None where there are none."""
 
     @property
     def commands(self) -> Commands:
@@ -118,6 +121,7 @@ class Facts:
 def gather(experiment: Experiment, device: str | None, boxes: int, progress: bool = True) -> Facts:
     """Read and compute everything; ``device`` None: members are not asked. ``boxes``: crops per cycle."""
     from nnactive_ext.report.crops import gallery_crops
+    from nnactive_ext.report.economics import economics
     from nnactive_ext.report.places import overlaps, places
 
     plan, results = experiment.plan, read_results(experiment.results)
@@ -150,6 +154,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         nothing_predicted=nothing,
         minutes=minutes,
         remaining=remaining(experiment, minutes) if plan.human else None,
+        economics=economics(experiment),
     )
 
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.archive import model_folders
-from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.experiment import Experiment, with_members
 from nnactive_ext.experiment.label_changes import mapped
-from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.loops import MEMBER_KIND, loop_file
 from nnactive_ext.experiment.marks import ALL, Fold, is_trained, label_version, marks_in
+from nnactive_ext.experiment.member_kinds import FOLDS
 from nnactive_ext.files import read_json, replacing
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.tasks import LABEL_VERSION
@@ -98,6 +99,7 @@ class Predictions:
         """What a file has to be made for, beside the members."""
         plan = self._experiment.plan
         facts = [_VERSION, plan.experiment, plan.configuration, plan.plans_identifier, plan.trainer]
+        facts += [kind] if (kind := self._members.kind) != FOLDS else []  # files of the networks of folds are as they were
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def _stored(self, crop: Patch) -> Prediction | None:
@@ -149,7 +151,7 @@ class PastMembers:
 
     ``folds``: model folder -> folds in it (two folders while the next cycle is trained); ``trainings``: the numbers of their
     trainings, as far as their marks are there; ``complete``: whether all can be opened; ``labels``: how many times the
-    classes had been changed when they chose patches.
+    classes had been changed when they chose patches; ``kind``: what members were, as ``-members`` names it.
     """
 
     experiment: Experiment
@@ -158,6 +160,7 @@ class PastMembers:
     trainings: tuple[str, ...]
     complete: bool
     labels: int = 0
+    kind: str = FOLDS
 
     @classmethod
     def of(cls, experiment: Experiment, cycle: int) -> PastMembers:
@@ -165,7 +168,9 @@ class PastMembers:
         identity = experiment.plan.experiment
         archive = experiment.results / f"cycle_{cycle:03d}"
         file = loop_file(experiment.raw, cycle + 1)
-        labels = read_json(file).get(LABEL_VERSION, 0) if file.is_file() else experiment.plan.label_version
+        query = read_json(file) if file.is_file() else None
+        labels = experiment.plan.label_version if query is None else query.get(LABEL_VERSION, 0)
+        kind = str(experiment.plan.member_kind) if query is None else query.get(MEMBER_KIND, FOLDS)
         # A fold whose folder is gone was there if its training wrote a log.
         logs = [log.stem.rpartition("_")[2] for log in archive.glob("train_fold_*.log")]
         alone = _asked(experiment, cycle) == [ALL]
@@ -181,12 +186,13 @@ class PastMembers:
                         folds.setdefault(model, []).append(fold)
         found = {fold for members in folds.values() for fold in members}
         ids = tuple(trainings[fold] for fold in sorted(trainings, key="{:>4}".format))
-        return cls(experiment, cycle, folds, ids, bool(found) and found == expected | set(trainings), labels)
+        return cls(experiment, cycle, folds, ids, bool(found) and found == expected | set(trainings), labels, kind)
 
     def open(self, device: str, opened: Open | None = None) -> Members:
         """As one ensemble; NnActiveError if a member cannot be opened."""
         open_members = opened or _open
-        parts = [open_members(self.experiment, folds, device, model) for model, folds in self.folds.items()]
+        experiment = with_members(self.experiment, self.kind)
+        parts = [open_members(experiment, folds, device, model) for model, folds in self.folds.items()]
         return parts[0] if len(parts) == 1 else _Joined(parts)
 
 
@@ -206,6 +212,6 @@ class _Joined:
     def __init__(self, parts: Sequence[Members]):
         self._parts = parts
 
-    def logits(self, image: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
+    def logits(self, image: np.ndarray, case: str = "") -> Iterator[tuple[str, torch.Tensor]]:
         for part in self._parts:
-            yield from part.logits(image)
+            yield from part.logits(image, case)

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from nnactive_ext.compare.economy_tables import HEADING
 from nnactive_ext.experiment.label_changes import LABELS
 from nnactive_ext.experiment.result import CrossValidation, CycleResult
 from nnactive_ext.metrics.trajectory import aubc
@@ -54,6 +55,8 @@ def history(facts: Facts) -> dict[str, Any]:
         "seconds": {cycle: facts.seconds[cycle] for cycle in cycles},
         "minutes": facts.minutes,
         "colours": facts.colours,
+        "economics": facts.economics,
+        "economy_heading": HEADING,
         "remaining": [row for row in cost_rows(facts.remaining) if row[0] != WARNING] if facts.remaining else [],
     }
 

@@ -12,23 +12,27 @@ from typing import Any
 from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.commands import text as commands_text
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
+from nnactive_ext.experiment.member_kinds import EACH
 from nnactive_ext.experiment.observed import Named, differences, variables
 from nnactive_ext.planning.decisions import shown
 from nnactive_ext.planning.options import changeable
 from nnactive_ext.planning.settings import Settings, command_of
 from nnactive_ext.report.facts import Facts
-from nnactive_ext.words import listed
+from nnactive_ext.words import count, listed
 
 
 def settings(facts: Facts) -> dict[str, Any]:
     """What ``settings.html`` says."""
-    plan = facts.plan
+    plan, kind = facts.plan, facts.plan.member_kind
     short = {name: value for name, value in asdict(plan).items() if name not in ("pool", "groups", "decisions", "changes")}
+    if plan.pretrained:  # the network is shown by itself
+        short["pretrained"] = {key: value for key, value in plan.pretrained.items() if key != "plans"}
     return {
         "name": facts.name,
         "plan": plan,
         "classes": list(facts.labels.classes),
         "channels": facts.channels,
+        "ensemble": f"{count(plan.folds, 'training')} in each cycle; {EACH[kind.name](kind)}",
         "evaluated": len(facts.results),
         "commands": commands(facts),
         "differences": differences(facts.environments),
