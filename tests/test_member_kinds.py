@@ -108,13 +108,14 @@ def test_with_one_training_and_several_members_methods_that_need_them_will_do(me
 
 
 @pytest.mark.usefixtures("quick_planning")
-def test_the_plan_keeps_the_members_and_says_what_they_cost(tiny, capsys):
+@pytest.mark.usefixtures("tiny")
+def test_the_plan_keeps_the_members_and_says_what_they_cost():
     plan.main(f"{PLAN} -members mirror -folds 1 --method bald".split())
     made = Experiment.find(102)
     assert (made.plan.settings["members"], made.plan.folds) == ("mirror", 1)
     assert made.plan.trainer == "nnActiveTrainer_10epochs"
     assert made.folds() == [0]
-    said = " ".join(capsys.readouterr().out.split())
+    said = str(made.plan.decisions)
     assert all(words in said for words in ("8 members", "1 training in each cycle", "5 trainings", "5 predictions"))
     (split,) = read_json(made.preprocessed.folder / "splits_final.json")
     assert split["val"] and split["train"] and not set(split["val"]) & set(split["train"])  # noqa: PT018
