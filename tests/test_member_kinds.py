@@ -107,8 +107,7 @@ def test_with_one_training_and_several_members_methods_that_need_them_will_do(me
     check_ensemble(settings := Settings(number=1, folds=1, members=members, method="bald"), default_trainer(settings))
 
 
-@pytest.mark.usefixtures("quick_planning")
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "quick_planning")
 def test_the_plan_keeps_the_members_and_says_what_they_cost():
     plan.main(f"{PLAN} -members mirror -folds 1 --method bald".split())
     made = Experiment.find(102)
