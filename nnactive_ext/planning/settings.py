@@ -26,7 +26,8 @@ MEMBERS_HELP = (
     "what the members of the ensemble are. folds: the networks of the folds. mirror: each network once for each way to mirror "
     "the image (with -folds 1, one training is enough); mirror:noise: of the image with noise, too. snapshots:5: 5 checkpoints "
     "of each training, whose learning rate restarts. seeds:5: 5 trainings on all annotated cases. dropout:10: 10 predictions "
-    "of each network with dropout (p 0.1; dropout:10:0.5 for another)"
+    "of each network with dropout (p 0.1; dropout:10:0.5 for another). ssn:10: 10 samples of each "
+    "stochastic network's prediction"
 )
 
 
