@@ -225,14 +225,14 @@ def test_one_fold_is_no_ensemble_and_mirrored_it_is(planned):
 
 def test_snapshots_that_are_not_there_are_refused(planned):
     asked = with_members(planned, "snapshots:3")
-    fake_train(asked, 0)
+    fake_train(planned, 0)
     with pytest.raises(NnActiveError, match="1 snapshot") as caught:
         check_members(asked, [0])
     assert "snapshots:3" in str(caught.value)
     for number in (1, 2):
         snapshot_file(fold_folder(asked, 0), number).write_bytes(b"a snapshot")
     check_members(asked, [0])
-    fake_train(asked, 0)  # a training that begins anew leaves none of an earlier one
+    fake_train(planned, 0)  # a training that begins anew leaves none of an earlier one
     with pytest.raises(NnActiveError, match="1 snapshot"):
         check_members(asked, [0])
 

@@ -110,6 +110,8 @@ def tell_ensemble(plan: Plan, decisions: Decisions) -> None:
         f"-members {other} -folds {folds_of_other}: {count(folds_of_other, 'training')}, "
         f"{count(other.predictions(folds_of_other, axes), 'prediction')}; training takes most of a cycle",
     )
+    if kind.name == SSN:
+        _tell_samples(plan, decisions)
     if folds == 1:
         decisions.add(
             "", "fold 0 only", "a fifth of the annotated cases validates it; a cross-validation is of these cases only"
@@ -117,4 +119,19 @@ def tell_ensemble(plan: Plan, decisions: Decisions) -> None:
     if members == 1:
         decisions.warn(
             "a single member", f"its softmax is among the worst uncertainties (6.5 in {THESIS}); -members mirror helps"
+        )
+
+
+def _tell_samples(plan: Plan, decisions: Decisions) -> None:
+    """What scores measure, because it is not what they measure with other members."""
+    score = getattr(getattr(methods.get(plan.method, **plan.method_options), "score", None), "__name__", "")
+    if plan.member_kind.measured(score) == "aleatoric":
+        decisions.warn(
+            f"--method {plan.method}",
+            "samples disagree about what is ambiguous: it ranks by aleatoric uncertainty, and expected_entropy by epistemic",
+        )
+    if plan.folds > 1:
+        decisions.warn(
+            f"{plan.folds} trainings",
+            "networks and their samples disagree for different reasons, which scores mix; -folds 1 does not",
         )
