@@ -158,6 +158,18 @@ def test_a_network_returns_all_in_training_and_the_mean_to_nnunet():
     assert set(network.state_dict()) == {"weight", "bias"}, "nnU-Net's names"
 
 
+def test_a_compiled_network_returns_the_same():
+    network, image = stochastic(), torch.randn(1, 1, 4, 4, 8)
+    compiled = torch.compile(network, backend="eager")
+    assert head_of(compiled) is head_of(network)
+    for mode in (True, False, True):
+        compiled.train(mode)
+        assert torch.equal(compiled(image), network(image))
+    compiled.eval()
+    head_of(compiled).factors = True
+    assert compiled(image).shape[1] == head_of(network).channels
+
+
 def test_members_are_samples_of_one_prediction():
     made = object.__new__(NnUNetEnsemble)
     made._folds, made._predictor, made._kind = (0,), predictor(stochastic()), MemberKind.of("ssn:4")

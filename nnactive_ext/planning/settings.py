@@ -249,7 +249,7 @@ class Settings:
         "trainer of the members",
         metavar="TRAINER",
         decided="nnActiveTrainer with 200 epochs; with --preset cpu, nnActiveTrainer_10epochs_NoMirroring; one that mirrors, "
-        "keeps snapshots or starts from pretrained weights where -members or -pretrained need it",
+        "keeps snapshots, trains stochastic networks or starts from pretrained weights where -members or -pretrained need it",
         benchmark=True,
     )
     pretrained: str | None = setting(
