@@ -14,8 +14,10 @@ from scipy import ndimage
 
 from nnactive_ext.experiment import marks
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.member_kinds import SNAPSHOTS
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.members.tools import Tools
+from nnactive_ext.nnunet.trainers import snapshot_file
 
 
 def fake_train(experiment: Experiment, fold: int, seconds: float = 0.0) -> None:
@@ -23,6 +25,9 @@ def fake_train(experiment: Experiment, fold: int, seconds: float = 0.0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     marks.begin(folder, experiment.preprocessed.folder, continued=False)
     time.sleep(seconds)
+    kind = experiment.plan.member_kind
+    for number in range(1, kind.number if kind.name == SNAPSHOTS else 1):
+        snapshot_file(folder, number).write_bytes(b"a snapshot")
     (folder / "checkpoint_final.pth").write_bytes(b"a member")
     marks.finish(folder)
 

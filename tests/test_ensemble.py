@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.members import statistics
 from nnactive_ext.members.ensemble import NnUNetEnsemble
 from nnactive_ext.members.passes import Draws, Pass
@@ -38,7 +39,7 @@ class Predictor:
 
 def ensemble(folds, *members) -> NnUNetEnsemble:
     made = object.__new__(NnUNetEnsemble)  # opening members needs trained ones
-    made._folds, made._predictor = tuple(folds), Predictor(*members)
+    made._folds, made._predictor, made._kind = tuple(folds), Predictor(*members), MemberKind()
     made._passes, made._snapshots, made._draws = [Pass()], {fold: [] for fold in folds}, dict.fromkeys(folds, Draws(0, 0))
     return made
 

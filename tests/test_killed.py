@@ -16,20 +16,28 @@ from forked import PROCESSES
 from same_files import contents
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.files import read_json, write_json
 from nnactive_ext.loop.cycles import run_cycles
 
 NUMBER = 101
-MOMENTS = 10
-"""At how many moments a run is killed."""
+MOMENTS = 8
+"""At how many moments a run is killed, of each kind of members."""
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a run without importing nnU-Net anew"),
 ]
 
 
-@pytest.fixture(scope="module")
-def planned(planned_template) -> SimpleNamespace:
-    return planned_template
+@pytest.fixture(scope="module", params=["folds", "mirror", "snapshots:2"])
+def planned(request, planned_template, tmp_path_factory) -> SimpleNamespace:
+    """Read only; the members of the experiment are of each kind."""
+    if request.param == "folds":
+        return planned_template
+    with pytest.MonkeyPatch.context() as patch:
+        folders = copy_of(planned_template, tmp_path_factory.mktemp("template"), patch)
+    file = next(folders.raw.glob("Dataset101_*")) / "nnactive_plan.json"
+    write_json(file, {**read_json(file), "settings": {"members": request.param}})
+    return folders
 
 
 def _run(folders: dict[str, str], die_at: int = 0, count=None) -> None:

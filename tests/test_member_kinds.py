@@ -20,7 +20,7 @@ from nnactive_ext.members.ensemble import asked_as, check_members, fold_folder
 from nnactive_ext.nnunet.member_plans import plan_members
 from nnactive_ext.nnunet.splits import make_splits
 from nnactive_ext.nnunet.trainers import snapshot_file
-from nnactive_ext.planning.ensembles import check_ensemble, decided_folds, default_trainer
+from nnactive_ext.planning.ensembles import check_classes, check_ensemble, decided_folds, default_trainer
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.querying.query import query_cycle
 from nnactive_ext.report.predictions import PastMembers
@@ -36,18 +36,25 @@ PLAN = "-d 100 -o 102 -patch_size 5 5 3 -query_size 4 -starting_budget 6 -cycles
         ("dropout:10", 1, 1, 270),
         ("snapshots:5", 1, 1, 135),
         ("mirror", 5, 5, 1080),
+        ("ssn:10", 1, 1, 27),
     ],
 )
 def test_trainings_and_passes_of_an_image_of_27_tiles(word, folds, trainings, passes):
     """As the specification has them."""
     settings = Settings(number=1, members=word, folds=folds)
     kind = MemberKind.of(word)
-    assert (decided_folds(settings), 27 * kind.members(folds)) == (trainings, passes)
+    assert (decided_folds(settings), 27 * kind.predictions(folds)) == (trainings, passes)
 
 
 @pytest.mark.parametrize(
     ("word", "text"),
-    [("seeds", "seeds:5"), ("dropout", "dropout:10"), ("dropout:4:0.5", "dropout:4:0.5"), ("dropout:7:.1", "dropout:7")]
+    [
+        ("seeds", "seeds:5"),
+        ("ssn", "ssn:10"),
+        ("dropout", "dropout:10"),
+        ("dropout:4:0.5", "dropout:4:0.5"),
+        ("dropout:7:.1", "dropout:7"),
+    ]
     + [(word, word) for word in ("folds", "mirror", "mirror:noise", "snapshots:3", "seeds:2")],
 )
 def test_words(word, text):
@@ -56,7 +63,8 @@ def test_words(word, text):
 
 
 @pytest.mark.parametrize(
-    "word", ["", "mirrors", "mirror:2", "folds:5", "seeds:1", "dropout:1", "dropout:10:0", "ssn:10", "seeds:x"]
+    "word",
+    ["", "mirrors", "mirror:2", "folds:5", "seeds:1", "dropout:1", "dropout:10:0", "ssn:1", "seeds:x", "mirror+snapshots:5"],
 )
 def test_what_is_no_kind_is_refused(word):
     with pytest.raises(NnActiveError, match="-members"):
@@ -73,6 +81,8 @@ def test_what_is_no_kind_is_refused(word):
         ("snapshots:3", None, "nnActiveTrainer_Snapshots_201epochs"),
         ("snapshots:5", "cpu", "nnActiveTrainer_Snapshots_50epochs_NoMirroring"),
         ("dropout:10", "cpu", "nnActiveTrainer_10epochs_NoMirroring"),
+        ("ssn:10", None, "nnActiveTrainer_SSN"),
+        ("ssn:3", "cpu", "nnActiveTrainer_SSN_10epochs_NoMirroring"),
     ],
 )
 def test_the_default_trainer_goes_with_the_members(members, preset, trainer):
@@ -90,6 +100,8 @@ def test_the_default_trainer_goes_with_the_members(members, preset, trainer):
         ({"members": "snapshots:5"}, "nnActiveTrainer_Snapshots_40epochs", ["40 epochs", "Train 50 epochs"]),
         ({"members": "snapshots:3"}, "nnActiveTrainer_Snapshots", ["3 equal parts", "Train 201 epochs"]),
         ({}, "nnActiveTrainer_Snapshots_20epochs", ["5 equal parts"]),
+        ({"members": "ssn:10"}, "nnActiveTrainer_20epochs", ["nnActiveTrainer_SSN_<N>epochs"]),
+        ({"members": "ssn:10", "pretrained": "weights.pth"}, "nnActiveTrainer_SSN", ["pretrained weights", "mirror"]),
         ({"members": "seeds:3", "folds": 4}, "nnActiveTrainer", ["seeds:3", "-folds is 4"]),
         ({"members": "seeds:3", "labels": ("liver",)}, "nnActiveTrainer", ["roll-out", "mirror"]),
         ({"folds": 1, "method": "bald"}, "nnActiveTrainer", ["only member", "predictive_entropy", "-members mirror"]),
@@ -102,9 +114,16 @@ def test_what_does_not_go_together_is_refused_with_what_does(words, trainer, nam
     assert all(part in str(caught.value) for part in named), caught.value
 
 
-@pytest.mark.parametrize("members", ["mirror", "snapshots:2", "dropout:2"])
+@pytest.mark.parametrize("members", ["mirror", "snapshots:2", "dropout:2", "ssn:2"])
 def test_with_one_training_and_several_members_methods_that_need_them_will_do(members):
     check_ensemble(settings := Settings(number=1, folds=1, members=members, method="bald"), default_trainer(settings))
+
+
+def test_stochastic_networks_are_not_for_regions():
+    with pytest.raises(NnActiveError, match="regions"):
+        check_classes(True, "nnActiveTrainer_SSN_10epochs")
+    check_classes(True, "nnActiveTrainer")
+    check_classes(False, "nnActiveTrainer_SSN")
 
 
 @pytest.mark.usefixtures("tiny", "quick_planning")
@@ -206,14 +225,14 @@ def test_one_fold_is_no_ensemble_and_mirrored_it_is(planned):
 
 def test_snapshots_that_are_not_there_are_refused(planned):
     asked = with_members(planned, "snapshots:3")
-    fake_train(asked, 0)
+    fake_train(planned, 0)
     with pytest.raises(NnActiveError, match="1 snapshot") as caught:
         check_members(asked, [0])
     assert "snapshots:3" in str(caught.value)
     for number in (1, 2):
         snapshot_file(fold_folder(asked, 0), number).write_bytes(b"a snapshot")
     check_members(asked, [0])
-    fake_train(asked, 0)  # a training that begins anew leaves none of an earlier one
+    fake_train(planned, 0)  # a training that begins anew leaves none of an earlier one
     with pytest.raises(NnActiveError, match="1 snapshot"):
         check_members(asked, [0])
 

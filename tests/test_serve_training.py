@@ -87,8 +87,8 @@ def test_from_the_answers_to_the_next_queue(tasks, faked, tmp_path):
         faked.wait.touch()
         assert train(server).status_code == 200
         assert train(server).status_code == 409, "two pressed at once"
-        text = until(server, lambda text: "member 2 of 2: epoch" in text)
-        assert "member 2 of 2: epoch 2" in text
+        text = until(server, lambda text: "training 2 of 2: epoch" in text)
+        assert "training 2 of 2: epoch 2" in text
         assert "Started by anna" in text
         assert "Stop" in text
         assert train(server).status_code == 409
@@ -159,7 +159,7 @@ def test_another_server_shows_the_run_and_stops_it(tasks, faked, tmp_path):
     faked.wait.touch()
     with answered(tasks, tmp_path) as server:
         assert train(server).status_code == 200
-        until(server, lambda text: "member 2 of 2: epoch" in text)
+        until(server, lambda text: "training 2 of 2: epoch" in text)
     with client(601, "bert") as server:
         assert "Started by anna" in shown(server)
         assert train(server).status_code == 409
@@ -178,7 +178,7 @@ def test_a_killed_run_is_told(tasks, faked, tmp_path):
     faked.wait.touch()
     with answered(tasks, tmp_path) as server:
         train(server)
-        until(server, lambda text: "member 2 of 2: epoch" in text)
+        until(server, lambda text: "training 2 of 2: epoch" in text)
         os.kill(Note.read(server.site.folder).process.pid, signal.SIGKILL)
         assert "Continue the training" in until(server, lambda text: "without a message" in text)
         faked.wait.unlink()
@@ -191,7 +191,7 @@ def test_two_servers_start_one_run(tasks, faked, tmp_path):
     faked.wait.touch()
     with answered(tasks, tmp_path) as one, client(601, "bert") as two:
         assert {train(one).status_code, train(two).status_code} <= {200, 409}
-        texts = [until(server, lambda text: "member 2 of 2: epoch" in text) for server in (one, two)]
+        texts = [until(server, lambda text: "training 2 of 2: epoch" in text) for server in (one, two)]
         assert texts[0] == texts[1]
         with pytest.raises(LockHeld), tasks.experiment.running():
             pass

@@ -64,7 +64,7 @@ def test_a_button_leads_to_the_next_tasks(tasks, browser, tmp_path, monkeypatch)
         one.page.evaluate("window.still = 'the same page'")
         one.page.click("#training button.main")
         until(one, "Started by anna", 120)
-        until(one, "member 1 of 2: epoch", 300)
+        until(one, "training 1 of 2: epoch", 300)
         until(one, "answers of cycle 1", 600)
         until(one, "Another cycle:", 60)
         assert one.page.evaluate("window.still") == "the same page"

@@ -79,5 +79,5 @@ def test_names():
     assert (found.epochs, found.mirroring, found.snapshots) == (40, False, True)
     assert found.__mro__[1:3] == (snapshots.Snapshots, module.nnActiveTrainer)
     assert module.nnActiveTrainer_Snapshots.epochs == 200
-    for name in ("nnActiveTrainer_40epochs_Snapshots", "nnActiveTrainer_SSN", "nnActiveTrainer_Continue"):
+    for name in ("nnActiveTrainer_40epochs_Snapshots", "nnActiveTrainer_Continue"):
         assert not hasattr(module, name)

@@ -115,7 +115,8 @@ def test_a_trainer_by_another_name_is_refused():
 def test_trainers_that_will_do():
     for name in ("OneEpoch", "Own", "Network", "nnActiveTrainer", "nnActiveTrainer_7epochs_NoMirroring"):
         check_trainer(name)
-    assert [builds_its_own_network(name) for name in ("OneEpoch", "Network", "nnActiveTrainer")] == [False, True, False]
+    names = ("OneEpoch", "Network", "nnActiveTrainer", "nnActiveTrainer_SSN_10epochs")
+    assert [builds_its_own_network(name) for name in names] == [False, True, False, True]
 
 
 def test_the_trainer_that_the_documentation_shows(theirs):

@@ -16,7 +16,7 @@ from nnactive_ext.planning.hours import epochs_of
 _EPOCH = re.compile(rb"Epoch (\d+)\s*$", re.MULTILINE)
 _TAIL = 1 << 16
 """Bytes of the end of a training's log in which its last epoch is looked for."""
-_QUERY = "query of the next patches"
+_TRAINING, _QUERY = "training", "query of the next patches"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def stages(experiment: Experiment) -> list[Stage]:
     found = [("labels", in_place)]
     for number, fold in enumerate(folds):
         trained = in_place and is_trained(fold_folder(experiment, fold), plan.experiment, cycle, plan.label_version)
-        found.append((f"member {number + 1} of {len(folds)}", trained))
+        found.append((f"{_TRAINING} {number + 1} of {len(folds)}", trained))
     evaluated = in_place and result_file(experiment.results, cycle).is_file()
     found.append(("evaluation", evaluated))
     if cycle < plan.cycles - 1:
@@ -57,7 +57,7 @@ def stages(experiment: Experiment) -> list[Stage]:
 
 def _detail(experiment: Experiment, cycle: int, name: str, folds: list[int]) -> str:
     folder = experiment.results / f"cycle_{cycle:03d}"
-    if name.startswith("member"):
+    if name.startswith(_TRAINING):
         return _epoch(folder / f"train_fold_{folds[int(name.split()[1]) - 1]}.log", epochs_of(experiment.plan.trainer))
     if name == _QUERY:
         since = result_file(experiment.results, cycle).stat().st_mtime

@@ -18,8 +18,9 @@ from nnactive_ext.engine.threads import cores
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment, with_members
 from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, label_version, read_mark
-from nnactive_ext.experiment.member_kinds import SEEDS, SNAPSHOTS, MemberKind
+from nnactive_ext.experiment.member_kinds import SEEDS, SNAPSHOTS, SSN, MemberKind
 from nnactive_ext.members.passes import Draws, Pass, check_passes, passes, predicting
+from nnactive_ext.members.samples import check_memory, sample, with_factors
 from nnactive_ext.members.statistics import DIVERGED
 from nnactive_ext.nnunet.checkpoints import check_checkpoint, read_checkpoint
 from nnactive_ext.nnunet.dataset import Case
@@ -246,7 +247,18 @@ class NnUNetEnsemble:
             name, draws = f"{network}{one}", self._draws[fold]
             predictor.use_mirroring, predictor.tile_step_size = False, 0.75
             getattr(predictor.network, "_orig_mod", predictor.network).load_state_dict(parameters)
-            yield name, self._predict(draws.noise(data, case) if one.noisy else data, name, one, draws.dropout(name, case))
+            if self._kind.name == SSN:
+                yield from self._samples(data, name, draws.samples(self._kind.number, name, case))
+            else:
+                yield name, self._predict(draws.noise(data, case) if one.noisy else data, name, one, draws.dropout(name, case))
+
+    def _samples(self, data: torch.Tensor, network: str, drawn: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
+        """Of one stochastic network, which predicts once; each row of ``drawn`` (sample, factor) makes a member."""
+        check_memory(self._predictor, tuple(data.shape[1:]))
+        with with_factors(self._predictor):
+            maps = self._predict(data, network, Pass(), 0)
+        for number, z in enumerate(drawn, 1):
+            yield f"{network}, sample {number}", sample(maps, z)
 
     def _networks(self) -> Iterator[tuple[Fold, str, Any]]:
         """Fold, name and parameters of each network: of a training that kept snapshots all of them, the last at the end."""

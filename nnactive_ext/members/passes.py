@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.member_kinds import DROPOUT, MIRROR, MemberKind
+from nnactive_ext.experiment.member_kinds import DROPOUT, MIRROR, SSN, MemberKind
+from nnactive_ext.nnunet.stochastic_head import RANK, head_of
 from nnactive_ext.randomness import generator
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 NOISE = 0.1
@@ -54,6 +56,10 @@ class Draws:
         """The seed of all tiles of a member's pass."""
         return int(generator(self.seed, self.cycle, f"dropout, {member}", case).integers(2**63))
 
+    def samples(self, number: int, network: str, case: str) -> np.ndarray:
+        """Standard normal (sample, factor): where along the factors of a stochastic network each sample of the image lies."""
+        return generator(self.seed, self.cycle, f"samples, {network}", case).standard_normal((number, RANK))
+
 
 def passes(kind: MemberKind, axes: Sequence[int]) -> list[Pass]:
     """The predictions of one network.
@@ -86,6 +92,11 @@ def check_passes(predictor: Any, kind: MemberKind, where: object) -> None:
         raise NnActiveError(
             f"{where}: -members {kind} needs networks with dropout, and these have none. Plan the experiment with -members "
             f"{kind}, or choose other members."
+        )
+    if kind.name == SSN and head_of(predictor.network) is None:
+        raise NnActiveError(
+            f"{where}: -members {kind} needs stochastic networks, and {predictor.trainer_name} trains others. Plan the "
+            f"experiment with -members {kind}, or choose other members."
         )
 
 

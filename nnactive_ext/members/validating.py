@@ -14,6 +14,7 @@ from nnactive_ext.compare.validation import Case, Line, Validation
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import ALL, Fold
+from nnactive_ext.experiment.member_kinds import SSN
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.members.cross_validation import EXPLAINED
@@ -117,7 +118,7 @@ def _on_patches(
             "cases that a member was not trained on are too few to judge its uncertainty. Annotate more cases, or plan with a "
             "test set."
         )
-    notes = [" ".join(EXPLAINED.split()), *_left_out(held)]
+    notes = [" ".join(EXPLAINED.split()), *_left_out(held), *_swapped(experiment)]
     scores = _possible(asked, needed, held.members, notes)
     notes.append("ACE needs a test set: confidences would be fitted on the voxels on which they are judged.")
     return Validation(
@@ -163,7 +164,7 @@ def _on_test_set(
             said, _ = measuring.say(name, read())
             ood.append(Case(name=name, values=uncertainties(said, measuring.lines(said.members))))
             bar.update()
-    notes: list[str] = []
+    notes = _swapped(experiment)
     scores = _possible(asked, needed, members, notes)
     notes += [*_left_out(held), *_uncalibrated(folds, held, [s for s in scores if s != DISAGREEMENT])]
     return Validation(
@@ -277,6 +278,13 @@ def _possible(asked: Asked, needed: Mapping[str, int], members: int, notes: list
     if without:
         notes.append(f"{listed(without)} compare members, and there is one for each case.")
     return [score for score in asked.scores if score not in without]
+
+
+def _swapped(experiment: Experiment) -> list[str]:
+    """What scores measure where it is not what they measure with other members."""
+    kind = experiment.plan.member_kind
+    measured = [f"{score} the {what}" for score in SCORES if (what := kind.measured(score))]
+    return [f"Members are samples of stochastic networks: {listed(measured)} uncertainty."] if kind.name == SSN else []
 
 
 def _left_out(held: OutOfFold) -> list[str]:

@@ -28,6 +28,7 @@ BASE = "nnActiveTrainer"
 VARIANTS = {
     "Finetune": "nnactive_ext.nnunet.finetuning:Finetuning",
     "Snapshots": "nnactive_ext.nnunet.snapshots:Snapshots",
+    "SSN": "nnactive_ext.nnunet.stochastic:Stochastic",
 }
 """Variants of our own trainer: the word in their name -> the class that comes before it in theirs."""
 NAME = re.compile(rf"{BASE}(?:_(?P<kind>{'|'.join(VARIANTS)}))?(?:_(?P<epochs>[1-9][0-9]*)epochs)?(?P<plain>_NoMirroring)?")
@@ -78,6 +79,13 @@ def trains_snapshots(name: str) -> bool:
     return bool(getattr(trainer_class(name), "snapshots", False))
 
 
+def trains_stochastic(name: str) -> bool:
+    """Whether a trainer trains stochastic networks, see :class:`nnactive_ext.nnunet.stochastic.Stochastic`."""
+    if (match := NAME.fullmatch(name)) and not _other_folders():
+        return match["kind"] == "SSN"
+    return bool(getattr(trainer_class(name), "stochastic", False))
+
+
 def mirrors(name: str) -> bool:
     """Whether a trainer mirrors, as far as its name or its class attribute ``mirroring`` says."""
     if (match := NAME.fullmatch(name)) and not _other_folders():
@@ -107,8 +115,8 @@ def snapshot_files(fold_folder: Path | str) -> list[Path]:
 
 def builds_its_own_network(name: str) -> bool:
     """Whether a trainer replaces nnU-Net's ``build_network_architecture``, so that the plans do not say what it trains."""
-    if NAME.fullmatch(name) and not _other_folders():
-        return False
+    if (match := NAME.fullmatch(name)) and not _other_folders():
+        return match["kind"] == "SSN"
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     found = _found(name, trainer_search_path(os.environ))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.member_kinds import DROPOUT, EACH, FOLDS, MIRROR, SEEDS, SNAPSHOTS, MemberKind
+from nnactive_ext.experiment.member_kinds import DROPOUT, EACH, FOLDS, MIRROR, SEEDS, SNAPSHOTS, SSN, MemberKind
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.nnunet import trainers
 from nnactive_ext.planning.decisions import THESIS, Decisions
@@ -29,7 +29,7 @@ def default_trainer(settings: Settings) -> str:
     kind, cpu = MemberKind.of(settings.members), settings.preset == "cpu"
     plain = "_NoMirroring" if cpu and kind.name != MIRROR else ""
     if kind.name != SNAPSHOTS:
-        start = "_Finetune" if settings.pretrained else ""
+        start = "_SSN" if kind.name == SSN else "_Finetune" if settings.pretrained else ""
         return f"{trainers.BASE}{start}{f'_{_CPU_EPOCHS}epochs' if cpu else ''}{plain}"
     wanted = _CPU_EPOCHS if cpu else trainers.EPOCHS
     epochs = kind.number * max(trainers.LEAST_EPOCHS, -(-wanted // kind.number))
@@ -51,7 +51,7 @@ def check_ensemble(settings: Settings, trainer: str) -> None:
         )
     if kind.name == SEEDS and settings.folds not in (_DEFAULT_FOLDS, folds):
         raise NnActiveError(f"-members {kind} trains {folds} members, but -folds is {settings.folds}. Leave out -folds.")
-    if settings.pretrained and kind.name in (SNAPSHOTS, DROPOUT):
+    if settings.pretrained and kind.name in (SNAPSHOTS, DROPOUT, SSN):
         raise NnActiveError(
             f"-members {kind} cannot start from pretrained weights: no trainer does both. Choose -members folds, seeds or "
             "mirror, or leave out -pretrained."
@@ -65,11 +65,25 @@ def check_ensemble(settings: Settings, trainer: str) -> None:
         )
 
 
+def check_classes(regions: bool, trainer: str) -> None:
+    """Classes that are regions are an error for a trainer of stochastic networks."""
+    if regions and trainers.trains_stochastic(trainer):
+        raise NnActiveError(
+            f"-tr {trainer}: the classes of this dataset are regions, and stochastic networks are for classes that exclude "
+            "each other. Choose another trainer, and -members mirror, snapshots or folds."
+        )
+
+
 def _check_trainer(kind: MemberKind, trainer: str) -> None:
     if kind.name == MIRROR and not trainers.mirrors(trainer):
         raise NnActiveError(
             f"-members {kind} needs a trainer that mirrors, and {trainer} does not. Choose "
             f"{trainer.replace('_NoMirroring', '') if trainers.NAME.fullmatch(trainer) else trainers.BASE}, or other members."
+        )
+    if kind.name == SSN and not trainers.trains_stochastic(trainer):
+        raise NnActiveError(
+            f"-members {kind} needs a trainer of stochastic networks, and {trainer} trains others. Choose {trainers.BASE}_SSN "
+            f"or {trainers.BASE}_SSN_<N>epochs, with or without _NoMirroring, or leave out -tr."
         )
     kept = trainers.trains_snapshots(trainer)
     if kind.name == SNAPSHOTS and not kept:
@@ -92,10 +106,12 @@ def tell_ensemble(plan: Plan, decisions: Decisions) -> None:
     folds_of_other = 1 if kind.name == FOLDS else _DEFAULT_FOLDS
     decisions.add(
         "",
-        f"{count(folds, 'training')} in each cycle, {count(members, 'prediction')} of each image",
+        f"{count(folds, 'training')} in each cycle, {count(kind.predictions(folds, axes), 'prediction')} of each image",
         f"-members {other} -folds {folds_of_other}: {count(folds_of_other, 'training')}, "
-        f"{count(other.members(folds_of_other, axes), 'prediction')}; training takes most of a cycle",
+        f"{count(other.predictions(folds_of_other, axes), 'prediction')}; training takes most of a cycle",
     )
+    if kind.name == SSN:
+        _tell_samples(plan, decisions)
     if folds == 1:
         decisions.add(
             "", "fold 0 only", "a fifth of the annotated cases validates it; a cross-validation is of these cases only"
@@ -103,4 +119,19 @@ def tell_ensemble(plan: Plan, decisions: Decisions) -> None:
     if members == 1:
         decisions.warn(
             "a single member", f"its softmax is among the worst uncertainties (6.5 in {THESIS}); -members mirror helps"
+        )
+
+
+def _tell_samples(plan: Plan, decisions: Decisions) -> None:
+    """What scores measure, because it is not what they measure with other members."""
+    score = getattr(getattr(methods.get(plan.method, **plan.method_options), "score", None), "__name__", "")
+    if plan.member_kind.measured(score) == "aleatoric":
+        decisions.warn(
+            f"--method {plan.method}",
+            "samples disagree about what is ambiguous: it ranks by aleatoric uncertainty, and expected_entropy by epistemic",
+        )
+    if plan.folds > 1:
+        decisions.warn(
+            f"{plan.folds} trainings",
+            "networks and their samples disagree for different reasons, which scores mix; -folds 1 does not",
         )

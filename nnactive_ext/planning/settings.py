@@ -26,7 +26,8 @@ MEMBERS_HELP = (
     "what the members of the ensemble are. folds: the networks of the folds. mirror: each network once for each way to mirror "
     "the image (with -folds 1, one training is enough); mirror:noise: of the image with noise, too. snapshots:5: 5 checkpoints "
     "of each training, whose learning rate restarts. seeds:5: 5 trainings on all annotated cases. dropout:10: 10 predictions "
-    "of each network with dropout (p 0.1; dropout:10:0.5 for another)"
+    "of each network with dropout (p 0.1; dropout:10:0.5 for another). ssn:10: 10 samples of each "
+    "stochastic network's prediction"
 )
 
 
@@ -248,7 +249,7 @@ class Settings:
         "trainer of the members",
         metavar="TRAINER",
         decided="nnActiveTrainer with 200 epochs; with --preset cpu, nnActiveTrainer_10epochs_NoMirroring; one that mirrors, "
-        "keeps snapshots or starts from pretrained weights where -members or -pretrained need it",
+        "keeps snapshots, trains stochastic networks or starts from pretrained weights where -members or -pretrained need it",
         benchmark=True,
     )
     pretrained: str | None = setting(

@@ -24,7 +24,7 @@ from nnactive_ext.nnunet.trainers import check_trainer
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.planning.decisions import THESIS, Decisions
 from nnactive_ext.planning.division import Division, divide
-from nnactive_ext.planning.ensembles import check_ensemble, decided_folds, default_trainer, tell_ensemble
+from nnactive_ext.planning.ensembles import check_classes, check_ensemble, decided_folds, default_trainer, tell_ensemble
 from nnactive_ext.planning.grey_values import stored_higher
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import SIMULATION, check_kind, kept
@@ -146,6 +146,7 @@ def check_simulation(source: Dataset, settings: Settings) -> str:
         typed_tolerance(settings.tolerance, source.labels.classes)
     check(settings, name := settings.name or source.name.split("_", 1)[-1])
     _ = source.labels, source.cases  # errors in them, too, before every image is read
+    check_classes(source.labels.regions, trainer_of(settings))
     start_for(settings, _channels(source))
     return name
 

@@ -12,7 +12,7 @@ from typing import Any
 from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.commands import text as commands_text
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
-from nnactive_ext.experiment.member_kinds import EACH
+from nnactive_ext.experiment.member_kinds import EACH, SSN, MemberKind
 from nnactive_ext.experiment.observed import Named, differences, variables
 from nnactive_ext.planning.decisions import shown
 from nnactive_ext.planning.options import changeable
@@ -32,7 +32,7 @@ def settings(facts: Facts) -> dict[str, Any]:
         "plan": plan,
         "classes": list(facts.labels.classes),
         "channels": facts.channels,
-        "ensemble": f"{count(plan.folds, 'training')} in each cycle; {EACH[kind.name](kind)}",
+        "ensemble": f"{count(plan.folds, 'training')} in each cycle; {EACH[kind.name](kind)}{_roles(kind)}",
         "evaluated": len(facts.results),
         "commands": commands(facts),
         "differences": differences(facts.environments),
@@ -43,6 +43,11 @@ def settings(facts: Facts) -> dict[str, Any]:
         "network": None if facts.network is None else _json(facts.network),
         "plan_file": _json(short),
     }
+
+
+def _roles(kind: MemberKind) -> str:
+    """What disagreement measures where it is not what it measures with other members."""
+    return "; bald measures the aleatoric uncertainty, expected_entropy the epistemic one" if kind.name == SSN else ""
 
 
 _CHANGE = ("what", "before", "after", "after_cycle", "who", "when")

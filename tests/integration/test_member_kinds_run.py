@@ -60,6 +60,7 @@ KINDS = [
     pytest.param(SNAPSHOTS, 2, marks=pytest.mark.long),
     pytest.param("-members dropout:3 -folds 1 -tr nnActiveTrainer_1epochs_NoMirroring", 3, marks=pytest.mark.long),
     pytest.param("-members seeds:2 -tr nnActiveTrainer_1epochs_NoMirroring", 2, marks=pytest.mark.long),
+    pytest.param("-members ssn:3 -folds 1 -tr nnActiveTrainer_SSN_4epochs_NoMirroring", 3, marks=pytest.mark.long),
     pytest.param("-members mirror -folds 2 -c 2d -tr nnActiveTrainer_1epochs", 8, marks=pytest.mark.long),
 ]
 
