@@ -158,7 +158,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         minutes=minutes,
         remaining=remaining(experiment, minutes) if plan.human else None,
         economics=economics(experiment),
-        leaving=leaving(experiment),
+        leaving=leaving(experiment, paths=False),  # a report is sent to others
     )
 
 
