@@ -47,7 +47,7 @@ def notes_on(used: Prices, why: str) -> list[str]:
     return [
         "Patches saved (r): those that the random method needs for a Dice minus those that the method needs, linear between "
         "cycles; mean ± standard deviation (seeds), at the mean of the seeds' Dice. It saves any if the interval lies above 0.",
-        '"At least" where the random method never reaches the Dice and would need more patches than it has, so that "at least 0" '
+        '"At least" where the random method never reaches the Dice and would need more patches than it has, so "at least 0" '
         'does not say that nothing is saved. "At most" where the method never reaches it.',
         f"Prices: {used.minutes_per_patch:.3g} min per patch, {why}; expert {used.expert_rate:g} and machine "
         f"{used.machine_rate:g} per hour. Cost difference: machine minus patches saved, negative where the method is cheaper.",
