@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import scripted_expert as expert
 import torch
-from rollouts import OPTIONS
+from rollouts import OPTIONS, from_dataset
 from weights import nnunet_checkpoint
 
 from nnactive_ext.cli import bench, change, report, run
@@ -48,7 +48,8 @@ def first_of(weights: Path) -> str:
     return first_convolution(read_pretrained(weights, "3d_fullres").tensors)
 
 
-def test_a_rollout_goes_through_a_cycle_and_its_classes_change(weights, rollout, nnunet_folders, tmp_path):
+def test_a_rollout_goes_through_a_cycle_and_its_classes_change(weights, tiny_template, nnunet_folders, tmp_path):
+    rollout = from_dataset(tiny_template, tmp_path / "hospital")
     rollout.plan(f"{OPTIONS} -pretrained {weights} -tr {ONE_EPOCH} --method bald")
     for task in rollout.export(tmp_path / "tasks"):
         expert.in_place(task)
