@@ -72,11 +72,15 @@ def economy_cells(one: Economy, names: Mapping[str, str], prices: Prices) -> lis
     return [
         *cells,
         f"{duration(3600 * machine)} ({duration(3600 * hours.queried)})",
-        f"{prices.break_even(machine):.3g}",
-        "never" if math.isinf(from_minutes) else f"{from_minutes:.3g}",
+        _from(prices.break_even(machine)),
+        "never" if math.isinf(from_minutes) else _from(from_minutes),
         "never" if up_to <= 0 else "any" if math.isinf(up_to) else f"{up_to:.3g}",
         f"{prices.difference(machine, saved.mean):+,.2f}",
     ]
+
+
+def _from(value: float) -> str:
+    return "below 0.01" if 0 < value < 0.01 else f"{value:.3g}"
 
 
 def saved_text(saved: MeanSaved) -> str:
