@@ -64,6 +64,7 @@ def check_exported(typed, experiment: Experiment, folder: Path) -> None:
     typed(f"nnactive_export_model_to_zip -d 101 -o {model}")
     ensemble = NnUNetEnsemble(experiment, experiment.folds(), "cpu")
     for case, found in stock.predictions(model, experiment, experiment.folds()).items():
+        assert len(np.unique(found)) > 1, "nothing was found, which is the same with any members"
         np.testing.assert_array_equal(found, ensemble.segment(experiment.source.cases[case]))
 
 
