@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 from fake_members import fake_train
-from folders import folders_below
 from printed import understood
+from stock import Stock
 
 from nnactive_ext.cli import export_labels, export_model_to_zip
 from nnactive_ext.experiment.experiment import Experiment
@@ -137,34 +132,10 @@ def test_turned_images_are_told(members, tmp_path, capsys):
     assert "LP" in made.instructions
 
 
-def stock_environment(folder: Path) -> Path:
-    """The Python of an environment that has nnU-Net and not this package: without the .pth file of the editable install."""
-    venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
-    place = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
-    )
-    (Path(place.stdout.strip()) / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return python
-
-
-def without_ours(folder: Path) -> dict[str, str]:
-    """The environment of somebody else: nnU-Net's folders, empty, below ``folder``."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("nnUNet_", "nnactive_", "PYTHON"))}
-    for name, made in vars(folders_below(folder)).items():
-        made.mkdir(parents=True)
-        clean[f"nnUNet_{name}"] = str(made)
-    return clean
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="scripts are run by another Python")
 def test_stock_nnunet_without_this_package_predicts_the_same(planned, nnunet_folders, tmp_path, monkeypatch):
-    python, clean = stock_environment(tmp_path / "stock"), without_ours(tmp_path / "theirs")
-    there = subprocess.run([python, "-I", "-c", "import nnactive_ext"], env=clean, capture_output=True, text=True)
-    if there.returncode == 0:
-        pytest.skip("the package is installed, not linked: an environment without it needs another nnU-Net")
-    assert "No module named 'nnactive_ext'" in there.stderr
+    stock = Stock(tmp_path / "stock")
     quick = {"nnactive_iterations_per_epoch": "20", "nnactive_val_iterations_per_epoch": "1", "nnUNet_n_proc_DA": "0"}
     for name, value in {**quick, "nnactive_skip_validation": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -174,26 +145,10 @@ def test_stock_nnunet_without_this_package_predicts_the_same(planned, nnunet_fol
         train_member(experiment, fold, "cpu")
     export_model_to_zip.main(f"-d 101 -o {tmp_path}/model.zip -f 0 1".split())
 
-    images = tmp_path / "images"
-    images.mkdir()
-    cases = experiment.test_cases()
-    for case in cases:
-        for channel, file in enumerate(case.images):
-            (images / f"{case.name}_{channel:04d}.nii.gz").symlink_to(file)
-
-    def typed(script: str, words: str) -> None:
-        line = [python, "-I", str(Path(sys.executable).parent / script), *words.split()]
-        done = subprocess.run(line, env=clean, capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
-
-    typed("nnUNetv2_install_pretrained_model_from_zip", f"{tmp_path}/model.zip")
-    words = f"-i {images} -d {experiment.name} -c 3d_fullres -f 0 1 -device cpu -npp 1 -nps 1"
-    typed("nnUNetv2_predict", f"{words} -o {tmp_path}/predicted -tr nnUNetTrainer")
     ensemble = NnUNetEnsemble(experiment, (0, 1), "cpu")
-    for case in cases:
-        found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "predicted" / f"{case.name}.nii.gz")))
+    for case, found in stock.predictions(tmp_path / "model.zip", experiment, (0, 1)).items():
         assert len(np.unique(found)) > 1, "nothing was found, which is the same with any members"
-        np.testing.assert_array_equal(found, ensemble.segment(case))
+        np.testing.assert_array_equal(found, ensemble.segment(experiment.source.cases[case]))
 
     export_labels.main(f"-d 101 -o {tmp_path}/labels -f 0 1 -device cpu --disable_progress_bar".split())
     name = next(iter(experiment.plan.pool))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -175,7 +176,7 @@ def test_a_box_by_hand():
 def test_uncertainty_is_the_entropy_of_the_mean_at_the_nearest_network_voxel(order, chosen, members, seed):
     grid, patch = chosen
     image, ensemble = image_of(grid, seed), Pointwise(seed, members)
-    labels, entropy = predict_with_uncertainty(ensemble, image, grid, patch, (1, 1, 1), order)
+    labels, entropy, _ = predict_with_uncertainty(ensemble, image, grid, patch, (1, 1, 1), order)
     np.testing.assert_array_equal(labels, predict_box(ensemble, image, grid, patch, (1, 1, 1), order))
     assert entropy.dtype == np.float32
     for place in np.ndindex(*patch.size):
@@ -186,3 +187,23 @@ def test_uncertainty_is_the_entropy_of_the_mean_at_the_nearest_network_voxel(ord
         else:
             expected = [ensemble.entropy(image[:, z, y, x], order) for z in found[0] for y in found[1] for x in found[2]]
         assert min(abs(entropy[place] - one) for one in expected) < 1e-4, place
+
+
+@pytest.mark.parametrize("order", [None, (1, 2, 3, 4)], ids=["classes", "regions"])
+def test_how_far_members_are_apart_by_the_definition(order):
+    """BALD in double precision over the patch alone, Dice pair by pair; a single member is not apart from anything."""
+    grid = Grid((3, 4, 5), (0, 1, 2), (0, 0, 0), (3, 4, 5), (3, 4, 5))
+    image, ensemble, patch = image_of(grid, 1), Pointwise(1, 3), Patch("case", (1, 0, 1), (2, 3, 3))
+    found = predict_with_uncertainty(ensemble, image, grid, patch, (1, 1, 1), order).apart
+    alone = [SimpleNamespace(weights=weights[None]) for weights in ensemble.weights]
+    bald, masks = [], []
+    for voxel in image[(slice(None), *patch.slices)].reshape(CHANNELS, -1).T:
+        each = [Pointwise.entropy(one, voxel, order) for one in alone]
+        bald.append(ensemble.entropy(voxel, order) - np.mean(each))
+        masks.append([Pointwise.label(one, voxel, order) > 0 for one in alone])
+    dice = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in combinations(np.array(masks).T, 2)]
+    assert found.bald == pytest.approx(np.mean(bald), abs=1e-5)
+    assert found.disagreement == pytest.approx(1 - np.mean(dice))
+    single = predict_with_uncertainty(Pointwise(1, 1), image, grid, patch, (1, 1, 1), order).apart
+    assert single.bald == pytest.approx(0, abs=1e-6)
+    assert np.isnan(single.disagreement)

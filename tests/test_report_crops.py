@@ -24,6 +24,7 @@ from nnactive_ext.members.prediction import predict_box
 from nnactive_ext.report import crops as module
 from nnactive_ext.report.crops import _margin, gallery_crops, representative
 from nnactive_ext.report.predictions import FIRST, NOT_ASKED, PastMembers
+from nnactive_ext.report.section_gallery import spread_of
 
 
 def crops(experiment, opened=None, device="cpu", **more):
@@ -67,6 +68,10 @@ def test_every_cycle_with_image_annotation_and_prediction(finished):
                 assert crop.uncertainty.dtype == np.float32
                 assert 0 <= crop.uncertainty.min() <= crop.uncertainty.max() <= np.log(3) + 1e-3
     assert [folder for folder, _ in opened.calls] == [archived(finished, 0), archived(finished, 1)]
+    assert spread_of(0, found[0]) is None
+    assert spread_of(1, found[1]).patches == 4
+    again = crops(finished, per_cycle=100, device=None)
+    np.testing.assert_array_equal([crop.apart for crop in again[1]], [crop.apart for crop in found[1]])
 
 
 def test_the_prediction_is_that_of_the_whole_crop(finished):

@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from PIL import Image
+from printed import understood
 
 from nnactive_ext.cli import plan as plan_command_line
 from nnactive_ext.cli import report
@@ -431,6 +432,8 @@ def test_a_simulated_experiment(planned, capsys):
     page = Page(file.read_text(encoding="utf-8"))
     assert "3 cycles of 3 evaluated" in page.text
     assert len(page.all("figure")) > 6
+    leaving = ["nnactive_export_model_to_zip -d 101 -o model.zip", "nnactive_export_labels -d 101 -o labels -device cpu"]
+    assert [line for line in leaving if line in page.text] == understood("\n".join(leaving)), "how the model leaves"
     assert str(planned.raw.parent) not in file.read_text(encoding="utf-8")  # it can be sent to others
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import glob
 import importlib
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 import scripted_expert as expert
 import SimpleITK as sitk
 from fake_members import fake_tools
+from stock import Stock
 
 from nnactive_ext.cli import phantom
 from nnactive_ext.experiment.experiment import Experiment
@@ -31,10 +35,11 @@ def lines() -> list[str]:
     return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("nnactive_")]
 
 
-def last_lines() -> list[str]:
-    """Those of section 8."""
-    block = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8").split("\n## 8.")[1], re.DOTALL)[0]
-    return [line.split("  #")[0].strip() for line in block.splitlines()]
+def last_blocks(language: str) -> list[list[str]]:
+    """The lines of section 8, block by block."""
+    section = PAGE.read_text(encoding="utf-8").split("\n## 8.")[1].split("\n## ")[0]
+    blocks = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    return [[line.split("  #")[0].rstrip() for line in block.splitlines()] for block in blocks]
 
 
 @pytest.fixture
@@ -106,6 +111,10 @@ def _check(experiment: Experiment) -> None:
 
 
 SMALL = "-starting_budget 12 -query_size 4 -folds 2 --preset cpu -np 1"
+TRAINER = "nnActiveTrainer_1epochs_NoMirroring"
+QUICK = {"nnactive_iterations_per_epoch": "2", "nnactive_val_iterations_per_epoch": "1", "nnUNet_n_proc_DA": "0"}
+FOLDS = "-f 0 1 2 3 4"
+"""On the page; here are two."""
 
 
 @pytest.mark.slow
@@ -123,17 +132,66 @@ def test_the_guide(hospital, monkeypatch):
 
 
 @pytest.mark.long
+@pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")
 def test_the_guide_with_real_training(hospital, monkeypatch):
-    monkeypatch.setenv("nnactive_iterations_per_epoch", "2")
-    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
     commands = [line.replace("export", "export -device cpu") for line in lines()]
 
     def run() -> None:
         _type("nnactive_run -d 601 -device cpu --disable_progress_bar")
 
-    experiment = _follow(commands, run, f"{SMALL} -tr nnActiveTrainer_2epochs_NoMirroring")
+    experiment = _follow(commands, run, f"{SMALL} -tr {TRAINER}")
     _check(experiment)
-    for line in last_lines():
+    leave, elsewhere, here = last_blocks("sh")
+    for line in leave:
         _type(f"{line} -device cpu" if "labels" in line else line)
-    assert Path("model.zip").is_file()
-    assert {file.name for file in Path("labels").glob("*.nii.gz")} == {f"{case}.nii.gz" for case in experiment.plan.pool}
+    _check_labels(experiment)
+    Path("new_cts_nnunet").mkdir()
+    exec("\n".join(last_blocks("python")[0]).replace("patient_9", "patient_007"), {})
+    predicted = [_elsewhere(elsewhere), _here(here)]
+    assert predicted[0].shape == sitk.GetArrayFromImage(sitk.ReadImage("new_cts_nnunet/patient_007_0000.nii.gz")).shape
+    np.testing.assert_array_equal(*predicted)
+
+
+def _check_labels(experiment: Experiment) -> None:
+    """Of all images, on their own voxels; what the expert annotated is kept."""
+    files = sorted(Path("labels").glob("*.nii.gz"))
+    assert [file.name for file in files] == sorted(f"{case}.nii.gz" for case in experiment.plan.pool)
+    ignore, kept = experiment.dataset.labels.ignore, 0
+    for file in files:
+        case = file.name.removesuffix(".nii.gz")
+        own = next(folder / file.name for folder in (Path("cts"), Path("new_cts")) if (folder / file.name).is_file())
+        labels, from_expert = (sitk.ReadImage(str(f)) for f in (file, file.parent / "from_expert" / file.name))
+        for found in (labels, from_expert):
+            found.CopyInformation(sitk.ReadImage(str(own)))  # an error if it has another size
+        known = experiment.dataset.label_map(case)
+        if case not in experiment.plan.turned:
+            annotated = known != ignore
+            np.testing.assert_array_equal(sitk.GetArrayFromImage(from_expert), annotated)
+            np.testing.assert_array_equal(sitk.GetArrayFromImage(labels)[annotated], known[annotated])
+        kept += int(sitk.GetArrayFromImage(from_expert).sum() == (known != ignore).sum() > 0)
+    assert kept >= 2
+
+
+def _elsewhere(typed: list[str]) -> np.ndarray:
+    """What nnU-Net predicts without this package."""
+    stock, here = Stock(Path("stock").absolute()), Path.cwd()
+    install, predict = (shlex.split(line) for line in typed)
+    stock.typed(install[0], f"{here / install[1]}")
+    words = " ".join(predict[1:]).replace("FOLDER", f"{here}/new_cts_nnunet").replace("PREDICTED", f"{here}/elsewhere")
+    stock.typed(predict[0], f"{words.replace(FOLDS, '-f 0 1')} -device cpu -npp 1 -nps 1")
+    return sitk.GetArrayFromImage(sitk.ReadImage("elsewhere/patient_007.nii.gz"))
+
+
+def _here(typed: list[str]) -> np.ndarray:
+    """What nnU-Net predicts with our trainer."""
+    *others, predict = typed
+    assert predict.endswith("-tr nnActiveTrainer")
+    predict = predict.replace(FOLDS, "-f 0 1").replace("-tr nnActiveTrainer", f"-tr {TRAINER} -device cpu -npp 1 -nps 1")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("nnUNet_extTrainer", None)
+    script = "\n".join(["set -e", *others, predict])
+    done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}{done.stderr[-3000:]}"
+    return sitk.GetArrayFromImage(sitk.ReadImage("predicted/patient_007.nii.gz"))

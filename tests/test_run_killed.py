@@ -30,9 +30,8 @@ from nnactive_ext.files import read_json, write_json
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 RUN = [sys.executable, FILE, "-d", "101", "-device", "cpu", "--disable_progress_bar"]
-WORKER = [sys.executable, "-m", "nnactive_ext.cli.worker"]
-LATE = ["-patience", "2m"]
-"""A worker that is started when its run has just ended waits for the next one, by default for an hour."""
+WORKER = [sys.executable, "-m", "nnactive_ext.cli.worker", "-patience", "2m"]
+"""One that is started when its run has just ended waits for the next one, by default for an hour."""
 LIMIT = 600.0
 """Seconds after which something that was to happen counts as not happening."""
 CYCLES = 2
@@ -83,7 +82,7 @@ class Crew:
                 self._start_worker()
 
     def _start_worker(self) -> None:
-        self.workers.append(self._open([*WORKER, str(self.file), *LATE, "-device", "cpu"], f"worker{len(self.workers)}"))
+        self.workers.append(self._open([*WORKER, str(self.file), "-device", "cpu"], f"worker{len(self.workers)}"))
 
     def replace(self, kind: str) -> None:
         """Start what nobody else starts again."""

@@ -28,11 +28,12 @@ class Hours:
 
 @dataclass(frozen=True)
 class Seed:
-    """What is saved at ``dice``, the final one of the random method (or, ``own``, of the method itself) with this seed."""
+    """What is ``saved`` at ``dice``, the final one of the random method with this seed, and at the method's ``own_dice``."""
 
     seed: int
     dice: float
     saved: Saved
+    own_dice: float
     own: Saved
     hours: Hours | None
 
@@ -98,7 +99,7 @@ def _seed(own: Trajectory, base: Trajectory) -> Seed | None:
         return None
     assert saved is not None, "one of the two is there at its last cycle"
     assert at_own is not None
-    return Seed(own.seed, base.dice[-1], saved, at_own, hours_until(own, saved.needed))
+    return Seed(own.seed, base.dice[-1], saved, own.dice[-1], at_own, hours_until(own, saved.needed))
 
 
 def hours_until(trajectory: Trajectory, budget: float) -> Hours | None:

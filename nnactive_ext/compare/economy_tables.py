@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from nnactive_ext.compare.cells import NONE
@@ -13,11 +14,12 @@ from nnactive_ext.compare.summary import SettingSummary
 from nnactive_ext.compare.table import Table
 from nnactive_ext.metrics.economics import EXACT, MeanSaved
 from nnactive_ext.metrics.prices import Prices
-from nnactive_ext.words import duration
+from nnactive_ext.words import duration, percent
 
 HEADING = (
-    *("method", "against", "patches saved at its final Dice", "95 % interval", "E[r] > 0", "at one's own final Dice"),
-    *("machine", "pays from (patches saved)", "from (min per patch)", "up to (h per training)", "cost difference"),
+    *("method", "against", "patches saved at the final Dice of random patches", "95 % interval", "saves any (E[r] > 0)"),
+    *("at the final Dice of the method", "machine (of it queries)", "pays from ... patches saved"),
+    *("pays from ... min per patch", "pays up to ... h per training", "cost difference"),
 )
 _PAYS = {True: "yes", False: "no", None: "not shown"}
 
@@ -43,9 +45,10 @@ def economy_table(summary: SettingSummary, names: Names, prices: Prices, minutes
 def notes_on(used: Prices, why: str) -> list[str]:
     """What the columns are; ``why``: where the minutes per patch come from."""
     return [
-        "Patches saved: those that the random method needs for a Dice minus those that the method needs, linear between "
-        'cycles; mean ± standard deviation (seeds). "At least" where the random method never gets there, "at most" where the '
-        "method does not.",
+        "Patches saved (r): those that the random method needs for a Dice minus those that the method needs, linear between "
+        "cycles; mean ± standard deviation (seeds), at the mean of the seeds' Dice. It saves any if the interval lies above 0.",
+        '"At least" where the random method never reaches the Dice and would need more patches than it has, so "at least 0" '
+        'does not say that nothing is saved. "At most" where the method never reaches it.',
         f"Prices: {used.minutes_per_patch:.3g} min per patch, {why}; expert {used.expert_rate:g} and machine "
         f"{used.machine_rate:g} per hour. Cost difference: machine minus patches saved, negative where the method is cheaper.",
         "Machine: all trainings up to the cycle that reaches the Dice, and the queries before it (in brackets); a dash where "
@@ -58,7 +61,9 @@ def economy_cells(one: Economy, names: Mapping[str, str], prices: Prices) -> lis
     saved, hours = one.saved, one.hours
     interval = NONE if math.isnan(saved.low) else f"{saved.low:.1f} to {saved.high:.1f}"
     which = [names[one.method], names[one.base]]
-    cells = [*which, saved_text(saved), interval, _PAYS[saved.pays] if saved.n > 1 else "one seed", saved_text(one.own)]
+    at, at_own = (percent(fmean(values)) for values in zip(*((seed.dice, seed.own_dice) for seed in one.seeds), strict=True))
+    cells = [*which, f"{saved_text(saved)} at {at}", interval, _PAYS[saved.pays] if saved.n > 1 else "one seed"]
+    cells.append(f"{saved_text(one.own)} at {at_own}")
     if hours is None:
         return [*cells, *[NONE] * 5]
     machine = hours.trained + hours.queried
@@ -67,11 +72,15 @@ def economy_cells(one: Economy, names: Mapping[str, str], prices: Prices) -> lis
     return [
         *cells,
         f"{duration(3600 * machine)} ({duration(3600 * hours.queried)})",
-        f"{prices.break_even(machine):.3g}",
-        "never" if math.isinf(from_minutes) else f"{from_minutes:.3g}",
+        _from(prices.break_even(machine)),
+        "never" if math.isinf(from_minutes) else _from(from_minutes),
         "never" if up_to <= 0 else "any" if math.isinf(up_to) else f"{up_to:.3g}",
         f"{prices.difference(machine, saved.mean):+,.2f}",
     ]
+
+
+def _from(value: float) -> str:
+    return "below 0.01" if 0 < value < 0.01 else f"{value:.3g}"
 
 
 def saved_text(saved: MeanSaved) -> str:

@@ -13,7 +13,6 @@ from nnactive_ext.exchange.export import last_export
 from nnactive_ext.exchange.exported_labels import exported_now
 from nnactive_ext.exchange.marking import marked
 from nnactive_ext.exchange.tallies import KINDS, in_order, tasks_per_class, voxels_per_class
-from nnactive_ext.experiment.blocks import BlockTable
 from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
@@ -25,6 +24,7 @@ from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import measured
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.findings import annotated, missed_words, nothing_predicted, yields_by_cycle
+from nnactive_ext.loop.leaving import leaving
 from nnactive_ext.loop.tables import yields_table
 from nnactive_ext.members.ensemble import trained_folds
 from nnactive_ext.members.yields import Yields, of_labels
@@ -158,29 +158,22 @@ def next_step(experiment: Experiment) -> str:
     commands = experiment.commands
     if all_cycles_done(experiment):
         trained = trained_folds(experiment)
-        some = len(trained) < len(experiment.folds())
-        lines = [
-            f"{cycles_done(plan.cycles)}.",
+        turned = "(nnUNetv2_predict does not turn images: see docs/rollout.md, Use the model)"
+        with_them = [
             f"The members are in {experiment.model_folder}.",
             "To segment other images with them:",
-            *(["(nnUNetv2_predict does not turn images: see docs/rollout.md, Use the model)"] if plan.turned else []),
+            *([turned] if plan.turned else []),
             *(f"    {line}" for line in commands.predict(trained)),
-            f"To segment them where only nnU-Net is installed: {commands.export_model(trained if some else ())}",
-            f"To label the images of the pool: {_labelling(experiment, trained if some else ())}",
+            *(f"{what}: {command}" for what, command in leaving(experiment)),
+        ]
+        lines = [
+            f"{cycles_done(plan.cycles)}.",
+            *(with_them if trained else []),
             f"To go on: {commands.change('-cycles', plan.cycles + 1)}, then {commands.run}",
             f"Next: see how good they are, and whether to go on: {commands.report}",
         ]
         return "\n".join(lines)
     return f"Next: {commands.run}"
-
-
-def _labelling(experiment: Experiment, folds: Sequence[int]) -> str:
-    """The command that labels the whole pool; ``folds``: the members, where some are not trained."""
-    chosen = ("-f", *folds) if folds else ()
-    if blocks := BlockTable.read(experiment.raw).blocks:
-        volume = next(iter(blocks.values())).volume
-        return experiment.commands.predict_blocks("-i", volume, "-o", "LABELS.ome.zarr", *chosen)
-    return experiment.commands.export_labels("-o", "labels", *chosen)
 
 
 def cycles_done(cycles: int) -> str:

@@ -16,6 +16,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import predict_stock
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import Fold
+from nnactive_ext.experiment.member_kinds import DROPOUT, MIRROR, SNAPSHOTS
 from nnactive_ext.experiment.spaces import space_of
 from nnactive_ext.files import read_json, replacing
 from nnactive_ext.geometry.axes import orientation
@@ -30,6 +31,12 @@ TRAINER = "nnUNetTrainer"
 CHECKPOINT = "checkpoint_final.pth"
 INSTRUCTIONS = "inference_instructions.txt"
 """As nnU-Net calls what says how to predict with a model."""
+AS_EVALUATED = {
+    MIRROR: "nnUNetv2_predict averages the mirrored logits of each network, as the evaluation does.",
+    DROPOUT: "nnUNetv2_predict predicts without dropout, as the evaluation does.",
+    SNAPSHOTS: "The file holds the last snapshot of each training (checkpoint_final.pth), which the evaluation uses, too.",
+}
+"""How the networks predict without this package where a query takes several predictions of each for members."""
 _DESCRIBED = ("channel_names", "regions_class_order", "file_ending", "overwrite_image_reader_writer", "numTraining")
 """Keys of dataset.json, beside the labels, that nnU-Net's prediction reads or people ask for; none names a case or a file."""
 _PRIVATE = "nnactive"
@@ -50,8 +57,9 @@ def export_model(experiment: Experiment, folds: Sequence[Fold], target: Path) ->
 
     nnU-Net's prediction takes three things from a trainer: its ``build_network_architecture``, the configuration and the axes
     along which it mirrors. The last two stand in the checkpoint; so the members of any trainer that leaves the first to nnU-Net
-    predict the same under the name ``nnUNetTrainer``. Of a member only its weights are kept, of ``dataset.json`` only what
-    nnU-Net needs: no case, file or person is named. Images are not in it; the plans hold statistics of their grey values.
+    predict the same under the name ``nnUNetTrainer``, namely as in the evaluation, whatever the kind of members
+    (:data:`AS_EVALUATED`). Of a member only its weights are kept, of ``dataset.json`` only what nnU-Net needs: no case, file or
+    person is named. Images are not in it; the plans hold statistics of their grey values.
 
     Args:
         experiment: its members of the current cycle are trained.
@@ -159,7 +167,7 @@ def _instructions(experiment: Experiment, folds: Sequence[Fold], described: Mapp
     channels = [f"CASE_{int(i):04d}{described['file_ending']}: {name}" for i, name in described["channel_names"].items()]
     labels = [f"{value}: {name}" for name, value in described["labels"].items()]
     lines = [
-        f"{experiment.name}: {count(len(folds), 'member')} trained with nnU-Net. Stock nnU-Net (2.8.1 or later) predicts with "
+        f"{experiment.name}: {count(len(folds), 'network')} trained with nnU-Net. Stock nnU-Net (2.8.1 or later) predicts with "
         "them:",
         "",
         *(f"    {line}" for line in predict_stock(experiment.plan, folds)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,9 +12,30 @@ from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.members.ensemble import Members
 from nnactive_ext.members.statistics import RunningStatistics
+from nnactive_ext.metrics.ambiguity import Disagreement
 from nnactive_ext.nnunet.preprocessing import Preprocessed
 from nnactive_ext.query_methods.base import Statistics
-from nnactive_ext.query_methods.scores import predictive_entropy
+from nnactive_ext.query_methods.scores import bald, predictive_entropy
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Apart(NamedTuple):
+    """How far members are apart in a part of an image: the mean of ``bald`` over its voxels in nat, and their ``disagreement``,
+    which is 1 - mean pairwise Dice of their foreground (0 to 1, NaN of a single member)."""
+
+    bald: float
+    disagreement: float
+
+
+class Unsure(NamedTuple):
+    """A label map (z, y, x), uint16, the ``entropy`` (z, y, x) of the members' mean in nat, float32, and how far they are
+    ``apart``."""
+
+    labels: np.ndarray
+    entropy: np.ndarray
+    apart: Apart
 
 
 def predict_box(
@@ -40,23 +62,38 @@ def predict_box(
 
 def predict_with_uncertainty(
     ensemble: Members, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions_order: Sequence[int] | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """:func:`predict_box`, and the entropy (z, y, x) of the members' mean in nat, float32.
+) -> Unsure:
+    """:func:`predict_box`, and how unsure the members are.
 
-    For regions it is the sum of the binary entropies; it is 0 in what nnU-Net cropped away.
+    The entropy of regions is the sum of the binary entropies; it is 0 in what nnU-Net cropped away, as is BALD.
     """
-    predicted = _statistics(ensemble, image, grid, patch, window, regions_order is not None)
+    differ, each = Disagreement(), list[np.ndarray]()
+
+    def keep(logits: torch.Tensor) -> None:
+        each.append(labels_of_member(logits, regions_order) > 0)
+
+    predicted = _statistics(ensemble, image, grid, patch, window, regions_order is not None, keep)
     if predicted is None:
-        return np.zeros(patch.size, np.uint16), np.zeros(patch.size, np.float32)
+        return Unsure(np.zeros(patch.size, np.uint16), np.zeros(patch.size, np.float32), Apart(0.0, 0.0))
     statistics, offset = predicted
+    for mask in each:
+        differ.add(on_image(mask, grid, patch, offset))
     labels = on_image(labels_of(statistics.mean, regions_order), grid, patch, offset)
-    return labels, on_image(predictive_entropy(statistics), grid, patch, offset)
+    mean = float(on_image(bald(statistics), grid, patch, offset).mean(dtype=np.float64))
+    return Unsure(labels, on_image(predictive_entropy(statistics), grid, patch, offset), Apart(mean, differ.value))
 
 
 def _statistics(
-    ensemble: Members, image: np.ndarray, grid: Grid, patch: Patch, window: Sequence[int], regions: bool
+    ensemble: Members,
+    image: np.ndarray,
+    grid: Grid,
+    patch: Patch,
+    window: Sequence[int],
+    regions: bool,
+    each: Callable[[torch.Tensor], None] = lambda logits: None,
 ) -> tuple[Statistics, Triple] | None:
-    """Of the patch and the context around it, and where that begins on the network's grid; None if all was cropped away."""
+    """Of the patch and the context around it, and where that begins on the network's grid; None if all was cropped away.
+    ``each`` is called with every member's logits."""
     covered = grid.to_network(patch)
     if covered is None:
         return None
@@ -64,6 +101,7 @@ def _statistics(
     running = RunningStatistics(regions)
     for name, logits in ensemble.logits(np.ascontiguousarray(image[(slice(None), *context.slices)]), patch.case):
         running.add(logits, name)
+        each(logits)
     return running.result(), context.start
 
 
@@ -76,6 +114,13 @@ def labels_of(mean: np.ndarray, regions_order: Sequence[int] | None, without: Co
     for channel in kept:  # later ones cover earlier ones, as in nnU-Net
         predicted[mean[channel] > 0.5] = regions_order[channel]
     return predicted
+
+
+def labels_of_member(logits: torch.Tensor, regions_order: Sequence[int] | None) -> np.ndarray:
+    """The label map (z, y, x), uint16, of one member."""
+    if regions_order is None:
+        return np.asarray(logits.argmax(0).cpu().numpy().astype(np.uint16))
+    return labels_of((logits > 0).cpu().numpy().astype(np.float32), regions_order)
 
 
 def widened(patch: Patch, window: Sequence[int], shape: Sequence[int]) -> Patch:
@@ -116,7 +161,7 @@ class Predictor:
     def __call__(self, patch: Patch) -> np.ndarray:
         return predict_box(*self._arguments(patch), without=self._without)
 
-    def with_uncertainty(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+    def with_uncertainty(self, patch: Patch) -> Unsure:
         """See :func:`predict_with_uncertainty`."""
         return predict_with_uncertainty(*self._arguments(patch))
 

@@ -5,22 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nnactive_ext.compare.validation import Line
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.members.ensemble import Members
-from nnactive_ext.members.prediction import labels_of
+from nnactive_ext.members.prediction import labels_of, labels_of_member
 from nnactive_ext.members.statistics import RunningStatistics
 from nnactive_ext.metrics.ambiguity import Disagreement
 from nnactive_ext.query_methods.aggregation import above_threshold, parse_aggregation
 from nnactive_ext.query_methods.base import Statistics
 from nnactive_ext.query_methods.scores import SCORES, SIGNED
-
-if TYPE_CHECKING:
-    import torch
 
 DISAGREEMENT = "disagreement"
 """The score of whole cases: 1 - the mean pairwise Dice of the members' foreground."""
@@ -63,19 +59,12 @@ def ask(members: Members, image: np.ndarray, regions_order: Sequence[int] | None
     running, differ, each = RunningStatistics(regions_order is not None), Disagreement(), []
     for name, logits in members.logits(np.ascontiguousarray(image)):
         running.add(logits, name)
-        labels = _labels(logits, regions_order)
+        labels = labels_of_member(logits, regions_order)
         del logits  # they are large: none are kept while the next member predicts
         differ.add(labels > 0)
         each += [labels] if keep else []
     statistics = running.result()
     return Said(statistics, labels_of(statistics.mean, regions_order), running.members, differ.value, tuple(each))
-
-
-def _labels(logits: torch.Tensor, regions_order: Sequence[int] | None) -> np.ndarray:
-    """The label map (z, y, x) of one member."""
-    if regions_order is None:
-        return logits.argmax(0).cpu().numpy().astype(np.uint16)
-    return labels_of((logits > 0).cpu().numpy().astype(np.float32), regions_order)
 
 
 def disagreement_of(labels: Sequence[np.ndarray]) -> float:

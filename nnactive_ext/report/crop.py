@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.members.prediction import Apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,8 @@ class Crop:
     gone. ``prediction``: the label map of the members that chose the patch (of ``cycle - 1``); ``uncertainty``: the
     entropy of their mean prediction in nat, float32. Where these two are None, ``missing`` says why, in a sentence for
     people; else it is empty. ``space`` is that of the crop, not of the whole image. ``ignore``: the value in ``annotation``
-    where nobody annotated (-1: there is none).
+    where nobody annotated (-1: there is none). ``apart``: how far the members that chose the patch are apart in the crop; None
+    where that is not known.
     """
 
     cycle: int
@@ -39,6 +41,7 @@ class Crop:
     space: Space
     missing: str
     ignore: int = -1
+    apart: Apart | None = None
 
 
 def thinned(crop: Crop, most: int) -> Crop:

@@ -54,8 +54,8 @@ def gallery_crops(
             predict, crops = predictions(cycle), {}
             for crop, task in _looked_at(experiment, shown, earlier, channel):
                 prediction, missing = predict(_place(crop))
-                labels, entropy = prediction or (None, None)
-                made = replace(crop, prediction=labels, uncertainty=entropy, missing=missing)
+                labels, entropy, apart = prediction or (None, None, None)
+                made = replace(crop, prediction=labels, uncertainty=entropy, missing=missing, apart=apart)
                 crops[task.number] = thinned(made, most)
                 bar.update()
             found[cycle] = [crops[task.number] for task in shown]

@@ -19,6 +19,7 @@ from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import Measured, measured
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.loop.findings import missed_words, nothing_predicted, yields_by_cycle
+from nnactive_ext.loop.leaving import leaving
 from nnactive_ext.members.yields import Yields
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.colours import Colour, colours
@@ -76,6 +77,8 @@ class Facts:
     """What the rest of the plan of a roll-out costs."""
     economics: Economics | None = None
     """What it saved against random experiments of its setting; None where there are none."""
+    leaving: Sequence[tuple[str, str]] = ()
+    """See :func:`nnactive_ext.loop.leaving.leaving`."""
 
     @property
     def commands(self) -> Commands:
@@ -155,6 +158,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         minutes=minutes,
         remaining=remaining(experiment, minutes) if plan.human else None,
         economics=economics(experiment),
+        leaving=leaving(experiment, paths=False),  # a report is sent to others
     )
 
 

@@ -107,6 +107,7 @@ def page(facts: Facts, effort: Effort, drawn: _Drawn, left_out: str) -> str:
         gallery=galleries(facts, drawn.pictures(effort.size), effort.pictures),
         viewer=viewer(facts, crops, drawn.volumes),
         advice=advice,
+        leaving=facts.leaving,
         meaning=MEANING,
         queries_follow=advice is not None and advice.headline not in (USED_UP, LIMIT),
         settings=settings(facts),

@@ -25,19 +25,18 @@ from nnactive_ext.files import read_json, replacing
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.tasks import LABEL_VERSION
 from nnactive_ext.members.ensemble import Members, NnUNetEnsemble
-from nnactive_ext.members.prediction import Predictor
+from nnactive_ext.members.prediction import Apart, Predictor, Unsure
 
 if TYPE_CHECKING:
     import torch
-
-Prediction = tuple[np.ndarray, np.ndarray]
-"""A label map and the entropy in nat (float32), (z, y, x)."""
 
 FIRST = "Chosen before the first training."
 NOT_ASKED = "No prediction was asked for."
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _VERSION = 1
 """Of what the files hold."""
+Prediction = tuple[np.ndarray, np.ndarray, Apart | None]
+"""As :class:`Unsure` has it; files of earlier versions do not tell how far members are apart."""
 Open = Callable[[Experiment, Sequence[Fold], str, Path], Members]
 """Opens the members of these folds on a device; the path is the model folder they lie in."""
 
@@ -61,8 +60,8 @@ class Predictions:
         """The prediction in a crop of the image, in the label values of today, or None and why there is none."""
         found, why = self._as_predicted(crop)
         if found is not None:
-            labels, entropy = found
-            found = mapped(labels, self._experiment.plan.label_changes[self._members.labels :]), entropy
+            labels, entropy, apart = found
+            found = mapped(labels, self._experiment.plan.label_changes[self._members.labels :]), entropy, apart
         return found, why
 
     def _as_predicted(self, crop: Patch) -> tuple[Prediction | None, str]:
@@ -85,12 +84,12 @@ class Predictions:
                 return found, ""
         return None, self._failed
 
-    def _predict(self, crop: Patch, device: str) -> Prediction:
+    def _predict(self, crop: Patch, device: str) -> Unsure:
         if self._predictor is None:
             self._predictor = Predictor(self._experiment, lambda: self._members.open(device, self._opened))
-        labels, entropy = self._predictor.with_uncertainty(crop)
+        found = self._predictor.with_uncertainty(crop)
         # Rounded as the file has it, so that a report does not depend on whether there was one.
-        return labels, entropy.astype(np.float16).astype(np.float32)
+        return found._replace(entropy=found.entropy.astype(np.float16).astype(np.float32))
 
     def _file(self, crop: Patch) -> Path:
         return self._folder / f"{crop.case}_{'_'.join(map(str, (*crop.start, *crop.size)))}.npz"
@@ -109,12 +108,13 @@ class Predictions:
                 if str(content["facts"]) != self._facts() or self._members.trainings not in ((), trainings):
                     return None
                 labels, entropy = content["labels"], content["uncertainty"].astype(np.float32)
+                apart = Apart(*content["apart"].tolist()) if "apart" in content else None
         except _DAMAGED:
             return None
-        return (labels, entropy) if labels.shape == entropy.shape == crop.size else None
+        return (labels, entropy, apart) if labels.shape == entropy.shape == crop.size else None
 
-    def _keep(self, crop: Patch, found: Prediction) -> None:
-        labels, entropy = found
+    def _keep(self, crop: Patch, found: Unsure) -> None:
+        labels, entropy, apart = found
         kind = np.uint8 if labels.max(initial=0) < 256 else np.uint16
         with suppress(OSError):  # results that may only be read can be reported, too; it takes longer the next time
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -123,6 +123,7 @@ class Predictions:
                     temporary,
                     labels=labels.astype(kind),
                     uncertainty=entropy.astype(np.float16),
+                    apart=np.array(apart),
                     trainings=np.array(self._members.trainings, dtype=np.str_),
                     facts=np.array(self._facts()),
                 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.experiment.plan import ALL_LABELS
@@ -54,6 +56,18 @@ class Gallery:
     figures: Sequence[Figure]
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Means over ``patches`` of a cycle and the image around them: the ``entropy`` of the mean prediction of the members that
+    chose them and their ``bald``, in nat, and their ``disagreement``, 0 to 1 (None: of a single member)."""
+
+    cycle: int
+    patches: int
+    entropy: float
+    bald: float
+    disagreement: float | None
+
+
 def galleries(facts: Facts, draw: Draw, most: int) -> dict[str, Any]:
     """What ``gallery.html`` says; of every cycle at most ``most`` pictures, the newest cycle first."""
     shown = most and facts.plan.purpose != ALL_LABELS and any(facts.crops.values())
@@ -62,7 +76,19 @@ def galleries(facts: Facts, draw: Draw, most: int) -> dict[str, Any]:
         "galleries": [_gallery(facts, cycle, facts.crops[cycle][:most], draw) for cycle in cycles],
         "newest": max((cycle for cycle in cycles if facts.crops[cycle]), default=None),
         "open_cycle": facts.open_cycle,
+        "spreads": [spread for cycle in reversed(cycles) if (spread := spread_of(cycle, facts.crops[cycle]))],
+        "pretrained": bool(facts.plan.pretrained),
     }
+
+
+def spread_of(cycle: int, crops: Sequence[Crop]) -> Spread | None:
+    """How far the members that chose the patches of a cycle were apart; None where no prediction tells."""
+    told = [(crop.apart, float(crop.uncertainty.mean())) for crop in crops if crop.apart and crop.uncertainty is not None]
+    if not told:
+        return None
+    differ = fmean(apart.disagreement for apart, _ in told)
+    means = fmean(entropy for _, entropy in told), fmean(apart.bald for apart, _ in told)
+    return Spread(cycle, len(told), *means, None if math.isnan(differ) else differ)
 
 
 def _gallery(facts: Facts, cycle: int, crops: Sequence[Crop], draw: Draw) -> Gallery:

@@ -1,4 +1,5 @@
-"""Each kind of members with stock nnU-Net, as a person types it: plan, run, query again with other threads and in parts."""
+"""Each kind of members with stock nnU-Net, as a person types it: plan, run, export the model, and query again with other
+threads and in parts."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fake_members import copy_of
+from stock import Stock
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
@@ -55,6 +58,16 @@ def names_of(experiment: Experiment) -> list[str]:
     return [name for name, _ in ensemble.logits(image, "a case")]
 
 
+def check_exported(typed, experiment: Experiment, folder: Path) -> None:
+    """Stock nnU-Net, without this package, predicts as the evaluation does."""
+    model, stock = folder / "model.zip", Stock(folder / "stock")
+    typed(f"nnactive_export_model_to_zip -d 101 -o {model}")
+    ensemble = NnUNetEnsemble(experiment, experiment.folds(), "cpu")
+    for case, found in stock.predictions(model, experiment, experiment.folds()).items():
+        assert len(np.unique(found)) > 1, "nothing was found, which is the same with any members"
+        np.testing.assert_array_equal(found, ensemble.segment(experiment.source.cases[case]))
+
+
 KINDS = [
     pytest.param("-members mirror:noise -folds 1 -tr nnActiveTrainer_1epochs", 16, marks=pytest.mark.slow),
     pytest.param(SNAPSHOTS, 2, marks=pytest.mark.long),
@@ -67,7 +80,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("options", "members"), KINDS)
 @pytest.mark.usefixtures("tiny")
-def test_a_run_goes_through_and_neither_threads_nor_parts_change_a_query(
+def test_a_run_goes_through_its_model_leaves_and_neither_threads_nor_parts_change_a_query(
     typed, nnunet_folders, tmp_path, monkeypatch, options, members
 ):
     typed(f"nnactive_plan {PLAN} {options} --disable_progress_bar")
@@ -79,6 +92,7 @@ def test_a_run_goes_through_and_neither_threads_nor_parts_change_a_query(
     names = names_of(experiment)
     assert len(names) == len(set(names)) == members
 
+    check_exported(typed, experiment, tmp_path)
     shutil.rmtree(experiment.results)
 
     def queried(name: str, *lines: str) -> bytes:

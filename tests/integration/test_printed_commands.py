@@ -86,7 +86,8 @@ def test_what_is_next_until_nothing_is(experiment, tmp_path):
     lines = commands_in(typed(f"nnactive_status -d {experiment.number}"))
     assert report in lines
     assert [line.split()[0] for line in lines] == [
-        *("eval", "nnUNetv2_predict", "nnactive_change", "nnactive_run", "nnactive_report")
+        *("eval", "nnUNetv2_predict", "nnactive_export_model_to_zip", "nnactive_export_labels"),
+        *("nnactive_change", "nnactive_run", "nnactive_report"),
     ]
     case = made.source.cases[made.plan.test[0]]
     (tmp_path / "FOLDER").mkdir()
@@ -94,5 +95,9 @@ def test_what_is_next_until_nothing_is(experiment, tmp_path):
         shutil.copy(image, tmp_path / "FOLDER")
     typed(*lines, folder=tmp_path)
     assert sitk.ReadImage(str(tmp_path / "PREDICTED" / case.label.name)).GetSize() == sitk.ReadImage(str(case.label)).GetSize()
-    assert (made.results / "report.html").is_file()
+    page = (made.results / "report.html").read_text(encoding="utf-8")
+    for line in lines[2:4]:
+        assert line in page
+    assert (tmp_path / "model.zip").is_file()
+    assert len(list((tmp_path / "labels").glob("*.nii.gz"))) == len(made.plan.pool)
     assert len(read_results(made.results)) == 3
