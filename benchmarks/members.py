@@ -35,6 +35,8 @@ ARMS = {
 """``-members`` -> the family of its trainer, and ``-folds``."""
 SCORES = ("predictive_entropy", "disagreement")
 STEPS = {"train": ("train",), "query": ("load", "predict", "statistics", "score"), "evaluate": ("evaluate",)}
+DATA = Path("../shared/data/Dataset004_Hippocampus")
+NUMBERS = {"pool": 32, "test": 16, "cycles": 2, "repeats": 3, "epochs": 50, "iterations": 2, "patches": 16, "patch_size": 20}
 _FIRST = 4
 """Number of the dataset; those of the experiments follow."""
 
@@ -89,8 +91,8 @@ def loop(given: argparse.Namespace, tests: Path, number: int, arm: str, seed: in
     vars(timing)["perf_counter"] = cpu_seconds  # what the experiment notes of its steps
     trainer, folds = ARMS[arm]
     words = f"-d {_FIRST} -o {number} -name M{number} -patch_size {given.patch_size} -cycles {given.cycles} --preset cpu"
-    words += f" -starting_budget {given.patches} -query_size {given.patches} -seed {seed} --method {given.method} -folds {folds}"
-    words += f" -members {arm} -tr {trainer}_{given.epochs}epochs --disable_progress_bar"
+    words += f" -starting_budget {given.patches} -query_size {given.patches} -seed {seed} --method {given.method}"
+    words += f" -folds {folds} -members {arm} -tr {trainer}_{given.epochs}epochs --disable_progress_bar"
     try:
         experiment, continued = Experiment.find(number), True
     except NnActiveError:
@@ -185,8 +187,8 @@ def report(found: dict[str, Any]) -> str:
     total = given["epochs"] * given["iterations"]
     return "\n".join(
         [
-            f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}. One core of {found['machine']['cpu']}, shared "
-            f"with other work. {given['pool']} cases in the pool, {given['test']} test cases; {given['patches']} patches of "
+            f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}. One core of {found['machine']['cpu']}, "
+            f"shared with other work. {given['pool']} cases in the pool, {given['test']} test cases; {given['patches']} patches of "
             f"{given['patch_size']}-cubes to start with, and as many in each query (`{given['method']}`); {given['cycles']} "
             f"cycles; each training has {given['epochs']} epochs of {given['iterations']} iterations, {total} in all. "
             f"Loops of each arm: {' and '.join(str(len(of[arm])) for arm in names)}, with {len(given['seeds'])} different "
@@ -198,8 +200,8 @@ def report(found: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|---|",
             *first,
             "",
-            "| members | training, CPU s per cycle | query, CPU s | evaluation, CPU s | training and query, CPU hours per cycle | "
-            "whole loop, wall minutes |",
+            "| members | training, CPU s per cycle | query, CPU s | evaluation, CPU s | training and query, CPU hours per cycle "
+            "| whole loop, wall minutes |",
             "|---|---|---|---|---|---|",
             *costs,
             "",
@@ -217,11 +219,8 @@ def _trainings(arm: str) -> int:
 def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Compares members of five trainings with members of one, on real MRIs.")
     parser.add_argument("-o", type=Path, required=True, metavar="FOLDER", help="where the experiments are made, and continued")
-    parser.add_argument(
-        "-data", type=Path, default=Path("../shared/data/Dataset004_Hippocampus"), metavar="FOLDER", help="labelled nnU-Net dataset"
-    )
-    numbers = {"pool": 32, "test": 16, "cycles": 2, "repeats": 3, "epochs": 50, "iterations": 2, "patches": 16, "patch_size": 20}
-    for name, default in numbers.items():
+    parser.add_argument("-data", type=Path, default=DATA, metavar="FOLDER", help="labelled dataset (default: %(default)s)")
+    for name, default in NUMBERS.items():
         parser.add_argument(f"-{name}", type=int, default=default, metavar="N", help="(default: %(default)s)")
     parser.add_argument("-seeds", type=int, nargs="+", default=[1], metavar="N", help="one start each (default: %(default)s)")
     parser.add_argument("-method", default="predictive_entropy", help="(default: %(default)s)")

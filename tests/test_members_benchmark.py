@@ -40,7 +40,7 @@ def row(arm: str, repeat: int, start: tuple[int, int, int], wall: float | None =
         "cpu_seconds": {"train": 100.0, "query": 20.0, "evaluate": 7.0},
         "wall_seconds": wall,
         "members": 5,
-        "aurc": dict.fromkeys(("predictive_entropy", "disagreement"), [0.2, 0.1]),
+        "aurc": {score: [0.2, 0.1] for score in ("predictive_entropy", "disagreement")},
         "query": [["a", start, SIZE]],
     }
 
