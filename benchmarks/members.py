@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,21 @@ def cpu_seconds(process: str = "self") -> float:
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = time.process_time() + ended.ru_utime + ended.ru_stime
     else:
-        try:
-            fields = Path("/proc", process, "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it ended just now, and is counted above the next time
-            return 0.0
+        fields = _read(Path("/proc", process, "stat")).rpartition(")")[2].split()
         spent = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    children = {child for file in Path("/proc", process, "task").glob("*/children") for child in file.read_text().split()}
+    children = {child for file in Path("/proc", process, "task").glob("*/children") for child in _read(file).split()}
     return spent + sum(map(cpu_seconds, children))
 
 
-def write_subset(source: Path, raw: Path, pool: int, test: int) -> Path:
-    """A dataset of links to some cases, evenly over all; returns the list of its test cases."""
+def _read(file: Path) -> str:
+    """Nothing of a process or thread that ended just now; its parent has its seconds."""
+    with suppress(OSError):
+        return file.read_text()
+    return ""
+
+
+def write_subset(source: Path, raw: Path, listed: Path, pool: int, test: int) -> None:
+    """A dataset of links to some cases, evenly over all, and the list of its test cases."""
     folder, content = raw / f"Dataset{_FIRST:03d}_{source.name.partition('_')[2]}", read_json(source / "dataset.json")
     ending = content["file_ending"]
     names = sorted(file.name.removesuffix(ending) for file in (source / "labelsTr").glob(f"*{ending}"))
@@ -67,12 +72,10 @@ def write_subset(source: Path, raw: Path, pool: int, test: int) -> Path:
         for file in [*(source / "imagesTr").glob(f"{case}_*{ending}"), source / "labelsTr" / f"{case}{ending}"]:
             link = folder / file.parent.name / file.name
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.unlink(missing_ok=True)
-            link.symlink_to(file.resolve())
+            if not link.is_symlink():
+                link.symlink_to(file.resolve())
     write_json(folder / "dataset.json", {**content, "numTraining": len(chosen)})
-    listed = raw.parent / "test_cases.txt"
     listed.write_text("\n".join(tests) + "\n", encoding="utf-8")
-    return listed
 
 
 def loop(given: argparse.Namespace, tests: Path, number: int, arm: str, seed: int) -> dict[str, Any]:
@@ -124,12 +127,15 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
         (folder / name).mkdir(parents=True, exist_ok=True)
     os.environ["nnactive_iterations_per_epoch"] = str(given.iterations)
     os.environ["nnactive_val_iterations_per_epoch"] = "1"
-    tests = write_subset(given.data, folder / "nnUNet_raw", given.pool, given.test)
-    rows = []
+    rows, tests = [], folder / "test_cases.txt"
+    if not given.finished:
+        write_subset(given.data, folder / "nnUNet_raw", tests, given.pool, given.test)
     loops = list(enumerate(product(given.seeds, range(given.repeats), ARMS)))
     # One of each arm, then the repeats of the cheap ones: whoever stops early has the most.
     for i, (seed, repeat, arm) in sorted(loops, key=lambda one: (one[1][1] > 0, ARMS[one[1][2]][1], one[0])):
         file = folder / f"loop_{i:03d}.json"
+        if given.finished and not file.is_file():
+            continue
         if not file.is_file():
             write_json(file, {"arm": arm, "seed": seed, "repeat": repeat, **loop(given, tests, _FIRST + 1 + i, arm, seed)})
             print(json.dumps({key: value for key, value in read_json(file).items() if key != "query"}), flush=True)
@@ -185,14 +191,15 @@ def report(found: dict[str, Any]) -> str:
         f"| `{one}` | " + " | ".join(_spread(_overlaps(rows, one, other), 100, 0) for other in names) + " |" for one in names
     ]
     total = given["epochs"] * given["iterations"]
+    loops = ", ".join(f"{len(of[arm])} of `{arm}`" for arm in names)
     return "\n".join(
         [
             f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}. One core of {found['machine']['cpu']}, "
-            f"shared with other work. {given['pool']} cases in the pool, {given['test']} test cases; {given['patches']} patches of "
-            f"{given['patch_size']}-cubes to start with, and as many in each query (`{given['method']}`); {given['cycles']} "
-            f"cycles; each training has {given['epochs']} epochs of {given['iterations']} iterations, {total} in all. "
-            f"Loops of each arm: {' and '.join(str(len(of[arm])) for arm in names)}, with {len(given['seeds'])} different "
-            f"start(s). ±: standard deviation over loops.",
+            f"shared with other work. {given['pool']} cases in the pool, {given['test']} test cases. {given['patches']} patches "
+            f"of {given['patch_size']} x {given['patch_size']} x {given['patch_size']} voxels to start with, and as many in each "
+            f"query (`{given['method']}`); {given['cycles']} cycles. Each training has {given['epochs']} epochs of "
+            f"{given['iterations']} iterations ({total}). Loops of each arm: {loops}; different starts: {len(given['seeds'])}. "
+            "±: standard deviation over loops.",
             "",
             "| members | trainings per cycle | members | Dice, cycle 0 | Dice, last cycle | "
             + " | ".join(f"AURC (E-AURC) of `{score}`" for score in SCORES)
@@ -200,8 +207,8 @@ def report(found: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|---|",
             *first,
             "",
-            "| members | training, CPU s per cycle | query, CPU s | evaluation, CPU s | training and query, CPU hours per cycle "
-            "| whole loop, wall minutes |",
+            "| members | training, CPU s per cycle | query, CPU s | evaluation, CPU s | training and query, CPU hours per "
+            "cycle | whole loop, wall minutes |",
             "|---|---|---|---|---|---|",
             *costs,
             "",
@@ -225,6 +232,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-seeds", type=int, nargs="+", default=[1], metavar="N", help="one start each (default: %(default)s)")
     parser.add_argument("-method", default="predictive_entropy", help="(default: %(default)s)")
     parser.add_argument("-aggregation", default="mean_foreground", help="of entropy over a case (default: %(default)s)")
+    parser.add_argument("--finished", action="store_true", help="run nothing; report the loops that are done")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the text between this benchmark's two markers")
     given = parser.parse_args(args)
     if given.markdown:
@@ -233,11 +241,12 @@ def main(args: list[str] | None = None) -> None:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # nnU-Net takes the number of cores for that of its threads
     rows = measure(given)
     words = sys.argv[1:] if args is None else args
-    shown = [word for i, word in enumerate(words) if not {"-o", "-data", "--markdown"} & {word, *words[i - 1 : i]}]
+    hidden = {"-o", "-data", "--markdown"}
+    shown = [word for i, word in enumerate(words) if word != "--finished" and not hidden & {word, *words[max(i, 1) - 1 : i]}]
     found = {
         **description(),
         "command": shlex.join(["python", "-m", "benchmarks.members", "-o", "FOLDER", *shown]),
-        "settings": {key: value for key, value in vars(given).items() if key not in ("o", "data", "markdown")},
+        "settings": {key: value for key, value in vars(given).items() if key not in ("o", "data", "markdown", "finished")},
         "rows": rows,
     }
     print(report(found))
