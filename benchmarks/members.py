@@ -198,7 +198,7 @@ def report(found: dict[str, Any]) -> str:
             f"shared with other work. {given['pool']} cases in the pool, {given['test']} test cases. {given['patches']} "
             f"patches of {given['patch_size']} x {given['patch_size']} x {given['patch_size']} voxels to start with, and as "
             f"many in each query (`{given['method']}`); {given['cycles']} cycles. Each training has {given['epochs']} epochs "
-            f"of {given['iterations']} iterations ({total}). Loops of each arm: {loops}; different starts: {len(given['seeds'])}. "
+            f"of {given['iterations']} iterations ({total}). Loops of each arm: {loops}; starts: {len(given['seeds'])}. "
             "±: standard deviation over loops.",
             "",
             "| members | trainings per cycle | members | Dice, cycle 0 | Dice, last cycle | "
