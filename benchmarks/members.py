@@ -175,10 +175,11 @@ def report(found: dict[str, Any]) -> str:
     of = {arm: [row for row in rows if row["arm"] == arm] for arm in ARMS}
     first = [f"| `{arm}` | {_trainings(arm)} | {of[arm][0]['members']} |" for arm in ARMS if of[arm]]
     for i, arm in enumerate(arm for arm in ARMS if of[arm]):
-        dice = [_spread((row["dice"][cycle] for row in of[arm]), 100) for cycle in (0, -1)]
-        areas = [_spread((row["aurc"][score][0] for row in of[arm]), 1, 3) for score in SCORES]
-        excess = [_spread((row["aurc"][score][1] for row in of[arm]), 1, 3) for score in SCORES]
-        first[i] += " " + " | ".join([*dice, *(f"{a} ({e})" for a, e in zip(areas, excess, strict=True))]) + " |"
+        dice = [[100 * row["dice"][cycle] for row in of[arm]] for cycle in (0, -1)]
+        cells = [f"{_spread(values)} ({', '.join(f'{value:.1f}' for value in values)})" for values in dice]
+        areas = [[row["aurc"][score] for row in of[arm]] for score in SCORES]
+        cells += [", ".join(f"{area:.3f} ({excess:.3f})" for area, excess in found_areas) for found_areas in areas]
+        first[i] += f" {' | '.join(cells)} |"
     costs = []
     for arm in ARMS:
         if rows_of := of[arm]:
@@ -199,7 +200,7 @@ def report(found: dict[str, Any]) -> str:
             f"patches of {given['patch_size']} x {given['patch_size']} x {given['patch_size']} voxels to start with, and as "
             f"many in each query (`{given['method']}`); {given['cycles']} cycles. Each training has {given['epochs']} epochs "
             f"of {given['iterations']} iterations ({total}). Loops of each arm: {loops}; starts: {len(given['seeds'])}. "
-            "±: standard deviation over loops.",
+            "±: standard deviation over loops, and in brackets each of them.",
             "",
             "| members | trainings per cycle | members | Dice, cycle 0 | Dice, last cycle | "
             + " | ".join(f"AURC (E-AURC) of `{score}`" for score in SCORES)

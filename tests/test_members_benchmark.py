@@ -50,7 +50,7 @@ def test_the_report_compares_loops_of_the_same_start():
     rows = [row("folds", 0, (0, 0, 0)), row("mirror", 0, (5, 0, 0), None), row("mirror", 1, (0, 0, 0))]
     found = {"command": "c", "date": "2026-11-29", "commit": "x", "machine": {"cpu": "CPU"}, "rows": rows}
     page = report({**found, "settings": {**settings, "seeds": [1]}})
-    assert "| `mirror` | 1 | 5 | 55.0 ± 7.1 | 70.0 ± 0.0 |" in page
+    assert "| `mirror` | 1 | 5 | 55.0 ± 7.1 (50.0, 60.0) | 70.0 ± 0.0 (70.0, 70.0) | 0.200 (0.100), 0.200 (0.100) |" in page
     assert "0.033" in page, "CPU hours of training and query"
     assert "| `folds` | – | 75 ± 35 |" in page, "one loop has no pair of its own"
     assert "| `mirror` | 75 ± 35 | 50 |" in page
