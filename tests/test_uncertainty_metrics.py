@@ -49,6 +49,9 @@ def test_what_is_published_of_aurc_is_something_else():
     trapezoid = float(((selective[1:] + selective[:-1]) / 2 * 0.25).sum())
     assert trapezoid == pytest.approx(0.13125)
     assert trapezoid - aurc(RISKS, [-risk for risk in RISKS]) == pytest.approx(-0.04375)
+    # Ascending thresholds go from a coverage of 1 down to that of the surest case.
+    coverages = np.arange(4, 0, -1) / 4
+    assert np.trapezoid(selective[::-1], coverages) == pytest.approx(-0.13125)
 
 
 @given(cases)
@@ -89,6 +92,8 @@ def test_auroc_counts_pairs(positive, negative):
 
 def test_ace_of_the_specification():
     assert ace([0.1, 0.15, 0.55, 0.95, 0.9], [0, 1, 1, 1, 0], bins=5) == pytest.approx(0.41667, abs=5e-6)
+    alone = [ace(sure, right, bins=5) for sure, right in (([0.1, 0.15], [0, 1]), ([0.55], [1]), ([0.95, 0.9], [1, 0]))]
+    assert alone == pytest.approx([0.375, 0.45, 0.425])
     assert ace([1.0, 0.0], [1, 0]) == 0
     assert math.isnan(ace([], []))
 
@@ -160,8 +165,10 @@ def test_ncc_of_the_specification():
 
 def test_ged_of_the_specification():
     across = [1 - 2 * (a & b).sum() / (a.sum() + b.sum()) for a in RATERS for b in MEMBERS]
+    within = [[1 - 2 * (a & b).sum() / (a.sum() + b.sum()) for a in maps for b in maps] for maps in (RATERS, MEMBERS)]
     assert np.mean(across) == pytest.approx(0.25833, abs=5e-6)
-    assert ged_squared(RATERS, MEMBERS, ONE) == pytest.approx(2 * np.mean(across) - 1 / 6 - 0.1)
+    assert np.mean(within, axis=1) == pytest.approx([0.16667, 0.1], abs=5e-6)
+    assert ged_squared(RATERS, MEMBERS, ONE) == pytest.approx(2 * np.mean(across) - np.mean(within[0]) - np.mean(within[1]))
     assert ged_squared(RATERS, MEMBERS, ONE) == pytest.approx(0.25)
     assert ged_squared(RATERS, RATERS, ONE) == pytest.approx(0)
     empty = [np.zeros(4, int)]
