@@ -43,6 +43,8 @@ class Arm:
     continues: bool
     part: int
     """All iterations are divided by this."""
+    rate: float = 1.0
+    """The learning rate, as a share of the trainer's."""
 
 
 ARMS = {
@@ -50,8 +52,15 @@ ARMS = {
     "scratch/3": Arm("from scratch", False, 3),
     "continue": Arm("continued", True, 1),
     "continue/3": Arm("continued", True, 3),
+    "continue/3 slow": Arm("continued, learning rate / 10", True, 3, 0.1),
 }
-PAIRS = (("continue/3", "scratch"), ("continue/3", "scratch/3"), ("continue", "scratch"))
+PAIRS = (
+    ("continue/3", "scratch"),
+    ("continue/3", "scratch/3"),
+    ("continue", "scratch"),
+    ("continue/3 slow", "scratch"),
+    ("continue/3 slow", "scratch/3"),
+)
 """Which differences answer the question; the first two decide."""
 
 
@@ -62,12 +71,14 @@ class Continuing:
     """
 
     epochs: int
+    rate: float
     start: Path | None
     share: float
 
     def initialize(self: Any) -> None:
         import torch
 
+        self.initial_lr *= self.rate
         super().initialize()  # type: ignore[misc]
         if self.start is not None:
             self.network.load_state_dict(torch.load(self.start, weights_only=True))
@@ -134,7 +145,7 @@ def train(experiment: Any, arm: Arm, start: Path | None, given: Any) -> float:
     plan, folder, cycle = experiment.plan, experiment.preprocessed.folder, experiment.state["cycle"]
     assert get_allowed_n_proc_DA() == 0, "the data loader is changed, and its CPU seconds are counted, in this process"
     shutil.rmtree(fold_folder(experiment, 0), ignore_errors=True)
-    how = {"epochs": given.epochs // arm.part, "start": start, "share": given.share}
+    how = {"epochs": given.epochs // arm.part, "rate": arm.rate, "start": start, "share": given.share}
     made = type(plan.trainer, (Continuing, trainer_class(plan.trainer)), how)
     trainer = made(
         experiment.preprocessed.plans, plan.configuration, 0, read_json(folder / "dataset.json"), torch.device("cpu")
@@ -161,13 +172,16 @@ def keep(experiment: Any, folder: Path) -> None:
     torch.save(weights, folder / "weights.pth")
 
 
-def planned(given: Any, seed: int) -> Any:
-    """The experiment of a seed, whose labels a foreground-aware random method chooses."""
+def planned(given: Any, seed: int, anew: bool = False) -> Any:
+    """The experiment of a seed, whose labels a foreground-aware random method chooses; ``anew``: from cycle 0 again."""
     from nnactive_ext.cli.plan import main
     from nnactive_ext.experiment.experiment import Experiment
 
     number = _EXPERIMENTS + seed
-    if not list(Path(os.environ["nnUNet_raw"]).glob(f"Dataset{number}_*")):
+    folders = [folder for folder in given.work.glob(f"nnUNet_*/Dataset{number}_*") if folder.is_dir()]
+    if anew or not folders:
+        for folder in folders:
+            shutil.rmtree(folder)
         words = (
             f"-d {_DATASET} -o {number} -name Seed{seed} -seed {seed} --preset cpu -folds 1 --method random_fg_66 "
             f"-cycles {given.cycles} -patch_size {given.patch_size} -query_size {given.patches} "
@@ -175,6 +189,21 @@ def planned(given: Any, seed: int) -> Any:
         )
         main(words.split())
     return Experiment.find(str(number))
+
+
+def check_labels(experiment: Any, kept: Path) -> None:
+    """Make sure that the patches of all cycles are those of the other arms, which ``kept`` lists."""
+    from nnactive_ext.experiment.loops import loop_file
+    from nnactive_ext.files import read_json, write_json
+
+    kept.mkdir(parents=True, exist_ok=True)
+    for cycle in range(experiment.state["cycle"] + 1):
+        file = loop_file(experiment.raw, cycle)
+        copy, patches = kept / file.name, read_json(file)["patches"]
+        if not copy.is_file():
+            write_json(copy, patches)
+        if read_json(copy) != patches:
+            raise RuntimeError(f"{file}: other patches than in {copy}. Choose an empty folder for -work.")
 
 
 def annotate_next(experiment: Any) -> None:
@@ -191,15 +220,18 @@ def measure(given: Any, rows: list[dict[str, Any]]) -> None:
     """Add what is missing to ``rows`` and to the file of rows."""
     done = {(row["seed"], row["cycle"], row["arm"]) for row in rows}
     for seed in given.seeds:
-        experiment = planned(given, seed)
+        experiment, kept = planned(given, seed), given.work / "kept" / f"seed_{seed}"
+        check_labels(experiment, kept)
         for cycle in range(given.cycles):
             for name, arm in ARMS.items() if cycle else [("scratch", ARMS["scratch"])]:
                 if (seed, cycle, name) in done:
                     continue
+                if experiment.state["cycle"] > cycle:  # an arm was added since
+                    experiment = planned(given, seed, anew=True)
                 while experiment.state["cycle"] < cycle:
                     annotate_next(experiment)
                     experiment = experiment.anew()
-                kept = given.work / "kept" / f"seed_{seed}"
+                check_labels(experiment, kept)
                 last = kept / f"cycle_{cycle - 1}" / (name if cycle > 1 else "scratch").replace("/", "_") / "weights.pth"
                 with open(given.work / "log.txt", "a", encoding="utf-8") as log, redirect_stdout(log):
                     seconds = train(experiment, arm, last if arm.continues else None, given)
