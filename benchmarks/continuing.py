@@ -43,8 +43,6 @@ class Arm:
     continues: bool
     part: int
     """All iterations are divided by this."""
-    rate: float = 1.0
-    """The learning rate, as a share of the trainer's."""
 
 
 ARMS = {
@@ -52,15 +50,8 @@ ARMS = {
     "scratch/3": Arm("from scratch", False, 3),
     "continue": Arm("continued", True, 1),
     "continue/3": Arm("continued", True, 3),
-    "continue/3 slow": Arm("continued, learning rate / 10", True, 3, 0.1),
 }
-PAIRS = (
-    ("continue/3", "scratch"),
-    ("continue/3", "scratch/3"),
-    ("continue", "scratch"),
-    ("continue/3 slow", "scratch"),
-    ("continue/3 slow", "scratch/3"),
-)
+PAIRS = (("continue/3", "scratch"), ("continue/3", "scratch/3"), ("continue", "scratch"))
 """Which differences answer the question; the first two decide."""
 
 
@@ -71,14 +62,12 @@ class Continuing:
     """
 
     epochs: int
-    rate: float
     start: Path | None
     share: float
 
     def initialize(self: Any) -> None:
         import torch
 
-        self.initial_lr *= self.rate
         super().initialize()  # type: ignore[misc]
         if self.start is not None:
             self.network.load_state_dict(torch.load(self.start, weights_only=True))
@@ -145,7 +134,7 @@ def train(experiment: Any, arm: Arm, start: Path | None, given: Any) -> float:
     plan, folder, cycle = experiment.plan, experiment.preprocessed.folder, experiment.state["cycle"]
     assert get_allowed_n_proc_DA() == 0, "the data loader is changed, and its CPU seconds are counted, in this process"
     shutil.rmtree(fold_folder(experiment, 0), ignore_errors=True)
-    how = {"epochs": given.epochs // arm.part, "rate": arm.rate, "start": start, "share": given.share}
+    how = {"epochs": given.epochs // arm.part, "start": start, "share": given.share}
     made = type(plan.trainer, (Continuing, trainer_class(plan.trainer)), how)
     trainer = made(
         experiment.preprocessed.plans, plan.configuration, 0, read_json(folder / "dataset.json"), torch.device("cpu")

@@ -47,7 +47,7 @@ def test_intervals_are_those_of_student():
 def test_the_report_pairs_arms_by_seed_and_cycle():
     rows = [
         {"arm": arm, "seed": seed, "cycle": cycle, "cpu_seconds": 1.0, "dice": dice + seed / 10 + cycle / 100}
-        for arm, dice in zip(continuing.ARMS, (0.4, 0.2, 0.45, 0.35, 0.1), strict=True)
+        for arm, dice in zip(continuing.ARMS, (0.4, 0.2, 0.45, 0.35), strict=True)
         for seed in (1, 2)
         for cycle in range(3)
     ]
