@@ -22,13 +22,14 @@ from nnactive_ext.loop.cycles import run_cycles
 NUMBER = 101
 MOMENTS = 8
 """At how many moments a run is killed, of each kind of members."""
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a run without importing nnU-Net anew"),
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork, to start a run without importing nnU-Net anew")
+KINDS = [
+    pytest.param("folds", marks=pytest.mark.slow),
+    *(pytest.param(k, marks=pytest.mark.long) for k in ("mirror", "snapshots:2")),
 ]
 
 
-@pytest.fixture(scope="module", params=["folds", "mirror", "snapshots:2"])
+@pytest.fixture(scope="module", params=KINDS)
 def planned(request, planned_template, tmp_path_factory) -> SimpleNamespace:
     """Read only; the members of the experiment are of each kind."""
     if request.param == "folds":
