@@ -114,7 +114,7 @@ class Reliability:
 
 
 def ace(confidence: Sequence[float] | np.ndarray, right: Sequence[int] | np.ndarray, bins: int = BINS) -> float:
-    """Average calibration error of one case: the mean over non-empty bins of |mean confidence - accuracy| (thesis B.10).
+    """Average calibration error of one case: the mean over non-empty bins of abs(mean confidence - accuracy) (thesis B.10).
 
     Args:
         confidence: of each voxel, 0 to 1.
