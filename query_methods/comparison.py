@@ -292,8 +292,9 @@ def with_vectors(ranking: Ranking, vectors: np.ndarray, there: np.ndarray, secti
     return Ranking(tuple(kept), ranking.predicted, cut)
 
 
-def check_vectors(case: str, described: Described) -> None:
+def check_vectors(case: str, described: Described | None) -> None:
     """NnActiveError with the case's name if a descriptor is NaN or infinite."""
+    assert described is not None
     assert described.vectors is not None
     if not all(np.isfinite(vectors).all() for vectors in described.vectors):
         raise NnActiveError(
