@@ -89,7 +89,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Content:
-    """The voxels of a patch: of each foreground class (regions may overlap), of all ``foreground``, and ``known``: not ignore."""
+    """Voxels of a patch: of each foreground class (regions may overlap), of all ``foreground``, and ``known``: not ignore."""
 
     voxels: Sequence[int]
     foreground: int
@@ -171,9 +171,9 @@ class Described:
 
     ``vectors``: float32 (N, D) and (M, D), the descriptors of candidates and annotated patches; None before they are made.
     ``sections``: how many of the D belong to each layer. ``labelled``: int (M,), the class of an annotated patch by its labels,
-    -1 where all of it is ignore; ``predicted``: int (N,) and (M,), by the members' mean (:meth:`Content.label`). ``entropy`` (N,) and
-    ``energy`` (N,) and (M,): patch means of the members' predictive entropy and energy, float32. ``dropped``: the candidates
-    that were left out because no descriptor in a file is of a box that touches them.
+    -1 where all of it is ignore; ``predicted``: int (N,) and (M,), by the members' mean (:meth:`Content.label`). ``entropy``
+    (N,) and ``energy`` (N,) and (M,): patch means of the members' predictive entropy and energy, float32. ``dropped``: the
+    candidates that were left out because no descriptor in a file is of a box that touches them.
     """
 
     predicted: tuple[np.ndarray, np.ndarray]

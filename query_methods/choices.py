@@ -1,4 +1,4 @@
-"""How methods that compare patches choose among candidates: each is a value with its options, put before a selection of vectors."""
+"""How methods that compare patches choose among candidates: each is a value with its options, before a selection of vectors."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Compared:
 
 
 class Choice(Protocol):
-    """Chooses candidates; ``features`` is what it works on (empty: any), ``labelled`` whether it compares with annotated patches
-    (None: as the user likes)."""
+    """Chooses candidates; ``features`` is what it works on (empty: any), ``labelled`` whether it compares with annotated
+    patches (None: as the user likes)."""
 
     features: ClassVar[str]
     labelled: ClassVar[bool | None]
@@ -141,7 +141,10 @@ class Ratio:
     def __call__(self, compared: Compared, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         known = np.flatnonzero(compared.annotated_class >= 0)
         own = compared.annotated_class[known]
-        candidates, bank = _layers(compared.candidates, compared.sections), _layers(compared.annotated[known], compared.sections)
+        candidates, bank = (
+            _layers(compared.candidates, compared.sections),
+            _layers(compared.annotated[known], compared.sections),
+        )
         if len(known) > BANK:
             vectors = weighted_activations(bank, automatic_steepness(bank))
             kept = bank_subset(vectors, own, BANK, compared.classes, rng)
@@ -160,8 +163,8 @@ class Ratio:
         if len(self.steepness) != len(bank):
             given = ",".join(f"{value:g}" for value in self.steepness)
             raise NnActiveError(
-                f"steepness={given} has {len(self.steepness)} numbers, and the members have {len(bank)} layers to compare. Give one "
-                "number for each layer, or steepness=auto."
+                f"steepness={given} has {len(self.steepness)} numbers, and the members have {len(bank)} layers to compare. "
+                "Give one number for each layer, or steepness=auto."
             )
         return [float(value) for value in self.steepness]
 

@@ -46,12 +46,12 @@ Vectors = Callable[[str, Sequence[Patch]], tuple[np.ndarray, np.ndarray]]
 class Comparison:
     """A described method: ``choice`` chooses by the descriptors of the candidates of all cases, and of annotated patches.
 
-    ``candidates``: of each case (None: see :data:`FEWEST`). The share ``uniform`` of them is drawn uniformly. The others come best
-    first ``by`` the patch mean of a voxel score, or by ``foreground``: drawn with probability proportional to the patch mean of
-    1 - p_background (for regions, of the largest p_r), as geometry alone would look for what is unlike everything: air and
-    tables. ``features``: see :class:`Description`. ``normalise``: none, unit or standard
-    (:func:`nnactive_ext.selection.normalised`). ``labelled``: whether annotated patches count. ``overlap``: the share of a patch's
-    voxels that annotated and other chosen patches may cover.
+    ``candidates``: of each case (None: see :data:`FEWEST`). The share ``uniform`` of them is drawn uniformly. The others come
+    best first ``by`` the patch mean of a voxel score, or by ``foreground``: drawn with probability proportional to the patch
+    mean of 1 - p_background (for regions, of the largest p_r), as geometry alone would look for what is unlike everything: air
+    and tables. ``features``: see :class:`Description`. ``normalise``: none, unit or standard
+    (:func:`nnactive_ext.selection.normalised`). ``labelled``: whether annotated patches count. ``overlap``: the share of a
+    patch's voxels that annotated and other chosen patches may cover.
 
     ``cite`` says where the method comes from. Values that do not go together raise ValueError.
     """
@@ -126,21 +126,21 @@ class Comparison:
             if not case.statistics.predicted & frozenset(request.classes):
                 by_score = 0
         rng = request.rng("candidates/score", case.name)
-        first = select(
-            scores, size, by_score, blocked=blocked, allowed=case.open, beta=beta, rng=rng, overlap=self.overlap
-        )
+        first = select(scores, size, by_score, blocked=blocked, allowed=case.open, beta=beta, rng=rng, overlap=self.overlap)
         found = [ScoredPatch(Patch(case.name, start, size), score, key, REST) for start, score, key in first]
         blocked += [(start, size) for start, _, _ in first]
         rng = request.rng("candidates/uniform", case.name)
         for start, _, key in _uniform(scores.shape, size, number - by_score, blocked, case.open, rng, self.overlap):
             found.append(ScoredPatch(Patch(case.name, start, size), float(scores[start]), key, UNIFORM))
-        return Ranking(tuple(found), case.statistics.predicted & frozenset(request.classes), self._described(case, found, request))
+        return Ranking(
+            tuple(found), case.statistics.predicted & frozenset(request.classes), self._described(case, found, request)
+        )
 
     def merge(self, rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request: Request) -> Query:
         """The choice among the candidates of all cases, in their order; gaps as in :func:`selection.completed`.
 
-        A candidate that overlaps, on the image's voxels, what is annotated or chosen before is passed over. The result depends on
-        the order of neither mapping. Descriptors with NaN are an NnActiveError that names the case.
+        A candidate that overlaps, on the image's voxels, what is annotated or chosen before is passed over. The result depends
+        on the order of neither mapping. Descriptors with NaN are an NnActiveError that names the case.
         """
         if strangers := sorted(set(rankings) - set(pool)):
             raise ValueError(f"rankings of cases that are not in the pool: {', '.join(strangers)}")
@@ -157,7 +157,9 @@ class Comparison:
             n = min(len(candidates), n + 2 * (request.n - len(chosen)))  # of those chosen, some overlapped
         dropped = sum(ranking.described.dropped for ranking in rankings.values() if ranking.described)
         if dropped:
-            told.append(f"{dropped} candidates are left out: no descriptor in {self.describe.folder} is of a patch that touches them.")
+            told.append(
+                f"{dropped} candidates are left out: no descriptor in {self.describe.folder} is of a patch that touches them."
+            )
         return completed(chosen, occupied, request, told)
 
     def start(self, pool: Mapping[str, PoolCase], request: Request, vectors: Vectors) -> Query:
@@ -298,7 +300,8 @@ def check_vectors(case: str, described: Described | None) -> None:
     assert described.vectors is not None
     if not all(np.isfinite(vectors).all() for vectors in described.vectors):
         raise NnActiveError(
-            f"{case}: a descriptor holds NaN or infinite values. Look for a diverged training (NaN loss) or for NaN in the image."
+            f"{case}: a descriptor holds NaN or infinite values. Look for a diverged training (NaN loss) or for NaN in "
+            "the image."
         )
 
 

@@ -70,7 +70,9 @@ def get(name: str, /, **options: Any) -> Method:
     if isinstance(method, Precomputed):
         method.folder()  # which says what is wrong with its source
     if isinstance(method, Comparison) and (folder := method.describe.folder) and not Path(folder).is_dir():
-        raise NnActiveError(f"{folder}: no such folder. features=file:FOLDER names a folder with a file CASE.npz for each case.")
+        raise NnActiveError(
+            f"{folder}: no such folder. features=file:FOLDER names a folder with a file CASE.npz for each case."
+        )
     return method
 
 

@@ -74,8 +74,8 @@ def merge(
 def completed(
     chosen: Sequence[ScoredPatch], occupied: Occupancy, request: Request, warnings: Sequence[str], fill_gaps: bool = True
 ) -> Query:
-    """The query of the ``chosen`` patches, which are taken in ``occupied``, and what is missing drawn at random in the gaps; with
-    the ``warnings`` and those about gaps."""
+    """The query of the ``chosen`` patches, which are taken in ``occupied``, and what is missing drawn at random in the gaps;
+    with the ``warnings`` and those about gaps."""
     gaps = draw_uniform(occupied, request.n - len(chosen), request.rng("gaps")) if fill_gaps else []
     warnings = list(warnings)
     if gaps:

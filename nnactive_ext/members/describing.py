@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Describer:
     """Describes patches by one network.
 
-    ``network``: in evaluation mode, with its weights, on ``device``. ``window``: the network patch (z, y, x) or, of a 2D network,
-    (y, x). ``patch``: the query patch in network voxels, to which the encoder stage is matched; all patches of an experiment are
-    described by the same stage, whatever their own sizes. ``regions``: channels are regions that may overlap.
+    ``network``: in evaluation mode, with its weights, on ``device``. ``window``: the network patch (z, y, x) or, of a 2D
+    network, (y, x). ``patch``: the query patch in network voxels, to which the encoder stage is matched; all patches of an
+    experiment are described by the same stage, whatever their own sizes. ``regions``: channels are regions that may overlap.
     """
 
     network: Any
@@ -38,8 +38,8 @@ class Describer:
     def describe(self, image: np.ndarray, boxes: Sequence[Patch], description: Description) -> np.ndarray:
         """The descriptors of boxes, each apart from what else is asked for: from the network patch around it.
 
-        Boxes with the same place share its pass. See :func:`nnactive_ext.members.places.places` for boxes larger than the network
-        patch; their parts are weighted by their voxels.
+        Boxes with the same place share its pass. See :func:`nnactive_ext.members.places.places` for boxes larger than the
+        network patch; their parts are weighted by their voxels.
 
         Args:
             image: (channel, z, y, x), preprocessed.
@@ -123,14 +123,17 @@ class Describer:
     def _weighted(
         self, logits: torch.Tensor, activations: Sequence[torch.Tensor], strides: Sequence[Triple], parts: Sequence[Patch]
     ) -> Iterator[np.ndarray]:
-        """The pooled activations of all layers, and then the pooled gradients by them of the divergence, summed over the part."""
+        """The pooled activations of all layers, then the pooled gradients by them of the divergence, summed over the part."""
         import torch
 
         for number, part in enumerate(parts):
             # A sum, because the gradients of the mean may vanish in half precision.
             loss = uniform_divergence(logits[(slice(None), *part.slices)].float(), self.regions).sum()
             gradients = torch.autograd.grad(loss, activations, retain_graph=number + 1 < len(parts))
-            maps = [(self._spatial(one[0].detach()), s) for one, s in zip((*activations, *gradients), (*strides, *strides))]
+            maps = [
+                (self._spatial(one[0].detach()), s)
+                for one, s in zip((*activations, *gradients), (*strides, *strides), strict=True)
+            ]
             yield np.concatenate([_pooled(one, stride, part) for one, stride in maps])
 
     def _spatial(self, one: torch.Tensor) -> torch.Tensor:

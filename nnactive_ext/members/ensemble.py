@@ -72,7 +72,9 @@ class Members(Protocol):
         """
         ...
 
-    def describe(self, image: np.ndarray, boxes: Sequence[Patch], description: Description) -> tuple[np.ndarray, tuple[int, ...]]:
+    def describe(
+        self, image: np.ndarray, boxes: Sequence[Patch], description: Description
+    ) -> tuple[np.ndarray, tuple[int, ...]]:
         """The descriptors of boxes of a preprocessed image (channel, z, y, x) by the first member.
 
         Args:
@@ -276,7 +278,9 @@ class NnUNetEnsemble:
             getattr(predictor.network, "_orig_mod", predictor.network).load_state_dict(parameters)
             yield name, self._predict(draws.noise(data, case) if one.noisy else data, name, one, draws.dropout(name, case))
 
-    def describe(self, image: np.ndarray, boxes: Sequence[Patch], description: Description) -> tuple[np.ndarray, tuple[int, ...]]:
+    def describe(
+        self, image: np.ndarray, boxes: Sequence[Patch], description: Description
+    ) -> tuple[np.ndarray, tuple[int, ...]]:
         predictor: Any = self._predictor
         network = plain(predictor.network).to(self.device).eval()
         network.load_state_dict(predictor.list_of_parameters[0])  # of a training that kept snapshots the last

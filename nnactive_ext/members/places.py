@@ -13,7 +13,8 @@ from nnactive_ext.geometry.patch import Patch, Triple, triple
 
 @dataclass(frozen=True)
 class Place:
-    """A network patch that begins at ``start``, and the ``part`` of a box that it describes, both in voxels of the padded image.
+    """A network patch that begins at ``start``, and the ``part`` of a box that it describes, both in voxels of the padded
+    image.
 
     The parts of a box are apart and fill it.
     """
@@ -37,9 +38,9 @@ def padding(shape: Sequence[int], window: Sequence[int]) -> list[tuple[int, int]
 def places(box: Patch, window: Triple, shape: Triple) -> list[Place]:
     """The network patches that describe a box of an image.
 
-    Along an axis along which the box fits into the network patch, this is centred on it and moved inside the padded image. Along
-    another one there are ceil(size / window), equally spaced from the box's start to its end, and each describes the voxels
-    that lie deepest in it, the first of those equally deep.
+    Along an axis along which the box fits into the network patch, this is centred on it and moved inside the padded image.
+    Along another one there are ceil(size / window), equally spaced from the box's start to its end, and each describes the
+    voxels that lie deepest in it, the first of those equally deep.
 
     Args:
         box: in voxels of the image.

@@ -1,4 +1,4 @@
-"""Reads activations inside a network while it predicts: the encoder stage that fits a patch, and the input of the last layer."""
+"""Reads activations inside a network while it predicts: of the encoder stage that fits a patch, and before the last layer."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def stages(network: Any) -> list[tuple[Any, Triple]]:
 
 
 def fitting(strides: Sequence[Triple], patch: Sequence[int]) -> int:
-    """The stage for patches of this size in network voxels: the deepest whose stride is at most half of it along every axis; none
-    such: the deepest whose stride is at most it; none such: the first.
+    """The stage for patches of this size in network voxels: the deepest whose stride is at most half of it along every axis;
+    none such: the deepest whose stride is at most it; none such: the first.
 
     >>> fitting([(1, 1, 1), (2, 2, 2), (4, 4, 4), (8, 8, 8), (16, 16, 16), (32, 32, 32)], (64, 64, 64))
     5
@@ -66,7 +66,9 @@ def last_layer(network: Any) -> Any:
     """
     layers = getattr(getattr(network, "decoder", None), "seg_layers", None)
     if not layers:
-        raise NnActiveError(f"{type(network).__name__} has no decoder.seg_layers, whose input or gradient is needed. {_INSTEAD}")
+        raise NnActiveError(
+            f"{type(network).__name__} has no decoder.seg_layers, whose input or gradient is needed. {_INSTEAD}"
+        )
     return layers[-1]
 
 
@@ -84,8 +86,8 @@ class Taps:
 def tapped(outputs: Sequence[Any], last: Any = None, gradients: bool = False) -> Iterator[Taps]:
     """Read the outputs of modules, and after them the input of the module ``last`` if there is one.
 
-    ``gradients``: the graph begins at the first module that is reached, whose ``outputs`` come in the order in which the network
-    computes them, so that what comes before keeps no memory. The hooks are removed whatever happens.
+    ``gradients``: the graph begins at the first module that is reached, whose ``outputs`` come in the order in which the
+    network computes them, so that what comes before keeps no memory. The hooks are removed whatever happens.
     """
     taps = Taps()
     handles = []

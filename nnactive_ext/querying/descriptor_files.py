@@ -17,8 +17,8 @@ KEYS = ("start", "size", "descriptor")
 
 
 class DescriptorFiles:
-    """The files of a folder: ``start`` and ``size`` (k, 3), voxels (z, y, x) of the image as nnU-Net reads it, and ``descriptor``
-    (k, D), of k boxes of any size, which may overlap.
+    """The files of a folder: ``start`` and ``size`` (k, 3), voxels (z, y, x) of the image as nnU-Net reads it, and
+    ``descriptor`` (k, D), of k boxes of any size, which may overlap.
 
     ``shapes``: case -> voxels (z, y, x) of its image. A case without a file is an NnActiveError.
     """
@@ -29,7 +29,8 @@ class DescriptorFiles:
         missing = [case for case in shapes if not self.file(case).is_file()]
         if missing:
             raise NnActiveError(
-                f"{self._folder}: there is no CASE.npz with descriptors for {listed(missing)}. Write one for each case of the pool."
+                f"{self._folder}: there is no CASE.npz with descriptors for {listed(missing)}. "
+                "Write one for each case of the pool."
             )
 
     def file(self, case: str) -> Path:
@@ -85,11 +86,12 @@ class DescriptorFiles:
         k = len(vectors) if vectors.ndim == 2 else -1
         if k < 0 or vectors.shape[1] == 0 or start.shape != (k, 3) or size.shape != (k, 3):
             return (
-                f"its arrays have the shapes {start.shape}, {size.shape} and {vectors.shape}. start and size need (k, 3), descriptor "
-                "(k, D)."
+                f"its arrays have the shapes {start.shape}, {size.shape} and {vectors.shape}. start and size need (k, 3), "
+                "descriptor (k, D)."
             )
         if not all(np.issubdtype(a.dtype, np.integer) for a in (start, size)) or not np.issubdtype(vectors.dtype, np.floating):
-            return f"start and size must be whole numbers and descriptor float32, not {start.dtype}, {size.dtype}, {vectors.dtype}."
+            found = f"{start.dtype}, {size.dtype}, {vectors.dtype}"
+            return f"start and size must be whole numbers and descriptor float32, not {found}."
         if not np.isfinite(vectors).all():
             return "a descriptor holds NaN or infinite values. Correct the encoder."
         outside = np.flatnonzero(((start < 0) | (size < 1) | (start + size > self._shapes[case])).any(axis=1))

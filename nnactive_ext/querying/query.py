@@ -266,8 +266,8 @@ class _Ranker:
         here: Sequence[Patch],
         case: str,
     ) -> Ranking:
-        """``ranking`` with the descriptors of its candidates and of annotated patches: ``boxes`` on the network's grid, which lie
-        ``here`` in the image."""
+        """``ranking`` with the descriptors of its candidates and of annotated patches: ``boxes`` on the network's grid, which
+        lie ``here`` in the image."""
         if self.files is not None:
             return with_vectors(ranking, *self.files(case, here))
         try:

@@ -15,7 +15,7 @@ from nnactive_ext.query_methods.base import Content, Described
 
 
 def write_described(file: Path, described: Described, digest: str) -> None:
-    """Write ``CASE.npz``, whole or not at all: ``candidate`` and ``annotated`` (descriptors), ``for`` (the digest), and the rest."""
+    """Write ``CASE.npz``, whole or not at all: ``candidate`` and ``annotated`` (descriptors), ``for`` (the digest) and more."""
     assert described.vectors is not None
     arrays = {
         "for": np.array(digest),
