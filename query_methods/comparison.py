@@ -319,7 +319,7 @@ def _uniform(
     picks = select(
         same, size, number, blocked=blocked, allowed=allowed, beta=1.0, rng=rng, overlap=overlap, overwrite_scores=True
     )
-    return [tuple(pick) for pick in picks]
+    return [(pick.start, pick.score, pick.key) for pick in picks]
 
 
 def _label(statistics: Statistics, patch: Patch, classes: Sequence[int], least: float) -> int:

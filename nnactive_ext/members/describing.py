@@ -63,7 +63,7 @@ class Describer:
         total = np.zeros((len(boxes), sum(self.sections(description)) * (1 + layers)))
         for start, here in wanted.items():
             tile = padded[(slice(None), *(slice(a, a + n) for a, n in zip(start, window, strict=True)))]
-            parts = self._described(np.ascontiguousarray(tile), [place.within for _, place in here], description)
+            parts = self._described(tile, [place.within for _, place in here], description)
             for (number, place), vector in zip(here, parts, strict=True):
                 total[number] += vector * (place.part.voxels / boxes[number].voxels)
         if layers:  # pooled first, then multiplied
@@ -74,7 +74,7 @@ class Describer:
     def sections(self, description: Description) -> tuple[int, ...]:
         """How many of the D values belong to each layer."""
         network = plain(self.network)
-        last = () if description.features in ("encoder", "pretrained") else (last_layer(network),)
+        last = [] if description.features in ("encoder", "pretrained") else [last_layer(network)]
         if description.features == "gradient":
             return (last[0].in_channels * last[0].out_channels,)
         widths = [int(network.encoder.output_channels[i]) for i in self._stages(description)]
@@ -98,7 +98,7 @@ class Describer:
         strides = [known[i][1] for i in chosen]
         reads_last = description.features in ("decoder", "gradient", "layers")
         layers = description.features == "layers"
-        x = torch.from_numpy(tile if len(self.window) == 3 else tile[:, 0])[None].to(self.device)
+        x = torch.from_numpy(np.ascontiguousarray(tile if len(self.window) == 3 else tile.squeeze(1)))[None].to(self.device)
         mixed = torch.autocast("cuda", enabled=True) if self.device.type == "cuda" else nullcontext()
         with (
             torch.set_grad_enabled(layers),

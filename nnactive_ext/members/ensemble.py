@@ -72,6 +72,11 @@ class Members(Protocol):
         """
         ...
 
+
+class Ensemble(Members, Protocol):
+    """Trained members: the logits of each for a pool case, descriptors of its patches, and the common segmentation of a test
+    case."""
+
     def describe(
         self, image: np.ndarray, boxes: Sequence[Patch], description: Description
     ) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -86,10 +91,6 @@ class Members(Protocol):
             float32 (boxes, D), and how many of the D belong to each layer.
         """
         ...
-
-
-class Ensemble(Members, Protocol):
-    """Trained members: the logits of each for a pool case, and their common segmentation of a test case."""
 
     def segment(self, case: Case) -> np.ndarray:
         """The label map (z, y, x) of an image on its own grid."""

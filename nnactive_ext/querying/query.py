@@ -163,7 +163,7 @@ class _Ranker:
         facts["members"] = str(experiment.plan.member_kind)
         self.description: Description | None = getattr(method, "describe", None)
         if self.description:
-            facts["cases"] = request.cases
+            facts["cases"] = str(request.cases)
             if self.description.features == "pretrained":
                 start_weights(experiment)  # which says what is wrong before any case is predicted
         folder = self.description.folder if self.description else ""

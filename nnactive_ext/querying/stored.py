@@ -31,7 +31,7 @@ def write_described(file: Path, described: Described, digest: str) -> None:
         "annotated_energy": described.energy[1],
     }
     with replacing(file) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, **arrays)
+        np.savez(handle, **arrays)  # type: ignore[arg-type]
 
 
 def read_described(file: Path, digest: str) -> Described | None:
