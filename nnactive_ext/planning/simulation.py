@@ -47,6 +47,7 @@ from nnactive_ext.planning.sizes import (
 )
 from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
+from nnactive_ext.querying.start import starting_method
 from nnactive_ext.words import count, listed, share
 
 
@@ -140,8 +141,12 @@ def check_simulation(source: Dataset, settings: Settings) -> str:
         NnActiveError: a setting, or two of them together, are not possible.
     """
     check_kind(settings, SIMULATION)
-    if settings.all_labels and (settings.start_from or settings.starting_budget or settings.query_size):
-        raise NnActiveError("--all_labels annotates the whole pool: leave out -start_from, -starting_budget and -query_size.")
+    if settings.all_labels and (settings.start_from or settings.start or settings.starting_budget or settings.query_size):
+        raise NnActiveError(
+            "--all_labels annotates the whole pool: leave out -start, -start_from, -starting_budget and -query_size."
+        )
+    if settings.start and settings.start_from:
+        raise NnActiveError("-start and -start_from both say what the starting budget is. Give one of them.")
     if settings.tolerance:
         typed_tolerance(settings.tolerance, source.labels.classes)
     check(settings, name := settings.name or source.name.split("_", 1)[-1])
@@ -170,6 +175,8 @@ def check(settings: Settings, name: str) -> None:
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
     _check_nnunet_planning(settings)
     methods.get(settings.method, **settings.method_options)
+    if settings.start:
+        starting_method(settings.start, human=bool(settings.labels))
     check_planner(settings.planner, settings.configuration)
     check_trainer(trainer := trainer_of(settings))
     check_ensemble(settings, trainer)
@@ -258,6 +265,8 @@ def with_budget(
     total = starting + (settings.cycles - 1) * query
     why_starting = "= query size" if settings.starting_budget is None else "as asked for"
     decisions.add("starting budget", _patches(starting), why_starting)
+    if settings.start:
+        decisions.add("", f"by {' '.join(settings.start)}", "as asked for; nobody makes sure that every class is among them")
     decisions.add("query size", _patches(query), why)
     decisions.add(
         "cycles", str(settings.cycles), f"{count(settings.cycles - 1, 'query', 'queries')}; {_patches(total)} in total"
