@@ -26,7 +26,7 @@ from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.tasks import LABEL_VERSION
-from nnactive_ext.members.describing import undescribed
+from nnactive_ext.members.describing import network_size, undescribed
 from nnactive_ext.members.ensemble import Ensemble, check_folds, check_members, device_of, start_weights
 from nnactive_ext.members.statistics import RunningStatistics
 from nnactive_ext.parallel import one_ahead
@@ -120,7 +120,7 @@ def query_cycle(
     else:
         with timing.of("score"):
             query = chosen.draw(pool, request)
-    query = replace(query, warnings=(*query.warnings, *bodies.warnings))
+    query = replace(query, warnings=(*query.warnings, *_hardly_told(experiment, chosen), *bodies.warnings))
     if query.patches:
         with experiment.lock(wait=True):
             more = bodies.facts if predicted is None else {**bodies.facts, PREDICTED: list(predicted)}
@@ -128,6 +128,24 @@ def query_cycle(
     return query
 
 
+def _hardly_told(experiment: Experiment, method: methods.Method) -> tuple[str, ...]:
+    """A warning where the query patch takes most of the network patch, over which InstanceNorm fixes the mean of activations."""
+    description: Description | None = getattr(method, "describe", None)
+    if description is None or description.features not in ("encoder", "decoder", "pretrained"):
+        return ()
+    plans, configuration = experiment.preprocessed.manager()
+    patch = network_size(experiment.plan.patch_size_mm, plans.transpose_forward, configuration.spacing)
+    window = list(configuration.patch_size)
+    covered = math.prod(min(n, w) / w for n, w in zip(patch[-len(window) :], window, strict=True))
+    if covered <= _MOST_COVERED:
+        return ()
+    return (
+        f"A query patch covers {covered:.0%} of the network patch. Normalisation gives activations nearly the same mean there in "
+        "all images, so descriptors differ little. Plan smaller query patches, or give descriptors in files (features=file:FOLDER).",
+    )
+
+
+_MOST_COVERED = 0.5
 CANDIDATES = "candidates"
 """The folder of the cases' rankings, in the results of a cycle."""
 _ENVIRONMENT, _AIR, _NO_BODY = "environment", "air", "no_body"
