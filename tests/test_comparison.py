@@ -145,7 +145,9 @@ def test_a_descriptor_is_the_mean_of_boxes_by_what_they_share_and_candidates_no_
     start, size = np.array([[0, 0, 0], [0, 0, 2]]), np.array([[1, 1, 2], [1, 1, 1]])
     np.savez(tmp_path / "a.npz", start=start, size=size, descriptor=np.array([[1, 0], [4, 1]], np.float32))
     files = DescriptorFiles(tmp_path, {"a": (2, 1, 4)})
-    vectors, there = files("a", [Patch("a", (0, 0, 1), (1, 1, 2)), Patch("a", (0, 0, 0), (2, 1, 3)), Patch("a", (1, 0, 0), (1, 1, 4))])
+    vectors, there = files(
+        "a", [Patch("a", (0, 0, 1), (1, 1, 2)), Patch("a", (0, 0, 0), (2, 1, 3)), Patch("a", (1, 0, 0), (1, 1, 4))]
+    )
     assert vectors.tolist() == [[2.5, 0.5], [2.0, np.float32(1 / 3)], [0.0, 0.0]]
     assert there.tolist() == [True, True, False]
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from fake_members import FakeEnsemble, fake_train
+from rollouts import OPTIONS
 
 from nnactive_ext.cli import plan, query
 from nnactive_ext.errors import NnActiveError
@@ -85,22 +89,29 @@ def test_methods_of_today_store_no_descriptors(ask, trained, asked):
     assert not asked
 
 
-def write_files(experiment, folder, dimensions=3):
-    """A descriptor for each eighth of each image."""
+def write_files(shapes, folder, dimensions=3):
+    """A descriptor for each eighth of each image; ``shapes``: case -> voxels (z, y, x)."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
-    for case, geometry in experiment.plan.pool.items():
-        half = [n // 2 for n in geometry.shape]
+    for case, shape in shapes.items():
+        half = [n // 2 for n in shape]
         corners = np.array(list(np.ndindex(2, 2, 2)))
         start = corners * half
-        size = np.where(corners, np.array(geometry.shape) - half, half)
+        size = np.where(corners, np.array(shape) - half, half)
         vectors = rng.normal(size=(8, dimensions)).astype(np.float32)
         np.savez(folder / f"{case}.npz", start=start, size=size, descriptor=vectors)
     return folder
 
 
+def shapes_of(images, ending):
+    """The shape of each case of a folder of images whose names end so."""
+    return {
+        file.name.removesuffix(ending): sitk.GetArrayFromImage(sitk.ReadImage(file)).shape for file in images.glob(f"*{ending}")
+    }
+
+
 def test_an_edited_file_of_descriptors_outdates_its_case_only(ask, asked, trained, tmp_path, monkeypatch):
-    folder = write_files(trained, tmp_path / "vectors")
+    folder = write_files({case: geometry.shape for case, geometry in trained.plan.pool.items()}, tmp_path / "vectors")
     first = ask("coreset", features=f"file:{folder}")
     assert not asked
     marks = {file.stem: read_json(file)["for"] for file in folder_of(trained).glob("*.json")}
@@ -134,9 +145,9 @@ def test_large_query_patches_are_warned_of(ask, trained, monkeypatch):
     assert not any("network patch" in warning for warning in ask("badge").warnings)
 
 
-@pytest.mark.usefixtures("tiny", "quick_planning")
-def test_a_simulation_starts_with_descriptors_in_files(planned_template, tmp_path, monkeypatch):
-    write_files(Experiment.find(101) if False else _planned(planned_template), tmp_path / "vectors")
+@pytest.mark.usefixtures("quick_planning")
+def test_a_simulation_starts_with_descriptors_in_files(tiny, tmp_path, monkeypatch):
+    write_files(shapes_of(tiny / "imagesTr", "_0000.nii.gz"), tmp_path / "vectors")
     monkeypatch.chdir(tmp_path)
     words = "-start typiclust features=file:vectors candidates=15"
     plan.main([*PLANNING.split(), *words.split()])
@@ -148,14 +159,6 @@ def test_a_simulation_starts_with_descriptors_in_files(planned_template, tmp_pat
     at = again.index("-start")
     assert again[at + 1 : at + 4] == ["typiclust", *(f"{key}={value}" for key, value in lasting.items())]
     assert experiment.state["cycle"] == 0
-
-
-def _planned(template):
-    from types import SimpleNamespace
-
-    from nnactive_ext.experiment.plan import Plan
-
-    return SimpleNamespace(plan=Plan.read(template.raw / "Dataset101_Tiny"))
 
 
 @pytest.mark.usefixtures("tiny", "quick_planning")
@@ -186,8 +189,15 @@ def test_any_method_without_members_may_start():
     query.main("-d 101 -device cpu --disable_progress_bar --method random".split())
 
 
-def test_a_rollout_starts_with_descriptors_in_files(rollout, planned_template, tmp_path):
-    folder = write_files(_planned(planned_template), tmp_path / "vectors")
-    for case in sorted(rollout.images.rglob("*")) if hasattr(rollout, "images") else []:
-        assert case
-    assert folder.is_dir()
+def test_a_rollout_starts_with_descriptors_in_files(rollout, tmp_path):
+    """They choose the part of the starting budget that is not around marked points."""
+    folder = write_files(shapes_of(rollout.images, "_T1.nii.gz"), tmp_path / "vectors")
+    drawn = read_json(rollout.plan().raw / "loop_000.json")["patches"]
+    shutil.rmtree(rollout.experiment.raw)
+    experiment = rollout.plan(f"{OPTIONS} -start probcover features=file:{folder}")
+    loop = read_json(experiment.raw / "loop_000.json")
+    assert loop["method"] == "probcover"
+    assert len(loop["patches"]) == len(drawn) > 0
+    assert loop["patches"] != drawn
+    with pytest.raises(SystemExit):
+        rollout.plan(f"{OPTIONS} -o 602 -start random_fg_66")
