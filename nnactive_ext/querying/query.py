@@ -129,7 +129,7 @@ def query_cycle(
 
 
 def _hardly_told(experiment: Experiment, method: methods.Method) -> tuple[str, ...]:
-    """A warning where the query patch takes most of the network patch, over which InstanceNorm fixes the mean of activations."""
+    """A warning where the query patch takes most of the network patch, over which InstanceNorm fixes mean activations."""
     description: Description | None = getattr(method, "describe", None)
     if description is None or description.features not in ("encoder", "decoder", "pretrained"):
         return ()
@@ -140,8 +140,9 @@ def _hardly_told(experiment: Experiment, method: methods.Method) -> tuple[str, .
     if covered <= _MOST_COVERED:
         return ()
     return (
-        f"A query patch covers {covered:.0%} of the network patch. Normalisation gives activations nearly the same mean there in "
-        "all images, so descriptors differ little. Plan smaller query patches, or give descriptors in files (features=file:FOLDER).",
+        f"A query patch covers {covered:.0%} of the network patch. Normalisation gives activations nearly the same mean there "
+        "in all images, so descriptors differ little. Plan smaller query patches, or give descriptors in files "
+        "(features=file:FOLDER).",
     )
 
 
