@@ -26,6 +26,7 @@ from nnactive_ext.query_methods.base import (
 )
 from nnactive_ext.query_methods.comparison import with_vectors
 from nnactive_ext.query_methods.precomputed import Precomputed
+from nnactive_ext.querying.air import in_body
 
 CLASSES = {1: "liver", 2: "tumour"}
 
@@ -126,10 +127,10 @@ def run(method, world: World, request: Request, order: Iterable[str] | None = No
     return method.draw(pool, request)
 
 
-def ranked(method, world: World, name: str, request: Request) -> Ranking:
-    """The ranking of a case, with made-up descriptors where the method compares patches."""
-    case = world.scored(name)
-    ranking = method.rank(case, request)
+def ranked(method, world: World, name: str, request: Request, open: np.ndarray | None = None) -> Ranking:
+    """The ranking of a case, with made-up descriptors where the method compares patches; ``open``: windows that are no air."""
+    case = replace(world.scored(name), open=open)
+    ranking = in_body(method.rank(case, request), open)
     description = getattr(method, "describe", None)
     if description is None:
         return ranking
