@@ -170,9 +170,13 @@ def test_a_simulation_starts_with_descriptors_in_files(tiny, tmp_path, monkeypat
         ("sisom", "needs trained members"),
         ("typiclust features=file:/nowhere", "no such folder"),
         ("random -start_from loop_000.json", "-start_from"),
+        ("typiclust features=file:.", "CASE.npz"),
+        ("random --method coreset features=file:.", "CASE.npz"),
+        ("random --method coreset features=pretrained", "-pretrained"),
     ],
 )
-def test_a_start_that_cannot_be_is_refused_before_anything_is_made(words, what, capsys, nnunet_folders):
+def test_a_start_that_cannot_be_is_refused_before_anything_is_made(words, what, capsys, nnunet_folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         plan.main([*PLANNING.split(), "-start", *words.split()])
     assert ended.value.code not in (0, None)

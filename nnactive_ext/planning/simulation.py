@@ -47,7 +47,7 @@ from nnactive_ext.planning.sizes import (
 )
 from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
-from nnactive_ext.querying.start import starting_method
+from nnactive_ext.querying.start import check_descriptors, starting_method
 from nnactive_ext.words import count, listed, share
 
 
@@ -217,6 +217,9 @@ _OTHER_FILES = ("dataset", "dataset_fingerprint", "splits_final", "nnactive_stat
 def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], size_mm: tuple[float, float, float]) -> Plan:
     """The plan of an experiment called ``name`` as far as it does not depend on how many patches are asked for."""
     method, options = methods.lasting(settings.method, settings.method_options)
+    shapes = {case: geometry.shape for case, geometry in pool.items()}
+    for chosen in (methods.get(method, **options), *([starting_method(settings.start)] if settings.start else [])):
+        check_descriptors(chosen, shapes, bool(settings.pretrained))
     decided = {"query_size": 0, "starting_budget": 0, "tolerance_mm": 0.0, "method": method, "method_options": options}
     decided |= {"trainer": trainer_of(settings), "folds": decided_folds(settings)}
     decided["air"] = settings.air or (SKIP_AIR if settings.labels and settings.protocol != PUBLISHED else KEEP_AIR)

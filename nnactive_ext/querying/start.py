@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.geometry.patch import Triple
 from nnactive_ext.query_methods import methods
-from nnactive_ext.query_methods.base import DrawnMethod, PoolCase, Query
+from nnactive_ext.query_methods.base import Description, DrawnMethod, PoolCase, Query
 from nnactive_ext.query_methods.comparison import Comparison
 from nnactive_ext.query_methods.options import method_and_options
 from nnactive_ext.querying.descriptor_files import DescriptorFiles
@@ -42,6 +43,26 @@ def starting_method(words: Sequence[str], human: bool = False) -> DrawnMethod | 
     if method.needs_reference and human:
         raise NnActiveError(f"{text} needs reference labels, which a roll-out does not have. Choose another method.")
     return method
+
+
+def check_descriptors(method: object, shapes: Mapping[str, Triple], pretrained: bool) -> None:
+    """A method whose descriptors will not be there is an error before anything is trained.
+
+    Args:
+        method: any query method.
+        shapes: case of the pool -> voxels (z, y, x) of its image.
+        pretrained: whether members start from pretrained weights.
+    """
+    description: Description | None = getattr(method, "describe", None)
+    if description is None:
+        return
+    if description.features == "pretrained" and not pretrained:
+        raise NnActiveError(
+            "features=pretrained describes patches by the weights that members start from. Give them with -pretrained FILE, or "
+            "choose features=encoder."
+        )
+    if description.folder:
+        DescriptorFiles(description.folder, shapes)
 
 
 def start_query(experiment: Experiment, words: Sequence[str], n: int, pool: Mapping[str, PoolCase]) -> Query:
