@@ -128,7 +128,7 @@ class Covering:
 
 @dataclass(frozen=True)
 class Ratio:
-    """largest ratio of the distances to the nearest annotated patch of the same and of another class (SISOM Eq 2-13)"""
+    """SISOM, and SISOMe with ``energy``: compares with annotated patches by activations times gradients of several layers."""
 
     energy: bool = False
     origin: Literal["query", "neighbour"] = "query"
@@ -137,6 +137,11 @@ class Ratio:
     layers: int = 4
     features: ClassVar[str] = "layers"
     labelled: ClassVar[bool | None] = True
+
+    @property
+    def words(self) -> str:
+        ratio = "largest ratio of the distances to the nearest annotated patch of the same and of another class (SISOM Eq 2-13)"
+        return f"{ratio}, with the energy, by how far apart annotated classes are (Eq 11)" if self.energy else ratio
 
     def __call__(self, compared: Compared, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         known = np.flatnonzero(compared.annotated_class >= 0)

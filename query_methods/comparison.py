@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nnactive_ext.engine import box_means, select
 from nnactive_ext.errors import NnActiveError
@@ -239,7 +240,9 @@ class Comparison:
             empty, none = np.zeros((0, 1), np.float32), np.zeros(0, int)
             parts = [(empty, none, none, none, empty, none, none, none)]
         joined = [np.concatenate(values) for values in zip(*parts, strict=True)]
-        vectors = normalised(joined[0], joined[4], self.normalise)  # type: ignore[arg-type]
+        vectors = joined[0], joined[4]
+        if len(candidates):
+            vectors = normalised(*vectors, self.normalise)  # type: ignore[arg-type]
         widths = next(iter(sections), (joined[0].shape[1],))
         compared = Compared(
             n=request.n,
@@ -259,7 +262,8 @@ class Comparison:
     def _choose(
         self, candidates: Sequence[ScoredPatch], compared: Compared, n: int, request: Request
     ) -> tuple[list[ScoredPatch], list[str]]:
-        with warnings.catch_warnings(record=True) as caught:
+        # Sums of several threads differ in their last bits with the number of threads.
+        with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", SelectionWarning)
             order, keys = self.choice(compared, n, request.rng("compare"))
         told = list(dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, SelectionWarning)))

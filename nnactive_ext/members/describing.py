@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, Triple, triple
@@ -58,12 +59,15 @@ class Describer:
         for number, box in enumerate(boxes):
             for place in places(box, window, shape):
                 wanted.setdefault(place.start, []).append((number, place))
-        padded = np.pad(np.asarray(image, np.float32), [(0, 0), *padding(shape, window)])
+        padded, missing = np.asarray(image, np.float32), padding(shape, window)
+        if np.any(missing):
+            padded = np.pad(padded, [(0, 0), *missing])
         layers = description.features == "layers"
         total = np.zeros((len(boxes), sum(self.sections(description)) * (1 + layers)))
         for start, here in wanted.items():
             tile = padded[(slice(None), *(slice(a, a + n) for a, n in zip(start, window, strict=True)))]
-            parts = self._described(tile, [place.within for _, place in here], description)
+            with threadpool_limits(1, user_api="blas"):  # numpy's sums; not the network's threads
+                parts = self._described(tile, [place.within for _, place in here], description)
             for (number, place), vector in zip(here, parts, strict=True):
                 total[number] += vector * (place.part.voxels / boxes[number].voxels)
         if layers:  # pooled first, then multiplied
