@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -193,21 +193,6 @@ class Ranking:
     candidates: tuple[ScoredPatch, ...]
     predicted: frozenset[int]
     described: Described | None = field(default=None, compare=False)
-
-
-def only(ranking: Ranking, kept: np.ndarray) -> Ranking:
-    """The ranking of the candidates that are ``kept`` (bool, one for each)."""
-    described = ranking.described
-    if described is not None:
-        described = replace(
-            described,
-            predicted=(described.predicted[0][kept], described.predicted[1]),
-            entropy=described.entropy[kept],
-            energy=(described.energy[0][kept], described.energy[1]),
-            vectors=described.vectors and (described.vectors[0][kept], described.vectors[1]),
-        )
-    candidates = tuple(one for one, good in zip(ranking.candidates, kept.tolist(), strict=True) if good)
-    return Ranking(candidates, ranking.predicted, described)
 
 
 @dataclass(frozen=True)

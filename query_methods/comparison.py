@@ -14,7 +14,6 @@ from nnactive_ext.engine import box_means, select
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 from nnactive_ext.query_methods.base import (
-    Content,
     Described,
     Description,
     PoolCase,
@@ -26,8 +25,9 @@ from nnactive_ext.query_methods.base import (
     Statistics,
 )
 from nnactive_ext.query_methods.choices import Choice, Compared
+from nnactive_ext.query_methods.described import check_vectors, described, with_vectors
 from nnactive_ext.query_methods.occupancy import Occupancy
-from nnactive_ext.query_methods.scores import Score, check, energy, predictive_entropy
+from nnactive_ext.query_methods.scores import Score, check
 from nnactive_ext.query_methods.selection import REST, completed, fill
 from nnactive_ext.query_methods.words import words
 from nnactive_ext.selection import SelectionWarning, normalised
@@ -126,6 +126,7 @@ class Comparison:
             beta = 1.0
             if not case.statistics.predicted & frozenset(request.classes):
                 by_score = 0
+        theta = getattr(self.choice, "theta", 0.01)
         rng = request.rng("candidates/score", case.name)
         first = select(scores, size, by_score, blocked=blocked, allowed=case.open, beta=beta, rng=rng, overlap=self.overlap)
         found = [ScoredPatch(Patch(case.name, start, size), score, key, REST) for start, score, key in first]
@@ -134,7 +135,9 @@ class Comparison:
         for start, _, key in _uniform(scores.shape, size, number - by_score, blocked, case.open, rng, self.overlap):
             found.append(ScoredPatch(Patch(case.name, start, size), float(scores[start]), key, UNIFORM))
         return Ranking(
-            tuple(found), case.statistics.predicted & frozenset(request.classes), self._described(case, found, request)
+            tuple(found),
+            case.statistics.predicted & frozenset(request.classes),
+            described(case, [one.patch for one in found], request, theta),
         )
 
     def merge(self, rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request: Request) -> Query:
@@ -180,9 +183,9 @@ class Comparison:
             n, m = len(drawn), len(pool[name].annotated)
             none = np.zeros(n + m, np.float32)
             unknown = none[:n].astype(int), none[n:].astype(int)
-            described = Described(unknown, unknown[1] - 1, none[:n], (none[:n], none[n:]))
+            known = Described(unknown, unknown[1] - 1, none[:n], (none[:n], none[n:]))
             boxes = [*(candidate.patch for candidate in drawn), *pool[name].annotated]
-            rankings[name] = with_vectors(Ranking(tuple(drawn), frozenset(), described), *vectors(name, boxes))
+            rankings[name] = with_vectors(Ranking(tuple(drawn), frozenset(), known), *vectors(name, boxes))
         return self.merge(rankings, pool, request)
 
     def _number(self, request: Request) -> int:
@@ -195,19 +198,6 @@ class Comparison:
             return np.clip(statistics.mean.max(axis=0), 0, 1, dtype=np.float32)
         return np.clip(1 - statistics.mean[0], 0, 1, dtype=np.float32)
 
-    def _described(self, case: ScoredCase, found: Sequence[ScoredPatch], request: Request) -> Described:
-        least = getattr(self.choice, "theta", 0.01)
-        own, annotated = [candidate.patch for candidate in found], list(case.annotated)
-        statistics, classes = case.statistics, sorted(request.classes)
-        predicted = [_label(statistics, patch, classes, least) for patch in (*own, *annotated)]
-        entropies = _means(predictive_entropy(statistics), own)
-        energies = np.zeros(len(predicted), np.float32)
-        if statistics.energy is not None:
-            energies = _means(energy(statistics), [*own, *annotated])
-        n, labelled = len(own), [content.label(least) for content in case.labelled] or [-1] * len(annotated)
-        both = np.array(predicted, int)
-        return Described((both[:n], both[n:]), np.array(labelled, int), entropies, (energies[:n], energies[n:]))
-
     def _compared(
         self, rankings: Mapping[str, Ranking], occupied: Occupancy, request: Request
     ) -> tuple[list[ScoredPatch], Compared]:
@@ -216,20 +206,20 @@ class Comparison:
         parts: list[tuple[np.ndarray, ...]] = []
         sections: dict[tuple[int, ...], str] = {}
         for name in sorted(rankings):
-            ranking, described = rankings[name].candidates, rankings[name].described
-            if described is None or described.vectors is None:
+            ranking, known = rankings[name].candidates, rankings[name].described
+            if known is None or known.vectors is None:
                 raise ValueError(f"the patches of {name} are not described")
-            check_vectors(name, described)
-            if not any(map(len, described.vectors)):
+            check_vectors(name, known)
+            if not any(map(len, known.vectors)):
                 continue
-            sections.setdefault(described.sections, name)
+            sections.setdefault(known.sections, name)
             rows = sorted(range(len(ranking)), key=lambda row: ranking[row].patch)
             rows = [row for row in rows if not occupied.overlaps(ranking[row].patch)]
             candidates += [ranking[row] for row in rows]
-            known = slice(None) if self.labelled else slice(0)
-            of_candidates = described.vectors[0], described.predicted[0], described.entropy, described.energy[0]
-            of_annotated = described.vectors[1], described.predicted[1], described.labelled, described.energy[1]
-            parts.append((*(values[rows] for values in of_candidates), *(values[known] for values in of_annotated)))
+            counted = slice(None) if self.labelled else slice(0)
+            of_candidates = known.vectors[0], known.predicted[0], known.entropy, known.energy[0]
+            of_annotated = known.vectors[1], known.predicted[1], known.labelled, known.energy[1]
+            parts.append((*(values[rows] for values in of_candidates), *(values[counted] for values in of_annotated)))
         if len(sections) > 1:
             (one, first), (other, second), *_ = sections.items()
             raise NnActiveError(
@@ -272,43 +262,6 @@ class Comparison:
         return chosen, told
 
 
-def with_vectors(ranking: Ranking, vectors: np.ndarray, there: np.ndarray, sections: tuple[int, ...] = ()) -> Ranking:
-    """``ranking`` with descriptors of its candidates and, after them, of the annotated patches of its case.
-
-    Args:
-        ranking: described without vectors.
-        vectors: float32 (N + M, D).
-        there: bool (N + M,), False for patches without a descriptor, which are left out.
-        sections: how many of the D belong to each layer; none: all to one.
-    """
-    described, n = ranking.described, len(ranking.candidates)
-    assert described is not None, "a method that describes patches ranks them so"
-    own, other = there[:n], there[n:]
-    cut = replace(
-        described,
-        predicted=(described.predicted[0][own], described.predicted[1][other]),
-        labelled=described.labelled[other],
-        entropy=described.entropy[own],
-        energy=(described.energy[0][own], described.energy[1][other]),
-        vectors=(vectors[:n][own], vectors[n:][other]),
-        sections=sections or (vectors.shape[1],),
-        dropped=int(np.count_nonzero(~own)),
-    )
-    kept = [candidate for candidate, good in zip(ranking.candidates, own.tolist(), strict=True) if good]
-    return Ranking(tuple(kept), ranking.predicted, cut)
-
-
-def check_vectors(case: str, described: Described | None) -> None:
-    """NnActiveError with the case's name if a descriptor is NaN or infinite."""
-    assert described is not None
-    assert described.vectors is not None
-    if not all(np.isfinite(vectors).all() for vectors in described.vectors):
-        raise NnActiveError(
-            f"{case}: a descriptor holds NaN or infinite values. Look for a diverged training (NaN loss) or for NaN in "
-            "the image."
-        )
-
-
 def _uniform(
     shape: Sequence[int],
     size: Triple,
@@ -324,17 +277,3 @@ def _uniform(
         same, size, number, blocked=blocked, allowed=allowed, beta=1.0, rng=rng, overlap=overlap, overwrite_scores=True
     )
     return [(pick.start, pick.score, pick.key) for pick in picks]
-
-
-def _label(statistics: Statistics, patch: Patch, classes: Sequence[int], least: float) -> int:
-    """The class of a patch by the members' mean: each voxel has its likeliest one, or all regions above 1/2."""
-    p = statistics.mean[(slice(None), *patch.slices)]
-    if statistics.regions:
-        inside = p[list(classes)] > 0.5
-        return Content(inside.sum(axis=(1, 2, 3)).tolist(), int(inside.any(axis=0).sum()), patch.voxels).label(least)
-    voxels = np.bincount(p.argmax(axis=0).ravel(), minlength=max(classes, default=0) + 1)[list(classes)]
-    return Content(voxels.tolist(), int(voxels.sum()), patch.voxels).label(least)
-
-
-def _means(voxel_map: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
-    return np.array([voxel_map[patch.slices].mean(dtype=np.float64) for patch in patches], np.float32)

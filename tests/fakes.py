@@ -24,7 +24,7 @@ from nnactive_ext.query_methods.base import (
     ScoredCase,
     Statistics,
 )
-from nnactive_ext.query_methods.comparison import with_vectors
+from nnactive_ext.query_methods.described import with_vectors
 from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.querying.air import in_body
 

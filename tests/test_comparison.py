@@ -12,7 +12,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import Content, Request
-from nnactive_ext.query_methods.comparison import UNIFORM, Comparison, with_vectors
+from nnactive_ext.query_methods.comparison import UNIFORM, Comparison
+from nnactive_ext.query_methods.described import with_vectors
 from nnactive_ext.querying.descriptor_files import DescriptorFiles
 
 ALL = [method.name for method in methods.METHODS if isinstance(method, Comparison)]

@@ -13,7 +13,8 @@ from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, clipped_size
 from nnactive_ext.images.air import body_of, outside
 from nnactive_ext.labelling.given import given_labels
-from nnactive_ext.query_methods.base import Ranking, only
+from nnactive_ext.query_methods.base import Ranking
+from nnactive_ext.query_methods.described import only
 from nnactive_ext.words import listed
 
 _LOOKED_AT = 64

@@ -42,7 +42,7 @@ from nnactive_ext.query_methods.base import (
     ScoredPatch,
     Statistics,
 )
-from nnactive_ext.query_methods.comparison import check_vectors, with_vectors
+from nnactive_ext.query_methods.described import check_vectors, with_vectors
 from nnactive_ext.query_methods.disagreement import check_members_needed
 from nnactive_ext.query_methods.identity import code_digest, identity
 from nnactive_ext.querying.air import Bodies, in_body, open_windows
