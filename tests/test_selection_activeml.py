@@ -8,6 +8,7 @@ import pytest
 from nnactive_ext.selection import badge_gradient, k_center, k_means_plus_plus, probcover, typiclust
 
 pool = pytest.importorskip("skactiveml.pool")
+_badge = pytest.importorskip("skactiveml.pool._badge")
 
 SEEDS = range(3)
 
@@ -51,7 +52,7 @@ def test_probcover(seed, delta, monkeypatch):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_typiclust(seed, monkeypatch):
-    """Theirs leaves out clusters with annotated points and takes 5 neighbours; ours takes half the cluster where that is fewer."""
+    """Theirs leaves out clusters with annotated points; ours takes half the cluster where that is fewer than the neighbours."""
     monkeypatch.setattr("skactiveml.pool._typi_clust.rand_argmax", first_of_ties)
     x, y = data(seed, annotated=2, size=400)
     order = np.r_[2:400, 0:2]  # candidates first: k-means sees our order
@@ -67,6 +68,15 @@ def test_badge(seed, monkeypatch):
     """The same gradients (of one voxel each) and, from the same random numbers, the same draws."""
     # It makes a state of its own from the seed and the number of labels.
     monkeypatch.setattr("skactiveml.base.check_random_state", lambda state, *_: np.random.RandomState(state))
+    # It keeps the squared lengths as distances, as if the origin were a centre, which neither paper nor published code does.
+    distances, lengths = _badge._d_2, []
+
+    def without_origin(gradients, chosen, latest=None):
+        found = distances(gradients, chosen, np.inf if lengths and latest is lengths[0] else latest)
+        lengths.append(found)
+        return found
+
+    monkeypatch.setattr(_badge, "_d_2", without_origin)
     classifier = pytest.importorskip("skactiveml.classifier")
     linear = pytest.importorskip("sklearn.linear_model")
     x, y = data(seed, annotated=12)
