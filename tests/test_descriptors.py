@@ -126,7 +126,7 @@ def test_a_descriptor_depends_on_no_other_box_and_leaves_no_hook(features):
 def test_boxes_in_one_place_share_a_pass_and_compiled_networks_are_looked_into():
     network = small_network()
     calls = []
-    network.register_forward_hook(lambda *_: calls.append(1))
+    network.encoder.register_forward_hook(lambda *_: calls.append(1))
     compiled = SimpleNamespace(_orig_mod=network)
     image = IMAGE[:, :8, :8, :8]
     boxes = [Patch("a", (0, 0, z), (5, 4, 3)) for z in range(5)]

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import torch
 
 
+STOCK = "dynamic_network_architectures."
+"""nnU-Net's own networks, whose forward pass begins with the encoder."""
+
+
 @dataclass(frozen=True)
 class Describer:
     """Describes patches by one network.
@@ -64,12 +68,12 @@ class Describer:
             padded = np.pad(padded, [(0, 0), *missing])
         layers = description.features == "layers"
         total = np.zeros((len(boxes), sum(self.sections(description)) * (1 + layers)))
-        for start, here in wanted.items():
-            tile = padded[(slice(None), *(slice(a, a + n) for a, n in zip(start, window, strict=True)))]
-            with threadpool_limits(1, user_api="blas"):  # numpy's sums; not the network's threads
+        with threadpool_limits(1, user_api="blas"):  # for numpy's sums; the network has its own threads
+            for start, here in wanted.items():
+                tile = padded[(slice(None), *(slice(a, a + n) for a, n in zip(start, window, strict=True)))]
                 parts = self._described(tile, [place.within for _, place in here], description)
-            for (number, place), vector in zip(here, parts, strict=True):
-                total[number] += vector * (place.part.voxels / boxes[number].voxels)
+                for (number, place), vector in zip(here, parts, strict=True):
+                    total[number] += vector * (place.part.voxels / boxes[number].voxels)
         if layers:  # pooled first, then multiplied
             activations, gradients = np.split(total, 2, axis=1)
             total = activations * gradients / np.array([[box.voxels] for box in boxes]).reshape(-1, 1)
@@ -109,7 +113,10 @@ class Describer:
             mixed,
             tapped([known[i][0] for i in chosen], last_layer(network) if reads_last else None, layers) as taps,
         ):
-            logits = self._spatial(network(x)[0])
+            if reads_last or not type(network).__module__.startswith(STOCK):
+                logits = self._spatial(network(x)[0])
+            else:  # what comes after the encoder is not needed
+                network.encoder(x)
             found = [self._spatial(one[0]) for one in taps.activations()]
             strides += [(1, 1, 1)] * reads_last
             if layers:
