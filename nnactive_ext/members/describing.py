@@ -14,6 +14,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.members.places import Place, padding, places
 from nnactive_ext.members.taps import fitting, last_layer, plain, stages, tapped
+from nnactive_ext.nnunet.stochastic_head import head_of
 from nnactive_ext.query_methods.base import Description
 from nnactive_ext.selection import badge_gradient, pooled, uniform_divergence
 
@@ -84,7 +85,8 @@ class Describer:
         network = plain(self.network)
         last = [] if description.features in ("encoder", "pretrained") else [last_layer(network)]
         if description.features == "gradient":
-            return (last[0].in_channels * last[0].out_channels,)
+            head = head_of(network)  # the logits of a stochastic network are some of its outputs
+            return (last[0].in_channels * (head.classes if head else last[0].out_channels),)
         widths = [int(network.encoder.output_channels[i]) for i in self._stages(description)]
         return (*widths, *(int(layer.in_channels) for layer in last))
 
