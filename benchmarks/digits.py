@@ -190,6 +190,13 @@ def area(accuracies: np.ndarray) -> np.ndarray:
     return (accuracies[:, 1:] + accuracies[:, :-1]).mean(1) / 2
 
 
+def _paired(curves: dict[str, np.ndarray], name: str, other: str) -> str:
+    """The mean difference of the areas of two methods over seeds, and its standard error."""
+    difference = area(curves[name]) - area(curves[other])
+    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else np.nan
+    return f"{difference.mean():+.2f} ({error:.2f})"
+
+
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
 
@@ -200,9 +207,7 @@ def report(command: str, cold: dict[str, np.ndarray], curves: dict[str, np.ndarr
     first = [[name, *(f"{a:.0f}" for a in accuracies.mean(0))] for name, accuracies in cold.items()]
     lines = []
     for name, accuracies in curves.items():
-        difference = area(accuracies) - area(curves["random"])
-        error = difference.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.nan
-        gain = "" if name == "random" else f"{difference.mean():+.2f} ({error:.2f})"
+        gain = "" if name == "random" else _paired(curves, name, "random")
         lines.append([name, *(f"{a:.1f}" for a in accuracies.mean(0)), f"{area(accuracies).mean():.2f}", gain])
     lines = [lines[0], *sorted(lines[1:], key=lambda line: -float(line[-2]))]
     return "\n\n".join(
@@ -213,6 +218,8 @@ def report(command: str, cold: dict[str, np.ndarray], curves: dict[str, np.ndarr
             f"{queries} queries of {QUERY} after {START} random labels; accuracy of the network, area under the curve, and its "
             "paired difference to random (standard error):",
             _table(["method", *map(str, range(START, START + QUERY * queries + 1, QUERY)), "area", "difference"], lines),
+            f"The same difference of sisom to sisom without gradients: {_paired(curves, 'sisom', 'sisom without gradients')}; to "
+            f"entropy: {_paired(curves, 'sisom', 'entropy')}.",
         ]
     )
 
