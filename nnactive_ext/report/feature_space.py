@@ -94,8 +94,8 @@ def principal(vectors: np.ndarray) -> tuple[np.ndarray, tuple[float, float]] | N
         vectors: (N, D).
 
     Returns:
-        float64 (N, 2), of which the largest weight of each component is positive (0 where D is 1), and the share of the variance
-        along each; None if N is below 3 or all vectors are equal.
+        float64 (N, 2), of which the largest weight of each component is positive (0 where D is 1), and the share of the
+        variance along each; None if N is below 3 or all vectors are equal.
     """
     if len(vectors) < 3 or not np.ptp(vectors, axis=0).any():
         return None
@@ -201,7 +201,7 @@ def _thinned(points: Sequence[Point], most: int) -> list[Point]:
 
 
 def _cycles(experiment: Experiment, upto: int) -> dict[str, list[int]]:
-    """Case -> the cycle of each of its patches that were annotated before a query, in the order in which these are described."""
+    """Case -> the cycle of each of its patches that were annotated before a query, in the order of their descriptors."""
     found: dict[str, list[int]] = {}
     for patch in given_patches(experiment):
         found.setdefault(patch.case, []).append(GIVEN)
