@@ -218,8 +218,8 @@ def report(command: str, cold: dict[str, np.ndarray], curves: dict[str, np.ndarr
             f"{queries} queries of {QUERY} after {START} random labels; accuracy of the network, area under the curve, and its "
             "paired difference to random (standard error):",
             _table(["method", *map(str, range(START, START + QUERY * queries + 1, QUERY)), "area", "difference"], lines),
-            f"The same difference of sisom to sisom without gradients: {_paired(curves, 'sisom', 'sisom without gradients')}; to "
-            f"entropy: {_paired(curves, 'sisom', 'entropy')}.",
+            f"The same difference of sisom to sisom without gradients: {_paired(curves, 'sisom', 'sisom without gradients')}; "
+            f"to entropy: {_paired(curves, 'sisom', 'entropy')}.",
         ]
     )
 

@@ -10,10 +10,17 @@ import numpy as np
 def normalised(
     candidates: np.ndarray, annotated: np.ndarray, how: Literal["none", "unit", "standard"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates (N, D) and annotated (M, D) as float32.
+    """Candidates and annotated, brought to one scale.
 
-    ``unit``: each vector divided by its length; a zero vector stays zero. ``standard``: each dimension divided by its standard
-    deviation over candidates and annotated, by 1 where that is 0; not centred, as nnActive does. ``none``: as they are.
+    Args:
+        candidates: float (N, D).
+        annotated: float (M, D).
+        how: ``unit``: each vector is divided by its length; zero stays zero. ``standard``: each dimension is divided by
+            its standard deviation over candidates and annotated, by 1 where that is 0, and not centred, as nnActive does.
+            ``none``: as they are.
+
+    Returns:
+        Both as float32.
 
     Raises:
         ValueError: another word.

@@ -8,9 +8,16 @@ import numpy as np
 
 
 def pooling_weights(start: float, size: float, stride: float, cells: int) -> tuple[slice, np.ndarray]:
-    """How much of the interval [start, start + size) each cell covers: which cells are touched, and their lengths, float64.
+    """How much of the interval [start, start + size) each cell covers, along one axis.
 
-    Cell i of ``cells`` covers [i stride, (i + 1) stride), in voxels along one axis.
+    Args:
+        start: in voxels.
+        size: in voxels.
+        stride: voxels per cell; cell i covers [i stride, (i + 1) stride).
+        cells: how many there are.
+
+    Returns:
+        Which cells the interval touches, and the lengths of what they share with it, float64, in voxels.
 
     Raises:
         ValueError: the interval touches no cell.

@@ -76,6 +76,9 @@ def purity_radius(descriptors: np.ndarray, classes: np.ndarray, purity: float = 
         descriptors: float (N, D).
         classes: int (N,).
         purity: in 0 .. 1.
+
+    Returns:
+        The radius, in the unit of the descriptors.
     """
     u, classes = points(descriptors), np.asarray(classes)
     nearest = np.full(len(u), -1)
@@ -94,7 +97,7 @@ def purity_radius(descriptors: np.ndarray, classes: np.ndarray, purity: float = 
 def bank_subset(
     annotated: np.ndarray, annotated_class: np.ndarray, limit: int, classes: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Which annotated patches a bank of at most ``limit`` keeps, int64, ascending: of each class its share, by ProbCover.
+    """Which annotated patches a bank of at most ``limit`` keeps: of each class its share, by ProbCover.
 
     A class keeps at least one patch. This is the subset selection of SISOM (Kotp et al., its "(3)").
 
@@ -104,6 +107,9 @@ def bank_subset(
         limit: the largest number of patches, at least the number of classes that occur.
         classes: how many foreground classes there are.
         rng: seeds k-means, where it is needed.
+
+    Returns:
+        int64 (min(M, limit),), indices of annotated patches, ascending.
     """
     if len(annotated) <= limit:
         return np.arange(len(annotated))

@@ -44,7 +44,18 @@ def sisom_ratio(
     *,
     origin: Origin = "query",
 ) -> np.ndarray:
-    """The ``r`` of :func:`sisom_ratios`, float64 (N,)."""
+    """The ``r`` of :func:`sisom_ratios` alone.
+
+    Args:
+        candidates: float (N, D).
+        annotated: float (M, D), the bank.
+        candidate_class: int (N,), predicted.
+        annotated_class: int (M,).
+        origin: as there.
+
+    Returns:
+        float64 (N,).
+    """
     return sisom_ratios(candidates, annotated, candidate_class, annotated_class, origin=origin).r
 
 
@@ -68,6 +79,9 @@ def sisom_ratios(
         annotated_class: int (M,).
         origin: from where d_out is measured: the candidate itself, as published, or its nearest neighbour of the same class,
             as the published code does. Far from everything, r then grows without bound.
+
+    Returns:
+        :class:`Ratios`.
 
     Raises:
         ValueError: a vector is not finite.
@@ -103,7 +117,7 @@ def average(left_out: np.ndarray) -> float:
 
 
 def sisome_score(ratios: Ratios, energy: np.ndarray, annotated_energy: np.ndarray) -> np.ndarray:
-    """SISOMe: min(r_avg, 1) z(energy) + max(1 - r_avg, 0) z(r), float64 (N,) (Eq 11).
+    """SISOMe: min(r_avg, 1) z(energy) + max(1 - r_avg, 0) z(r) (Eq 11).
 
     z: minus the mean over the bank, over its standard deviation (1 where that is 0), as in the published code. Eq 11 as printed
     adds an energy of any size to a ratio.
@@ -112,6 +126,9 @@ def sisome_score(ratios: Ratios, energy: np.ndarray, annotated_energy: np.ndarra
         ratios: of the candidates.
         energy: float (N,), the patch means of -ln sum exp(logit).
         annotated_energy: float (M,), those of the bank.
+
+    Returns:
+        float64 (N,).
     """
     weight = min(ratios.average, 1.0)
     score = weight * _standardised(energy, annotated_energy)
@@ -119,10 +136,19 @@ def sisome_score(ratios: Ratios, energy: np.ndarray, annotated_energy: np.ndarra
 
 
 def largest(score: np.ndarray, ratios: Ratios, entropy: np.ndarray, n: int) -> np.ndarray:
-    """The ``n`` candidates with the largest score, int64 (min(n, N),), in this order.
+    """The candidates with the largest score.
 
     Infinite scores: first those that coincide with an annotated patch of another class, by d_in; then those whose class is not
-    in the bank, by d_out, then ``entropy`` (N,). Equal ones by index.
+    in the bank, by d_out, then by entropy. Equal ones go by index.
+
+    Args:
+        score: float (N,), ``ratios.r`` or :func:`sisome_score`.
+        ratios: of the candidates.
+        entropy: float (N,), patch means of the predictive entropy.
+        n: how many.
+
+    Returns:
+        int64 (min(n, N),), indices of candidates, the largest first.
     """
     urgent = np.where(np.isinf(score)[:, None], np.column_stack([ratios.urgency, entropy]), 0)
     order = np.lexsort((-urgent[:, 2], -urgent[:, 1], -urgent[:, 0], -np.asarray(score, np.float64)))
@@ -130,10 +156,14 @@ def largest(score: np.ndarray, ratios: Ratios, entropy: np.ndarray, n: int) -> n
 
 
 def uniform_divergence(logits: torch.Tensor, regions: bool = False) -> torch.Tensor:
-    """KL(u || p) of logits (classes, ...), the uniform distribution against the softmax, for each voxel (...) (Eq 3).
+    """KL(u || p), the uniform distribution against the softmax (Eq 3). Its gradient by the logits is p - 1/C.
 
-    Its gradient by the logits is p - 1/C. With ``regions``, the mean over regions of the same for (p_r, 1 - p_r), with the
-    gradient (p_r - 1/2) / C.
+    Args:
+        logits: float tensor (C, ...).
+        regions: the mean over regions of the same for (p_r, 1 - p_r), with the gradient (p_r - 1/2) / C.
+
+    Returns:
+        Tensor (...), one value per voxel, in nat.
     """
     if regions:
         from torch.nn.functional import softplus  # here, because all else needs no torch

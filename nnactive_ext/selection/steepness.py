@@ -13,11 +13,14 @@ ROUNDS = 2
 
 
 def weighted_activations(products: Sequence[np.ndarray], steepness: Sequence[float]) -> np.ndarray:
-    """sigma(alpha_j h_j g_j) of all layers j, concatenated: float32 (N, sum of D_j) (SISOM, Eq 13).
+    """sigma(alpha_j h_j g_j) of all layers j, concatenated (SISOM, Eq 13).
 
     Args:
         products: per layer the pooled activation times the pooled gradient of the divergence, float (N, D_j).
         steepness: alpha_j.
+
+    Returns:
+        float32 (N, sum of D_j), in 0 .. 1; 1/2 where the product is 0.
     """
     z = [0.5 + 0.5 * np.tanh(0.5 * a * np.asarray(p, np.float64)) for p, a in zip(products, steepness, strict=True)]
     return np.concatenate(z, axis=1).astype(np.float32)
@@ -28,6 +31,9 @@ def automatic_steepness(products: Sequence[np.ndarray]) -> list[float]:
 
     Args:
         products: per layer, of the bank, float (M, D_j).
+
+    Returns:
+        alpha_j, one per layer.
     """
     found = []
     for product in products:
@@ -46,6 +52,9 @@ def searched_steepness(products: Sequence[np.ndarray], classes: np.ndarray, *, o
         products: per layer, of the bank, float (M, D_j).
         classes: int (M,), of the bank.
         origin: as in :func:`~nnactive_ext.selection.sisom.sisom_ratios`.
+
+    Returns:
+        alpha_j, one per layer.
     """
     automatic = automatic_steepness(products)
     factors = [1.0] * len(products)

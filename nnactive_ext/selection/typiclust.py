@@ -15,9 +15,14 @@ SMALL = 5
 
 
 def typicality(cluster: np.ndarray, neighbours: int) -> np.ndarray:
-    """1 / mean distance to the ``neighbours`` nearest others of the cluster, float64 (k,) of float64 (k, D).
+    """1 / mean distance to the nearest others of the cluster.
 
-    Infinite where these coincide with the point, and for a cluster of one.
+    Args:
+        cluster: float64 (k, D), the points of one cluster.
+        neighbours: to how many others; all where there are fewer.
+
+    Returns:
+        float64 (k,), infinite where the neighbours coincide with the point, and for a cluster of one.
     """
     neighbours = min(neighbours, len(cluster) - 1)
     if neighbours < 1:
