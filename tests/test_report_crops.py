@@ -114,7 +114,7 @@ def test_a_damaged_file_is_computed_again(finished, damage):
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one.prediction, other.prediction)
     with np.load(file) as mended:
-        assert set(mended.files) == {"labels", "uncertainty", "trainings", "facts"}
+        assert set(mended.files) == {"labels", "uncertainty", "apart", "trainings", "facts"}
 
 
 def test_members_trained_anew_are_asked_anew(finished):

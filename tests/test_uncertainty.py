@@ -7,6 +7,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -33,16 +34,19 @@ PE = Line("predictive_entropy", "sum")
 
 
 class Several(FakeEnsemble):
-    """Members of other opinions: each smooths the image in its own way. ``asked``: how many images were predicted."""
+    """Members of other opinions: each smooths the image in its own way. ``asked``: how many images were predicted; ``cases``:
+    which ones."""
 
     asked = 0
+    cases: ClassVar[set[str]] = set()
 
     def __init__(self, experiment, folds, device="cpu", members: int = 3):
         super().__init__(experiment, classes=3)
         self.device, self.members = torch.device("cpu"), members
 
-    def logits(self, image):
+    def logits(self, image, case=""):
         type(self).asked += 1
+        self.cases.add(case)
         ((_, logits),) = super().logits(image)
         for member in range(self.members):
             yield f"member {member}", torch.roll(logits, member, dims=-1) / (1 + member)
@@ -108,6 +112,7 @@ def test_numbers_by_hand(finished, members):
     """Of one test case: the risk is that of the evaluation, the maps are those of a query, the error is that of its voxels."""
     asked = Asked(scores=["predictive_entropy", "energy"], aggregations=["sum", "mean", "mean_foreground"])
     found = validate(finished, lambda folds: Several(finished, folds), finished.folds(), asked, progress=False)
+    assert Several.cases >= {one.name for one in found.cases}, "what members draw depends on the case"
     case, (image, properties) = found.cases[0], finished.source.image(found.cases[0].name)
     evaluated = read_json(finished.results / "cycle_002.json")["dice_per_case"][case.name]
     assert case.risk == pytest.approx(1 - np.mean([dice for dice in evaluated.values() if dice is not None]))
@@ -307,7 +312,7 @@ def test_the_order_of_members_and_of_classes_changes_nothing_and_entropies_add_u
         def __init__(self, order, classes=(0, 1, 2)):
             self.order, self.classes = order, list(classes)
 
-        def logits(self, image):
+        def logits(self, image, case=""):
             yield from ((f"member {i}", logits[i][self.classes]) for i in self.order)
 
     order = (1, 2, 3) if regions else None
@@ -325,7 +330,7 @@ def test_the_order_of_members_and_of_classes_changes_nothing_and_entropies_add_u
 
 def test_without_predicted_foreground_energy_has_no_value(finished):
     class Background:
-        def logits(self, image):
+        def logits(self, image, case=""):
             logits = torch.zeros((3, 4, 4, 4))
             logits[0] = 5
             yield "member", logits

@@ -180,7 +180,7 @@ def _asked(
                 continue
             context = widened(covered, window, grid.network_shape)
             try:
-                said = ask(ensemble, image[(slice(None), *context.slices)], labels.order, keep=True)
+                said = ask(ensemble, image[(slice(None), *context.slices)], labels.order, case, keep=True)
             except (NnActiveError, RuntimeError) as error:
                 raise NnActiveError(f"{case}: {error}") from error
             yield case, _About(said, grid, context.start, box, annotated)

@@ -44,20 +44,21 @@ class Said:
         return replace(self, statistics=part, labels=self.labels[box], disagreement=disagreement_of(each), each=each)
 
 
-def ask(members: Members, image: np.ndarray, regions_order: Sequence[int] | None, keep: bool = False) -> Said:
+def ask(members: Members, image: np.ndarray, regions_order: Sequence[int] | None, case: str = "", keep: bool = False) -> Said:
     """Predict an image as queries do, one member after another.
 
     Args:
         members: whom to ask.
         image: preprocessed (channel, z, y, x).
         regions_order: nnU-Net's ``regions_class_order``; None: no regions.
+        case: its name; what members draw (noise, dropout, samples) depends on it.
         keep: keep each member's label map, two bytes a voxel and member.
 
     Raises:
         NnActiveError: a member's logits are no numbers.
     """
     running, differ, each = RunningStatistics(regions_order is not None), Disagreement(), []
-    for name, logits in members.logits(np.ascontiguousarray(image)):
+    for name, logits in members.logits(np.ascontiguousarray(image), case):
         running.add(logits, name)
         labels = labels_of_member(logits, regions_order)
         del logits  # they are large: none are kept while the next member predicts

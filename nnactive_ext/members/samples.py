@@ -62,7 +62,7 @@ def check_memory(predictor: Any, shape: tuple[int, ...]) -> None:
         raise NnActiveError(
             f"the maps of a stochastic network ({head.classes} classes x (1 mean + {RANK} factors)) need "
             f"{needed / 2**30:.1f} GiB for {' x '.join(map(str, shape))} voxels, and {free / 2**30:.1f} GiB are free. Free "
-            "memory, or ask other members: nnactive_query -members folds takes the mean only."
+            "memory, or ask the networks for their mean only: -members folds."
         )
 
 

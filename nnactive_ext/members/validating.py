@@ -204,7 +204,7 @@ class _Measuring:
         experiment = self._experiment
         data, grid = preprocess_image(*image, experiment.preprocessed, experiment.dataset.json)
         try:
-            return ask(self._opened(), data, experiment.dataset.labels.order, keep=bool(self._asked.raters)), grid
+            return ask(self._opened(), data, experiment.dataset.labels.order, name, bool(self._asked.raters)), grid
         except (NnActiveError, RuntimeError, MemoryError) as error:
             raise NnActiveError(f"{name}: {error or 'not enough memory to score this case.'}") from error
 
