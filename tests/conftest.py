@@ -129,6 +129,17 @@ def planned_template(built_once: Callable, tiny_template: Path) -> SimpleNamespa
     return folders_below(built_once("planned", build))
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For networks and tensors so small that torch's threads wait for each other longer than they compute."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_timing() -> Iterator[None]:
     """No test waits for trainings that are timed, but tests/test_pace.py."""

@@ -21,13 +21,7 @@ TILE, CHANNELS = (8, 8, 16), 3
 DRAWS = Draws(seed=12345, cycle=2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """So small networks wait for each other's threads longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(dimensions: int = 3, p: float | None = None) -> torch.nn.Module:

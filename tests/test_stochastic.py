@@ -28,13 +28,7 @@ CLASSES, IGNORE = 2, 3
 DRAWS = Draws(seed=12345, cycle=2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """So small tensors wait for each other's threads longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_loss_of_three_samples_as_the_specification_has_it():

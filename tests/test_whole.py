@@ -21,16 +21,7 @@ from nnactive_ext.members.block_values import grey_values
 from nnactive_ext.members.whole import WholePrediction, predict_parts
 from nnactive_ext.members.windows import Windows, cores
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small only wait for each other's threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 BLOCKS = ((8, 8, 8), (16, 24, 32), (0, 30, 40))
 LABELS = {"background": 0, "spot": 1, "body": 2}
 
