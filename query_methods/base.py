@@ -22,7 +22,7 @@ class Request:
     training 0-based, otherwise the label value) to its name; ``cycle`` is the cycle whose members score (0 for the
     first query); ``queries`` is the number of queries of the planned experiment (cycles - 1). ``labels`` maps each
     foreground value of the reference label maps (not ignore) to its name; None where these are the ``classes``, which
-    only region-based training separates.
+    only region-based training separates. ``cases`` is how many cases the pool has.
     """
 
     n: int
@@ -31,6 +31,7 @@ class Request:
     cycle: int = 0
     queries: int = 4
     labels: Mapping[int, str] | None = None
+    cases: int = field(default=1, repr=False)  # not in the text by which candidates are stored: most methods ignore it
 
     @property
     def foreground(self) -> Mapping[int, str]:
@@ -87,15 +88,36 @@ class Statistics:
 
 
 @dataclass(frozen=True)
+class Content:
+    """Voxels of a patch: of each foreground class (regions may overlap), of all ``foreground``, and ``known``: not ignore."""
+
+    voxels: Sequence[int]
+    foreground: int
+    known: int
+
+    def label(self, least: float = 0.01) -> int:
+        """The class of the patch: 0 for background, i + 1 for the i-th foreground class, -1 if none of its voxels is known.
+
+        If at least the share ``least`` of the known voxels is foreground, it is the class with most voxels, the first of equal
+        ones.
+        """
+        if not self.known:
+            return -1
+        return int(np.argmax(self.voxels)) + 1 if self.foreground and self.foreground >= least * self.known else 0
+
+
+@dataclass(frozen=True)
 class ScoredCase:
     """A pool case on the network's grid; ``patch_size`` is clipped to its shape, ``annotated`` in its voxels. ``open``: bool,
-    one per window start, False where a patch is nearly all air and may not be chosen; None: all may."""
+    one per window start, False where a patch is nearly all air and may not be chosen; None: all may. ``labelled``: what
+    the labels say of each annotated patch; empty where the method describes no patches."""
 
     name: str
     statistics: Statistics
     patch_size: Triple
     annotated: Sequence[Patch] = ()
     open: np.ndarray | None = None
+    labelled: Sequence[Content] = ()
 
     @property
     def shape(self) -> Triple:
@@ -116,12 +138,61 @@ class ScoredPatch:
     stratum: str
 
 
+FEATURES = ("encoder", "decoder", "gradient", "pretrained", "layers")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the descriptors of patches are made of.
+
+    ``features``: of the first member, pooled over the patch: ``encoder``, the activations of the encoder stage that fits the
+    query patch; ``decoder``, the input of the last layer; ``gradient``, the gradient of that layer (BADGE); ``layers``, the
+    activations times their gradients in so many ``layers`` (SISOM); ``pretrained``, as ``encoder``, with the weights that all
+    members start from. Or ``file:FOLDER``: no member is asked, and FOLDER/CASE.npz holds descriptors.
+    """
+
+    features: str
+    layers: int = 4
+
+    def __post_init__(self) -> None:
+        if self.features not in FEATURES and not self.folder:
+            raise ValueError(f"expected features of {', '.join(FEATURES[:-1])} or file:FOLDER, not {self.features!r}")
+
+    @property
+    def folder(self) -> str:
+        """The folder of ``file:FOLDER``; empty for descriptors by a member."""
+        kind, _, folder = self.features.partition(":")
+        return folder if kind == "file" else ""
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is known of the N candidates of one case and of its M annotated patches, beside where they lie.
+
+    ``vectors``: float32 (N, D) and (M, D), the descriptors of candidates and annotated patches; None before they are made.
+    ``sections``: how many of the D belong to each layer. ``labelled``: int (M,), the class of an annotated patch by its labels,
+    -1 where all of it is ignore; ``predicted``: int (N,) and (M,), by the members' mean (:meth:`Content.label`). ``entropy``
+    (N,) and ``energy`` (N,) and (M,): patch means of the members' predictive entropy and energy, float32. ``dropped``: the
+    candidates that were left out because no descriptor in a file is of a box that touches them.
+    """
+
+    predicted: tuple[np.ndarray, np.ndarray]
+    labelled: np.ndarray
+    entropy: np.ndarray
+    energy: tuple[np.ndarray, np.ndarray]
+    vectors: tuple[np.ndarray, np.ndarray] | None = None
+    sections: tuple[int, ...] = ()
+    dropped: int = 0
+
+
 @dataclass(frozen=True)
 class Ranking:
-    """The candidates of one case, best first within each stratum, and the classes predicted in it."""
+    """The candidates of one case, best first within each stratum, and the classes predicted in it. ``described``: what methods
+    that compare patches know of them, in their order."""
 
     candidates: tuple[ScoredPatch, ...]
     predicted: frozenset[int]
+    described: Described | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -148,6 +219,17 @@ class RankedMethod(Protocol):
     def merge(self, rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request: Request) -> Query:
         """``rankings`` hold patches already mapped to the image grid of ``pool``."""
         ...
+
+
+@runtime_checkable
+class DescribedMethod(RankedMethod, Protocol):
+    """A ranked method that compares patches by descriptors: ``describe`` says which; None for one that needs none.
+
+    ``rank`` gives its ranking :class:`Described` without vectors, which are added before ``merge``.
+    """
+
+    @property
+    def describe(self) -> Description | None: ...
 
 
 @runtime_checkable

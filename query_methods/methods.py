@@ -9,6 +9,8 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.query_methods import external
 from nnactive_ext.query_methods.base import DrawnMethod, RankedMethod
+from nnactive_ext.query_methods.choices import Covering, Farthest, PlusPlus, Ratio, Typical
+from nnactive_ext.query_methods.comparison import FOREGROUND, Comparison
 from nnactive_ext.query_methods.options import with_options
 from nnactive_ext.query_methods.perturbation import Schedule
 from nnactive_ext.query_methods.precomputed import Precomputed
@@ -20,7 +22,7 @@ Method = RankedMethod | DrawnMethod
 
 DEFAULT = "clasp_pe"
 
-METHODS: tuple[Uncertainty | RandomPatches | Precomputed, ...] = (
+METHODS: tuple[Uncertainty | RandomPatches | Precomputed | Comparison, ...] = (
     Uncertainty("clasp_pe", predictive_entropy, Schedule(1, 100), alpha=0.66, cite="ClaSP PE, TMLR 2026; thesis 8.2, D.4"),
     Uncertainty("clap_pe", predictive_entropy, 1.0, alpha=0.66, cite="ClaSP PE, TMLR 2026; thesis 8.2"),
     Uncertainty("cla_pe_66", predictive_entropy, alpha=0.66, cite="ClaSP PE, TMLR 2026; thesis 8.2"),
@@ -33,6 +35,15 @@ METHODS: tuple[Uncertainty | RandomPatches | Precomputed, ...] = (
     Uncertainty("power_pe", predictive_entropy, 1.0, cite="nnActive, TMLR 2025; thesis Eq 3.3, 7.1"),
     Uncertainty("power_bald", bald, 1.0, cite="nnActive, TMLR 2025; thesis Eq 3.3, 7.1"),
     Uncertainty("softrank_bald", bald, 1.0, perturbation="softrank", cite="nnActive, TMLR 2025; thesis Eq 3.5"),
+    Comparison("coreset", Farthest(), FOREGROUND, cite="Core-Set, ICLR 2018; thesis Eq 3.6"),
+    Comparison(
+        "badge", PlusPlus(), predictive_entropy, features="gradient", labelled=False, cite="BADGE, ICLR 2020; thesis Eq 3.7"
+    ),
+    Comparison("kmeans_bald", Farthest(), bald, normalise="standard", cite="nnActive's kmeans_bald"),
+    Comparison("typiclust", Typical(), FOREGROUND, normalise="unit", cite="TypiClust, ICML 2022"),
+    Comparison("probcover", Covering(), FOREGROUND, normalise="unit", cite="ProbCover, NeurIPS 2022"),
+    Comparison("sisom", Ratio(), predictive_entropy, features="layers", cite="SISOM, Eq 2-13"),
+    Comparison("sisome", Ratio(energy=True), predictive_entropy, features="layers", cite="SISOM, Eq 11"),
     RandomPatches("random", cite="nnActive, TMLR 2025; thesis 7.3"),
     RandomPatches("random_fg_33", foreground=0.33, cite="nnActive, TMLR 2025; thesis 7.3"),
     RandomPatches("random_fg_66", foreground=0.66, cite="nnActive, TMLR 2025; thesis 7.3"),
@@ -58,6 +69,10 @@ def get(name: str, /, **options: Any) -> Method:
     method = with_options(_named(name), options, name)
     if isinstance(method, Precomputed):
         method.folder()  # which says what is wrong with its source
+    if isinstance(method, Comparison) and (folder := method.describe.folder) and not Path(folder).is_dir():
+        raise NnActiveError(
+            f"{folder}: no such folder. features=file:FOLDER names a folder with a file CASE.npz for each case."
+        )
     return method
 
 
@@ -70,6 +85,9 @@ def lasting(name: str, options: Mapping[str, str]) -> tuple[str, dict[str, str]]
     source = options.get("source", "")
     if source and not source.isdecimal() and Path(source).is_dir():
         options["source"] = str(Path(source).absolute())
+    kind, colon, folder = options.get("features", "").partition(":")
+    if kind == "file" and colon and folder:
+        options["features"] = f"file:{Path(folder).absolute()}"
     return name, options
 
 

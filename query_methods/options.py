@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.query_methods.aggregation import parse_aggregation
+from nnactive_ext.query_methods.comparison import FOREGROUND, NORMALISE, Comparison
 from nnactive_ext.query_methods.perturbation import PERTURBATIONS, parse_beta
 from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.query_methods.random_patches import RandomPatches
@@ -38,6 +39,11 @@ def with_options(method: Method, options: Mapping[str, Any], called: str) -> Met
             values[option] = readers[option](text) if isinstance(text, str) else text
         except ValueError as error:
             raise NnActiveError(f"{called}: {option}={text} cannot be used: {error}") from error
+    values = {CALLED.get(option, option): value for option, value in values.items()}
+    if isinstance(method, Comparison):
+        own = {field.name for field in fields(method.choice)}  # type: ignore[arg-type]
+        choice = {option: values.pop(option) for option in own & set(values)}
+        values |= {"choice": replace(method.choice, **choice)} if choice else {}  # type: ignore[type-var]
     try:
         return replace(method, **values)  # type: ignore[type-var]
     except ValueError as error:
@@ -50,7 +56,7 @@ def _readers(method: Any) -> dict[str, Callable[[str], Any]]:
     if not is_dataclass(method):
         return {}
     ours: set[str] = set()
-    for kind in (Uncertainty, RandomPatches, Precomputed):
+    for kind in (Uncertainty, RandomPatches, Precomputed, Comparison):
         if isinstance(method, kind):
             ours = {field.name for field in fields(kind)}
     try:
@@ -58,6 +64,10 @@ def _readers(method: Any) -> dict[str, Callable[[str], Any]]:
     except Exception:  # a hint that means nothing at run time leaves only the options we know
         types = {}
     readers = {}
+    if isinstance(method, Comparison):
+        names = {name: option for option, name in CALLED.items()}
+        called = [names.get(field.name, field.name) for field in fields(method.choice)]  # type: ignore[arg-type]
+        readers = {option: OPTIONS[option] for option in called if option in OPTIONS}
     for field in fields(method):
         if field.name in ours:
             if field.name in OPTIONS:
@@ -103,6 +113,37 @@ def _score(text: str) -> Score:
     return SCORES[text]
 
 
+def _by(text: str) -> Score | str:
+    if text not in (FOREGROUND, *SCORES):
+        raise ValueError(f"expected one of {FOREGROUND}, {', '.join(SCORES)}")
+    return SCORES.get(text, text)
+
+
+def _radius(text: str) -> float | str:
+    if text == "auto":
+        return text
+    radius = float(text)
+    if not (math.isfinite(radius) and radius > 0):
+        raise ValueError("expected a number above 0, or auto")
+    return radius
+
+
+def _steepness(text: str) -> tuple[float, ...] | str:
+    if text in ("auto", "search"):
+        return text
+    numbers = tuple(float(word) for word in text.split(","))
+    if not all(math.isfinite(number) and number > 0 for number in numbers):
+        raise ValueError("expected auto, search, or a number above 0 for each layer as in 100,1000,0.001,0.001")
+    return numbers
+
+
+def _at_least_one(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError("expected a whole number of at least 1")
+    return count
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in words:
@@ -130,16 +171,33 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
     "alpha": _share,
     "beta": parse_beta,
     "blocking": _one_of(*BLOCKINGS),
+    "by": _by,
+    "candidates": _at_least_one,
+    "clusters": _at_least_one,
+    "delta": _radius,
+    "features": str,
+    "first": _one_of("mean", "longest"),
     "foreground": _share,
+    "from": _one_of("query", "neighbour"),
+    "labelled": _truth,
+    "layers": _at_least_one,
+    "normalise": _one_of(*NORMALISE),
     "overlap": _overlap,
     "patches_per_case": _count,
     "perturbation": _one_of(*PERTURBATIONS),
+    "purity": _share,
     "score": _score,
     "source": str,
+    "steepness": _steepness,
     "stride": _stride,
+    "theta": _share,
+    "uniform": _share,
     "unpredicted": _one_of(*UNPREDICTED),
 }
 """How the text of each option of our own methods becomes its value."""
+
+CALLED = {"from": "origin"}
+"""Options whose names Python does not allow for a field -> the field."""
 
 SIMPLE: dict[Any, Callable[[str], Any]] = {int: int, float: _finite, str: str, bool: _truth}
 """How text becomes the value of a user's own field, by its type."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -64,22 +64,30 @@ def merge(
     chosen: list[ScoredPatch] = []
     for c in order:
         useful = [candidate for candidate in strata.get(request.classes[c], []) if candidate.score > 0]
-        chosen += _fill(useful, shares[c], occupied)
+        chosen += fill(useful, shares[c], occupied)
     for stratum in [REST] + [request.classes[c] for c in order]:
-        chosen += _fill(strata.get(stratum, []), request.n - len(chosen), occupied)
+        chosen += fill(strata.get(stratum, []), request.n - len(chosen), occupied)
 
+    return completed(chosen, occupied, request, warnings, fill_gaps)
+
+
+def completed(
+    chosen: Sequence[ScoredPatch], occupied: Occupancy, request: Request, warnings: Sequence[str], fill_gaps: bool = True
+) -> Query:
+    """The query of the ``chosen`` patches, which are taken in ``occupied``, and what is missing drawn at random in the gaps;
+    with the ``warnings`` and those about gaps."""
     gaps = draw_uniform(occupied, request.n - len(chosen), request.rng("gaps")) if fill_gaps else []
+    warnings = list(warnings)
     if gaps:
         warnings.append(
             f"{len(gaps)} of {request.n} patches are drawn at random between the others: all candidates are used up or "
             "overlap what is annotated or chosen by more than allowed. The pool is nearly used up."
         )
-    chosen += gaps
-    missing = request.n - len(chosen)
+    missing = request.n - len(chosen) - len(gaps)
     if missing:
         why = "no case has room for another" if fill_gaps else "all candidates are used up (patches_per_case limits them)"
         warnings.append(f"{missing} of {request.n} patches are missing: {why} that overlaps nothing by more than allowed.")
-    return Query(tuple(chosen), missing, tuple(warnings))
+    return Query((*chosen, *gaps), missing, tuple(warnings))
 
 
 def _by_stratum(rankings: Iterable[Ranking]) -> dict[str, list[ScoredPatch]]:
@@ -105,7 +113,7 @@ def _best_first(candidate: ScoredPatch) -> tuple[float, Patch]:
     return -candidate.key, candidate.patch
 
 
-def _fill(candidates: Iterable[ScoredPatch], count: int, occupied: Occupancy) -> list[ScoredPatch]:
+def fill(candidates: Iterable[ScoredPatch], count: int, occupied: Occupancy) -> list[ScoredPatch]:
     """Take up to ``count`` candidates that are still free, in their order."""
     taken: list[ScoredPatch] = []
     for candidate in candidates:

@@ -13,8 +13,20 @@ from scipy.ndimage import gaussian_filter
 from nnactive_ext.experiment.loops import entry, loop_file, write_loop
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 from nnactive_ext.query_methods import methods
-from nnactive_ext.query_methods.base import PoolCase, Query, RankedMethod, Request, ScoredCase, Statistics
+from nnactive_ext.query_methods.base import (
+    Content,
+    Description,
+    PoolCase,
+    Query,
+    RankedMethod,
+    Ranking,
+    Request,
+    ScoredCase,
+    Statistics,
+)
+from nnactive_ext.query_methods.described import with_vectors
 from nnactive_ext.query_methods.precomputed import Precomputed
+from nnactive_ext.querying.air import in_body
 
 CLASSES = {1: "liver", 2: "tumour"}
 
@@ -72,7 +84,13 @@ class World:
 
     def scored(self, name: str) -> ScoredCase:
         case = self._pool_case(name)
-        return ScoredCase(name, self.statistics[name], case.patch_size, case.annotated)
+        labelled = [self._content(name, patch) for patch in case.annotated]
+        return ScoredCase(name, self.statistics[name], case.patch_size, case.annotated, labelled=labelled)
+
+    def _content(self, name: str, patch: Patch) -> Content:
+        here = self.references[name][patch.slices]
+        voxels = [int((here == label).sum()) for label in (1, 2)]
+        return Content(voxels, sum(voxels), here.size)
 
     def _pool_case(self, name: str) -> PoolCase:
         reference = self.references[name]
@@ -105,8 +123,29 @@ def run(method, world: World, request: Request, order: Iterable[str] | None = No
         entries = [entry(choice.patch, ".nii.gz") for choice in recorded.patches]
         write_loop(loop_file(Path(method.source), request.cycle + 1), entries, {})
     if isinstance(method, RankedMethod):
-        return method.merge({name: method.rank(world.scored(name), request) for name in pool}, pool, request)
+        return method.merge({name: ranked(method, world, name, request) for name in pool}, pool, request)
     return method.draw(pool, request)
+
+
+def ranked(method, world: World, name: str, request: Request, open: np.ndarray | None = None) -> Ranking:
+    """The ranking of a case, with made-up descriptors where the method compares patches; ``open``: windows that are no air."""
+    case = replace(world.scored(name), open=open)
+    ranking = in_body(method.rank(case, request), open)
+    description = getattr(method, "describe", None)
+    if description is None:
+        return ranking
+    boxes = [*(candidate.patch for candidate in ranking.candidates), *case.annotated]
+    return with_vectors(ranking, *described(case.statistics, boxes, description))
+
+
+def described(statistics: Statistics, boxes: list[Patch], description: Description) -> tuple[np.ndarray, np.ndarray, tuple]:
+    """Descriptors that depend on nothing but the statistics inside a box: means and deviations of the probabilities."""
+    sections = (3, 2, 4, 2)[: description.layers] if description.features == "layers" else (5,)
+    vectors = np.zeros((len(boxes), sum(sections)), np.float32)
+    for row, box in enumerate(boxes):
+        p = statistics.mean[(slice(None), *box.slices)]
+        vectors[row] = np.resize(np.concatenate([p.mean(axis=(1, 2, 3)), p.std(axis=(1, 2, 3))]), vectors.shape[1])
+    return vectors, np.ones(len(boxes), bool), sections
 
 
 def disjoint(patches: Iterable[Patch]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scripted_expert as expert
 import SimpleITK as sitk
-from fakes import CLASSES, patches_of, shown_methods, world
+from fakes import CLASSES, patches_of, ranked, shown_methods, world
 from phantoms import KINDS, thick_mri, write_folder
 from rollouts import OPTIONS
 
@@ -28,7 +28,6 @@ from nnactive_ext.planning.settings import command_of
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import RankedMethod, Request
 from nnactive_ext.query_methods.occupancy import Occupancy
-from nnactive_ext.querying.air import in_body
 from nnactive_ext.querying.pool import pool_cases
 
 
@@ -53,8 +52,7 @@ def test_every_method_leaves_air_out(name, tmp_path):
     pool = {case: replace(one, load_body=lambda: half((10, 12, 20))) for case, one in w.pool().items()}
     if isinstance(method, RankedMethod):
         open = half((10, 12, 20)).enough([windows_along(n, s) for n, s in zip((10, 12, 20), (3, 4, 4), strict=True)])
-        scored = {case: replace(w.scored(case), open=open) for case in pool}
-        query = method.merge({case: in_body(method.rank(one, request), open) for case, one in scored.items()}, pool, request)
+        query = method.merge({case: ranked(method, w, case, request, open) for case in pool}, pool, request)
     else:
         query = method.draw(pool, request)
     assert len(query.patches) > 15

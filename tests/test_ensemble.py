@@ -8,12 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from small_networks import small_network
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.member_kinds import MemberKind
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.members import statistics
+from nnactive_ext.members.describing import Describer
 from nnactive_ext.members.ensemble import NnUNetEnsemble
 from nnactive_ext.members.passes import Draws, Pass
+from nnactive_ext.query_methods.base import Description
 
 INF = "Encountered inf in predicted array. Aborting... If this problem persists, reduce value_scaling_factor"
 
@@ -85,3 +89,21 @@ def test_accumulators_stay_on_a_gpu_with_twice_their_room_beside_a_prediction(mo
     assert statistics._has_room(torch.device("cuda", 0), 1 << 30) is room
     assert statistics._has_room(torch.device("cpu"), 1 << 50)
     assert not statistics._has_room(torch.device("mps"), 1)
+
+
+def test_patches_are_described_by_the_first_member_or_by_the_weights_that_members_start_from():
+    image, box = np.random.default_rng(0).normal(size=(1, 9, 10, 8)), Patch("a", (2, 1, 1), (4, 4, 4))
+    first, second, start = (small_network(seed=seed).state_dict() for seed in range(3))
+    made = ensemble((0, 1), first, second)
+    made.device, made._patch_mm = torch.device("cpu"), (4.0, 4.0, 4.0)
+    made._start = lambda: {name: value for name, value in start.items() if name.startswith("encoder.")}
+    made._predictor.network = small_network(seed=9)
+    made._predictor.plans_manager = SimpleNamespace(transpose_forward=(0, 1, 2))
+    made._predictor.configuration_manager = SimpleNamespace(spacing=(1.0, 1.0, 1.0), patch_size=[8, 8, 8])
+    made._predictor.label_manager = SimpleNamespace(has_regions=False)
+    for features, seed in (("encoder", 0), ("pretrained", 2), ("gradient", 0)):
+        description = Description(features)
+        describer = Describer(small_network(seed=seed), (8, 8, 8), (4, 4, 4), torch.device("cpu"))
+        vectors, sections = made.describe(image, [box], description)
+        assert np.array_equal(vectors, describer.describe(image, [box], description))
+        assert sections == describer.sections(description)

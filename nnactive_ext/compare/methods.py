@@ -24,6 +24,8 @@ def display_names(keys: Iterable[str]) -> dict[str, str]:
 
     >>> display_names(["random", "/home/a/own.py:mine"])
     {'/home/a/own.py:mine': 'own.py:mine', 'random': 'random'}
+    >>> display_names(["coreset features=file:/home/a/vectors"])
+    {'coreset features=file:/home/a/vectors': 'coreset features=file:vectors'}
     """
     keys = sorted(set(keys))
     short = {key: _short(key) for key in keys}
@@ -34,4 +36,4 @@ def display_names(keys: Iterable[str]) -> dict[str, str]:
 def _short(key: str) -> str:
     # A folder ends where the last slash of a word does; the method's own file may have spaces in its path.
     key = re.sub(r"^.*[/\\](?=[^/\\]*\.py:)", "", key)
-    return re.sub(r"(?<==)(?:[A-Za-z]:)?[/\\](?:[^=]*[/\\])?(?=[^/\\=]+)", "", key)
+    return re.sub(r"(?<==)(file:)?(?:[A-Za-z]:)?[/\\](?:[^=]*[/\\])?(?=[^/\\=]+)", r"\1", key)

@@ -14,11 +14,11 @@ from time import perf_counter
 
 from nnactive_ext.experiment.experiment import Experiment
 
-STEPS = ("plan", "train", "load", "predict", "statistics", "score", "annotate", "preprocess", "evaluate")
+STEPS = ("plan", "train", "load", "predict", "statistics", "score", "describe", "annotate", "preprocess", "evaluate")
 """``plan``: fingerprint, nnU-Net's planning, and preprocessing for the first time. Of a query: ``load``, waiting for an image;
 ``predict``, the networks; ``statistics``, from their logits to the means over members; ``score``, from these to candidates, and
-the choice."""
-TRAIN, QUERY = "train", ("load", "predict", "statistics", "score")
+the choice; ``describe``, the descriptors of methods that compare patches."""
+TRAIN, QUERY = "train", ("load", "predict", "statistics", "score", "describe")
 FOLDER = "times"
 """In the experiment's results: appends of several machines to one file would be lost on a network's file system."""
 FILE = "times.jsonl"

@@ -9,6 +9,7 @@ import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,26 +20,29 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment, with_members
 from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, label_version, read_mark
 from nnactive_ext.experiment.member_kinds import SEEDS, SNAPSHOTS, SSN, MemberKind
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.members.describing import Describer, network_size
 from nnactive_ext.members.passes import Draws, Pass, check_passes, passes, predicting
 from nnactive_ext.members.samples import check_memory, sample, with_factors
 from nnactive_ext.members.statistics import DIVERGED
+from nnactive_ext.members.taps import plain
 from nnactive_ext.nnunet.checkpoints import check_checkpoint, read_checkpoint
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
+from nnactive_ext.nnunet.pretrained import read_tensors
 from nnactive_ext.nnunet.trainers import check_trainer, snapshot_file, snapshot_files
+from nnactive_ext.query_methods.base import Description
 from nnactive_ext.words import count, listed
 
 if TYPE_CHECKING:
     import torch
-from functools import partial
-from typing import TYPE_CHECKING
 
 
 def always_by_onednn(network: torch.nn.Module) -> None:
     """Let the float32 3D convolutions of a network that predicts on the CPU go through oneDNN, whatever their size.
 
     torch's own loop, which it takes for a batch of one and few features (``use_mkldnn`` in its Convolution.cpp), is slower.
-    Results differ in the last bits. Gradients are not meant; where torch has no oneDNN nothing changes.
+    Results and gradients differ in the last bits; where torch has no oneDNN nothing changes.
     """
     import torch
 
@@ -71,7 +75,23 @@ class Members(Protocol):
 
 
 class Ensemble(Members, Protocol):
-    """Trained members: the logits of each for a pool case, and their common segmentation of a test case."""
+    """Trained members: the logits of each for a pool case, descriptors of its patches, and the common segmentation of a test
+    case."""
+
+    def describe(
+        self, image: np.ndarray, boxes: Sequence[Patch], description: Description
+    ) -> tuple[np.ndarray, tuple[int, ...]]:
+        """The descriptors of boxes of a preprocessed image (channel, z, y, x) by the first member.
+
+        Args:
+            image: as for :meth:`logits`.
+            boxes: in voxels of ``image``, inside it.
+            description: what descriptors are made of; not those in files.
+
+        Returns:
+            float32 (boxes, D), and how many of the D belong to each layer.
+        """
+        ...
 
     def segment(self, case: Case) -> np.ndarray:
         """The label map (z, y, x) of an image on its own grid."""
@@ -81,6 +101,16 @@ class Ensemble(Members, Protocol):
 def device_of(ensemble: Members) -> str:
     """The device on which an ensemble predicts: cuda, cpu or mps; empty if it does not say."""
     return str(getattr(getattr(ensemble, "device", None), "type", ""))
+
+
+def start_weights(experiment: Experiment) -> dict[str, torch.Tensor]:
+    """The weights that all members start from; NnActiveError if they start from scratch."""
+    if not experiment.plan.pretrained:
+        raise NnActiveError(
+            f"features=pretrained describes patches by the weights that members start from, and {experiment.name} was planned "
+            "without any. Plan it with -pretrained FILE, or choose features=encoder."
+        )
+    return read_tensors(experiment.preprocessed.folder, experiment.plan.pretrained["sha256"])
 
 
 def fold_folder(experiment: Experiment, fold: Fold) -> Path:
@@ -187,6 +217,7 @@ class NnUNetEnsemble:
             check_members(experiment, folds)
         self._folder = folder or experiment.model_folder
         self._folds, self._kind = tuple(folds), experiment.plan.member_kind
+        self._patch_mm, self._start = experiment.plan.patch_size_mm, partial(start_weights, experiment)
         self._draws = {
             fold: Draws(experiment.plan.seed, read_mark(self._folder / f"fold_{fold}").get("cycle", 0)) for fold in folds
         }
@@ -259,6 +290,20 @@ class NnUNetEnsemble:
             maps = self._predict(data, network, Pass(), 0)
         for number, z in enumerate(drawn, 1):
             yield f"{network}, sample {number}", sample(maps, z)
+
+    def describe(
+        self, image: np.ndarray, boxes: Sequence[Patch], description: Description
+    ) -> tuple[np.ndarray, tuple[int, ...]]:
+        predictor: Any = self._predictor
+        network = plain(predictor.network).to(self.device).eval()
+        network.load_state_dict(predictor.list_of_parameters[0])  # of a training that kept snapshots the last
+        if description.features == "pretrained":
+            network.load_state_dict(self._start(), strict=False)
+        plans, configuration, labels = self.planned
+        size = network_size(self._patch_mm, plans.transpose_forward, configuration.spacing)
+        window = tuple(map(int, configuration.patch_size))
+        describer = Describer(network, window, size, self.device, bool(labels.has_regions))
+        return describer.describe(image, boxes, description), describer.sections(description)
 
     def _networks(self) -> Iterator[tuple[Fold, str, Any]]:
         """Fold, name and parameters of each network: of a training that kept snapshots all of them, the last at the end."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from nnactive_ext.labelling.tasks import MARKED, POINTS, Task
+from nnactive_ext.query_methods.comparison import Comparison
 from nnactive_ext.query_methods.methods import METHODS
 from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.query_methods.random_patches import RandomPatches
@@ -23,6 +24,7 @@ class Reason(Enum):
     BORDER = "drawn at random around the border of a structure"
     UNCERTAIN = "among the most uncertain, all classes together"
     UNCERTAIN_CLASS = "among the most uncertain about {about}"
+    COMPARED = "chosen by comparing it with other patches"
     GIVEN = "given by hand"
     START = "for the start, around {about}"
     POINT = "around a marked point"
@@ -89,6 +91,10 @@ def _ranked(task: Task) -> tuple[Reason, str]:
     return (Reason.UNCERTAIN, "") if task.stratum in (REST, "") else (Reason.UNCERTAIN_CLASS, task.stratum)
 
 
+def _compared(task: Task) -> tuple[Reason, str]:
+    return (Reason.RANDOM if task.stratum == "random" else Reason.COMPARED), ""
+
+
 def _replayed(task: Task) -> tuple[Reason, str]:
     return Reason.REPLAYED, ""
 
@@ -96,6 +102,7 @@ def _replayed(task: Task) -> tuple[Reason, str]:
 _MEANING: dict[type, Callable[[Task], tuple[Reason, str]]] = {
     RandomPatches: _drawn,
     Uncertainty: _ranked,
+    Comparison: _compared,
     Precomputed: _replayed,
 }
 """What the strata of our methods mean, by the kind of method."""

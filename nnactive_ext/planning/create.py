@@ -36,12 +36,13 @@ from nnactive_ext.planning.blocks import table_of
 from nnactive_ext.planning.rollout import Rollout
 from nnactive_ext.planning.sizes import random_patches
 from nnactive_ext.planning.turned_copies import turned_image, write_turned_source
-from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import Query, ScoredPatch
+from nnactive_ext.query_methods.options import method_and_options
 from nnactive_ext.query_methods.starting_budget import PUBLISHED_SHARE, starting_budget
 from nnactive_ext.query_methods.structure_share import LEAST_SHARE
 from nnactive_ext.querying.air import Bodies
 from nnactive_ext.querying.pool import pool_cases, request_for
+from nnactive_ext.querying.start import start_query, starting_method
 
 
 def check_number(number: int) -> None:
@@ -99,23 +100,44 @@ def create(
         elif start_from:
             start = _start_from(start_from, plan, ending)
         else:
-            share = PUBLISHED_SHARE if plan.protocol == PUBLISHED else LEAST_SHARE
-            request = request_for(experiment, plan.starting_budget, -1)
-            start = starting_budget(pool_cases(experiment, references=True), request, share)
-            if start.missing:
-                raise PoolExhausted(
-                    f"Only {len(start.patches)} of the {plan.starting_budget} patches of the starting budget could be placed "
-                    "in the pool. Ask for fewer (-starting_budget) or smaller ones (-patch_size)."
-                )
+            start = _drawn(experiment)
         write_loop(
             loop_file(experiment.raw, 0),
             [entry(p.patch, ending, stratum=p.stratum) for p in start.patches],
-            {"method": "starting_budget", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)},
+            {**_started_by(plan, "starting_budget"), "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)},
         )
         counts = write_labels(experiment, 0, list(plan.pool), progress)
         plan, warnings = prepare(experiment, counts, progress)
         plan.write(experiment.raw)
     return Experiment(plan.dataset), (*start.warnings, *warnings)
+
+
+def _drawn(experiment: Experiment) -> Query:
+    """The starting budget of a simulation, by the planned method or with a few patches of every class."""
+    plan = experiment.plan
+    if words := plan.settings.get(START_METHOD):
+        references = starting_method(words).needs_reference
+        start = start_query(experiment, words, plan.starting_budget, pool_cases(experiment, references))
+    else:
+        share = PUBLISHED_SHARE if plan.protocol == PUBLISHED else LEAST_SHARE
+        request = request_for(experiment, plan.starting_budget, -1)
+        start = starting_budget(pool_cases(experiment, references=True), request, share)
+    if start.missing:
+        raise PoolExhausted(
+            f"Only {len(start.patches)} of the {plan.starting_budget} patches of the starting budget could be placed "
+            "in the pool. Ask for fewer (-starting_budget) or smaller ones (-patch_size)."
+        )
+    return start
+
+
+START_METHOD = "start"
+"""In :attr:`Plan.settings`: the words of the method that chooses the starting budget."""
+
+
+def _started_by(plan: Plan, otherwise: str) -> dict[str, Any]:
+    """For the first loop file: the method, and its options where there are some."""
+    name, options = method_and_options(plan.settings.get(START_METHOD))
+    return {"method": name or otherwise, **({"options": options} if options else {})}
 
 
 def _keep(weights: Pretrained | None, experiment: Experiment) -> None:
@@ -273,10 +295,10 @@ def _write_first_tasks(experiment: Experiment) -> tuple[str, ...]:
     plan = experiment.plan
     n = random_patches(plan.starting_budget, len(experiment.dataset.labels.foreground))
     drawn, bodies = Query(()), Bodies(experiment)
-    facts = {"method": "random", "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)}
+    facts = {**_started_by(plan, "random"), "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)}
     if n:
-        method = methods.get("random")
-        drawn = method.draw(pool_cases(experiment, False, bodies), request_for(experiment, n, -1))  # type: ignore[union-attr]
+        words = plan.settings.get(START_METHOD) or ["random"]
+        drawn = start_query(experiment, words, n, pool_cases(experiment, False, bodies))
     entries = [entry(p.patch, experiment.dataset.file_ending, stratum=p.stratum) for p in drawn.patches]
     write_loop(loop_file(experiment.raw, 0), entries, {**facts, **bodies.facts})
-    return bodies.warnings
+    return (*drawn.warnings, *bodies.warnings)

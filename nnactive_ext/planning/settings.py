@@ -38,6 +38,16 @@ def _method(words: Sequence[str]) -> dict[str, Any]:
     return {"method": method, "method_options": options}
 
 
+def _start(words: Sequence[str]) -> dict[str, Any]:
+    if not words:
+        return {"start": ()}
+    from nnactive_ext.query_methods.methods import lasting
+    from nnactive_ext.query_methods.options import method_and_options
+
+    name, options = lasting(*method_and_options(words))  # type: ignore[arg-type]
+    return {"start": (name, *(f"{key}={value}" for key, value in options.items()))}
+
+
 def _source(plan: Plan) -> str:
     """The number of a dataset beside the experiment, else its name: its folder would say something about the machine."""
     number = re.fullmatch(r"\.\./Dataset(\d{3,})_.+", plan.source)
@@ -196,6 +206,16 @@ class Settings:
         only=SIMULATION,
         instead="In a roll-out, mark points instead (nnactive_annotate points).",
         kept=False,
+    )
+    start: Sequence[str] = setting(
+        (),
+        "-start",
+        "query method that needs no trained member, and its options, which chooses the starting budget (in a roll-out, its "
+        "part without points), e.g. typiclust features=file:FOLDER (docs/representations.md)",
+        nargs="+",
+        metavar=("NAME", "KEY=VALUE"),
+        read=_start,
+        decided="patches are drawn around every class, and at random",
     )
     cycles: int = setting(
         5,

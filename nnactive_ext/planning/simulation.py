@@ -47,6 +47,7 @@ from nnactive_ext.planning.sizes import (
 )
 from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
+from nnactive_ext.querying.start import check_descriptors, starting_method
 from nnactive_ext.words import count, listed, share
 
 
@@ -140,8 +141,12 @@ def check_simulation(source: Dataset, settings: Settings) -> str:
         NnActiveError: a setting, or two of them together, are not possible.
     """
     check_kind(settings, SIMULATION)
-    if settings.all_labels and (settings.start_from or settings.starting_budget or settings.query_size):
-        raise NnActiveError("--all_labels annotates the whole pool: leave out -start_from, -starting_budget and -query_size.")
+    if settings.all_labels and (settings.start_from or settings.start or settings.starting_budget or settings.query_size):
+        raise NnActiveError(
+            "--all_labels annotates the whole pool: leave out -start, -start_from, -starting_budget and -query_size."
+        )
+    if settings.start and settings.start_from:
+        raise NnActiveError("-start and -start_from both say what the starting budget is. Give one of them.")
     if settings.tolerance:
         typed_tolerance(settings.tolerance, source.labels.classes)
     check(settings, name := settings.name or source.name.split("_", 1)[-1])
@@ -171,6 +176,8 @@ def check(settings: Settings, name: str) -> None:
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
     _check_nnunet_planning(settings)
     methods.get(settings.method, **settings.method_options)
+    if settings.start:
+        starting_method(settings.start, human=bool(settings.labels))
     check_planner(settings.planner, settings.configuration)
     check_trainer(trainer := trainer_of(settings))
     check_ensemble(settings, trainer)
@@ -211,6 +218,9 @@ _OTHER_FILES = ("dataset", "dataset_fingerprint", "splits_final", "nnactive_stat
 def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], size_mm: tuple[float, float, float]) -> Plan:
     """The plan of an experiment called ``name`` as far as it does not depend on how many patches are asked for."""
     method, options = methods.lasting(settings.method, settings.method_options)
+    shapes = {case: geometry.shape for case, geometry in pool.items()}
+    for chosen in (methods.get(method, **options), *([starting_method(settings.start)] if settings.start else [])):
+        check_descriptors(chosen, shapes, bool(settings.pretrained))
     decided = {"query_size": 0, "starting_budget": 0, "tolerance_mm": 0.0, "method": method, "method_options": options}
     decided |= {"trainer": trainer_of(settings), "folds": decided_folds(settings)}
     decided["air"] = settings.air or (SKIP_AIR if settings.labels and settings.protocol != PUBLISHED else KEEP_AIR)
@@ -259,6 +269,8 @@ def with_budget(
     total = starting + (settings.cycles - 1) * query
     why_starting = "= query size" if settings.starting_budget is None else "as asked for"
     decisions.add("starting budget", _patches(starting), why_starting)
+    if settings.start:
+        decisions.add("", f"by {' '.join(settings.start)}", "as asked for; nobody makes sure that every class is among them")
     decisions.add("query size", _patches(query), why)
     decisions.add(
         "cycles", str(settings.cycles), f"{count(settings.cycles - 1, 'query', 'queries')}; {_patches(total)} in total"

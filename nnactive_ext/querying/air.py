@@ -14,6 +14,7 @@ from nnactive_ext.geometry.patch import Triple, clipped_size
 from nnactive_ext.images.air import body_of, outside
 from nnactive_ext.labelling.given import given_labels
 from nnactive_ext.query_methods.base import Ranking
+from nnactive_ext.query_methods.described import only
 from nnactive_ext.words import listed
 
 _LOOKED_AT = 64
@@ -114,5 +115,5 @@ def in_body(ranking: Ranking, open: np.ndarray | None) -> Ranking:
     """Without the candidates in windows of air, which methods of other people may propose; patches of the network's grid."""
     if open is None:
         return ranking
-    kept = tuple(c for c in ranking.candidates if open[tuple(map(min, c.patch.start, np.subtract(open.shape, 1)))])
-    return Ranking(kept, ranking.predicted)
+    good = [bool(open[tuple(map(min, c.patch.start, np.subtract(open.shape, 1)))]) for c in ranking.candidates]
+    return ranking if all(good) else only(ranking, np.array(good))

@@ -54,4 +54,5 @@ def _reference(source: Dataset, inputs: Inputs | None, name: str) -> np.ndarray:
 def request_for(experiment: Experiment, n: int, cycle: int) -> Request:
     """A request for ``n`` patches in ``cycle`` (the cycle whose members score; -1 for the starting budget)."""
     labels, plan = experiment.source.labels, experiment.plan
-    return Request(n=n, classes=labels.channels, labels=labels.foreground, seed=plan.seed, cycle=cycle, queries=plan.queries)
+    facts = {"seed": plan.seed, "cycle": cycle, "queries": plan.queries, "cases": len(plan.pool)}
+    return Request(n=n, classes=labels.channels, labels=labels.foreground, **facts)

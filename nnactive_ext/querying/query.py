@@ -26,11 +26,13 @@ from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.tasks import LABEL_VERSION
-from nnactive_ext.members.ensemble import Ensemble, check_folds, check_members, device_of
+from nnactive_ext.members.describing import network_size, undescribed
+from nnactive_ext.members.ensemble import Ensemble, check_folds, check_members, device_of, start_weights
 from nnactive_ext.members.statistics import RunningStatistics
 from nnactive_ext.parallel import one_ahead
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import (
+    Description,
     PoolCase,
     Query,
     RankedMethod,
@@ -40,10 +42,13 @@ from nnactive_ext.query_methods.base import (
     ScoredPatch,
     Statistics,
 )
+from nnactive_ext.query_methods.described import check_vectors, with_vectors
 from nnactive_ext.query_methods.disagreement import check_members_needed
 from nnactive_ext.query_methods.identity import code_digest, identity
 from nnactive_ext.querying.air import Bodies, in_body, open_windows
+from nnactive_ext.querying.descriptor_files import of_folder
 from nnactive_ext.querying.pool import pool_cases, request_for
+from nnactive_ext.querying.stored import content_of, read_described, write_described
 from nnactive_ext.words import listed
 
 OpenEnsemble = Callable[[Experiment, Sequence[Fold]], Ensemble]
@@ -115,7 +120,7 @@ def query_cycle(
     else:
         with timing.of("score"):
             query = chosen.draw(pool, request)
-    query = replace(query, warnings=(*query.warnings, *bodies.warnings))
+    query = replace(query, warnings=(*query.warnings, *_hardly_told(experiment, chosen), *bodies.warnings))
     if query.patches:
         with experiment.lock(wait=True):
             more = bodies.facts if predicted is None else {**bodies.facts, PREDICTED: list(predicted)}
@@ -123,6 +128,25 @@ def query_cycle(
     return query
 
 
+def _hardly_told(experiment: Experiment, method: methods.Method) -> tuple[str, ...]:
+    """A warning where the query patch takes most of the network patch, over which InstanceNorm fixes mean activations."""
+    description: Description | None = getattr(method, "describe", None)
+    if description is None or description.features not in ("encoder", "decoder", "pretrained"):
+        return ()
+    plans, configuration = experiment.preprocessed.manager()
+    patch = network_size(experiment.plan.patch_size_mm, plans.transpose_forward, configuration.spacing)
+    window = list(configuration.patch_size)
+    covered = math.prod(min(n, w) / w for n, w in zip(patch[-len(window) :], window, strict=True))
+    if covered <= _MOST_COVERED:
+        return ()
+    return (
+        f"A query patch covers {covered:.0%} of the network patch. Normalisation gives activations nearly the same mean there "
+        "in all images, so descriptors differ little. Plan smaller query patches, or give descriptors in files "
+        "(features=file:FOLDER).",
+    )
+
+
+_MOST_COVERED = 0.5
 CANDIDATES = "candidates"
 """The folder of the cases' rankings, in the results of a cycle."""
 _ENVIRONMENT, _AIR, _NO_BODY = "environment", "air", "no_body"
@@ -156,6 +180,13 @@ class _Ranker:
         facts = {"method": identity(method), "request": repr(request), "trainings": self.trainings}
         facts |= {"accumulators": accumulators, "code": code_digest(), "air": experiment.plan.air}
         facts["members"] = str(experiment.plan.member_kind)
+        self.description: Description | None = getattr(method, "describe", None)
+        if self.description:
+            facts["cases"] = str(request.cases)
+            if self.description.features == "pretrained":
+                start_weights(experiment)  # which says what is wrong before any case is predicted
+        folder = self.description.folder if self.description else ""
+        self.files = of_folder(folder, ((case, pool[case].shape) for case in pool))
         self.digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self.folder = experiment.results / f"cycle_{request.cycle:03d}" / CANDIDATES
 
@@ -167,28 +198,39 @@ class _Ranker:
         with closing(one_ahead(self._load, left)) as loaded:
             for case in bar:
                 rankings[case] = ranking = self._rank(case, loaded)
-                content = _ranking_to_json(ranking, self.digest)
+                if ranking.described:
+                    write_described(self._file(case, ".npz"), ranking.described, self._good_for(case))
+                content = _ranking_to_json(ranking, self._good_for(case))
                 if case in self.bodies.shares:
                     content |= {_AIR: self.bodies.shares[case], _NO_BODY: case in self.bodies.without}
                 write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
         return {case: ranking for case, ranking in rankings.items() if ranking is not None}
 
-    def _file(self, case: str) -> Path:
-        return self.folder / f"{case}.json"
+    def _file(self, case: str, ending: str = ".json") -> Path:
+        return self.folder / f"{case}{ending}"
+
+    def _good_for(self, case: str) -> str:
+        """What a stored ranking is good for; with descriptors in a file, for this file."""
+        if self.files is None:
+            return self.digest
+        return hashlib.sha256(f"{self.digest} {self.files.digest(case)}".encode()).hexdigest()
 
     def _stored(self, case: str) -> Ranking | None:
         file = self._file(case)
         if not file.is_file():
             return None
         content = read_json(file)
-        if content.get("for") != self.digest:
+        if content.get("for") != self._good_for(case):
+            return None
+        described = read_described(self._file(case, ".npz"), self._good_for(case)) if self.description else None
+        if self.description and described is None:
             return None
         self.environments[case] = Environment.of(content.get(_ENVIRONMENT))
         if _AIR in content:
             self.bodies.shares[case] = float(content[_AIR])
             if content.get(_NO_BODY):
                 self.bodies.without.add(case)
-        return _ranking_from_json(content, case)
+        return replace(_ranking_from_json(content, case), described=described)
 
     def _load(self, case: str) -> tuple[np.ndarray, Grid, Body | None]:
         try:
@@ -211,17 +253,51 @@ class _Ranker:
             short = isinstance(error, MemoryError) or "memory" in str(error).lower()
             less = " -precision half needs less." if short and self.accumulators != "half" else ""
             raise NnActiveError(f"{case}: {error or 'not enough memory for the statistics of this case.'}{less}") from error
+        both = [(patch, there) for patch in pool_case.annotated if (there := grid.to_network(patch))]
+        annotated = [there for _, there in both]
         with watch.of("score"):
-            annotated = [patch for patch in map(grid.to_network, pool_case.annotated) if patch]
             size = grid.network_size(pool_case.patch_size)
             scored = ScoredCase(case, statistics, size, annotated, open_windows(body, grid, size))
+            if self.description and annotated:
+                known = self.experiment.dataset
+                scored = replace(scored, labelled=content_of(known.label_map(case), [patch for patch, _ in both], known.labels))
             try:
                 ranking = in_body(self.method.rank(scored, self.request), scored.open)
             except MemoryError as error:
                 raise NnActiveError(f"{case}: not enough memory to score this case.") from error
-        self.timing.note(watch.seconds, case)
+        boxes = [*(c.patch for c in ranking.candidates), *annotated]
         moved = [replace(c, patch=grid.to_image(c.patch, pool_case.patch_size)) for c in ranking.candidates]
-        return Ranking(tuple(moved), ranking.predicted)
+        ranking = replace(ranking, candidates=tuple(moved))
+        if self.description:
+            with watch.of("describe"):
+                here = [*(c.patch for c in moved), *(patch for patch, _ in both)]
+                ranking = self._described(self.description, ranking, self._ensemble, image, boxes, here, case)
+        self.timing.note(watch.seconds, case)
+        return ranking
+
+    def _described(
+        self,
+        description: Description,
+        ranking: Ranking,
+        ensemble: Ensemble,
+        image: np.ndarray,
+        boxes: Sequence[Patch],
+        here: Sequence[Patch],
+        case: str,
+    ) -> Ranking:
+        """``ranking`` with the descriptors of its candidates and of annotated patches: ``boxes`` on the network's grid, which
+        lie ``here`` in the image."""
+        if self.files is not None:
+            return with_vectors(ranking, *self.files(case, here))
+        try:
+            vectors, sections = ensemble.describe(image, boxes, description)
+        except NnActiveError:
+            raise
+        except (RuntimeError, MemoryError) as error:
+            raise undescribed(case, description, error) from error
+        ranking = with_vectors(ranking, vectors, np.ones(len(boxes), bool), sections)
+        check_vectors(case, ranking.described)
+        return ranking
 
     def _statistics(self, ensemble: Ensemble, image: np.ndarray, case: str, watch: Stopwatch) -> Statistics:
         running = RunningStatistics(self.regions, self.accumulators)

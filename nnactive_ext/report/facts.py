@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nnactive_ext.report.advice import Advice
     from nnactive_ext.report.crop import Crop
     from nnactive_ext.report.economics import Economics
+    from nnactive_ext.report.feature_space import FeatureSpace
     from nnactive_ext.report.places import Overlap, Places
 
 
@@ -62,6 +63,8 @@ class Facts:
     crops: Mapping[int, Sequence[Crop]] = field(default_factory=dict)
     places: Places | None = None
     overlaps: Sequence[Overlap] = ()
+    feature_space: FeatureSpace | None = None
+    """Of the last query with descriptors; None where no query has them."""
     advice: Advice | None = None
     environments: Sequence[Named] = ()
     device: str = ""
@@ -125,6 +128,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
     """Read and compute everything; ``device`` None: members are not asked. ``boxes``: crops per cycle."""
     from nnactive_ext.report.crops import gallery_crops
     from nnactive_ext.report.economics import economics
+    from nnactive_ext.report.feature_space import feature_space
     from nnactive_ext.report.places import overlaps, places
 
     plan, results = experiment.plan, read_results(experiment.results)
@@ -151,6 +155,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         crops=gallery_crops(experiment, device, boxes, progress) if boxes else {},
         places=places(experiment),
         overlaps=overlaps(experiment),
+        feature_space=feature_space(experiment),
         advice=advice_on(experiment, results, missed, nothing),
         yields=yields,
         missed=missed,

@@ -19,6 +19,7 @@ from nnactive_ext.pages.charts import SHAPES, Dots, sign, square
 from nnactive_ext.pages.colours import Colour
 from nnactive_ext.report.facts import Facts
 from nnactive_ext.report.places import BINS, Places
+from nnactive_ext.report.section_features import features
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def queries(facts: Facts) -> dict[str, Any]:
         "counted": [cycle for cycle, counts in voxels.items() if sum(counts.values())],
         "voxels": _voxels(facts, voxels),
         "body": _body(facts.places) if facts.places and facts.places.patches else None,
+        "features": features(facts),
     }
 
 
