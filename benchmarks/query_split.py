@@ -1,10 +1,11 @@
 """Where the time of scoring a case goes: its network against everything else that a query does for it.
 
-    python -m benchmarks.query_split -d 504 -f 0 1 2 3 4 -n_cases 10 -device cpu [--json FILE]
+    python -m benchmarks.query_split -d 504 -f 0 1 2 3 4 -n_cases 10 -device cpu [--method coreset] [--json FILE]
 
 ranks some cases of the pool as nnactive_query does, without choosing or annotating anything. Rankings stored for these
-cases are made anew. With --prepare DATASET the experiment is made first: nnU-Net's default plans, and members of random
-weights, which take as long to predict with as trained ones. --folder says where the three nnU-Net folders are or shall be.
+cases are made anew. A method that compares patches also describes them; "describe" is what that takes. With --prepare DATASET
+the experiment is made first: nnU-Net's default plans, and members of random weights, which take as long to predict with as
+trained ones. --folder says where the three nnU-Net folders are or shall be.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-STEPS = ("load", "predict", "statistics", "score")
+STEPS = ("load", "predict", "statistics", "score", "describe")
 REST = ("load", "statistics", "score")
 
 
@@ -55,7 +56,9 @@ def prepare(dataset: str, number: int, folds: int) -> None:
         write_json(folder.parent / "dataset.json", trainer.dataset_json)
 
 
-def measure(number: int, folds: list[int], n_cases: int, device: str, accumulators: str = "single") -> list[dict[str, Any]]:
+def measure(
+    number: int, folds: list[int], n_cases: int, device: str, accumulators: str = "single", method: str | None = None
+) -> list[dict[str, Any]]:
     """For each case, in order: its name, shape and seconds in each step. The first warms things up."""
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.experiment.timing import read_times
@@ -75,7 +78,7 @@ def measure(number: int, folds: list[int], n_cases: int, device: str, accumulato
     def open_ensemble(experiment, folds):
         return NnUNetEnsemble(experiment, folds, device)
 
-    query_cycle(experiment, open_ensemble, folds, parts=part, accumulators=accumulators)
+    query_cycle(experiment, open_ensemble, folds, method, parts=part, accumulators=accumulators)
     rows = {case: {"case": case, "shape": stored_shape(case, experiment.preprocessed)} for case in cases}
     for line in read_times(experiment)[before:]:
         rows[line["case"]][line["step"]] = line["seconds"]
@@ -87,20 +90,27 @@ def report(rows: list[dict[str, Any]]) -> str:
     from nnactive_ext.loop.tables import table
 
     def line(name: str, shape: str, seconds: dict[str, float]) -> list[str]:
-        return [name, shape, *(f"{1000 * seconds[step]:.1f}" for step in STEPS), f"{100 * share(seconds):.1f} %"]
+        shares = [f"{100 * of(seconds):.1f} %" for of in (share, described)]
+        return [name, shape, *(f"{1000 * seconds[step]:.1f}" for step in steps), *shares]
 
-    lines = [["case", "shape", *(f"{step} ms" for step in STEPS), "rest/predict"]]
+    steps = [step for step in STEPS if step in rows[0]]
+    lines = [["case", "shape", *(f"{step} ms" for step in steps), "rest/predict", "describe/predict"]]
     lines += [line(row["case"], "x".join(map(str, row["shape"])), row) for row in rows]
     warm = rows[1:] or rows
-    lines.append(line("median", "", {step: statistics.median(row[step] for row in warm) for step in STEPS}))
-    lines[-1][-1] = f"{100 * statistics.median(map(share, warm)):.1f} %"
-    lines.append(line("total", "", {step: sum(row[step] for row in warm) for step in STEPS}))
+    lines.append(line("median", "", {step: statistics.median(row[step] for row in warm) for step in steps}))
+    lines[-1][-2:] = [f"{100 * statistics.median(map(of, warm)):.1f} %" for of in (share, described)]
+    lines.append(line("total", "", {step: sum(row[step] for row in warm) for step in steps}))
     return table(lines, numbers=True) + "\nmedian and total: without the first case"
 
 
 def share(seconds: dict[str, float]) -> float:
     """Everything but the networks, over the networks."""
     return sum(seconds[step] for step in REST) / seconds["predict"]
+
+
+def described(seconds: dict[str, float]) -> float:
+    """The descriptors of patches, over the networks' predictions; 0 for a method that compares none."""
+    return seconds.get("describe", 0.0) / seconds["predict"]
 
 
 def main(args: list[str] | None = None) -> None:
@@ -110,6 +120,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-n_cases", type=int, default=10, metavar="N", help="about so many cases (default: %(default)s)")
     parser.add_argument("-device", default="cpu", choices=("cuda", "cpu", "mps"), help="(default: %(default)s)")
     parser.add_argument("-accumulators", default="single", choices=("single", "half"), help="(default: %(default)s)")
+    parser.add_argument("--method", metavar="NAME", help="query method (default: the planned one)")
     parser.add_argument("--folder", type=Path, help="holds nnUNet_raw, nnUNet_preprocessed and nnUNet_results")
     parser.add_argument("--prepare", metavar="DATASET", help="make the experiment first, with members of random weights")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
@@ -126,7 +137,7 @@ def main(args: list[str] | None = None) -> None:
         print("The members have random weights: they take as long as trained ones, and say nothing.\n")
     from benchmarks.machine import description
 
-    rows = measure(options.d, options.f, options.n_cases, options.device, options.accumulators)
+    rows = measure(options.d, options.f, options.n_cases, options.device, options.accumulators, options.method)
     where = {**description(), "command": shlex.join(["python", "-m", "benchmarks.query_split", *(args or sys.argv[1:])])}
     print(f"{len(options.f)} members on {options.device}, {where['machine']['cores']} cores of {where['machine']['cpu']}\n")
     print(report(rows))

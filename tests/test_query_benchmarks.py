@@ -21,16 +21,18 @@ def test_accumulators(monkeypatch, tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4 + len(rows)
 
 
-def test_query_split(planned, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("method", ["clasp_pe", "coreset"])
+def test_query_split(planned, monkeypatch, tmp_path, capsys, method):
     """On fake members; twice, because what is stored after the first time is not to be taken for measured."""
     for fold in planned.folds():
         fake_train(planned, fold)
     monkeypatch.setattr(ensemble, "NnUNetEnsemble", lambda experiment, folds, device: FakeEnsemble(experiment, 3))
     for _ in range(2):
-        query_split.main(f"-d 101 -f 0 1 2 -n_cases 3 --json {tmp_path / 'numbers.json'}".split())
+        query_split.main(f"-d 101 -f 0 1 2 -n_cases 3 --method {method} --json {tmp_path / 'numbers.json'}".split())
         rows = json.loads((tmp_path / "numbers.json").read_text())["rows"]
         assert len(rows) == 3
-        assert all(row[step] >= 0 for row in rows for step in query_split.STEPS)
+        steps = [step for step in query_split.STEPS if step != "describe" or method == "coreset"]
+        assert all(row[step] >= 0 for row in rows for step in steps)
         printed = capsys.readouterr().out
         assert all(row["case"] in printed for row in rows)
     assert not (planned.raw / "loop_001.json").exists()
@@ -43,5 +45,9 @@ def test_the_share_is_everything_else_over_the_prediction():
     assert query_split.share(second) == pytest.approx(0.3)
     median, total = query_split.report([first, second, third]).splitlines()[-3:-1]
     assert median.split()[0] == "median"
-    assert median.endswith("22.5 %"), "the median of 30 and 15 %"
-    assert total.endswith("20.0 %"), "1.2 of 6 s"
+    assert median.split()[-4:] == ["22.5", "%", "0.0", "%"], "the median of 30 and 15 %"
+    assert total.split()[-4:] == ["20.0", "%", "0.0", "%"], "1.2 of 6 s"
+    described = [{**row, "describe": 0.5} for row in (first, second, third)]
+    median, total = query_split.report(described).splitlines()[-3:-1]
+    assert median.endswith(" 18.8 %"), "the median of 25 and 12.5 %"
+    assert total.endswith(" 16.7 %"), "1 of 6 s"

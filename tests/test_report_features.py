@@ -130,6 +130,16 @@ def test_the_page_says_the_share_and_names_cases():
     assert [name for name, _ in shown["classes"]] == ["liver", "tumour", "not annotated"]
 
 
+def test_each_of_the_last_cycles_has_a_shape_of_its_own():
+    """Earlier ones share one, with those that are not known, and the legend says which."""
+    annotated = [Point("case_1", float(cycle or 0), 0.0, cycle, "liver") for cycle in (None, -1, *range(9))]
+    shown = features(replace(report_facts.facts(), feature_space=space(cycle=9, annotated=annotated)))
+    named, signs = zip(*shown["cycles"], strict=True)
+    assert len(set(signs) | {shown["chosen"]}) == len(signs) + 1
+    assert [name for name in named if "," not in name] == [f"cycle {cycle}" for cycle in range(8, 2, -1)]
+    assert named[-1].split(", ")[:3] == ["cycle 2", "cycle 1", "cycle 0"]
+
+
 def test_many_dots_are_thinned_and_stay_small():
     points = [Point(f"a_case_with_a_name_{i}", float(i), float(-i), 1, "liver") for i in range(5 * MOST)]
     thin = module._thinned(points, MOST)

@@ -13,7 +13,7 @@ from nnactive_ext.pages.templates import render
 Colour = tuple[int, int, int]
 WIDTH, HEIGHT = 380, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 44
-SHAPES = ("circle", "square", "triangle", "diamond")
+SHAPES = ("circle", "square", "triangle", "diamond", "plus", "triangle down", "cross", "star")
 _CONTRAST = 3.0
 """Between a line and the white behind it: what WCAG 2.1 asks for graphics."""
 
@@ -110,6 +110,11 @@ def sign(colour: Colour, shape: str = "circle") -> Markup:
     return _rendered("chart_sign.html", mark=_mark((7, 7), colour, shape))
 
 
+_PLUS = [(0.4, -1.3), (0.4, -0.4), (1.3, -0.4), (1.3, 0.4), (0.4, 0.4), (0.4, 1.3)]
+_PLUS += [(-a, -b) for a, b in _PLUS]
+_STAR = [(r * math.sin(i * math.pi / 5), -r * math.cos(i * math.pi / 5)) for i in range(10) for r in [0.6 if i % 2 else 1.5]]
+
+
 @dataclass(frozen=True)
 class _Mark:
     """A point as it is drawn; ``outline`` is the path of its shape, empty for a circle."""
@@ -122,6 +127,11 @@ class _Mark:
     title: str
 
 
+def _ring(at: tuple[float, float], corners: Sequence[tuple[float, float]]) -> str:
+    """The path of a polygon around a point."""
+    return "M" + "L".join(f"{at[0] + x:.1f} {at[1] + y:.1f}" for x, y in corners) + "z"
+
+
 def _mark(at: tuple[float, float], colour: Colour, shape: str, title: str = "", size: float = 4.5) -> _Mark:
     x, y = at
     outlines = {
@@ -129,6 +139,10 @@ def _mark(at: tuple[float, float], colour: Colour, shape: str, title: str = "", 
         "triangle": f"M{x:.1f} {y - 1.2 * size:.1f}l{1.2 * size:g} {2.1 * size:g}h{-2.4 * size:g}z",
         "diamond": f"M{x:.1f} {y - 1.3 * size:.1f}l{1.3 * size:g} {1.3 * size:g}l{-1.3 * size:g} {1.3 * size:g}"
         f"l{-1.3 * size:g} {-1.3 * size:g}z",
+        "triangle down": f"M{x:.1f} {y + 1.2 * size:.1f}l{-1.2 * size:g} {-2.1 * size:g}h{2.4 * size:g}z",
+        "plus": _ring(at, [(a * size, b * size) for a, b in _PLUS]),
+        "cross": _ring(at, [((a - b) * size / 2**0.5, (a + b) * size / 2**0.5) for a, b in _PLUS]),
+        "star": _ring(at, [(a * size, b * size) for a, b in _STAR]),
     }
     return _Mark(x, y, size, outlines.get(shape, ""), _rgb(on_white(colour)), title)
 

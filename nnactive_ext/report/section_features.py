@@ -25,7 +25,9 @@ def features(facts: Facts) -> dict[str, Any] | None:
         return None
     colours = {**facts.colours, _UNKNOWN: facts.colours["ignore"]}
     seen = {one.label or _UNKNOWN for one in (*space.annotated, *space.chosen)}
-    cycles = sorted({one.cycle for one in space.annotated if one.cycle is not None})
+    shapes: dict[str, list[int | None]] = {}
+    for cycle in sorted({one.cycle for one in space.annotated}, key=lambda cycle: (cycle is None, -(cycle or 0))):
+        shapes.setdefault(_shape(cycle, space.cycle), []).append(cycle)
     drawn = len(space.candidates), len(space.annotated), len(space.chosen)
     return {
         "space": space,
@@ -38,9 +40,8 @@ def features(facts: Facts) -> dict[str, Any] | None:
         ),
         "candidate": sign(_CANDIDATE),
         "classes": [(name, sign(colours[name])) for name in ("background", *facts.labels.classes, _UNKNOWN) if name in seen],
-        "cycles": [(_when(cycle), sign(_PLAIN, _shape(cycle))) for cycle in cycles],
-        "chosen": sign(_PLAIN, _shape(space.cycle)),
-        "unknown_cycle": any(one.cycle is None for one in space.annotated),
+        "cycles": [(", ".join(map(_when, cycles)), sign(_PLAIN, shape)) for shape, cycles in shapes.items()],
+        "chosen": sign(_PLAIN, _shape(space.cycle, space.cycle)),
         "thinned": drawn if drawn != space.found else None,
     }
 
@@ -55,7 +56,7 @@ def _groups(space: FeatureSpace, colours: dict[str, Colour]) -> list[Dots]:
             name = label or _UNKNOWN
             titles = [f"{one.case}, {what}{'' if cycle is None else f', {_when(cycle)}'}: {name}" for one in here]
             group = f"{what} patches, {_when(cycle)}, {name}"
-            groups.append(Dots(group, [place(one) for one in here], colours[name], _shape(cycle), size, titles))
+            groups.append(Dots(group, [place(one) for one in here], colours[name], _shape(cycle, space.cycle), size, titles))
     return groups
 
 
@@ -71,8 +72,9 @@ def _placed(points: Sequence[Point]) -> Callable[[Point], tuple[float, float]]:
     return lambda one: (0.5 + (one.x - middle[0]) / extent, 0.5 - (one.y - middle[1]) / extent)
 
 
-def _shape(cycle: int | None) -> str:
-    return SHAPES[(cycle or 0) % len(SHAPES)]
+def _shape(cycle: int | None, last: int) -> str:
+    """One of its own for each of the last cycles; earlier ones share the last, with those that are not known."""
+    return SHAPES[-1 if cycle is None else min(last - cycle, len(SHAPES) - 1)]
 
 
 def _when(cycle: int | None) -> str:

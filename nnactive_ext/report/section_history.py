@@ -112,7 +112,7 @@ def _charts(facts: Facts, rows: Sequence[Row]) -> list[Markup]:
     voxels = [float(row.result.annotated_voxels) for row in rows]
     colours = facts.colours
     one_each = [
-        Series(name, patches, [row.per_class.get(name) for row in rows], colours.get(name, (0, 0, 0)), SHAPES[i % 4])
+        Series(name, patches, [row.per_class.get(name) for row in rows], colours.get(name, (0, 0, 0)), SHAPES[i % len(SHAPES)])
         for i, name in enumerate(_classes(rows))
     ]
     charts = (
