@@ -15,18 +15,21 @@ import io
 import json
 import os
 import shlex
+import shutil
 import statistics
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 STEPS = ("load", "predict", "statistics", "score", "describe")
 REST = ("load", "statistics", "score")
 
 
-def prepare(dataset: str, number: int, folds: int) -> None:
-    """Plan an experiment with nnU-Net's default network and give it members that were never trained."""
+def prepare(dataset: str, number: int, folds: int, preset: list[str]) -> None:
+    """Plan an experiment with nnU-Net's default network, or that of a preset, and give it members that were never trained."""
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
 
@@ -36,7 +39,7 @@ def prepare(dataset: str, number: int, folds: int) -> None:
     from nnactive_ext.files import write_json
     from nnactive_ext.nnunet.environment import extend_environment
 
-    plan.main(["-d", dataset, *f"-o {number} -name Split -folds {folds} --disable_progress_bar".split()])
+    plan.main(["-d", dataset, *f"-o {number} -name Split -folds {folds} --disable_progress_bar".split(), *preset])
     experiment = Experiment.find(number)
     extend_environment()
     for fold in experiment.folds():
@@ -54,6 +57,24 @@ def prepare(dataset: str, number: int, folds: int) -> None:
             lock.release()
         write_json(folder.parent / "plans.json", trainer.plans_manager.plans)
         write_json(folder.parent / "dataset.json", trainer.dataset_json)
+
+
+def enlarge(dataset: str, times: int) -> str:
+    """Copy a dataset of NIfTI files to number 899, with each image repeated ``times`` along every axis; returns the number."""
+    import nibabel
+
+    from nnactive_ext.nnunet.dataset import find_dataset
+
+    source = find_dataset(dataset).folder
+    target = Path(os.environ["nnUNet_raw"]) / "Dataset899_Enlarged"
+    for part in ("imagesTr", "labelsTr"):
+        (target / part).mkdir(parents=True)
+        for file in sorted((source / part).glob("*.nii.gz")):
+            image = nibabel.load(file)
+            voxels = np.tile(np.asarray(image.dataobj), [times] * 3)
+            nibabel.save(nibabel.Nifti1Image(voxels, image.affine), target / part / file.name)
+    shutil.copyfile(source / "dataset.json", target / "dataset.json")
+    return "899"
 
 
 def measure(
@@ -123,6 +144,10 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--method", metavar="NAME", help="query method (default: the planned one)")
     parser.add_argument("--folder", type=Path, help="holds nnUNet_raw, nnUNet_preprocessed and nnUNet_results")
     parser.add_argument("--prepare", metavar="DATASET", help="make the experiment first, with members of random weights")
+    parser.add_argument(
+        "--enlarge", type=int, default=1, metavar="K", help="with --prepare: repeat images K times along each axis"
+    )
+    parser.add_argument("--preset", metavar="NAME", help="with --prepare: nnactive_plan --preset (default: none)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     options = parser.parse_args(args)
     if options.folder:
@@ -133,7 +158,9 @@ def main(args: list[str] | None = None) -> None:
 
     prepare_device(options.device)  # before anything else imports torch
     if options.prepare:
-        prepare(options.prepare, options.d, len(options.f))
+        if options.enlarge > 1:
+            options.prepare = enlarge(options.prepare, options.enlarge)
+        prepare(options.prepare, options.d, len(options.f), ["--preset", options.preset] if options.preset else [])
         print("The members have random weights: they take as long as trained ones, and say nothing.\n")
     from benchmarks.machine import description
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from small_networks import small_network
 from torch.nn import functional
 
@@ -17,6 +18,7 @@ from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.members.describing import Describer, network_size
 from nnactive_ext.members.places import places
 from nnactive_ext.members.taps import fitting
+from nnactive_ext.nnunet.stochastic_head import RANK, with_head
 from nnactive_ext.query_methods.base import FEATURES, Description
 
 WINDOW = (8, 8, 8)
@@ -205,3 +207,44 @@ def test_the_gradient_of_both_sides_of_a_boundary_cancels_within_a_patch():
     vectors = made.describe(IMAGE[:, :8, :8, :8], [whole, left, right], description)
     assert vectors[0] == pytest.approx((vectors[1] + vectors[2]) / 2, abs=1e-6)
     assert np.linalg.norm(vectors[0]) <= np.linalg.norm(vectors[1:], axis=1).mean() + 1e-6
+
+
+def test_a_stochastic_network_is_described_by_its_mean():
+    """Its other outputs are no logits of classes: gradients are by the layer's rows of the mean."""
+    network = with_head(small_network(classes=3 * (2 + RANK)), 3)
+    head, window = network.decoder.seg_layers[-1], describer(network)
+    (found,) = window.describe(IMAGE, [BOX], Description("gradient"))
+    assert found.size == 3 * head.in_channels == sum(window.sections(Description("gradient")))
+    tile, box = tile_of(BOX)
+    head.weight.requires_grad_(True)
+    logits = network(tile)[(0, slice(None), *box.slices)].flatten(1)
+    (expected,) = torch.autograd.grad(functional.cross_entropy(logits.T, logits.argmax(0)), head.weight)
+    assert found == pytest.approx(expected[:3].flatten().numpy(), abs=1e-6)
+    assert not expected[3:].any()
+    head.weight.requires_grad_(False)
+    (layers,) = window.describe(IMAGE, [BOX], Description("layers"))
+    assert layers.size == sum(window.sections(Description("layers")))
+
+
+def test_what_instance_norm_hides():
+    """Channel means over the network patch are the bias before the activation, so that images hardly differ after it; over a
+    part with half the sides they do; and the images' gain is invisible."""
+    network = small_network()
+    rng = np.random.default_rng(0)
+    images = [ndimage.gaussian_filter(rng.normal(size=(1, 16, 16, 16)), [0, 2, 2, 2]) for _ in range(8)]
+    images = [(image / image.std()).astype(np.float32) for image in images]
+    norm = network.encoder.stages[0][-1].convs[-1].norm
+    kept = []
+    handle = norm.register_forward_hook(lambda module, inputs, output: kept.append(output.detach().mean((2, 3, 4))[0]))
+    network(torch.from_numpy(images[0])[None])
+    handle.remove()
+    assert kept[0].numpy() == pytest.approx(norm.bias.detach().numpy(), abs=1e-6)
+
+    def spread(*box: int) -> float:
+        made = describer(network, (3, 9, 9), (16, 16, 16))
+        boxes = [Patch("a", (box[0],) * 3, (box[1],) * 3)]
+        return float(np.std([made.describe(image, boxes, Description("encoder"))[0] for image in images], axis=0).mean())
+
+    assert spread(0, 16) < spread(4, 8) / 5
+    once, thrice = (network(torch.from_numpy(gain * images[0])[None]).detach() for gain in (1, 3))
+    assert torch.allclose(once, thrice, atol=3e-3 * float(once.std()))
