@@ -90,7 +90,14 @@ def test_a_dataset_has_groups_and_a_test_set_of_its_own(tmp_path, tiny, groups, 
     assert plain.settings == {}
 
 
-@pytest.mark.parametrize("line", ["groups = 3", 'test = ""', "test = true", 'groups = ["a.csv"]'])
+def test_a_dataset_has_a_start_of_its_own(tmp_path, tiny):
+    text = WHOLE.replace("dataset = 100", 'dataset = 100\nstart = "typiclust features=file:vectors clusters=9"')
+    for run in runs_of(read_benchmark(written(tmp_path, text))):
+        words = ("typiclust", f"features=file:{Path('vectors').absolute()}", "clusters=9")
+        assert run.settings.start == (() if run.settings.all_labels else words)
+
+
+@pytest.mark.parametrize("line", ["start = 3", "groups = 3", 'test = ""', "test = true", 'groups = ["a.csv"]'])
 def test_groups_and_test_sets_of_a_wrong_type(tmp_path, line):
     with pytest.raises(NnActiveError, match=line.split()[0]):
         read_benchmark(written(tmp_path, WHOLE.replace("dataset = 100", f"dataset = 100\n{line}")))
@@ -104,7 +111,7 @@ groups = "tiny_{patient}"
 patch_sizes = [5]
 regimes = { other = 40 }
 """
-    with pytest.raises(NnActiveError, match=r"100: its tables differ in groups, test"):
+    with pytest.raises(NnActiveError, match=r"100: its tables differ in groups, test, start"):
         read_benchmark(written(tmp_path, WHOLE + second))
     both = WHOLE.replace("dataset = 100", 'dataset = 100\ngroups = "tiny_{patient}"') + second
     assert len(read_benchmark(written(tmp_path, both)).datasets) == 2

@@ -117,6 +117,15 @@ def test_leftover_and_damaged_candidates_do_not_count(finished):
     assert found[0].high < 99
 
 
+def test_candidates_described_in_files_are_each_for_a_file_of_its_own(finished):
+    loop = loop_file(finished.raw, 1)
+    write_json(loop, {**read_json(loop), "method": "coreset", "options": {"features": "file:vectors"}})
+    files = sorted((finished.results / "cycle_000" / "candidates").glob("*.json"))
+    for file in files:
+        write_json(file, {**read_json(file), "for": file.stem})
+    assert disagreement(finished)[0].cases == len(files)
+
+
 @pytest.mark.parametrize("rows", [[[1, 2]], [["a", 0, 0, "high", 0]], 7, [3], {"a": 1}])
 def test_candidates_in_another_form_are_passed_over(finished, rows):
     file, *others = sorted((finished.results / "cycle_000" / "candidates").glob("*.json"))

@@ -159,16 +159,18 @@ class _Reader:
             dataset=dataset,
             patch_sizes=tuple(" ".join(str(size).split()) for size in self._list(table, "patch_sizes", (str, int), where)),
             regimes=tuple(self._regime(name, value, cycles, where) for name, value in regimes.items()),
-            settings={key: self._own(table[key], option, f"{where}{key}") for key, option in given},
+            settings=dict(item for key, option in given for item in self._own(table[key], key, option, where).items()),
         )
 
-    def _own(self, value: Any, option: Option, where: str) -> Any:
-        """The value of a setting of one dataset; files may lie beside the benchmark's file."""
+    def _own(self, value: Any, key: str, option: Option, where: str) -> Mapping[str, Any]:
+        """A setting of one dataset; files may lie beside the benchmark's file."""
         if not isinstance(value, str) or not value:
-            self._refuse(f"{where} is {value!r}; write a text")
+            self._refuse(f"{where}{key} is {value!r}; write a text")
+        if option.read:
+            return option.read(value.split())
         beside = self._file.parent / value
         value = str(beside) if beside.is_file() else value
-        return option.type(value) if option.type else value
+        return {key: option.type(value) if option.type else value}
 
     def _regime(self, name: str, value: Any, cycles: int, where: str) -> Regime:
         """A budget, shared equally by the starting budget and the queries, or both in a table."""

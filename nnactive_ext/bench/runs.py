@@ -135,7 +135,7 @@ def _of_method(setting: Run, start: Run, words: str) -> Run:
 
 def _on_all_labels(benchmark: Benchmark, dataset: BenchDataset, seed: int) -> Run:
     run = _run(benchmark, dataset, dataset.patch_sizes[0], Regime("all-labels", 1, 1), seed)
-    settings = replace(run.settings, query_size=None, starting_budget=None, cycles=1, all_labels=True)
+    settings = replace(run.settings, query_size=None, starting_budget=None, start=(), cycles=1, all_labels=True)
     return replace(run, settings=settings, purpose=ALL_LABELS)
 
 

@@ -216,6 +216,7 @@ class Settings:
         metavar=("NAME", "KEY=VALUE"),
         read=_start,
         decided="patches are drawn around every class, and at random",
+        per_dataset=True,
     )
     cycles: int = setting(
         5,

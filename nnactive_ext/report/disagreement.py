@@ -37,20 +37,25 @@ def disagreement(experiment: Experiment) -> list[Disagreement] | None:
     """
     found = []
     for cycle in range(experiment.last_loop + 1):
-        scores = _best(experiment, experiment.results / f"cycle_{cycle:03d}" / "candidates")
+        method, options = _query(experiment, cycle + 1)
+        files = options.get("features", "").startswith("file:")
+        scores = _best(experiment, experiment.results / f"cycle_{cycle:03d}" / "candidates", files)
         if scores:
             median, high = (float(value) for value in np.quantile(scores, (0.5, 0.9)))
-            found.append(Disagreement(cycle, _query(experiment, cycle + 1), len(scores), median, high))
+            found.append(Disagreement(cycle, method_words(method, options), len(scores), median, high))
     return found or None
 
 
-def _best(experiment: Experiment, folder: Path) -> list[float]:
+def _best(experiment: Experiment, folder: Path, each_its_own: bool) -> list[float]:
     """The highest score of each case that has a candidate."""
     cases = [case for case in experiment.plan.pool if case not in experiment.plan.dropped]
     contents = list(_read(folder / f"{case}.json" for case in cases))
-    # All files of one query are for the same members, method and request; others are left over from an earlier one.
-    made_for = Counter(what for what, _ in contents).most_common(1)
-    best = [max(scores) for what, scores in contents if scores and what == made_for[0][0]]
+    # All files of one query are for the same members, method and request; others are left over from an earlier one. With
+    # descriptors in files, each is also for the file of its case.
+    if not each_its_own:
+        made_for = Counter(what for what, _ in contents).most_common(1)
+        contents = [one for one in contents if one[0] == made_for[0][0]]
+    best = [max(scores) for _, scores in contents if scores]
     return [score for score in best if np.isfinite(score)]
 
 
@@ -64,10 +69,10 @@ def _read(files: Iterable[Path]) -> Iterable[tuple[str, list[float]]]:
             continue
 
 
-def _query(experiment: Experiment, cycle: int) -> str:
+def _query(experiment: Experiment, cycle: int) -> tuple[str, dict[str, str]]:
     """Method and options of the loop file that the candidates became; the planned ones where it is not written yet."""
     file = loop_file(experiment.raw, cycle)
     content = read_json_if_any(file, {})
     method = content.get("method", experiment.plan.method)
     options = content.get("options", experiment.plan.method_options)
-    return method_words(str(method), dict(sorted(options.items())))
+    return str(method), {key: str(value) for key, value in sorted(options.items())}

@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from nnactive_ext.selection.degenerate import at_random, warn
 from nnactive_ext.selection.distances import ROWS, points
 from nnactive_ext.selection.k_means import clusters as clusters_of
 
@@ -59,7 +60,7 @@ def typiclust(
         candidates: float (N, D), of unit length as published.
         annotated: float (M, D).
         n: how many to choose.
-        rng: seeds k-means.
+        rng: seeds k-means, and draws where all descriptors are equal; a :class:`SelectionWarning` says so.
         clusters: the largest number of clusters.
         neighbours: the largest number of neighbours.
 
@@ -73,6 +74,9 @@ def typiclust(
     n = min(n, len(candidates))
     if not n:
         return np.empty(0, np.int64)
+    if len(u) > 1 and not np.ptp(u, axis=0).any():
+        warn(f"{n} patches are drawn at random: the descriptors of all patches are equal.")
+        return at_random(np.ones(len(candidates), bool), n, rng)
     cluster = clusters_of(u, min(len(annotated) + n, clusters), rng)
     given: list[tuple[tuple[bool, int, int, int], np.ndarray]] = []
     for c in range(int(cluster.max()) + 1):
