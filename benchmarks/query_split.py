@@ -18,6 +18,7 @@ import shlex
 import shutil
 import statistics
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,14 @@ def enlarge(dataset: str, times: int) -> str:
 
 
 def measure(
-    number: int, folds: list[int], n_cases: int, device: str, accumulators: str = "single", method: str | None = None
+    number: int, folds: list[int], n_cases: int, device: str, accumulators: str = "single", method: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """For each case, in order: its name, shape and seconds in each step. The first warms things up."""
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.experiment.timing import read_times
     from nnactive_ext.members.ensemble import NnUNetEnsemble
     from nnactive_ext.nnunet.preprocessing import stored_shape
+    from nnactive_ext.query_methods.options import method_and_options
     from nnactive_ext.querying.query import query_cycle
 
     experiment = Experiment.find(number)
@@ -99,7 +101,7 @@ def measure(
     def open_ensemble(experiment, folds):
         return NnUNetEnsemble(experiment, folds, device)
 
-    query_cycle(experiment, open_ensemble, folds, method, parts=part, accumulators=accumulators)
+    query_cycle(experiment, open_ensemble, folds, *method_and_options(method), parts=part, accumulators=accumulators)
     rows = {case: {"case": case, "shape": stored_shape(case, experiment.preprocessed)} for case in cases}
     for line in read_times(experiment)[before:]:
         rows[line["case"]][line["step"]] = line["seconds"]
@@ -141,7 +143,8 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-n_cases", type=int, default=10, metavar="N", help="about so many cases (default: %(default)s)")
     parser.add_argument("-device", default="cpu", choices=("cuda", "cpu", "mps"), help="(default: %(default)s)")
     parser.add_argument("-accumulators", default="single", choices=("single", "half"), help="(default: %(default)s)")
-    parser.add_argument("--method", metavar="NAME", help="query method (default: the planned one)")
+    words = "query method and its options (default: the planned ones)"
+    parser.add_argument("--method", nargs="+", default=(), metavar=("NAME", "KEY=VALUE"), help=words)
     parser.add_argument("--folder", type=Path, help="holds nnUNet_raw, nnUNet_preprocessed and nnUNet_results")
     parser.add_argument("--prepare", metavar="DATASET", help="make the experiment first, with members of random weights")
     parser.add_argument(
