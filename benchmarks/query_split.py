@@ -96,14 +96,17 @@ def measure(
     stored = experiment.results / f"cycle_{experiment.state['cycle']:03d}" / "candidates"
     for case in cases:
         (stored / f"{case}.json").unlink(missing_ok=True)
-    before = len(read_times(experiment))
+    before = read_times(experiment)
 
     def open_ensemble(experiment, folds):
         return NnUNetEnsemble(experiment, folds, device)
 
     query_cycle(experiment, open_ensemble, folds, *method_and_options(method), parts=part, accumulators=accumulators)
     rows = {case: {"case": case, "shape": stored_shape(case, experiment.preprocessed)} for case in cases}
-    for line in read_times(experiment)[before:]:
+    for line in read_times(experiment):  # of many files, one per process and in no order
+        if line in before:
+            before.remove(line)
+            continue
         rows[line["case"]][line["step"]] = line["seconds"]
     return list(rows.values())
 
