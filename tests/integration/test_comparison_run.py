@@ -36,7 +36,8 @@ def started(line: str, log: Path) -> subprocess.Popen:
         return subprocess.Popen(["sh", "-c", f"exec {line}"], env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
-METHODS = [pytest.param("coreset", marks=pytest.mark.long), pytest.param("sisom", marks=pytest.mark.slow)]
+LONG = ("coreset", "badge", "kmeans_bald", "typiclust", "probcover", "sisome")
+METHODS = [pytest.param("sisom", marks=pytest.mark.slow), *(pytest.param(name, marks=pytest.mark.long) for name in LONG)]
 
 
 @pytest.mark.parametrize("method", METHODS)
