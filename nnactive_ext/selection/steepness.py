@@ -27,7 +27,7 @@ def weighted_activations(products: Sequence[np.ndarray], steepness: Sequence[flo
 
 
 def automatic_steepness(products: Sequence[np.ndarray]) -> list[float]:
-    """alpha_j = 1 / median of |h_j g_j| over the bank's patches and all neurons, zeros left out; 1 where all are 0.
+    """alpha_j = 1 / median of abs(h_j g_j) over the bank's patches and all neurons, zeros left out; 1 where all are 0.
 
     Args:
         products: per layer, of the bank, float (M, D_j).
