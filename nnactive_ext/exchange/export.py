@@ -26,7 +26,7 @@ from nnactive_ext.files import read_json_if_any, remove_temporary, write_json
 from nnactive_ext.images.writing import image_written
 from nnactive_ext.labelling.answers import status_of
 from nnactive_ext.labelling.ledger import Ledger, sha256
-from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
+from nnactive_ext.labelling.tasks import Task, all_asked, asked_in
 from nnactive_ext.members.ensemble import Ensemble
 from nnactive_ext.screening.answers import note_of, second_looks
 
@@ -94,13 +94,13 @@ def export(
     check_margin(margin_mm)
     if private:
         give_pseudonyms(experiment.annotation, experiment.plan.pool)
-    tasks = tasks_of(experiment, cycle)
+    tasks = asked_in(experiment, cycle)
     ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
     crops = Crops(experiment, open_ensemble, margin_mm, start_above)
     counted = crops.counted
     record, sent, looks = exported(experiment), recorded(experiment), second_looks(experiment)
     check_folder(folder, tasks, experiment.plan.label_version)
-    _check_names(folder, all_tasks(experiment), private)
+    _check_names(folder, all_asked(experiment), private)
     experiment.annotation.mkdir(exist_ok=True)
     note_labels(experiment, tasks, record)
     note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], crops.blank_classes)

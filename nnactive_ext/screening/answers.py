@@ -73,9 +73,9 @@ def compare_answers(
 ) -> Answers:
     """Compare each answer with what members predict that were not trained on it; nothing is changed.
 
-    In cycles that members were trained on, these are the members in whose fold the case of the patch is not a training case; the
-    labels in place count. Answers to the open cycle are younger than all members, so all of them predict these patches. In a
-    simulation the labels in place are the simulated answers; no other reference label is read.
+    In cycles that members were trained on, these are the members in whose fold the case of the patch is not a training case;
+    the labels in place count. Answers to the open cycle are younger than all members, so all of them predict these patches.
+    In a simulation the labels in place are the simulated answers; no other reference label is read.
 
     Args:
         experiment: its members of the current cycle are trained.
@@ -208,17 +208,15 @@ def _rows(file: Path) -> Iterator[Compared]:
 def second_looks(experiment: Experiment, most: int = MOST) -> dict[str, Compared]:
     """The tasks of the queue for a second look, in its order: task id -> what was compared.
 
-    Those that differ from the prediction, at most ``most``; a task leaves the queue when somebody answers it again, whatever the
-    answer. A label map that was wrong is corrected by a person or not at all.
+    Those that differ from the prediction, at most ``most``; a task leaves the queue when somebody answers it again, whatever
+    the answer. A label map that was wrong is corrected by a person or not at all.
     """
     if not experiment.plan.human:
         return {}
     counted = CountingAnswers.of(Ledger(experiment.annotation))
     known = {task.id for task in all_tasks(experiment)}
     left = [
-        one
-        for one in read_answers(experiment)
-        if one.differing and one.task in known and not _answered_since(counted, one)
+        one for one in read_answers(experiment) if one.differing and one.task in known and not _answered_since(counted, one)
     ]
     return {one.task: one for one in left[:most]}
 
