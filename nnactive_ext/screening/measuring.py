@@ -75,6 +75,12 @@ class Measuring:
         """
         return [self.of(image) for image in tqdm(images, desc="Measuring images", disable=not progress)]
 
+    def note_disagreement(self, image: Image, value: float) -> None:
+        """Keep how far the members disagree about an image that somebody else let them predict."""
+        assert self.network is not None
+        facts = {**self.network.facts, **_Loaded(image).facts}
+        self.kept.write(image.name, "disagreement", facts, {names.DISAGREEMENT: value})
+
     def of(self, image: Image) -> Measured:
         """One image; of one with other channels than the members take only the header."""
         extent = tuple(n * mm for n, mm in zip(image.shape, image.spacing, strict=True))

@@ -21,6 +21,7 @@ from nnactive_ext.ood import (
 from nnactive_ext.ood.flags import FEWEST, LIMIT
 from nnactive_ext.screening import names
 from nnactive_ext.screening.grid import MOST
+from nnactive_ext.screening.images import Image
 from nnactive_ext.screening.measuring import Measured
 
 
@@ -54,13 +55,15 @@ class Judged:
 class Screening:
     """What was found.
 
-    ``title``: of the experiment or model. ``measured``: all images, those of the reference too; ``shown`` bool (N,): those that
+    ``title``: of the experiment or model. ``measured``: all images, those of the reference too; ``images``: how each is read, None
+    where it is not at hand; ``shown`` bool (N,): those that
     are screened; ``reference`` bool (N,). ``compared``: the reference in words. ``notes``: what people should know, such as
     scores that could not be computed. ``facts``: how it was made, for the JSON file. ``new``: images that are not the pool's.
     """
 
     title: str
     measured: Sequence[Measured]
+    images: Sequence[Image | None]
     shown: np.ndarray
     reference: np.ndarray
     scores: Sequence[Judged]

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnactive_ext.ood import robust_z
+from nnactive_ext.ood.geometry import FLOOR
 from nnactive_ext.screening import names
 from nnactive_ext.screening.measuring import Measured
 from nnactive_ext.screening.scoring import Screening
+from nnactive_ext.words import count
 
 _AXES = ("z", "y", "x")
 _LEVELS = (1, 5, 25, 50, 75, 95, 99)
@@ -26,10 +29,10 @@ def why(screening: Screening, case: int, score: str) -> str:
     if score in names.WINDOWS:
         return "content unlike theirs"
     values = [one.values[score] for one in others if score in one.values]
-    theirs = f"; theirs {_between(values)}" if values else ""
+    theirs = f"; theirs mostly {_mostly(values)}" if values else ""
     if score == names.DISAGREEMENT:
         dice = [1 - value for value in values]
-        return f"members disagree (Dice {1 - own.values[score]:.2f}{f'; theirs {_between(dice)}' if dice else ''})"
+        return f"members disagree (Dice {1 - own.values[score]:.2f}{f'; theirs mostly {_mostly(dice)}' if dice else ''})"
     return f"members are unsure (mean {score} {number(own.values[score])}{theirs})"
 
 
@@ -39,18 +42,14 @@ def reasons(screening: Screening, case: int) -> str:
 
 
 def _geometry(own: Measured, others: Sequence[Measured]) -> str:
-    if channels := {one.channels for one in others} - {own.channels}:
-        if own.channels not in {one.channels for one in others}:
-            return f"{own.channels} channels; theirs {max(channels)}"
-    best, words = 0.0, ""
-    for what, lengths in (("spacing", own.spacing), ("extent", own.extent)):
-        known = np.array([getattr(one, what) for one in others])
-        for axis, mm in enumerate(lengths):
-            column = np.log(known[:, axis])
-            away = abs(np.log(mm) - np.median(column)) / max(0.01, float(np.median(np.abs(column - np.median(column)))))
-            if away > best:
-                best, words = away, f"{what} along {_AXES[axis]} {number(mm)} mm; theirs {_between(known[:, axis])}"
-    return words or "lengths unlike theirs"
+    counts = {one.channels for one in others}
+    if counts and own.channels not in counts:
+        return f"{count(own.channels, 'channel')}; theirs {max(counts)}"
+    mine, known = np.array([*own.spacing, *own.extent]), np.array([[*one.spacing, *one.extent] for one in others])
+    z = np.nan_to_num([abs(robust_z(np.log(mm), np.log(column), FLOOR)) for mm, column in zip(mine, known.T, strict=True)])
+    axis = int(np.argmax(z))
+    what = f"{('spacing', 'extent')[axis // 3]} along {_AXES[axis % 3]}"
+    return f"{what} {number(mine[axis])} mm; theirs mostly {_mostly(known[:, axis])}"
 
 
 def _intensities(own: Measured, others: Sequence[Measured]) -> str:
@@ -58,21 +57,20 @@ def _intensities(own: Measured, others: Sequence[Measured]) -> str:
     if own.quantiles is None or not known:
         return "intensities unlike theirs"
     theirs = np.stack(known)  # (R, channel, 101)
-    best, words = 0.0, ""
+    found = []
     for channel, quantiles in enumerate(own.quantiles):
-        spread = max(float(np.ptp(theirs[:, channel])), 1e-12)
         for level in _LEVELS:
-            value, column = float(quantiles[level]), theirs[:, channel, level]
-            outside = max(value - column.max(), column.min() - value) / spread
-            if outside > best:
-                of = f" of channel {channel}" if len(own.quantiles) > 1 else ""
-                best = outside
-                words = f"{level} % of voxels{of} at or below {number(value)}; in theirs at or below {_between(column)}"
-    return f"intensities as in none of them ({words})" if words else "intensities mixed as in none of them"
+            column = theirs[:, channel, level]
+            away = float(np.nan_to_num(np.abs(robust_z(quantiles[level], column)), posinf=1e9))
+            of = f" of channel {channel}" if len(own.quantiles) > 1 else ""
+            below = f"{level} % of voxels{of} are at most {number(quantiles[level])}; theirs mostly {_mostly(column)}"
+            found.append((away, f"intensities unlike theirs ({below})"))
+    return max(found, key=lambda one: one[0])[1]
 
 
-def _between(values: Sequence[float] | np.ndarray) -> str:
-    low, high = number(min(values)), number(max(values))
+def _mostly(values: Sequence[float] | np.ndarray) -> str:
+    """The range of the middle 80 %, which a few strangers among them do not change."""
+    low, high = (number(value) for value in np.quantile(np.asarray(values, float), (0.1, 0.9)).tolist())
     return low if low == high else f"{low} to {high}"
 
 
