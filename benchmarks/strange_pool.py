@@ -75,9 +75,7 @@ def _resampled(file: Path) -> np.ndarray:
     image = sitk.ReadImage(str(file), sitk.sitkFloat32)
     spacing = SPACING[::-1]
     size = [max(1, round(n * mm / new)) for n, mm, new in zip(image.GetSize(), image.GetSpacing(), spacing, strict=True)]
-    moved = sitk.Resample(
-        image, size, sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), spacing, image.GetDirection(), 0.0
-    )
+    moved = sitk.Resample(image, size, sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), spacing, image.GetDirection(), 0.0)
     return np.asarray(sitk.GetArrayFromImage(moved))
 
 

@@ -23,7 +23,10 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-d", metavar="DATASET", help="number or name of the experiment's dataset")
     made.add_argument(
-        "-i", type=Path, metavar="FOLDER", help="screen the images of this folder, named as nnU-Net names them, instead of the pool"
+        "-i",
+        type=Path,
+        metavar="FOLDER",
+        help="screen the images of this folder, named as nnU-Net names them, instead of the pool",
     )
     made.add_argument("-o", type=Path, metavar="FOLDER", help="with -i: folder to write")
     made.add_argument(
@@ -47,7 +50,11 @@ def parser() -> argparse.ArgumentParser:
         "-limit", type=float, default=3.5, metavar="Z", help="robust z above which a case is flagged (default: %(default)s)"
     )
     made.add_argument(
-        "-windows", type=int, default=64, metavar="N", help="windows of an image that are described, at most (default: %(default)s)"
+        "-windows",
+        type=int,
+        default=64,
+        metavar="N",
+        help="windows of an image that are described, at most (default: %(default)s)",
     )
     made.add_argument(
         "--worst", action="store_true", help="score a case by its strangest window, for artefacts and implants, not by the mean"
@@ -56,8 +63,8 @@ def parser() -> argparse.ArgumentParser:
         "-aggregation",
         default="mean",
         choices=("mean", "max", "threshold"),
-        help="how a voxel score becomes one number of a case: mean, largest mean over a query patch, or mean above the quantile "
-        "of the predicted foreground (default: %(default)s)",
+        help="how a voxel score becomes one number of a case: mean, largest mean over a query patch, or mean above the "
+        "quantile of the predicted foreground (default: %(default)s)",
     )
     made.add_argument(
         "--fail_if_flagged", action="store_true", help=f"exit with status {FLAGGED} if an image is flagged, for pipelines"
@@ -66,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
         "--export_reference",
         type=Path,
         metavar="FILE.npz",
-        help="also write the reference to a file, with which new images can be screened where the experiment is not at hand; it "
-        "holds no images and no names, but its numbers derive from patients' images",
+        help="also write the reference to a file, with which new images can be screened where the experiment is not at hand; "
+        "it holds no images and no names, but its numbers derive from patients' images",
     )
     add_folds(made, "members to ask, by their folds", "all folds of the experiment")
     made.add_argument("-tr", metavar="TRAINER", help="trainer of the members (default: the experiment's)")

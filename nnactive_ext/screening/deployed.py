@@ -20,8 +20,8 @@ from nnactive_ext.screening.kept import Kept
 from nnactive_ext.screening.measuring import Measuring
 from nnactive_ext.screening.network import Network
 from nnactive_ext.screening.reference import Reference, check_model, check_weights, read_reference, wanted_scores
-from nnactive_ext.screening.screen import of_new
 from nnactive_ext.screening.scoring import Options, Screening
+from nnactive_ext.screening.screen import of_new
 from nnactive_ext.words import count
 
 

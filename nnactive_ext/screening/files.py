@@ -11,6 +11,7 @@ from typing import Any
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json, write_text
+from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases
 from nnactive_ext.screening.scoring import Screening
 from nnactive_ext.screening.why import reasons
 
@@ -76,24 +77,24 @@ def as_json(screening: Screening) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Flagged:
-    """A case that the last screening of the pool flagged: by which scores, and why; and the screening's file."""
+    """A case that a screening flagged: by which scores, and why; and the ``page`` of the screening."""
 
     case: str
     by: tuple[str, ...]
     why: str
-    file: Path
+    page: str
 
 
-def last_flagged(experiment: Experiment) -> list[Flagged]:
-    """What the last screening of the pool flagged, of the cases that are still in the pool; nothing where there was none."""
+def undecided(experiment: Experiment) -> list[Flagged]:
+    """What the last screening of the pool flagged, without the cases that somebody has judged or that left the pool."""
     files = sorted(screening_folder(experiment).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
     if not files:
         return []
-    content = read_json(files[-1])
+    page, decided = str(files[-1].with_suffix(".html")), irrelevant_cases(experiment) | relevant_cases(experiment)
     return [
-        Flagged(row["case"], tuple(row["by"]), row["why"], files[-1].with_suffix(".html"))
-        for row in content["cases"]
-        if row["by"] and row["case"] in experiment.plan.pool
+        Flagged(row["case"], tuple(row["by"]), row["why"], page)
+        for row in read_json(files[-1])["cases"]
+        if row["by"] and row["case"] in experiment.plan.pool and row["case"] not in decided
     ]
 
 

@@ -23,8 +23,8 @@ from nnactive_ext.nnunet.preprocessing import Preprocessed, preprocess_image
 
 @dataclass(frozen=True)
 class Image:
-    """``shape`` in voxels and ``spacing`` in mm along (z, y, x). ``read`` gives the voxels as stored (channel, z, y, x) and where
-    they lie; ``load`` the preprocessed image and how it came about, None before nnU-Net's plans exist."""
+    """``shape`` in voxels and ``spacing`` in mm along (z, y, x). ``read`` gives the voxels as stored (channel, z, y, x) and
+    where they lie; ``load`` the preprocessed image and how it came about, None before nnU-Net's plans exist."""
 
     name: str
     files: tuple[Path, ...]

@@ -38,7 +38,7 @@ class Kept:
         """Write arrays, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self._file(case, kind)) as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, **{"for": np.array(_digest(facts))}, **arrays)
+            np.savez(handle, **{"for": np.array(_digest(facts)), **arrays})  # type: ignore[arg-type]
 
     def _file(self, case: str, kind: str) -> Path:
         return self.folder / f"{case}.{kind}.npz"

@@ -29,9 +29,9 @@ _MIRRORINGS = 4
 
 @dataclass(frozen=True)
 class Network:
-    """``size``: the query patch in network voxels. ``regions_order``: nnU-Net's, None without regions. ``facts``: plain values that
-    change with the members. ``opened``: the members; ``compared``: those whose foreground is compared, which of a single member
-    are its mirrorings."""
+    """``size``: the query patch in network voxels. ``regions_order``: nnU-Net's, None without regions. ``facts``: plain values
+    that change with the members. ``opened``: the members; ``compared``: those whose foreground is compared, which of a
+    ``single`` member are its mirrorings."""
 
     size: Triple
     regions_order: Sequence[int] | None

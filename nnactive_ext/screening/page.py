@@ -46,30 +46,31 @@ class Row:
 
 @dataclass(frozen=True)
 class Card:
-    """A flagged case. ``nearest``: the name of the case beside it, empty where there is none."""
+    """A flagged case. ``verdict``: the command by which a person says that it is irrelevant; empty where nobody can."""
 
     name: str
     in_reference: bool
     by: str
     rows: Sequence[Row]
     slices: Sequence[Slices]
-    nearest: str
-    problem: str = ""
+    problem: str
+    verdict: str
 
 
-def page(screening: Screening, verdicts: Sequence[str], made_by: str, say: Callable[[str], None] = lambda line: None) -> str:
+Verdict = Callable[[Sequence[str], str], str]
+"""Cases and "irrelevant" or "relevant" -> the command by which a person says so; empty where nobody can."""
+
+
+def page(screening: Screening, verdict: Verdict, made_by: str) -> str:
     """The page as one file that needs nothing else.
 
     Args:
         screening: what was found.
-        verdicts: commands by which people decide, one line each; empty for new images.
+        verdict: gives the commands by which people decide.
         made_by: the command, for the end of the page.
-        say: gets the name of each case whose pictures are made.
     """
-    cards = []
-    for place, case in enumerate(screening.flagged):
-        say(screening.measured[case].name)
-        cards.append(_card(screening, case, place < PICTURED))
+    flagged = screening.flagged
+    cards = [_card(screening, case, place < PICTURED, verdict) for place, case in enumerate(flagged)]
     rest = [
         (screening.measured[case].name, [z_words(float(one.z[case])) for one in screening.scores], screening.reference[case])
         for case in screening.order
@@ -81,24 +82,23 @@ def page(screening: Screening, verdicts: Sequence[str], made_by: str, say: Calla
         number=int(screening.shown.sum()),
         cards=cards,
         rest=rest,
-        flags={screening.measured[case].name for case in screening.flagged},
-        verdicts=verdicts,
+        places={screening.measured[case].name: place for place, case in enumerate(flagged, 1)},
+        fine=verdict([card.name for card in cards], "relevant") if cards else "",
         made_by=made_by,
-        pictured=PICTURED,
         width=WIDTH,
         height=HEIGHT,
     )
 
 
-def _card(screening: Screening, case: int, pictured: bool) -> Card:
+def _card(screening: Screening, case: int, pictured: bool, verdict: Verdict) -> Card:
     own, near = screening.images[case], screening.nearest(case)
     other = None if near is None else screening.images[near]
-    nearest = "" if other is None or near is None else screening.measured[near].name
+    nearest = "" if near is None else screening.measured[near].name
     slices: list[Slices] = []
-    problem = ""
+    problem = "the images are not at hand" if own is None else "" if pictured else f"only {PICTURED} cases are pictured"
     if own is not None and pictured:
         try:
-            slices = slices_beside(own, other, f"{nearest}, the most similar case of the reference")
+            slices = slices_beside(own, other, nearest)
         except (NnActiveError, RuntimeError, MemoryError) as error:
             problem = str(error)
     return Card(
@@ -107,8 +107,8 @@ def _card(screening: Screening, case: int, pictured: bool) -> Card:
         " and ".join(one.name for one in screening.by(case)),
         [_row(screening, case, one) for one in screening.scores],
         slices,
-        nearest,
         problem,
+        verdict([screening.measured[case].name], "irrelevant"),
     )
 
 
@@ -141,7 +141,8 @@ def _strip(one: Judged, screening: Screening, case: int) -> Strip | None:
 
     tall = (HEIGHT - 18) / counts.max()
     bars = [(across(a), across(b) - across(a), n * tall) for a, b, n in zip(edges, edges[1:], counts, strict=False) if n]
-    ticks = [(across(float(np.arcsinh(z))), "> 999" if z == 999 else str(z)) for z in _TICKS if low <= np.arcsinh(z) <= high]
+    shown = [(across(float(np.arcsinh(z))), "> 999" if z == 999 else str(z)) for z in _TICKS if low <= np.arcsinh(z) <= high]
+    ticks = [(min(max(x, 6), WIDTH - 4 * len(text)), text) for x, text in shown]
     return Strip(bars, ticks, across(limit), across(mine), len(others))
 
 

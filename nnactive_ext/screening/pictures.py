@@ -14,8 +14,9 @@ from nnactive_ext.geometry.space import Space
 from nnactive_ext.pages.planes import planes_of
 from nnactive_ext.pages.slices import GUTTER, draw_letters, grey_window
 from nnactive_ext.screening.images import Image
+from nnactive_ext.screening.why import number
 
-SIZE = 200
+SIZE = 150
 """Pixels of the longest side of an image."""
 _SAME = 0.1
 """Two windows are the same for the eye where their ends differ by at most this share of the width."""
@@ -23,9 +24,10 @@ _SAME = 0.1
 
 @dataclass(frozen=True)
 class Slices:
-    """``what`` says what is shown in which window; ``pictures``: title and data URL of each plane."""
+    """``what`` is shown; ``facts``: its extent and grey window; ``pictures``: title and data URL of each plane."""
 
     what: str
+    facts: str
     pictures: tuple[tuple[str, str], ...]
 
 
@@ -41,9 +43,10 @@ def slices_beside(image: Image, other: Image | None, other_name: str) -> list[Sl
         return found
     others, their_space = _first_channel(other)
     theirs = grey_window(others, _whole(their_space))
+    found.append(_slices(f"{other_name}, the most similar case of the reference", others, their_space, theirs))
     if not _alike(window, theirs):
-        found.append(_slices(f"{image.name}, in the window of the next", voxels, space, theirs))
-    return [*found, _slices(other_name, others, their_space, theirs)]
+        found.append(_slices(f"{image.name}, in the grey window of {other_name}", voxels, space, theirs))
+    return found
 
 
 def _first_channel(image: Image) -> tuple[np.ndarray, Space]:
@@ -70,5 +73,5 @@ def _slices(what: str, voxels: np.ndarray, space: Space, window: tuple[float, fl
         file = io.BytesIO()
         canvas.save(file, "JPEG", quality=88)
         pictures.append((plane.title, f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"))
-    low, high = window
-    return Slices(f"{what}: black {low:.4g}, white {high:.4g}", tuple(pictures))
+    extent = " x ".join(number(n * mm) for n, mm in zip(space.shape, space.spacing_zyx, strict=True))
+    return Slices(what, f"{extent} mm; black {number(window[0])}, white {number(window[1])}", tuple(pictures))

@@ -20,8 +20,8 @@ from nnactive_ext.ood import Gaussian
 from nnactive_ext.ood.flags import NORMAL
 from nnactive_ext.screening import names
 from nnactive_ext.screening.measuring import Measured
-from nnactive_ext.screening.screen import schemes_of
 from nnactive_ext.screening.scoring import Options, Screening
+from nnactive_ext.screening.screen import schemes_of
 
 VERSION = 1
 
@@ -79,7 +79,9 @@ def export_reference(screening: Screening, experiment: Experiment, folds: Sequen
         "schemes": schemes_of(experiment),
         "scores": [one.name for one in screening.scores],
         "options": {**asdict(screening.options), "scores": None, "everything": False},
-        "thresholds": {one.name: _threshold(one.values[screening.reference], screening.options.limit) for one in screening.scores},
+        "thresholds": {
+            one.name: _threshold(one.values[screening.reference], screening.options.limit) for one in screening.scores
+        },
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary, open(temporary, "wb") as handle:
@@ -121,8 +123,8 @@ def check_model(reference: Reference, folder: Path) -> None:
     plans, configuration = read_json(folder / "plans.json"), reference.facts["configuration"]
     if configuration not in plans["configurations"] or plans_digest(plans, configuration) != reference.facts["plans"]:
         raise NnActiveError(
-            f"-m {folder}: plans.json is not that of the members with which the reference was made. Give their model folder, or "
-            "export the reference anew with these members."
+            f"-m {folder}: plans.json is not that of the members with which the reference was made. Give their model folder, "
+            "or export the reference anew with these members."
         )
 
 
@@ -130,8 +132,8 @@ def check_weights(reference: Reference, weights: str, folder: Path) -> None:
     """Members that did not make the reference's descriptors are an error: their feature spaces are not the same."""
     if reference.facts["weights"] and weights != reference.facts["weights"]:
         raise NnActiveError(
-            f"-m {folder}: the member of fold {reference.facts['folds'][0]} is not the one that described the reference. Give the "
-            "folder of these members, or export the reference anew."
+            f"-m {folder}: the member of fold {reference.facts['folds'][0]} is not the one that described the reference. Give "
+            "the folder of these members, or export the reference anew."
         )
 
 
@@ -190,7 +192,7 @@ def wanted_scores(reference: Reference, scores: Sequence[str] | None) -> Sequenc
     there = reference.facts["scores"]
     if scores and (missing := [score for score in scores if score not in there]):
         raise NnActiveError(
-            f"-scores {' '.join(missing)}: the reference was exported without. It holds {', '.join(there)}; export it anew with "
-            f"-scores {' '.join(dict.fromkeys([*there, *(s for s in missing if s in names.SCORES)]))}."
+            f"-scores {' '.join(missing)}: the reference was exported without. It holds {', '.join(there)}; export it anew "
+            f"with -scores {' '.join(dict.fromkeys([*there, *(s for s in missing if s in names.SCORES)]))}."
         )
     return scores or there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from nnactive_ext.experiment.commands import typed_command
@@ -11,7 +12,7 @@ from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.pages.terminal import paragraph
 from nnactive_ext.screening.files import START, screening_folder, write_screening
 from nnactive_ext.screening.network import OpenEnsemble
-from nnactive_ext.screening.page import page
+from nnactive_ext.screening.page import Verdict, page
 from nnactive_ext.screening.scoring import Options, Screening
 from nnactive_ext.screening.screen import screen_pool
 from nnactive_ext.screening.why import reasons, z_words
@@ -34,15 +35,15 @@ def report_pool(
     cycle = experiment.state["cycle"]
     trained = screening.facts["members"] is not None or cycle > 0
     stem = screening_folder(experiment) / (f"cycle_{cycle:03d}" if trained else START)
-    for line in report(screening, stem, verdict_commands(experiment, screening)):
+    for line in report(screening, stem, partial(_verdict, experiment)):
         say(line)
     return screening
 
 
-def report(screening: Screening, stem: Path, verdicts: Sequence[str] = ()) -> Iterator[str]:
+def report(screening: Screening, stem: Path, verdict: Verdict = lambda cases, word: "") -> Iterator[str]:
     """Write ``STEM.csv``, ``.json`` and ``.html``, and give the lines that tell people about them.
 
-    ``verdicts``: the commands by which people decide.
+    ``verdict``: gives the commands by which people decide.
     """
     number = int(screening.shown.sum())
     kind = count(number, "new image") if screening.new else f"{count(number, 'case')} of the pool"
@@ -62,18 +63,14 @@ def report(screening: Screening, stem: Path, verdicts: Sequence[str] = ()) -> It
         yield f"  {screening.measured[case].name:{width}}  {first.name:12}  {z}   {reasons(screening, case)}"
     if len(flagged) > _TOLD:
         yield f"  and {len(flagged) - _TOLD} more"
-    where = write_screening(screening, stem, page(screening, verdicts, typed_command.get() or "nnactive_screen"))
+    where = write_screening(screening, stem, page(screening, verdict, typed_command.get() or "nnactive_screen"))
     yield f"Pictures and all scores: {where}"
-    yield from verdicts
+    cases = [screening.measured[case].name for case in flagged]
+    if cases and (one := verdict(cases[:1], "irrelevant")):
+        yield f"Not one of yours? {one}"
+        yield f"All fine? {verdict(cases, 'relevant')}"
 
 
-def verdict_commands(experiment: Experiment, screening: Screening) -> list[str]:
-    """How people say that a flagged case is irrelevant, or that all are relevant; nothing in a simulation."""
-    cases = [screening.measured[case].name for case in screening.flagged]
-    if not cases or not experiment.plan.human:
-        return []
-    command = experiment.commands.annotate
-    return [
-        f"Not one of yours? {command('verdict', cases[0], 'irrelevant')}",
-        f"All fine? {command('verdict', *cases, 'relevant')}",
-    ]
+def _verdict(experiment: Experiment, cases: Sequence[str], word: str) -> str:
+    """What records a verdict; nothing in a simulation, where nobody gives one."""
+    return experiment.commands.annotate("verdict", *cases, word) if experiment.plan.human else ""

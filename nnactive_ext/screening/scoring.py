@@ -27,9 +27,9 @@ from nnactive_ext.screening.measuring import Measured
 
 @dataclass(frozen=True)
 class Options:
-    """``scores``: names, in the order of columns; None: those that there are of :data:`names.DEFAULT`. ``limit``: robust z above
-    which a case is flagged. ``windows``: of an image, at most. ``worst``: a case's score is that of its strangest window instead
-    of their mean. ``aggregation``: of voxel maps. ``everything``: the whole pool is the reference."""
+    """``scores``: names, in the order of columns; None: those that there are of :data:`names.DEFAULT`. ``limit``: robust z
+    above which a case is flagged. ``windows``: of an image, at most. ``worst``: a case's score is that of its strangest window
+    instead of their mean. ``aggregation``: of voxel maps. ``everything``: the whole pool is the reference."""
 
     scores: Sequence[str] | None = None
     limit: float = LIMIT
@@ -55,9 +55,9 @@ class Judged:
 class Screening:
     """What was found.
 
-    ``title``: of the experiment or model. ``measured``: all images, those of the reference too; ``images``: how each is read, None
-    where it is not at hand; ``shown`` bool (N,): those that
-    are screened; ``reference`` bool (N,). ``compared``: the reference in words. ``notes``: what people should know, such as
+    ``title``: of the experiment or model. ``measured``: all images, those of the reference too; ``images``: how each is read,
+    None where it is not at hand; ``shown`` bool (N,): those that are screened; ``reference`` bool (N,). ``compared``: the
+    reference in words. ``notes``: what people should know, such as
     scores that could not be computed. ``facts``: how it was made, for the JSON file. ``new``: images that are not the pool's.
     """
 

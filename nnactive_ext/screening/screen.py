@@ -14,9 +14,9 @@ from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases
 from nnactive_ext.members.ensemble import check_members
 from nnactive_ext.screening import names
+from nnactive_ext.screening.files import screening_folder
 from nnactive_ext.screening.images import Image, Reading, new_images, pool_images
 from nnactive_ext.screening.kept import FOLDER, Kept
-from nnactive_ext.screening.files import screening_folder
 from nnactive_ext.screening.measuring import Measured, Measuring
 from nnactive_ext.screening.network import Network, OpenEnsemble
 from nnactive_ext.screening.scoring import Options, Screening, judged
@@ -187,4 +187,3 @@ def _reference(experiment: Experiment, cases: Sequence[str], options: Options) -
 
 def _facts(experiment: Experiment, network: Network | None) -> dict[str, Any]:
     return {"cycle": experiment.state["cycle"], "members": network.facts if network else None}
-

@@ -78,9 +78,9 @@ def number(value: float) -> str:
     """A number in as few digits as tell it.
 
     >>> [number(v) for v in (0.1234, 3.0, 1230.6, -0.5)]
-    ['0.12', '3', '1231', '-0.5']
+    ['0.12', '3', '1,231', '-0.5']
     """
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}"
 
 
 def z_words(z: float) -> str:
