@@ -148,8 +148,8 @@ def query_and_annotate(
     screen: Callable[[], object] | None = None,
 ) -> None:
     """Query, tell the user about it, annotate. A query that found nothing is an error that changed nothing; one that
-    found too little is carried out and then an error, unless the caller wants to ``go_on``. ``screen`` is called in between, while the members that were asked are those
-    of the labels in place."""
+    found too little is carried out and then an error, unless the caller wants to ``go_on``. ``screen`` is called in between,
+    while the members that were asked are those of the labels in place."""
     chosen = query()
     if screen and chosen:
         screen()
