@@ -1,4 +1,7 @@
-"""What does not belong: scores of cases, and answers that members differ from; people decide what becomes of them."""
+"""Finds what does not belong: scores, flags and pictures of the pool's cases and of new images, for a person to decide on.
+
+Scores are a filter with a report. Nothing here takes a case out of the pool, and no score enters that of a query.
+"""
 
 import lazy_loader
 

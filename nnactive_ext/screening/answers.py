@@ -26,10 +26,9 @@ from nnactive_ext.members.out_of_fold import risk_of
 from nnactive_ext.members.prediction import Predictor
 from nnactive_ext.metrics.overlap import dice_per_case
 from nnactive_ext.pages.terminal import table
+from nnactive_ext.screening.files import screening_folder
 from nnactive_ext.words import count
 
-FOLDER = "screening"
-"""Of tables and pages about what does not belong, in the results of an experiment."""
 MOST = 10
 """Tasks in the queue for a second look."""
 _SHOWN = ("task", "disagreement", "differing", "class", "by")
@@ -169,7 +168,7 @@ def _compared(
 
 def answers_file(experiment: Experiment) -> Path:
     """The table of the answers as members of the current cycle see them."""
-    return experiment.results / FOLDER / f"answers_cycle_{experiment.state['cycle']:03d}.csv"
+    return screening_folder(experiment) / f"answers_cycle_{experiment.state['cycle']:03d}.csv"
 
 
 def write_answers(experiment: Experiment, found: Answers) -> Path:
@@ -191,7 +190,7 @@ def read_answers(experiment: Experiment) -> list[Compared]:
     Raises:
         NnActiveError: the file is damaged.
     """
-    files = sorted((experiment.results / FOLDER).glob("answers_cycle_*.csv"))
+    files = sorted(screening_folder(experiment).glob("answers_cycle_*.csv"))
     return list(_rows(files[-1])) if files else []
 
 
