@@ -24,7 +24,7 @@ from nnactive_ext.planning.settings import Settings, command_of
 def with_repeats(experiment: Experiment, share: float) -> None:
     file = experiment.raw / "nnactive_plan.json"
     content = read_json(file)
-    write_json(file, {**content, "settings": {**content["settings"], "repeat": share}})
+    write_json(file, {**content, "settings": {**content.get("settings", {}), "repeat": share}})
 
 
 def answer_all(tasks) -> None:
@@ -105,6 +105,9 @@ def test_a_second_answer_is_compared_and_changes_nothing(tasks, tmp_path, capsys
         if task.patch.case not in touched:
             assert np.array_equal(now, before[task.patch.case])
         assert np.array_equal(now[task.patch.slices], before[task.patch.case][task.patch.slices])
+    with pytest.raises(SystemExit):
+        tasks.annotate(f"verdict {repeated[0].id} irrelevant")
+    assert asked[0] in capsys.readouterr().err
     tasks.annotate(f"withdraw {repeated[0].id} --disable_progress_bar")
     assert raters(tasks.experiment).answered == 1
     assert np.array_equal(tasks.labels(repeated[0].patch.case)[repeated[0].patch.slices], truth)

@@ -14,7 +14,7 @@ from nnactive_ext.labelling.answers import CountingAnswers, check_annotator
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.dropping import check_leaving
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.tasks import Task, all_tasks
+from nnactive_ext.labelling.tasks import Task, all_asked
 from nnactive_ext.labelling.votes import VERDICT, Opinions, Vote
 
 
@@ -75,7 +75,7 @@ def subject_of(experiment: Experiment, name: str) -> Task | str:
     Raises:
         NnActiveError: there is none, or the case was taken out with ``nnactive_change -drop``.
     """
-    found = [task for task in all_tasks(experiment) if any(one == name or one.startswith(f"{name}_") for one in task.names)]
+    found = [task for task in all_asked(experiment) if any(one == name or one.startswith(f"{name}_") for one in task.names)]
     if len(found) == 1:
         return found[0]
     plan, names = experiment.plan, pseudonyms(experiment.annotation)
@@ -110,9 +110,13 @@ def give(
         The cases whose labels, or whose place in the pool, must follow.
 
     Raises:
-        NnActiveError: too little would be left to train on; nothing is recorded then.
+        NnActiveError: too little would be left to train on, or a task is a repeated one; nothing is recorded then.
     """
     check_annotator(who)
+    if again := [one for one in subjects if isinstance(one, Task) and one.repeats]:
+        raise NnActiveError(
+            f"{again[0].id}: asks for a patch again that has an answer. Give the verdict on {again[0].repeats}."
+        )
     events = [_event(experiment, subject, irrelevant, why, file) for subject in subjects]
     ledger = Ledger(experiment.annotation)
     number = sum(1 for _ in ledger.events())
