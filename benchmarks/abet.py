@@ -70,7 +70,8 @@ def measure(given: Any, rows: list[dict[str, Any]]) -> None:
 
 def report(found: dict[str, Any]) -> str:
     """Markdown, without the paths of this machine."""
-    given, rows = found["settings"], found["rows"]
+    given = found["settings"]
+    rows = [row for row in found["rows"] if row["training"] <= given["trainings"]]
     of = {arm: {seed: _values(rows, arm, seed) for seed in given["seeds"]} for arm in ARMS}
     lines = [
         f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}. One thread of "

@@ -115,7 +115,7 @@ def give(
     check_annotator(who)
     if again := [one for one in subjects if isinstance(one, Task) and one.repeats]:
         raise NnActiveError(
-            f"{again[0].id}: asks for a patch again that has an answer. Give the verdict on {again[0].repeats}."
+            f"{again[0].id}: this patch is asked for again. Give the verdict on {again[0].repeats}."
         )
     events = [_event(experiment, subject, irrelevant, why, file) for subject in subjects]
     ledger = Ledger(experiment.annotation)
