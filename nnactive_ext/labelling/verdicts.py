@@ -114,9 +114,7 @@ def give(
     """
     check_annotator(who)
     if again := [one for one in subjects if isinstance(one, Task) and one.repeats]:
-        raise NnActiveError(
-            f"{again[0].id}: this patch is asked for again. Give the verdict on {again[0].repeats}."
-        )
+        raise NnActiveError(f"{again[0].id}: this patch is asked for again. Give the verdict on {again[0].repeats}.")
     events = [_event(experiment, subject, irrelevant, why, file) for subject in subjects]
     ledger = Ledger(experiment.annotation)
     number = sum(1 for _ in ledger.events())
