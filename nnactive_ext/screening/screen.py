@@ -39,6 +39,9 @@ def screen_pool(
         options: see :class:`Options`.
         progress: show a progress bar.
 
+    Returns:
+        All cases with their scores, and which are flagged; no file of it is written but what was measured of each case.
+
     Raises:
         NnActiveError: a score was named that needs members and they are not trained, or a case cannot be read or predicted.
     """
@@ -81,6 +84,9 @@ def screen_new(
         folds: the members.
         options: see :class:`Options`.
         progress: show a progress bar.
+
+    Returns:
+        The new images with their scores, and the reference, which is not shown.
 
     Raises:
         NnActiveError: as :func:`screen_pool`; or the folder holds no image, or a damaged one.
