@@ -266,7 +266,7 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
         )
     for line in folded([f"{r.task.id if r.task else r.file}: not taken: {r.text}" for r in skipped], most=20):
         print(line)
-    late = [r.task.patch.case for r in results if r.taken and r.task and r.task.cycle <= experiment.state["cycle"]]
+    late = [r.task.patch.case for r in results if r.taken and r.task and r.task.in_place(experiment.state["cycle"])]
     _correct(experiment, late, options)
     blank = started_blank(experiment) if unchanged else {}
     untouched = [result for result in results if result.taken and result.untouched and result.task]

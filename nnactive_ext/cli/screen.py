@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_device, add_folds, add_lock, add_quiet, prepare, with_trainer
 from nnactive_ext.errors import NnActiveError
+
+if TYPE_CHECKING:
+    from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.querying.query import OpenEnsemble
 
 FLAGGED = 3
 """The exit status with --fail_if_flagged."""
@@ -67,6 +72,12 @@ def parser() -> argparse.ArgumentParser:
         "quantile of the predicted foreground (default: %(default)s)",
     )
     made.add_argument(
+        "--answers",
+        action="store_true",
+        help="instead of screening images, compare each answer with members that were not trained on it, for a second look at "
+        "those that differ most",
+    )
+    made.add_argument(
         "--fail_if_flagged", action="store_true", help=f"exit with status {FLAGGED} if an image is flagged, for pipelines"
     )
     made.add_argument(
@@ -120,6 +131,9 @@ def main(options: argparse.Namespace) -> None:
             prepare(options.device)
             return NnUNetEnsemble(experiment, folds, options.device)
 
+        if options.answers:
+            _answers(experiment, open_ensemble, options)
+            return
         if options.i:
             found = screen_new(experiment, options.i, kept, open_ensemble, options.f, chosen, progress)
         else:
@@ -138,6 +152,14 @@ def main(options: argparse.Namespace) -> None:
         raise SystemExit(FLAGGED)
 
 
+def _answers(experiment: Experiment, open_ensemble: OpenEnsemble, options: argparse.Namespace) -> None:
+    from nnactive_ext.screening.answers import answers_text, compare_answers, write_answers
+
+    folds = experiment.folds() if options.f is None else options.f
+    found = compare_answers(experiment, lambda of: open_ensemble(experiment, of), folds, not options.disable_progress_bar)
+    print(answers_text(experiment, found, write_answers(experiment, found)))
+
+
 def _check(options: argparse.Namespace) -> None:
     """Options that do not go together, and outputs that are in the way, are errors before anything is read."""
     from_file = options.reference not in ("annotated", "all")
@@ -145,6 +167,8 @@ def _check(options: argparse.Namespace) -> None:
         raise NnActiveError("Give -d DATASET; or, without it, -reference FILE.npz, -m MODEL_FOLDER and -i FOLDER.")
     if (options.i is None) != (options.o is None) or (from_file and options.i is None):
         raise NnActiveError("New images need both: -i FOLDER to read and -o FOLDER to write.")
+    if options.answers and (options.d is None or options.i or options.export_reference or options.scores):
+        raise NnActiveError("--answers goes with -d DATASET, without -i, -scores and --export_reference.")
     if options.export_reference and options.i:
         raise NnActiveError("--export_reference goes with the pool, not with -i. Run nnactive_screen without -i.")
     if options.windows < 1 or not options.limit > 0:

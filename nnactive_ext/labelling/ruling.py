@@ -26,7 +26,7 @@ def withdraw(experiment: Experiment, task: Task, who: str | None = None) -> tupl
         people = ", ".join(answer.who for answer in mine)
         raise NnActiveError(f"{task.id}: {people} have answered. Choose whose answer to withdraw with -who NAME.")
     answer, cases = mine[-1], []
-    if task.cycle <= experiment.state["cycle"]:
+    if task.in_place(experiment.state["cycle"]):
         cases = [task.patch.case]
         check_withdrawal(experiment, answer)
         note(experiment, cases)

@@ -22,6 +22,7 @@ from nnactive_ext.labelling.agreement import agreement
 from nnactive_ext.labelling.answers import CountingAnswers, labels_of, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import measured
+from nnactive_ext.labelling.repeats import rater_lines, raters
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.findings import annotated, missed_words, nothing_predicted, yields_by_cycle
 from nnactive_ext.loop.leaving import leaving
@@ -80,6 +81,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
     if plan.human:
         found["tasks"], yields = _tasks(experiment, names)
         found |= _time(experiment)
+        found |= {"raters": facts} if (facts := raters(experiment).facts) else {}
         found["classes"] = _in_all([tasks["classes"] for tasks in found["tasks"]])
         if found["open_cycle"] == 0 and plan.starting_budget:
             found["marked"] = {name: {"boxes": n, "of": goal} for name, (n, goal) in marked(experiment).items()}
@@ -287,6 +289,7 @@ def status_text(found: dict[str, Any]) -> str:
                     who = ", ".join(answer["who"] for answer in row["answers"])
                     dice = ", ".join(f"{n} {'-' if d is None else format(d, '.2f')}" for n, d in row["agreement"].items())
                     lines.append(paragraph(f"{row['task']}: {who} agree with Dice {dice}; what counts: {row['rule']}"))
+    lines += map(paragraph, rater_lines(found.get("raters", {})))
     if "marked" in found:
         goals = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
         lines += ["", table(goals, numbers=True)]
