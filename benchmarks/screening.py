@@ -15,6 +15,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,30 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each seed, stage, reference, score and case."""
     from nnactive_ext.cli.plan import main as plan
     from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.members.ensemble import trained_folds
     from nnactive_ext.members.training import train_member
+    from nnactive_ext.nnunet.dataset import existing_names
 
     rows: list[dict[str, Any]] = []
     os.environ["nnactive_iterations_per_epoch"] = str(given.iterations)
+    raw = Path(os.environ["nnUNet_raw"])
     for seed in given.seeds:
-        name, raw = f"Dataset{_POOL + seed}_Pool", Path(os.environ["nnUNet_raw"])
-        write_strange_pool(raw / name, given.hippocampus, given.phantoms, seed, tests=1)
-        tests = raw / "tests.txt"
-        tests.write_text("phantom_t00\n")
-        words = f"-d {_POOL + seed} -o {_EXPERIMENTS + seed} -patch_size 10 -starting_budget {given.patches} -query_size 10 "
-        words += f"-seed {seed} -cycles 2 -folds 2 -tr nnActiveTrainer_{given.epochs}epochs_NoMirroring --preset cpu"
-        plan([*words.split(), "-test", str(tests), "--disable_progress_bar"])
+        if not existing_names(_EXPERIMENTS + seed):
+            write_strange_pool(raw / f"Dataset{_POOL + seed}_Pool", given.hippocampus, given.phantoms, seed, tests=1)
+            tests = raw / "tests.txt"
+            tests.write_text("phantom_t00\n")
+            words = (
+                f"-d {_POOL + seed} -o {_EXPERIMENTS + seed} -patch_size 10 -starting_budget {given.patches} -query_size 10 "
+            )
+            words += f"-seed {seed} -cycles 2 -folds 2 -tr nnActiveTrainer_{given.epochs}epochs_NoMirroring --preset cpu -np 1"
+            plan([*words.split(), "-test", str(tests), "--disable_progress_bar"])
+        rows += _screened(Experiment.find(_EXPERIMENTS + seed), seed, BEFORE)
+        print(json.dumps({"seed": seed, "rows": len(rows)}), flush=True)
+    for seed in given.seeds[: given.trained]:
         experiment = Experiment.find(_EXPERIMENTS + seed)
-        rows += _screened(experiment, seed, BEFORE)
-        if seed in given.seeds[: given.trained]:
-            for fold in experiment.folds():
-                train_member(experiment, fold, "cpu")
-            rows += _screened(experiment.anew(), seed, AFTER)
+        for fold in sorted(set(experiment.folds()) - set(trained_folds(experiment))):
+            train_member(experiment, fold, "cpu")
+        rows += _screened(experiment, seed, AFTER)
         print(json.dumps({"seed": seed, "rows": len(rows)}), flush=True)
     return rows
 
@@ -147,22 +154,27 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-patches", type=int, default=20, metavar="N", help="annotated ones (default: %(default)s)")
     parser.add_argument("-epochs", type=int, default=10, metavar="N", help="of a training (default: %(default)s)")
     parser.add_argument("-iterations", type=int, default=10, metavar="N", help="of an epoch (default: %(default)s)")
+    parser.add_argument("-work", type=Path, metavar="FOLDER", help="folder to keep, in which a stopped run continues")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the text between this benchmark's two markers")
     given = parser.parse_args(args)
     if given.markdown:
         check_markers(given.markdown, MARKS)  # before the work, not after
-    with tempfile.TemporaryDirectory() as folder:
+    with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as folder:
         for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
             os.environ[name] = str(Path(folder, name))
-            Path(folder, name).mkdir()
+            Path(folder, name).mkdir(parents=True, exist_ok=True)
         rows = measure(given)
     typed = sys.argv[1:] if args is None else args
     words = ["Dataset004_Hippocampus" if word == str(given.hippocampus) else word for word in typed]
+    if "-work" in words:
+        words = words[: words.index("-work")] + words[words.index("-work") + 2 :]
     found = {
         **description(),
         "command": shlex.join(["python", "-m", "benchmarks.screening", *words]),
-        "settings": {key: value for key, value in vars(given).items() if key not in ("json", "markdown", "hippocampus")},
+        "settings": {
+            key: value for key, value in vars(given).items() if key not in ("json", "markdown", "hippocampus", "work")
+        },
         "rows": rows,
     }
     print(report(found))
