@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -72,13 +72,11 @@ class Network:
         found = self.compared().logits(np.ascontiguousarray(image), case)
         return islice(found, _MIRRORINGS) if self.single else found
 
-    def described(self, image: np.ndarray, boxes: Sequence[Patch], case: str) -> np.ndarray:
-        """The descriptors of boxes, float32 (boxes, D), by the first member."""
+    def described(
+        self, image: np.ndarray, boxes: Sequence[Patch], case: str, description: Description = DESCRIPTION
+    ) -> tuple[np.ndarray, tuple[int, ...]]:
+        """The descriptors of boxes, float32 (boxes, D), by the first member, and how many of the D belong to each layer."""
         try:
-            return self.opened().describe(image, boxes, DESCRIPTION)[0]
+            return self.opened().describe(image, boxes, description)
         except (RuntimeError, MemoryError) as error:
-            raise undescribed(case, DESCRIPTION, error) from error
-
-    def knowing(self, **facts: Any) -> Network:
-        """The same with more facts."""
-        return replace(self, facts={**self.facts, **facts})
+            raise undescribed(case, description, error) from error

@@ -19,6 +19,7 @@ from nnactive_ext.screening.images import Image, Reading, new_images, pool_image
 from nnactive_ext.screening.kept import FOLDER, Kept
 from nnactive_ext.screening.measuring import Measured, Measuring
 from nnactive_ext.screening.network import Network, OpenEnsemble
+from nnactive_ext.screening.ratios import Annotated
 from nnactive_ext.screening.scoring import Options, Screening, judged
 from nnactive_ext.words import count
 
@@ -165,7 +166,17 @@ def measuring_of(
 ) -> Measuring:
     """What measures images of an experiment, and keeps that in ``kept`` (default: where the pool's measurements are)."""
     folder, options = kept or screening_folder(experiment) / FOLDER, options or Options()
-    return Measuring(wanted, schemes_of(experiment), Kept(folder), network, options.windows, options.aggregation)
+    annotated = Annotated.of(experiment) if network and any(score in names.RATIOS for score in wanted) else None
+    return Measuring(
+        wanted,
+        schemes_of(experiment),
+        Kept(folder),
+        network,
+        options.windows,
+        options.aggregation,
+        annotated,
+        new=kept is not None,
+    )
 
 
 def schemes_of(experiment: Experiment) -> list[str]:
