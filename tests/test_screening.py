@@ -161,7 +161,7 @@ def test_the_pool_before_members_are_trained(planned, members, capsys):
     folder = planned.results / "screening"
     said = capsys.readouterr().out
     assert said.startswith(f"{CASES} cases of the pool, compared with each other.")
-    assert "knn and disagreement need trained members" in " ".join(said.split())
+    assert "knn and disagreement need members that are trained" in " ".join(said.split())
     assert len(rows_of(folder / "start.csv")) == CASES
     assert read_json(folder / "start.json")["scores"] == ["geometry", "histogram"]
     assert not Several.asked
@@ -242,6 +242,13 @@ def test_a_model_folder_and_a_reference_are_enough(finished, members, strangers,
     shutil.rmtree(tmp_path / "without")
     with pytest.raises(SystemExit):
         call("-reference", tmp_path / "r.npz", "-m", model, "-i", strangers, "-o", tmp_path / "without")
+
+
+def test_a_single_member_without_mirroring_has_no_disagreement(finished, members, capsys):
+    call("-d", 101, "-f", 0, "-reference", "all")
+    assert "No disagreement: there is one member" in " ".join(capsys.readouterr().out.split())
+    content = read_json(finished.results / "screening" / f"cycle_{finished.state['cycle']:03d}.json")
+    assert content["scores"] == ["geometry", "histogram", "knn"]
 
 
 @pytest.mark.parametrize(

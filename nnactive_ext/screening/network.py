@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment, with_members
-from nnactive_ext.experiment.marks import Fold
+from nnactive_ext.experiment.marks import CHECKPOINTS, Fold
 from nnactive_ext.experiment.member_kinds import MIRROR
 from nnactive_ext.geometry.patch import Patch, Triple
 from nnactive_ext.members.describing import network_size, undescribed
-from nnactive_ext.members.ensemble import Ensemble, check_members
+from nnactive_ext.members.ensemble import Ensemble, check_members, fold_folder
+from nnactive_ext.nnunet.checkpoints import read_checkpoint
 from nnactive_ext.query_methods.base import Description
 
 if TYPE_CHECKING:
@@ -62,6 +64,15 @@ class Network:
             cache(lambda: open_ensemble(several, folds)) if single else opened,
             single,
         )
+
+    @staticmethod
+    def mirrors(experiment: Experiment, fold: Fold) -> bool:
+        """Whether the member of a fold was trained on mirrored images, so that its mirrorings can be compared."""
+        try:
+            content = read_checkpoint(fold_folder(experiment, fold) / CHECKPOINTS[0])
+        except NnActiveError:  # opening the members says what is wrong with it
+            return False
+        return bool(content.get("inference_allowed_mirroring_axes"))
 
     def logits(self, image: np.ndarray, case: str) -> Iterator[tuple[str, torch.Tensor]]:
         """Of each member."""

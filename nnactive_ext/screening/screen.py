@@ -152,8 +152,11 @@ def _wanted(
             lacking = " ".join(score for score in wanted if score not in names.PLAIN)
             raise NnActiveError(f"-scores {lacking}: members of the current cycle are needed. {error}") from None
         left = [score for score in wanted if score not in names.PLAIN]
-        return names.PLAIN, None, [f"{' and '.join(left)} need trained members of the current cycle; there are none."]
+        return names.PLAIN, None, [f"{' and '.join(left)} need members that are trained in the current cycle."]
     network = Network.of(experiment, open_ensemble, chosen)
+    if options.scores is None and network.single and not network.mirrors(experiment, chosen[0]):
+        why = "there is one member, and it was not trained on mirrored images"
+        return [score for score in wanted if score != names.DISAGREEMENT], network, [f"No {names.DISAGREEMENT}: {why}."]
     return wanted, network, []
 
 
