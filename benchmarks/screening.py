@@ -27,7 +27,8 @@ from benchmarks.strange_pool import is_stranger, write_strange_pool
 
 MARKS = ("<!-- benchmarks.screening: begin -->", "<!-- benchmarks.screening: end -->")
 BEFORE, AFTER = "before cycle 0", "after cycle 0"
-POOL, ANNOTATED, JUDGED = "whole pool", "annotated", "annotated, strangers called irrelevant"
+POOL, AGAIN = "whole pool", "whole pool, screened again after what was flagged was called irrelevant"
+ANNOTATED, JUDGED = "annotated", "annotated, strangers called irrelevant"
 VOXELS = ("mahalanobis", "msp", "maxlogit", "entropy", "energy")
 _POOL, _EXPERIMENTS = 900, 920
 """Numbers of the datasets."""
@@ -78,7 +79,10 @@ def _screened(experiment: Any, seed: int, stage: str) -> list[dict[str, Any]]:
     cases = [one.name for one in found.measured]
     annotated = np.array([case in experiment.state["annotated"] for case in cases])
     normal = np.array([not is_stranger(case) for case in cases])
-    references = {POOL: np.ones(len(cases), bool), ANNOTATED: annotated, JUDGED: annotated & normal}
+    flagged = np.any([one.flagged for one in found.scores if one.name in DEFAULT], axis=0)
+    # A person looks at the flags: phantoms among them are called relevant.
+    left = ~(flagged & ~normal)
+    references = {POOL: np.ones(len(cases), bool), AGAIN: left, ANNOTATED: annotated, JUDGED: annotated & normal}
     rows = []
     for reference, chosen in references.items():
         for one in judged(found.measured, chosen, scores, options)[0]:

@@ -175,7 +175,7 @@ def _measured(arrays: dict[str, np.ndarray]) -> list[Measured]:
             int(arrays["channels"][i]),
             arrays["quantiles"][i] if "quantiles" in arrays else None,
             windows[i],
-            {name: float(array[i]) for name, array in values.items()},
+            values={name: float(array[i]) for name, array in values.items()},
         )
         for i in range(number)
     ]
