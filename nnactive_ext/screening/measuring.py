@@ -42,7 +42,7 @@ class Measured:
     """What is known of one image.
 
     ``spacing`` and ``extent`` in mm along (z, y, x); ``quantiles`` float64 (channel, 101); ``windows`` float32 (windows, D);
-    ``layered``: what ratios are made of; ``values``: disagreement and voxel scores, one number each. What was not measured is
+    ``values``: disagreement and voxel scores, one number each; ``layered``: what ratios are made of. What was not measured is
     None or missing.
     """
 
@@ -52,8 +52,8 @@ class Measured:
     channels: int
     quantiles: np.ndarray | None = None
     windows: np.ndarray | None = None
-    layered: Layered | None = None
     values: Mapping[str, float] = field(default_factory=dict)
+    layered: Layered | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Measuring:
             if names.DISAGREEMENT in self.scores and not shared:
                 found = self._kept(loaded, "disagreement", facts, lambda: self._disagreement(loaded))
                 values |= {names.DISAGREEMENT: float(found[names.DISAGREEMENT])}
-        return Measured(header.name, header.spacing, header.extent, header.channels, quantiles, described, layered, values)
+        return Measured(header.name, header.spacing, header.extent, header.channels, quantiles, described, values, layered)
 
     def _kept(
         self, loaded: _Loaded, kind: str, facts: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]
