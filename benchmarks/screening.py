@@ -95,13 +95,17 @@ def _screened(experiment: Any, seed: int, stage: str) -> list[dict[str, Any]]:
 
 def report(found: dict[str, Any]) -> str:
     """Markdown, without the paths of this machine."""
+    from nnactive_ext.words import count
+
     given, rows = found["settings"], found["rows"]
     parts = [
         f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}. {found['machine']['cores']} cores of "
         f"{found['machine']['cpu']}. {given['phantoms']} phantoms and 8 strangers in each pool, {given['patches']} patches of "
-        f"10 x 10 x 10 voxels annotated before cycle 0, two members of {given['epochs']} epochs of {given['iterations']} "
-        f"iterations. Seeds {', '.join(map(str, given['seeds']))}; members were trained for the first {given['trained']}.",
+        f"10 x 10 x 10 voxels annotated before cycle 0. Seeds {', '.join(map(str, given['seeds']))}.",
     ]
+    if given["trained"]:
+        each = f"two members of {given['epochs']} epochs of {given['iterations']} iterations"
+        parts[0] += f" After cycle 0: {each}, for the first {count(given['trained'], 'seed')}."
     stages = list(dict.fromkeys((row["stage"], row["reference"]) for row in rows))
     for stage, reference in stages:
         here = [row for row in rows if (row["stage"], row["reference"]) == (stage, reference)]
@@ -171,8 +175,8 @@ def main(args: list[str] | None = None) -> None:
         rows = measure(given)
     typed = sys.argv[1:] if args is None else args
     words = ["Dataset004_Hippocampus" if word == str(given.hippocampus) else word for word in typed]
-    if "-work" in words:
-        words = words[: words.index("-work")] + words[words.index("-work") + 2 :]
+    for flag in {"-work", "--json"} & set(words):  # places on this machine
+        del words[words.index(flag) : words.index(flag) + 2]
     found = {
         **description(),
         "command": shlex.join(["python", "-m", "benchmarks.screening", *words]),
