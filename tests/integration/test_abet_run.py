@@ -1,4 +1,4 @@
-"""AbeT's trainer with stock nnU-Net, as a person types it: it trains, continues after a kill, predicts, is asked and screened."""
+"""AbeT's trainer with stock nnU-Net, as a person types it: it trains, continues after a kill, predicts and is queried."""
 
 from __future__ import annotations
 
