@@ -15,6 +15,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from benchmarks.strange_pool import is_stranger, write_strange_pool
 
 MARKS = ("<!-- benchmarks.screening: begin -->", "<!-- benchmarks.screening: end -->")
 BEFORE, AFTER = "before cycle 0", "after cycle 0"
-POOL, ANNOTATED, JUDGED = "whole pool", "annotated", "annotated, strangers called irrelevant"
+POOL, AGAIN = "whole pool", "whole pool, screened again after what was flagged was called irrelevant"
+ANNOTATED, JUDGED = "annotated", "annotated, strangers called irrelevant"
 VOXELS = ("mahalanobis", "msp", "maxlogit", "entropy", "energy")
 _POOL, _EXPERIMENTS = 900, 920
 """Numbers of the datasets."""
@@ -36,24 +38,30 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each seed, stage, reference, score and case."""
     from nnactive_ext.cli.plan import main as plan
     from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.members.ensemble import trained_folds
     from nnactive_ext.members.training import train_member
+    from nnactive_ext.nnunet.dataset import existing_names
 
     rows: list[dict[str, Any]] = []
     os.environ["nnactive_iterations_per_epoch"] = str(given.iterations)
+    raw = Path(os.environ["nnUNet_raw"])
     for seed in given.seeds:
-        name, raw = f"Dataset{_POOL + seed}_Pool", Path(os.environ["nnUNet_raw"])
-        write_strange_pool(raw / name, given.hippocampus, given.phantoms, seed, tests=1)
-        tests = raw / "tests.txt"
-        tests.write_text("phantom_t00\n")
-        words = f"-d {_POOL + seed} -o {_EXPERIMENTS + seed} -patch_size 10 -starting_budget {given.patches} -query_size 10 "
-        words += f"-seed {seed} -cycles 2 -folds 2 -tr nnActiveTrainer_{given.epochs}epochs_NoMirroring --preset cpu"
-        plan([*words.split(), "-test", str(tests), "--disable_progress_bar"])
+        if not existing_names(_EXPERIMENTS + seed):
+            write_strange_pool(raw / f"Dataset{_POOL + seed}_Pool", given.hippocampus, given.phantoms, seed, tests=1)
+            tests = raw / "tests.txt"
+            tests.write_text("phantom_t00\n")
+            words = (
+                f"-d {_POOL + seed} -o {_EXPERIMENTS + seed} -patch_size 10 -starting_budget {given.patches} -query_size 10 "
+            )
+            words += f"-seed {seed} -cycles 2 -folds 2 -tr nnActiveTrainer_{given.epochs}epochs_NoMirroring --preset cpu -np 1"
+            plan([*words.split(), "-test", str(tests), "--disable_progress_bar"])
+        rows += _screened(Experiment.find(_EXPERIMENTS + seed), seed, BEFORE)
+        print(json.dumps({"seed": seed, "rows": len(rows)}), flush=True)
+    for seed in given.seeds[: given.trained]:
         experiment = Experiment.find(_EXPERIMENTS + seed)
-        rows += _screened(experiment, seed, BEFORE)
-        if seed in given.seeds[: given.trained]:
-            for fold in experiment.folds():
-                train_member(experiment, fold, "cpu")
-            rows += _screened(experiment.anew(), seed, AFTER)
+        for fold in sorted(set(experiment.folds()) - set(trained_folds(experiment))):
+            train_member(experiment, fold, "cpu")
+        rows += _screened(experiment, seed, AFTER)
         print(json.dumps({"seed": seed, "rows": len(rows)}), flush=True)
     return rows
 
@@ -71,7 +79,10 @@ def _screened(experiment: Any, seed: int, stage: str) -> list[dict[str, Any]]:
     cases = [one.name for one in found.measured]
     annotated = np.array([case in experiment.state["annotated"] for case in cases])
     normal = np.array([not is_stranger(case) for case in cases])
-    references = {POOL: np.ones(len(cases), bool), ANNOTATED: annotated, JUDGED: annotated & normal}
+    flagged = np.any([one.flagged for one in found.scores if one.name in DEFAULT], axis=0)
+    # A person looks at the flags: phantoms among them are called relevant.
+    left = ~(flagged & ~normal)
+    references = {POOL: np.ones(len(cases), bool), AGAIN: left, ANNOTATED: annotated, JUDGED: annotated & normal}
     rows = []
     for reference, chosen in references.items():
         for one in judged(found.measured, chosen, scores, options)[0]:
@@ -84,13 +95,17 @@ def _screened(experiment: Any, seed: int, stage: str) -> list[dict[str, Any]]:
 
 def report(found: dict[str, Any]) -> str:
     """Markdown, without the paths of this machine."""
+    from nnactive_ext.words import count
+
     given, rows = found["settings"], found["rows"]
     parts = [
         f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}. {found['machine']['cores']} cores of "
         f"{found['machine']['cpu']}. {given['phantoms']} phantoms and 8 strangers in each pool, {given['patches']} patches of "
-        f"10 x 10 x 10 voxels annotated before cycle 0, two members of {given['epochs']} epochs of {given['iterations']} "
-        f"iterations. Seeds {', '.join(map(str, given['seeds']))}; members were trained for the first {given['trained']}.",
+        f"10 x 10 x 10 voxels annotated before cycle 0. Seeds {', '.join(map(str, given['seeds']))}.",
     ]
+    if given["trained"]:
+        each = f"two members of {given['epochs']} epochs of {given['iterations']} iterations"
+        parts[0] += f" After cycle 0: {each}, for the first {count(given['trained'], 'seed')}."
     stages = list(dict.fromkeys((row["stage"], row["reference"]) for row in rows))
     for stage, reference in stages:
         here = [row for row in rows if (row["stage"], row["reference"]) == (stage, reference)]
@@ -147,22 +162,27 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-patches", type=int, default=20, metavar="N", help="annotated ones (default: %(default)s)")
     parser.add_argument("-epochs", type=int, default=10, metavar="N", help="of a training (default: %(default)s)")
     parser.add_argument("-iterations", type=int, default=10, metavar="N", help="of an epoch (default: %(default)s)")
+    parser.add_argument("-work", type=Path, metavar="FOLDER", help="folder to keep, in which a stopped run continues")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the text between this benchmark's two markers")
     given = parser.parse_args(args)
     if given.markdown:
         check_markers(given.markdown, MARKS)  # before the work, not after
-    with tempfile.TemporaryDirectory() as folder:
+    with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as folder:
         for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
             os.environ[name] = str(Path(folder, name))
-            Path(folder, name).mkdir()
+            Path(folder, name).mkdir(parents=True, exist_ok=True)
         rows = measure(given)
     typed = sys.argv[1:] if args is None else args
     words = ["Dataset004_Hippocampus" if word == str(given.hippocampus) else word for word in typed]
+    for flag in {"-work", "--json"} & set(words):  # places on this machine
+        del words[words.index(flag) : words.index(flag) + 2]
     found = {
         **description(),
         "command": shlex.join(["python", "-m", "benchmarks.screening", *words]),
-        "settings": {key: value for key, value in vars(given).items() if key not in ("json", "markdown", "hippocampus")},
+        "settings": {
+            key: value for key, value in vars(given).items() if key not in ("json", "markdown", "hippocampus", "work")
+        },
         "rows": rows,
     }
     print(report(found))

@@ -22,10 +22,12 @@ from nnactive_ext.files import read_json
 from nnactive_ext.loop.cycles import run_cycles
 from nnactive_ext.members import ensemble
 from nnactive_ext.members.tools import Tools
+from nnactive_ext.ood import TooFew
 from nnactive_ext.screening import names
 from nnactive_ext.screening.files import undecided
 from nnactive_ext.screening.grid import windows
 from nnactive_ext.screening.measuring import Measured
+from nnactive_ext.screening.ratios import Layered, ratio_scores
 from nnactive_ext.screening.scoring import Options, Screening, judged
 from nnactive_ext.screening.why import reasons
 
@@ -159,7 +161,7 @@ def test_the_pool_before_members_are_trained(planned, members, capsys):
     folder = planned.results / "screening"
     said = capsys.readouterr().out
     assert said.startswith(f"{CASES} cases of the pool, compared with each other.")
-    assert "knn and disagreement need trained members" in " ".join(said.split())
+    assert "knn and disagreement need members that are trained" in " ".join(said.split())
     assert len(rows_of(folder / "start.csv")) == CASES
     assert read_json(folder / "start.json")["scores"] == ["geometry", "histogram"]
     assert not Several.asked
@@ -242,6 +244,13 @@ def test_a_model_folder_and_a_reference_are_enough(finished, members, strangers,
         call("-reference", tmp_path / "r.npz", "-m", model, "-i", strangers, "-o", tmp_path / "without")
 
 
+def test_a_single_member_without_mirroring_has_no_disagreement(finished, members, capsys):
+    call("-d", 101, "-f", 0, "-reference", "all")
+    assert "No disagreement: there is one member" in " ".join(capsys.readouterr().out.split())
+    content = read_json(finished.results / "screening" / f"cycle_{finished.state['cycle']:03d}.json")
+    assert content["scores"] == ["geometry", "histogram", "knn"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -270,6 +279,32 @@ def test_a_query_that_reports_asks_members_once(planned, members, capsys):
     out = capsys.readouterr().out
     assert out.index("compared with") < out.index("patches chosen and annotated")
     assert set(read_json(planned.results / "screening" / "cycle_000.json")["scores"]) == set(names.DEFAULT)
+
+
+def test_a_far_window_has_a_larger_ratio_than_one_at_a_boundary():
+    """By Eq 6 of SISOM a far image's ratio would tend to 1, as a boundary's; measured from the neighbour it grows."""
+    bank, known = np.array([[0.5, 0], [1, 0], [4, 0.5], [5, 1]], np.float32), np.array([0, 0, 1, 1])
+    none, zero = np.zeros((0, 2), np.float32), np.zeros(0)
+
+    def image(window=(0.0, 0.0), patches=False) -> Layered:
+        own, classes = (bank, known) if patches else (none, zero.astype(int))
+        there = np.array([window], np.float32)
+        return Layered(there, own, np.array([1, 1]), np.array([0]), classes, np.zeros(1), np.zeros(len(own)))
+
+    images = [image(patches=True), image((2.4, 0.1)), image((1000.0, 900.0)), image((0.8, 0.0))]
+    scores = ratio_scores(images, np.array([True, False, False, False]))
+    assert np.isnan(scores[0]), "a case is not compared with its own patches"
+    assert scores[2] > scores[3]
+    assert scores[1] > scores[3]
+    with pytest.raises(TooFew, match="0 annotated patches"):
+        ratio_scores(images, np.array([False, True, True, True]))
+
+
+def test_all_scores_by_name(finished, members, capsys):
+    named = [score for score in names.SCORES if score != names.ABET]
+    call("-d", 101, "-scores", *named, "-aggregation", "max")
+    rows = rows_of(finished.results / "screening" / f"cycle_{finished.state['cycle']:03d}.csv")
+    assert all(row[score] for row in rows.values() for score in named)
 
 
 @pytest.mark.slow

@@ -38,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
         "-scores",
         nargs="+",
         metavar="SCORE",
-        help="scores to compute: geometry, histogram, knn, disagreement, mahalanobis, msp, maxlogit, entropy, energy, abet "
-        "(default: the first four; before members are trained, the first two)",
+        help="scores to compute: geometry, histogram, knn, disagreement, mahalanobis, sisom, sisome, msp, maxlogit, entropy, "
+        "energy, abet (default: the first four; before members are trained, the first two)",
     )
     made.add_argument(
         "-reference",

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from nnactive_ext.engine import box_means
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, clipped_size
 from nnactive_ext.members.prediction import labels_of_member
 from nnactive_ext.members.quantiles import quantiles_by_scheme
@@ -28,6 +29,7 @@ from nnactive_ext.screening.grid import MOST, windows
 from nnactive_ext.screening.images import Image
 from nnactive_ext.screening.kept import Kept
 from nnactive_ext.screening.network import Network
+from nnactive_ext.screening.ratios import Annotated, Layered
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +42,8 @@ class Measured:
     """What is known of one image.
 
     ``spacing`` and ``extent`` in mm along (z, y, x); ``quantiles`` float64 (channel, 101); ``windows`` float32 (windows, D);
-    ``values``: disagreement and voxel scores, one number each. What was not measured is None or missing.
+    ``values``: disagreement and voxel scores, one number each; ``layered``: what ratios are made of. What was not measured is
+    None or missing.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Measured:
     quantiles: np.ndarray | None = None
     windows: np.ndarray | None = None
     values: Mapping[str, float] = field(default_factory=dict)
+    layered: Layered | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class Measuring:
     """Measures images for some ``scores``.
 
     ``schemes``: nnU-Net's normalisation of each channel. ``kept``: where measurements are. ``network``: None where no member is
-    asked. ``most``: windows of an image. ``aggregation``: of voxel maps.
+    asked. ``most``: windows of an image. ``aggregation``: of voxel maps. ``annotated``: the experiment's annotated patches,
+    where ratios are asked for; ``new``: images are not the experiment's.
     """
 
     scores: Sequence[str]
@@ -66,6 +71,8 @@ class Measuring:
     network: Network | None = None
     most: int = MOST
     aggregation: str = "mean"
+    annotated: Annotated | None = None
+    new: bool = False
 
     def all(self, images: Sequence[Image], progress: bool) -> list[Measured]:
         """Of each image, in their order.
@@ -93,7 +100,7 @@ class Measuring:
             raise NnActiveError(f"{image.name}: {error or 'not enough memory to measure this image.'}") from error
 
     def _beyond_header(self, header: Measured, loaded: _Loaded) -> Measured:
-        quantiles = described = None
+        quantiles = described = layered = None
         values: dict[str, float] = {}
         if names.HISTOGRAM in self.scores:
             facts = {"schemes": list(self.schemes), **loaded.facts}
@@ -103,6 +110,10 @@ class Measuring:
             if any(score in names.WINDOWS for score in self.scores):
                 more = {**facts, "most": self.most}
                 described = self._kept(loaded, "windows", more, lambda: {"windows": self._described(loaded)})["windows"]
+            if self.annotated and any(score in names.RATIOS for score in self.scores):
+                counts = self.annotated.experiment.state["annotated"].get(loaded.image.name)
+                more = {**facts, "most": self.most, "annotated": None if self.new else counts}
+                layered = Layered(**self._kept(loaded, "layers", more, lambda: vars(self._layered(loaded))))
             voxels = [score for score in self.scores if score in names.VOXELS]
             shared = not self.network.single and names.DISAGREEMENT in self.scores and bool(voxels)
             if voxels:
@@ -112,7 +123,7 @@ class Measuring:
             if names.DISAGREEMENT in self.scores and not shared:
                 found = self._kept(loaded, "disagreement", facts, lambda: self._disagreement(loaded))
                 values |= {names.DISAGREEMENT: float(found[names.DISAGREEMENT])}
-        return Measured(header.name, header.spacing, header.extent, header.channels, quantiles, described, values)
+        return Measured(header.name, header.spacing, header.extent, header.channels, quantiles, described, values, layered)
 
     def _kept(
         self, loaded: _Loaded, kind: str, facts: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]
@@ -133,13 +144,31 @@ class Measuring:
         assert self.network is not None
         image, case = loaded.preprocessed, loaded.image.name
         size = clipped_size(self.network.size, image.shape[1:])
-        found = self.network.described(image, windows(case, image.shape[1:], size, self.most), case)
+        found = self.network.described(image, windows(case, image.shape[1:], size, self.most), case)[0]
         if not np.isfinite(found).all():
             raise NnActiveError(
                 f"{case}: a descriptor holds NaN or infinite values. Look for a diverged training (NaN loss) or for NaN in the "
                 "image."
             )
         return found
+
+    def _layered(self, loaded: _Loaded) -> Layered:
+        assert self.network is not None
+        assert self.annotated is not None
+        network, image, case = self.network, loaded.preprocessed, loaded.image.name
+        running = RunningStatistics(network.regions_order is not None)
+        for name, logits in network.logits(image, case):
+            running.add(logits, name)
+            del logits
+        boxes = windows(case, image.shape[1:], clipped_size(network.size, image.shape[1:]), self.most)
+        return self.annotated.layered(
+            case,
+            boxes,
+            running.result(),
+            loaded.grid,
+            lambda boxes, description: network.described(image, boxes, case, description),
+            self.new,
+        )
 
     def _disagreement(self, loaded: _Loaded) -> dict[str, float]:
         assert self.network is not None
@@ -208,9 +237,17 @@ class _Loaded:
         return self.image.read()[0]
 
     @cached_property
-    def preprocessed(self) -> np.ndarray:
+    def _network(self) -> tuple[np.ndarray, Grid]:
         assert self.image.load is not None
-        return self.image.load()[0]
+        return self.image.load()
+
+    @property
+    def preprocessed(self) -> np.ndarray:
+        return self._network[0]
+
+    @property
+    def grid(self) -> Grid:
+        return self._network[1]
 
     @cached_property
     def facts(self) -> dict[str, Any]:

@@ -10,14 +10,17 @@ from nnactive_ext.words import listed
 GEOMETRY, HISTOGRAM = "geometry", "histogram"
 KNN, MAHALANOBIS = "knn", "mahalanobis"
 DISAGREEMENT = "disagreement"
+SISOM, SISOME = "sisom", "sisome"
 MSP, MAX_LOGIT, ENTROPY, ENERGY, ABET = "msp", "maxlogit", "entropy", "energy", "abet"
 WINDOWS = (KNN, MAHALANOBIS)
 """Scores that compare descriptors of windows."""
+RATIOS = (SISOM, SISOME)
+"""Scores that compare windows with annotated patches, and need the experiment."""
 VOXELS = (MSP, MAX_LOGIT, ENTROPY, ENERGY, ABET)
 """Scores that are aggregated from a voxel map."""
 PLAIN = (GEOMETRY, HISTOGRAM)
 """Scores that need no member."""
-SCORES = (*PLAIN, KNN, DISAGREEMENT, MAHALANOBIS, *VOXELS)
+SCORES = (*PLAIN, KNN, DISAGREEMENT, MAHALANOBIS, *RATIOS, *VOXELS)
 DEFAULT = (*PLAIN, KNN, DISAGREEMENT)
 AGGREGATIONS = ("mean", "max", "threshold")
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment, with_members
-from nnactive_ext.experiment.marks import Fold
+from nnactive_ext.experiment.marks import CHECKPOINTS, Fold
 from nnactive_ext.experiment.member_kinds import MIRROR
 from nnactive_ext.geometry.patch import Patch, Triple
 from nnactive_ext.members.describing import network_size, undescribed
-from nnactive_ext.members.ensemble import Ensemble, check_members
+from nnactive_ext.members.ensemble import Ensemble, check_members, fold_folder
+from nnactive_ext.nnunet.checkpoints import read_checkpoint
 from nnactive_ext.query_methods.base import Description
 
 if TYPE_CHECKING:
@@ -63,6 +65,15 @@ class Network:
             single,
         )
 
+    @staticmethod
+    def mirrors(experiment: Experiment, fold: Fold) -> bool:
+        """Whether the member of a fold was trained on mirrored images, so that its mirrorings can be compared."""
+        try:
+            content = read_checkpoint(fold_folder(experiment, fold) / CHECKPOINTS[0])
+        except NnActiveError:  # opening the members says what is wrong with it
+            return False
+        return bool(content.get("inference_allowed_mirroring_axes"))
+
     def logits(self, image: np.ndarray, case: str) -> Iterator[tuple[str, torch.Tensor]]:
         """Of each member."""
         return self.opened().logits(np.ascontiguousarray(image), case)
@@ -72,13 +83,11 @@ class Network:
         found = self.compared().logits(np.ascontiguousarray(image), case)
         return islice(found, _MIRRORINGS) if self.single else found
 
-    def described(self, image: np.ndarray, boxes: Sequence[Patch], case: str) -> np.ndarray:
-        """The descriptors of boxes, float32 (boxes, D), by the first member."""
+    def described(
+        self, image: np.ndarray, boxes: Sequence[Patch], case: str, description: Description = DESCRIPTION
+    ) -> tuple[np.ndarray, tuple[int, ...]]:
+        """The descriptors of boxes, float32 (boxes, D), by the first member, and how many of the D belong to each layer."""
         try:
-            return self.opened().describe(image, boxes, DESCRIPTION)[0]
+            return self.opened().describe(image, boxes, description)
         except (RuntimeError, MemoryError) as error:
-            raise undescribed(case, DESCRIPTION, error) from error
-
-    def knowing(self, **facts: Any) -> Network:
-        """The same with more facts."""
-        return replace(self, facts={**self.facts, **facts})
+            raise undescribed(case, description, error) from error

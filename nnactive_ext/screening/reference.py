@@ -64,6 +64,8 @@ def export_reference(screening: Screening, experiment: Experiment, folds: Sequen
         raise NnActiveError(f"--export_reference {file}: give a name that ends with .npz.")
     if len(chosen) < 3:
         raise NnActiveError(f"--export_reference: the reference has {len(chosen)} cases; at least 3 are needed. Annotate more.")
+    if left := [one.name for one in screening.scores if one.name in names.RATIOS]:
+        raise NnActiveError(f"--export_reference: {' and '.join(left)} need annotated patches. Leave them out of -scores.")
     plan = experiment.plan
     facts = {
         "version": VERSION,
@@ -173,7 +175,7 @@ def _measured(arrays: dict[str, np.ndarray]) -> list[Measured]:
             int(arrays["channels"][i]),
             arrays["quantiles"][i] if "quantiles" in arrays else None,
             windows[i],
-            {name: float(array[i]) for name, array in values.items()},
+            values={name: float(array[i]) for name, array in values.items()},
         )
         for i in range(number)
     ]

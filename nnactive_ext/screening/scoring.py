@@ -23,6 +23,7 @@ from nnactive_ext.screening import names
 from nnactive_ext.screening.grid import MOST
 from nnactive_ext.screening.images import Image
 from nnactive_ext.screening.measuring import Measured
+from nnactive_ext.screening.ratios import ratio_scores
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,13 @@ def _values(name: str, measured: Sequence[Measured], reference: np.ndarray, opti
         distance = mahalanobis_squared if name == names.MAHALANOBIS else None
         worst = options.worst
         return _where([one.windows for one in measured], reference, lambda w, r: window_scores(w, r, distance, worst))
+    if name in names.RATIOS:
+        known = np.array([one.layered is not None for one in measured])
+        found = np.full(len(measured), np.nan)
+        if known.any():
+            layered = [one.layered for one in measured if one.layered is not None]
+            found[known] = ratio_scores(layered, reference[known], name == names.SISOME)
+        return found
     return np.array([one.values.get(name, math.nan) for one in measured])
 
 

@@ -19,6 +19,7 @@ from nnactive_ext.screening.images import Image, Reading, new_images, pool_image
 from nnactive_ext.screening.kept import FOLDER, Kept
 from nnactive_ext.screening.measuring import Measured, Measuring
 from nnactive_ext.screening.network import Network, OpenEnsemble
+from nnactive_ext.screening.ratios import Annotated
 from nnactive_ext.screening.scoring import Options, Screening, judged
 from nnactive_ext.words import count
 
@@ -38,6 +39,9 @@ def screen_pool(
         folds: the members (default: all of the experiment).
         options: see :class:`Options`.
         progress: show a progress bar.
+
+    Returns:
+        All cases with their scores, and which are flagged; no file of it is written but what was measured of each case.
 
     Raises:
         NnActiveError: a score was named that needs members and they are not trained, or a case cannot be read or predicted.
@@ -81,6 +85,9 @@ def screen_new(
         folds: the members.
         options: see :class:`Options`.
         progress: show a progress bar.
+
+    Returns:
+        The new images with their scores, and the reference, which is not shown.
 
     Raises:
         NnActiveError: as :func:`screen_pool`; or the folder holds no image, or a damaged one.
@@ -145,8 +152,11 @@ def _wanted(
             lacking = " ".join(score for score in wanted if score not in names.PLAIN)
             raise NnActiveError(f"-scores {lacking}: members of the current cycle are needed. {error}") from None
         left = [score for score in wanted if score not in names.PLAIN]
-        return names.PLAIN, None, [f"{' and '.join(left)} need trained members of the current cycle; there are none."]
+        return names.PLAIN, None, [f"{' and '.join(left)} need members that are trained in the current cycle."]
     network = Network.of(experiment, open_ensemble, chosen)
+    if options.scores is None and network.single and not network.mirrors(experiment, chosen[0]):
+        why = "there is one member, and it was not trained on mirrored images"
+        return [score for score in wanted if score != names.DISAGREEMENT], network, [f"No {names.DISAGREEMENT}: {why}."]
     return wanted, network, []
 
 
@@ -159,7 +169,17 @@ def measuring_of(
 ) -> Measuring:
     """What measures images of an experiment, and keeps that in ``kept`` (default: where the pool's measurements are)."""
     folder, options = kept or screening_folder(experiment) / FOLDER, options or Options()
-    return Measuring(wanted, schemes_of(experiment), Kept(folder), network, options.windows, options.aggregation)
+    annotated = Annotated.of(experiment) if network and any(score in names.RATIOS for score in wanted) else None
+    return Measuring(
+        wanted,
+        schemes_of(experiment),
+        Kept(folder),
+        network,
+        options.windows,
+        options.aggregation,
+        annotated,
+        new=kept is not None,
+    )
 
 
 def schemes_of(experiment: Experiment) -> list[str]:
