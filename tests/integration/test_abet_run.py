@@ -65,7 +65,7 @@ def test_it_trains_continues_predicts_and_its_energy_is_asked_for(typed, tmp_pat
     ((_, logits),) = ensemble.logits(image)
     assert isinstance(ensemble._predictor.network.decoder.seg_layers[-1], TemperatureHead)
     assert float(logits.abs().max()) <= 1 / COLDEST + 0.1
-    typed(f"nnactive_query -d 101 -f 0 {QUIET}")
-    assert len(read_json(experiment.raw / "loop_001.json")["patches"]) == 4
     with pytest.raises(NnActiveError, match="network of its own"):
         export_model(experiment, [0], tmp_path / "model.zip")
+    typed(f"nnactive_query -d 101 -f 0 {QUIET}")
+    assert len(read_json(experiment.raw / "loop_001.json")["patches"]) == 4
