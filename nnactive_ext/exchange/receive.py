@@ -33,7 +33,7 @@ from nnactive_ext.images.two_files import TWO_FILES, voxels_of
 from nnactive_ext.labelling.answers import TIME, Answer, CountingAnswers, read_answer
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
-from nnactive_ext.labelling.tasks import Task, all_tasks
+from nnactive_ext.labelling.tasks import Task, all_asked
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def receive(
         raise NnActiveError(f"-label_version {label_version}: the classes were changed {changes} times; give 0 to {changes}.")
     ledger = Ledger(experiment.annotation)
     events = list(ledger.events())
-    tasks, sent = all_tasks(experiment), exported(experiment)
+    tasks, sent = all_asked(experiment), exported(experiment)
     counted, exports = CountingAnswers.of(ledger), versions(experiment, sent)
     crops = recorded(experiment)
     context = _ImportContext(
@@ -438,7 +438,7 @@ def _keep(context: _ImportContext, offer: Offer) -> int:
     if checksum != offer.checksum or any(sha256(ledger.folder / copy) != digest for _, _, copy, digest in kept):
         raise NnActiveError(f"{file}: the file changed during the import. Import it again.")
     classes = [{"class": n, "file": str(f.resolve()), "received": r, "sha256": d} for n, f, r, d in kept]
-    if task.cycle <= experiment.state["cycle"]:
+    if task.in_place(experiment.state["cycle"]):
         note(experiment, [task.patch.case])
     event = ledger.add(
         "answer",

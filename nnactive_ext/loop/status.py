@@ -22,6 +22,7 @@ from nnactive_ext.labelling.agreement import agreement
 from nnactive_ext.labelling.answers import CountingAnswers, labels_of, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import measured
+from nnactive_ext.labelling.repeats import rater_lines, raters
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.findings import annotated, missed_words, nothing_predicted, yields_by_cycle
 from nnactive_ext.loop.leaving import leaving
@@ -32,6 +33,7 @@ from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.terminal import paragraph, table
 from nnactive_ext.planning.cost import PAYS, rows
 from nnactive_ext.planning.remaining import remaining
+from nnactive_ext.screening.files import undecided
 from nnactive_ext.words import count, duration, folded, listed, plural
 
 
@@ -79,11 +81,13 @@ def status(experiment: Experiment) -> dict[str, Any]:
     if plan.human:
         found["tasks"], yields = _tasks(experiment, names)
         found |= _time(experiment)
+        found |= {"raters": facts} if (facts := raters(experiment).facts) else {}
         found["classes"] = _in_all([tasks["classes"] for tasks in found["tasks"]])
         if found["open_cycle"] == 0 and plan.starting_budget:
             found["marked"] = {name: {"boxes": n, "of": goal} for name, (n, goal) in marked(experiment).items()}
     found["yields"] = {str(cycle): {name: asdict(one) for name, one in strata.items()} for cycle, strata in yields.items()}
     found["missed"] = missed_words(experiment, yields)
+    found["flagged"] = [asdict(one) for one in undecided(experiment)]
     found["nothing_predicted"] = nothing_predicted(experiment, same_classes(results))
     found["next"] = "\n".join([*reopened(experiment), next_step(experiment)])
     return found
@@ -285,6 +289,7 @@ def status_text(found: dict[str, Any]) -> str:
                     who = ", ".join(answer["who"] for answer in row["answers"])
                     dice = ", ".join(f"{n} {'-' if d is None else format(d, '.2f')}" for n, d in row["agreement"].items())
                     lines.append(paragraph(f"{row['task']}: {who} agree with Dice {dice}; what counts: {row['rule']}"))
+    lines += map(paragraph, rater_lines(found.get("raters", {})))
     if "marked" in found:
         goals = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
         lines += ["", table(goals, numbers=True)]
@@ -292,6 +297,7 @@ def status_text(found: dict[str, Any]) -> str:
     yields = {int(c): {n: StratumYield(**one) for n, one in strata.items()} for c, strata in found.get("yields", {}).items()}
     lines += ["", yields_table(yields, list(found["labels"]))] if yields else []
     lines += ["", found["missed"]] if found.get("missed") else []
+    lines += _flagged_lines(found.get("flagged", ()))
     if found.get("differences"):
         lines += ["", "WARNING: not all of this experiment was made in the same way:"]
         lines += [paragraph(f"  {text}", indent="    ") for text in folded(found["differences"])]
@@ -302,6 +308,14 @@ def status_text(found: dict[str, Any]) -> str:
         lines += ["", f"Under way: {found['under_way']}. Answers may be handed in meanwhile."]
     lines += _running_lines(found.get("running", ()))
     return "\n".join([*lines, "", found["next"]])
+
+
+def _flagged_lines(flagged: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The cases that the last screening flagged and nobody decided about."""
+    if not flagged:
+        return []
+    lines = ["", f"Flagged by a screening, without a verdict ({flagged[0]['page']}):"]
+    return lines + [paragraph(f"  {one['case']}: {one['why']}", indent="    ") for one in flagged]
 
 
 def _running_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:

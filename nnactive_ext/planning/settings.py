@@ -48,6 +48,17 @@ def _start(words: Sequence[str]) -> dict[str, Any]:
     return {"start": (name, *(f"{key}={value}" for key, value in options.items()))}
 
 
+def _share(text: str) -> float:
+    """``5%`` and ``0.05`` are the same; 0 to 1, or a ValueError."""
+    share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 <= share <= 1:
+        raise ValueError("a share is from 0 to 1, or 0% to 100%")
+    return share
+
+
+_share.__name__ = "share"  # as the parser calls what it cannot read
+
+
 def _source(plan: Plan) -> str:
     """The number of a dataset beside the experiment, else its name: its folder would say something about the machine."""
     number = re.fullmatch(r"\.\./Dataset(\d{3,})_.+", plan.source)
@@ -504,6 +515,16 @@ class Settings:
         only=ROLLOUT,
         shown=lambda plan: None if plan.share == 1 else plan.share,
         change="share of a cycle's tasks, above 0 and at most 1, that must be done before training starts, from now on",
+    )
+    repeat: float = setting(
+        0.0,
+        "-repeat",
+        "tasks of earlier cycles that are asked again beside each query, as a share of its patches, e.g. 5%, to see how far "
+        "people agree with themselves and with each other; the second answers change no label",
+        type=_share,
+        metavar="SHARE",
+        only=ROLLOUT,
+        shown=lambda plan: plan.settings.get("repeat"),
     )
     minutes_per_patch: float = setting(
         Prices.minutes_per_patch,

@@ -25,7 +25,8 @@ from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, triple
-from nnactive_ext.labelling.tasks import LABEL_VERSION
+from nnactive_ext.labelling.repeats import draw_repeats
+from nnactive_ext.labelling.tasks import LABEL_VERSION, REPEATS
 from nnactive_ext.members.describing import network_size, undescribed
 from nnactive_ext.members.ensemble import Ensemble, check_folds, check_members, device_of, start_weights
 from nnactive_ext.members.statistics import RunningStatistics
@@ -367,4 +368,6 @@ def _write(
         facts[MEMBER_KIND] = kind
     if experiment.plan.label_version:
         facts[LABEL_VERSION] = experiment.plan.label_version
+    if repeated := draw_repeats(experiment, len(patches)):
+        facts[REPEATS] = repeated
     write_loop(loop_file(experiment.raw, request.cycle + 1), patches, facts)

@@ -17,6 +17,7 @@ from nnactive_ext.experiment.timing import seconds_per_step
 from nnactive_ext.files import read_json, read_json_if_any
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import Measured, measured
+from nnactive_ext.labelling.repeats import raters
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.loop.findings import missed_words, nothing_predicted, yields_by_cycle
 from nnactive_ext.loop.leaving import leaving
@@ -76,6 +77,8 @@ class Facts:
     """See :mod:`nnactive_ext.loop.findings`; empty where there is nothing to say."""
     minutes: Measured | None = None
     """How long annotation took; None where nobody measured it."""
+    raters: Mapping[str, Any] = field(default_factory=dict)
+    """How far people agree, see :attr:`nnactive_ext.labelling.repeats.Raters.facts`."""
     remaining: Cost | None = None
     """What the rest of the plan of a roll-out costs."""
     economics: Economics | None = None
@@ -161,6 +164,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         missed=missed,
         nothing_predicted=nothing,
         minutes=minutes,
+        raters=raters(experiment).facts if plan.human else {},
         remaining=remaining(experiment, minutes) if plan.human else None,
         economics=economics(experiment),
         leaving=leaving(experiment, paths=False),  # a report is sent to others

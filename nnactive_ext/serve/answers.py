@@ -99,7 +99,7 @@ def hand_in(
 
 
 def _said(experiment: Experiment, task: Task, result: Received) -> str:
-    if result.taken and task.cycle <= experiment.state["cycle"]:
+    if result.taken and task.in_place(experiment.state["cycle"]):
         return f"{result.text}. The cycle is closed: its labels follow when the next command of the experiment runs."
     return result.text
 

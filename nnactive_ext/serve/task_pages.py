@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.page import BADGES
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.labelling.tasks import Task, tasks_of
+from nnactive_ext.labelling.tasks import Task, asked_in
 from nnactive_ext.members.reasons import reason
 from nnactive_ext.pages.colours import IGNORE, colours
 from nnactive_ext.pages.slices import CT_WINDOWS
@@ -53,7 +53,7 @@ class TaskPages:
     def rows(self, experiment: Experiment, who: str, cycle: int | None = None) -> list[Row]:
         """The queue as ``who`` sees it, with the ids and cases that browsers know; ``cycle``: an earlier one instead of the
         last."""
-        tasks = self.site.tasks(experiment) if cycle is None else tasks_of(experiment, cycle)
+        tasks = self.site.tasks(experiment) if cycle is None else asked_in(experiment, cycle)
         drafted = {task.id for task in tasks if (draft := self.draft_of(experiment, task, who)) and draft.labels}
         pictured = {task.id for task in tasks if self.cache.has(task)}
         made = rows(experiment, tasks, self.presence.open(), drafted, pictured)
