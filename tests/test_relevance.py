@@ -56,7 +56,7 @@ def test_neither_the_order_of_texts_nor_of_cases_matters(texts, cases):
 
 
 def test_a_constant_added_to_a_cases_logits_changes_nothing():
-    np.testing.assert_allclose(margins(LOGITS + [[5], [-300], [1e3], [0]]), margins(LOGITS), atol=1e-12)
+    np.testing.assert_allclose(margins(LOGITS + np.array([[5], [-300], [1e3], [0]])), margins(LOGITS), atol=1e-12)
 
 
 def test_cosines_do_not_depend_on_lengths_and_are_the_largest_over_views():

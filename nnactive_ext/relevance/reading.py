@@ -20,7 +20,7 @@ from nnactive_ext.words import listed
 SIMILARITY, EMBEDDINGS = "similarity.csv", "embeddings.npz"
 ARRAYS = ("cases", "image", "texts", "text")
 CORPUS, SCALE = "corpus", "logit_scale"
-"""Arrays of ``embeddings.npz`` that only TANL needs: embeddings of many words (M, D), and what their cosines are multiplied by."""
+"""Arrays of ``embeddings.npz`` that only TANL needs: embeddings of many words (M, D), and the factor of their cosines."""
 BOX = ("start_z", "start_y", "start_x", "size_z", "size_y", "size_x")
 _ROUNDING = 1e-6
 """Cosines of single precision may exceed 1 by a little."""
@@ -186,7 +186,9 @@ def _embedded(file: Path, texts: Texts, known: Collection[str]) -> dict[str, np.
     _check_ids(file, ids, texts)
     names = [_case(str(file), str(one), known) for one in read["cases"]]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise NnActiveError(f"{file}: {listed(twice)} is there twice. Give several embeddings of a case as views, (N, views, D).")
+        raise NnActiveError(
+            f"{file}: {listed(twice)} is there twice. Give several embeddings of a case as views, (N, views, D)."
+        )
     found = cosines(read["image"], read["text"][[ids.index(one) for one in texts.ids]])
     return dict(zip(names, found, strict=True))
 
@@ -202,7 +204,7 @@ def read_words(folder: Path, known: Collection[str], labels: Collection[str]) ->
     Raises:
         NnActiveError: as :func:`read_similarity`; or there is no corpus.
     """
-    from nnactive_ext.ood.tanl import SCALE as CLIP
+    from nnactive_ext.ood.negative_labels import SCALE as CLIP
 
     file = folder / EMBEDDINGS
     if not file.is_file():
