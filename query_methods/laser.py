@@ -77,7 +77,8 @@ class Laser:
 
     def start(self, pool: Mapping[str, PoolCase], request: Request) -> Query:
         """The first patches of all, before any member is trained: in each case one at a random place."""
-        occupied, chosen = Occupancy(pool), []
+        occupied = Occupancy(pool)
+        chosen: list[ScoredPatch] = []
         known = {name: case.relevance or NOTHING for name, case in pool.items()}
         left = set(pool)
         for turn, name in enumerate(self._cases(known, request.n)):

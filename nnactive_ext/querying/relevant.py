@@ -199,7 +199,8 @@ class RelevantCases:
         file = self._file(case)
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as temporary, open(temporary, "wb") as handle:
-            np.savez(handle, windows=vectors[:number], patches=patches, **{"for": np.array(self._good_for(case))})
+            arrays = {"for": np.array(self._good_for(case)), "windows": vectors[:number], "patches": patches}
+            np.savez(handle, **arrays)  # type: ignore[arg-type]
         return vectors[:number], patches
 
     def _with_classes(self, case: str, over_windows: np.ndarray, of_patches: np.ndarray) -> Described:

@@ -70,6 +70,12 @@ def mixed(texts: np.ndarray, detector: np.ndarray, delta: float, standardise: bo
     texts, detector = np.asarray(texts, np.float64), np.asarray(detector, np.float64)
     if standardise and detector.size:
         best = texts if texts.ndim == 1 else texts.max(axis=1)
-        texts = (texts - best.mean()) / (best.std() or 1.0)
-        detector = (detector - detector.mean()) / (detector.std() or 1.0)
+        texts = (texts - best.mean()) / _scale(best)
+        detector = (detector - detector.mean()) / _scale(detector)
     return (1 - delta) * texts + delta * (detector if texts.ndim == 1 else detector[:, None])
+
+
+def _scale(scores: np.ndarray) -> float:
+    """The standard deviation; 1 where all are equal but for rounding."""
+    sd = float(scores.std())
+    return sd if sd > 1e-12 * float(np.abs(scores).max()) else 1.0

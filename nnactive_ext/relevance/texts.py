@@ -54,13 +54,12 @@ def read_texts(file: Path, labels: Collection[str]) -> Texts:
     Raises:
         NnActiveError: a column is missing, an id is empty or there twice, a group or class is unknown, or no text is relevant.
     """
-    header, *lines = read_table(file) or [None]
-    names = [cell.lower() for cell in header.cells] if header else []
+    lines = read_table(file)
+    names = [cell.lower() for cell in lines[0].cells] if lines else []
     if missing := [name for name in COLUMNS[:2] if name not in names]:
         raise NnActiveError(f"{file}: there is no column {listed(missing)}. Its first line must be {','.join(COLUMNS)}.")
     texts: dict[str, Text] = {}
-    for line in lines:
-        assert line is not None
+    for line in lines[1:]:
         cells = dict(zip(names, [*line.cells, *[""] * len(names)], strict=False))
         one = Text(cells["id"], cells["group"].lower() == RELEVANT, cells.get("class", ""), cells.get("text", ""))
         where = f"{file}, line {line.number}:"
