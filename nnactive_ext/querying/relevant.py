@@ -19,12 +19,15 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
 from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.files import read_json, replacing
+from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, clipped_size
 from nnactive_ext.geometry.windows import windows
-from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases, verdicts
+from nnactive_ext.labelling.dropping import left_as_irrelevant
+from nnactive_ext.labelling.verdicts import relevant_cases, verdicts
 from nnactive_ext.members.describing import network_size, undescribed
 from nnactive_ext.members.ensemble import Ensemble, check_members
 from nnactive_ext.members.quantiles import quantiles_of_case
+from nnactive_ext.nnunet.preprocessing import preprocess_image
 from nnactive_ext.query_methods.base import Description, PoolCase, Query, Request
 from nnactive_ext.query_methods.identity import code_digest
 from nnactive_ext.querying.stored import content_of
@@ -75,8 +78,7 @@ class RelevantCases:
         self.options = options_of(experiment.plan.settings.get(FOLDER, ()))
         self.similarity = similarity_of(experiment)
         self._verdicts = verdicts(experiment)
-        left = set(experiment.plan.dropped) & irrelevant_cases(experiment)
-        self._irrelevant = sorted(case for case in left if self._image(case).is_file())  # others were never preprocessed
+        self._left = left_as_irrelevant(experiment)
 
     @cached_property
     def asks_members(self) -> bool:
@@ -97,7 +99,7 @@ class RelevantCases:
     def decided(self) -> Decided:
         """The relevance of each case of the pool."""
         cases = sorted(self._pool)
-        described = self.describe([*cases, *self._irrelevant])
+        described = self.describe([*cases, *self._left.entries])
         margins = None
         if described:
             vectors, classes = examples(described, self._verdicts)
@@ -148,9 +150,12 @@ class RelevantCases:
                 found[case] = not irrelevant
         return found
 
-    def _image(self, case: str) -> Path:
-        """Asked for only after planning: before, there are neither verdicts nor preprocessed images."""
-        return self._experiment.preprocessed.data_folder / f"{case}.b2nd"
+    def _load(self, case: str) -> tuple[np.ndarray, Grid]:
+        """The preprocessed image; cases that left the pool while the experiment was planned have none in a file."""
+        target = self._experiment.preprocessed
+        if case in self._left.entries and not (target.data_folder / f"{case}.b2nd").is_file():
+            return preprocess_image(*self._left.image(case), target, self._experiment.dataset.json)
+        return target.load(case)
 
     def _asked(self, case: str) -> list[Patch]:
         return list(self._pool[case].annotated) if case in self._pool else []
@@ -179,7 +184,7 @@ class RelevantCases:
         """The descriptors of the windows of a case and of the patches that were asked for; those cropped away are NaN."""
         experiment = self._experiment
         plans, configuration = experiment.preprocessed.manager()
-        image, grid = experiment.preprocessed.load(case)
+        image, grid = self._load(case)
         size = network_size(experiment.plan.patch_size_mm, plans.transpose_forward, configuration.spacing)
         boxes = windows(case, image.shape[1:], clipped_size(size, image.shape[1:]))
         number = len(boxes)
