@@ -182,7 +182,7 @@ def activated(relevant: np.ndarray, corpus: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Measured:
     """``auroc`` (seeds, scores, strangers), ``words`` (seeds, 3, shares), ``facts`` (seeds, 3): the network's accuracy, r_avg and
-    Mahalanobis' components; AbeT's table (seeds, 2, steps, 2), and relevant digits per round of each way, (seeds, rounds)."""
+    Mahalanobis' components; AbeT's table (seeds, 2, steps, 2); relevant digits in each round by each way, (seeds, rounds)."""
 
     auroc: np.ndarray
     words: np.ndarray
@@ -220,6 +220,7 @@ def _paired(m: Measured, name: str, other: str) -> str:
 
 def report(command: str, m: Measured) -> str:
     about = description()
+    machine = about["machine"]
     accuracy, average, components = m.facts.mean(0)
     kinds = [[name, *_cells(row)] for name, row in zip(SCORES, m.auroc.mean(0), strict=True)]
     words = [[name, *_cells(row)] for name, row in zip(("tanl", "all negatives", "knn"), m.words.mean(0), strict=True)]
@@ -231,8 +232,8 @@ def report(command: str, m: Measured) -> str:
     ways = [[name, *_cells(found.mean(0) / asked, 2), f"{found.sum(1).mean():.0f}"] for name, found in m.rounds.items()]
     return "\n\n".join(
         [
-            f"`{command}`, {about['date'][:10]}, commit {about['commit'] or 'unknown'}. {about['machine']['cores']} cores of "
-            f"{about['machine']['cpu']}. {len(m.auroc)} seeds; the network is right on {accuracy:.1f} % of the known classes, r_avg of "
+            f"`{command}`, {about['date'][:10]}, commit {about['commit'] or 'unknown'}. {machine['cores']} cores of "
+            f"{machine['cpu']}. {len(m.auroc)} seeds; the network is right on {accuracy:.1f} % of the known classes, r_avg of "
             f"SISOM is {average:.3f}, and `mahalanobis` keeps {components:.1f} components.",
             "AUROC in %, strangers against unseen images of the known classes:",
             table(["score", *STRANGERS], kinds),
@@ -242,8 +243,8 @@ def report(command: str, m: Measured) -> str:
             "The same for unseen classes in a pool that holds a share of them, without words (texts are class means, negatives "
             f"are {CENTRES} k-means centres of the pool):",
             table(["score", *(f"{share:.0%}" for share in SHARES)], words),
-            f"Rounds of {asked} questions; {digits_open_set.RELEVANT} of ten digits are relevant, and the similarity to texts has "
-            f"an AUROC of {m.similarity:.2f}. Precision of each round, and relevant digits found in all:",
+            f"Rounds of {asked} questions; {digits_open_set.RELEVANT} of ten digits are relevant, and the similarity to texts "
+            f"has an AUROC of {m.similarity:.2f}. Precision of each round, and relevant digits found in all:",
             table(["way", *(str(n + 1) for n in range(digits_open_set.ROUNDS)), "found"], ways),
         ]
     )
