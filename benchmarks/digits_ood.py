@@ -181,7 +181,7 @@ def activated(relevant: np.ndarray, corpus: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Measured:
-    """``auroc`` (seeds, scores, strangers), ``words`` (seeds, 3, shares), ``facts`` (seeds, 3): the network's accuracy, r_avg and
+    """``auroc`` (seeds, scores, strangers), ``words`` (seeds, 3, shares), ``facts`` (seeds, 3): accuracy, r_avg and
     Mahalanobis' components; AbeT's table (seeds, 2, steps, 2); relevant digits by way, (seeds, rounds)."""
 
     auroc: np.ndarray
