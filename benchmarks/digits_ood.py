@@ -12,7 +12,7 @@ import argparse
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,12 +65,12 @@ class Known:
     parts: dict[str, np.ndarray]
 
     @classmethod
-    def drawn(cls, seed: int) -> Known:
-        """Two thirds of the seven classes are for training, a third is what strangers are told from."""
+    def drawn(cls, seed: int, classes: Sequence[int] = ()) -> Known:
+        """Two thirds of the known classes (default: seven drawn) are for training, a third is what strangers are told from."""
         every = Digits.split(seed)
         x, y = np.concatenate([every.x, every.test_x]), np.concatenate([every.y, every.test_y])
         rng = np.random.default_rng([seed, 7])
-        inside = np.isin(y, rng.permutation(10)[:KNOWN])
+        inside = np.isin(y, classes or rng.permutation(10)[:KNOWN])
         own, n = np.flatnonzero(inside), 2 * inside.sum() // 3
         test = x[own[n:]]
         images = {
@@ -192,10 +192,10 @@ class Measured:
     similarity: float
 
 
-def measure(seeds: int) -> Measured:
+def measure(seeds: int, classes: Sequence[int] = ()) -> Measured:
     known: list[tuple[object, ...]] = []
     for seed in range(seeds):
-        k = Known.drawn(seed)
+        k = Known.drawn(seed, classes)
         abet = digits_abet.learning(k, seed)
         components = len(Gaussian.fitted(k.network.h2[k.parts["train"]]).variances)
         facts = k.network.accuracy, k.ratios.average, components
@@ -253,13 +253,14 @@ def report(command: str, m: Measured) -> str:
 def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measures scores of strange images on scikit-learn's digits.")
     parser.add_argument("-seeds", type=int, default=10, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("-known", type=int, nargs="+", default=(), metavar="D", help="the known digits (default: seven drawn)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the text between this benchmark's two markers")
     options = parser.parse_args(args)
     if options.markdown:
         check_markers(options.markdown, MARKS)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # trainings that stop early
-        measured = measure(options.seeds)
+        measured = measure(options.seeds, options.known)
     text = report(shlex.join(["python", "-m", "benchmarks.digits_ood", *(sys.argv[1:] if args is None else args)]), measured)
     print(text)
     if options.markdown:
