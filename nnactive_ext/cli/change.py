@@ -8,7 +8,7 @@ from pathlib import Path
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_experiment, add_lock, add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.planning.options import add_changes, changeable
+from nnactive_ext.planning.options import add_changes, changes
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.words import count, warned
 
@@ -104,7 +104,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.planning.relabelling import change_labels, check_relabelling
     from nnactive_ext.planning.relabelling import told as labels_told
 
-    wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
+    wanted = changes(Settings, options)
     if options.references or options.plans:
         others = (options.add, options.drop, options.labels, options.references and options.plans, *wanted.values())
         if any(value not in (None, "") for value in others):

@@ -24,7 +24,7 @@ from nnactive_ext.cli.options import (
     words_of,
 )
 from nnactive_ext.cli.workers import add_workers, check_shares, guard, runner_of
-from nnactive_ext.planning.settings import MEMBERS_HELP, METHOD_HELP
+from nnactive_ext.planning.settings import MEMBERS_HELP, METHOD_HELP, SCREEN_HELP
 
 if TYPE_CHECKING:
     from nnactive_ext.cluster.steps import Step
@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--method", nargs="+", metavar=("NAME", "KEY=VALUE"), help=f"{METHOD_HELP} (default: the experiment's)")
     made.add_argument("--list_methods", action=ListMethods)
     made.add_argument("-query_size", type=int, metavar="N", help="number of patches to choose (default: the experiment's)")
+    made.add_argument("-screen", type=float, metavar="SHARE", help=f"{SCREEN_HELP} (default: the experiment's)")
     add_parts(made, "the scoring of the pool", ", then one without -num_parts and -part_id to merge them")
     add_workers(made, "parts of the scoring", "with -device cpu: score so many parts at once, each on its share of the cores")
     add_device(made)
@@ -83,9 +84,16 @@ def merging(experiment: Experiment, options: argparse.Namespace) -> str:
 
 
 def _chosen(options: argparse.Namespace, method: Sequence[str] | None) -> list[object]:
-    """What is queried: members, method and size."""
+    """What is queried: members, method, size, and the share that is left out."""
     return words_of(
-        {"-f": options.f, "-members": options.members, "-tr": options.tr, "--method": method, "-query_size": options.query_size}
+        {
+            "-f": options.f,
+            "-members": options.members,
+            "-tr": options.tr,
+            "--method": method,
+            "-query_size": options.query_size,
+            "-screen": options.screen,
+        }
     )
 
 
@@ -147,7 +155,9 @@ def main(options: argparse.Namespace) -> None:
     opened = listening(open_ensemble) if options.report_ood else open_ensemble
 
     def query(experiment, parts=(0, 1)):
-        return query_cycle(experiment, opened, folds_of(experiment), *chosen, parts, progress, options.precision)
+        return query_cycle(
+            experiment, opened, folds_of(experiment), *chosen, parts, progress, options.precision, options.screen
+        )
 
     def screen():
         if options.report_ood:

@@ -19,6 +19,7 @@ from nnactive_ext.labelling.given import given_cases
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.relabel import settlement, write_labels
 from nnactive_ext.labelling.tasks import all_tasks
+from nnactive_ext.nnunet.dataset import Dataset
 from nnactive_ext.nnunet.preprocessing import preprocess, refresh
 
 _LEAST = 2
@@ -205,3 +206,11 @@ def _check_groups_left(plan: Plan, what: str, left: Sequence[str], whose: str) -
             f"{what} all {whose} are in one group ({', '.join(groups)}); training needs 2 groups, one to "
             "train on and one to validate."
         )
+
+
+def left_as_irrelevant(experiment: Experiment) -> Dataset:
+    """The cases that left the pool because of a verdict, with their images."""
+    records = [change[_LEFT] for change in experiment.plan.changes if change["what"] == IRRELEVANT]
+    entries = {case: left["entry"] for record in records for case, left in record.items()}
+    known = frozenset(experiment.plan.called_irrelevant)
+    return Dataset(experiment.raw, known, content={**experiment.dataset.json, "dataset": entries})

@@ -5,7 +5,7 @@ from .geometry import geometry_scores, geometry_z
 from .intensities import histogram_distances, histogram_scores, wasserstein
 from .logits import energy, entropy, max_logit, msp
 from .masks import disagreement
-from .tanl import Activated, activated_share, tanl, threshold
+from .negative_labels import Activated, activated_share, tanl, threshold
 
 __all__ = [
     "Activated",

@@ -37,5 +37,15 @@ def geometry_z(spacing: np.ndarray, extent: np.ndarray, channels: np.ndarray, in
 
 
 def geometry_scores(spacing: np.ndarray, extent: np.ndarray, channels: np.ndarray, in_reference: np.ndarray) -> np.ndarray:
-    """``geometry``: the largest |z| of :func:`geometry_z`, float64 (N,). It is a z already: the limit applies to it."""
+    """``geometry``: the largest |z| of :func:`geometry_z`. It is a z already, so the limit of a flag applies to it as it is.
+
+    Args:
+        spacing: float (N, 3), in mm.
+        extent: float (N, 3), in mm.
+        channels: int (N,).
+        in_reference: bool (N,).
+
+    Returns:
+        float64 (N,), never negative; NaN where fewer than three cases are in the reference.
+    """
     return np.abs(geometry_z(spacing, extent, channels, in_reference)).max(1)

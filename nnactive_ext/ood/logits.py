@@ -29,7 +29,14 @@ def energy(logits: np.ndarray, regions: bool = False) -> np.ndarray:
 
 
 def max_logit(logits: np.ndarray) -> np.ndarray:
-    """-max_c logit_c, of classes or of regions, float64 (...) from float (C, ...) (Hendrycks et al., ICML 2022)."""
+    """-max_c logit_c, of classes or of regions (Hendrycks et al., ICML 2022).
+
+    Args:
+        logits: float (C, ...), the mean over members.
+
+    Returns:
+        float64 (...), of any sign.
+    """
     return -np.asarray(logits, np.float64).max(0)
 
 

@@ -44,8 +44,11 @@ from nnactive_ext.planning.grey_values import AIR, CT, Greys, stored_higher
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
 from nnactive_ext.planning.orientation import added
+from nnactive_ext.planning.relevance import check_relevance
 from nnactive_ext.planning.rollout import no_place, worth_keeping
 from nnactive_ext.planning.sizes import check_fits
+from nnactive_ext.query_methods import methods
+from nnactive_ext.querying.screen import checked_screen
 
 _COMPARED = 5
 """So many images of the pool are read to compare the grey values of new ones with."""
@@ -74,6 +77,12 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
         raise NnActiveError(f"-cycles {wanted['cycles']}: {least} cycles have begun already and cannot be undone.")
     if wanted.get("share") is not None and not 0 < wanted["share"] <= 1:
         raise NnActiveError(f"-share {wanted['share']:g}: a share must be above 0 and at most 1.")
+    if wanted.get("screen") is not None:
+        checked_screen(wanted["screen"], methods.get(plan.method, **plan.method_options))
+    if wanted.get("relevance") is not None:
+        shapes = {case: geometry.shape for case, geometry in plan.pool.items()}
+        names = list(experiment.dataset.labels.foreground.values())
+        told += check_relevance(wanted["relevance"], shapes, {*plan.dropped, *plan.test}, names)
     if wanted.get("air") and not plan.human:
         raise NnActiveError("-air is for roll-outs only: simulations keep air, as published.")
     for what, value in wanted.items():

@@ -22,6 +22,11 @@ METHOD_HELP = (
     "--list_methods lists all methods"
 )
 
+SCREEN_HELP = (
+    "share of the cases that give no patches to a query: the least relevant ones, by verdicts, by texts (-relevance), or else "
+    "by intensities that are unlike those of annotated cases, e.g. 0.5 (docs/open_set.md)"
+)
+
 MEMBERS_HELP = (
     "what the members of the ensemble are. folds: the networks of the folds. mirror: each network once for each way to mirror "
     "the image (with -folds 1, one training is enough); mirror:noise: of the image with noise, too. snapshots:5: 5 checkpoints "
@@ -57,6 +62,14 @@ def _share(text: str) -> float:
 
 
 _share.__name__ = "share"  # as the parser calls what it cannot read
+
+
+def _relevance(words: Sequence[str]) -> dict[str, Any]:
+    if not words:
+        return {"relevance": ()}
+    from nnactive_ext.relevance.options import lasting_words
+
+    return {"relevance": lasting_words(words)}
 
 
 def _source(plan: Plan) -> str:
@@ -256,6 +269,26 @@ class Settings:
         shown=lambda plan: [plan.method, *(f"{key}={value}" for key, value in plan.method_options.items())],
     )
     method_options: Mapping[str, str] = field(default_factory=dict)
+    screen: float | None = setting(
+        None,
+        "-screen",
+        SCREEN_HELP,
+        type=float,
+        metavar="SHARE",
+        decided="0",
+        change="share of the cases that give no patches to a query, from now on; 0 ends it",
+    )
+    relevance: Sequence[str] = setting(
+        (),
+        "-relevance",
+        "folder with texts and their similarity to the images, by which -screen and --method laser find the relevant cases, "
+        "and how they are mixed with what is learned from verdicts: delta=precision, standardise=true (docs/open_set.md)",
+        nargs="+",
+        metavar=("FOLDER", "KEY=VALUE"),
+        read=_relevance,
+        decided="verdicts alone",
+        change="folder with texts and similarities, and KEY=VALUE, as for nnactive_plan, from now on; none for no folder",
+    )
     folds: int = setting(
         5,
         "-folds",

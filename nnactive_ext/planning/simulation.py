@@ -31,6 +31,7 @@ from nnactive_ext.planning.options import SIMULATION, check_kind, kept
 from nnactive_ext.planning.orientation import reading_labelled
 from nnactive_ext.planning.patch_limit import apply_limit
 from nnactive_ext.planning.pretrained import check_start, start_for, with_start
+from nnactive_ext.planning.relevance import check_relevance
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
     LEAST_PER_CLASS,
@@ -47,6 +48,7 @@ from nnactive_ext.planning.sizes import (
 )
 from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
+from nnactive_ext.querying.screen import checked_screen
 from nnactive_ext.querying.start import check_descriptors, starting_method
 from nnactive_ext.words import count, listed, share
 
@@ -175,7 +177,7 @@ def check(settings: Settings, name: str) -> None:
         parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
     _check_nnunet_planning(settings)
-    methods.get(settings.method, **settings.method_options)
+    checked_screen(settings.screen or 0, methods.get(settings.method, **settings.method_options))
     if settings.start:
         starting_method(settings.start, human=bool(settings.labels))
     check_planner(settings.planner, settings.configuration)
@@ -282,6 +284,11 @@ def with_budget(
     if total < LEAST_PER_CLASS * classes:
         decisions.warn("small budget", f"fewer than 14 patches per class in total ({count(classes, 'class', 'classes')})")
     decisions.add("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for")
+    if settings.screen:
+        why = "the least relevant give no patches to a query, by verdicts, texts or intensities"
+        decisions.add("", f"{share(settings.screen)} of the cases left out", why)
+    for note in check_relevance(settings.relevance, shapes, plan.test, names):
+        decisions.warn("relevance", note)
     tell_ensemble(plan, decisions)
     decisions.add("trainer", plan.trainer, "small plans for a CPU" if settings.preset == "cpu" else "200 epochs unless named")
     decisions.add("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded")

@@ -112,7 +112,13 @@ def activated_share(relevant: np.ndarray, negatives: np.ndarray, *, scale: float
 def threshold(share: np.ndarray) -> float:
     """Of 0, .01 .. .99 the one that splits ``share`` (N,) with the smallest variance within the two sides (Otsu, 1979).
 
-    The middle one of equals. It always splits: halves of one normal distribution explain 64 % of its variance.
+    It always splits, also one normal distribution, whose two halves explain 64 % of its variance. So it is no limit for flags.
+
+    Args:
+        share: float (N,), 0 to 1.
+
+    Returns:
+        The threshold, the middle one of equals; what is above it is the one side.
     """
     values = np.sort(np.asarray(share, np.float64))
     below = np.searchsorted(values, GRID, side="right")
