@@ -1,19 +1,15 @@
-"""The verdict "irrelevant": patches stay ignore and are done, cases leave the pool and come back as they were, voxel for voxel."""
+"""The verdict "irrelevant": patches stay ignore and are done; cases leave the pool and come back, voxel for voxel."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scripted_expert as expert
 
-from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
-from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.closing import noted
-from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import tasks_of
 from nnactive_ext.labelling.verdicts import Verdict, irrelevant_cases, relevant_cases, verdicts
 from nnactive_ext.labelling.votes import Vote, outcome_of
