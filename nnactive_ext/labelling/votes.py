@@ -87,8 +87,18 @@ class Opinions:
 
     def irrelevant(self, task: str) -> bool:
         """Whether the patch of a task, or all of its case, counts as irrelevant."""
+        return self.against(task) is not None
+
+    def against(self, task: str) -> Vote | None:
+        """The verdict by which the patch of a task, or all of its case, counts as irrelevant."""
         case = case_of(task) if self.outcome else ""
-        return any(found.irrelevant for key in ((case, task), (case, "")) if (found := self.outcome.get(key)))
+        found = (self.outcome.get(key) for key in ((case, task), (case, "")))
+        return next((vote for vote in found if vote and vote.irrelevant), None)
+
+    def words(self, task: str) -> str:
+        """Who called a task's patch or case irrelevant, and why; empty where it is not."""
+        vote = self.against(task)
+        return "" if vote is None else f"Irrelevant, says {vote.who}" + (f": {vote.why}" if vote.why else "")
 
     @property
     def irrelevant_cases(self) -> frozenset[str]:
