@@ -66,6 +66,12 @@ class Vote:
         start, size = (tuple(event.get(key, ())) for key in ("start", "size"))
         return cls(**facts, start=start, size=size, task=event["task"] or "", file=str(event.get("file", "")))
 
+    @property
+    def words(self) -> str:
+        """What it says, by whom and why."""
+        what = f"{'The patch' if self.task else 'The case'} is {'irrelevant' if self.irrelevant else 'relevant'}"
+        return f"{what}, says {self.who}" + (f": {self.why}" if self.why else "")
+
 
 def case_of(task: str) -> str:
     """The case of a task, by the task's id.
@@ -98,7 +104,7 @@ class Opinions:
     def words(self, task: str) -> str:
         """Who called a task's patch or case irrelevant, and why; empty where it is not."""
         vote = self.against(task)
-        return "" if vote is None else f"Irrelevant, says {vote.who}" + (f": {vote.why}" if vote.why else "")
+        return vote.words if vote else ""
 
     @property
     def irrelevant_cases(self) -> frozenset[str]:
