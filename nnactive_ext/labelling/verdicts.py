@@ -96,7 +96,8 @@ def give(
     """Record verdicts of ``who``; the caller holds the experiment's lock.
 
     A patch that is irrelevant is done, its voxels stay ``ignore``, and it is not asked for again. A case that is irrelevant
-    leaves the pool with its labels (:func:`nnactive_ext.labelling.closing.apply_corrections`), until it is relevant.
+    leaves the pool with its labels (:func:`nnactive_ext.labelling.closing.apply_corrections`), until it is relevant. A verdict
+    that repeats what its person said last, as a command that is typed again, is not recorded again.
 
     Args:
         experiment: a roll-out.
@@ -113,9 +114,10 @@ def give(
         NnActiveError: too little would be left to train on; nothing is recorded then.
     """
     check_annotator(who)
-    events = [_event(experiment, subject, irrelevant, why, file) for subject in subjects]
     ledger = Ledger(experiment.annotation)
-    number = sum(1 for _ in ledger.events())
+    number, counted = sum(1 for _ in ledger.events()), CountingAnswers.of(ledger)
+    new = [subject for subject in subjects if not _repeats(counted, subject, irrelevant, who, why)]
+    events = [_event(experiment, subject, irrelevant, why, file) for subject in new]
     following = [{**event, "event": number + i, "what": VERDICT, "who": who, "when": ""} for i, event in enumerate(events)]
     if irrelevant:
         check_leaving(experiment, CountingAnswers.of(ledger, following))
@@ -125,6 +127,13 @@ def give(
     for event in events:
         ledger.add(VERDICT, who, **event)
     return cases
+
+
+def _repeats(counted: CountingAnswers, subject: Task | str, irrelevant: bool, who: str, why: str) -> bool:
+    mine = [vote for vote in counted.opinions.votes.get(key_of(subject), ()) if vote.who == who]
+    answers = [answer.event for answer in counted.handed_in if answer.task == key_of(subject)[1] and answer.who == who]
+    last = mine[-1] if mine else None
+    return last is not None and (last.irrelevant, last.why) == (irrelevant, why) and last.event > max(answers, default=-1)
 
 
 def _is_settled(experiment: Experiment, subject: Task | str) -> bool:
