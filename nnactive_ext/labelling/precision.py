@@ -97,5 +97,5 @@ def advice(experiment: Experiment, found: list[Precision]) -> str:
     return (
         "More than a third of the last patches was irrelevant. Look for images that do not belong before the next query: "
         f"{experiment.commands.screen()}. Or let queries leave out the least relevant half of the cases: "
-        f"{experiment.commands.run} -screen 0.5"
+        f"{experiment.commands.query('-screen', 0.5)}"
     )
