@@ -200,9 +200,11 @@
     $("channel").closest("label").hidden = crop.channels.length < 2;
     $("presets").hidden = !crop.ct.some(Boolean);
     $("extent").textContent = `${crop.voxels.join(" × ")} voxels, ${crop.size}`;
+    const against = $("verdict-now")?.hidden === false && $("verdict-now").textContent;
     $("start").textContent = crop.draft ? "Your unfinished work was loaded."
-      : crop.status !== "open" ? "The answer so far was loaded."
+      : crop.status !== "open" && !against ? "The answer so far was loaded."
       : crop.predicted ? "It starts with what the model predicts: correct it." : "It starts blank.";
+    if (against) $("start").textContent += ` ${against}`;
     if (crop.start) $("start").textContent += ` Classes that start blank: ${crop.start}.`;
     if (crop.outdated_draft) $("start").textContent += " Unfinished work of yours was painted before the classes were changed and is not shown.";
     showOthers(crop.others);

@@ -86,9 +86,11 @@
     const crop = await ask(`${here}/open`);
     following = crop.next || "/";
     $("extent").textContent = ` (${crop.voxels.join(" × ")} voxels, ${crop.size})`;
+    const against = !$("verdict-now").hidden && $("verdict-now").textContent;
     $("start").textContent = crop.draft ? "Your unfinished work was loaded."
-      : crop.status !== "open" ? "The answer so far was loaded."
+      : crop.status !== "open" && !against ? "The answer so far was loaded."
       : crop.predicted ? "It starts with what the model predicts: correct it." : "It starts blank.";
+    if (against) $("start").textContent += ` ${against}`;
     if (crop.start) $("start").textContent += ` Classes that start blank: ${crop.start}.`;
     $("channel").replaceChildren(...crop.channels.map((name, i) => new Option(name, i)));
     $("channels").hidden = crop.channels.length < 2;
