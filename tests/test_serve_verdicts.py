@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from serving import client
 
 from nnactive_ext.labelling.closing import noted
@@ -39,6 +40,7 @@ def test_a_patch_and_a_case_are_judged_in_the_pages(tasks):
     ]
 
 
+@pytest.mark.slow
 def test_a_private_server_shows_no_name_of_a_case_in_a_reason(tasks):
     from nnactive_ext.serve.site import Site
 

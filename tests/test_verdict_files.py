@@ -39,7 +39,9 @@ def test_a_returned_folder_with_verdicts(tasks):
     assert case in tasks.experiment.plan.pool, "a file that came before does not undo what was said since"
 
 
-@pytest.mark.parametrize("row", ["nobody,irrelevant,", "{task},perhaps,", "{task}"])
+@pytest.mark.parametrize(
+    "row", ["nobody,irrelevant,", *(pytest.param(r, marks=pytest.mark.slow) for r in ("{task},perhaps,", "{task}"))]
+)
 def test_a_file_with_a_line_that_says_nothing_is_refused_as_a_whole(tasks, row):
     task = tasks.seen[0]
     table(tasks.out, f"{tasks.seen[1].id},irrelevant,", row.format(task=task.id))

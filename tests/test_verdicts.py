@@ -66,6 +66,7 @@ def test_an_irrelevant_patch_is_done_and_stays_ignore(tasks):
     assert patch in chosen, "it is not asked for again"
 
 
+@pytest.mark.slow
 def test_verdicts_on_patches_of_closed_cycles_take_labels_away_and_give_them_back(closed):
     before, task = files_of(closed), closed.seen[0]
     patch = closed.patch(task)
@@ -105,6 +106,7 @@ def splits_file(tasks) -> Path:
     return tasks.experiment.preprocessed.folder / "splits_final.json"
 
 
+@pytest.mark.slow
 def test_a_case_leaves_and_comes_back_before_the_first_cycle_is_closed(tasks):
     experiment = tasks.experiment
     before, case = [experiment.plan.pool, tasks_of(experiment, 0), experiment.dataset.json], tasks.patch(tasks.seen[0]).case
@@ -121,6 +123,7 @@ def test_a_case_leaves_and_comes_back_before_the_first_cycle_is_closed(tasks):
     assert tasks.preprocessed_labels(case).size
 
 
+@pytest.mark.slow
 def test_two_people_may_differ_and_the_rule_decides(closed):
     before, task = files_of(closed), closed.seen[0]
     case = closed.patch(task).case
@@ -151,6 +154,7 @@ def test_what_leaves_too_little_to_train_on_is_refused_and_not_recorded(closed):
         closed.annotate(f"withdraw {cases[0]}")
 
 
+@pytest.mark.slow
 def test_a_verdict_that_was_given_during_a_training_is_followed_afterwards(closed, monkeypatch):
     case, experiment = closed.patch(closed.seen[0]).case, type(closed.experiment)
     with monkeypatch.context() as patch:
@@ -164,6 +168,20 @@ def test_a_verdict_that_was_given_during_a_training_is_followed_afterwards(close
     assert noted(closed.experiment) == []
 
 
+@pytest.mark.slow
+def test_a_verdict_that_waits_is_followed_before_the_open_cycle_is_closed(tasks, monkeypatch):
+    tasks.hand_in(*(expert.in_place(task) for task in tasks.seen), more="--accept_unchanged")
+    case = tasks.patch(tasks.seen[0]).case
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tasks.experiment), "under_way", lambda self: "a run")
+        verdict(tasks, case, "irrelevant")
+    tasks.annotate("close --disable_progress_bar")
+    assert case not in tasks.experiment.plan.pool
+    assert case not in read_json(tasks.experiment.preprocessed.folder / "nnactive_state.json")["annotated"]
+    assert case not in splits_file(tasks).read_text()
+
+
+@pytest.mark.slow
 def test_a_dropped_case_is_no_matter_of_verdicts(closed):
     from nnactive_ext.cli import change
 

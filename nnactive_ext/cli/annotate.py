@@ -440,6 +440,7 @@ def main(options: argparse.Namespace) -> None:
         if not options.under_way:
             try:
                 _correct(experiment, noted(experiment), options)  # what a killed command left behind
+                experiment = experiment.anew()
             except NnActiveError as error:
                 print(f"WARNING: {error}")  # this command may resolve it
         options.status, options.next = 0, ""

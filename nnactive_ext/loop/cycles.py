@@ -168,6 +168,7 @@ def finish_annotation(experiment: Experiment, progress: bool = True, say: Callab
         pending = range(experiment.state["cycle"] + 1, experiment.last_loop + 1)
         if experiment.plan.human and (pending or not training_begun(experiment)):
             apply_corrections(experiment, [], progress)  # what a killed import, or one during a run, left behind
+            experiment = experiment.anew()
         for cycle in pending:
             if experiment.plan.human:
                 warnings = close_cycle(experiment, cycle, progress=progress)

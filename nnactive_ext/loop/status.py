@@ -138,6 +138,8 @@ def _time(experiment: Experiment) -> dict[str, Any]:
 def _task(task: Task, kind: str, ledger: Ledger, counted: CountingAnswers, labels: Labels) -> dict[str, Any]:
     answers = counted.answers.get(task.id, [])
     row: dict[str, Any] = {"task": task.id, "status": kind, "stratum": task.stratum}
+    if verdict := counted.opinions.words(task.id):
+        row["verdict"] = verdict
     row["answers"] = [{"who": a.who, "when": a.when, "unsure": a.unsure, "of": a.voxels} for a in answers]
     if len(answers) > 1:
         between = agreement([read_answer(ledger, counted, a) for a in answers], labels.classes, labels.ignore)
