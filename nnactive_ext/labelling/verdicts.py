@@ -83,7 +83,8 @@ def subject_of(experiment: Experiment, name: str) -> Task | str:
     if case in plan.pool or case in plan.called_irrelevant:
         return case
     if case in plan.dropped:
-        raise NnActiveError(f"{name}: nnactive_change -drop took it out of the pool of {experiment.name}, not a verdict.")
+        dropped = experiment.commands.change("-drop", case)
+        raise NnActiveError(f"{name}: no verdict took this case out of the pool, but {dropped}, which cannot be undone.")
     raise NnActiveError(
         f"{experiment.name} has neither a task nor a case {name!r}. {experiment.commands.status} lists the tasks; a task of an "
         "irrelevant case is there again when its case is relevant."
