@@ -133,7 +133,8 @@ def export(
                 record[task.id] = sorted({*before, sha256(temporary)})
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
-        note = note_of(looks[task.id]) if task.id in looks else ""
+        notes = [note_of(looks[task.id])] if task.id in looks else []
+        note = " ".join([*notes, counted.opinions.words(task.id)]).strip()
         made = card(view, voxels, status_of(ledger, counted, task.id, ignore), note)
         cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
         views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up

@@ -23,7 +23,7 @@ START, ALL_LABELS = "start", "all labels"
 STANDARD, PUBLISHED = "standard", "published"
 """Protocols: how the query patch size and the starting budget are decided."""
 DROPPED, IRRELEVANT, RELEVANT = "dropped", "irrelevant", "relevant"
-"""Changes of the pool: cases that ``nnactive_change -drop`` took out, that left because of a verdict, and that came back."""
+"""Changes of the pool: cases that somebody dropped, that left because of a verdict, and that came back."""
 SKIP_AIR, KEEP_AIR = "skip", "keep"
 """Whether patches that are nearly all air are left out of random starts and queries."""
 

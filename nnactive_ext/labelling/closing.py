@@ -44,7 +44,7 @@ def close_cycle(experiment: Experiment, cycle: int, share: float | None = None, 
     _check_share(experiment, cycle, experiment.plan.share if share is None else share)
     if cycle > 0:
         apply_corrections(experiment, [], progress)
-        return annotate_cycle(experiment, cycle, progress)
+        return annotate_cycle(experiment.anew(), cycle, progress)  # cases may have left the pool
     tasks = tasks_of(experiment, 0)
     _check_annotated(experiment, _answered(experiment, tasks), tasks)
     # All others are blank since the experiment was made.

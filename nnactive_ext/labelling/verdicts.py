@@ -83,7 +83,8 @@ def subject_of(experiment: Experiment, name: str) -> Task | str:
     if case in plan.pool or case in plan.called_irrelevant:
         return case
     if case in plan.dropped:
-        raise NnActiveError(f"{name}: nnactive_change -drop took it out of the pool of {experiment.name}, not a verdict.")
+        dropped = experiment.commands.change("-drop", case)
+        raise NnActiveError(f"{name}: no verdict took this case out of the pool, but {dropped}, which cannot be undone.")
     raise NnActiveError(
         f"{experiment.name} has neither a task nor a case {name!r}. {experiment.commands.status} lists the tasks; a task of an "
         "irrelevant case is there again when its case is relevant."
@@ -96,7 +97,8 @@ def give(
     """Record verdicts of ``who``; the caller holds the experiment's lock.
 
     A patch that is irrelevant is done, its voxels stay ``ignore``, and it is not asked for again. A case that is irrelevant
-    leaves the pool with its labels (:func:`nnactive_ext.labelling.closing.apply_corrections`), until it is relevant.
+    leaves the pool with its labels (:func:`nnactive_ext.labelling.closing.apply_corrections`), until it is relevant. A verdict
+    that repeats what its person said last, as a command that is typed again, is not recorded again.
 
     Args:
         experiment: a roll-out.
@@ -115,9 +117,10 @@ def give(
     check_annotator(who)
     if again := [one for one in subjects if isinstance(one, Task) and one.repeats]:
         raise NnActiveError(f"{again[0].id}: this patch is asked for again. Give the verdict on {again[0].repeats}.")
-    events = [_event(experiment, subject, irrelevant, why, file) for subject in subjects]
     ledger = Ledger(experiment.annotation)
-    number = sum(1 for _ in ledger.events())
+    number, counted = sum(1 for _ in ledger.events()), CountingAnswers.of(ledger)
+    new = [subject for subject in subjects if not _repeats(counted, subject, irrelevant, who, why)]
+    events = [_event(experiment, subject, irrelevant, why, file) for subject in new]
     following = [{**event, "event": number + i, "what": VERDICT, "who": who, "when": ""} for i, event in enumerate(events)]
     if irrelevant:
         check_leaving(experiment, CountingAnswers.of(ledger, following))
@@ -127,6 +130,13 @@ def give(
     for event in events:
         ledger.add(VERDICT, who, **event)
     return cases
+
+
+def _repeats(counted: CountingAnswers, subject: Task | str, irrelevant: bool, who: str, why: str) -> bool:
+    mine = [vote for vote in counted.opinions.votes.get(key_of(subject), ()) if vote.who == who]
+    answers = [answer.event for answer in counted.handed_in if answer.task == key_of(subject)[1] and answer.who == who]
+    last = mine[-1] if mine else None
+    return last is not None and (last.irrelevant, last.why) == (irrelevant, why) and last.event > max(answers, default=-1)
 
 
 def _is_settled(experiment: Experiment, subject: Task | str) -> bool:
@@ -142,13 +152,14 @@ def _event(experiment: Experiment, subject: Task | str, irrelevant: bool, why: s
     return {"case": subject.patch.case, "task": subject.id, "cycle": subject.cycle, **facts, **box}
 
 
-def _key(subject: Task | str) -> tuple[str, str]:
+def key_of(subject: Task | str) -> tuple[str, str]:
+    """Its case, and the id of the task; empty for a whole case."""
     return (subject, "") if isinstance(subject, str) else (subject.patch.case, subject.id)
 
 
 def verdict_is_last(experiment: Experiment, subject: Task | str, who: str | None = None) -> bool:
     """Whether the last that ``who`` (None: anybody) said of a task or a case is a verdict, and not an answer."""
-    counted, key = CountingAnswers.of(Ledger(experiment.annotation)), _key(subject)
+    counted, key = CountingAnswers.of(Ledger(experiment.annotation)), key_of(subject)
     votes = [vote.event for vote in counted.opinions.votes.get(key, ()) if who in (None, vote.who)]
     answers = [answer.event for answer in counted.handed_in if answer.task == key[1] and who in (None, answer.who)]
     return bool(votes) and max(votes) > max(answers, default=-1)
@@ -164,7 +175,7 @@ def withdraw_verdict(experiment: Experiment, subject: Task | str, who: str | Non
         NnActiveError: there is none, several people gave one and ``who`` is None, or too little would be left to train on.
     """
     ledger = Ledger(experiment.annotation)
-    key = _key(subject)
+    key = key_of(subject)
     name = key[1] or key[0]
     mine = [vote for vote in CountingAnswers.of(ledger).opinions.votes.get(key, ()) if who in (None, vote.who)]
     if not mine:

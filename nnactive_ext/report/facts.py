@@ -17,6 +17,8 @@ from nnactive_ext.experiment.timing import seconds_per_step
 from nnactive_ext.files import read_json, read_json_if_any
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import Measured, measured
+from nnactive_ext.labelling.precision import Precision, precision_by_cycle
+from nnactive_ext.labelling.precision import advice as strangers
 from nnactive_ext.labelling.repeats import raters
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.loop.findings import missed_words, nothing_predicted, yields_by_cycle
@@ -75,6 +77,10 @@ class Facts:
     missed: str = ""
     nothing_predicted: str = ""
     """See :mod:`nnactive_ext.loop.findings`; empty where there is nothing to say."""
+    precision: Sequence[Precision] = ()
+    """How many patches of each cycle were relevant; empty where nothing was called irrelevant."""
+    strangers: str = ""
+    """What helps against too many irrelevant patches; empty where there are few."""
     minutes: Measured | None = None
     """How long annotation took; None where nobody measured it."""
     raters: Mapping[str, Any] = field(default_factory=dict)
@@ -137,6 +143,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
     plan, results = experiment.plan, read_results(experiment.results)
     yields, same = yields_by_cycle(experiment, results), same_classes(results)
     missed, nothing = missed_words(experiment, yields), nothing_predicted(experiment, same)
+    precision = precision_by_cycle(experiment)
     minutes = measured(experiment) if plan.human else None
     last, cycle = experiment.last_loop, experiment.state["cycle"]
     cycles = range(last + 1)
@@ -163,6 +170,8 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         yields=yields,
         missed=missed,
         nothing_predicted=nothing,
+        precision=precision,
+        strangers=strangers(experiment, precision),
         minutes=minutes,
         raters=raters(experiment).facts if plan.human else {},
         remaining=remaining(experiment, minutes) if plan.human else None,
