@@ -23,7 +23,7 @@ from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, clipped_size
 from nnactive_ext.geometry.windows import windows
 from nnactive_ext.labelling.dropping import left_as_irrelevant
-from nnactive_ext.labelling.verdicts import relevant_cases, verdicts
+from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases, verdicts
 from nnactive_ext.members.describing import network_size, undescribed
 from nnactive_ext.members.ensemble import Ensemble, check_members
 from nnactive_ext.members.quantiles import quantiles_of_case
@@ -79,6 +79,8 @@ class RelevantCases:
         self.similarity = similarity_of(experiment)
         self._verdicts = verdicts(experiment)
         self._left = left_as_irrelevant(experiment)
+        there = {*experiment.plan.pool, *self._left.entries}  # some are about to leave the pool
+        self._irrelevant = sorted(irrelevant_cases(experiment) & there - set(pool))
 
     @cached_property
     def asks_members(self) -> bool:
@@ -99,7 +101,7 @@ class RelevantCases:
     def decided(self) -> Decided:
         """The relevance of each case of the pool."""
         cases = sorted(self._pool)
-        described = self.describe([*cases, *self._left.entries])
+        described = self.describe([*cases, *self._irrelevant])
         margins = None
         if described:
             vectors, classes = examples(described, self._verdicts)
