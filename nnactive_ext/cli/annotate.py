@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PATH",
         help="label maps of crops or of whole images (.nii.gz, .nrrd, .seg.nrrd, .mha, DICOM SEG; of crops also "
-        ".tif and .npy), or folders",
+        ".tif and .npy), verdicts.csv with the columns task_or_case, verdict and why, or folders",
     )
     back.add_argument(
         "-task", metavar="TASK", help="task that the file answers, whatever its name (default: found from name and place)"
@@ -255,8 +255,8 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
     results = receive(experiment, options.paths, who, only, unchanged, options.label_version, options.accept_outside)
     answered = {result.task.id for result in results if result.taken and result.task}
     for result in results:
-        if result.taken and result.task:
-            print(f"{result.task.id}: {result.text}")
+        if result.taken:
+            print(f"{result.task.id if result.task else result.file.name}: {result.text}")
     # The untouched export that lies beside an answer is no news.
     skipped = [r for r in results if not (r.taken or r.refused or (r.task and r.task.id in answered))]
     options.status = 0 if any(result.taken or result.counts for result in results) else NOTHING_TAKEN
@@ -266,7 +266,8 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
         )
     for line in folded([f"{r.task.id if r.task else r.file}: not taken: {r.text}" for r in skipped], most=20):
         print(line)
-    late = [r.task.patch.case for r in results if r.taken and r.task and r.task.cycle <= experiment.state["cycle"]]
+    late = [case for result in results for case in result.follow]
+    late += [r.task.patch.case for r in results if r.taken and r.task and r.task.cycle <= experiment.state["cycle"]]
     _correct(experiment, late, options)
     blank = started_blank(experiment) if unchanged else {}
     untouched = [result for result in results if result.taken and result.untouched and result.task]

@@ -132,7 +132,7 @@ def export(
                 record[task.id] = sorted({*before, sha256(temporary)})
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
-        made = card(view, voxels, status_of(ledger, counted, task.id, ignore))
+        made = card(view, voxels, status_of(ledger, counted, task.id, ignore), counted.opinions.words(task.id))
         cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
         views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
     pages.finish(folder)

@@ -21,6 +21,7 @@ from nnactive_ext.exchange.passed_over import passed_over
 from nnactive_ext.exchange.received import Received
 from nnactive_ext.exchange.sent import recorded, sent_crops
 from nnactive_ext.exchange.unplaced import by_voxels
+from nnactive_ext.exchange.verdict_files import receive_verdicts
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import IGNORE, mapped, names_at
 from nnactive_ext.experiment.spaces import space_and_properties
@@ -123,7 +124,7 @@ def receive(
     # All of them first: a path that does not exist changes nothing.
     listed = [(path, candidates(path, ours)) for path in paths]
     for path, found in listed:
-        if path.is_dir() and not found.files:
+        if path.is_dir() and not found.files and not found.verdicts:
             results.append(Received(path, None, False, "no label file is in this folder", refused=True))
         results += passed_over(found.unread, tasks, cases, only)
     for file, in_folder in _sorted(context, [(path, found.files) for path, found in listed], only, results):
@@ -138,7 +139,8 @@ def receive(
         open_ones = [offer for offer in offered if not (offer.in_folder and task_id in closed)]
         if open_ones:
             results += _decide(context, open_ones, instead.get(task_id))
-    return results
+    # Last, so that whoever calls a patch irrelevant need not remove a label map of it.
+    return results + receive_verdicts(experiment, [file for _, found in listed for file in found.verdicts], who)
 
 
 def _sorted(

@@ -78,7 +78,7 @@ def drop(experiment: Experiment, who: str, cases: Sequence[str], what: str = DRO
     if new:
         plan = without(experiment, who, new, what)
     # Done even if the plan says so already: earlier versions could be killed between the plan and the splits.
-    files = (plan_file(plan), NewFile(RAW, "dataset.json", _described(experiment, plan, {})))
+    files = (plan_file(plan), NewFile(RAW, "dataset.json", described(experiment, plan, {})))
     last, warnings = settled(Experiment(experiment.name, plan), cycle, experiment.state["annotated"])
     commit(experiment, Journal(f"{what}: {', '.join(cases)}", files, last=last))
     return warnings
@@ -113,7 +113,7 @@ def bring_back(experiment: Experiment, who: str, cases: Sequence[str], progress:
     pool = dict(sorted({**plan.pool, **geometry}.items()))
     dropped = tuple(case for case in plan.dropped if case not in left)
     plan = recorded(experiment, plan, who, RELEVANT, None, list(cases), pool=pool, dropped=dropped)
-    content = _described(experiment, plan, {case: record["entry"] for case, record in left.items()})
+    content = described(experiment, plan, {case: record["entry"] for case, record in left.items()})
     changed = Experiment(experiment.name, plan, content)
     counts = write_labels(changed, cycle, list(cases), progress)
     if cycle >= 0:
@@ -134,8 +134,8 @@ def _preprocessed(experiment: Experiment, cases: Sequence[str], progress: bool) 
         refresh(dataset, target, known, processes, progress)
 
 
-def _described(experiment: Experiment, plan: Plan, more: Mapping[str, Any]) -> dict[str, Any]:
-    """dataset.json with the cases of ``plan``, of which it lists ``more`` besides those that it lists now."""
+def described(experiment: Experiment, plan: Plan, more: Mapping[str, Any]) -> dict[str, Any]:
+    """What dataset.json holds with the cases of ``plan``, of which it lists ``more`` besides those that it lists now."""
     content = experiment.dataset.json
     entries = {case: entry for case, entry in content["dataset"].items() if case in plan.pool}
     entries = dict(sorted({**entries, **more}.items())) if more else entries

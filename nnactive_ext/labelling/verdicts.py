@@ -140,13 +140,14 @@ def _event(experiment: Experiment, subject: Task | str, irrelevant: bool, why: s
     return {"case": subject.patch.case, "task": subject.id, "cycle": subject.cycle, **facts, **box}
 
 
-def _key(subject: Task | str) -> tuple[str, str]:
+def key_of(subject: Task | str) -> tuple[str, str]:
+    """Its case, and the id of the task; empty for a whole case."""
     return (subject, "") if isinstance(subject, str) else (subject.patch.case, subject.id)
 
 
 def verdict_is_last(experiment: Experiment, subject: Task | str, who: str | None = None) -> bool:
     """Whether the last that ``who`` (None: anybody) said of a task or a case is a verdict, and not an answer."""
-    counted, key = CountingAnswers.of(Ledger(experiment.annotation)), _key(subject)
+    counted, key = CountingAnswers.of(Ledger(experiment.annotation)), key_of(subject)
     votes = [vote.event for vote in counted.opinions.votes.get(key, ()) if who in (None, vote.who)]
     answers = [answer.event for answer in counted.handed_in if answer.task == key[1] and who in (None, answer.who)]
     return bool(votes) and max(votes) > max(answers, default=-1)
@@ -162,7 +163,7 @@ def withdraw_verdict(experiment: Experiment, subject: Task | str, who: str | Non
         NnActiveError: there is none, several people gave one and ``who`` is None, or too little would be left to train on.
     """
     ledger = Ledger(experiment.annotation)
-    key = _key(subject)
+    key = key_of(subject)
     name = key[1] or key[0]
     mine = [vote for vote in CountingAnswers.of(ledger).opinions.votes.get(key, ()) if who in (None, vote.who)]
     if not mine:

@@ -66,6 +66,12 @@ class Vote:
         start, size = (tuple(event.get(key, ())) for key in ("start", "size"))
         return cls(**facts, start=start, size=size, task=event["task"] or "", file=str(event.get("file", "")))
 
+    @property
+    def words(self) -> str:
+        """What it says, by whom and why."""
+        what = f"{'The patch' if self.task else 'The case'} is {'irrelevant' if self.irrelevant else 'relevant'}"
+        return f"{what}, says {self.who}" + (f": {self.why}" if self.why else "")
+
 
 def case_of(task: str) -> str:
     """The case of a task, by the task's id.
@@ -87,8 +93,18 @@ class Opinions:
 
     def irrelevant(self, task: str) -> bool:
         """Whether the patch of a task, or all of its case, counts as irrelevant."""
+        return self.against(task) is not None
+
+    def against(self, task: str) -> Vote | None:
+        """The verdict by which the patch of a task, or all of its case, counts as irrelevant."""
         case = case_of(task) if self.outcome else ""
-        return any(found.irrelevant for key in ((case, task), (case, "")) if (found := self.outcome.get(key)))
+        found = (self.outcome.get(key) for key in ((case, task), (case, "")))
+        return next((vote for vote in found if vote and vote.irrelevant), None)
+
+    def words(self, task: str) -> str:
+        """Who called a task's patch or case irrelevant, and why; empty where it is not."""
+        vote = self.against(task)
+        return vote.words if vote else ""
 
     @property
     def irrelevant_cases(self) -> frozenset[str]:

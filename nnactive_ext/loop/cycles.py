@@ -15,6 +15,7 @@ from nnactive_ext.experiment.result import read_results
 from nnactive_ext.experiment.timing import Timing
 from nnactive_ext.labelling.closing import TasksOpen, apply_corrections, close_cycle
 from nnactive_ext.labelling.relabel import annotate_cycle
+from nnactive_ext.labelling.strangers import call_strangers
 from nnactive_ext.loop.progress import Progress
 from nnactive_ext.loop.tables import cycle_table
 from nnactive_ext.members.ensemble import training_begun
@@ -74,10 +75,10 @@ def _run_cycles(
             _run(experiment, trainings(experiment), runner, Progress(experiment, say))
         say(str(error))
         return
-    experiment = experiment.anew()  # closing the first cycle names nnU-Net's plans
-    plan = experiment.plan
     steps = Progress(experiment, say)
     while True:
+        experiment = experiment.anew()  # closing the first cycle names nnU-Net's plans, and cases may have left the pool
+        plan = experiment.plan
         cycle = experiment.state["cycle"]
         folds = experiment.folds()
         timing = Timing(experiment, cycle)
@@ -171,6 +172,7 @@ def finish_annotation(experiment: Experiment, progress: bool = True, say: Callab
             if experiment.plan.human:
                 warnings = close_cycle(experiment, cycle, progress=progress)
             else:
+                experiment = call_strangers(experiment, cycle)
                 warnings = annotate_cycle(experiment, cycle, progress)
             for line in warned(warnings):
                 say(line)

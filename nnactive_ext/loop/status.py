@@ -22,6 +22,7 @@ from nnactive_ext.labelling.agreement import agreement
 from nnactive_ext.labelling.answers import CountingAnswers, labels_of, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import measured
+from nnactive_ext.labelling.precision import advice, precision_by_cycle
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.findings import annotated, missed_words, nothing_predicted, yields_by_cycle
 from nnactive_ext.loop.leaving import leaving
@@ -85,6 +86,12 @@ def status(experiment: Experiment) -> dict[str, Any]:
     found["yields"] = {str(cycle): {name: asdict(one) for name, one in strata.items()} for cycle, strata in yields.items()}
     found["missed"] = missed_words(experiment, yields)
     found["nothing_predicted"] = nothing_predicted(experiment, same_classes(results))
+    if precision := precision_by_cycle(experiment):
+        found["precision"] = [
+            {**asdict(one), "precision": one.precision, "recall": one.recall, "words": one.words} for one in precision
+        ]
+        found["precision_advice"] = advice(experiment, precision)
+        found["called_irrelevant"] = list(plan.called_irrelevant)
     found["next"] = "\n".join([*reopened(experiment), next_step(experiment)])
     return found
 
@@ -285,6 +292,7 @@ def status_text(found: dict[str, Any]) -> str:
                     who = ", ".join(answer["who"] for answer in row["answers"])
                     dice = ", ".join(f"{n} {'-' if d is None else format(d, '.2f')}" for n, d in row["agreement"].items())
                     lines.append(paragraph(f"{row['task']}: {who} agree with Dice {dice}; what counts: {row['rule']}"))
+    lines += _verdict_lines(found)
     if "marked" in found:
         goals = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
         lines += ["", table(goals, numbers=True)]
@@ -315,6 +323,16 @@ def _running_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
         since = duration(max(0.0, time.time() - one["since"]))
         lines.append(f"  {one['step']} on {where}, for {since}{epoch}: {one['log']}")
     return ["Steps that run:", *lines] if lines else []
+
+
+def _verdict_lines(found: Mapping[str, Any]) -> list[str]:
+    """How many patches of each cycle were irrelevant, which cases left the pool, and what helps against too many."""
+    if not found.get("precision"):
+        return []
+    gone = found["called_irrelevant"]
+    lines = ["", *(paragraph(one["words"]) for one in found["precision"])]
+    lines += [paragraph(f"Cases that left the pool as irrelevant: {listed(gone)}")] if gone else []
+    return [*lines, *([paragraph(found["precision_advice"])] if found["precision_advice"] else [])]
 
 
 def _time_lines(found: Mapping[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ from nnactive_ext.intake.reading import read
 from nnactive_ext.labelling.given import keep_given, write_given_patches
 from nnactive_ext.labelling.prepare import prepare
 from nnactive_ext.labelling.relabel import write_labels
+from nnactive_ext.labelling.strangers import call_strangers
 from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.nnunet.pretrained import Pretrained, write_tensors
@@ -106,7 +107,8 @@ def create(
             [entry(p.patch, ending, stratum=p.stratum) for p in start.patches],
             {**_started_by(plan, "starting_budget"), "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)},
         )
-        counts = write_labels(experiment, 0, list(plan.pool), progress)
+        experiment = call_strangers(experiment, 0)
+        counts = write_labels(experiment, 0, list(experiment.plan.pool), progress)
         plan, warnings = prepare(experiment, counts, progress)
         plan.write(experiment.raw)
     return Experiment(plan.dataset), (*start.warnings, *warnings)

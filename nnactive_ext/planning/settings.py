@@ -172,6 +172,20 @@ class Settings:
         kept=False,
         per_dataset=True,
     )
+    irrelevant: Path | None = setting(
+        None,
+        "-irrelevant",
+        "list of cases that do not belong to the experiment, one in each line: the simulated annotator calls each irrelevant "
+        "when a patch of it is asked for, and it leaves the pool",
+        type=Path,
+        metavar="FILE",
+        decided="none",
+        only=SIMULATION,
+        instead="In a roll-out, people say it: nnactive_annotate verdict.",
+        shown=lambda plan: plan.settings.get("irrelevant"),
+        kept=False,
+        per_dataset=True,
+    )
     all_labels: bool = setting(
         False,
         "--all_labels",

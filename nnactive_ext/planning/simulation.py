@@ -84,7 +84,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     ):
         why = f"without a .json file beside it, nnU-Net takes the spacing for 1 x 1 x 1 mm: {listed(unknown)}"
         decisions.warn(f"spacing of {count(len(unknown), 'case')} not known", why)
-    cases = [measured[name] for name in pool]
+    cases = [measured[name] for name in pool if name not in division.irrelevant]  # whose labels say what the classes look like
     absent = [name for label, name in source.labels.foreground.items() if not any(c.voxels.get(label) for c in cases)]
     if absent:
         raise NnActiveError(

@@ -15,7 +15,8 @@ from nnactive_ext.members.reasons import reason
 
 @dataclass(frozen=True)
 class Row:
-    """One task; ``badge`` is a sign and a word for its status, ``by`` are the people who answered."""
+    """One task; ``badge`` is a sign and a word for its status, ``by`` are the people who answered. ``verdict``: who called the
+    patch, or the ``whole`` case, irrelevant, and why; empty where it is not."""
 
     id: str
     case: str
@@ -26,6 +27,8 @@ class Row:
     open_by: Sequence[str]
     draft: bool
     pictured: bool
+    verdict: str = ""
+    whole: bool = False
 
 
 def rows(
@@ -41,6 +44,7 @@ def rows(
     made = []
     for task in tasks:
         status, why = status_of(ledger, counted, task.id, ignore), reason(task)
+        against = counted.opinions.against(task.id)
         made.append(
             Row(
                 id=task.id,
@@ -52,6 +56,8 @@ def rows(
                 open_by=opened.get(task.id, ()),
                 draft=task.id in drafts,
                 pictured=task.id in pictured,
+                verdict=against.words if against else "",
+                whole=against is not None and not against.task,
             )
         )
     return made

@@ -37,6 +37,7 @@ class QueuePage:
             rows=shown,
             counts=[(badge.split(" ", 1)[1], states.count(status)) for status, badge in BADGES.items()],
             following=following(shown, "", who),
+            strangers=sum(bool(row.verdict) for row in shown),
             editor=editor,
             missing=[(name, number, goal) for name, (number, goal) in goals if number < goal],
         )

@@ -156,6 +156,12 @@
       $("low").value = Number(volume.cal_min.toPrecision(5));
       $("high").value = Number(volume.cal_max.toPrecision(5));
     };
+    document.addEventListener("verdict", ({detail}) => {
+      $("status").textContent = detail.badge;
+      document.body.dataset.status = detail.status;
+      following = detail.next || home.queue;
+      say(`${detail.text}. ${detail.next ? "Press space for the next task." : home.end}`, "good");
+    });
     let waiting = 0;
     editor.changed = () => {
       dirty = true;

@@ -60,6 +60,12 @@
     if (used && !confirm("The draft could not be kept. Leave this task anyway?")) return;
     location.href = following;
   };
+  document.addEventListener("verdict", ({detail}) => {
+    $("status").textContent = detail.badge;
+    document.body.dataset.status = detail.status;
+    following = detail.next ? `${detail.next}/slicer` : "/";
+    say(`${detail.text}. ${detail.next ? "Press Next for the next task." : "No task is left."}`, "good");
+  });
   const press = {done: () => answer(false), unsure: () => answer(true), next};
   document.addEventListener("click", event => {
     const button = event.target.closest("button[data-do]");
