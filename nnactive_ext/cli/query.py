@@ -18,6 +18,7 @@ from nnactive_ext.cli.options import (
     add_parts,
     add_precision,
     add_quiet,
+    add_report_ood,
     prepare,
     with_trainer,
     words_of,
@@ -68,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     add_workers(made, "parts of the scoring", "with -device cpu: score so many parts at once, each on its share of the cores")
     add_device(made)
     add_precision(made)
+    add_report_ood(made)
     add_quiet(made)
     add_lock(made)
     return made
@@ -133,6 +135,8 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.nnunet.trainers import check_trainer
     from nnactive_ext.query_methods.options import method_and_options
     from nnactive_ext.querying.query import query_cycle
+    from nnactive_ext.screening.listening import listening
+    from nnactive_ext.screening.report import report_pool
 
     check_shares(options)
     if options.tr:
@@ -148,10 +152,16 @@ def main(options: argparse.Namespace) -> None:
     def folds_of(experiment):
         return experiment.folds() if options.f is None else options.f
 
+    opened = listening(open_ensemble) if options.report_ood else open_ensemble
+
     def query(experiment, parts=(0, 1)):
         return query_cycle(
-            experiment, open_ensemble, folds_of(experiment), *chosen, parts, progress, options.precision, options.screen
+            experiment, opened, folds_of(experiment), *chosen, parts, progress, options.precision, options.screen
         )
+
+    def screen():
+        if options.report_ood:
+            report_pool(experiment, open_ensemble, folds_of(experiment), None, progress)
 
     if options.num_parts > 1:
         with noted(experiment, Step(SCORE, options.part_id, options.num_parts)):
@@ -180,7 +190,7 @@ def main(options: argparse.Namespace) -> None:
             print(f"The annotation of cycle {experiment.state['cycle']} is finished: its labels are in place.")
         else:
             share(experiment)
-            query_and_annotate(experiment, lambda: query(experiment), progress)
+            query_and_annotate(experiment, lambda: query(experiment), progress, screen=screen)
         print(next_step(Experiment(experiment.name)))
 
 

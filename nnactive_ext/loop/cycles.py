@@ -23,6 +23,8 @@ from nnactive_ext.members.evaluation import evaluate
 from nnactive_ext.members.tools import Tools
 from nnactive_ext.query_methods.base import Query
 from nnactive_ext.querying.query import query_cycle
+from nnactive_ext.screening.listening import listening
+from nnactive_ext.screening.report import report_pool
 from nnactive_ext.words import listed, warned
 
 
@@ -34,6 +36,7 @@ def run_cycles(
     accumulators: str = "single",
     runner: Runner | None = None,
     once: bool = False,
+    report_ood: bool = False,
 ) -> None:
     """Train, evaluate, query and annotate until the planned cycles are done.
 
@@ -48,13 +51,14 @@ def run_cycles(
         accumulators: "single" or "half", see :class:`nnactive_ext.members.statistics.RunningStatistics`.
         runner: who carries out trainings, and shares evaluation and scoring (default: this process, one step after another).
         once: return after the next query.
+        report_ood: screen the pool in each cycle, before its labels change (:mod:`nnactive_ext.screening`).
 
     Raises:
         NnActiveError: a results file is damaged (before anything is done), or a step failed.
         PoolExhausted: the pool is used up; it is raised after the last cycle that the pool could feed.
     """
     with experiment.running():
-        _run_cycles(experiment.anew(), tools, progress, say, accumulators, runner or OneByOne(tools), once)
+        _run_cycles(experiment.anew(), tools, progress, say, accumulators, runner or OneByOne(tools), once, report_ood)
 
 
 def _run_cycles(
@@ -65,6 +69,7 @@ def _run_cycles(
     accumulators: str,
     runner: Runner,
     once: bool,
+    report_ood: bool,
 ) -> None:
     read_results(experiment.results)  # refuses a damaged file now instead of after hours of training
     try:
@@ -98,8 +103,10 @@ def _run_cycles(
                 f"experiment ends after cycle {cycle} of {plan.cycles - 1}."
             )
         steps.next(cycle, "querying the pool")
-        ask = partial(query_cycle, experiment, tools.open_ensemble, folds, progress=progress, accumulators=accumulators)
-        query_and_annotate(experiment, ask, progress, say, go_on=True)
+        opened = listening(tools.open_ensemble) if report_ood else tools.open_ensemble
+        ask = partial(query_cycle, experiment, opened, folds, progress=progress, accumulators=accumulators)
+        screen = partial(report_pool, experiment, tools.open_ensemble, folds, None, progress, say) if report_ood else None
+        query_and_annotate(experiment, ask, progress, say, go_on=True, screen=screen)
         if plan.human or once:
             return
 
@@ -139,10 +146,14 @@ def query_and_annotate(
     progress: bool = True,
     say: Callable[[str], None] = print,
     go_on: bool = False,
+    screen: Callable[[], object] | None = None,
 ) -> None:
     """Query, tell the user about it, annotate. A query that found nothing is an error that changed nothing; one that
-    found too little is carried out and then an error, unless the caller wants to ``go_on``."""
+    found too little is carried out and then an error, unless the caller wants to ``go_on``. ``screen`` is called in between,
+    while the members that were asked are those of the labels in place."""
     chosen = query()
+    if screen and chosen:
+        screen()
     assert chosen is not None, "a query in parts does not choose"
     for line in warned(chosen.warnings):
         say(line)

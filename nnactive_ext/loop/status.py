@@ -33,6 +33,7 @@ from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.terminal import paragraph, table
 from nnactive_ext.planning.cost import PAYS, rows
 from nnactive_ext.planning.remaining import remaining
+from nnactive_ext.screening.files import undecided
 from nnactive_ext.words import count, duration, folded, listed, plural
 
 
@@ -85,6 +86,7 @@ def status(experiment: Experiment) -> dict[str, Any]:
             found["marked"] = {name: {"boxes": n, "of": goal} for name, (n, goal) in marked(experiment).items()}
     found["yields"] = {str(cycle): {name: asdict(one) for name, one in strata.items()} for cycle, strata in yields.items()}
     found["missed"] = missed_words(experiment, yields)
+    found["flagged"] = [asdict(one) for one in undecided(experiment)]
     found["nothing_predicted"] = nothing_predicted(experiment, same_classes(results))
     if precision := precision_by_cycle(experiment):
         found["precision"] = [
@@ -300,6 +302,7 @@ def status_text(found: dict[str, Any]) -> str:
     yields = {int(c): {n: StratumYield(**one) for n, one in strata.items()} for c, strata in found.get("yields", {}).items()}
     lines += ["", yields_table(yields, list(found["labels"]))] if yields else []
     lines += ["", found["missed"]] if found.get("missed") else []
+    lines += _flagged_lines(found.get("flagged", ()))
     if found.get("differences"):
         lines += ["", "WARNING: not all of this experiment was made in the same way:"]
         lines += [paragraph(f"  {text}", indent="    ") for text in folded(found["differences"])]
@@ -310,6 +313,14 @@ def status_text(found: dict[str, Any]) -> str:
         lines += ["", f"Under way: {found['under_way']}. Answers may be handed in meanwhile."]
     lines += _running_lines(found.get("running", ()))
     return "\n".join([*lines, "", found["next"]])
+
+
+def _flagged_lines(flagged: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The cases that the last screening flagged and nobody decided about."""
+    if not flagged:
+        return []
+    lines = ["", f"Flagged by a screening, without a verdict ({flagged[0]['page']}):"]
+    return lines + [paragraph(f"  {one['case']}: {one['why']}", indent="    ") for one in flagged]
 
 
 def _running_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,0 +1,4 @@
+from .scoring import Options, Screening
+from .screen import screen_new, screen_pool
+
+__all__ = ["Options", "Screening", "screen_new", "screen_pool"]

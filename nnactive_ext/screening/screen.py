@@ -1,0 +1,189 @@
+"""Screens the pool of an experiment, or new images, and says what is unlike the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import Fold
+from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases
+from nnactive_ext.members.ensemble import check_members
+from nnactive_ext.screening import names
+from nnactive_ext.screening.files import screening_folder
+from nnactive_ext.screening.images import Image, Reading, new_images, pool_images
+from nnactive_ext.screening.kept import FOLDER, Kept
+from nnactive_ext.screening.measuring import Measured, Measuring
+from nnactive_ext.screening.network import Network, OpenEnsemble
+from nnactive_ext.screening.scoring import Options, Screening, judged
+from nnactive_ext.words import count
+
+
+def screen_pool(
+    experiment: Experiment,
+    open_ensemble: OpenEnsemble,
+    folds: Sequence[Fold] | None = None,
+    options: Options | None = None,
+    progress: bool = True,
+) -> Screening:
+    """Compare each case of the pool with the annotated ones (before the first label: with all others).
+
+    Args:
+        experiment: planned. Members of its current cycle are asked if they are trained.
+        open_ensemble: opens the members of some folds; it is called only when a case must be predicted.
+        folds: the members (default: all of the experiment).
+        options: see :class:`Options`.
+        progress: show a progress bar.
+
+    Raises:
+        NnActiveError: a score was named that needs members and they are not trained, or a case cannot be read or predicted.
+    """
+    options = options or Options()
+    wanted, network, notes = _wanted(experiment, open_ensemble, folds, options)
+    images = pool_images(experiment)
+    measured = measuring_of(experiment, network, wanted, options).all(images, progress)
+    reference, compared = _reference(experiment, [image.name for image in images], options)
+    scores, more = judged(measured, reference, wanted, options)
+    return Screening(
+        title=experiment.name,
+        measured=measured,
+        images=images,
+        shown=np.ones(len(measured), bool),
+        reference=reference,
+        scores=scores,
+        compared=compared,
+        options=options,
+        notes=[*notes, *more],
+        facts=_facts(experiment, network),
+    )
+
+
+def screen_new(
+    experiment: Experiment,
+    folder: Path,
+    kept: Path,
+    open_ensemble: OpenEnsemble,
+    folds: Sequence[Fold] | None = None,
+    options: Options | None = None,
+    progress: bool = True,
+) -> Screening:
+    """Compare each image of a folder with the annotated cases of an experiment.
+
+    Args:
+        experiment: as for :func:`screen_pool`.
+        folder: images named as nnU-Net names them, with the experiment's file ending.
+        kept: where to keep what was measured of them.
+        open_ensemble: as for :func:`screen_pool`, as the others.
+        folds: the members.
+        options: see :class:`Options`.
+        progress: show a progress bar.
+
+    Raises:
+        NnActiveError: as :func:`screen_pool`; or the folder holds no image, or a damaged one.
+    """
+    options = options or Options()
+    wanted, network, notes = _wanted(experiment, open_ensemble, folds, options)
+    target = experiment.preprocessed if experiment.state["cycle"] >= 0 else None
+    strange = new_images(folder, Reading(experiment.dataset.json, experiment.dataset.reader_writer, target))
+    pool = pool_images(experiment)
+    among, compared = _reference(experiment, [image.name for image in pool], options)
+    chosen = [image for image, there in zip(pool, among, strict=True) if there]
+    known = measuring_of(experiment, network, wanted, options).all(chosen, progress)
+    own = measuring_of(experiment, network, wanted, options, kept).all(strange, progress)
+    return of_new(
+        title=experiment.name,
+        measured=[*known, *own],
+        images=[*chosen, *strange],
+        known=len(known),
+        wanted=wanted,
+        compared=compared,
+        options=options,
+        notes=notes,
+        facts=_facts(experiment, network),
+    )
+
+
+def of_new(
+    *,
+    title: str,
+    measured: Sequence[Measured],
+    images: Sequence[Image | None],
+    known: int,
+    wanted: Sequence[str],
+    compared: str,
+    options: Options,
+    notes: Sequence[str],
+    facts: dict[str, Any],
+) -> Screening:
+    """The screening of new images; the first ``known`` of ``measured`` are the reference, the others are new."""
+    reference = np.arange(len(measured)) < known
+    scores, more = judged(measured, reference, wanted, options)
+    return Screening(
+        title, measured, images, ~reference, reference, scores, compared, options, [*notes, *more], facts, new=True
+    )
+
+
+def _wanted(
+    experiment: Experiment, open_ensemble: OpenEnsemble, folds: Sequence[Fold] | None, options: Options
+) -> tuple[Sequence[str], Network | None, list[str]]:
+    """The scores that are computed, the members that are asked (None: none), and what is left out."""
+    wanted = options.scores or names.DEFAULT
+    names.check_scores(wanted, experiment.plan.trainer)
+    if not names.needs_members(wanted):
+        return wanted, None, []
+    try:
+        if experiment.state["cycle"] < 0:
+            raise NnActiveError(f"{experiment.name} has no labels yet, so no member is trained.")
+        chosen = experiment.folds() if folds is None else folds
+        check_members(experiment, chosen)
+    except NnActiveError as error:
+        if options.scores or folds:
+            lacking = " ".join(score for score in wanted if score not in names.PLAIN)
+            raise NnActiveError(f"-scores {lacking}: members of the current cycle are needed. {error}") from None
+        left = [score for score in wanted if score not in names.PLAIN]
+        return names.PLAIN, None, [f"{' and '.join(left)} need trained members of the current cycle; there are none."]
+    network = Network.of(experiment, open_ensemble, chosen)
+    return wanted, network, []
+
+
+def measuring_of(
+    experiment: Experiment,
+    network: Network | None,
+    wanted: Sequence[str] = names.DEFAULT,
+    options: Options | None = None,
+    kept: Path | None = None,
+) -> Measuring:
+    """What measures images of an experiment, and keeps that in ``kept`` (default: where the pool's measurements are)."""
+    folder, options = kept or screening_folder(experiment) / FOLDER, options or Options()
+    return Measuring(wanted, schemes_of(experiment), Kept(folder), network, options.windows, options.aggregation)
+
+
+def schemes_of(experiment: Experiment) -> list[str]:
+    """nnU-Net's normalisation of each channel: as planned, or, before that, as it is going to be."""
+    if experiment.state["cycle"] >= 0:
+        return list(experiment.preprocessed.manager()[1].normalization_schemes)
+    from nnunetv2.preprocessing.normalization.map_channel_name_to_normalization import get_normalization_scheme
+
+    channels = experiment.dataset.json["channel_names"]
+    return [get_normalization_scheme(channels[key]).__name__ for key in sorted(channels, key=int)]
+
+
+def _reference(experiment: Experiment, cases: Sequence[str], options: Options) -> tuple[np.ndarray, str]:
+    """Which cases the others are compared with, bool (N,), and in words. Irrelevant ones are never among them."""
+    annotated = {case for case, counts in experiment.state["annotated"].items() if sum(counts.values())}
+    out, called = irrelevant_cases(experiment), relevant_cases(experiment)
+    everything = options.everything or not annotated
+    chosen = (set(cases) if everything else annotated | called) - out
+    found = np.array([case in chosen for case in cases])
+    number = int(found.sum())
+    if everything:
+        return found, "each other" if number == len(cases) else f"{count(number, 'case')} of them"
+    return found, f"the {number} that are annotated" + (" or called relevant" if called - annotated else "")
+
+
+def _facts(experiment: Experiment, network: Network | None) -> dict[str, Any]:
+    return {"cycle": experiment.state["cycle"], "members": network.facts if network else None}
