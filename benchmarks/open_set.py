@@ -142,8 +142,8 @@ def report(found: dict[str, Any]) -> str:
     seeds = sorted({row["seed"] for row in rows})
     text = (
         f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}. {found['machine']['cores']} cores of "
-        f"{found['machine']['cpu']}. {given['phantoms']} phantoms and 8 strangers in each pool; {given['start']} patches before "
-        f"cycle 0 and {given['patches']} in each query, of 10 x 10 x 10 voxels; method {given['method']}; one member of "
+        f"{found['machine']['cpu']}. {given['phantoms']} phantoms and 8 strangers in each pool; {given['start']} patches "
+        f"before cycle 0 and {given['patches']} in each query, of 10 x 10 x 10 voxels; method {given['method']}; one member of "
         f"{given['epochs']} epochs of {given['iterations']} iterations. {len(seeds)} seeds. Mean over seeds, in brackets the "
         "smallest and the largest."
     )
@@ -169,7 +169,8 @@ def report(found: dict[str, Any]) -> str:
         > _all_precision([r for r in rows if r["seed"] == seed and not r["screen"]])
         for seed in seeds
     )
-    return "\n".join([text, "", *lines, "", f"Over all queries, precision is higher with -screen 0.5 in {better} of {len(seeds)} seeds."])
+    verdict = f"Over all queries, precision is higher with -screen 0.5 in {better} of {len(seeds)} seeds."
+    return "\n".join([text, "", *lines, "", verdict])
 
 
 def _cell(rows: Sequence[dict[str, Any]]) -> str:
