@@ -25,9 +25,9 @@ PARTS = (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6)
 def export_views(experiment: Experiment, folder: Path, progress: bool = True) -> int:
     """Write slices of each case of the pool: along each axis the middle one and four more.
 
-    Files are called ``CASE/PLANE_N.png``, or with several channels ``CASE/channel_C_PLANE_N.png``; N counts from 1 and 3 is the
-    middle. Pictures are grey, without letters and frames, in the window of the image's quantiles (of CT, a usual window), turned
-    as a radiologist sees them. Case names are in the names of the folders.
+    Files are called ``CASE/PLANE_N.png``, or with several channels ``CASE/channel_C_PLANE_N.png``; N counts from 1, and 3 is
+    the middle. Pictures are grey, without letters and frames, in the window of the image's quantiles (of CT, a usual window),
+    turned as a radiologist sees them. Case names are in the names of the folders.
 
     Args:
         experiment: planned.
