@@ -87,6 +87,12 @@ class RelevantCases:
         """Whether a detector can be learned: somebody called something irrelevant, and something relevant is annotated."""
         return self._request.cycle >= 0 and any(one.irrelevant for one in self._verdicts)
 
+    @cached_property
+    def _belonging(self) -> frozenset[str]:
+        """The cases with annotated voxels, and those that somebody called relevant."""
+        annotated = {case for case, voxels in self._experiment.state["annotated"].items() if sum(voxels.values())}
+        return frozenset(annotated | relevant_cases(self._experiment))
+
     def describe(self, cases: Sequence[str]) -> dict[str, Described]:
         """Descriptors of these cases, from files where they are there already; none if no member is asked."""
         if not self.asks_members:
@@ -104,7 +110,7 @@ class RelevantCases:
         described = self.describe([*cases, *self._irrelevant])
         margins = None
         if described:
-            vectors, classes = examples(described, self._verdicts)
+            vectors, classes = examples(described, self._verdicts, self._belonging)
             if can_learn(classes):
                 margins = detected(np.array([described[case].mean for case in cases]), vectors, classes)
         if self.similarity:
@@ -113,8 +119,7 @@ class RelevantCases:
             return by_verdicts(cases, margins)
         entries, target = self._experiment.dataset.entries, self._experiment.preprocessed
         quantiles = [quantiles_of_case(entries[case], target) for case in cases]
-        known = set(self._experiment.state["annotated"]) | relevant_cases(self._experiment)
-        return by_intensities(cases, np.array(quantiles), np.array([case in known for case in cases], bool))
+        return by_intensities(cases, np.array(quantiles), np.array([case in self._belonging for case in cases], bool))
 
     @property
     def facts(self) -> dict[str, Any]:
