@@ -17,7 +17,8 @@ import nnactive_ext
 
 OURS = "nnactive_ext"
 ROOMS = tuple(
-    "engine experiment geometry images intake labelling members nnunet ood query_methods querying relevance selection".split()
+    "engine experiment geometry images intake labelling members metrics nnunet ood query_methods querying relevance "
+    "selection".split()
 )
 """The folders whose code may decide a query: all that ``querying`` may import. A change in any of them outdates candidates."""
 

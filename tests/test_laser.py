@@ -14,6 +14,7 @@ from nnactive_ext.query_methods.base import Query, Relevance, Request
 from nnactive_ext.querying.relevant import screened
 from nnactive_ext.querying.screen import checked_screen
 from nnactive_ext.relevance.deciding import Decided, by_intensities, by_texts, by_verdicts
+from nnactive_ext.relevance.detector import UNLABELLED, detected
 from nnactive_ext.relevance.examples import Described, examples
 from nnactive_ext.relevance.options import Options, lasting_words, options_of
 from nnactive_ext.relevance.reading import Similarity
@@ -196,6 +197,28 @@ def test_what_a_detector_learns_from():
     # Of x the irrelevant patch, of y the one with a label, of z all windows.
     assert found[:, 0].tolist() == [0, 1, 2, 20, 20, 20]
     assert known_classes.tolist() == [0, -1, 1, -1, -1, -1]
+    # The windows of y count as relevant, too; those of x do not, of which a patch is irrelevant, nor those of z.
+    found, known_classes = examples(described, judged, ("x", "y", "z"))
+    assert found[:, 0].tolist() == [0, 1, 10, 10, 10, 2, 20, 20, 20]
+    assert known_classes.tolist() == [0, -1, UNLABELLED, UNLABELLED, UNLABELLED, 1, -1, -1, -1]
+
+
+def test_air_is_not_irrelevant_because_irrelevant_cases_hold_it():
+    """Windows of all cases are mostly air; annotated patches show structures, and strangers something else."""
+    rng = np.random.default_rng(0)
+
+    def case(name, strange):
+        centres = np.array([[0, 0]] * 12 + [[1, 0]] * 2 + [[0, 3] if strange else [3, 0]] * 2)
+        patch = Patch(name, (0, 0, 0), (1, 1, 1))
+        vectors = rng.normal(centres, 0.1)
+        return Described(vectors, (patch,), rng.normal([[0, 3] if strange else [3, 0]], 0.1), np.array([-1 if strange else 1]))
+
+    described = {name: case(name, name > "c") for name in "abcdef"}
+    judged = [Verdict(name, None, True, "anna", "", 0) for name in "de"]
+    means = np.array([described[name].mean for name in "cf"])
+    normal, stranger = detected(means, *examples(described, judged, ("a", "b")))
+    assert normal > 0 > stranger
+    assert detected(means, *examples(described, judged))[0] < 0, "without windows of relevant cases it looks irrelevant"
 
 
 def test_the_words_of_an_option(tmp_path, monkeypatch):

@@ -19,13 +19,13 @@ from nnactive_ext.cli import query as query_command
 from nnactive_ext.cli import screen as command
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
+from nnactive_ext.geometry.windows import windows
 from nnactive_ext.loop.cycles import run_cycles
 from nnactive_ext.members import ensemble
 from nnactive_ext.members.tools import Tools
 from nnactive_ext.ood import TooFew
 from nnactive_ext.screening import names
 from nnactive_ext.screening.files import undecided
-from nnactive_ext.screening.grid import windows
 from nnactive_ext.screening.measuring import Measured
 from nnactive_ext.screening.ratios import Layered, ratio_scores
 from nnactive_ext.screening.scoring import Options, Screening, judged

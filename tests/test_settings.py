@@ -217,6 +217,8 @@ def test_changes_are_those_of_the_table():
         "-share",
         "-air",
         "-series",
+        "-screen",
+        "-relevance",
     }
     assert flags >= {"-cycles", "-seed", "-expert", "-share", "-air", "-series"}
 

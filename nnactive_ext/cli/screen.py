@@ -39,7 +39,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="SCORE",
         help="scores to compute: geometry, histogram, knn, disagreement, mahalanobis, sisom, sisome, msp, maxlogit, entropy, "
-        "energy, abet (default: the first four; before members are trained, the first two)",
+        "energy, abet; by the files of -relevance: relevance, tanl (default: the first four; before members are trained, the "
+        "first two)",
     )
     made.add_argument(
         "-reference",
@@ -87,6 +88,12 @@ def parser() -> argparse.ArgumentParser:
         help="also write the reference to a file, with which new images can be screened where the experiment is not at hand; "
         "it holds no images and no names, but its numbers derive from patients' images",
     )
+    made.add_argument(
+        "--export_views",
+        type=Path,
+        metavar="FOLDER",
+        help="screen nothing, but write pictures of each case for a vision-language model (docs/open_set.md)",
+    )
     add_folds(made, "members to ask, by their folds", "all folds of the experiment")
     made.add_argument("-tr", metavar="TRAINER", help="trainer of the members (default: the experiment's)")
     add_device(made)
@@ -126,6 +133,13 @@ def main(options: argparse.Namespace) -> None:
         if options.tr:
             check_trainer(options.tr)
         experiment = with_trainer(open_experiment(options.d), options.tr)
+
+        if options.export_views:
+            from nnactive_ext.screening.views import export_views
+
+            number = export_views(experiment, options.export_views, progress)
+            print(f"{number} pictures of {len(experiment.plan.pool)} cases: {options.export_views} (they show patients)")
+            return
 
         def open_ensemble(experiment, folds):
             prepare(options.device)
@@ -171,6 +185,8 @@ def _check(options: argparse.Namespace) -> None:
         raise NnActiveError("--answers goes with -d DATASET, without -i, -scores and --export_reference.")
     if options.export_reference and options.i:
         raise NnActiveError("--export_reference goes with the pool, not with -i. Run nnactive_screen without -i.")
+    if options.export_views and (options.d is None or options.i):
+        raise NnActiveError("--export_views goes with the pool: give -d DATASET, without -i.")
     if options.windows < 1 or not options.limit > 0:
         raise NnActiveError(f"-windows {options.windows} -limit {options.limit}: both must be positive.")
     if options.o and (options.o.is_file() or (options.i and os.path.abspath(options.o) == os.path.abspath(options.i))):

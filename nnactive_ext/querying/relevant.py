@@ -23,7 +23,7 @@ from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, clipped_size
 from nnactive_ext.geometry.windows import windows
 from nnactive_ext.labelling.dropping import left_as_irrelevant
-from nnactive_ext.labelling.verdicts import relevant_cases, verdicts
+from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases, verdicts
 from nnactive_ext.members.describing import network_size, undescribed
 from nnactive_ext.members.ensemble import Ensemble, check_members
 from nnactive_ext.members.quantiles import quantiles_of_case
@@ -79,11 +79,19 @@ class RelevantCases:
         self.similarity = similarity_of(experiment)
         self._verdicts = verdicts(experiment)
         self._left = left_as_irrelevant(experiment)
+        there = {*experiment.plan.pool, *self._left.entries}  # some are about to leave the pool
+        self._irrelevant = sorted(irrelevant_cases(experiment) & there - set(pool))
 
     @cached_property
     def asks_members(self) -> bool:
         """Whether a detector can be learned: somebody called something irrelevant, and something relevant is annotated."""
         return self._request.cycle >= 0 and any(one.irrelevant for one in self._verdicts)
+
+    @cached_property
+    def _belonging(self) -> frozenset[str]:
+        """The cases with annotated voxels, and those that somebody called relevant."""
+        annotated = {case for case, voxels in self._experiment.state["annotated"].items() if sum(voxels.values())}
+        return frozenset(annotated | relevant_cases(self._experiment))
 
     def describe(self, cases: Sequence[str]) -> dict[str, Described]:
         """Descriptors of these cases, from files where they are there already; none if no member is asked."""
@@ -99,10 +107,10 @@ class RelevantCases:
     def decided(self) -> Decided:
         """The relevance of each case of the pool."""
         cases = sorted(self._pool)
-        described = self.describe([*cases, *self._left.entries])
+        described = self.describe([*cases, *self._irrelevant])
         margins = None
         if described:
-            vectors, classes = examples(described, self._verdicts)
+            vectors, classes = examples(described, self._verdicts, self._belonging)
             if can_learn(classes):
                 margins = detected(np.array([described[case].mean for case in cases]), vectors, classes)
         if self.similarity:
@@ -111,8 +119,7 @@ class RelevantCases:
             return by_verdicts(cases, margins)
         entries, target = self._experiment.dataset.entries, self._experiment.preprocessed
         quantiles = [quantiles_of_case(entries[case], target) for case in cases]
-        known = set(self._experiment.state["annotated"]) | relevant_cases(self._experiment)
-        return by_intensities(cases, np.array(quantiles), np.array([case in known for case in cases], bool))
+        return by_intensities(cases, np.array(quantiles), np.array([case in self._belonging for case in cases], bool))
 
     @property
     def facts(self) -> dict[str, Any]:

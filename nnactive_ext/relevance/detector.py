@@ -10,6 +10,8 @@ TEMPERATURE = 0.5
 """T of LaSeR's Eq 3: below 1, so that small differences of logits tell cases apart."""
 IRRELEVANT = -1
 """The class of examples that somebody called irrelevant; others are 0 for background, and i + 1 for the i-th class."""
+UNLABELLED = 1 << 16
+"""The class of windows of relevant cases, whose content nobody labelled."""
 
 
 def margins(logits: np.ndarray, temperature: float = TEMPERATURE) -> np.ndarray:
@@ -50,8 +52,9 @@ def detected(vectors: np.ndarray, examples: np.ndarray, classes: np.ndarray) -> 
 
     Args:
         vectors: float (N, D), the descriptors of N cases.
-        examples: float (L, D), the descriptors of annotated patches, and of patches and windows that are irrelevant.
-        classes: int (L,), the class of each example by its labels, or :data:`IRRELEVANT`.
+        examples: float (L, D), the descriptors of annotated patches, of windows of relevant cases, and of patches and windows
+            that are irrelevant.
+        classes: int (L,), the class of each example by its labels, :data:`UNLABELLED` or :data:`IRRELEVANT`.
 
     Returns:
         float64 (N,), from -1 to 1, by :func:`margins`; 0 everywhere if nothing can be learned (:func:`can_learn`).

@@ -201,6 +201,9 @@ def read_words(folder: Path, known: Collection[str], labels: Collection[str]) ->
         known: the cases that it may hold.
         labels: the classes of the experiment.
 
+    Returns:
+        The cosines of all cases in the file.
+
     Raises:
         NnActiveError: as :func:`read_similarity`; or there is no corpus.
     """

@@ -51,6 +51,9 @@ def read_texts(file: Path, labels: Collection[str]) -> Texts:
         file: ``texts.csv``.
         labels: the classes of the experiment.
 
+    Returns:
+        The texts, sorted by id.
+
     Raises:
         NnActiveError: a column is missing, an id is empty or there twice, a group or class is unknown, or no text is relevant.
     """

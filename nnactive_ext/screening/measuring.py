@@ -16,6 +16,7 @@ from nnactive_ext.engine import box_means
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, clipped_size
+from nnactive_ext.geometry.windows import MOST, windows
 from nnactive_ext.members.prediction import labels_of_member
 from nnactive_ext.members.quantiles import quantiles_by_scheme
 from nnactive_ext.members.statistics import RunningStatistics
@@ -25,7 +26,6 @@ from nnactive_ext.query_methods.aggregation import above_threshold
 from nnactive_ext.query_methods.base import Statistics
 from nnactive_ext.query_methods.scores import energy, least_confidence, predictive_entropy
 from nnactive_ext.screening import names
-from nnactive_ext.screening.grid import MOST, windows
 from nnactive_ext.screening.images import Image
 from nnactive_ext.screening.kept import Kept
 from nnactive_ext.screening.network import Network

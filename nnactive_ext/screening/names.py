@@ -18,15 +18,18 @@ RATIOS = (SISOM, SISOME)
 """Scores that compare windows with annotated patches, and need the experiment."""
 VOXELS = (MSP, MAX_LOGIT, ENTROPY, ENERGY, ABET)
 """Scores that are aggregated from a voxel map."""
+RELEVANCE, TANL = "relevance", "tanl"
+FILES = (RELEVANCE, TANL)
+"""Scores by files of the user, of cases of the pool only."""
 PLAIN = (GEOMETRY, HISTOGRAM)
-"""Scores that need no member."""
-SCORES = (*PLAIN, KNN, DISAGREEMENT, MAHALANOBIS, *RATIOS, *VOXELS)
+"""Scores that need nothing but images."""
+SCORES = (*PLAIN, KNN, DISAGREEMENT, MAHALANOBIS, *RATIOS, *VOXELS, *FILES)
 DEFAULT = (*PLAIN, KNN, DISAGREEMENT)
 AGGREGATIONS = ("mean", "max", "threshold")
 
 
 def needs_members(scores: Sequence[str]) -> bool:
-    return any(score not in PLAIN for score in scores)
+    return any(score not in (*PLAIN, *FILES) for score in scores)
 
 
 def check_scores(scores: Sequence[str], trainer: str) -> None:

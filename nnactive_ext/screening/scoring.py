@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nnactive_ext.geometry.windows import MOST
 from nnactive_ext.ood import (
     TooFew,
     geometry_scores,
@@ -20,7 +21,6 @@ from nnactive_ext.ood import (
 )
 from nnactive_ext.ood.flags import FEWEST, LIMIT
 from nnactive_ext.screening import names
-from nnactive_ext.screening.grid import MOST
 from nnactive_ext.screening.images import Image
 from nnactive_ext.screening.measuring import Measured
 from nnactive_ext.screening.ratios import ratio_scores

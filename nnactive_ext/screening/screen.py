@@ -14,6 +14,7 @@ from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases
 from nnactive_ext.members.ensemble import check_members
 from nnactive_ext.screening import names
+from nnactive_ext.screening.by_files import with_files
 from nnactive_ext.screening.files import screening_folder
 from nnactive_ext.screening.images import Image, Reading, new_images, pool_images
 from nnactive_ext.screening.kept import FOLDER, Kept
@@ -49,7 +50,7 @@ def screen_pool(
     options = options or Options()
     wanted, network, notes = _wanted(experiment, open_ensemble, folds, options)
     images = pool_images(experiment)
-    measured = measuring_of(experiment, network, wanted, options).all(images, progress)
+    measured = with_files(experiment, measuring_of(experiment, network, wanted, options).all(images, progress), wanted)
     reference, compared = _reference(experiment, [image.name for image in images], options)
     scores, more = judged(measured, reference, wanted, options)
     return Screening(
@@ -93,6 +94,8 @@ def screen_new(
         NnActiveError: as :func:`screen_pool`; or the folder holds no image, or a damaged one.
     """
     options = options or Options()
+    if named := [score for score in options.scores or () if score in names.FILES]:
+        raise NnActiveError(f"-scores {' '.join(named)}: these are for cases of the pool, whose similarity is in files.")
     wanted, network, notes = _wanted(experiment, open_ensemble, folds, options)
     target = experiment.preprocessed if experiment.state["cycle"] >= 0 else None
     strange = new_images(folder, Reading(experiment.dataset.json, experiment.dataset.reader_writer, target))
@@ -149,7 +152,7 @@ def _wanted(
         check_members(experiment, chosen)
     except NnActiveError as error:
         if options.scores or folds:
-            lacking = " ".join(score for score in wanted if score not in names.PLAIN)
+            lacking = " ".join(score for score in wanted if score not in (*names.PLAIN, *names.FILES))
             raise NnActiveError(f"-scores {lacking}: members of the current cycle are needed. {error}") from None
         left = [score for score in wanted if score not in names.PLAIN]
         return names.PLAIN, None, [f"{' and '.join(left)} need members that are trained in the current cycle."]

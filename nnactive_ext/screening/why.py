@@ -30,6 +30,8 @@ def why(screening: Screening, case: int, score: str) -> str:
         return "content unlike theirs"
     if score in names.RATIOS:
         return "a window unlike the annotated patches of its class"
+    if score in names.FILES:
+        return "less like the relevant texts than theirs"
     values = [one.values[score] for one in others if score in one.values]
     theirs = f"; theirs mostly {_mostly(values)}" if values else ""
     if score == names.DISAGREEMENT:
