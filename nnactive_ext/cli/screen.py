@@ -181,8 +181,10 @@ def _check(options: argparse.Namespace) -> None:
         raise NnActiveError("Give -d DATASET; or, without it, -reference FILE.npz, -m MODEL_FOLDER and -i FOLDER.")
     if (options.i is None) != (options.o is None) or (from_file and options.i is None):
         raise NnActiveError("New images need both: -i FOLDER to read and -o FOLDER to write.")
-    if options.answers and (options.d is None or options.i or options.export_reference or options.scores):
-        raise NnActiveError("--answers goes with -d DATASET, without -i, -scores and --export_reference.")
+    if options.answers and (
+        options.d is None or options.i or options.export_reference or options.export_views or options.scores
+    ):
+        raise NnActiveError("--answers goes with -d DATASET, without -i, -scores, --export_reference and --export_views.")
     if options.export_reference and options.i:
         raise NnActiveError("--export_reference goes with the pool, not with -i. Run nnactive_screen without -i.")
     if options.export_views and (options.d is None or options.i):

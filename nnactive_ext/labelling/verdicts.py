@@ -36,7 +36,7 @@ class Verdict:
 
 
 def verdicts(experiment: Experiment, opinions: Opinions | None = None) -> list[Verdict]:
-    """The verdict that counts, for each case and patch that has one, in the order of the ledger.
+    """The verdict that counts, for each case and patch that has one.
 
     Where people differ, the rule for answers decides (:data:`nnactive_ext.labelling.votes.RULES`). The patches of an irrelevant
     case have no verdict of their own unless somebody gave one.
@@ -44,18 +44,35 @@ def verdicts(experiment: Experiment, opinions: Opinions | None = None) -> list[V
     Args:
         experiment: a roll-out, or a simulation, whose annotator gives verdicts, too.
         opinions: those of its ledger, for whoever has read it already.
+
+    Returns:
+        In the order of the ledger.
     """
     found = _opinions(experiment) if opinions is None else opinions
     return [_verdict(vote) for vote in sorted(found.outcome.values(), key=lambda vote: vote.event)]
 
 
 def irrelevant_cases(experiment: Experiment) -> frozenset[str]:
-    """The cases that count as irrelevant, whether or not they have left the pool yet."""
+    """The cases that count as irrelevant, whether or not they have left the pool yet.
+
+    Args:
+        experiment: a roll-out or a simulation.
+
+    Returns:
+        Their names.
+    """
     return _opinions(experiment).irrelevant_cases
 
 
 def relevant_cases(experiment: Experiment) -> frozenset[str]:
-    """The cases that somebody called relevant as a whole; cases without a verdict are not among them."""
+    """The cases that somebody called relevant as a whole; cases without a verdict are not among them.
+
+    Args:
+        experiment: a roll-out or a simulation.
+
+    Returns:
+        Their names.
+    """
     found = _opinions(experiment).outcome
     return frozenset(case for (case, task), vote in found.items() if not task and not vote.irrelevant)
 

@@ -27,7 +27,7 @@ def judge(scores: np.ndarray, in_reference: np.ndarray, limit: float = LIMIT) ->
     """Compare each case's score with those of the reference; flagged is robust z > ``limit``, on the high side only.
 
     Median and MAD are those of the whole reference also for a case of it: with few cases, leaving it out doubles false flags
-    (normal scores, |R| = 5: 2.5 % against 6.7 %). Only where the MAD is 0 is a case of the reference left out of the scale, and
+    (normal scores, 5 cases: 2.5 % against 6.7 %). Only where the MAD is 0 is a case of the reference left out of the scale, and
     it is always left out of its own p. A case that is not in a reference of 5 is flagged by chance with 6 %, of 22 with .4 %;
     scores with long tails are flagged more often (exponential, 22: 6 %).
 
@@ -71,9 +71,9 @@ def robust_z(scores: np.ndarray, reference_scores: np.ndarray, floor: float = 0.
 
 
 def conformal_p(scores: np.ndarray, reference_scores: np.ndarray) -> np.ndarray:
-    """(1 + number of the reference with a score >= s) / (|R| + 1): the share of normal cases that score as high, at most.
+    """(1 + number of the reference with a score >= s) / (R + 1): the share of normal cases that score as high, at most.
 
-    It holds whatever the distribution, for one case drawn as the reference was, and cannot fall below 1 / (|R| + 1).
+    It holds whatever the distribution, for one case drawn as the reference was, and cannot fall below 1 / (R + 1).
 
     Args:
         scores: float, of any shape.

@@ -37,7 +37,7 @@ def geometry_z(spacing: np.ndarray, extent: np.ndarray, channels: np.ndarray, in
 
 
 def geometry_scores(spacing: np.ndarray, extent: np.ndarray, channels: np.ndarray, in_reference: np.ndarray) -> np.ndarray:
-    """``geometry``: the largest |z| of :func:`geometry_z`. It is a z already, so the limit of a flag applies to it as it is.
+    """``geometry``: the largest absolute value of :func:`geometry_z`, which is a z already: the limit of a flag applies to it.
 
     Args:
         spacing: float (N, 3), in mm.

@@ -172,7 +172,15 @@ def answers_file(experiment: Experiment) -> Path:
 
 
 def write_answers(experiment: Experiment, found: Answers) -> Path:
-    """Write all rows, in their order; returns the file. The queues for a second look are made of it."""
+    """Write all rows, in their order. The queues for a second look are made of them.
+
+    Args:
+        experiment: that of the answers.
+        found: by :func:`compare_answers`.
+
+    Returns:
+        The file, a table (CSV).
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(Compared))
@@ -185,7 +193,13 @@ def write_answers(experiment: Experiment, found: Answers) -> Path:
 
 
 def read_answers(experiment: Experiment) -> list[Compared]:
-    """The rows of the newest comparison, in their order; none where there is no comparison.
+    """The rows of the newest comparison.
+
+    Args:
+        experiment: whose ``nnactive_screen --answers`` wrote it.
+
+    Returns:
+        In their order; none where there is no comparison.
 
     Raises:
         NnActiveError: the file is damaged.
@@ -205,10 +219,17 @@ def _rows(file: Path) -> Iterator[Compared]:
 
 
 def second_looks(experiment: Experiment, most: int = MOST) -> dict[str, Compared]:
-    """The tasks of the queue for a second look, in its order: task id -> what was compared.
+    """The tasks of the queue for a second look: those that differ from the prediction.
 
-    Those that differ from the prediction, at most ``most``; a task leaves the queue when somebody answers it again, whatever
-    the answer. A label map that was wrong is corrected by a person or not at all.
+    A task leaves the queue when somebody answers it again, whatever the answer. A label map that was wrong is corrected by a
+    person or not at all.
+
+    Args:
+        experiment: any; the queue of a simulation is empty.
+        most: the length of the queue, at most.
+
+    Returns:
+        Task id -> what was compared, in the order of the queue.
     """
     if not experiment.plan.human:
         return {}
