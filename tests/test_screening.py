@@ -301,7 +301,7 @@ def test_a_far_window_has_a_larger_ratio_than_one_at_a_boundary():
 
 
 def test_all_scores_by_name(finished, members, capsys):
-    named = [score for score in names.SCORES if score != names.ABET]
+    named = [score for score in names.SCORES if score not in (names.ABET, *names.FILES)]
     call("-d", 101, "-scores", *named, "-aggregation", "max")
     rows = rows_of(finished.results / "screening" / f"cycle_{finished.state['cycle']:03d}.csv")
     assert all(row[score] for row in rows.values() for score in named)

@@ -58,4 +58,7 @@ def test_a_screening_by_texts_and_words(planned, tmp_path, capsys):
     screen.main(["-d", "101", "--export_views", str(tmp_path / "views"), "--disable_progress_bar"])
     assert (tmp_path / "views" / cases[0]).is_dir()
     with pytest.raises(SystemExit):
+        screen.main(f"-d 101 -scores tanl -reference all --export_reference {tmp_path / 'r.npz'}".split())
+    assert "tanl need the experiment" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(SystemExit):
         screen.main(["-d", "101", "-i", str(tmp_path), "-o", str(tmp_path / "o"), "-scores", "tanl"])

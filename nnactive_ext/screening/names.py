@@ -15,12 +15,14 @@ MSP, MAX_LOGIT, ENTROPY, ENERGY, ABET = "msp", "maxlogit", "entropy", "energy", 
 WINDOWS = (KNN, MAHALANOBIS)
 """Scores that compare descriptors of windows."""
 RATIOS = (SISOM, SISOME)
-"""Scores that compare windows with annotated patches, and need the experiment."""
+"""Scores that compare windows with annotated patches."""
 VOXELS = (MSP, MAX_LOGIT, ENTROPY, ENERGY, ABET)
 """Scores that are aggregated from a voxel map."""
 RELEVANCE, TANL = "relevance", "tanl"
 FILES = (RELEVANCE, TANL)
 """Scores by files of the user, of cases of the pool only."""
+HERE = (*RATIOS, *FILES)
+"""Scores that need the experiment, and are not exported."""
 PLAIN = (GEOMETRY, HISTOGRAM)
 """Scores that need nothing but images."""
 SCORES = (*PLAIN, KNN, DISAGREEMENT, MAHALANOBIS, *RATIOS, *VOXELS, *FILES)

@@ -64,8 +64,8 @@ def export_reference(screening: Screening, experiment: Experiment, folds: Sequen
         raise NnActiveError(f"--export_reference {file}: give a name that ends with .npz.")
     if len(chosen) < 3:
         raise NnActiveError(f"--export_reference: the reference has {len(chosen)} cases; at least 3 are needed. Annotate more.")
-    if left := [one.name for one in screening.scores if one.name in names.RATIOS]:
-        raise NnActiveError(f"--export_reference: {' and '.join(left)} need annotated patches. Leave them out of -scores.")
+    if left := [one.name for one in screening.scores if one.name in names.HERE]:
+        raise NnActiveError(f"--export_reference: {' and '.join(left)} need the experiment. Leave them out of -scores.")
     plan = experiment.plan
     facts = {
         "version": VERSION,
@@ -193,8 +193,9 @@ def wanted_scores(reference: Reference, scores: Sequence[str] | None) -> Sequenc
     """The scores of the reference, or those of them that were named; one that it does not hold is an error."""
     there = reference.facts["scores"]
     if scores and (missing := [score for score in scores if score not in there]):
+        possible = [score for score in missing if score in names.SCORES and score not in names.HERE]
+        remedy = f"Export it anew with -scores {' '.join([*there, *possible])}." if possible else "Choose from these."
         raise NnActiveError(
-            f"-scores {' '.join(missing)}: the reference was exported without. It holds {', '.join(there)}; export it anew "
-            f"with -scores {' '.join(dict.fromkeys([*there, *(s for s in missing if s in names.SCORES)]))}."
+            f"-scores {' '.join(missing)}: the reference was exported without. It holds {', '.join(there)}. {remedy}"
         )
     return scores or there
