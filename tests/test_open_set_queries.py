@@ -1,4 +1,4 @@
-"""Queries that leave out the least relevant cases, through files: verdicts, texts, parts, what is stored and what is recorded."""
+"""Queries that leave out the least relevant cases, through files: verdicts, texts, parts, what is stored and recorded."""
 
 from __future__ import annotations
 
