@@ -38,7 +38,8 @@ def test_query_split(planned, monkeypatch, tmp_path, capsys, method):
     assert not (planned.raw / "loop_001.json").exists()
 
 
-def test_the_share_is_everything_else_over_the_prediction():
+def test_the_share_is_everything_else_over_the_prediction(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     first = {"case": "a", "shape": (1, 2, 3), "load": 9.0, "predict": 1.0, "statistics": 9.0, "score": 9.0}
     second = {**first, "case": "b", "load": 0.1, "predict": 2.0, "statistics": 0.2, "score": 0.3}
     third = {**second, "case": "c", "predict": 4.0}
