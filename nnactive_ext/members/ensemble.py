@@ -9,7 +9,7 @@ import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -217,7 +217,7 @@ class NnUNetEnsemble:
             check_members(experiment, folds)
         self._folder = folder or experiment.model_folder
         self._folds, self._kind = tuple(folds), experiment.plan.member_kind
-        self._patch_mm, self._start = experiment.plan.patch_size_mm, partial(start_weights, experiment)
+        self._patch_mm, self._start = experiment.plan.patch_size_mm, cache(partial(start_weights, experiment))
         self._draws = {
             fold: Draws(experiment.plan.seed, read_mark(self._folder / f"fold_{fold}").get("cycle", 0)) for fold in folds
         }
