@@ -130,6 +130,16 @@ def planned_template(built_once: Callable, tiny_template: Path) -> SimpleNamespa
 
 
 @pytest.fixture
+def trained(planned):
+    """The experiment with its members of cycle 0."""
+    from fake_members import fake_train
+
+    for fold in planned.folds():
+        fake_train(planned, fold)
+    return planned
+
+
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     """For networks and tensors so small that torch's threads wait for each other longer than they compute."""
     import torch

@@ -15,14 +15,6 @@ from nnactive_ext.members import evaluation
 from nnactive_ext.members.evaluation import evaluate
 
 
-@pytest.fixture
-def trained(planned):
-    """The experiment with its members of cycle 0."""
-    for fold in planned.folds():
-        fake_train(planned, fold)
-    return planned
-
-
 class Counting(FakeEnsemble):
     """Notes whom it segments, and fails at one case; what it says of a class leaves no surface in one case."""
 

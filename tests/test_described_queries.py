@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from fake_members import FakeEnsemble, fake_train
+from fake_members import FakeEnsemble
 from rollouts import OPTIONS
 
 from nnactive_ext.cli import plan, query
@@ -19,13 +19,6 @@ from nnactive_ext.querying.query import query_cycle
 
 PLANNING = "-d 100 -o 101 -patch_size 5 5 3 -query_size 4 -starting_budget 6 -cycles 3 -folds 3 --preset cpu"
 PLANNING += " --disable_progress_bar"
-
-
-@pytest.fixture
-def trained(planned):
-    for fold in planned.folds():
-        fake_train(planned, fold)
-    return planned
 
 
 @pytest.fixture

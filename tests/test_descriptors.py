@@ -26,13 +26,7 @@ IMAGE = np.random.default_rng(0).normal(size=(1, 12, 14, 9)).astype(np.float32)
 BOX = Patch("a", (3, 4, 2), (5, 4, 6))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Many threads take longer for networks as small as these."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def describer(network, patch=(5, 5, 5), window=WINDOW, regions=False) -> Describer:

@@ -9,19 +9,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fake_members import FakeEnsemble, fake_train
+from fake_members import FakeEnsemble
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.timing import read_times
 from nnactive_ext.nnunet.preprocessing import Preprocessed
 from nnactive_ext.querying.query import query_cycle
-
-
-@pytest.fixture
-def trained(planned):
-    for fold in planned.folds():
-        fake_train(planned, fold)
-    return planned
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -213,7 +213,7 @@ class NnUNetEnsemble:
         check_trainer(plan.trainer)  # or nnU-Net's failing to find it would look like damage
         if folder is None:
             check_members(experiment, folds)
-        self._start = partial(start_weights, experiment)
+        self._start = cache(partial(start_weights, experiment))
         self._open(folder or experiment.model_folder, folds, device, plan.member_kind, plan.patch_size_mm, plan.seed)
         self._check_plans(experiment)
         if folder is None:

@@ -118,8 +118,8 @@ def _drawn(experiment: Experiment) -> Query:
     """The starting budget of a simulation, by the planned method or with a few patches of every class."""
     plan = experiment.plan
     if words := plan.settings.get(START_METHOD):
-        references = starting_method(words).needs_reference
-        start = start_query(experiment, words, plan.starting_budget, pool_cases(experiment, references))
+        method = starting_method(words)
+        start = start_query(experiment, method, plan.starting_budget, pool_cases(experiment, method.needs_reference))
     else:
         share = PUBLISHED_SHARE if plan.protocol == PUBLISHED else LEAST_SHARE
         request = request_for(experiment, plan.starting_budget, -1)
@@ -299,8 +299,8 @@ def _write_first_tasks(experiment: Experiment) -> tuple[str, ...]:
     drawn, bodies = Query(()), Bodies(experiment)
     facts = {**_started_by(plan, "random"), "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)}
     if n:
-        words = plan.settings.get(START_METHOD) or ["random"]
-        drawn = start_query(experiment, words, n, pool_cases(experiment, False, bodies))
+        method = starting_method(plan.settings.get(START_METHOD) or ["random"])
+        drawn = start_query(experiment, method, n, pool_cases(experiment, False, bodies))
     entries = [entry(p.patch, experiment.dataset.file_ending, stratum=p.stratum) for p in drawn.patches]
     write_loop(loop_file(experiment.raw, 0), entries, {**facts, **bodies.facts})
     return (*drawn.warnings, *bodies.warnings)

@@ -71,9 +71,9 @@ def check_descriptors(method: object, shapes: Mapping[str, Triple], pretrained: 
         DescriptorFiles(description.folder, shapes)
 
 
-def start_query(experiment: Experiment, words: Sequence[str], n: int, pool: Mapping[str, PoolCase]) -> Query:
-    """The first ``n`` patches of an experiment that is being planned."""
-    method, request = starting_method(words), request_for(experiment, n, -1)
+def start_query(experiment: Experiment, method: DrawnMethod | Comparison, n: int, pool: Mapping[str, PoolCase]) -> Query:
+    """The first ``n`` patches of an experiment that is being planned, by a :func:`starting_method`."""
+    request = request_for(experiment, n, -1)
     if isinstance(method, Comparison):
         files = DescriptorFiles(method.describe.folder, {name: case.shape for name, case in pool.items()})
         return method.start(pool, request, files)

@@ -6,34 +6,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_members import copy_of
+from typed import started
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")
-BIN = Path(sys.executable).parent
 PLAN = "-patch_size 8 16 16 -query_size 4 -cycles 2 -folds 2 --preset cpu -tr nnActiveTrainer_1epochs_NoMirroring -np 1"
-QUICK = {
-    "nnactive_iterations_per_epoch": "2",
-    "nnactive_val_iterations_per_epoch": "1",
-    "nnUNet_n_proc_DA": "0",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
 QUIET = "-device cpu --disable_progress_bar"
-
-
-def started(line: str, log: Path) -> subprocess.Popen:
-    environment = {**os.environ, **QUICK, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    with open(log, "a") as output:
-        return subprocess.Popen(["sh", "-c", f"exec {line}"], env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
 LONG = ("coreset", "badge", "kmeans_bald", "typiclust", "probcover", "sisome")

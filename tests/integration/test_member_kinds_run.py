@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 import torch
 from fake_members import copy_of
 from stock import Stock
+from typed import started
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
@@ -24,22 +23,9 @@ from nnactive_ext.members.ensemble import NnUNetEnsemble
 from nnactive_ext.nnunet.trainers import snapshot_file
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")
-BIN = Path(sys.executable).parent
 PLAN = "-d 100 -o 101 -patch_size 5 5 3 -query_size 4 -starting_budget 6 -cycles 2 --preset cpu -np 1 --method bald"
-QUICK = {
-    "nnactive_iterations_per_epoch": "2",
-    "nnactive_val_iterations_per_epoch": "1",
-    "nnUNet_n_proc_DA": "0",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
 QUIET = "-device cpu --disable_progress_bar"
 SNAPSHOTS = "-members snapshots:2 -folds 1 -tr nnActiveTrainer_Snapshots_20epochs_NoMirroring"
-
-
-def started(line: str, log: Path) -> subprocess.Popen:
-    environment = {**os.environ, **QUICK, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    with open(log, "a") as output:
-        return subprocess.Popen(["sh", "-c", f"exec {line}"], env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import hashlib
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 import scripted_expert as expert
 import torch
 from rollouts import OPTIONS, from_dataset
+from typed import started
 from weights import nnunet_checkpoint
 
 from nnactive_ext.cli import bench, change, report, run
@@ -124,21 +123,13 @@ class Noted(nnActiveTrainer_Finetune_16epochs_NoMirroring):
 def test_a_killed_training_continues_with_equal_weights(weights, tiny, nnunet_folders, tmp_path, monkeypatch):
     (tmp_path / "trainers").mkdir()
     (tmp_path / "trainers" / "noted.py").write_text(NOTED)
-    binaries = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
-    environment["nnUNet_extTrainer"] = str(tmp_path / "trainers")
-    log = tmp_path / "output.txt"
-
-    def started(line: str) -> subprocess.Popen:
-        with open(log, "a") as output:
-            return subprocess.Popen(["sh", "-c", f"exec {line}"], env=environment, stdout=output, stderr=subprocess.STDOUT)
-
+    log, environment = tmp_path / "output.txt", {"nnUNet_extTrainer": str(tmp_path / "trainers")}
     plan = "-d 100 -o 101 -patch_size 5 5 3 -query_size 4 -starting_budget 6 -cycles 1 -folds 1 --preset cpu -np 1 -tr Noted"
     line = f"nnactive_plan {plan} --method predictive_entropy -pretrained {weights} --disable_progress_bar"
-    assert started(line).wait(timeout=600) == 0, log.read_text()
+    assert started(line, log, environment).wait(timeout=600) == 0, log.read_text()
     fold = Experiment.find(101).model_folder / "fold_0"
     latest, end = fold / "checkpoint_latest.pth", time.monotonic() + 600
-    killed = started(f"nnactive_run -d 101 {QUIET}")
+    killed = started(f"nnactive_run -d 101 {QUIET}", log, environment)
     while not latest.is_file():
         assert killed.poll() is None and time.monotonic() < end, log.read_text()  # noqa: PT018
         time.sleep(0.02)
@@ -149,7 +140,7 @@ def test_a_killed_training_continues_with_equal_weights(weights, tiny, nnunet_fo
         assert time.monotonic() < end
     expected = content["network_weights"]
     digest = hashlib.sha256(b"".join(expected[name].cpu().numpy().tobytes() for name in sorted(expected))).hexdigest()
-    assert started(f"nnactive_run -d 101 {QUIET}").wait(timeout=600) == 0, log.read_text()
+    assert started(f"nnactive_run -d 101 {QUIET}", log, environment).wait(timeout=600) == 0, log.read_text()
     (first, _), (epoch, continued) = [one.split() for one in (fold.parent / "begun.txt").read_text().splitlines()]
     assert (first, int(epoch)) == ("0", content["current_epoch"])
     assert continued == digest
