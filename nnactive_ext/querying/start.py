@@ -71,7 +71,9 @@ def check_descriptors(method: object, shapes: Mapping[str, Triple], pretrained: 
         DescriptorFiles(description.folder, shapes)
 
 
-def start_query(experiment: Experiment, method: DrawnMethod | Comparison, n: int, pool: Mapping[str, PoolCase]) -> Query:
+def start_query(
+    experiment: Experiment, method: DrawnMethod | Comparison | Laser, n: int, pool: Mapping[str, PoolCase]
+) -> Query:
     """The first ``n`` patches of an experiment that is being planned, by a :func:`starting_method`."""
     request = request_for(experiment, n, -1)
     if isinstance(method, Comparison):
@@ -81,7 +83,7 @@ def start_query(experiment: Experiment, method: DrawnMethod | Comparison, n: int
         similarity = similarity_of(experiment)
         if similarity is None:
             raise NnActiveError(
-                f"-start {' '.join(words)}: {method.name} needs the similarity of images to texts as long as nobody gave "
+                f"-start {method.name} needs the similarity of images to texts as long as nobody gave "
                 "verdicts. Give it with -relevance FOLDER (docs/open_set.md)."
             )
         known = by_texts(sorted(pool), similarity).cases
