@@ -197,7 +197,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-hippocampus", type=Path, required=True, metavar="FOLDER", help="folder of Dataset004_Hippocampus")
     parser.add_argument("-seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N", help="(default: %(default)s)")
     parser.add_argument("-method", default="clasp_pe", help="(default: %(default)s)")
-    for name, default in {"phantoms": 12, "start": 8, "patches": 6, "queries": 2, "epochs": 2, "iterations": 2}.items():
+    for name, default in {"phantoms": 12, "start": 8, "patches": 6, "queries": 3, "epochs": 5, "iterations": 20}.items():
         parser.add_argument(f"-{name}", type=int, default=default, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--finished", action="store_true", help="run nothing; report the seeds that are done")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the text between this benchmark's two markers")
