@@ -48,6 +48,8 @@ def _csv(screening: Screening) -> str:
         numbers = [_text(part[case]) for one in screening.scores for part in (one.values, one.z, one.p)]
         row = [screening.measured[case].name, int(bool(by)), by, int(screening.reference[case]), *numbers]
         writer.writerow([*row, reasons(screening, case)])
+    for name, problem in screening.refused.items():
+        writer.writerow([name, *[""] * (3 + len(columns)), f"not screened: {problem}"])
     return file.getvalue()
 
 
@@ -71,6 +73,7 @@ def as_json(screening: Screening) -> dict[str, Any]:
         "notes": list(screening.notes),
         **screening.facts,
         "flagged": [screening.measured[case].name for case in screening.flagged],
+        "refused": dict(screening.refused),
         "cases": cases,
     }
 

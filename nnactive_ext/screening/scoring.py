@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,8 @@ class Screening:
     notes: Sequence[str] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     new: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """What is wrong with new images that could not be screened, by name."""
 
     def strangest(self, case: int) -> float:
         """The largest z of a case; -inf if none is known."""
