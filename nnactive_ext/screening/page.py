@@ -11,7 +11,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.pages.templates import render
 from nnactive_ext.screening.pictures import Slices, slices_beside
-from nnactive_ext.screening.scoring import Judged, Screening
+from nnactive_ext.screening.scoring import Judged, Screening, beside
 from nnactive_ext.screening.why import number, why, z_words
 
 PICTURED = 40
@@ -113,10 +113,11 @@ def _card(screening: Screening, case: int, pictured: bool, verdict: Verdict) -> 
 
 
 def _row(screening: Screening, case: int, one: Judged) -> Row:
+    more = beside(one).values()
     value, z, p = (float(part[case]) for part in (one.values, one.z, one.p))
     return Row(
         one.name,
-        "–" if math.isnan(value) else number(value),
+        "–" if math.isnan(value) else number(value) + "".join(f" (r_OOD {number(float(r[case]))})" for r in more),
         "–" if math.isnan(z) else z_words(z),
         "–" if math.isnan(p) else f"{p:.3f}",
         bool(one.flagged[case]),
