@@ -99,7 +99,7 @@ def screen_new(
     wanted, network, notes = _wanted(experiment, open_ensemble, folds, options)
     strange = new_images(folder, Reading.of(experiment), progress)
     pool = pool_images(experiment)
-    among, compared = _reference(experiment, [image.name for image in pool], options)
+    among, compared = _reference(experiment, [image.name for image in pool], options, new=True)
     chosen = [image for image, there in zip(pool, among, strict=True) if there]
     known = measuring_of(experiment, network, wanted, options).all(chosen, progress)
     own = measuring_of(experiment, network, wanted, options, kept).all(strange.images, progress)
@@ -197,7 +197,7 @@ def schemes_of(experiment: Experiment) -> list[str]:
     return [get_normalization_scheme(channels[key]).__name__ for key in sorted(channels, key=int)]
 
 
-def _reference(experiment: Experiment, cases: Sequence[str], options: Options) -> tuple[np.ndarray, str]:
+def _reference(experiment: Experiment, cases: Sequence[str], options: Options, new: bool = False) -> tuple[np.ndarray, str]:
     """Which cases the others are compared with, bool (N,), and in words. Irrelevant ones are never among them."""
     annotated = {case for case, counts in experiment.state["annotated"].items() if sum(counts.values())}
     out, called = irrelevant_cases(experiment), relevant_cases(experiment)
@@ -205,6 +205,8 @@ def _reference(experiment: Experiment, cases: Sequence[str], options: Options) -
     chosen = (set(cases) if everything else annotated | called) - out
     found = np.array([case in chosen for case in cases])
     number = int(found.sum())
+    if everything and new:
+        return found, f"{count(number, 'case')} of the pool"
     if everything:
         return found, "each other" if number == len(cases) else f"{count(number, 'case')} of them"
     return found, f"the {number} that are annotated" + (" or called relevant" if called - annotated else "")

@@ -16,7 +16,7 @@ from test_member_kinds_run import QUIET, typed  # noqa: F401
 from nnactive_ext.experiment.experiment import Experiment
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")]
-TRAINER = "nnActiveTrainer_1epoch_NoMirroring"
+TRAINER = "nnActiveTrainer_1epochs_NoMirroring"
 
 
 @pytest.mark.usefixtures("tiny")
