@@ -78,6 +78,13 @@ def test_channels_by_name_and_by_number(tmp_path):
     assert {image.name: image.channels for image in found.images} == {"a": 2, "b": 2, "c": 2}
 
 
+def test_numbers_of_cases_are_no_channels(tmp_path):
+    for number in (1, 2, 3):
+        write(tmp_path / f"scan_{number:04d}.nii.gz", VOXELS + number)
+    found = new_images(tmp_path, Reading(DATA, SimpleITKIO(), None), progress=False)
+    assert [image.name for image in found.images] == ["scan_0001", "scan_0002", "scan_0003"]
+
+
 THICK = Space((9, 20, 20), (1.0, 1.0, 6.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
 

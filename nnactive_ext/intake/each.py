@@ -94,9 +94,10 @@ def find_each(
 def _by_case(
     folder: Path, items: Sequence[Item], channels: Sequence[str] | None, headers: TiffHeaders, found: Each
 ) -> Mapping[str, list[Placed]]:
-    by_number = [(item, match) for item in items if (match := _NNUNET.fullmatch(item.name)) and "/" not in item.name]
-    placed = [Placed(match[1], int(match[2]), item) for item, match in by_number]
-    numbered = {id(item) for item, _ in by_number}
+    flat = [(item, match) for item in items if "/" not in item.name and (match := _NNUNET.fullmatch(item.name))]
+    begun = {match[1] for _, match in flat if int(match[2]) == 0}  # nnU-Net's numbers begin at 0; others may be those of cases
+    placed = [Placed(match[1], int(match[2]), item) for item, match in flat if match[1] in begun]
+    numbered = {id(one.item) for one in placed}
     rest = [item for item in items if id(item) not in numbered]
     whole = [item for item in rest if headers.number(item) > 1]  # these hold all their channels
     more, problems = place(whole, None)

@@ -225,7 +225,7 @@ def _grey_values(experiment: Experiment, new: Mapping[str, Sequence[Greys]]) -> 
 def _turned(
     experiment: Experiment, folder: Path, spaces: Mapping[str, Space]
 ) -> tuple[dict[str, Turn], dict[str, Space], tuple[str, ...]]:
-    """As :func:`nnactive_ext.planning.orientation.added`; images that would be seen rotated are an error."""
+    """As :func:`nnactive_ext.images.turning.added`; images that would be seen rotated are an error."""
     pool = {case: space_of(experiment, case) for case in experiment.plan.pool}
     found = added(spaces, pool, experiment.dataset.json["overwrite_image_reader_writer"])
     if found is None:
