@@ -99,6 +99,7 @@ def test_after_a_verdict_the_first_member_describes_all_cases_once(ask, trained,
     assert len(asked) == len(trained.plan.pool), "it was described again"
 
 
+@pytest.mark.slow
 def test_parts_are_the_whole(ask, trained, asked):
     task = tasks_of(trained, 0)[0]
     verdict(trained, task.patch.case, task)
@@ -168,6 +169,7 @@ def test_delta_follows_the_precision_of_the_last_query(ask, trained, tmp_path):
 
 
 @pytest.mark.usefixtures("quick_planning")
+@pytest.mark.slow
 def test_plan_change_and_query(tiny, tmp_path, monkeypatch, capsys):
     """The options from plan to command, what is refused, and how they are changed."""
     monkeypatch.chdir(tmp_path)

@@ -25,8 +25,9 @@ from nnactive_ext.members import ensemble
 from nnactive_ext.members.tools import Tools
 from nnactive_ext.ood import TooFew
 from nnactive_ext.screening import names
-from nnactive_ext.screening.files import undecided
+from nnactive_ext.screening.files import as_json, undecided
 from nnactive_ext.screening.measuring import Measured
+from nnactive_ext.screening.page import page
 from nnactive_ext.screening.ratios import Layered, ratio_scores
 from nnactive_ext.screening.scoring import Options, Screening, judged
 from nnactive_ext.screening.why import reasons
@@ -134,6 +135,34 @@ def test_few_cases_are_scored_and_not_flagged():
     assert any("knn is not computed" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(("number", "warned"), [(3, True), (9, True), (10, False)])
+def test_a_small_reference_is_warned_of_wherever_people_look(number, warned):
+    found = screened(measured(number, **STRANGE[names.HISTOGRAM]), np.arange(number + 1) < number)
+    assert any("expect false flags" in note for note in found.notes) == warned
+    assert ("expect false flags" in page(found, lambda cases, word: "", "typed")) == warned
+    assert any("expect false flags" in note for note in as_json(found)["notes"]) == warned
+
+
+def test_what_could_not_be_screened_is_in_all_files_and_fails_a_pipeline(planned, members, strangers, tmp_path, capsys):
+    (strangers / "cut_0000.nii.gz").write_bytes(b"no image")
+    call("-d", 101, "-reference", "all", "-i", strangers, "-o", tmp_path / "out", "-scores", "geometry", "-limit", 1000)
+    said = capsys.readouterr().out
+    assert said.startswith(f"3 new images, compared with {CASES} cases of the pool.")
+    assert "1 image could not be screened:" in said
+    assert "None looks unlike them." in said
+    content = read_json(tmp_path / "out" / "screening.json")
+    assert list(content["refused"]) == ["cut"]
+    assert sorted(row["case"] for row in content["cases"]) == ["new_0", "new_1", "new_2"]
+    row = rows_of(tmp_path / "out" / "screening.csv")["cut"]
+    assert row["flagged"] == ""
+    assert row["why"].startswith("not screened")
+    assert "could not be screened" in (tmp_path / "out" / "screening.html").read_text(encoding="utf-8")
+    words = ("-scores", "geometry", "-limit", 1000, "--fail_if_flagged")
+    with pytest.raises(SystemExit) as ended:
+        call("-d", 101, "-reference", "all", "-i", strangers, "-o", tmp_path / "out", *words)
+    assert ended.value.code == 3
+
+
 @given(st.permutations(range(9)))
 def test_the_order_of_cases_does_not_matter(order):
     cases, reference = measured(8, **STRANGE[names.KNN]), np.arange(9) < 7
@@ -188,6 +217,7 @@ def strangers(tiny_template, tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_screening_is_kept_and_new_images_are_compared_with_it(finished, members, strangers, tmp_path, capsys):
     cycle = f"cycle_{finished.state['cycle']:03d}"
     reference = tmp_path / "reference.npz"
@@ -218,6 +248,7 @@ def test_a_screening_is_kept_and_new_images_are_compared_with_it(finished, membe
         assert content["windows"].dtype == np.float16
 
 
+@pytest.mark.slow
 def test_a_model_folder_and_a_reference_are_enough(finished, members, strangers, tmp_path, monkeypatch):
     call("-d", 101, "-reference", "all", "--export_reference", tmp_path / "r.npz")
     call("-d", 101, "-reference", "all", "-i", strangers, "-o", tmp_path / "with")
@@ -256,7 +287,7 @@ def test_a_single_member_without_mirroring_has_no_disagreement(finished, members
     [
         ("-d 101 -scores colour", "there is no such score"),
         ("-d 101 -scores abet", "nnActiveTrainer_AbeT"),
-        ("-d 101 -i nowhere -o out", "no such folder"),
+        ("-d 101 -i nowhere -o out", "does not exist"),
         ("-d 101 -i nowhere", "-o FOLDER to write"),
         ("-reference r.npz -i new -o out", "-m MODEL_FOLDER"),
         ("-reference r.npz -m model -i new -o out", "no such file"),
@@ -300,11 +331,14 @@ def test_a_far_window_has_a_larger_ratio_than_one_at_a_boundary():
         ratio_scores(images, np.array([False, True, True, True]))
 
 
+@pytest.mark.slow
 def test_all_scores_by_name(finished, members, capsys):
     named = [score for score in names.SCORES if score not in (names.ABET, *names.FILES)]
     call("-d", 101, "-scores", *named, "-aggregation", "max")
     rows = rows_of(finished.results / "screening" / f"cycle_{finished.state['cycle']:03d}.csv")
     assert all(row[score] for row in rows.values() for score in named)
+    for row in rows.values():
+        assert float(row["sisom_r_ood"]) == pytest.approx(0.5 / (1 + math.exp(float(row["sisom"]))), abs=2e-6)
 
 
 @pytest.mark.slow

@@ -129,6 +129,7 @@ def test_a_wrong_answer_is_looked_at_first_and_leaves_the_queue_when_it_is_answe
     assert wrong.id not in in_browser(experiment)
 
 
+@pytest.mark.slow
 def test_answers_to_the_open_cycle_are_compared_with_all_members(tasks):
     for task in tasks.seen:
         task.write(task.answer())

@@ -11,6 +11,7 @@ from nnactive_ext.screening import Options, screen_pool
 from nnactive_ext.screening.views import export_views
 
 
+@pytest.mark.slow
 def test_each_case_has_five_slices_along_each_axis(planned, tmp_path):
     folder = tmp_path / "views"
     cases = sorted(planned.plan.pool)
@@ -28,7 +29,19 @@ def test_each_case_has_five_slices_along_each_axis(planned, tmp_path):
         export_views(planned, folder, progress=False)
 
 
-def test_a_screening_by_texts_and_words(planned, tmp_path, capsys):
+def write_files(folder, cases):
+    """Embeddings in which the third case is like an irrelevant text."""
+    folder.mkdir(exist_ok=True)
+    (folder / "texts.csv").write_text("id,group\nct,relevant\nmri,irrelevant\n")
+    rng = np.random.default_rng(0)
+    texts = np.eye(8)[:2]
+    images = np.array([texts[1 if case == cases[2] else 0] for case in cases]) + rng.normal(0, 0.05, (len(cases), 8))
+    words = np.concatenate([texts[1:] + rng.normal(0, 0.1, (3, 8)), rng.normal(0, 0.3, (20, 8))])
+    arrays = {"cases": np.array(cases), "image": images, "texts": np.array(["ct", "mri"]), "text": texts, "corpus": words}
+    np.savez(folder / "embeddings.npz", **arrays)
+
+
+def test_a_screening_by_texts_and_words(planned, tmp_path):
     """The case whose picture is like an irrelevant text is the strangest."""
     cases, options = sorted(planned.plan.pool), Options(scores=("relevance", "tanl"))
 
@@ -42,17 +55,18 @@ def test_a_screening_by_texts_and_words(planned, tmp_path, capsys):
     (tmp_path / "files").mkdir()
     with pytest.raises(NnActiveError, match="no similarity"):
         screened()
-    (tmp_path / "files" / "texts.csv").write_text("id,group\nct,relevant\nmri,irrelevant\n")
-    rng = np.random.default_rng(0)
-    texts = np.eye(8)[:2]
-    images = np.array([texts[1 if case == cases[2] else 0] for case in cases]) + rng.normal(0, 0.05, (len(cases), 8))
-    words = np.concatenate([texts[1:] + rng.normal(0, 0.1, (3, 8)), rng.normal(0, 0.3, (20, 8))])
-    arrays = {"cases": np.array(cases), "image": images, "texts": np.array(["ct", "mri"]), "text": texts, "corpus": words}
-    np.savez(tmp_path / "files" / "embeddings.npz", **arrays)
+    write_files(tmp_path / "files", cases)
     found = screened()
     for one in found.scores:
         assert cases[int(np.argmax(one.values))] == cases[2], one.name
     assert found.measured[found.flagged[0]].name == cases[2]
+
+
+@pytest.mark.slow
+def test_texts_and_views_as_they_are_typed(planned, tmp_path, capsys):
+    file, cases = planned.raw / "nnactive_plan.json", sorted(planned.plan.pool)
+    write_json(file, {**read_json(file), "settings": {"relevance": [str(tmp_path / "files")]}})
+    write_files(tmp_path / "files", cases)
     screen.main("-d 101 -scores relevance tanl --disable_progress_bar".split())
     assert "less like the relevant texts than theirs" in " ".join(capsys.readouterr().out.split())
     screen.main(["-d", "101", "--export_views", str(tmp_path / "views"), "--disable_progress_bar"])

@@ -31,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
         "-i",
         type=Path,
         metavar="FOLDER",
-        help="screen the images of this folder, named as nnU-Net names them, instead of the pool",
+        help="screen the images of this folder instead of the pool: files named as nnU-Net names them, or a folder for each "
+        "DICOM series or stack of slices",
     )
     made.add_argument("-o", type=Path, metavar="FOLDER", help="with -i: folder to write")
     made.add_argument(
@@ -79,7 +80,9 @@ def parser() -> argparse.ArgumentParser:
         "those that differ most",
     )
     made.add_argument(
-        "--fail_if_flagged", action="store_true", help=f"exit with status {FLAGGED} if an image is flagged, for pipelines"
+        "--fail_if_flagged",
+        action="store_true",
+        help=f"exit with status {FLAGGED} if an image is flagged or cannot be screened, for pipelines",
     )
     made.add_argument(
         "--export_reference",
@@ -162,7 +165,7 @@ def main(options: argparse.Namespace) -> None:
     if options.i:
         for line in report(found, options.o / "screening"):
             print(line)
-    if options.fail_if_flagged and found.flagged:
+    if options.fail_if_flagged and (found.flagged or found.refused):
         raise SystemExit(FLAGGED)
 
 

@@ -19,6 +19,7 @@ from nnactive_ext.geometry.axes import Turn, orientation
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.hounsfield import HIGHER, hounsfield_offset
 from nnactive_ext.images.lengths import typed_spacing
+from nnactive_ext.images.turning import added
 from nnactive_ext.intake.case_tables import typed_cases
 from nnactive_ext.intake.find import FoundCase, find
 from nnactive_ext.intake.inspect import inspect
@@ -43,7 +44,6 @@ from nnactive_ext.planning.create import dataset_json, images_of
 from nnactive_ext.planning.grey_values import AIR, CT, Greys, stored_higher
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
-from nnactive_ext.planning.orientation import added
 from nnactive_ext.planning.relevance import check_relevance
 from nnactive_ext.planning.rollout import no_place, worth_keeping
 from nnactive_ext.planning.sizes import check_fits
@@ -225,7 +225,7 @@ def _grey_values(experiment: Experiment, new: Mapping[str, Sequence[Greys]]) -> 
 def _turned(
     experiment: Experiment, folder: Path, spaces: Mapping[str, Space]
 ) -> tuple[dict[str, Turn], dict[str, Space], tuple[str, ...]]:
-    """As :func:`nnactive_ext.planning.orientation.added`; images that would be seen rotated are an error."""
+    """As :func:`nnactive_ext.images.turning.added`; images that would be seen rotated are an error."""
     pool = {case: space_of(experiment, case) for case in experiment.plan.pool}
     found = added(spaces, pool, experiment.dataset.json["overwrite_image_reader_writer"])
     if found is None:

@@ -21,6 +21,7 @@ from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loo
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
 from nnactive_ext.files import write_json
 from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.images.turning import turned_image
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.label_maps import on_lattice
@@ -36,7 +37,7 @@ from nnactive_ext.parallel import busy
 from nnactive_ext.planning.blocks import table_of
 from nnactive_ext.planning.rollout import Rollout
 from nnactive_ext.planning.sizes import random_patches
-from nnactive_ext.planning.turned_copies import turned_image, write_turned_source
+from nnactive_ext.planning.turned_copies import write_turned_source
 from nnactive_ext.query_methods.base import Query, ScoredPatch
 from nnactive_ext.query_methods.options import method_and_options
 from nnactive_ext.query_methods.starting_budget import PUBLISHED_SHARE, starting_budget

@@ -15,7 +15,7 @@ from nnactive_ext.members.describing import network_size
 from nnactive_ext.members.ensemble import NnUNetEnsemble
 from nnactive_ext.nnunet.preprocessing import Preprocessed
 from nnactive_ext.screening import names
-from nnactive_ext.screening.images import Reading, new_images
+from nnactive_ext.screening.images import new_images
 from nnactive_ext.screening.kept import Kept
 from nnactive_ext.screening.measuring import Measuring
 from nnactive_ext.screening.network import Network
@@ -43,13 +43,13 @@ def screen_deployed(
     Args:
         model: the members that made the reference.
         file: of :func:`nnactive_ext.screening.reference.export_reference`.
-        folder: images named as nnU-Net names them.
+        folder: images, as :func:`nnactive_ext.screening.images.new_images` takes them.
         kept: where to keep what was measured of them.
         options: ``scores`` and ``limit`` count; the others are those of the reference.
         progress: show a progress bar.
 
     Raises:
-        NnActiveError: reference and model do not fit, or an image cannot be read.
+        NnActiveError: reference and model do not fit, or no image can be screened.
     """
     reference = read_reference(file)
     wanted = wanted_scores(reference, options.scores if options else None)
@@ -60,16 +60,18 @@ def screen_deployed(
     check_model(reference, model.folder)
     target = Preprocessed(model.folder, "plans", reference.facts["configuration"])
     plans, _ = target.manager()
-    reading = Reading(read_json(model.folder / "dataset.json"), plans.image_reader_writer_class(), target)
-    images = new_images(folder, reading)
-    network = _network(model, reference, target, reading.dataset_json) if names.needs_members(wanted) else None
+    dataset_json = read_json(model.folder / "dataset.json")
+    reading = replace(reference.reading(dataset_json), reader=plans.image_reader_writer_class(), target=target)
+    strange = new_images(folder, reading, progress)
+    network = _network(model, reference, target, dataset_json) if names.needs_members(wanted) else None
     measuring = Measuring(wanted, reference.facts["schemes"], Kept(kept), network, made.windows, made.aggregation)
-    own = measuring.all(images, progress)
+    own = measuring.all(strange.images, progress)
     number = len(reference.measured)
     return of_new(
+        strange,
         title=reference.facts["experiment"],
         measured=[*reference.measured, *own],
-        images=[*[None] * number, *images],
+        images=[*[None] * number, *strange.images],
         known=number,
         wanted=wanted,
         compared=f"the {count(number, 'case')} of {file.name}",

@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json, write_text
 from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases
-from nnactive_ext.screening.scoring import Screening
+from nnactive_ext.screening.scoring import Judged, Screening, beside
 from nnactive_ext.screening.why import reasons
 
 FOLDER = "screening"
@@ -41,13 +43,16 @@ def write_screening(screening: Screening, stem: Path, page: str) -> Path:
 def _csv(screening: Screening) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    columns = [f"{one.name}{part}" for one in screening.scores for part in ("", "_z", "_p")]
+    ends = {"score": "", "z": "_z", "p": "_p", "r_ood": "_r_ood"}
+    columns = [f"{one.name}{ends[part]}" for one in screening.scores for part in _parts(one)]
     writer.writerow(["case", "flagged", "by", "reference", *columns, "why"])
     for case in screening.order:
         by = " ".join(one.name for one in screening.by(case))
-        numbers = [_text(part[case]) for one in screening.scores for part in (one.values, one.z, one.p)]
+        numbers = [_text(part[case]) for one in screening.scores for part in _parts(one).values()]
         row = [screening.measured[case].name, int(bool(by)), by, int(screening.reference[case]), *numbers]
         writer.writerow([*row, reasons(screening, case)])
+    for name, problem in screening.refused.items():
+        writer.writerow([name, *[""] * (3 + len(columns)), f"not screened: {problem}"])
     return file.getvalue()
 
 
@@ -55,10 +60,7 @@ def as_json(screening: Screening) -> dict[str, Any]:
     """Plain values: how the screening was made, and each case with its scores."""
     cases = []
     for case in screening.order:
-        scores = {
-            one.name: {"score": _known(one.values[case]), "z": _known(one.z[case]), "p": _known(one.p[case])}
-            for one in screening.scores
-        }
+        scores = {one.name: {name: _known(part[case]) for name, part in _parts(one).items()} for one in screening.scores}
         row = {"case": screening.measured[case].name, "by": [one.name for one in screening.by(case)]}
         cases.append({**row, "why": reasons(screening, case), "scores": scores})
     members = [screening.measured[i].name for i in range(len(screening.measured)) if screening.reference[i]]
@@ -71,8 +73,13 @@ def as_json(screening: Screening) -> dict[str, Any]:
         "notes": list(screening.notes),
         **screening.facts,
         "flagged": [screening.measured[case].name for case in screening.flagged],
+        "refused": dict(screening.refused),
         "cases": cases,
     }
+
+
+def _parts(one: Judged) -> dict[str, np.ndarray]:
+    return {"score": one.values, "z": one.z, "p": one.p, **beside(one)}
 
 
 @dataclass(frozen=True)

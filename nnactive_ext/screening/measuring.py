@@ -251,8 +251,9 @@ class _Loaded:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What tells the files of this image from others."""
-        return {"files": [list(_stamp(file)) for file in self.image.files]}
+        """What tells the files of this image, and how they are read, from others."""
+        turned = {"turned": self.image.turned} if self.image.turned else {}
+        return {"files": [list(_stamp(file)) for file in self.image.files], **turned}
 
 
 def _stamp(file: Path) -> Iterator[Any]:

@@ -27,6 +27,23 @@ PLAIN = (GEOMETRY, HISTOGRAM)
 """Scores that need nothing but images."""
 SCORES = (*PLAIN, KNN, DISAGREEMENT, MAHALANOBIS, *RATIOS, *VOXELS, *FILES)
 DEFAULT = (*PLAIN, KNN, DISAGREEMENT)
+MEANING = {
+    GEOMETRY: "spacing, extent and number of channels, from the header",
+    HISTOGRAM: "distribution of the intensities, wherever they lie in the image",
+    KNN: "content, as a member describes windows of the image: distance to the most similar windows of the reference",
+    DISAGREEMENT: "how far the members' foregrounds differ",
+    MAHALANOBIS: "content, as for knn: distance to the mean of the reference's windows",
+    SISOM: "content of the strangest window: its distance to annotated patches of its class over that to other classes",
+    SISOME: "as sisom, together with the energy",
+    MSP: "how unsure the members are: 1 - largest probability",
+    MAX_LOGIT: "how weak the members' evidence is: negative largest logit",
+    ENTROPY: "how unsure the members are: entropy of the mean prediction",
+    ENERGY: "how weak the members' evidence is: free energy",
+    ABET: "how weak the members' evidence is, scaled by the temperature that they learned",
+    RELEVANCE: "how little the image is like the relevant texts",
+    TANL: "how little the image is like the relevant texts, compared with many words",
+}
+"""What each score compares, in words for those who look at the page."""
 AGGREGATIONS = ("mean", "max", "threshold")
 
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.pages.templates import render
+from nnactive_ext.screening.names import MEANING
 from nnactive_ext.screening.pictures import Slices, slices_beside
-from nnactive_ext.screening.scoring import Judged, Screening
+from nnactive_ext.screening.scoring import Judged, Screening, beside
 from nnactive_ext.screening.why import number, why, z_words
+from nnactive_ext.words import enumerated
 
 PICTURED = 40
 """Flagged cases with pictures, the strangest ones."""
@@ -84,6 +86,7 @@ def page(screening: Screening, verdict: Verdict, made_by: str) -> str:
         rest=rest,
         places={screening.measured[case].name: place for place, case in enumerate(flagged, 1)},
         fine=verdict([card.name for card in cards], "relevant") if cards else "",
+        meaning=[(one.name, MEANING[one.name]) for one in screening.scores],
         made_by=made_by,
         width=WIDTH,
         height=HEIGHT,
@@ -104,7 +107,7 @@ def _card(screening: Screening, case: int, pictured: bool, verdict: Verdict) -> 
     return Card(
         screening.measured[case].name,
         bool(screening.reference[case]),
-        " and ".join(one.name for one in screening.by(case)),
+        enumerated([one.name for one in screening.by(case)]),
         [_row(screening, case, one) for one in screening.scores],
         slices,
         problem,
@@ -113,10 +116,11 @@ def _card(screening: Screening, case: int, pictured: bool, verdict: Verdict) -> 
 
 
 def _row(screening: Screening, case: int, one: Judged) -> Row:
+    more = beside(one).values()
     value, z, p = (float(part[case]) for part in (one.values, one.z, one.p))
     return Row(
         one.name,
-        "–" if math.isnan(value) else number(value),
+        "–" if math.isnan(value) else number(value) + "".join(f" (r_OOD {number(float(r[case]))})" for r in more),
         "–" if math.isnan(z) else z_words(z),
         "–" if math.isnan(p) else f"{p:.3f}",
         bool(one.flagged[case]),

@@ -16,9 +16,11 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.files import read_json, replacing
+from nnactive_ext.geometry.space import Space
 from nnactive_ext.ood import Gaussian
 from nnactive_ext.ood.flags import NORMAL
 from nnactive_ext.screening import names
+from nnactive_ext.screening.images import Reading
 from nnactive_ext.screening.measuring import Measured
 from nnactive_ext.screening.scoring import Options, Screening
 from nnactive_ext.screening.screen import schemes_of
@@ -29,7 +31,8 @@ VERSION = 1
 @dataclass(frozen=True)
 class Reference:
     """What :func:`export_reference` wrote: measurements of the cases, and ``facts``, plain values about the members that made
-    them (kind, folds, patch_mm, seed, configuration, plans, weights), ``scores``, ``schemes`` and ``options``."""
+    them (kind, folds, patch_mm, seed, configuration, plans, weights), about how images are read (``pool``: spacing and axes of
+    the pool's images; series, spacing), ``scores``, ``schemes`` and ``options``."""
 
     measured: Sequence[Measured]
     facts: dict[str, Any]
@@ -38,13 +41,20 @@ class Reference:
     def options(self) -> Options:
         return Options(**self.facts["options"])
 
+    def reading(self, dataset_json: dict[str, Any]) -> Reading:
+        """How the pool's images were read; nnU-Net's reader and plans are those of the model folder."""
+        pool = self.facts["pool"]
+        like = None if pool is None else [Space((1, 1, 1), tuple(mm), (0.0, 0.0, 0.0), tuple(axes)) for mm, axes in pool]
+        return Reading(dataset_json, None, None, like, self.facts["series"], self.facts["spacing"])
+
 
 def export_reference(screening: Screening, experiment: Experiment, folds: Sequence[Fold], weights: str, file: Path) -> int:
     """Write the reference of a screening, whole or not at all.
 
     The file holds, for each case: spacing, extent and number of channels, quantiles of its intensities, descriptors of its
-    windows (float16 where that can hold them) and its voxel scores; besides these the descriptors' mean, principal components
-    and variances, and the value of each score above which an image is flagged. Descriptors derive from patients' images.
+    windows (float16 where that can hold them) and its voxel scores; besides these how the pool's images lie, the descriptors'
+    mean, principal components and variances, and the value of each score above which an image is flagged. Descriptors derive
+    from patients' images.
 
     Args:
         screening: of the pool of the experiment, with members where a score needs them.
@@ -66,7 +76,8 @@ def export_reference(screening: Screening, experiment: Experiment, folds: Sequen
         raise NnActiveError(f"--export_reference: the reference has {len(chosen)} cases; at least 3 are needed. Annotate more.")
     if left := [one.name for one in screening.scores if one.name in names.HERE]:
         raise NnActiveError(f"--export_reference: {' and '.join(left)} need the experiment. Leave them out of -scores.")
-    plan = experiment.plan
+    plan, reading = experiment.plan, Reading.of(experiment)
+    pool = reading.pool
     facts = {
         "version": VERSION,
         "experiment": screening.title,
@@ -79,6 +90,9 @@ def export_reference(screening: Screening, experiment: Experiment, folds: Sequen
         "plans": plans_digest(experiment.preprocessed.plans, plan.configuration),
         "weights": weights,
         "schemes": schemes_of(experiment),
+        "pool": None if pool is None else [[space.spacing, space.direction] for space in pool],
+        "series": list(reading.series),
+        "spacing": reading.spacing and list(reading.spacing),
         "scores": [one.name for one in screening.scores],
         "options": {**asdict(screening.options), "scores": None, "everything": False},
         "thresholds": {

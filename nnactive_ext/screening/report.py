@@ -63,8 +63,13 @@ def report(screening: Screening, stem: Path, verdict: Verdict = lambda cases, wo
         yield f"  {screening.measured[case].name:{width}}  {first.name:12}  {z}   {reasons(screening, case)}"
     if len(flagged) > _TOLD:
         yield f"  and {len(flagged) - _TOLD} more"
+    if screening.refused:
+        yield f"{count(len(screening.refused), 'image')} could not be screened:"
+        yield from (f"  {why}" for why in screening.refused.values())
     where = write_screening(screening, stem, page(screening, verdict, typed_command.get() or "nnactive_screen"))
     yield f"Pictures and all scores: {where}"
+    if screening.new and (flagged or screening.refused):
+        yield "Look at these images before you use what the model says of them."
     cases = [screening.measured[case].name for case in flagged]
     if cases and (one := verdict(cases[:1], "irrelevant")):
         yield f"Not one of yours? {one}"

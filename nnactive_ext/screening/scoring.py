@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,10 @@ from nnactive_ext.screening import names
 from nnactive_ext.screening.images import Image
 from nnactive_ext.screening.measuring import Measured
 from nnactive_ext.screening.ratios import ratio_scores
+from nnactive_ext.selection import sisom_ood
+
+FEW = 10
+"""Cases of the reference below which people are warned of false flags: of phantoms compared with about seven, 15 of 60."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Screening:
     notes: Sequence[str] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     new: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """What is wrong with new images that could not be screened, by name."""
 
     def strangest(self, case: int) -> float:
         """The largest z of a case; -inf if none is known."""
@@ -106,6 +112,11 @@ class Screening:
         return int(chosen[np.argmin(_distances(self.measured, case, chosen, by_content))])
 
 
+def beside(one: Judged) -> dict[str, np.ndarray]:
+    """What is reported beside a score and judges nothing, by name, float64 (N,): r_OOD (Eq 9) of SISOM's ratios."""
+    return {"r_ood": sisom_ood(one.values)} if one.name == names.SISOM else {}
+
+
 def judged(
     measured: Sequence[Measured], reference: np.ndarray, scores: Sequence[str], options: Options
 ) -> tuple[list[Judged], list[str]]:
@@ -136,6 +147,12 @@ def judged(
             found.append(Judged(name, values, z, result.p, z > options.limit))
     if reference.sum() < FEWEST:
         notes.append(f"The reference has {int(reference.sum())} cases; nothing is flagged with fewer than {FEWEST}.")
+    elif reference.sum() < FEW:
+        notes.append(
+            f"The reference has only {int(reference.sum())} cases. With fewer than {FEW}, expect false flags: of phantoms that "
+            "were compared with about seven, every fourth was flagged. Screen again when more cases are annotated or called "
+            "relevant."
+        )
     return found, notes
 
 

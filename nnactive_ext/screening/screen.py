@@ -16,7 +16,7 @@ from nnactive_ext.members.ensemble import check_members
 from nnactive_ext.screening import names
 from nnactive_ext.screening.by_files import with_files
 from nnactive_ext.screening.files import screening_folder
-from nnactive_ext.screening.images import Image, Reading, new_images, pool_images
+from nnactive_ext.screening.images import Image, NewImages, Reading, new_images, pool_images
 from nnactive_ext.screening.kept import FOLDER, Kept
 from nnactive_ext.screening.measuring import Measured, Measuring
 from nnactive_ext.screening.network import Network, OpenEnsemble
@@ -80,7 +80,7 @@ def screen_new(
 
     Args:
         experiment: as for :func:`screen_pool`.
-        folder: images named as nnU-Net names them, with the experiment's file ending.
+        folder: images, as :func:`nnactive_ext.screening.images.new_images` takes them.
         kept: where to keep what was measured of them.
         open_ensemble: as for :func:`screen_pool`, as the others.
         folds: the members.
@@ -91,23 +91,23 @@ def screen_new(
         The new images with their scores, and the reference, which is not shown.
 
     Raises:
-        NnActiveError: as :func:`screen_pool`; or the folder holds no image, or a damaged one.
+        NnActiveError: as :func:`screen_pool`; or the folder holds no image that can be screened.
     """
     options = options or Options()
     if named := [score for score in options.scores or () if score in names.FILES]:
         raise NnActiveError(f"-scores {' '.join(named)}: these are for cases of the pool, whose similarity is in files.")
     wanted, network, notes = _wanted(experiment, open_ensemble, folds, options)
-    target = experiment.preprocessed if experiment.state["cycle"] >= 0 else None
-    strange = new_images(folder, Reading(experiment.dataset.json, experiment.dataset.reader_writer, target))
+    strange = new_images(folder, Reading.of(experiment), progress)
     pool = pool_images(experiment)
-    among, compared = _reference(experiment, [image.name for image in pool], options)
+    among, compared = _reference(experiment, [image.name for image in pool], options, new=True)
     chosen = [image for image, there in zip(pool, among, strict=True) if there]
     known = measuring_of(experiment, network, wanted, options).all(chosen, progress)
-    own = measuring_of(experiment, network, wanted, options, kept).all(strange, progress)
+    own = measuring_of(experiment, network, wanted, options, kept).all(strange.images, progress)
     return of_new(
+        strange,
         title=experiment.name,
         measured=[*known, *own],
-        images=[*chosen, *strange],
+        images=[*chosen, *strange.images],
         known=len(known),
         wanted=wanted,
         compared=compared,
@@ -118,6 +118,7 @@ def screen_new(
 
 
 def of_new(
+    new: NewImages,
     *,
     title: str,
     measured: Sequence[Measured],
@@ -129,11 +130,12 @@ def of_new(
     notes: Sequence[str],
     facts: dict[str, Any],
 ) -> Screening:
-    """The screening of new images; the first ``known`` of ``measured`` are the reference, the others are new."""
+    """The screening of ``new`` images; the first ``known`` of ``measured`` are the reference, the others are new."""
     reference = np.arange(len(measured)) < known
     scores, more = judged(measured, reference, wanted, options)
+    told = [*notes, *more, *new.notes]
     return Screening(
-        title, measured, images, ~reference, reference, scores, compared, options, [*notes, *more], facts, new=True
+        title, measured, images, ~reference, reference, scores, compared, options, told, facts, new=True, refused=new.refused
     )
 
 
@@ -195,7 +197,7 @@ def schemes_of(experiment: Experiment) -> list[str]:
     return [get_normalization_scheme(channels[key]).__name__ for key in sorted(channels, key=int)]
 
 
-def _reference(experiment: Experiment, cases: Sequence[str], options: Options) -> tuple[np.ndarray, str]:
+def _reference(experiment: Experiment, cases: Sequence[str], options: Options, new: bool = False) -> tuple[np.ndarray, str]:
     """Which cases the others are compared with, bool (N,), and in words. Irrelevant ones are never among them."""
     annotated = {case for case, counts in experiment.state["annotated"].items() if sum(counts.values())}
     out, called = irrelevant_cases(experiment), relevant_cases(experiment)
@@ -203,6 +205,8 @@ def _reference(experiment: Experiment, cases: Sequence[str], options: Options) -
     chosen = (set(cases) if everything else annotated | called) - out
     found = np.array([case in chosen for case in cases])
     number = int(found.sum())
+    if everything and new:
+        return found, f"{count(number, 'case')} of the pool"
     if everything:
         return found, "each other" if number == len(cases) else f"{count(number, 'case')} of them"
     return found, f"the {number} that are annotated" + (" or called relevant" if called - annotated else "")
