@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import scripted_expert as expert
 
-from nnactive_ext.cli import plan, report, status
+from nnactive_ext.cli import change, plan, report, status
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import read_json
 from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.closing import share_done
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.repeats import Rated, draw_repeats, raters
 from nnactive_ext.labelling.tasks import all_tasks, asked_in, find_task, repeats_of, tasks_of
 from nnactive_ext.planning.settings import Settings, command_of
+from nnactive_ext.serve.queue import rows
 
 
-def with_repeats(experiment: Experiment, share: float) -> None:
-    file = experiment.raw / "nnactive_plan.json"
-    content = read_json(file)
-    write_json(file, {**content, "settings": {**content.get("settings", {}), "repeat": share}})
+def statuses(experiment: Experiment) -> dict[str, str]:
+    tasks = [task for cycle in range(experiment.last_loop + 1) for task in asked_in(experiment, cycle)]
+    return {row.id: row.status for row in rows(experiment, tasks, {}, set(), set())}
 
 
 def answer_all(tasks) -> None:
@@ -53,10 +53,11 @@ def test_a_second_answer_is_compared_and_changes_nothing(tasks, tmp_path, capsys
     answer_all(tasks)
     experiment = tasks.experiment
     assert draw_repeats(experiment, 4) == [], "nobody asked for repeats"
-    with_repeats(experiment, 0.3)
+    change.main("-d 601 -repeat 30% -who boss".split())
+    assert [(one["what"], one["after"]) for one in experiment.anew().plan.changes] == [("repeat", 0.3)]
+    assert "-repeat" not in command_of(experiment.anew().plan), "the command plans what was planned"
     tasks.run()
     experiment = tasks.experiment
-    assert "-repeat 0.3" in " ".join(command_of(experiment.plan))
     asked = read_json(loop_file(experiment.raw, 1))["repeats"]
     known = {task.id: task for task in tasks_of(experiment, 0)}
     assert len(asked) == 2, "30 % of 4 patches, rounded up"
@@ -105,12 +106,23 @@ def test_a_second_answer_is_compared_and_changes_nothing(tasks, tmp_path, capsys
         if task.patch.case not in touched:
             assert np.array_equal(now, before[task.patch.case])
         assert np.array_equal(now[task.patch.slices], before[task.patch.case][task.patch.slices])
-    with pytest.raises(SystemExit):
-        tasks.annotate(f"verdict {repeated[0].id} irrelevant")
-    assert asked[0] in capsys.readouterr().err
     tasks.annotate(f"withdraw {repeated[0].id} --disable_progress_bar")
     assert raters(tasks.experiment).answered == 1
     assert np.array_equal(tasks.labels(repeated[0].patch.case)[repeated[0].patch.slices], truth)
+
+    # A verdict is on the patch, whichever of its tasks it is given on: both are done, and all of it can be taken back.
+    case, here = repeated[0].patch.case, repeated[0].patch.slices
+    labelled = tasks.labels(case)
+    assert statuses(tasks.experiment)[repeated[0].id] == "open"
+    tasks.annotate(f"verdict {repeated[0].id} irrelevant -who ben --disable_progress_bar")
+    assert {statuses(tasks.experiment)[name] for name in (asked[0], repeated[0].id)} == {"done"}
+    judged = tasks.labels(case)
+    assert (judged[here] == tasks.experiment.dataset.labels.ignore).all()
+    judged[here] = labelled[here]
+    assert np.array_equal(judged, labelled), "nothing else is touched"
+    tasks.annotate(f"withdraw {repeated[0].id} --disable_progress_bar")
+    assert statuses(tasks.experiment)[repeated[0].id] == "open"
+    assert np.array_equal(tasks.labels(case), labelled)
 
     capsys.readouterr()
     status.main(["-d", "601"])
@@ -121,6 +133,12 @@ def test_a_second_answer_is_compared_and_changes_nothing(tasks, tmp_path, capsys
     assert json.loads(capsys.readouterr().out)["raters"]["inter"]["pairs"] == 1
     report.main(f"-d 601 -o {tmp_path / 'report.html'} -device none --disable_progress_bar".split())
     assert "inter-rater Dice" in re.sub(r"\s+", " ", (tmp_path / "report.html").read_text())
+
+
+def test_a_simulation_repeats_nothing(planned, capsys):
+    with pytest.raises(SystemExit):
+        change.main("-d 101 -repeat 0.1".split())
+    assert "roll-outs only" in capsys.readouterr().err
 
 
 def test_two_people_who_answer_one_task_count_without_repeats(tasks):
