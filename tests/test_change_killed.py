@@ -30,6 +30,8 @@ AFTER = {
     "run": [RUN],
     "query": [["query", "-d", "601", "-device", "cpu", *QUIET], RUN],
     "change": [["change", "-d", "601", "-who", "boss", "-seed", "5", *QUIET], RUN],
+    "verdict": [["annotate", "verdict", "-d", "601", "-who", "boss", "tiny_3", "relevant", *QUIET], RUN],
+    "withdraw": [["annotate", "withdraw", "-d", "601", "-who", "boss", "tiny_3", *QUIET], RUN],
 }
 """What is typed after the kill; all of it ends with a run."""
 CHANGE = ["change", "-d", "601", "-who", "boss"]
@@ -84,8 +86,10 @@ def _moments(moments: int, most: int) -> list[int]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("after", [pytest.param(name, marks=[] if name == "run" else pytest.mark.long) for name in AFTER])
-@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize(
+    ("what", "after"),
+    [(what, after) for what in CHANGES for after in AFTER if what == "verdict" or after not in ("verdict", "withdraw")],
+)
 def test_another_command_after_a_kill_finds_all_of_the_change_or_none(closed, more, killer, tmp_path, monkeypatch, what, after):
     words = _words(what, more)
     outcomes = []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from fake_members import fake_tools
+from printed import understood
 
-from nnactive_ext.cli import plan, status
+from nnactive_ext.bench.clone import clone
+from nnactive_ext.cli import change, plan, status
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file, read_loop
 from nnactive_ext.experiment.plan import PLAN_FILE
@@ -21,10 +25,10 @@ WORDS = (
 )
 
 
-def planned_with(tmp_path, strangers) -> Experiment:
+def planned_with(tmp_path, strangers, cycles: int = 3) -> Experiment:
     file = tmp_path / "strangers.txt"
     file.write_text("\n".join(strangers) + "\n")
-    plan.main([*WORDS.split(), "-irrelevant", str(file)])
+    plan.main([*WORDS.split(), "-cycles", str(cycles), "-irrelevant", str(file)])
     return Experiment.find(102)
 
 
@@ -49,6 +53,9 @@ def test_a_stranger_leaves_the_pool_when_it_is_asked_for(tiny, quick_planning, t
     for case in met:
         assert all(case not in cycle for cycle in cycles[first[case] + 1 :]), "it is not asked for again"
         assert case not in experiment.state["annotated"]
+    capsys.readouterr()
+    status.main(["-d", "102"])
+    assert f"Pool: {len(experiment.plan.pool)} cases, {len(met)} irrelevant" in capsys.readouterr().out
     found = precision_by_cycle(experiment)
     relevant = [case for case in (*experiment.plan.pool, *experiment.plan.dropped) if case not in strangers]
     seen: set[str] = set()
@@ -81,6 +88,19 @@ def test_killed_between_verdict_and_pool_the_next_run_goes_on(tiny, quick_planni
     assert set(Experiment.find(102).plan.called_irrelevant) == {event["case"] for event in after}
 
 
+@pytest.mark.slow
+def test_an_experiment_that_begins_with_the_cycle_0_of_another_knows_its_verdicts(tiny, quick_planning, tmp_path):
+    strangers = ("tiny_0", "tiny_2", "tiny_5")
+    experiment = planned_with(tmp_path, strangers, cycles=1)
+    run_cycles(experiment, fake_tools(classes=3), progress=False, say=lambda text: None)
+    start = Experiment.find(102)
+    assert start.plan.called_irrelevant, "choose another seed"
+    copied = clone(start, 103, {"dataset": "Dataset103_Tiny", "cycles": 3})
+    assert verdicts(copied) == verdicts(start)
+    run_cycles(copied, fake_tools(classes=3), progress=False, say=lambda text: None)
+    assert set(start.plan.called_irrelevant) <= irrelevant_cases(copied.anew()) == set(copied.anew().plan.called_irrelevant)
+
+
 def test_without_strangers_there_is_no_trace_of_them(planned):
     assert not planned.annotation.exists()
     assert "irrelevant" not in read_json(planned.raw / PLAN_FILE)
@@ -94,7 +114,11 @@ def test_precision_and_recall_of_a_cycle(planned):
     assert one.words == "7 of 40 patches of cycle 2 were irrelevant (precision 82.5 %, recall 25.0 %)"
     assert Precision(0, 1, 1).words == "1 of 1 patch of cycle 0 was irrelevant (precision 0.0 %)"
     assert advice(planned, [Precision(0, 3, 2), Precision(1, 3, 1)]) == "", "a third of the last cycle is not more than a third"
-    assert "nnactive_screen" in advice(planned, [Precision(1, 5, 2)])
+    commands = understood(advice(planned, [Precision(1, 5, 2)]))
+    assert [shlex.split(line)[0] for line in commands] == ["nnactive_screen", "nnactive_change"]
+    change.main(shlex.split(commands[1])[1:])
+    assert Experiment.find(101).plan.settings["screen"] == 0.5
+    assert len(understood(advice(Experiment.find(101), [Precision(1, 5, 2)]))) == 1, "it is set already"
 
 
 def test_the_test_set_holds_no_stranger(tiny, tmp_path):

@@ -49,6 +49,40 @@ def test_ticks_of_the_index_page_are_handed_in(tasks, browser, tmp_path):
         look(page, "index_saved")
 
 
+@pytest.mark.parametrize("single", [False, True])
+def test_the_dialog_of_a_page_from_disk_saves_a_file(tasks, browser, tmp_path, single):
+    out = tasks.out
+    if single:
+        out = tmp_path / "single"
+        tasks.annotate(f"export -o {out} --blank --single --disable_progress_bar")
+    first, second = tasks.seen[:2]
+    case = tasks.patch(second).case
+
+    def judge(one, verdict: str, why: str = "", about: str = "patch"):
+        one.page.locator("#ask-verdict").click()
+        one.page.locator(f"#verdict [value={about}]").check()
+        one.page.locator("#verdict [name=why]").fill(why)
+        with one.page.expect_download() as waiting:
+            one.page.locator(f"[data-verdict={verdict}]").click()
+        file = one.downloads / waiting.value.suggested_filename
+        waiting.value.save_as(file)
+        assert one.page.locator("#status").text_content() == "● saved"
+        tasks.hand_in(file)
+        return {one.task or one.case: (one.irrelevant, one.why) for one in verdicts(tasks.experiment)}
+
+    with reader(browser, tmp_path / "Downloads", width=1200, height=800) as one:
+        one.read(out / first.id / "annotate.html")
+        why = 'motion, "ghosts"'
+        assert judge(one, "irrelevant", why) == {first.id: (True, why)}
+        look(one.page, f"disk_{'single' if single else 'folder'}")
+        one.read(out / first.id / "annotate.html")
+        assert why in one.page.locator("#start").text_content(), "this browser knows it after a reload"
+        one.page.wait_for_timeout(1100)  # the name has the time in seconds
+        assert judge(one, "relevant") == {first.id: (False, "")}
+        one.read(out / second.id / "annotate.html")
+        assert judge(one, "irrelevant", about="case")[case] == (True, "")
+
+
 def test_the_dialog_of_the_editor_and_the_queue(tasks, browser):
     first, second = tasks.seen[:2]
     with serving(601) as served, person(browser, served, 1200, 900) as one:

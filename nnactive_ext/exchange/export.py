@@ -24,8 +24,8 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.pseudonyms import give_pseudonyms
 from nnactive_ext.files import read_json_if_any, remove_temporary, write_json
 from nnactive_ext.images.writing import image_written
-from nnactive_ext.labelling.answers import status_of
 from nnactive_ext.labelling.ledger import Ledger, sha256
+from nnactive_ext.labelling.repeats import status_asked, verdict_on
 from nnactive_ext.labelling.tasks import Task, all_asked, asked_in
 from nnactive_ext.members.ensemble import Ensemble
 from nnactive_ext.screening.answers import note_of, second_looks
@@ -134,8 +134,9 @@ def export(
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
         notes = [note_of(looks[task.id])] if task.id in looks else []
-        note = " ".join([*notes, counted.opinions.words(task.id)]).strip()
-        made = card(view, voxels, status_of(ledger, counted, task.id, ignore), note)
+        against = verdict_on(counted, task)
+        note = " ".join([*notes, against.words if against else ""]).strip()
+        made = card(view, voxels, status_asked(ledger, counted, task, ignore), note)
         cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
         views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
     pages.finish(folder)

@@ -103,7 +103,7 @@ def _known(experiment: Experiment, who: str) -> set[tuple[str, str, str]]:
 def _take(experiment: Experiment, row: _Row, who: str, known: set[tuple[str, str, str]]) -> Received:
     task, case = (None, row.subject) if isinstance(row.subject, str) else (row.subject, row.subject.patch.case)
     verdict, key = IRRELEVANT if row.irrelevant else RELEVANT, key_of(row.subject)
-    name, checksum = key[1] or key[0], sha256(row.file)
+    name, checksum = task.id if task else case, sha256(row.file)
     votes = CountingAnswers.of(Ledger(experiment.annotation)).opinions.votes.get(key, ())
     last = next((vote for vote in reversed(votes) if vote.who == who), None)
     said = last is not None and (last.irrelevant, last.why) == (row.irrelevant, row.why)

@@ -15,6 +15,9 @@ from nnactive_ext.words import count, plural
 TOO_MANY = 1 / 3
 """The share of irrelevant patches in a cycle above which the images should be looked at first."""
 
+_HALF = 0.5
+"""The share of the cases to leave out that is advised."""
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -94,8 +97,11 @@ def advice(experiment: Experiment, found: list[Precision]) -> str:
     """What helps where more than a third of the last answered patches was irrelevant; else empty."""
     if not found or found[-1].irrelevant <= TOO_MANY * found[-1].asked:
         return ""
-    return (
+    text = (
         "More than a third of the last patches was irrelevant. Look for images that do not belong before the next query: "
-        f"{experiment.commands.screen()}. Or let queries leave out the least relevant half of the cases: "
-        f"{experiment.commands.query('-screen', 0.5)}"
+        f"{experiment.commands.screen()}"
     )
+    if (experiment.plan.settings.get("screen") or 0) >= _HALF:
+        return text
+    half = experiment.commands.change("-screen", _HALF)
+    return f"{text}; or let queries leave out the least relevant half of the cases: {half}"

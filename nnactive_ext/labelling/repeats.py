@@ -1,6 +1,7 @@
 """Tasks that are asked again (``-repeat``), to see how far people agree with themselves and with each other.
 
-The answer to a repeated task changes no label. Nothing in a repeated task says that it is one, and it starts blank.
+The answer to a repeated task changes no label. Nothing in a repeated task says that it is one, and it starts blank. A verdict
+on it is one on its patch: the first task and the repeated one are done then.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.labelling.agreement import agreement
 from nnactive_ext.labelling.answers import CountingAnswers, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.tasks import all_tasks, repeats_of
+from nnactive_ext.labelling.tasks import Task, all_tasks, repeats_of
+from nnactive_ext.labelling.votes import Vote
 from nnactive_ext.randomness import generator
 from nnactive_ext.words import count
 
@@ -52,6 +54,16 @@ def draw_repeats(experiment: Experiment, patches: int) -> list[str]:
     ]
     number = min(len(done), math.ceil(share * patches - 1e-9))
     return sorted(generator(experiment.plan.seed, cycle, REPEAT).choice(sorted(done), number, replace=False).tolist())
+
+
+def verdict_on(counted: CountingAnswers, task: Task) -> Vote | None:
+    """The verdict by which the patch of a task, also of a repeated one, or all of its case, counts as irrelevant."""
+    return counted.opinions.against(task.repeats or task.id)
+
+
+def status_asked(ledger: Ledger, counted: CountingAnswers, task: Task, ignore: int) -> str:
+    """:func:`nnactive_ext.labelling.answers.status_of`; a repeated task is done, too, once its patch is irrelevant."""
+    return "done" if verdict_on(counted, task) else status_of(ledger, counted, task.id, ignore)
 
 
 @dataclass

@@ -119,6 +119,11 @@ def asked_in(experiment: Experiment, cycle: int) -> list[Task]:
     return [*tasks_of(experiment, cycle), *repeats_of(experiment, cycle)]
 
 
+def first_asked(experiment: Experiment, task: Task) -> Task:
+    """The task whose patch a repeated task asks for again; itself for all others."""
+    return find_task(experiment, task.repeats) if task.repeats else task
+
+
 def all_asked(experiment: Experiment) -> list[Task]:
     """All that people got and get, in all cycles."""
     return [task for cycle in range(experiment.last_loop + 1) for task in asked_in(experiment, cycle)]

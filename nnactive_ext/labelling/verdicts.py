@@ -14,7 +14,7 @@ from nnactive_ext.labelling.answers import CountingAnswers, check_annotator
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.dropping import check_leaving
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.tasks import Task, all_asked
+from nnactive_ext.labelling.tasks import Task, all_asked, first_asked
 from nnactive_ext.labelling.votes import VERDICT, Opinions, Vote
 
 
@@ -119,7 +119,7 @@ def give(
 
     Args:
         experiment: a roll-out.
-        subjects: tasks, and names of cases.
+        subjects: tasks, and names of cases; of a repeated task the verdict is on the patch that it asks for again.
         irrelevant: the verdict; otherwise they are relevant.
         who: the name of the person.
         why: the reason, in words.
@@ -129,11 +129,10 @@ def give(
         The cases whose labels, or whose place in the pool, must follow.
 
     Raises:
-        NnActiveError: too little would be left to train on, or a task is a repeated one; nothing is recorded then.
+        NnActiveError: too little would be left to train on; nothing is recorded then.
     """
     check_annotator(who)
-    if again := [one for one in subjects if isinstance(one, Task) and one.repeats]:
-        raise NnActiveError(f"{again[0].id}: this patch is asked for again. Give the verdict on {again[0].repeats}.")
+    subjects = [one if isinstance(one, str) else first_asked(experiment, one) for one in subjects]
     ledger = Ledger(experiment.annotation)
     number, counted = sum(1 for _ in ledger.events()), CountingAnswers.of(ledger)
     new = [subject for subject in subjects if not _repeats(counted, subject, irrelevant, who, why)]
@@ -170,15 +169,16 @@ def _event(experiment: Experiment, subject: Task | str, irrelevant: bool, why: s
 
 
 def key_of(subject: Task | str) -> tuple[str, str]:
-    """Its case, and the id of the task; empty for a whole case."""
-    return (subject, "") if isinstance(subject, str) else (subject.patch.case, subject.id)
+    """Its case, and the id of the task that asked for its patch first; empty for a whole case."""
+    return (subject, "") if isinstance(subject, str) else (subject.patch.case, subject.repeats or subject.id)
 
 
 def verdict_is_last(experiment: Experiment, subject: Task | str, who: str | None = None) -> bool:
     """Whether the last that ``who`` (None: anybody) said of a task or a case is a verdict, and not an answer."""
     counted, key = CountingAnswers.of(Ledger(experiment.annotation)), key_of(subject)
     votes = [vote.event for vote in counted.opinions.votes.get(key, ()) if who in (None, vote.who)]
-    answers = [answer.event for answer in counted.handed_in if answer.task == key[1] and who in (None, answer.who)]
+    task = "" if isinstance(subject, str) else subject.id
+    answers = [answer.event for answer in counted.handed_in if answer.task == task and who in (None, answer.who)]
     return bool(votes) and max(votes) > max(answers, default=-1)
 
 
@@ -192,6 +192,7 @@ def withdraw_verdict(experiment: Experiment, subject: Task | str, who: str | Non
         NnActiveError: there is none, several people gave one and ``who`` is None, or too little would be left to train on.
     """
     ledger = Ledger(experiment.annotation)
+    subject = subject if isinstance(subject, str) else first_asked(experiment, subject)
     key = key_of(subject)
     name = key[1] or key[0]
     mine = [vote for vote in CountingAnswers.of(ledger).opinions.votes.get(key, ()) if who in (None, vote.who)]

@@ -65,7 +65,8 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "cycles": plan.cycles,
         "open_cycle": experiment.last_loop if experiment.last_loop > state["cycle"] else None,
         "pool": len(plan.pool),
-        "dropped": list(plan.dropped),
+        "dropped": [case for case in plan.dropped if case not in plan.called_irrelevant],
+        "called_irrelevant": list(plan.called_irrelevant),
         "annotated_cases": len(state["annotated"]),
         "annotated_voxels": voxels,
         "folds": folds,
@@ -95,7 +96,6 @@ def status(experiment: Experiment) -> dict[str, Any]:
             {**asdict(one), "precision": one.precision, "recall": one.recall, "words": one.words} for one in precision
         ]
         found["precision_advice"] = advice(experiment, precision)
-        found["called_irrelevant"] = list(plan.called_irrelevant)
     found["next"] = "\n".join([*reopened(experiment), next_step(experiment)])
     return found
 
@@ -269,7 +269,8 @@ def status_text(found: dict[str, Any]) -> str:
     where = f"cycle {found['cycle']} of {found['cycles'] - 1}" if found["cycle"] >= 0 else "nothing is trained yet"
     lines = [f"{found['experiment']} ({found['annotator']} annotator): {where}", ""]
     lines += [f"WARNING: {found['nothing_predicted']}", ""] if found.get("nothing_predicted") else []
-    lines.append(f"Pool: {found['pool']} cases" + (f", {len(found['dropped'])} dropped" if found["dropped"] else ""))
+    gone = [("dropped", found["dropped"]), ("irrelevant", found["called_irrelevant"])]
+    lines.append(", ".join([f"Pool: {found['pool']} cases", *(f"{len(cases)} {why}" for why, cases in gone if cases)]))
     if any(change["what"] == LABELS for change in found["changes"]):
         names = ", ".join(name for name in found["labels"] if name not in (BACKGROUND, IGNORE))
         lines.append(paragraph(f"Classes: {names}"))

@@ -85,6 +85,8 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
         told += check_relevance(wanted["relevance"], shapes, {*plan.dropped, *plan.test}, names)
     if wanted.get("air") and not plan.human:
         raise NnActiveError("-air is for roll-outs only: simulations keep air, as published.")
+    if wanted.get("repeat") is not None and not plan.human:
+        raise NnActiveError("-repeat is for roll-outs only: the simulated annotator answers a patch always in the same way.")
     for what, value in wanted.items():
         before = planned_value(plan, what)
         if value is not None and value != before:

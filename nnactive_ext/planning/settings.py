@@ -572,6 +572,8 @@ class Settings:
         metavar="SHARE",
         only=ROLLOUT,
         shown=lambda plan: plan.settings.get("repeat"),
+        change="tasks of earlier cycles that are asked again beside each query, as a share of its patches, e.g. 5%, from now "
+        "on; 0 ends it",
     )
     minutes_per_patch: float = setting(
         Prices.minutes_per_patch,

@@ -40,7 +40,7 @@ SCRIPTS = {
     "queue.js": "serve",
     "interactive.js": "serve",
     "slicer.js": "serve",
-    "verdict.js": "serve",
+    "verdict.js": "pages",
 }
 """The scripts of our pages, and the rooms that have them; niivue.js is the only other one."""
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from nnactive_ext.exchange.page import BADGES
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.labelling.answers import CountingAnswers, status_of
+from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.repeats import status_asked, verdict_on
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.members.reasons import reason
 
@@ -43,8 +44,8 @@ def rows(
     counted, ignore = CountingAnswers.of(ledger), experiment.dataset.labels.ignore
     made = []
     for task in tasks:
-        status, why = status_of(ledger, counted, task.id, ignore), reason(task)
-        against = counted.opinions.against(task.id)
+        status, why = status_asked(ledger, counted, task, ignore), reason(task)
+        against = verdict_on(counted, task)
         made.append(
             Row(
                 id=task.id,
