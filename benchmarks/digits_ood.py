@@ -256,6 +256,8 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-known", type=int, nargs="+", default=(), metavar="D", help="the known digits (default: seven drawn)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the text between this benchmark's two markers")
     options = parser.parse_args(args)
+    if options.known and not (1 < len(set(options.known)) < 10 and set(options.known) <= set(range(10))):
+        parser.error("-known: give two to nine of the digits 0 to 9; the others are the unseen classes.")
     if options.markdown:
         check_markers(options.markdown, MARKS)
     with threadpool_limits(1), warnings.catch_warnings():

@@ -24,6 +24,13 @@ def test_the_drawn_similarity_is_as_good_as_the_specification_says():
     assert digits_open_set.auroc(texts[right], texts[~right]) == pytest.approx(0.81, abs=0.015)
 
 
+@pytest.mark.parametrize("known", ["3", "3 3", "0 11", "0 1 2 3 4 5 6 7 8 9"])
+def test_what_the_known_digits_cannot_be(known, capsys):
+    with pytest.raises(SystemExit):
+        digits_ood.main(["-known", *known.split()])
+    assert "two to nine" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_digits_ood(tmp_path):
     page = tmp_path / "page.md"

@@ -16,7 +16,7 @@ from nnactive_ext.querying.screen import checked_screen
 from nnactive_ext.relevance.deciding import Decided, by_intensities, by_texts, by_verdicts
 from nnactive_ext.relevance.detector import UNLABELLED, detected
 from nnactive_ext.relevance.examples import Described, examples
-from nnactive_ext.relevance.options import Options, lasting_words, options_of
+from nnactive_ext.relevance.options import Options, changed_words, lasting_words, options_of
 from nnactive_ext.relevance.reading import Similarity
 from nnactive_ext.relevance.texts import Text, Texts
 
@@ -178,6 +178,15 @@ def test_before_there_are_verdicts_strange_intensities_come_last():
     assert np.isfinite(one.cases["a"].score)
 
 
+def test_a_case_without_a_finite_voxel_comes_last_and_hides_no_other():
+    quantiles = np.sort(np.random.default_rng(0).normal(0, 1, (7, 1, 101)), axis=2)
+    without = by_intensities(list("acdefg"), quantiles[[0, 2, 3, 4, 5, 6]], np.ones(6, bool))
+    quantiles[1] = np.nan
+    found = by_intensities(list("abcdefg"), quantiles, np.ones(7, bool)).cases
+    assert found["b"].score == -np.inf
+    assert {case: one for case, one in found.items() if case != "b"} == without.cases
+
+
 def test_what_a_detector_learns_from():
     patches = [Patch(case, (i, 0, 0), (1, 1, 1)) for case in "xyz" for i in range(2)]
     vectors = np.arange(6.0)[:, None]
@@ -203,6 +212,13 @@ def test_what_a_detector_learns_from():
     assert known_classes.tolist() == [0, -1, UNLABELLED, UNLABELLED, UNLABELLED, 1, -1, -1, -1]
 
 
+def test_nothing_described_and_nothing_known_are_no_examples():
+    nothing = Described(np.zeros((0, 2)), (), np.zeros((0, 2)), np.zeros(0, int))
+    for described in ({}, {"x": nothing}):
+        vectors, classes = examples(described, [])
+        assert len(vectors) == len(classes) == 0
+
+
 def test_air_is_not_irrelevant_because_irrelevant_cases_hold_it():
     """Windows of all cases are mostly air; annotated patches show structures, and strangers something else."""
     rng = np.random.default_rng(0)
@@ -225,7 +241,12 @@ def test_the_words_of_an_option(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert lasting_words(["files", "standardise=true", "delta=schedule"]) == (str(tmp_path / "files"), "standardise=true")
     assert lasting_words(["delta=precision"]) == ("delta=precision",)
-    assert lasting_words(["none"]) == ()
+    assert options_of(lasting_words(["none"])) == Options()
+    assert changed_words(lasting_words(["files", "standardise=true"]), ["delta=precision"]) == (
+        str(tmp_path / "files"),
+        "delta=precision",
+    )
+    assert changed_words(["/files", "delta=precision"], lasting_words(["none"])) == ()
     assert options_of(["/a", "delta=precision"]).by_precision
     assert options_of(()) == Options()
     for words in (["a", "b"], ["delta=none"], ["standardise=1"]):

@@ -275,6 +275,18 @@ def test_prefixes_grow_by_gamma():
     np.testing.assert_allclose(every, activated_share(relevant, long[:, :790]), atol=0.02)  # 200 prefixes of 800
 
 
+def test_a_gap_leaves_doubtful_cases_out_of_both_sides():
+    """The case in the middle activates a word that none of the others does."""
+    relevant = np.array([[0.31]] * 3 + [[0.20]] + [[0.10]] * 3)
+    words = np.array([[0.1, 0.1]] * 3 + [[0.1, 0.205]] + [[0.3, 0.1]] * 3)
+    found, wide = (tanl(relevant, words, scale=20, gap=gap) for gap in (0, 0.5))
+    every = softmax(20 * np.concatenate([relevant, words], 1), axis=1)
+    assert 0.5 * wide.threshold < every[3, 0] < 0.5 * wide.threshold + 0.5
+    by_hand = every[4:, 1:].mean(0) - every[:3, 1:].mean(0)
+    np.testing.assert_allclose(wide.activation, by_hand[wide.negatives])
+    assert not np.allclose(found.activation, wide.activation)
+
+
 def test_the_middle_of_equal_thresholds():
     assert threshold(np.array([0.1, 0.9])) == 0.49
     assert threshold(np.array([0.0, 0.02])) == 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from fake_members import FakeEnsemble, fake_train
@@ -9,11 +11,14 @@ from fake_members import FakeEnsemble, fake_train
 from nnactive_ext.cli import change, plan, query
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.plan import Geometry
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import tasks_of
+from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.planning.settings import command_of
 from nnactive_ext.querying.query import query_cycle
+from nnactive_ext.querying.relevant import similarity_of
 
 
 @pytest.fixture
@@ -151,6 +156,17 @@ def test_files_that_do_not_fit_stop_the_query_before_anything_is_predicted(ask, 
     assert not (trained.results / "cycle_000" / "candidates").exists()
 
 
+def test_texts_may_describe_regions(tmp_path):
+    folder = write_texts(tmp_path / "files", {"a": 0.1, "b": 0.2})
+    (folder / "texts.csv").write_text("id,group,class\nct,relevant,whole tumour\nmri,irrelevant,\n")
+    labels = Labels({"background": 0, "whole tumour": [1, 2], "core": [2], "ignore": 3}, (1, 2))
+    plan = SimpleNamespace(
+        pool=dict.fromkeys("ab", Geometry((9, 9, 9), (1, 1, 1))), dropped=(), test=(), settings={"relevance": [str(folder)]}
+    )
+    found = similarity_of(SimpleNamespace(plan=plan, dataset=SimpleNamespace(labels=labels)))
+    assert [text.label for text in found.texts.texts] == ["whole tumour", ""]
+
+
 def test_delta_follows_the_precision_of_the_last_query(ask, trained, tmp_path):
     pool = list(trained.plan.pool)
     planned_with(trained, relevance=[str(write_texts(tmp_path / "files", dict.fromkeys(pool, 0.1))), "delta=precision"])
@@ -192,10 +208,12 @@ def test_plan_change_and_query(tiny, tmp_path, monkeypatch, capsys):
     query.main("-d 101 -device cpu --disable_progress_bar --method random -screen .34".split())
     facts = read_json(experiment.raw / "loop_001.json")["relevance"]
     assert (facts["screen"], facts["left_out"]) == (0.34, sorted(experiment.plan.pool)[:2])
+    change.main("-d 101 -relevance delta=precision".split())
+    assert Experiment.find(101).plan.settings["relevance"] == [str(tmp_path / "files"), "delta=precision"]
     change.main("-d 101 -screen 0 -relevance none delta=precision".split())
     settings = Experiment.find(101).plan.settings
     assert (settings["screen"], settings["relevance"]) == (0, ["delta=precision"])
-    assert [one["what"] for one in Experiment.find(101).plan.changes] == ["screen", "relevance"]
+    assert [one["what"] for one in Experiment.find(101).plan.changes] == ["relevance", "screen", "relevance"]
     with pytest.raises(SystemExit):
         change.main("-d 101 -screen 2".split())
 

@@ -66,6 +66,8 @@ def test_cosines_do_not_depend_on_lengths_and_are_the_largest_over_views():
     np.testing.assert_allclose(cosines(7 * images, 0.1 * texts), found)
     np.testing.assert_allclose(found, np.max([cosines(images[:, view], texts) for view in range(3)], axis=0))
     np.testing.assert_allclose(cosines(texts, texts).diagonal(), 1)
+    many = np.concatenate([rng.normal(size=(5000, 8)), texts])  # more than are compared at a time
+    np.testing.assert_allclose(cosines(images, many)[:, 5000:], found)
 
 
 def test_without_irrelevant_texts_the_second_term_is_0():

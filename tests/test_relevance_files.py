@@ -39,7 +39,13 @@ def test_a_table_is_read_by_the_ids_of_its_columns(tmp_path):
 
 def test_the_largest_similarity_over_the_boxes_of_a_case_counts(tmp_path):
     box = "case,start_z,start_y,start_x,size_z,size_y,size_x,ct,tum,mri\na,0,0,0,4,9,10,.1,.4,0\na,4,0,0,4,9,10,.3,.2,0\n"
-    assert read(tmp_path, table=f"{box}b,,,,,,,.1,.2,.3\n").of["a"].tolist() == [0.3, 0, 0.4]
+    found = read(tmp_path, table=f"{box}b,,,,,,,.1,.2,.3\n")
+    assert found.of["a"].tolist() == [0.3, 0, 0.4]
+    (note,) = found.notes
+    assert note.startswith("1 case has rows for boxes")
+    for wrong in ("-1,0,0,4,9,10", "0,0,0,0,9,10", "0,0,,4,9,10", "0,0,0.5,4,9,10"):
+        with pytest.raises(NnActiveError, match="line 2: the box at"):
+            read(tmp_path, table=box.replace("0,0,0,4,9,10", wrong))
     with pytest.raises(NnActiveError, match="line 2: the box at 0, 0, 0 of size 4, 9, 11 is not inside the image of a"):
         read(tmp_path, table=box.replace("4,9,10,.1", "4,9,11,.1"))
 
@@ -143,6 +149,9 @@ def test_what_tanl_reads(tmp_path):
     found = read_words(tmp_path, SHAPES, ["tumour"])
     assert (found.cases, found.relevant.shape, found.corpus.shape, found.scale) == (("b", "a"), (2, 2), (2, 7), 10.0)
     assert np.array_equal(found.relevant, read(tmp_path, table=None).rows(["b", "a"])[:, [0, 2]])
+    save(tmp_path, corpus=words, cases=np.array(["a", "a"]))
+    with pytest.raises(NnActiveError, match="a is there twice"):
+        read_words(tmp_path, SHAPES, ["tumour"])
     save(tmp_path, corpus=words[:, :4])
     with pytest.raises(NnActiveError, match="one model"):
         read_words(tmp_path, SHAPES, ["tumour"])

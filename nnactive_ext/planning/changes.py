@@ -49,6 +49,7 @@ from nnactive_ext.planning.rollout import no_place, worth_keeping
 from nnactive_ext.planning.sizes import check_fits
 from nnactive_ext.query_methods import methods
 from nnactive_ext.querying.screen import checked_screen
+from nnactive_ext.relevance.options import changed_words
 
 _COMPARED = 5
 """So many images of the pool are read to compare the grey values of new ones with."""
@@ -80,9 +81,8 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
     if wanted.get("screen") is not None:
         checked_screen(wanted["screen"], methods.get(plan.method, **plan.method_options))
     if wanted.get("relevance") is not None:
-        shapes = {case: geometry.shape for case, geometry in plan.pool.items()}
-        names = list(experiment.dataset.labels.foreground.values())
-        told += check_relevance(wanted["relevance"], shapes, {*plan.dropped, *plan.test}, names)
+        wanted = {**wanted, "relevance": changed_words(planned_value(plan, "relevance", ()), wanted["relevance"])}
+        told += check_relevance(plan, wanted["relevance"], experiment.dataset.labels.classes)
     if wanted.get("air") and not plan.human:
         raise NnActiveError("-air is for roll-outs only: simulations keep air, as published.")
     if wanted.get("repeat") is not None and not plan.human:

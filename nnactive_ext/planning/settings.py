@@ -301,7 +301,8 @@ class Settings:
         metavar=("FOLDER", "KEY=VALUE"),
         read=_relevance,
         decided="verdicts alone",
-        change="folder with texts and similarities, and KEY=VALUE, as for nnactive_plan, from now on; none for no folder",
+        change="folder with texts and similarities, and KEY=VALUE, as for nnactive_plan, from now on; without a folder, the "
+        "one before stays; none ends it",
     )
     folds: int = setting(
         5,

@@ -31,7 +31,7 @@ from nnactive_ext.planning.options import SIMULATION, check_kind, kept
 from nnactive_ext.planning.orientation import reading_labelled
 from nnactive_ext.planning.patch_limit import apply_limit
 from nnactive_ext.planning.pretrained import check_start, start_for, with_start
-from nnactive_ext.planning.relevance import check_relevance
+from nnactive_ext.planning.relevance import warn_of_relevance
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
     LEAST_PER_CLASS,
@@ -126,6 +126,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
         plan = replace(plan, purpose=ALL_LABELS, cycles=1)
         decisions.add("labels", "all of the pool", "what the trainer reaches when nothing is left to annotate")
     plan = with_budget(plan, list(source.labels.foreground.values()), str(source.folder), settings, decisions)
+    warn_of_relevance(plan, settings.relevance, source.labels.classes, decisions)
     return replace(plan, source=_relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset))
 
 
@@ -287,8 +288,6 @@ def with_budget(
     if settings.screen:
         why = "the least relevant give no patches to a query, by verdicts, texts or intensities"
         decisions.add("", f"{share(settings.screen)} of the cases left out", why)
-    for note in check_relevance(settings.relevance, shapes, plan.test, names):
-        decisions.warn("relevance", note)
     tell_ensemble(plan, decisions)
     decisions.add("trainer", plan.trainer, "small plans for a CPU" if settings.preset == "cpu" else "200 epochs unless named")
     decisions.add("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded")

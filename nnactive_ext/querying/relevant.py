@@ -55,7 +55,7 @@ def similarity_of(experiment: Experiment) -> Similarity | None:
     if folder is None:
         return None
     shapes = {case: geometry.shape for case, geometry in plan.pool.items()}
-    return read_similarity(folder, shapes, {*plan.dropped, *plan.test}, list(experiment.source.labels.foreground.values()))
+    return read_similarity(folder, shapes, {*plan.dropped, *plan.test}, experiment.dataset.labels.classes)
 
 
 class RelevantCases:

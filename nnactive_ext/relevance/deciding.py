@@ -75,14 +75,16 @@ def by_intensities(cases: Sequence[str], quantiles: np.ndarray, in_reference: np
 
     Args:
         cases: of the pool.
-        quantiles: float (N, channels, 101).
+        quantiles: float (N, channels, 101). A case with NaN, that is a channel without a finite voxel, comes last, and no
+            other is compared with it.
         in_reference: bool (N,), the cases that others are compared with; fewer than three: all of them.
     """
-    chosen = np.asarray(in_reference, bool)
-    chosen = chosen if chosen.sum() >= 3 else np.ones(len(cases), bool)
-    scores = histogram_scores(quantiles, chosen)
-    z = robust_z(scores, scores[chosen])
-    if np.isnan(z).all():  # fewer than three cases: their distances are equal, or there is one
-        z = np.zeros(len(cases))
-    z = np.where(np.isnan(z), np.inf, z)  # a channel without a finite voxel
+    known = np.isfinite(quantiles).all(axis=(1, 2))
+    chosen = np.asarray(in_reference, bool) & known
+    chosen = chosen if chosen.sum() >= 3 else known
+    z = np.full(len(cases), np.inf)
+    if known.any():
+        scores = histogram_scores(quantiles[known], chosen[known])
+        z[known] = robust_z(scores, scores[chosen[known]])
+    z[np.isnan(z)] = 0  # fewer than three cases: their distances are equal, or there is one
     return Decided({case: Relevance(-float(one)) for case, one in zip(cases, z, strict=True)}, "intensities")

@@ -65,4 +65,4 @@ def examples(
             if patch in patches or label >= 0:
                 vectors.append(vector)
                 classes.append(IRRELEVANT if patch in patches else label)
-    return np.array(vectors).reshape(len(vectors), -1), np.array(classes, int)
+    return np.array(vectors).reshape(len(vectors), -1 if vectors else 0), np.array(classes, int)

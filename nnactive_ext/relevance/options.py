@@ -25,7 +25,7 @@ class Options:
 
 
 def lasting_words(words: Sequence[str]) -> tuple[str, ...]:
-    """The words of ``-relevance`` as a plan keeps them: an absolute folder first, if there is one, then the options.
+    """The words of ``-relevance`` as a plan keeps them: an absolute folder (or ``none``) first, if one is given, then options.
 
     Raises:
         NnActiveError: an option is unknown, or there are several folders.
@@ -43,10 +43,30 @@ def lasting_words(words: Sequence[str]) -> tuple[str, ...]:
     if len(folders) > 1:
         raise NnActiveError(f"-relevance {' '.join(words)}: give one folder, and options such as delta=precision.")
     lasting = [f"{key}={value}" for key, value in known.items() if value not in ("", KEYS[key][0])]
-    return (*(str(Path(folder).absolute()) for folder in folders if folder != NONE), *lasting)
+    return (*(folder if folder == NONE else str(Path(folder).absolute()) for folder in folders), *lasting)
+
+
+def changed_words(before: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    """The words of a plan after ``nnactive_change -relevance``: without a folder among them, the folder stays.
+
+    Args:
+        before: the words of the plan.
+        words: by :func:`lasting_words`; they replace all options.
+
+    >>> changed_words(["/files", "standardise=true"], ["delta=precision"])
+    ('/files', 'delta=precision')
+    >>> changed_words(["/files"], ["none", "delta=precision"])
+    ('delta=precision',)
+    """
+    folder = [] if any(_names_folder(word) for word in words) else [word for word in before if _names_folder(word)]
+    return (*folder, *(word for word in words if word != NONE))
+
+
+def _names_folder(word: str) -> bool:
+    return word.partition("=")[0] not in KEYS
 
 
 def options_of(words: Sequence[str]) -> Options:
     """The options that the words of a plan mean."""
-    folder = next((Path(word) for word in words if word.partition("=")[0] not in KEYS), None)
+    folder = next((Path(word) for word in words if _names_folder(word) and word != NONE), None)
     return Options(folder, f"delta={PRECISION}" in words, "standardise=true" in words)

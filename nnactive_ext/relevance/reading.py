@@ -15,7 +15,7 @@ from nnactive_ext.intake.case_tables import cases_of, unsure
 from nnactive_ext.intake.tables import Line, read_table
 from nnactive_ext.relevance.similarity import cosines
 from nnactive_ext.relevance.texts import TEXTS, Texts, read_texts
-from nnactive_ext.words import listed
+from nnactive_ext.words import count, listed, plural
 
 SIMILARITY, EMBEDDINGS = "similarity.csv", "embeddings.npz"
 ARRAYS = ("cases", "image", "texts", "text")
@@ -28,10 +28,23 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Similarity:
-    """``of``: case -> its cosine with each text, float64 (T,); where a case has several rows or views, the largest."""
+    """``of``: case -> its cosine with each text, float64 (T,); where a case has several rows or views, the largest. ``boxed``:
+    cases with rows for boxes."""
 
     texts: Texts
     of: Mapping[str, np.ndarray]
+    boxed: Collection[str] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about the files."""
+        if not self.boxed:
+            return self.texts.notes
+        of = f"{count(len(self.boxed), 'case')} {plural(len(self.boxed), 'has', 'have')} rows for boxes in {SIMILARITY}"
+        return (
+            *self.texts.notes,
+            f"{of}. They count as views of the case: the largest similarity says how relevant all of it is.",
+        )
 
     def rows(self, cases: Sequence[str]) -> np.ndarray:
         """Float64 (N, T), a row for each of ``cases``."""
@@ -76,17 +89,21 @@ def read_similarity(
     if not (folder / TEXTS).is_file():
         raise NnActiveError(f"{folder / TEXTS}: no such file. It says which texts of {table.name} are relevant.")
     texts = read_texts(folder / TEXTS, labels)
+    boxed: set[str] = set()
     if table.is_file():
-        found = _table(table, texts, needed, {*needed, *known})
+        found = _table(table, texts, needed, {*needed, *known}, boxed)
     else:
         found = _embedded(arrays, texts, {*needed, *known})
     file = table if table.is_file() else arrays
     if missing := [case for case in needed if case not in found]:
         raise NnActiveError(f"{file}: there is nothing about {listed(sorted(missing))}. Add these cases.")
-    return Similarity(texts, found)
+    return Similarity(texts, found, boxed)
 
 
-def _table(file: Path, texts: Texts, shapes: Mapping[str, Triple], known: Collection[str]) -> dict[str, np.ndarray]:
+def _table(
+    file: Path, texts: Texts, shapes: Mapping[str, Triple], known: Collection[str], boxed: set[str]
+) -> dict[str, np.ndarray]:
+    """The rows by case; cases with rows for boxes are added to ``boxed``."""
     lines = read_table(file)
     if not lines:
         raise NnActiveError(f"{file}: it is empty. Its first line must be case and the ids of {TEXTS}.")
@@ -110,6 +127,7 @@ def _table(file: Path, texts: Texts, shapes: Mapping[str, Triple], known: Collec
         seen.add((case, box))
         if box.strip(","):
             _check_box(file, line, [cells[name] for name in BOX], case, shapes)
+            boxed.add(case)
         row = np.array([_number(file, line, cells[name], name) for name in texts.ids])
         found[case] = np.maximum(found[case], row) if case in found else row
     return found
@@ -182,15 +200,23 @@ def _arrays(file: Path, more: Sequence[str] = ()) -> dict[str, np.ndarray]:
 
 def _embedded(file: Path, texts: Texts, known: Collection[str]) -> dict[str, np.ndarray]:
     read = _arrays(file)
+    names, ids = _named(file, read, texts, known)
+    found = cosines(read["image"], read["text"][[ids.index(one) for one in texts.ids]])
+    return dict(zip(names, found, strict=True))
+
+
+def _named(
+    file: Path, read: Mapping[str, np.ndarray], texts: Texts, known: Collection[str]
+) -> tuple[tuple[str, ...], list[str]]:
+    """The cases and the ids of the texts of ``embeddings.npz``, in its order."""
     ids = [str(one) for one in read["texts"]]
     _check_ids(file, ids, texts)
-    names = [_case(str(file), str(one), known) for one in read["cases"]]
+    names = tuple(_case(str(file), str(one), known) for one in read["cases"])
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise NnActiveError(
             f"{file}: {listed(twice)} is there twice. Give several embeddings of a case as views, (N, views, D)."
         )
-    found = cosines(read["image"], read["text"][[ids.index(one) for one in texts.ids]])
-    return dict(zip(names, found, strict=True))
+    return names, ids
 
 
 def read_words(folder: Path, known: Collection[str], labels: Collection[str]) -> Words:
@@ -218,8 +244,7 @@ def read_words(folder: Path, known: Collection[str], labels: Collection[str]) ->
     scale = float(read[SCALE]) if SCALE in read and read[SCALE].size == 1 else CLIP
     if not (np.isfinite(scale) and scale > 0):
         raise NnActiveError(f"{file}: {SCALE} is {scale}. Write a number above 0, or leave it out.")
-    texts, ids = read_texts(folder / TEXTS, labels), [str(one) for one in read["texts"]]
-    _check_ids(file, ids, texts)
+    texts = read_texts(folder / TEXTS, labels)
+    names, ids = _named(file, read, texts, known)
     relevant = [ids.index(one.id) for one in texts.texts if one.relevant]
-    names = tuple(_case(str(file), str(one), known) for one in read["cases"])
     return Words(names, cosines(read["image"], read["text"][relevant]), cosines(read["image"], read[CORPUS]), scale)

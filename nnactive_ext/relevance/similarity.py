@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+_TEXTS = 5000
+"""Texts that are compared at a time, since all views of all images with 100,000 words would fill the memory."""
+
 
 def text_scores(similarity: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """Each relevant text's similarity minus the mean over the irrelevant texts (LaSeR, Eq 1 before its maximum).
@@ -54,4 +57,8 @@ def cosines(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
     texts = np.asarray(texts, np.float64)
     views = views / np.linalg.norm(views, axis=-1, keepdims=True)
     texts = texts / np.linalg.norm(texts, axis=-1, keepdims=True)
-    return np.clip((views @ texts.T).max(axis=1), -1, 1)
+    found = np.empty((len(views), len(texts)))
+    for start in range(0, len(texts), _TEXTS):
+        some = slice(start, start + _TEXTS)
+        found[:, some] = (views @ texts[some].T).max(axis=1)
+    return np.clip(found, -1, 1)

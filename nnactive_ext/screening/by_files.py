@@ -39,7 +39,7 @@ def with_files(experiment: Experiment, measured: Sequence[Measured], scores: Seq
             raise NnActiveError(f"{folder}: there is no similarity of images to texts yet (docs/open_set.md).")
         values[names.RELEVANCE] = {case: -one for case, one in by_texts(cases, similarity).texts.items()}
     if names.TANL in chosen:
-        words = read_words(folder, {*plan.pool, *plan.dropped, *plan.test}, list(experiment.source.labels.foreground.values()))
+        words = read_words(folder, {*plan.pool, *plan.dropped, *plan.test}, experiment.dataset.labels.classes)
         if missing := sorted(set(cases) - set(words.cases)):
             raise NnActiveError(f"{folder}: there is no embedding of {', '.join(missing[:5])}. Add these cases.")
         rows = [words.cases.index(case) for case in cases]

@@ -45,12 +45,12 @@ def _csv(screening: Screening) -> str:
     writer = csv.writer(file, lineterminator="\n")
     ends = {"score": "", "z": "_z", "p": "_p", "r_ood": "_r_ood"}
     columns = [f"{one.name}{ends[part]}" for one in screening.scores for part in _parts(one)]
-    writer.writerow(["case", "flagged", "by", "reference", *columns, "why"])
+    writer.writerow(["case", "flagged", "by", *columns, "reference", "why"])
     for case in screening.order:
         by = " ".join(one.name for one in screening.by(case))
         numbers = [_text(part[case]) for one in screening.scores for part in _parts(one).values()]
-        row = [screening.measured[case].name, int(bool(by)), by, int(screening.reference[case]), *numbers]
-        writer.writerow([*row, reasons(screening, case)])
+        row = [screening.measured[case].name, int(bool(by)), by, *numbers]
+        writer.writerow([*row, int(screening.reference[case]), reasons(screening, case)])
     for name, problem in screening.refused.items():
         writer.writerow([name, *[""] * (3 + len(columns)), f"not screened: {problem}"])
     return file.getvalue()
