@@ -32,8 +32,8 @@ VIEWER = "niivue.js"
 LARGEST = 192 << 20
 """Bytes of a crop's files from which no page is made: base64 makes them a third longer, and texts of browsers end at 512 MB."""
 MOST_LABELS = 255
-_SCRIPTS = ("pages/editor.js", "disk.js", "pages/clock.js", "pages/task.js", "pages/verdict.js")
 """The editor paints single bytes."""
+_SCRIPTS = ("pages/editor.js", "disk.js", "pages/clock.js", "pages/task.js", "pages/verdict.js")
 
 
 @dataclass(frozen=True)
