@@ -136,21 +136,6 @@ def test_a_wrong_answer_is_looked_at_first_and_leaves_the_queue_when_it_is_answe
     assert wrong.id not in in_browser(experiment)
 
 
-@pytest.mark.slow
-def test_an_answer_that_was_there_and_did_not_count_does_not_close_a_look(answered):
-    """By the rule "first", ben's answer was in the ledger when anna's was compared."""
-    tasks, wrong = answered
-    experiment, ledger = tasks.experiment, Ledger(tasks.experiment.annotation)
-    (anna,) = [event for event in ledger.events() if event["what"] == "answer" and event["task"] == wrong.id]
-    ledger.add("rule", "anna", rule="first", task=None)
-    facts = {key: value for key, value in anna.items() if key not in ("what", "who", "when", "event")}
-    ledger.add("answer", "ben", **facts)
-    write_answers(experiment, compare_answers(experiment, partial(Right, tasks, []), experiment.folds(), progress=False))
-    assert second_looks(experiment)[wrong.id].who == "anna"
-    ledger.add("answer", "carl", **facts)
-    assert wrong.id not in second_looks(experiment)
-
-
 def test_answers_to_the_open_cycle_are_compared_with_all_members(tasks):
     for task in tasks.seen:
         task.write(task.answer())
@@ -172,3 +157,18 @@ def test_a_damaged_table_says_how_to_write_it_anew(planned):
     file.write_text("task,case\na,b\n")
     with pytest.raises(NnActiveError, match="--answers"):
         read_answers(planned)
+
+
+@pytest.mark.slow
+def test_an_answer_that_was_there_and_did_not_count_does_not_close_a_look(answered):
+    """By the rule "first", ben's answer was in the ledger when anna's was compared."""
+    tasks, wrong = answered
+    experiment, ledger = tasks.experiment, Ledger(tasks.experiment.annotation)
+    (anna,) = [event for event in ledger.events() if event["what"] == "answer" and event["task"] == wrong.id]
+    ledger.add("rule", "anna", rule="first", task=None)
+    facts = {key: value for key, value in anna.items() if key not in ("what", "who", "when", "event")}
+    ledger.add("answer", "ben", **facts)
+    write_answers(experiment, compare_answers(experiment, partial(Right, tasks, []), experiment.folds(), progress=False))
+    assert second_looks(experiment)[wrong.id].who == "anna"
+    ledger.add("answer", "carl", **facts)
+    assert wrong.id not in second_looks(experiment)

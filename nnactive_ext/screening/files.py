@@ -42,12 +42,12 @@ def _csv(screening: Screening) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     columns = [f"{one.name}{part}" for one in screening.scores for part in ("", "_z", "_p")]
-    writer.writerow(["case", "flagged", "by", *columns, "reference", "why"])
+    writer.writerow(["case", "flagged", "by", "reference", *columns, "why"])
     for case in screening.order:
         by = " ".join(one.name for one in screening.by(case))
         numbers = [_text(part[case]) for one in screening.scores for part in (one.values, one.z, one.p)]
-        row = [screening.measured[case].name, int(bool(by)), by, *numbers]
-        writer.writerow([*row, int(screening.reference[case]), reasons(screening, case)])
+        row = [screening.measured[case].name, int(bool(by)), by, int(screening.reference[case]), *numbers]
+        writer.writerow([*row, reasons(screening, case)])
     return file.getvalue()
 
 
