@@ -91,6 +91,10 @@ def test_what_a_table_cannot_be(tmp_path, table, what):
         (TEXTS.replace("irrelevant", "other"), "line 4: the group 'other'"),
         (TEXTS.replace("relevant,tumour", "relevant,kidney"), "line 3: there is no class 'kidney'"),
         (TEXTS.replace("mri", "ct"), "line 4: the id 'ct' is there twice"),
+        (
+            TEXTS.replace("an MRI", "an MRI, of a knee"),
+            "line 4: it has 5 cells, the first line 4. Put texts with commas in quotes",
+        ),
         (TEXTS.replace(",relevant", ",irrelevant"), "no text is relevant"),
         ("id,text\nct,a CT\n", "no column group"),
         ("", "no column id, group"),

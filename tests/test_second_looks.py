@@ -16,6 +16,7 @@ from test_cross_validation import annotate, one_fold, says, set_splits, untested
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.marks import ALL
+from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import all_tasks
 from nnactive_ext.screening import answers
 from nnactive_ext.screening.answers import (
@@ -122,6 +123,12 @@ def test_a_wrong_answer_is_looked_at_first_and_leaves_the_queue_when_it_is_answe
     assert index.count("Second look") == len(looks)
     assert note_of(looks[wrong.id]).split(":")[0] in index
 
+    ledger, patch = Ledger(experiment.annotation), looks[wrong.id]
+    ledger.add("verdict", "ben", case=patch.case, task=wrong.id, irrelevant=True, why="", cycle=0, start=[0] * 3, size=[1] * 3)
+    assert wrong.id not in second_looks(experiment), "a verdict decides, too"
+    ledger.add("withdraw", "ben", task=wrong.id, withdrawn=sum(1 for _ in ledger.events()) - 1)
+    assert wrong.id in second_looks(experiment)
+
     again = expert.look(tmp_path / "again", tasks.label)
     right = next(task for task in again if task.id == wrong.id)
     tasks.hand_in(right.write(right.answer()), who="ben")
@@ -151,3 +158,18 @@ def test_a_damaged_table_says_how_to_write_it_anew(planned):
     file.write_text("task,case\na,b\n")
     with pytest.raises(NnActiveError, match="--answers"):
         read_answers(planned)
+
+
+@pytest.mark.slow
+def test_an_answer_that_was_there_and_did_not_count_does_not_close_a_look(answered):
+    """By the rule "first", ben's answer was in the ledger when anna's was compared."""
+    tasks, wrong = answered
+    experiment, ledger = tasks.experiment, Ledger(tasks.experiment.annotation)
+    (anna,) = [event for event in ledger.events() if event["what"] == "answer" and event["task"] == wrong.id]
+    ledger.add("rule", "anna", rule="first", task=None)
+    facts = {key: value for key, value in anna.items() if key not in ("what", "who", "when", "event")}
+    ledger.add("answer", "ben", **facts)
+    write_answers(experiment, compare_answers(experiment, partial(Right, tasks, []), experiment.folds(), progress=False))
+    assert second_looks(experiment)[wrong.id].who == "anna"
+    ledger.add("answer", "carl", **facts)
+    assert wrong.id not in second_looks(experiment)

@@ -55,7 +55,8 @@ def read_texts(file: Path, labels: Collection[str]) -> Texts:
         The texts, sorted by id.
 
     Raises:
-        NnActiveError: a column is missing, an id is empty or there twice, a group or class is unknown, or no text is relevant.
+        NnActiveError: a column is missing, a line has more cells than the first one, an id is empty or there twice, a group or
+            class is unknown, or no text is relevant.
     """
     lines = read_table(file)
     names = [cell.lower() for cell in lines[0].cells] if lines else []
@@ -66,6 +67,10 @@ def read_texts(file: Path, labels: Collection[str]) -> Texts:
         cells = dict(zip(names, [*line.cells, *[""] * len(names)], strict=False))
         one = Text(cells["id"], cells["group"].lower() == RELEVANT, cells.get("class", ""), cells.get("text", ""))
         where = f"{file}, line {line.number}:"
+        if any(line.cells[len(names) :]):
+            raise NnActiveError(
+                f"{where} it has {len(line.cells)} cells, the first line {len(names)}. Put texts with commas in quotes."
+            )
         if not one.id or one.id in texts:
             raise NnActiveError(f"{where} the id {one.id!r} is {'there twice' if one.id else 'empty'}. Give each text its own.")
         if cells["group"].lower() not in GROUPS:

@@ -40,8 +40,8 @@ class Compared:
 
     ``disagreement``: 1 - mean Dice over the classes that the answer or the prediction has, 0 to 1. ``differing``: of the
     ``voxels`` that are annotated. ``worst``: the class with the lowest Dice, empty where none has one. ``folds``: those of the
-    members. ``who``: the people whose answer counts; nobody in a simulation. ``event``: the number of the latest of these
-    answers in the ledger, -1 in a simulation.
+    members. ``who``: the people whose answer counts; nobody in a simulation. ``event``: the number in the ledger of the last
+    answer to the task or verdict on it, whether or not it counts; -1 in a simulation.
     """
 
     task: str
@@ -134,9 +134,9 @@ class _Given:
         return answer
 
     def by(self, task: Task) -> tuple[str, int]:
-        """Whose answer it is, and the number of its event."""
-        counting = self._counted.counting(task.id)
-        return ", ".join(answer.who for answer in counting), max((answer.event for answer in counting), default=-1)
+        """Whose answer it is, and the number of the last event about the task."""
+        people = ", ".join(answer.who for answer in self._counted.counting(task.id))
+        return people, _last_said(self._counted, task.patch.case, task.id)
 
 
 def _compared(
@@ -221,8 +221,8 @@ def _rows(file: Path) -> Iterator[Compared]:
 def second_looks(experiment: Experiment, most: int = MOST) -> dict[str, Compared]:
     """The tasks of the queue for a second look: those that differ from the prediction.
 
-    A task leaves the queue when somebody answers it again, whatever the answer. A label map that was wrong is corrected by a
-    person or not at all.
+    A task leaves the queue when somebody answers it again, whatever the answer, or gives a verdict on it, and when its answer
+    is taken back. A label map that was wrong is corrected by a person or not at all.
 
     Args:
         experiment: any; the queue of a simulation is empty.
@@ -235,15 +235,18 @@ def second_looks(experiment: Experiment, most: int = MOST) -> dict[str, Compared
         return {}
     counted = CountingAnswers.of(Ledger(experiment.annotation))
     known = {task.id for task in all_tasks(experiment)}
-    left = [
-        one for one in read_answers(experiment) if one.differing and one.task in known and not _answered_since(counted, one)
-    ]
+    left = [one for one in read_answers(experiment) if one.differing and one.task in known and _still_counts(counted, one)]
     return {one.task: one for one in left[:most]}
 
 
-def _answered_since(counted: CountingAnswers, one: Compared) -> bool:
-    events = [answer.event for answer in counted.answers.get(one.task, ())]
-    return not events or max(events) > one.event
+def _still_counts(counted: CountingAnswers, one: Compared) -> bool:
+    return bool(counted.counting(one.task)) and _last_said(counted, one.case, one.task) == one.event
+
+
+def _last_said(counted: CountingAnswers, case: str, task: str) -> int:
+    """The number of the last event about a task, an answer or a verdict that was not taken back; -1 without any."""
+    said = [*counted.answers.get(task, ()), *counted.opinions.votes.get((case, task), ())]
+    return max((one.event for one in said), default=-1)
 
 
 def note_of(one: Compared) -> str:
