@@ -20,6 +20,8 @@ from nnactive_ext.words import count, plural
 
 _TOLD = 20
 """Flagged cases that are printed; all are in the files."""
+_REASONS = 2
+"""Of a flagged case, too."""
 
 
 def report_pool(
@@ -60,7 +62,7 @@ def report(screening: Screening, stem: Path, verdict: Verdict = lambda cases, wo
     for case in flagged[:_TOLD]:
         first = screening.by(case)[0]
         z = f"z {z_words(float(first.z[case])):>5}"
-        yield f"  {screening.measured[case].name:{width}}  {first.name:12}  {z}   {reasons(screening, case)}"
+        yield f"  {screening.measured[case].name:{width}}  {first.name:12}  {z}   {reasons(screening, case, _REASONS)}"
     if len(flagged) > _TOLD:
         yield f"  and {len(flagged) - _TOLD} more"
     if screening.refused:

@@ -14,6 +14,7 @@ from nnactive_ext.screening.scoring import Screening
 from nnactive_ext.words import count
 
 _AXES = ("z", "y", "x")
+_AGGREGATED = {"mean": "mean", "max": "largest patch mean of", "threshold": "mean of the largest values of"}
 _LEVELS = (1, 5, 25, 50, 75, 95, 99)
 """Per cent of the voxels at which intensities are compared."""
 
@@ -37,12 +38,15 @@ def why(screening: Screening, case: int, score: str) -> str:
     if score == names.DISAGREEMENT:
         dice = [1 - value for value in values]
         return f"members disagree (Dice {1 - own.values[score]:.2f}{f'; theirs mostly {_mostly(dice)}' if dice else ''})"
-    return f"members are unsure (mean {score} {number(own.values[score])}{theirs})"
+    what = "members are unsure" if score in (names.MSP, names.ENTROPY) else "members see little evidence"
+    return f"{what} ({_AGGREGATED[screening.options.aggregation]} {score} {number(own.values[score])}{theirs})"
 
 
-def reasons(screening: Screening, case: int) -> str:
-    """Why a case was flagged, by all scores that flagged it."""
-    return "; ".join(dict.fromkeys(why(screening, case, one.name) for one in screening.by(case)))
+def reasons(screening: Screening, case: int, most: int | None = None) -> str:
+    """Why a case was flagged, by the ``most`` strangest of the scores that flagged it (None: by all)."""
+    found = list(dict.fromkeys(why(screening, case, one.name) for one in screening.by(case)))
+    left = len(found) - len(found[:most])
+    return "; ".join([*found[:most], *([f"{left} more"] if left else [])])
 
 
 def _geometry(own: Measured, others: Sequence[Measured]) -> str:
