@@ -101,6 +101,17 @@ def test_an_experiment_that_begins_with_the_cycle_0_of_another_knows_its_verdict
     assert set(start.plan.called_irrelevant) <= irrelevant_cases(copied.anew()) == set(copied.anew().plan.called_irrelevant)
 
 
+@pytest.mark.slow
+def test_the_first_query_does_not_know_the_strangers(tiny, quick_planning, tmp_path):
+    """It is byte for byte that of an experiment without any, and so are the labels of all other cases."""
+    plan.main(WORDS.replace("-o 102", "-o 103").split())
+    experiment, other = planned_with(tmp_path, ("tiny_2", "tiny_5")), Experiment.find(103)
+    assert loop_file(experiment.raw, 0).read_bytes() == loop_file(other.raw, 0).read_bytes()
+    for case in experiment.plan.pool:
+        name = f"labelsTr/{case}.nii.gz"
+        assert (experiment.raw / name).read_bytes() == (other.raw / name).read_bytes()
+
+
 def test_without_strangers_there_is_no_trace_of_them(planned):
     assert not planned.annotation.exists()
     assert "irrelevant" not in read_json(planned.raw / PLAN_FILE)
