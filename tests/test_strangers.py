@@ -25,10 +25,10 @@ WORDS = (
 )
 
 
-def planned_with(tmp_path, strangers, cycles: int = 3) -> Experiment:
+def planned_with(tmp_path, strangers, *more: str) -> Experiment:
     file = tmp_path / "strangers.txt"
     file.write_text("\n".join(strangers) + "\n")
-    plan.main([*WORDS.split(), "-cycles", str(cycles), "-irrelevant", str(file)])
+    plan.main([*WORDS.split(), "-irrelevant", str(file), *more])
     return Experiment.find(102)
 
 
@@ -91,7 +91,7 @@ def test_killed_between_verdict_and_pool_the_next_run_goes_on(tiny, quick_planni
 @pytest.mark.slow
 def test_an_experiment_that_begins_with_the_cycle_0_of_another_knows_its_verdicts(tiny, quick_planning, tmp_path):
     strangers = ("tiny_0", "tiny_2", "tiny_5")
-    experiment = planned_with(tmp_path, strangers, cycles=1)
+    experiment = planned_with(tmp_path, strangers, "-cycles", "1")
     run_cycles(experiment, fake_tools(classes=3), progress=False, say=lambda text: None)
     start = Experiment.find(102)
     assert start.plan.called_irrelevant, "choose another seed"
@@ -104,8 +104,10 @@ def test_an_experiment_that_begins_with_the_cycle_0_of_another_knows_its_verdict
 @pytest.mark.slow
 def test_the_first_query_does_not_know_the_strangers(tiny, quick_planning, tmp_path):
     """It is byte for byte that of an experiment without any, and so are the labels of all other cases."""
-    plan.main(WORDS.replace("-o 102", "-o 103").split())
-    experiment, other = planned_with(tmp_path, ("tiny_2", "tiny_5")), Experiment.find(103)
+    test = tmp_path / "test.txt"
+    test.write_text("tiny_1\ntiny_7\n")
+    plan.main([*WORDS.replace("-o 102", "-o 103").split(), "-test", str(test)])
+    experiment, other = planned_with(tmp_path, ("tiny_2", "tiny_5"), "-test", str(test)), Experiment.find(103)
     assert loop_file(experiment.raw, 0).read_bytes() == loop_file(other.raw, 0).read_bytes()
     for case in experiment.plan.pool:
         name = f"labelsTr/{case}.nii.gz"

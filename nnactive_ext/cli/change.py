@@ -97,6 +97,7 @@ def _put_right(options: argparse.Namespace, progress: bool) -> None:
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.labelling.closing import follow_noted
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step, reopened
     from nnactive_ext.planning.changes import add_cases, cases_to_drop, change_settings, drop_cases
@@ -128,6 +129,8 @@ def main(options: argparse.Namespace) -> None:
     with Experiment(name).running(), Experiment(name).lock():
         open_experiment(name, locked=True, without=dropped)
         human = Experiment(name).plan.human
+        for line in warned(follow_noted(Experiment(name), not options.disable_progress_bar)):
+            print(line)
         if options.add and not human:
             raise NnActiveError("-add is for roll-outs only: the simulated annotator needs reference labels.")
         if operations:  # before anything else is changed

@@ -159,6 +159,15 @@ def apply_corrections(experiment: Experiment, cases: list[str], progress: bool =
     return warnings
 
 
+def follow_noted(experiment: Experiment, progress: bool = True) -> tuple[str, ...]:
+    """Let verdicts that a killed command, or one during a run, left behind decide who is in the pool; returns warnings.
+
+    A change of the pool counts on it: another case that leaves could leave too little to train on. Labels follow with
+    :func:`apply_corrections`.
+    """
+    return follow_verdicts(experiment, progress) if experiment.plan.human and noted(experiment) else ()
+
+
 def _file(experiment: Experiment) -> Path:
     return experiment.annotation / "corrections.json"
 
