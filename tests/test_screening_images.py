@@ -13,7 +13,7 @@ from test_intake_dicom import VOXELS, write_series
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.screening.images import Reading, new_images
+from nnactive_ext.screening.new_images import Reading, new_images
 
 DATA = {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}
 TWO = {"channel_names": {"0": "T1", "1": "T2"}, "file_ending": ".nii.gz"}

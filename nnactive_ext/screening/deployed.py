@@ -15,10 +15,10 @@ from nnactive_ext.members.describing import network_size
 from nnactive_ext.members.ensemble import NnUNetEnsemble
 from nnactive_ext.nnunet.preprocessing import Preprocessed
 from nnactive_ext.screening import names
-from nnactive_ext.screening.images import new_images
 from nnactive_ext.screening.kept import Kept
 from nnactive_ext.screening.measuring import Measuring
 from nnactive_ext.screening.network import Network
+from nnactive_ext.screening.new_images import new_images
 from nnactive_ext.screening.reference import Reference, check_model, check_weights, read_reference, wanted_scores
 from nnactive_ext.screening.scoring import Options, Screening
 from nnactive_ext.screening.screen import of_new
@@ -43,7 +43,7 @@ def screen_deployed(
     Args:
         model: the members that made the reference.
         file: of :func:`nnactive_ext.screening.reference.export_reference`.
-        folder: images, as :func:`nnactive_ext.screening.images.new_images` takes them.
+        folder: images, as :func:`nnactive_ext.screening.new_images.new_images` takes them.
         kept: where to keep what was measured of them.
         options: ``scores`` and ``limit`` count; the others are those of the reference.
         progress: show a progress bar.

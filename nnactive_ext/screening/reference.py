@@ -20,8 +20,8 @@ from nnactive_ext.geometry.space import Space
 from nnactive_ext.ood import Gaussian
 from nnactive_ext.ood.flags import NORMAL
 from nnactive_ext.screening import names
-from nnactive_ext.screening.images import Reading
 from nnactive_ext.screening.measuring import Measured
+from nnactive_ext.screening.new_images import Reading
 from nnactive_ext.screening.scoring import Options, Screening
 from nnactive_ext.screening.screen import schemes_of
 

@@ -16,10 +16,11 @@ from nnactive_ext.members.ensemble import check_members
 from nnactive_ext.screening import names
 from nnactive_ext.screening.by_files import with_files
 from nnactive_ext.screening.files import screening_folder
-from nnactive_ext.screening.images import Image, NewImages, Reading, new_images, pool_images
+from nnactive_ext.screening.images import Image, pool_images
 from nnactive_ext.screening.kept import FOLDER, Kept
 from nnactive_ext.screening.measuring import Measured, Measuring
 from nnactive_ext.screening.network import Network, OpenEnsemble
+from nnactive_ext.screening.new_images import NewImages, Reading, new_images
 from nnactive_ext.screening.ratios import Annotated
 from nnactive_ext.screening.scoring import Options, Screening, judged
 from nnactive_ext.words import count
@@ -80,7 +81,7 @@ def screen_new(
 
     Args:
         experiment: as for :func:`screen_pool`.
-        folder: images, as :func:`nnactive_ext.screening.images.new_images` takes them.
+        folder: images, as :func:`nnactive_ext.screening.new_images.new_images` takes them.
         kept: where to keep what was measured of them.
         open_ensemble: as for :func:`screen_pool`, as the others.
         folds: the members.

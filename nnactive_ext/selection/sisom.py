@@ -137,7 +137,9 @@ def sisome_score(ratios: Ratios, energy: np.ndarray, annotated_energy: np.ndarra
 
 
 def sisom_ood(r: np.ndarray) -> np.ndarray:
-    """r_OOD = 1 - (1 + sigma(r)) / 2 (SISOM, Eq 9), sigma the logistic function: the larger, the more like the bank.
+    """r_OOD = 1 - (1 + sigma(r)) / 2 (SISOM, Eq 9, in the form of the published code), sigma the logistic function.
+
+    The larger, the more like the bank.
 
     The ratio cannot be negative, so this lies in (0, .25]; it only reverses the order of ``r``.
 
