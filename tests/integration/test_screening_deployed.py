@@ -12,21 +12,26 @@ import pytest
 import SimpleITK as sitk
 from test_intake_dicom import write_series
 from test_member_kinds_run import QUIET, typed  # noqa: F401
+from typed import QUICK
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.members.training import train_member
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="the commands are typed into sh")]
 TRAINER = "nnActiveTrainer_1epochs_NoMirroring"
 
 
 @pytest.mark.usefixtures("tiny")
-def test_held_out_images_through_a_reference_without_folders_and_experiment(typed, tmp_path):  # noqa: F811
+def test_held_out_images_through_a_reference_without_folders_and_experiment(typed, tmp_path, monkeypatch):  # noqa: F811
     typed(
         "nnactive_plan -d 100 -o 101 -patch_size 5 5 3 -query_size 4 -starting_budget 6 -cycles 1 --preset cpu -np 1 "
         f"-folds 2 -tr {TRAINER} --disable_progress_bar"
     )
     experiment = Experiment.find(101)
-    typed("nnactive_run -d 101 -device cpu --disable_progress_bar")
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
+    for fold in (0, 1):
+        train_member(experiment, fold, "cpu")
     (images := tmp_path / "new").mkdir()
     case = experiment.test_cases()[0]
     for channel, file in enumerate(case.images):
@@ -35,7 +40,7 @@ def test_held_out_images_through_a_reference_without_folders_and_experiment(type
     for channel in ("T1", "T2"):
         voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(case.images[channel == "T2"])))
         write_series(images / "patient" / channel, voxels.astype(int))
-    options = f"-reference all -scores geometry histogram knn disagreement msp {QUIET}"
+    options = f"-reference all -windows 8 -scores geometry histogram knn disagreement msp {QUIET}"
     typed(f"nnactive_screen -d 101 {options} --export_reference {tmp_path / 'reference.npz'}")
     typed(f"nnactive_screen -d 101 {options} -i {images} -o {tmp_path / 'here'}")
     model = tmp_path / "elsewhere" / "model"
