@@ -214,6 +214,7 @@ def test_changes_are_those_of_the_table():
         "-cycles",
         "-seed",
         "-expert",
+        "-repeat",
         "-share",
         "-air",
         "-series",
