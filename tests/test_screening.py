@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from nnactive_ext.cli import query as query_command
 from nnactive_ext.cli import screen as command
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.windows import windows
@@ -27,9 +30,12 @@ from nnactive_ext.ood import TooFew
 from nnactive_ext.screening import names
 from nnactive_ext.screening.files import as_json, undecided
 from nnactive_ext.screening.measuring import Measured
+from nnactive_ext.screening.new_images import NewImages
 from nnactive_ext.screening.page import page
 from nnactive_ext.screening.ratios import Layered, ratio_scores
+from nnactive_ext.screening.reference import read_reference
 from nnactive_ext.screening.scoring import Options, Screening, judged
+from nnactive_ext.screening.screen import of_new
 from nnactive_ext.screening.why import reasons
 
 CASES = 6
@@ -126,6 +132,46 @@ def test_other_channels_are_flagged_without_being_read():
     found = screened(measured(10, **unknown), np.arange(11) < 10)
     assert [one.name for one in found.by(10)] == [names.GEOMETRY]
     assert reasons(found, 10) == "3 channels; theirs 1"
+
+
+def test_a_new_image_that_no_score_can_judge_is_refused():
+    """It must not pass for one that is not flagged."""
+    cases = measured(10, quantiles=np.full((1, 101), np.nan))
+    new = NewImages([])
+    options = {"compared": "them", "options": Options(), "notes": [], "facts": {}, "title": "a"}
+    found = of_new(new, [(None, cases[-1])], measured=cases[:-1], images=[None] * 10, wanted=[names.HISTOGRAM], **options)
+    assert list(found.refused) == ["strange"]
+    assert not found.shown.any()
+    assert not found.flagged
+
+
+def test_a_case_that_people_called_relevant_is_flagged_no_more():
+    found = screened(measured(10, **STRANGE[names.KNN]), np.arange(11) < 10)
+    assert found.flagged == [10]
+    assert replace(found, relevant=frozenset(["strange"])).flagged == []
+
+
+@pytest.mark.parametrize("content", [b"no zip", b"", None])
+def test_something_else_than_a_reference_is_said(tmp_path, content):
+    file = tmp_path / "r.npz"
+    if content is None:
+        with open(file, "wb") as handle:
+            np.save(handle, np.zeros(3))
+    else:
+        file.write_bytes(content)
+    with pytest.raises(NnActiveError, match="not a reference"):
+        read_reference(file)
+
+
+def test_a_damaged_reference_is_said(tmp_path):
+    file = tmp_path / "r.npz"
+    with open(file, "wb") as handle:
+        np.savez_compressed(handle, facts=np.array(json.dumps({"version": 1})), spacing=np.ones((40, 3)))
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        with pytest.raises(NnActiveError):
+            read_reference(file)
 
 
 def test_few_cases_are_scored_and_not_flagged():
@@ -249,7 +295,7 @@ def test_a_screening_is_kept_and_new_images_are_compared_with_it(finished, membe
 
 
 @pytest.mark.slow
-def test_a_model_folder_and_a_reference_are_enough(finished, members, strangers, tmp_path, monkeypatch):
+def test_a_model_folder_and_a_reference_are_enough(finished, members, strangers, tmp_path, monkeypatch, capsys):
     call("-d", 101, "-reference", "all", "--export_reference", tmp_path / "r.npz")
     call("-d", 101, "-reference", "all", "-i", strangers, "-o", tmp_path / "with")
     model = tmp_path / "model"
@@ -270,9 +316,11 @@ def test_a_model_folder_and_a_reference_are_enough(finished, members, strangers,
         for score in names.DEFAULT:
             assert float(one[case][score]) == pytest.approx(float(other[case][score]), rel=5e-3, abs=1e-4)
     fake.weights = "others"
-    shutil.rmtree(tmp_path / "without")
-    with pytest.raises(SystemExit):
-        call("-reference", tmp_path / "r.npz", "-m", model, "-i", strangers, "-o", tmp_path / "without")
+    capsys.readouterr()
+    for out in ("without", "elsewhere"):  # also where all was measured before
+        with pytest.raises(SystemExit):
+            call("-reference", tmp_path / "r.npz", "-m", model, "-i", strangers, "-o", tmp_path / out)
+        assert "not those with which the reference was made" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_single_member_without_mirroring_has_no_disagreement(finished, members, capsys):

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWithReorient
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from test_intake_dicom import VOXELS, write_series
 
 from nnactive_ext.errors import NnActiveError
@@ -114,3 +116,17 @@ def test_an_image_that_lies_otherwise_is_refused_where_no_slices_tell_how_to_tur
     upright = new_images(tmp_path, Reading(DATA, SimpleITKIOWithReorient(), None, pool), progress=False)
     one, other = (image.read()[0] for image in upright.images)
     np.testing.assert_array_equal(one, other)
+
+
+def test_damaged_and_empty_images_without_a_place_are_refused_by_name(tmp_path):
+    """Each library says in its own way that a file is damaged."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, voxels in (("fine", rng.random((6, 7, 8))), ("empty", np.zeros((6, 7, 8))), ("nan", np.full((6, 7, 8), np.nan))):
+        tifffile.imwrite(folder / f"{name}_0000.tif", voxels.astype(np.float32))
+    (folder / "cut_0000.tif").write_bytes((folder / "fine_0000.tif").read_bytes()[:40])
+    data = {**DATA, "file_ending": ".tif"}
+    found = new_images(folder, Reading(data, Tiff3DIO(), None), progress=False)
+    assert [image.name for image in found.images] == ["fine"]
+    assert sorted(found.refused) == ["cut", "empty", "nan"]

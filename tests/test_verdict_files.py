@@ -39,6 +39,16 @@ def test_a_returned_folder_with_verdicts(tasks):
     assert case in tasks.experiment.plan.pool, "a file that came before does not undo what was said since"
 
 
+def test_the_same_verdict_saved_again_later_is_news(tasks):
+    """Ticked, unticked, ticked again: the first and the third file are alike."""
+    task = tasks.seen[0].id
+    for second, verdict in enumerate(("irrelevant", "relevant", "irrelevant")):
+        tasks.hand_in(table(tasks.out, f"{task},{verdict},air, mostly", name=f"verdicts_20260102T03040{second}Z.csv"))
+        ((irrelevant, why),) = [(one.irrelevant, one.why) for one in verdicts(tasks.experiment)]
+        assert irrelevant == (verdict == "irrelevant")
+        assert why == "air, mostly", "a comma without quotes cuts nothing off"
+
+
 @pytest.mark.parametrize(
     "row", ["nobody,irrelevant,", *(pytest.param(r, marks=pytest.mark.slow) for r in ("{task},perhaps,", "{task}"))]
 )

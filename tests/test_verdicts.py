@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scripted_expert as expert
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
 from nnactive_ext.labelling.closing import noted
 from nnactive_ext.labelling.tasks import tasks_of
-from nnactive_ext.labelling.verdicts import Verdict, irrelevant_cases, relevant_cases, verdicts
+from nnactive_ext.labelling.verdicts import Verdict, irrelevant_cases, relevant_cases, subject_of, verdicts
 from nnactive_ext.labelling.votes import Vote, outcome_of
 from nnactive_ext.querying.pool import pool_cases
 
@@ -190,6 +193,34 @@ def test_a_dropped_case_is_no_matter_of_verdicts(closed):
     with pytest.raises(SystemExit):
         verdict(closed, case, "relevant")
     assert case in closed.experiment.plan.dropped
+
+
+def test_a_dropped_case_stays_away_whatever_verdict_it_left_with(closed):
+    from nnactive_ext.cli import change
+
+    case = closed.patch(closed.seen[0]).case
+    verdict(closed, case, "irrelevant")
+    change.main(["-d", "601", "-drop", case, "-who", "boss"])
+    assert case not in closed.experiment.plan.called_irrelevant
+    with pytest.raises(SystemExit):
+        verdict(closed, case, "relevant")
+    assert case not in closed.experiment.plan.pool
+
+
+def test_a_case_called_like_the_beginning_of_a_task_is_the_case(monkeypatch):
+    task = SimpleNamespace(id="c000_001_tiny_3", names=["c000_001_tiny_3"])
+    plan = SimpleNamespace(pool={"c000_001": None}, called_irrelevant=(), dropped=())
+    module = sys.modules["nnactive_ext.labelling.verdicts"]  # the room offers a function of this name
+    monkeypatch.setattr(module, "all_asked", lambda experiment: [task])
+    monkeypatch.setattr(module, "pseudonyms", lambda folder: {})
+    experiment = SimpleNamespace(plan=plan, annotation=None)
+    assert subject_of(experiment, "c000_001") == "c000_001"
+    assert subject_of(experiment, "c000_001_tiny_3") is task
+    plan.pool = {}
+    assert subject_of(experiment, "c000_001") is task
+    monkeypatch.setattr(module, "all_asked", lambda experiment: [task, task])
+    with pytest.raises(NnActiveError, match="several tasks"):
+        subject_of(experiment, "c000")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_device, add_folds, add_lock, add_quiet, prepare, with_trainer
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.screening.names import HERE
 
 if TYPE_CHECKING:
     from nnactive_ext.experiment.experiment import Experiment
@@ -137,6 +138,11 @@ def main(options: argparse.Namespace) -> None:
             check_trainer(options.tr)
         experiment = with_trainer(open_experiment(options.d), options.tr)
 
+        if options.export_reference and experiment.state["cycle"] < 0:
+            raise NnActiveError(
+                f"--export_reference: {experiment.name} has no labels yet, so nnU-Net's plans, by which images are "
+                "preprocessed, do not exist. Annotate the first tasks, run nnactive_run, then export."
+            )
         if options.export_views:
             from nnactive_ext.screening.views import export_views
 
@@ -190,6 +196,12 @@ def _check(options: argparse.Namespace) -> None:
         raise NnActiveError("--answers goes with -d DATASET, without -i, -scores, --export_reference and --export_views.")
     if options.export_reference and options.i:
         raise NnActiveError("--export_reference goes with the pool, not with -i. Run nnactive_screen without -i.")
+    if options.export_reference and options.export_reference.suffix != ".npz":
+        raise NnActiveError(f"--export_reference {options.export_reference}: give a file whose name ends in .npz.")
+    if options.export_reference and (here := [score for score in options.scores or () if score in HERE]):
+        raise NnActiveError(
+            f"-scores {' '.join(here)}: these need the experiment, so a reference cannot hold them. Leave them out."
+        )
     if options.export_views and (options.d is None or options.i):
         raise NnActiveError("--export_views goes with the pool: give -d DATASET, without -i.")
     if options.windows < 1 or not options.limit > 0:

@@ -16,7 +16,7 @@ from nnactive_ext.intake.tables import read_table
 from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task
-from nnactive_ext.labelling.verdicts import give, key_of, subject_of
+from nnactive_ext.labelling.verdicts import give, key_of, repeats, subject_of
 from nnactive_ext.labelling.votes import VERDICT
 
 COLUMNS = ("task_or_case", "verdict", "why")
@@ -69,6 +69,11 @@ def _saved(file: Path) -> str:
     return (found[1] if found else None) or ""
 
 
+def _identity(file: Path) -> str:
+    """What tells a file from others; the same ticks saved again later are news."""
+    return f"{sha256(file)} {_saved(file)}".strip()
+
+
 def _read(experiment: Experiment, file: Path) -> Mapping[tuple[str, str], _Row]:
     """The lines of a file by what they are about.
 
@@ -77,7 +82,8 @@ def _read(experiment: Experiment, file: Path) -> Mapping[tuple[str, str], _Row]:
     """
     found = {}
     for line in read_table(file):
-        name, verdict, why = (*line.cells, "", "")[:3]
+        name, verdict, *words = (*line.cells, "", "")
+        why = ", ".join(word for word in words if word)  # a comma without quotes is one of the reason's
         if (name.lower(), verdict.lower()) == COLUMNS[:2]:
             continue
         if verdict.lower() not in (IRRELEVANT, RELEVANT):
@@ -103,14 +109,12 @@ def _known(experiment: Experiment, who: str) -> set[tuple[str, str, str]]:
 def _take(experiment: Experiment, row: _Row, who: str, known: set[tuple[str, str, str]]) -> Received:
     task, case = (None, row.subject) if isinstance(row.subject, str) else (row.subject, row.subject.patch.case)
     verdict, key = IRRELEVANT if row.irrelevant else RELEVANT, key_of(row.subject)
-    name, checksum = task.id if task else case, sha256(row.file)
-    votes = CountingAnswers.of(Ledger(experiment.annotation)).opinions.votes.get(key, ())
-    last = next((vote for vote in reversed(votes) if vote.who == who), None)
-    said = last is not None and (last.irrelevant, last.why) == (row.irrelevant, row.why)
-    if said or (*key, checksum) in known:
+    name, identity = task.id if task else case, _identity(row.file)
+    counted = CountingAnswers.of(Ledger(experiment.annotation))
+    if repeats(counted, row.subject, row.irrelevant, who, row.why) or (*key, identity) in known:
         return Received(row.file, task, False, f"{name}: handed in by {who} before", counts=True)
     try:
-        cases = give(experiment, [row.subject], row.irrelevant, who, row.why, checksum)
+        cases = give(experiment, [row.subject], row.irrelevant, who, row.why, identity)
     except NnActiveError as error:
         return Received(row.file, task, False, f"{name}: {error}", refused=True)
     of = f"all of case {case} is {verdict}" if task is None else verdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -123,4 +124,4 @@ def _inspect(found: Each, progress: bool) -> None:
 
 def _named(folder: Path, problem: str) -> str:
     """The file or case that a problem begins with, by its path below the folder."""
-    return problem.partition(": ")[0].removeprefix(f"{folder}/")
+    return problem.partition(": ")[0].removeprefix(f"{folder}{os.sep}")

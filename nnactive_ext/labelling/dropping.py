@@ -77,6 +77,8 @@ def drop(experiment: Experiment, who: str, cases: Sequence[str], what: str = DRO
     check_left(experiment, new, experiment.state["annotated"])
     if new:
         plan = without(experiment, who, new, what)
+    if what == DROPPED and (gone := [case for case in cases if case in experiment.plan.called_irrelevant]):
+        plan = recorded(experiment, plan, who, DROPPED, None, gone)  # no verdict brings them back
     # Done even if the plan says so already: earlier versions could be killed between the plan and the splits.
     files = (plan_file(plan), NewFile(RAW, "dataset.json", described(experiment, plan, {})))
     last, warnings = settled(Experiment(experiment.name, plan), cycle, experiment.state["annotated"])

@@ -16,6 +16,7 @@ from nnactive_ext.labelling.dropping import check_leaving
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_asked, first_asked
 from nnactive_ext.labelling.votes import VERDICT, Opinions, Vote
+from nnactive_ext.words import listed
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,18 @@ def subject_of(experiment: Experiment, name: str) -> Task | str:
     Raises:
         NnActiveError: there is none, or the case was taken out with ``nnactive_change -drop``.
     """
-    found = [task for task in all_asked(experiment) if any(one == name or one.startswith(f"{name}_") for one in task.names)]
-    if len(found) == 1:
-        return found[0]
+    asked = all_asked(experiment)
+    if exact := [task for task in asked if name in task.names]:
+        return exact[0]
     plan, names = experiment.plan, pseudonyms(experiment.annotation)
     case = next((case for case, other in names.items() if other == name), name)
     if case in plan.pool or case in plan.called_irrelevant:
         return case
+    begun = [task for task in asked if any(one.startswith(f"{name}_") for one in task.names)]
+    if len(begun) == 1:
+        return begun[0]
+    if begun:
+        raise NnActiveError(f"{name}: several tasks begin so: {listed([task.id for task in begun])}. Name one.")
     if case in plan.dropped:
         dropped = experiment.commands.change("-drop", case)
         raise NnActiveError(f"{name}: no verdict took this case out of the pool, but {dropped}, which cannot be undone.")
@@ -123,7 +129,7 @@ def give(
         irrelevant: the verdict; otherwise they are relevant.
         who: the name of the person.
         why: the reason, in words.
-        file: the SHA-256 of the file that the verdicts came in.
+        file: what tells the file that the verdicts came in from others.
 
     Returns:
         The cases whose labels, or whose place in the pool, must follow.
@@ -135,7 +141,7 @@ def give(
     subjects = [one if isinstance(one, str) else first_asked(experiment, one) for one in subjects]
     ledger = Ledger(experiment.annotation)
     number, counted = sum(1 for _ in ledger.events()), CountingAnswers.of(ledger)
-    new = [subject for subject in subjects if not _repeats(counted, subject, irrelevant, who, why)]
+    new = [subject for subject in subjects if not repeats(counted, subject, irrelevant, who, why)]
     events = [_event(experiment, subject, irrelevant, why, file) for subject in new]
     following = [{**event, "event": number + i, "what": VERDICT, "who": who, "when": ""} for i, event in enumerate(events)]
     if irrelevant:
@@ -148,7 +154,8 @@ def give(
     return cases
 
 
-def _repeats(counted: CountingAnswers, subject: Task | str, irrelevant: bool, who: str, why: str) -> bool:
+def repeats(counted: CountingAnswers, subject: Task | str, irrelevant: bool, who: str, why: str) -> bool:
+    """Whether a verdict is the last that ``who`` said of a task or a case."""
     mine = [vote for vote in counted.opinions.votes.get(key_of(subject), ()) if vote.who == who]
     answers = [answer.event for answer in counted.handed_in if answer.task == key_of(subject)[1] and answer.who == who]
     last = mine[-1] if mine else None

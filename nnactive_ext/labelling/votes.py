@@ -45,7 +45,7 @@ def counting(statements: Sequence[Said], rule: str) -> list[Said]:
 @dataclass(frozen=True)
 class Vote:
     """A verdict as one person gave it. ``task``: the id of the task whose patch it is about; empty: the whole case. ``file``:
-    the SHA-256 of the file it came in; empty where it came in none."""
+    what tells the file it came in from others; empty where it came in none."""
 
     case: str
     task: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
@@ -294,8 +295,8 @@ class NnUNetEnsemble:
 
     @property
     def weights(self) -> str:
-        """The digest of the first member's parameters, whatever file they came from."""
-        return digest(self._predictor.list_of_parameters[0])
+        """The digest of the members' parameters, whatever files they came from."""
+        return hashlib.sha256("".join(map(digest, self._predictor.list_of_parameters)).encode()).hexdigest()
 
     def _check_plans(self, experiment: Experiment) -> None:
         name = experiment.plan.configuration

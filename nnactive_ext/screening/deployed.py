@@ -64,15 +64,17 @@ def screen_deployed(
     reading = replace(reference.reading(dataset_json), reader=plans.image_reader_writer_class(), target=target)
     strange = new_images(folder, reading, progress)
     network = _network(model, reference, target, dataset_json) if names.needs_members(wanted) else None
+    if network:
+        network.opened()  # so that other members are refused, whatever was measured before
     measuring = Measuring(wanted, reference.facts["schemes"], Kept(kept), network, made.windows, made.aggregation)
-    own = measuring.all(strange.images, progress)
+    own = measuring.each(strange.images, strange.refused, progress)
     number = len(reference.measured)
     return of_new(
         strange,
+        own,
         title=reference.facts["experiment"],
-        measured=[*reference.measured, *own],
-        images=[*[None] * number, *strange.images],
-        known=number,
+        measured=reference.measured,
+        images=[None] * number,
         wanted=wanted,
         compared=f"the {count(number, 'case')} of {file.name}",
         options=made,

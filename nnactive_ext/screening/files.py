@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json, write_text
 from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases
@@ -94,15 +95,18 @@ class Flagged:
 
 def undecided(experiment: Experiment) -> list[Flagged]:
     """What the last screening of the pool flagged, without the cases that somebody has judged or that left the pool."""
-    files = sorted(screening_folder(experiment).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+    folder = screening_folder(experiment)
+    files = sorted([*folder.glob(f"{START}.json"), *folder.glob("cycle_*.json")], key=lambda file: file.stat().st_mtime_ns)
     if not files:
         return []
     page, decided = str(files[-1].with_suffix(".html")), irrelevant_cases(experiment) | relevant_cases(experiment)
-    return [
-        Flagged(row["case"], tuple(row["by"]), row["why"], page)
-        for row in read_json(files[-1])["cases"]
-        if row["by"] and row["case"] in experiment.plan.pool and row["case"] not in decided
-    ]
+    try:
+        flagged = [
+            Flagged(row["case"], tuple(row["by"]), row["why"], page) for row in read_json(files[-1])["cases"] if row["by"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise NnActiveError(f"{files[-1]}: damaged ({type(error).__name__}: {error}). Run nnactive_screen again.") from None
+    return [one for one in flagged if one.case in experiment.plan.pool and one.case not in decided]
 
 
 def _known(value: float) -> float | str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,20 @@ from nnactive_ext.files import replacing
 from nnactive_ext.query_methods.identity import ROOMS, code_digest
 
 FOLDER = "measured"
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    zlib.error,
+    tokenize.TokenError,
+)
+"""What numpy raises for a damaged .npz, or for something else that is called so."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +47,7 @@ class Kept:
                 if str(content["for"]) != _digest(facts):
                     return None
                 return {name: content[name] for name in content.files if name != "for"}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        except UNREADABLE:
             return None
 
     def write(self, case: str, kind: str, facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:

@@ -82,6 +82,16 @@ class Measuring:
         """
         return [self.of(image) for image in tqdm(images, desc="Measuring images", disable=not progress)]
 
+    def each(self, images: Sequence[Image], refused: dict[str, str], progress: bool) -> list[tuple[Image, Measured]]:
+        """New images one by one: what is wrong with one goes into ``refused``, by name, and the others are measured."""
+        found = []
+        for image in tqdm(images, desc="Measuring new images", disable=not progress):
+            try:
+                found.append((image, self.of(image)))
+            except NnActiveError as error:
+                refused[image.name] = str(error)
+        return found
+
     def note_disagreement(self, image: Image, value: float) -> None:
         """Keep how far the members disagree about an image that somebody else let them predict."""
         assert self.network is not None

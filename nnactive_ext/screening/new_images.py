@@ -120,6 +120,11 @@ def _placeless(folder: Path, reading: Reading) -> NewImages:
         except NnActiveError as error:
             found.refused[name] = str(error)
             continue
+        if not np.isfinite(image).all() or any(channel.min() == channel.max() for channel in image):
+            found.refused[name] = (
+                f"{files[0]}: holds NaN or infinite values, or one value everywhere. Restore it, or leave it out."
+            )
+            continue
         space = space_from(properties, image.shape[1:])
         found.images.append(_image(name, files, space, len(files), reading, partial(read_images, reading.reader, files, "-i")))
     return found

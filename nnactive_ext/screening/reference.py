@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,18 +13,23 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import Fold
+from nnactive_ext.experiment.marks import ALL, Fold
 from nnactive_ext.files import read_json, replacing
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.ood import Gaussian
 from nnactive_ext.ood.flags import NORMAL
 from nnactive_ext.screening import names
+from nnactive_ext.screening.kept import UNREADABLE
 from nnactive_ext.screening.measuring import Measured
 from nnactive_ext.screening.new_images import Reading
 from nnactive_ext.screening.scoring import Options, Screening
 from nnactive_ext.screening.screen import schemes_of
+from nnactive_ext.words import listed
 
 VERSION = 1
+_NEEDED = (
+    "experiment cycle kind folds patch_mm seed configuration plans weights schemes pool series spacing scores options".split()
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def export_reference(screening: Screening, experiment: Experiment, folds: Sequen
         screening: of the pool of the experiment, with members where a score needs them.
         experiment: its members are those that were asked.
         folds: those members.
-        weights: the digest of the first member's parameters; empty where none was asked.
+        weights: the digest of the members' parameters; empty where none was asked.
         file: a ``.npz``.
 
     Returns:
@@ -115,12 +119,16 @@ def read_reference(file: Path) -> Reference:
         with np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         facts = json.loads(str(arrays["facts"]))
-        if facts["version"] != VERSION:
+        if int(facts["version"]) != VERSION:
             raise NnActiveError(f"-reference {file}: written by another version. Export it anew with --export_reference.")
+        for key in _NEEDED:
+            facts[key]
+        if not all(fold == ALL or isinstance(fold, int) for fold in facts["folds"]):
+            raise ValueError(f"folds {facts['folds']}")
         return Reference(_measured(arrays), facts)
     except FileNotFoundError:
         raise NnActiveError(f"-reference {file}: no such file.") from None
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, EOFError) as error:
+    except UNREADABLE as error:
         why = f"{type(error).__name__}: {error}"
         raise NnActiveError(
             f"-reference {file}: not a reference that nnactive_screen --export_reference wrote ({why}). Export it anew."
@@ -148,8 +156,8 @@ def check_weights(reference: Reference, weights: str, folder: Path) -> None:
     """Members that did not make the reference's descriptors are an error: their feature spaces are not the same."""
     if reference.facts["weights"] and weights != reference.facts["weights"]:
         raise NnActiveError(
-            f"-m {folder}: the member of fold {reference.facts['folds'][0]} is not the one that described the reference. Give "
-            "the folder of these members, or export the reference anew."
+            f"-m {folder}: the members of the folds {listed(reference.facts['folds'])} are not those with which the reference "
+            "was made. Give the folder of these members, or export the reference anew."
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from nnactive_ext.experiment.commands import typed_command
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import Fold
+from nnactive_ext.members.ensemble import trained_folds
 from nnactive_ext.pages.terminal import paragraph
 from nnactive_ext.screening.files import START, screening_folder, write_screening
 from nnactive_ext.screening.network import OpenEnsemble
@@ -35,7 +36,7 @@ def report_pool(
     """Screen the pool, write the files of its cycle and tell what was flagged; see :func:`screen_pool`."""
     screening = screen_pool(experiment, open_ensemble, folds, options, progress)
     cycle = experiment.state["cycle"]
-    trained = screening.facts["members"] is not None or cycle > 0
+    trained = cycle > 0 or bool(cycle == 0 and trained_folds(experiment))
     stem = screening_folder(experiment) / (f"cycle_{cycle:03d}" if trained else START)
     for line in report(screening, stem, partial(_verdict, experiment)):
         say(line)

@@ -62,8 +62,8 @@ class Screening:
 
     ``title``: of the experiment or model. ``measured``: all images, those of the reference too; ``images``: how each is read,
     None where it is not at hand; ``shown`` bool (N,): those that are screened; ``reference`` bool (N,). ``compared``: the
-    reference in words. ``notes``: what people should know, such as
-    scores that could not be computed. ``facts``: how it was made, for the JSON file. ``new``: images that are not the pool's.
+    reference in words. ``notes``: what people should know, such as scores that could not be computed. ``facts``: how it was
+    made, for the JSON file. ``new``: images that are not the pool's. ``relevant``: cases that people called so.
     """
 
     title: str
@@ -77,6 +77,7 @@ class Screening:
     notes: Sequence[str] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     new: bool = False
+    relevant: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
     """What is wrong with new images that could not be screened, by name."""
 
@@ -91,8 +92,8 @@ class Screening:
 
     @property
     def flagged(self) -> list[int]:
-        """The images that are flagged, the strangest first."""
-        return [case for case in self.order if self.by(case)]
+        """The images that are flagged, the strangest first; a case that people called relevant is flagged no more."""
+        return [case for case in self.order if self.by(case) and self.measured[case].name not in self.relevant]
 
     def by(self, case: int) -> list[Judged]:
         """The scores that flagged an image, that with the largest z first."""

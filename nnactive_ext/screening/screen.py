@@ -13,6 +13,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases
 from nnactive_ext.members.ensemble import check_members
+from nnactive_ext.ood.flags import FEWEST
 from nnactive_ext.screening import names
 from nnactive_ext.screening.by_files import with_files
 from nnactive_ext.screening.files import screening_folder
@@ -23,7 +24,7 @@ from nnactive_ext.screening.network import Network, OpenEnsemble
 from nnactive_ext.screening.new_images import NewImages, Reading, new_images
 from nnactive_ext.screening.ratios import Annotated
 from nnactive_ext.screening.scoring import Options, Screening, judged
-from nnactive_ext.words import count
+from nnactive_ext.words import count, enumerated
 
 
 def screen_pool(
@@ -65,6 +66,7 @@ def screen_pool(
         options=options,
         notes=[*notes, *more],
         facts=_facts(experiment, network),
+        relevant=relevant_cases(experiment),
     )
 
 
@@ -103,13 +105,13 @@ def screen_new(
     among, compared = _reference(experiment, [image.name for image in pool], options, new=True)
     chosen = [image for image, there in zip(pool, among, strict=True) if there]
     known = measuring_of(experiment, network, wanted, options).all(chosen, progress)
-    own = measuring_of(experiment, network, wanted, options, kept).all(strange.images, progress)
+    own = measuring_of(experiment, network, wanted, options, kept).each(strange.images, strange.refused, progress)
     return of_new(
         strange,
+        own,
         title=experiment.name,
-        measured=[*known, *own],
-        images=[*chosen, *strange.images],
-        known=len(known),
+        measured=known,
+        images=chosen,
         wanted=wanted,
         compared=compared,
         options=options,
@@ -120,23 +122,33 @@ def screen_new(
 
 def of_new(
     new: NewImages,
+    own: Sequence[tuple[Image, Measured]],
     *,
     title: str,
     measured: Sequence[Measured],
     images: Sequence[Image | None],
-    known: int,
     wanted: Sequence[str],
     compared: str,
     options: Options,
     notes: Sequence[str],
     facts: dict[str, Any],
 ) -> Screening:
-    """The screening of ``new`` images; the first ``known`` of ``measured`` are the reference, the others are new."""
-    reference = np.arange(len(measured)) < known
-    scores, more = judged(measured, reference, wanted, options)
+    """The screening of ``new`` images, of which ``own`` were measured; ``measured`` and ``images`` are those of the reference.
+
+    An image that no score could judge is refused: nobody may take it for one that is not flagged.
+    """
+    every, shown = [*measured, *(one for _, one in own)], [*images, *(image for image, _ in own)]
+    reference = np.arange(len(every)) < len(measured)
+    scores, more = judged(every, reference, wanted, options)
+    unknown = np.all([np.isnan(one.z) for one in scores], axis=0) if scores else np.zeros(len(every), bool)
+    if reference.sum() >= FEWEST:
+        for image in np.flatnonzero(unknown & ~reference).tolist():
+            name = every[image].name
+            new.refused[name] = f"{name}: {enumerated([one.name for one in scores])} cannot be computed. Look at this image."
+    screened = ~reference & ~np.array([one.name in new.refused for one in every], bool)
     told = [*notes, *more, *new.notes]
     return Screening(
-        title, measured, images, ~reference, reference, scores, compared, options, told, facts, new=True, refused=new.refused
+        title, every, shown, screened, reference, scores, compared, options, told, facts, new=True, refused=new.refused
     )
 
 

@@ -199,7 +199,9 @@ class TaskPages:
         with self.site.writing() as held:
             give(held, [task.patch.case if whole else task], irrelevant, who, why)
         shown, known = self.rows(self.site.experiment, who, task.cycle), self.site.shown(task).id
-        row = next(row for row in shown if row.id == known)
+        row = next((row for row in shown if row.id == known), None)
+        if row is None:
+            raise NotFound(f"{known}: another command took its case out of the pool.")
         after = self.state(self.site.experiment, task, who)["next"]
         text = f"The {'case' if whole else 'patch'} is {IRRELEVANT if irrelevant else RELEVANT}"
         if whole:

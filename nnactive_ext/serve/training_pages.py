@@ -91,7 +91,6 @@ class TrainingPages:
         folder = self.site.folder
         files = [experiment.annotation / LEDGER, experiment.preprocessed.folder / STATE, folder / "drafts", folder / "crops"]
         files.append(screening_folder(experiment))  # of the second looks
-        files.append(screening_folder(experiment))
         seen = [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
         facts = [who, experiment.last_loop, *seen, self.queue.tasks.presence.open()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -43,7 +43,9 @@ const home = (() => {
   };
   const now = () => new Date().toISOString().replace(/[-:]|\.\d+/g, "");  // browsers rename a second file of one name in different ways
   const cell = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  const judged = () => { try { return JSON.parse(localStorage.getItem(`${place} verdict`))?.verdict || ""; } catch { return ""; } };
+  // The last verdict that was given here: in words, and whether it is about the patch or the case.
+  const kept_verdict = () => { try { return JSON.parse(localStorage.getItem(`${place} verdict`)) || {}; } catch { return {}; } };
+  const judged = () => kept_verdict().verdict || "";
   const download = (content, name, type = "application/gzip") => {
     const link = document.createElement("a"), url = URL.createObjectURL(new Blob([content], {type}));
     link.href = url;
@@ -83,6 +85,7 @@ const home = (() => {
     },
     async answer(labels, seconds, undecided) {
       if (undecided) throw new Error("The whole patch is ignore: nothing is annotated yet, so nothing was saved.");
+      if (judged()) throw new Error("You called this irrelevant. Say Relevant after all first (Not one of ours), then Done.");
       const name = `${id}_${now()}.nii.gz`;
       work.seconds += seconds;
       download(await noted(labels), name);
@@ -93,15 +96,17 @@ const home = (() => {
         text: `${name}, in your browser's downloads. Send it back, or import it (the command is in Keys)`,
       };
     },
-    judged,
+    judged, about: () => kept_verdict().about,
     // As index.html saves ticks; both may be sent back.
     async verdict({verdict, about, why}) {
-      const name = `verdicts_${now()}.csv`, against = verdict === "irrelevant", subject = about === "case" ? whole : id;
+      const name = `verdicts_${now()}.csv`, against = verdict === "irrelevant";
+      const of = against ? about : kept_verdict().about || about, subject = of === "case" ? whole : id;
       const rows = [["task_or_case", "verdict", "why"], [subject, verdict, against ? why : ""]];
       download(rows.map(row => row.map(cell).join(",")).join("\n") + "\n", name, "text/csv");
-      const said = against ? `The ${about} is irrelevant${why ? `: ${why}` : ""}` : "";
-      try { localStorage.setItem(`${place} verdict`, JSON.stringify({state: "saved", verdict: said})); } catch { /* kept nowhere */ }
-      return {text: `${name} is in your browser's downloads. Send it back`, verdict: said, status: "saved", badge: "● saved", next};
+      const said = against ? `The ${of} is irrelevant${why ? `: ${why}` : ""}` : "", record = kept();
+      try { localStorage.setItem(`${place} verdict`, JSON.stringify({state: "saved", verdict: said, about: of})); } catch { /* kept nowhere */ }
+      const done = against || usable(record) && record.state === "saved" ? {status: "saved", badge: "● saved"} : {status: "open", badge: "○ open"};
+      return {text: `${name} is in your browser's downloads. Send it back`, verdict: said, ...done, next};
     },
     async here() { return []; },
     left() {},

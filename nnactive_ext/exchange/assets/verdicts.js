@@ -13,7 +13,7 @@
     const cases = new Map(), tasks = new Map();
     for (const box of boxes) {
       if (box.all.checked) cases.set(box.case, cases.get(box.case) || box.why.value);
-      if (box.patch.checked && !box.all.checked) tasks.set(box.task, box.why.value);
+      if (box.patch.checked) tasks.set(box.task, box.why.value);
     }
     const irrelevant = new Map([...cases, ...tasks]);
     const back = [...ticked].filter(name => !irrelevant.has(name));

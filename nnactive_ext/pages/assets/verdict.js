@@ -29,5 +29,7 @@
   for (const button of dialog.querySelectorAll("[data-verdict]")) button.addEventListener("click", () => give(button.dataset.verdict));
   document.getElementById("ask-verdict").addEventListener("click", event => { event.currentTarget.blur(); dialog.showModal(); });
   if (disk) show(disk.judged());
+  const about = disk && disk.about() && find(`[name=about][value=${disk.about()}]`);
+  if (about) about.checked = true;
   if (location.hash === "#verdict") dialog.showModal();  // from the queue
 })();
