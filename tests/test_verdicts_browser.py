@@ -60,13 +60,14 @@ def test_the_dialog_of_a_page_from_disk_saves_a_file(tasks, browser, tmp_path, s
 
     def judge(one, verdict: str, why: str = "", about: str = "patch"):
         one.page.locator("#ask-verdict").click()
-        one.page.locator(f"#verdict [value={about}]").check()
+        if about:
+            one.page.locator(f"#verdict [value={about}]").check()
         one.page.locator("#verdict [name=why]").fill(why)
         with one.page.expect_download() as waiting:
             one.page.locator(f"[data-verdict={verdict}]").click()
         file = one.downloads / waiting.value.suggested_filename
         waiting.value.save_as(file)
-        assert one.page.locator("#status").text_content() == "● saved"
+        assert one.page.locator("#status").text_content() == ("● saved" if verdict == "irrelevant" else "○ open")
         tasks.hand_in(file)
         return {one.task or one.case: (one.irrelevant, one.why) for one in verdicts(tasks.experiment)}
 
@@ -81,6 +82,9 @@ def test_the_dialog_of_a_page_from_disk_saves_a_file(tasks, browser, tmp_path, s
         assert judge(one, "relevant") == {first.id: (False, "")}
         one.read(out / second.id / "annotate.html")
         assert judge(one, "irrelevant", about="case")[case] == (True, "")
+        one.read(out / second.id / "annotate.html")
+        one.page.wait_for_timeout(1100)
+        assert judge(one, "relevant", about="")[case] == (False, ""), "this browser knows what the verdict was about"
 
 
 def test_the_dialog_of_the_editor_and_the_queue(tasks, browser):
