@@ -71,7 +71,7 @@ class Network:
         w, b = self.model.coefs_, self.model.intercepts_
         self.h1 = np.maximum(data.x @ w[0] + b[0], 0)
         self.h2 = np.maximum(self.h1 @ w[1] + b[1], 0)
-        logits = self.h2 @ w[2] + b[2]
+        self.logits = logits = self.h2 @ w[2] + b[2]
         shifted = np.exp(logits - logits.max(1, keepdims=True))
         self.p = shifted / shifted.sum(1, keepdims=True)
         self.energy = -np.log(shifted.sum(1)) - logits.max(1)
@@ -197,7 +197,7 @@ def _paired(curves: dict[str, np.ndarray], name: str, other: str) -> str:
     return f"{difference.mean():+.2f} ({error:.2f})"
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
 
 
@@ -214,10 +214,10 @@ def report(command: str, cold: dict[str, np.ndarray], curves: dict[str, np.ndarr
         [
             f"`{command}`, {about['date'][:10]}, commit {about['commit'] or 'unknown'}. {seeds} seeds; accuracy in %.",
             "The first labels, chosen from the pixels; accuracy of a logistic regression:",
-            _table(["selection", *(f"{n} labels" for n in FIRST)], first),
+            table(["selection", *(f"{n} labels" for n in FIRST)], first),
             f"{queries} queries of {QUERY} after {START} random labels; accuracy of the network, area under the curve, and its "
             "paired difference to random (standard error):",
-            _table(["method", *map(str, range(START, START + QUERY * queries + 1, QUERY)), "area", "difference"], lines),
+            table(["method", *map(str, range(START, START + QUERY * queries + 1, QUERY)), "area", "difference"], lines),
             f"The same difference of sisom to sisom without gradients: {_paired(curves, 'sisom', 'sisom without gradients')}; "
             f"to entropy: {_paired(curves, 'sisom', 'entropy')}.",
         ]

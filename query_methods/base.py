@@ -43,13 +43,22 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Relevance:
+    """How much a case belongs to what is looked for: ``score``, the higher the more. ``texts``: id of a relevant text -> the
+    score by this text alone; empty without texts."""
+
+    score: float
+    texts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PoolCase:
     """A pool case on its image grid.
 
     ``shape`` in voxels (z, y, x); ``patch_size`` already clipped to it; ``annotated`` are the patches annotated so
     far; ``load_reference`` gives the reference labels (z, y, x), int, and is only called by methods with
     ``needs_reference``. ``load_body`` gives the body in the image, outside of which no patch is queried; None where the image
-    has no air or air is queried, too.
+    has no air or air is queried, too. ``relevance``: None where nobody asked for it.
     """
 
     name: str
@@ -58,6 +67,7 @@ class PoolCase:
     annotated: Sequence[Patch] = ()
     load_reference: Callable[[], np.ndarray] | None = None
     load_body: Callable[[], Body | None] | None = None
+    relevance: Relevance | None = None
 
 
 @dataclass(frozen=True)

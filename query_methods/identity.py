@@ -16,7 +16,10 @@ import numpy as np
 import nnactive_ext
 
 OURS = "nnactive_ext"
-ROOMS = tuple("engine experiment geometry images labelling members nnunet query_methods querying selection".split())
+ROOMS = tuple(
+    "engine experiment geometry images intake labelling members metrics nnunet ood query_methods querying relevance "
+    "selection".split()
+)
 """The folders whose code may decide a query: all that ``querying`` may import. A change in any of them outdates candidates."""
 
 

@@ -11,6 +11,7 @@ from nnactive_ext.query_methods import external
 from nnactive_ext.query_methods.base import DrawnMethod, RankedMethod
 from nnactive_ext.query_methods.choices import Covering, Farthest, PlusPlus, Ratio, Typical
 from nnactive_ext.query_methods.comparison import FOREGROUND, Comparison
+from nnactive_ext.query_methods.laser import Laser
 from nnactive_ext.query_methods.options import with_options
 from nnactive_ext.query_methods.perturbation import Schedule
 from nnactive_ext.query_methods.precomputed import Precomputed
@@ -22,7 +23,7 @@ Method = RankedMethod | DrawnMethod
 
 DEFAULT = "clasp_pe"
 
-METHODS: tuple[Uncertainty | RandomPatches | Precomputed | Comparison, ...] = (
+METHODS: tuple[Uncertainty | RandomPatches | Precomputed | Comparison | Laser, ...] = (
     Uncertainty("clasp_pe", predictive_entropy, Schedule(1, 100), alpha=0.66, cite="ClaSP PE, TMLR 2026; thesis 8.2, D.4"),
     Uncertainty("clap_pe", predictive_entropy, 1.0, alpha=0.66, cite="ClaSP PE, TMLR 2026; thesis 8.2"),
     Uncertainty("cla_pe_66", predictive_entropy, alpha=0.66, cite="ClaSP PE, TMLR 2026; thesis 8.2"),
@@ -44,6 +45,7 @@ METHODS: tuple[Uncertainty | RandomPatches | Precomputed | Comparison, ...] = (
     Comparison("probcover", Covering(), FOREGROUND, normalise="unit", cite="ProbCover, NeurIPS 2022"),
     Comparison("sisom", Ratio(), predictive_entropy, features="layers", cite="SISOM, Eq 2-13"),
     Comparison("sisome", Ratio(energy=True), predictive_entropy, features="layers", cite="SISOM, Eq 11"),
+    Laser("laser", cite="LaSeR, Algorithm 1"),
     RandomPatches("random", cite="nnActive, TMLR 2025; thesis 7.3"),
     RandomPatches("random_fg_33", foreground=0.33, cite="nnActive, TMLR 2025; thesis 7.3"),
     RandomPatches("random_fg_66", foreground=0.66, cite="nnActive, TMLR 2025; thesis 7.3"),

@@ -12,6 +12,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.query_methods.aggregation import parse_aggregation
 from nnactive_ext.query_methods.comparison import FOREGROUND, NORMALISE, Comparison
+from nnactive_ext.query_methods.laser import Laser
 from nnactive_ext.query_methods.perturbation import PERTURBATIONS, parse_beta
 from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.query_methods.random_patches import RandomPatches
@@ -56,7 +57,7 @@ def _readers(method: Any) -> dict[str, Callable[[str], Any]]:
     if not is_dataclass(method):
         return {}
     ours: set[str] = set()
-    for kind in (Uncertainty, RandomPatches, Precomputed, Comparison):
+    for kind in (Uncertainty, RandomPatches, Precomputed, Comparison, Laser):
         if isinstance(method, kind):
             ours = {field.name for field in fields(kind)}
     try:

@@ -27,11 +27,11 @@ from nnactive_ext.geometry.acquisition import (
 from nnactive_ext.geometry.axes import Turn, align, reoriented
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.headers import PLAIN, REORIENTING
+from nnactive_ext.images.turning import added, turned_image
 from nnactive_ext.planning.decisions import Decisions
-from nnactive_ext.planning.orientation import added, reading
+from nnactive_ext.planning.orientation import reading
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import without_budget
-from nnactive_ext.planning.turned_copies import turned_image
 
 FLIPS = list(product((False, True), repeat=3))
 TURNS = [Turn(axes, flips) for axes, flips in product(permutations(range(3)), FLIPS)]

@@ -302,7 +302,7 @@ def test_nobodys_text_becomes_markup(browser, tmp_path):
     assert made
     page = Page(file.read_text(encoding="utf-8"))
     assert page.all("img") == []
-    assert len(page.all("script")) == 7  # two of data, niivue, four of ours
+    assert len(page.all("script")) == 8  # two of data, niivue, five of ours
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
 
 

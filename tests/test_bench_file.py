@@ -111,7 +111,7 @@ groups = "tiny_{patient}"
 patch_sizes = [5]
 regimes = { other = 40 }
 """
-    with pytest.raises(NnActiveError, match=r"100: its tables differ in groups, test, start"):
+    with pytest.raises(NnActiveError, match=r"100: its tables differ in groups, test, irrelevant, start"):
         read_benchmark(written(tmp_path, WHOLE + second))
     both = WHOLE.replace("dataset = 100", 'dataset = 100\ngroups = "tiny_{patient}"') + second
     assert len(read_benchmark(written(tmp_path, both)).datasets) == 2

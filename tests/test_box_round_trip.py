@@ -22,10 +22,10 @@ from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
 from nnactive_ext.images.label_files import read_label_file
+from nnactive_ext.images.turning import turned_image
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.intake.label_maps import on_lattice
 from nnactive_ext.labelling.tasks import Task, cropped
-from nnactive_ext.planning.turned_copies import turned_image
 
 IGNORE = 4
 NAMES = {"background": 0, "organ": 1, "lesion": 2, "vessel": 3, "ignore": IGNORE}

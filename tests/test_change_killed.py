@@ -1,4 +1,4 @@
-"""`nnactive_change` killed at any rename, removal or fsync, then another command: the change is made, or none of it is."""
+"""`nnactive_change`, or a verdict, killed at any rename, removal or fsync: the next command finds all of it or none of it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,17 @@ AFTER = {
     "run": [RUN],
     "query": [["query", "-d", "601", "-device", "cpu", *QUIET], RUN],
     "change": [["change", "-d", "601", "-who", "boss", "-seed", "5", *QUIET], RUN],
+    "verdict": [["annotate", "verdict", "-d", "601", "-who", "boss", "tiny_3", "relevant", *QUIET], RUN],
+    "withdraw": [["annotate", "withdraw", "-d", "601", "-who", "boss", "tiny_3", *QUIET], RUN],
 }
 """What is typed after the kill; all of it ends with a run."""
+CHANGE = ["change", "-d", "601", "-who", "boss"]
 CHANGES = {
-    "settings": ["-cycles", "4", "-expert", "carla"],
-    "drop": ["-drop", "tiny_3"],
-    "add": ["-add", "{more}", "-label_maps", "{maps}"],
-    "labels": ["-labels", "split", "organ", "into", "cortex", "medulla"],
+    "settings": [*CHANGE, "-cycles", "4", "-expert", "carla"],
+    "drop": [*CHANGE, "-drop", "tiny_3"],
+    "add": [*CHANGE, "-add", "{more}", "-label_maps", "{maps}"],
+    "labels": [*CHANGE, "-labels", "split", "organ", "into", "cortex", "medulla"],
+    "verdict": ["annotate", "verdict", "-d", "601", "-who", "boss", "tiny_3", "irrelevant"],
 }
 
 
@@ -74,7 +78,7 @@ def more(tmp_path_factory, tiny_template) -> dict[str, Path]:
 
 
 def _words(what: str, more: dict[str, Path]) -> list[str]:
-    return ["change", "-d", "601", "-who", "boss", *(word.format(**more) for word in CHANGES[what]), *QUIET]
+    return [*(word.format(**more) for word in CHANGES[what]), *QUIET]
 
 
 def _moments(moments: int, most: int) -> list[int]:
@@ -82,8 +86,10 @@ def _moments(moments: int, most: int) -> list[int]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("after", [pytest.param(name, marks=[] if name == "run" else pytest.mark.long) for name in AFTER])
-@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize(
+    ("what", "after"),
+    [(what, after) for what in CHANGES for after in AFTER if what == "verdict" or after not in ("verdict", "withdraw")],
+)
 def test_another_command_after_a_kill_finds_all_of_the_change_or_none(closed, more, killer, tmp_path, monkeypatch, what, after):
     words = _words(what, more)
     outcomes = []
@@ -146,7 +152,7 @@ def test_members_are_put_away_when_classes_change(closed, more, killer, tmp_path
 @pytest.mark.long
 def test_several_changes_of_one_command_are_all_made(closed, more, killer, tmp_path, monkeypatch):
     """Killed anywhere in four of them, and typed again."""
-    words = [*_words("settings", more), "-drop", "tiny_3", *CHANGES["labels"], *_words("add", more)[5:]]
+    words = [*_words("settings", more), "-drop", "tiny_3", *CHANGES["labels"][len(CHANGE) :], *_words("add", more)[5:]]
     copy = closed.copy(tmp_path / "undisturbed", monkeypatch)
     moments = killer.call(copy.folders, words)
     expected = left(copy.folders)

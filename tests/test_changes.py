@@ -137,7 +137,7 @@ def _dense(rollout, case):
     return not np.any(labels == experiment.dataset.labels.ignore)
 
 
-@pytest.mark.parametrize("breaks", ["write_labels", pytest.param("preprocess", marks=pytest.mark.slow), "settlement"])
+@pytest.mark.parametrize("breaks", ["write_labels", pytest.param("preprocess", marks=pytest.mark.slow), "settled"])
 @pytest.mark.parametrize("again_with_labels", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_nothing_of_an_add_that_failed_is_seen(started, two_more, tmp_path, monkeypatch, breaks, again_with_labels):
     labels = tmp_path / "labels"

@@ -14,7 +14,7 @@ from nnactive_ext.experiment.commands import Commands, predict_stock
 from nnactive_ext.experiment.plan import Plan
 
 NAMES = (
-    "worker|uncertainty|plan|query|run|phantom|annotate|status|change|compare|bench|report|export_labels|export_model_to_zip"
+    "worker|screen|uncertainty|plan|query|run|phantom|annotate|status|change|compare|bench|report|export_labels|export_model_to_zip"
     "|predict_blocks"
 )
 ROOT = Path(__file__).parent.parent

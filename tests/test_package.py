@@ -91,7 +91,7 @@ def test_every_template_and_every_other_file_is_in_the_wheel(unpacked):
 
 def test_pages_are_made_from_the_wheel(unpacked):
     values = {"title": "Liver", "counts": [], "facts": [], "following": None, "folder": "f", "hand_in": "command"}
-    values |= {"classes": [], "cards": [], "blank": "", "annotate": None, "hand_in_files": "command"}
+    values |= {"classes": [], "cards": [], "blank": "", "noted": [], "annotate": None, "hand_in_files": "command"}
     code = f"from nnactive_ext.pages.templates import render\nprint(render('exchange', 'index.html', **{values}))"
     assert "<title>Liver</title>" in run(unpacked, code)
 

@@ -8,6 +8,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+import report_facts
 from hypothesis import given
 from hypothesis import strategies as st
 from report_crops import _space
@@ -16,7 +17,9 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file, read_loop
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.labelling.precision import Precision
 from nnactive_ext.report.disagreement import disagreement
+from nnactive_ext.report.page import write_report
 from nnactive_ext.report.places import AXES, BINS, covered, overlaps, place_in, places
 
 TURNS = [(order, flips) for order in permutations(range(3)) for flips in product((False, True), repeat=3)]
@@ -135,3 +138,23 @@ def test_candidates_in_another_form_are_passed_over(finished, rows):
 
 def test_methods_that_ask_no_member_tell_nothing(planned):
     assert disagreement(planned) is None
+
+
+def test_how_many_patches_belonged(tmp_path):
+    gone = ({"what": "irrelevant", "before": None, "after": ["knee"], "who": "anna", "after_cycle": 0, "when": "", "left": {}},)
+    shown = replace(
+        report_facts.facts(changes=gone, dropped=("knee",)),
+        precision=[Precision(0, 6, 0), Precision(1, 40, 7)],
+        strangers="Look for images that do not belong.",
+    )
+    write_report(shown, file := tmp_path / "report.html")
+    page = " ".join(file.read_text().split())
+    for words in (
+        "<td>40</td><td>7</td><td>82.5 %</td>",
+        "left the pool as irrelevant: knee",
+        "do not belong.",
+        "knee irrelevant",
+    ):
+        assert words in page, words
+    write_report(report_facts.facts(), file)
+    assert "do not belong" not in file.read_text()

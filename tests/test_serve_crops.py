@@ -80,21 +80,20 @@ def test_a_crop_that_is_there_is_not_waited_for(tasks):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "gone"])
-def test_an_image_that_cannot_be_read_is_named(tasks, damage):
+def test_an_image_that_cannot_be_read_is_named(tasks, damage, tmp_path):
+    shared = tasks.experiment.dataset.entries[tasks.patch(tasks.seen[1]).case].images[1]
+    image = tmp_path / shared.name  # other tests read the shared one at the same time
+    image.write_bytes(shared.read_bytes()[:-200])
+    if damage == "gone":
+        image.unlink()
+    dataset = tasks.experiment.raw / "dataset.json"
+    dataset.write_text(dataset.read_text().replace(str(shared), str(image)))
     site = Site(601, "anna", {"blank": True})
     cache, experiment = Cache(site), site.experiment
     task = site.task(experiment, tasks.seen[1].id)
-    image = experiment.dataset.entries[task.patch.case].images[1]
-    content = image.read_bytes()  # other tests read this file, too
-    if damage == "gone":
-        image.unlink()
-    else:
-        image.write_bytes(content[:-200])
-    try:
-        with pytest.raises(NnActiveError, match=image.name):
-            cache.task(experiment, task)
-    finally:
-        image.write_bytes(content)
+    assert experiment.dataset.entries[task.patch.case].images[1] == image
+    with pytest.raises(NnActiveError, match=image.name):
+        cache.task(experiment, task)
     assert list(site.folder.glob("crops/*")) == []
     with pytest.raises(NotFound):
         site.task(experiment, "..")

@@ -1,4 +1,4 @@
-"""The server is killed while answers come in: what it acknowledged is there, whole, and the experiment goes on."""
+"""The server is killed while answers and verdicts come in: what it acknowledged is there, whole, and the experiment goes on."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def check_killed(tasks: Any, nnunet_folders: Any, tmp_path: Path, moments: int) 
     rng, seen = np.random.default_rng(5), tasks.seen
     acknowledged: dict[str, list[np.ndarray]] = {one.id: [] for one in seen}
     sent: dict[str, list[np.ndarray]] = {one.id: [] for one in seen}
+    asked, said = set[str](), set[str]()  # the reasons of verdicts, each of which is given once
     for moment in range(moments):
         port = free_port()
         process = PROCESSES.Process(target=serve, args=(environment, port))
@@ -74,21 +75,31 @@ def check_killed(tasks: Any, nnunet_folders: Any, tmp_path: Path, moments: int) 
                 reply = asking.put(f"/tasks/{one.id}", params=query, content=packed(labels, one.shown, tmp_path))
                 assert reply.status_code == 200, reply.text
                 acknowledged[one.id].append(labels[one.box])
+                if number % 3 == 0:
+                    asked.add(why := f"{moment} {number}")
+                    form = {"verdict": ("irrelevant", "relevant")[number % 2], "about": "patch", "why": why}
+                    reply = asking.post(f"/tasks/{one.id}/verdict", data=form)
+                    assert reply.status_code == 200, reply.text
+                    said.add(why)
         except httpx.TransportError:
             pass
         process.join()
         ledger = tasks.ledger
         counted = CountingAnswers.of(ledger)  # which refuses a damaged line
+        kept = [vote.why for votes in counted.opinions.votes.values() for vote in votes]
+        assert said <= set(kept) <= asked, "each verdict is there or not"
+        assert len(kept) == len(set(kept))
         for one in seen:
             found = [read_answer(ledger, counted, answer) for answer in counted.handed_in if answer.task == one.id]
             for labels in found:
                 assert any(np.array_equal(labels, known) for known in sent[one.id])
             for labels in acknowledged[one.id]:
-                assert any(np.array_equal(labels, kept) for kept in found)
+                assert any(np.array_equal(labels, answer) for answer in found)
             last = counted.answers.get(one.id)
             if acknowledged[one.id]:
                 assert last
     assert sum(map(len, acknowledged.values())) > moments / 2
+    assert said
     with tasks.experiment.lock():
         pass  # nothing stands in the way of the next command
     for one in seen:

@@ -17,7 +17,9 @@ from serving import Person, person, serving
 from slicer_hand import PATIENCE, SlicerHand
 from test_serve_browser import in_ras as image_in_ras
 from test_serve_editor import BOX, SHAPE, OneCrop, in_ras
+from test_verdicts_browser import look
 
+from nnactive_ext.labelling.verdicts import verdicts
 from nnactive_ext.serve.slicer_people import People
 from nnactive_ext.serve.slicer_process import SlicerProcess, installed
 
@@ -167,6 +169,30 @@ def test_what_was_painted_in_slicer_is_what_the_ledger_holds(tasks, browser, peo
         answer = np.zeros(seen.truth.shape, np.uint8)
         answer[seen.box] = tasks.counted(seen)
         np.testing.assert_array_equal(image_in_ras(answer, seen.shown), one.bitmap())
+
+
+def test_a_verdict_is_given_beside_slicer_and_taken_back(tasks, browser, people):
+    first, second = tasks.seen[:2]
+    with serving(601, people=people) as served, person(browser, served, 1280, 800, quiet=False) as one:
+        painter = Painter(one, people)
+        painter.open(first.id)
+        one.page.locator("#ask-verdict").click()
+        one.page.locator("#verdict [name=why]").fill("a knee")
+        look(one.page, "slicer_dialog")
+        one.page.locator("[data-verdict=irrelevant]").click()
+        one.wait("document.getElementById('said').textContent.startsWith('The patch is irrelevant')")
+        assert one.page.locator("#status").text_content() == "● done"
+        look(one.page, "slicer_irrelevant")
+        assert [(vote.task, vote.irrelevant, vote.why) for vote in verdicts(tasks.experiment)] == [(first.id, True, "a knee")]
+        one.do("next")
+        one.page.wait_for_url(lambda url: url.endswith(f"{second.id}/slicer"))
+        painter.open(first.id)
+        assert "The patch is irrelevant, says anna: a knee" in one.page.locator("#start").text_content()
+        one.page.locator("#ask-verdict").click()
+        one.page.locator("[data-verdict=relevant]").click()
+        one.wait("document.getElementById('said').textContent.startsWith('The patch is relevant')")
+        assert one.page.locator("#status").text_content() == "○ open"
+    assert [(vote.task, vote.irrelevant) for vote in verdicts(tasks.experiment)] == [(first.id, False)]
 
 
 def test_a_locked_label_is_not_painted_over(tasks, browser, people, tmp_path):

@@ -214,9 +214,12 @@ def test_changes_are_those_of_the_table():
         "-cycles",
         "-seed",
         "-expert",
+        "-repeat",
         "-share",
         "-air",
         "-series",
+        "-screen",
+        "-relevance",
     }
     assert flags >= {"-cycles", "-seed", "-expert", "-share", "-air", "-series"}
 

@@ -27,6 +27,7 @@ INDEX = {
     "facts": [("cycle", "1")],
     "following": "task-1-1",
     "folder": "cycle_001",
+    "noted": [],
     "hand_in": "nnactive_annotate import -d 511 cycle_001",
     "annotate": "c001_001_liver_12",
     "hand_in_files": "nnactive_annotate import -d 511 FILES",

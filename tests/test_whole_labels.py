@@ -217,7 +217,7 @@ def test_what_readers_reorient_and_turned_copies_comes_back(nnunet_folders, tmp_
     for number, turn in enumerate(turns):
         seen = file
         if turn:
-            from nnactive_ext.planning.turned_copies import turned_image
+            from nnactive_ext.images.turning import turned_image
 
             seen = tmp_path / f"{number}_0000.nii.gz"
             sitk.WriteImage(turned_image(sitk.ReadImage(str(file)), turn), str(seen))

@@ -2,8 +2,8 @@
 
 ``nnActiveTrainer_<N>epochs``, ``nnActiveTrainer_NoMirroring`` and ``nnActiveTrainer_<N>epochs_NoMirroring`` exist for
 any N > 0, and the same for each variant (``nnActiveTrainer_Finetune``, ``nnActiveTrainer_Snapshots``,
-``nnActiveTrainer_SSN``). nnU-Net loads this file as a module of its own, so imports are absolute and helpers live in
-nnactive_ext.
+``nnActiveTrainer_SSN``, ``nnActiveTrainer_AbeT``). nnU-Net loads this file as a module of its own, so imports are
+absolute and helpers live in nnactive_ext.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from nnactive_ext.experiment.record import write_record
 from nnactive_ext.experiment.result import result_file
 from nnactive_ext.experiment.timing import copy_times
 from nnactive_ext.files import read_json, write_json
+from nnactive_ext.labelling.ledger import LEDGER
 from nnactive_ext.members.ensemble import fold_folder, trained_folds
 from nnactive_ext.nnunet.dataset import nnunet_folder
 from nnactive_ext.nnunet.pretrained import TENSORS
@@ -42,6 +43,7 @@ def clone(start: Experiment, number: int, changes: Mapping[str, Any]) -> Experim
         _preprocessed(start, experiment)
         _results(start, experiment)
         _inputs(start, experiment)
+        _verdicts(start, experiment)
         plan.write(experiment.raw)  # the last thing: with it the experiment is whole
     return Experiment(plan.dataset)
 
@@ -83,6 +85,13 @@ def _inputs(start: Experiment, experiment: Experiment) -> None:
         "dataset_json": read_json(target / "dataset.json"),
     }
     Inputs(experiment.raw, frozen.content).having(plans={**frozen.part("plans"), **own}).write()
+
+
+def _verdicts(start: Experiment, experiment: Experiment) -> None:
+    """The ledger of the simulated annotator, who calls cases irrelevant; there is none where nothing was said."""
+    if (start.annotation / LEDGER).is_file():
+        experiment.annotation.mkdir()
+        shutil.copyfile(start.annotation / LEDGER, experiment.annotation / LEDGER)
 
 
 def _json(source: Path, target: Path, name: str, changed: Mapping[str, Any]) -> None:

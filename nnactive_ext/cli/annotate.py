@@ -19,7 +19,7 @@ from nnactive_ext.cli.options import (
     prepare,
 )
 from nnactive_ext.errors import NOTHING_TAKEN, NnActiveError
-from nnactive_ext.words import count, folded, warned
+from nnactive_ext.words import count, folded, listed, plural, warned
 
 if TYPE_CHECKING:
     from nnactive_ext.experiment.experiment import Experiment
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PATH",
         help="label maps of crops or of whole images (.nii.gz, .nrrd, .seg.nrrd, .mha, DICOM SEG; of crops also "
-        ".tif and .npy), or folders",
+        ".tif and .npy), verdicts.csv with the columns task_or_case, verdict and why, or folders",
     )
     back.add_argument(
         "-task", metavar="TASK", help="task that the file answers, whatever its name (default: found from name and place)"
@@ -132,8 +132,21 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--no_browser", action="store_true", help="print the address and open no browser")
     _add_start(serve)
     add_precision(serve)
-    withdraw = add("withdraw", "withdraw the last answer to a task, so that the answer before it counts again")
-    withdraw.add_argument("task", metavar="TASK", help="task whose answer to withdraw")
+    verdict = add("verdict", "say that patches or whole cases do not belong to the experiment, or that they do")
+    verdict.add_argument("subjects", nargs="+", metavar="TASK_OR_CASE", help="tasks, and cases of the pool")
+    verdict.add_argument(
+        "verdict",
+        choices=["irrelevant", "relevant"],
+        help="irrelevant: a task is done and its patch stays ignore; a case leaves the pool and its labels are not trained on. "
+        "relevant: the opposite, also after irrelevant",
+    )
+    verdict.add_argument("-why", nargs="+", default=[], metavar="WORD", help="reason, to be recorded")
+    withdraw = add(
+        "withdraw", "withdraw the last answer to a task, or the last verdict, so that the one before it counts again"
+    )
+    withdraw.add_argument(
+        "task", metavar="TASK_OR_CASE", help="task whose answer or verdict to withdraw, or case with a verdict"
+    )
     rule = add("rule", "choose which answer counts where several people answered a task")
     rule.add_argument(
         "rule",
@@ -151,7 +164,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_quiet(close)
     who = {withdraw: "the only one who answered the task"}
-    for parser in (back, points, serve, withdraw, rule):
+    for parser in (back, points, serve, verdict, withdraw, rule):
         default = who.get(parser, "the experiment's expert, else the user who runs the command")
         parser.add_argument("-who", metavar="NAME", help=f"name of the annotator (default: {default})")
         if parser is not serve:
@@ -242,8 +255,8 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
     results = receive(experiment, options.paths, who, only, unchanged, options.label_version, options.accept_outside)
     answered = {result.task.id for result in results if result.taken and result.task}
     for result in results:
-        if result.taken and result.task:
-            print(f"{result.task.id}: {result.text}")
+        if result.taken:
+            print(f"{result.task.id if result.task else result.file.name}: {result.text}")
     # The untouched export that lies beside an answer is no news.
     skipped = [r for r in results if not (r.taken or r.refused or (r.task and r.task.id in answered))]
     options.status = 0 if any(result.taken or result.counts for result in results) else NOTHING_TAKEN
@@ -253,7 +266,8 @@ def _import(experiment: Experiment, options: argparse.Namespace) -> None:
         )
     for line in folded([f"{r.task.id if r.task else r.file}: not taken: {r.text}" for r in skipped], most=20):
         print(line)
-    late = [r.task.patch.case for r in results if r.taken and r.task and r.task.cycle <= experiment.state["cycle"]]
+    late = [case for result in results for case in result.follow]
+    late += [r.task.patch.case for r in results if r.taken and r.task and r.task.in_place(experiment.state["cycle"])]
     _correct(experiment, late, options)
     blank = started_blank(experiment) if unchanged else {}
     untouched = [result for result in results if result.taken and result.untouched and result.task]
@@ -294,9 +308,16 @@ def _correct(experiment: Experiment, cases: list[str], options: argparse.Namespa
             f"not change while {options.under_way} is at work."
         )
     elif cases:
+        before = set(experiment.plan.pool)
         for line in warned(apply_corrections(experiment, cases, not options.disable_progress_bar)):
             print(line)
-        print(f"Corrected labels of closed cycles in {len(set(cases))} case(s); members trained before did not see them.")
+        pool = set(experiment.anew().plan.pool)
+        if left := sorted(before - pool):
+            print(f"Left the pool, with {plural(len(left), 'its', 'their')} labels: {listed(left)}.")
+        if back := sorted(pool - before):
+            print(f"Back in the pool, with {plural(len(back), 'its', 'their')} labels: {listed(back)}.")
+        if (stayed := set(cases) & before & pool) and experiment.state["cycle"] >= 0:
+            print(f"Corrected labels of closed cycles in {len(stayed)} case(s); members trained before did not see them.")
 
 
 def _points(experiment: Experiment, options: argparse.Namespace) -> None:
@@ -332,11 +353,25 @@ def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
     serve(site, options.host, options.port, options.public, not options.no_browser, lambda text: print(text, flush=True))
 
 
+def _verdict(experiment: Experiment, options: argparse.Namespace) -> None:
+    from nnactive_ext.labelling.verdicts import give, subject_of
+
+    subjects = [subject_of(experiment, name) for name in options.subjects]
+    cases = give(experiment, subjects, options.verdict == "irrelevant", _who(experiment, options), " ".join(options.why))
+    print(f"{options.verdict}: {', '.join(one if isinstance(one, str) else one.id for one in subjects)}")
+    _correct(experiment, cases, options)
+
+
 def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.labelling.ruling import withdraw
-    from nnactive_ext.labelling.tasks import find_task
+    from nnactive_ext.labelling.verdicts import subject_of, verdict_is_last, withdraw_verdict
 
-    answer, cases = withdraw(experiment, find_task(experiment, options.task), options.who)
+    subject = subject_of(experiment, options.task)
+    if isinstance(subject, str) or verdict_is_last(experiment, subject, options.who):
+        verdict, cases = withdraw_verdict(experiment, subject, options.who)
+        print(f"{verdict.task or verdict.case}: the verdict of {verdict.who} is withdrawn.")
+        return _correct(experiment, cases, options)
+    answer, cases = withdraw(experiment, subject, options.who)
     print(f"{answer.task}: the answer of {answer.who} from {answer.when} is withdrawn.")
     _correct(experiment, cases, options)
 
@@ -379,6 +414,7 @@ _COMMANDS = {
     "export": _export,
     "import": _import,
     "points": _points,
+    "verdict": _verdict,
     "withdraw": _withdraw,
     "rule": _rule,
     "close": _close,
@@ -404,6 +440,7 @@ def main(options: argparse.Namespace) -> None:
         if not options.under_way:
             try:
                 _correct(experiment, noted(experiment), options)  # what a killed command left behind
+                experiment = experiment.anew()
             except NnActiveError as error:
                 print(f"WARNING: {error}")  # this command may resolve it
         options.status, options.next = 0, ""

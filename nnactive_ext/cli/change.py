@@ -8,7 +8,7 @@ from pathlib import Path
 from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_experiment, add_lock, add_quiet, current_user
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.planning.options import add_changes, changeable
+from nnactive_ext.planning.options import add_changes, changes
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.words import count, warned
 
@@ -97,6 +97,7 @@ def _put_right(options: argparse.Namespace, progress: bool) -> None:
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.labelling.closing import follow_noted
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step, reopened
     from nnactive_ext.planning.changes import add_cases, cases_to_drop, change_settings, drop_cases
@@ -104,7 +105,7 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.planning.relabelling import change_labels, check_relabelling
     from nnactive_ext.planning.relabelling import told as labels_told
 
-    wanted = {name: getattr(options, flag.lstrip("-")) for name, flag in changeable(Settings).items()}
+    wanted = changes(Settings, options)
     if options.references or options.plans:
         others = (options.add, options.drop, options.labels, options.references and options.plans, *wanted.values())
         if any(value not in (None, "") for value in others):
@@ -128,6 +129,8 @@ def main(options: argparse.Namespace) -> None:
     with Experiment(name).running(), Experiment(name).lock():
         open_experiment(name, locked=True, without=dropped)
         human = Experiment(name).plan.human
+        for line in warned(follow_noted(Experiment(name), not options.disable_progress_bar)):
+            print(line)
         if options.add and not human:
             raise NnActiveError("-add is for roll-outs only: the simulated annotator needs reference labels.")
         if operations:  # before anything else is changed

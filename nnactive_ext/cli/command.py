@@ -14,11 +14,11 @@ from nnactive_ext.experiment.lock_settings import locking
 
 
 def command(
-    parser: Callable[[], argparse.ArgumentParser], folders: bool = True
+    parser: Callable[[], argparse.ArgumentParser], folders: bool | Callable[[argparse.Namespace], bool] = True
 ) -> Callable[[Callable[[argparse.Namespace], None]], Callable[..., None]]:
     """Turn a function of the parsed options into a command's ``main(args=None)``.
 
-    ``folders``: the command needs nnU-Net's three folders.
+    ``folders``: the command needs nnU-Net's three folders; where that depends on the options, a function of them.
     """
 
     def made(call: Callable[[argparse.Namespace], None]) -> Callable[..., None]:
@@ -26,7 +26,7 @@ def command(
             reader = parser()
             options = reader.parse_args(args)
             with failing_clearly(), locking(_name(reader.prog, options), getattr(options, "lock", None)):
-                if folders:
+                if folders(options) if callable(folders) else folders:
                     from nnactive_ext.experiment.commands import named_device, text, typed_command
                     from nnactive_ext.nnunet.environment import require_nnunet_folders
 

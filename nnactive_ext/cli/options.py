@@ -81,6 +81,15 @@ def add_lock(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_report_ood(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report_ood",
+        action="store_true",
+        help="also screen the pool for cases that do not belong, as nnactive_screen does, with what the members predict for "
+        "the query",
+    )
+
+
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """``-accumulators`` is the flag's earlier name."""
     kinds = ("single", "half")

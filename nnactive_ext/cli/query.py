@@ -18,12 +18,13 @@ from nnactive_ext.cli.options import (
     add_parts,
     add_precision,
     add_quiet,
+    add_report_ood,
     prepare,
     with_trainer,
     words_of,
 )
 from nnactive_ext.cli.workers import add_workers, check_shares, guard, runner_of
-from nnactive_ext.planning.settings import MEMBERS_HELP, METHOD_HELP
+from nnactive_ext.planning.settings import MEMBERS_HELP, METHOD_HELP, SCREEN_HELP
 
 if TYPE_CHECKING:
     from nnactive_ext.cluster.steps import Step
@@ -63,10 +64,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--method", nargs="+", metavar=("NAME", "KEY=VALUE"), help=f"{METHOD_HELP} (default: the experiment's)")
     made.add_argument("--list_methods", action=ListMethods)
     made.add_argument("-query_size", type=int, metavar="N", help="number of patches to choose (default: the experiment's)")
+    made.add_argument("-screen", type=float, metavar="SHARE", help=f"{SCREEN_HELP} (default: the experiment's)")
     add_parts(made, "the scoring of the pool", ", then one without -num_parts and -part_id to merge them")
     add_workers(made, "parts of the scoring", "with -device cpu: score so many parts at once, each on its share of the cores")
     add_device(made)
     add_precision(made)
+    add_report_ood(made)
     add_quiet(made)
     add_lock(made)
     return made
@@ -81,9 +84,16 @@ def merging(experiment: Experiment, options: argparse.Namespace) -> str:
 
 
 def _chosen(options: argparse.Namespace, method: Sequence[str] | None) -> list[object]:
-    """What is queried: members, method and size."""
+    """What is queried: members, method, size, and the share that is left out."""
     return words_of(
-        {"-f": options.f, "-members": options.members, "-tr": options.tr, "--method": method, "-query_size": options.query_size}
+        {
+            "-f": options.f,
+            "-members": options.members,
+            "-tr": options.tr,
+            "--method": method,
+            "-query_size": options.query_size,
+            "-screen": options.screen,
+        }
     )
 
 
@@ -125,6 +135,8 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.nnunet.trainers import check_trainer
     from nnactive_ext.query_methods.options import method_and_options
     from nnactive_ext.querying.query import query_cycle
+    from nnactive_ext.screening.listening import listening
+    from nnactive_ext.screening.report import report_pool
 
     check_shares(options)
     if options.tr:
@@ -140,8 +152,16 @@ def main(options: argparse.Namespace) -> None:
     def folds_of(experiment):
         return experiment.folds() if options.f is None else options.f
 
+    opened = listening(open_ensemble) if options.report_ood else open_ensemble
+
     def query(experiment, parts=(0, 1)):
-        return query_cycle(experiment, open_ensemble, folds_of(experiment), *chosen, parts, progress, options.precision)
+        return query_cycle(
+            experiment, opened, folds_of(experiment), *chosen, parts, progress, options.precision, options.screen
+        )
+
+    def screen():
+        if options.report_ood:
+            report_pool(experiment, open_ensemble, folds_of(experiment), None, progress)
 
     if options.num_parts > 1:
         with noted(experiment, Step(SCORE, options.part_id, options.num_parts)):
@@ -170,7 +190,7 @@ def main(options: argparse.Namespace) -> None:
             print(f"The annotation of cycle {experiment.state['cycle']} is finished: its labels are in place.")
         else:
             share(experiment)
-            query_and_annotate(experiment, lambda: query(experiment), progress)
+            query_and_annotate(experiment, lambda: query(experiment), progress, screen=screen)
         print(next_step(Experiment(experiment.name)))
 
 

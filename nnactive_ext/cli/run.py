@@ -7,7 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nnactive_ext.cli.command import command
-from nnactive_ext.cli.options import CORES, add_device, add_experiment, add_lock, add_precision, add_quiet, prepare
+from nnactive_ext.cli.options import (
+    CORES,
+    add_device,
+    add_experiment,
+    add_lock,
+    add_precision,
+    add_quiet,
+    add_report_ood,
+    prepare,
+)
 from nnactive_ext.cli.workers import add_workers, guard, runner_of
 
 if TYPE_CHECKING:
@@ -61,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-cycle", type=int, metavar="N", help="with -step: the cycle of the step (default: the current one)")
     add_device(made)
     add_precision(made)
+    add_report_ood(made)
     add_quiet(made)
     add_lock(made)
     return made
@@ -139,6 +149,7 @@ def main(options: argparse.Namespace) -> None:
                 progress=not options.disable_progress_bar,
                 accumulators=options.precision,
                 runner=runner,
+                report_ood=options.report_ood,
             )
 
     try:

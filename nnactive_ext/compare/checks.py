@@ -25,7 +25,8 @@ _REREAD = "reference labels that were changed on the way"
 
 WORLD: dict[str, Part] = {
     "test set": lambda t: [f"{case}{_where(t)}" for case in t.plan["test"]],
-    "pool": lambda t: t.plan["pool"],
+    "pool": lambda t: {case: found for case, found in t.plan["pool"].items() if case not in t.plan.get("irrelevant", ())},
+    "irrelevant cases": lambda t: sorted(t.plan.get("irrelevant", ())),
     _CHANGED: lambda t: _changed_cases(t.plan.get("changes", ())),
     _REREAD: lambda t: _reread(t.plan.get("changes", ())),
     "classes": lambda t: t.record["classes"],

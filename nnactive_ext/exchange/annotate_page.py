@@ -33,6 +33,7 @@ LARGEST = 192 << 20
 """Bytes of a crop's files from which no page is made: base64 makes them a third longer, and texts of browsers end at 512 MB."""
 MOST_LABELS = 255
 """The editor paints single bytes."""
+_SCRIPTS = ("pages/editor.js", "disk.js", "pages/clock.js", "pages/task.js", "pages/verdict.js")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class PageWriter:
         }
         settings = {
             "id": view.task.id,
+            "case": view.task.patch.case,
             "who": "",
             "names": dict(view.names),
             "colours": shades,
@@ -101,7 +103,7 @@ class PageWriter:
             "images": [_text(image) for image in images],
             "labels": _text(_labels(view)),
         }
-        scripts = [asset("exchange", name) for name in ("pages/editor.js", "disk.js", "pages/clock.js", "pages/task.js")]
+        scripts = [asset("exchange", name) for name in _SCRIPTS]
         if self.single:
             scripts = [Markup(NIIVUE.read_text(encoding="utf-8")), *scripts]
         return render(
@@ -119,6 +121,8 @@ class PageWriter:
             settings=settings,
             crop=crop,
             scripts=scripts,
+            verdict="",
+            whole=False,
         )
 
 

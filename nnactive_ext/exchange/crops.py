@@ -112,14 +112,18 @@ class Crops:
             box=box,
             names=self._names,
             channels=self._channels,
-            predicted=self._predict is not None and answer is None,
+            predicted=self._predict is not None and answer is None and not task.repeats,
             label_version=experiment.plan.label_version,
             blank=self.blank_classes if answer is None else (),
         )
         return view, self._image[1][(slice(None), *crop.slices)]
 
     def _proposed(self, task: Task, ignore: int) -> np.ndarray:
-        """What a task without an answer starts with: labels that are known, else what members predict, else background."""
+        """What a task without an answer starts with: labels that are known, else what members predict, else background.
+
+        A repeated task starts blank: the labels, and what members learned of them, are the answer before."""
+        if task.repeats:
+            return np.zeros(task.patch.size, np.uint16)
         case = task.patch.case
         if self._known[0] != case:
             self._known = (case, self._annotator.annotate(case, self._patches[case])[0])

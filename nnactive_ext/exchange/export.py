@@ -24,10 +24,11 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.pseudonyms import give_pseudonyms
 from nnactive_ext.files import read_json_if_any, remove_temporary, write_json
 from nnactive_ext.images.writing import image_written
-from nnactive_ext.labelling.answers import status_of
 from nnactive_ext.labelling.ledger import Ledger, sha256
-from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
+from nnactive_ext.labelling.repeats import status_asked, verdict_on
+from nnactive_ext.labelling.tasks import Task, all_asked, asked_in
 from nnactive_ext.members.ensemble import Ensemble
+from nnactive_ext.screening.answers import note_of, second_looks
 
 EXPORTED = "exported.json"
 """Beside the ledger: the label maps that were exported, so that files nobody has saved since are recognised."""
@@ -93,13 +94,13 @@ def export(
     check_margin(margin_mm)
     if private:
         give_pseudonyms(experiment.annotation, experiment.plan.pool)
-    tasks = tasks_of(experiment, cycle)
+    tasks = asked_in(experiment, cycle)
     ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
     crops = Crops(experiment, open_ensemble, margin_mm, start_above)
     counted = crops.counted
-    record, sent = exported(experiment), recorded(experiment)
+    record, sent, looks = exported(experiment), recorded(experiment), second_looks(experiment)
     check_folder(folder, tasks, experiment.plan.label_version)
-    _check_names(folder, all_tasks(experiment), private)
+    _check_names(folder, all_asked(experiment), private)
     experiment.annotation.mkdir(exist_ok=True)
     note_labels(experiment, tasks, record)
     note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], crops.blank_classes)
@@ -132,7 +133,10 @@ def export(
                 record[task.id] = sorted({*before, sha256(temporary)})
                 write_json(experiment.annotation / EXPORTED, record)
         write_task(view)
-        made = card(view, voxels, status_of(ledger, counted, task.id, ignore))
+        notes = [note_of(looks[task.id])] if task.id in looks else []
+        against = verdict_on(counted, task)
+        note = " ".join([*notes, against.words if against else ""]).strip()
+        made = card(view, voxels, status_asked(ledger, counted, task, ignore), note)
         cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
         views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
     pages.finish(folder)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.verdict_files import is_verdicts
 from nnactive_ext.exchange.viewers import facts, itksnap, mitk, slicer
 from nnactive_ext.images.label_images import READABLE
 from nnactive_ext.images.names import longest_beginning
@@ -34,10 +35,11 @@ _SYSTEM = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
 @dataclass(frozen=True)
 class Candidates:
     """``files``: what is read; ``unread``: everything else that neither the export nor the operating system wrote, without the
-    tables that name the labels of ``files``."""
+    tables that name the labels of ``files``; ``verdicts``: files with verdicts."""
 
     files: tuple[Path, ...]
     unread: tuple[Path, ...] = ()
+    verdicts: tuple[Path, ...] = ()
 
 
 def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
@@ -53,6 +55,8 @@ def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
     if not path.is_dir():
         if not path.exists():
             raise NnActiveError(f"{path}: no such file or folder.")
+        if is_verdicts(path):
+            return Candidates((), (), (path,))
         return Candidates((holds_voxels_of(path) or path,))
     found = []
     for folder, folders, names in os.walk(path):
@@ -60,8 +64,9 @@ def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
         found += [Path(folder) / name for name in names if not _is_the_systems(name)]
     found = [file for file in sorted(found) if not _is_ours(file.name, exported) and not holds_voxels_of(file)]
     files = tuple(file for file in found if _stem(file.name) is not None and not is_half_done(file))
-    known = {*files, *(table for file in files for table in tables_of(file))}
-    return Candidates(files, tuple(file for file in found if file not in known))
+    verdicts = tuple(file for file in found if is_verdicts(file))
+    known = {*files, *verdicts, *(table for file in files for table in tables_of(file))}
+    return Candidates(files, tuple(file for file in found if file not in known), verdicts)
 
 
 def named_candidates(folder: Path) -> list[Path]:

@@ -136,6 +136,7 @@ def write_page(
         title=title,
         counts=[(badge.split(" ", 1)[1], states.count(status)) for status, badge in BADGES.items()],
         facts=facts,
+        noted=[card for card in cards if card.note],
         following=next((card.anchor for card in cards if card.status != "done"), None),
         annotate=next((card.folder for card in cards if card.status != "done" and card.annotate), None),
         folder=file.absolute().parent.name or ".",

@@ -21,6 +21,7 @@ from nnactive_ext.exchange.passed_over import passed_over
 from nnactive_ext.exchange.received import Received
 from nnactive_ext.exchange.sent import recorded, sent_crops
 from nnactive_ext.exchange.unplaced import by_voxels
+from nnactive_ext.exchange.verdict_files import receive_verdicts
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import IGNORE, mapped, names_at
 from nnactive_ext.experiment.spaces import space_and_properties
@@ -33,7 +34,7 @@ from nnactive_ext.images.two_files import TWO_FILES, voxels_of
 from nnactive_ext.labelling.answers import TIME, Answer, CountingAnswers, read_answer
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
-from nnactive_ext.labelling.tasks import Task, all_tasks
+from nnactive_ext.labelling.tasks import Task, all_asked
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def receive(
         raise NnActiveError(f"-label_version {label_version}: the classes were changed {changes} times; give 0 to {changes}.")
     ledger = Ledger(experiment.annotation)
     events = list(ledger.events())
-    tasks, sent = all_tasks(experiment), exported(experiment)
+    tasks, sent = all_asked(experiment), exported(experiment)
     counted, exports = CountingAnswers.of(ledger), versions(experiment, sent)
     crops = recorded(experiment)
     context = _ImportContext(
@@ -123,7 +124,7 @@ def receive(
     # All of them first: a path that does not exist changes nothing.
     listed = [(path, candidates(path, ours)) for path in paths]
     for path, found in listed:
-        if path.is_dir() and not found.files:
+        if path.is_dir() and not found.files and not found.verdicts:
             results.append(Received(path, None, False, "no label file is in this folder", refused=True))
         results += passed_over(found.unread, tasks, cases, only)
     for file, in_folder in _sorted(context, [(path, found.files) for path, found in listed], only, results):
@@ -138,7 +139,8 @@ def receive(
         open_ones = [offer for offer in offered if not (offer.in_folder and task_id in closed)]
         if open_ones:
             results += _decide(context, open_ones, instead.get(task_id))
-    return results
+    # Last, so that whoever calls a patch irrelevant need not remove a label map of it.
+    return results + receive_verdicts(experiment, [file for _, found in listed for file in found.verdicts], who)
 
 
 def _sorted(
@@ -438,7 +440,7 @@ def _keep(context: _ImportContext, offer: Offer) -> int:
     if checksum != offer.checksum or any(sha256(ledger.folder / copy) != digest for _, _, copy, digest in kept):
         raise NnActiveError(f"{file}: the file changed during the import. Import it again.")
     classes = [{"class": n, "file": str(f.resolve()), "received": r, "sha256": d} for n, f, r, d in kept]
-    if task.cycle <= experiment.state["cycle"]:
+    if task.in_place(experiment.state["cycle"]):
         note(experiment, [task.patch.case])
     event = ledger.add(
         "answer",

@@ -25,5 +25,7 @@ class Received:
     """Whether it was left out because a file of a whole image says nothing there."""
     instead_of: tuple[str, ...] = ()
     """Ids of tasks whose untouched export must not be taken, because this file may hold what was drawn."""
+    follow: tuple[str, ...] = ()
+    """Cases whose labels, or whose place in the pool, must follow a verdict."""
     closes: str = ""
     """Id of the task of which no file found in a folder is taken, because this file, called like it, was not read."""

@@ -122,6 +122,9 @@ class Commands:
     def query(self, *words: object) -> str:
         return text("nnactive_query", "-d", self.number, *words, *self._on_device)
 
+    def screen(self, *words: object) -> str:
+        return text("nnactive_screen", "-d", self.number, *words, *self._on_device)
+
     def uncertainty(self, *words: object) -> str:
         return text("nnactive_uncertainty", "-d", self.number, *words, *self._on_device)
 

@@ -16,12 +16,14 @@ from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 
 PLAN_FILE = "nnactive_plan.json"
-_IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned", "unplaced", "pretrained")
+_IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned", "unplaced", "pretrained", "irrelevant")
 """Keys that only plans have which hold something there, so that others are as they were."""
 START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
 STANDARD, PUBLISHED = "standard", "published"
 """Protocols: how the query patch size and the starting budget are decided."""
+DROPPED, IRRELEVANT, RELEVANT = "dropped", "irrelevant", "relevant"
+"""Changes of the pool: cases that somebody dropped, that left because of a verdict, and that came back."""
 SKIP_AIR, KEEP_AIR = "skip", "keep"
 """Whether patches that are nearly all air are left out of random starts and queries."""
 
@@ -68,7 +70,8 @@ class Plan:
     scratch: ``file`` (its name), ``format``, ``origin``, ``sha256`` of the tensors
     (:func:`nnactive_ext.nnunet.pretrained.digest`), ``seen`` (whether they were trained on these images: no, unknown or yes),
     ``trusted``, and ``plans``, what nnU-Net's plans take over. ``protocol`` and ``air``: plans without them were made when only
-    the published protocol existed, and air was kept.
+    the published protocol existed, and air was kept. ``irrelevant``: the cases of a simulation that its annotator calls
+    irrelevant when asked about one.
     """
 
     experiment: str
@@ -106,6 +109,7 @@ class Plan:
     turned: Mapping[str, Turn] = field(default_factory=dict)
     unplaced: tuple[str, ...] = ()
     pretrained: Mapping[str, Any] = field(default_factory=dict)
+    irrelevant: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[tuple[str, str, str], ...] = ()
@@ -159,9 +163,15 @@ class Plan:
         """How many changes of the classes there were; marks, tasks, loops and results say to which they belong."""
         return len(self.label_changes)
 
+    @property
+    def called_irrelevant(self) -> tuple[str, ...]:
+        """The dropped cases that left the pool because of a verdict, and come back when it is another one."""
+        last = {case: c["what"] for c in self.changes if c["what"] in (DROPPED, IRRELEVANT, RELEVANT) for case in c["after"]}
+        return tuple(case for case in self.dropped if last.get(case) == IRRELEVANT)
+
     def added_since(self, loop: int) -> bool:
-        """Whether cases were added to the pool after the query that wrote this loop file."""
-        added = [change for change in self.changes if change["what"] == "added"]
+        """Whether cases were added to the pool, or came back to it, after the query that wrote this loop file."""
+        added = [change for change in self.changes if change["what"] in ("added", RELEVANT)]
         return any(change.get("after_loop", change["after_cycle"]) >= loop for change in added)
 
     def whole_images(self) -> list[Patch]:
@@ -225,6 +235,7 @@ def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
         "test": tuple(content["test"]),
         "dropped": tuple(content.get("dropped", ())),
         "unplaced": tuple(content.get("unplaced", ())),
+        "irrelevant": tuple(content.get("irrelevant", ())),
         "patch_size_mm": tuple(float(v) for v in content["patch_size_mm"]),
         "decisions": tuple(tuple(row) for row in content["decisions"]),
         "changes": tuple(content.get("changes", ())),

@@ -16,7 +16,7 @@ from nnactive_ext.images.headers import PLAIN, REORIENTING, header_space
 def image_and_space(experiment: Experiment, case: str) -> tuple[np.ndarray, Space]:
     """The voxels (channel, z, y, x) and the space of their grid; an image that cannot be read is an NnActiveError."""
     image, properties = experiment.dataset.image(case)
-    return image, _space(properties, image.shape[1:])
+    return image, space_from(properties, image.shape[1:])
 
 
 def space_and_properties(experiment: Experiment, case: str) -> tuple[Space, dict[str, Any]]:
@@ -38,7 +38,8 @@ def space_of(experiment: Experiment, case: str) -> Space:
     return image_and_space(experiment, case)[1]
 
 
-def _space(properties: Mapping[str, Any], shape: tuple[int, ...]) -> Space:
+def space_from(properties: Mapping[str, Any], shape: tuple[int, ...]) -> Space:
+    """The space of an array (z, y, x) of this shape that one of nnU-Net's readers returned with ``properties``."""
     try:
         return Space.of_properties(properties, shape)
     except ValueError:  # formats that know no patient: their axes are taken as they are

@@ -78,7 +78,7 @@ class Found:
     notes: tuple[Note, ...] = ()
 
 
-__all__ = ["Found", "FoundCase", "Source", "find", "find_cases"]
+__all__ = ["Found", "FoundCase", "Source", "cases_of", "check_folder", "find", "find_cases", "one_stack_each"]
 
 
 def find_cases(
@@ -164,7 +164,7 @@ def find(
             + (f' besides the label maps "{label_pattern}".' if taken else ". Is it the right folder (-i)?")
             + "".join(f"\n{note.value}: {note.why}" for note in notes)
         )
-    items, doubled = _one_stack_each(items)
+    items, doubled = one_stack_each(items)
     problems += doubled
     together = TiffHeaders.of(items)
     labelled = [case for case, _ in labels.files] if labels else []
@@ -175,7 +175,7 @@ def find(
         notes.append(
             Note(count(len(skipped), "image"), f'skipped, as -pattern "{pattern}" does not fit: {shown(folder, skipped)}')
         )
-    cases, case_problems = _cases(placed, channels, together, spacing, strict)
+    cases, case_problems = cases_of(placed, channels, together, spacing, strict)
     problems += found_problems + case_problems + together.problems([one.item for one in placed], channels)
     if spacing and strict and not doubled and not any(one.item.slices or is_tiff(one.item.path) for one in placed):
         problems.append("-spacing: there are no TIFF or PNG images, and all others state their spacing. Leave it out.")
@@ -202,7 +202,7 @@ def _inner(folder: Path, items: Sequence[Item]) -> str:
     return f"All images lie below {folder / tops.pop()}; if it is not a case but holds the cases, give it as -i. "
 
 
-def _one_stack_each(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+def one_stack_each(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
     """The images without folders of several stacks, which are problems."""
     stacks: dict[Path, list[Item]] = defaultdict(list)
     for item in items:
@@ -216,7 +216,8 @@ def _one_stack_each(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
     return [item for item in items if len(stacks.get(item.path, ())) < 2], problems
 
 
-def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
+def check_folder(folder: Path) -> None:
+    """What is no folder of images (-i) is an error."""
     if is_volume(folder):
         raise NnActiveError(
             f"{folder}: a single volume, not a folder of images. Draw blocks from it, which become the cases: -blocks 60 "
@@ -227,6 +228,10 @@ def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
     if (folder / "imagesTr").is_dir():
         labels = " and, for its label maps, -label_maps " + str(folder / "labelsTr") if (folder / "labelsTr").is_dir() else ""
         raise NnActiveError(f"{folder}: an nnU-Net dataset, not a folder of images: give {folder / 'imagesTr'}{labels}.")
+
+
+def _check_arguments(folder: Path, channels: Sequence[str] | None) -> None:
+    check_folder(folder)
     if channels is not None and (not channels or len({channel.lower() for channel in channels}) < len(channels)):
         raise NnActiveError(f"-channels {' '.join(channels)}: give one name for each channel, no two alike.")
 
@@ -267,13 +272,14 @@ def _placed(
     return [one for one in placed if one.item not in suspects], problems
 
 
-def _cases(
+def cases_of(
     placed: Sequence[Placed],
     channels: Sequence[str] | None,
     in_files: TiffHeaders,
     spacing: tuple[float, float, float] | None,
     strict: bool,
 ) -> tuple[dict[str, tuple[Source, ...]], list[str]]:
+    """The sources of each case, one for each of ``channels`` (None: as many as there are), and problems of the cases."""
     placed = [one for whole in placed for one in in_files.split(whole)]
     together: dict[str, dict[int, list[Placed]]] = defaultdict(lambda: defaultdict(list))
     for one in placed:

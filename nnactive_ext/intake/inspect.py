@@ -20,7 +20,7 @@ from nnactive_ext.intake.problems import refuse
 from nnactive_ext.intake.reading import read
 from nnactive_ext.parallel import map_cases
 
-__all__ = ["Inspected", "channel_difference", "inspect", "reoriented"]
+__all__ = ["Inspected", "Result", "channel_difference", "inspect", "inspect_case", "reoriented"]
 
 
 _UNPLACED = (
@@ -46,7 +46,9 @@ class Inspected:
 
 
 @dataclass(frozen=True)
-class _Result:
+class Result:
+    """What one case is like, None where it cannot be read, and everything that is wrong with it."""
+
     inspected: Inspected | None
     problems: tuple[str, ...]
 
@@ -70,7 +72,7 @@ def inspect(
             is impossible or differs between channels or from the label map; and wrong label maps.
     """
     jobs = [(case, dict(names)) for case in cases.values()]
-    results = map_cases(_inspect_case, jobs, "Reading images", processes, progress)
+    results = map_cases(inspect_case, jobs, "Reading images", processes, progress)
     problems = [problem for result in results for problem in result.problems]
     same_files, reported = _same_files(cases)
     whole = {name: result.inspected for name, result in zip(cases, results, strict=True) if result.inspected}
@@ -79,7 +81,8 @@ def inspect(
     return whole
 
 
-def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
+def inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> Result:
+    """Read the images of one case, and its label map where it has one; the second part of ``job`` is label -> value."""
     import SimpleITK as sitk
 
     case, names = job
@@ -112,7 +115,7 @@ def _inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> _Result:
     if case.label_map is not None and reference is not None:
         found = _label_problems(case.label_map, *reference, names)
         problems += found if has_place(reference[0]) else [f"{problem} {_UNPLACED}" for problem in found]
-    return _Result(replace(first, greys=tuple(greys)) if first else None, tuple(problems))
+    return Result(replace(first, greys=tuple(greys)) if first else None, tuple(problems))
 
 
 def _label_problems(file: Path | ClassFiles, image_file: Path, space: Space, names: Mapping[str, int]) -> list[str]:

@@ -12,11 +12,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.label_changes import LABELS, LabelChange, mapped
 from nnactive_ext.labelling.ledger import Ledger
-
-RULES = ("latest", "first", "consensus")
-"""``latest``: the last annotator who answered or corrected; ``first``: who answered first; ``consensus``: all of them, and
-where they disagree the voxels stay ``ignore``. A rule may also be the name of an annotator: theirs, else the latest."""
-
+from nnactive_ext.labelling.votes import NOTHING_SAID, RULES, VERDICT, Opinions, Vote, counting, current, outcome_of
 
 GIVEN = "given"
 """The event of label maps that came with cases that were added."""
@@ -70,7 +66,7 @@ def _seconds(value: Any) -> float | None:
 class CountingAnswers:
     """The ledger as it stands: per task the current answer of each annotator, in the order they first answered, and the
     rules; how the classes were changed (``changes``), and the event of each label map that came with added cases (``given``).
-    ``handed_in``: all answers that were not taken back, also those that others replace."""
+    ``handed_in``: all answers that were not taken back, also those that others replace. ``opinions``: the verdicts."""
 
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     rule: str = RULES[0]
@@ -78,18 +74,22 @@ class CountingAnswers:
     changes: list[LabelChange] = field(default_factory=list)
     given: dict[str, int] = field(default_factory=dict)
     handed_in: list[Answer] = field(default_factory=list)
+    opinions: Opinions = NOTHING_SAID
 
     @classmethod
     def of(cls, ledger: Ledger, following: Sequence[Mapping[str, Any]] = ()) -> CountingAnswers:
         """``following``: events as if they were in the ledger already."""
         stacks: dict[str, list[Answer]] = {}
-        counted = cls()
+        counted, votes = cls(), list[Vote]()
         for event in (*ledger.events(), *following):
             if event["what"] == "answer":
                 stacks.setdefault(event["task"], []).append(Answer.of(event))
+            elif event["what"] == VERDICT:
+                votes.append(Vote.of(event))
             elif event["what"] == "withdraw":
-                # The annotator's answer before the one taken back counts again.
+                # The annotator's answer, or verdict, before the one taken back counts again.
                 stacks[event["task"]] = [a for a in stacks.get(event["task"], []) if a.event != event["withdrawn"]]
+                votes = [vote for vote in votes if vote.event != event["withdrawn"]]
             elif event["what"] == TIME:
                 stacks[event["task"]] = [_timed(a, event) for a in stacks.get(event["task"], [])]
             elif event["what"] == "rule":
@@ -109,9 +109,20 @@ class CountingAnswers:
         counted.handed_in = [answer for stack in stacks.values() for answer in stack]
         for task, stack in stacks.items():
             if stack:
-                # A dict keeps the order in which its keys came first: who corrects an answer is still the first.
-                counted.answers[task] = list({answer.who: answer for answer in stack}.values())
+                counted.answers[task] = current(stack)
+        counted.opinions = counted._opinions(votes, stacks)
         return counted
+
+    def _opinions(self, votes: Sequence[Vote], stacks: Mapping[str, Sequence[Answer]]) -> Opinions:
+        by_subject: dict[tuple[str, str], list[Vote]] = {}
+        for vote in votes:
+            by_subject.setdefault((vote.case, vote.task), []).append(vote)
+        outcome = {}
+        for (case, task), said in by_subject.items():
+            answers = [answer for answer in stacks.get(task, ()) if answer.unsure < answer.voxels] if task else []
+            if found := outcome_of([*said, *answers], self.rule_of(task)):
+                outcome[case, task] = found
+        return Opinions(by_subject, outcome)
 
     def since(self, event: int) -> list[LabelChange]:
         """How the classes were changed after an event; -1: since planning."""
@@ -121,21 +132,21 @@ class CountingAnswers:
         return self.rules.get(task, self.rule)
 
     def counting(self, task: str) -> list[Answer]:
-        """The answers that count: none, one, or with ``consensus`` all of them."""
-        answers, rule = self.answers.get(task, []), self.rule_of(task)
-        if not answers or rule == "consensus":
-            return answers
-        if rule == "first":
-            return answers[:1]
-        named = [answer for answer in answers if answer.who == rule]
-        return named or [max(answers, key=lambda answer: answer.event)]
+        """The answers that count: none, one, or with ``consensus`` all of them. None does where the patch is irrelevant."""
+        if self.opinions.irrelevant(task):
+            return []
+        said = [answer for answer in self.answers.get(task, []) if not self.opinions.overrules(task, answer)]
+        return counting(said, self.rule_of(task))
 
     def status(self, task: str) -> str:
-        """``open``; ``done`` if an answer that counts leaves nothing open, else ``partial``. See :func:`status_of`."""
-        counting = self.counting(task)
-        if not counting:
+        """``open``; ``done`` if an answer that counts leaves nothing open, or if the patch is irrelevant, else ``partial``. See
+        :func:`status_of`."""
+        if self.opinions.irrelevant(task):
+            return "done"
+        answers = self.counting(task)
+        if not answers:
             return "open"
-        return "done" if any(answer.complete for answer in counting) else "partial"
+        return "done" if any(answer.complete for answer in answers) else "partial"
 
 
 def read_answer(ledger: Ledger, counted: CountingAnswers, answer: Answer) -> np.ndarray:
@@ -153,9 +164,9 @@ def status_of(ledger: Ledger, counted: CountingAnswers, task: str, ignore: int) 
 
     Several people may finish a task together. What they disagree on is the outcome of their rule, not work left to do.
     """
-    status, counting = counted.status(task), counted.counting(task)
-    if status == "partial" and len(counting) > 1:
-        unsure = np.logical_and.reduce([read_answer(ledger, counted, answer) == ignore for answer in counting])
+    status, answers = counted.status(task), counted.counting(task)
+    if status == "partial" and len(answers) > 1:
+        unsure = np.logical_and.reduce([read_answer(ledger, counted, answer) == ignore for answer in answers])
         return "partial" if unsure.any() else "done"
     return status
 

@@ -12,11 +12,12 @@ from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.labelling.answers import Answer, CountingAnswers, status_of
+from nnactive_ext.labelling.dropping import annotated_cases, follow_verdicts
 from nnactive_ext.labelling.given import given_cases
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.prepare import prepare
 from nnactive_ext.labelling.relabel import annotate_cycle, relabel, write_labels
-from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
+from nnactive_ext.labelling.tasks import Task, tasks_of
 
 
 class TasksOpen(NnActiveError):
@@ -43,7 +44,7 @@ def close_cycle(experiment: Experiment, cycle: int, share: float | None = None, 
     _check_share(experiment, cycle, experiment.plan.share if share is None else share)
     if cycle > 0:
         apply_corrections(experiment, [], progress)
-        return annotate_cycle(experiment, cycle, progress)
+        return annotate_cycle(experiment.anew(), cycle, progress)  # cases may have left the pool
     tasks = tasks_of(experiment, 0)
     _check_annotated(experiment, _answered(experiment, tasks), tasks)
     # All others are blank since the experiment was made.
@@ -135,12 +136,8 @@ def _check_annotated(experiment: Experiment, cases: set[str], tasks: Sequence[Ta
 
 def check_withdrawal(experiment: Experiment, answer: Answer) -> None:
     """Taking an answer of a closed cycle back must leave enough to train on."""
-    counted, cycle = CountingAnswers.of(Ledger(experiment.annotation)), experiment.state["cycle"]
-    left = set(given_cases(experiment))
-    for task in all_tasks(experiment):
-        others = [a for a in counted.answers.get(task.id, []) if a.event != answer.event and a.unsure < a.voxels]
-        if others and task.cycle <= cycle:
-            left.add(task.patch.case)
+    event = {"what": "withdraw", "task": answer.task, "withdrawn": answer.event}
+    left = annotated_cases(experiment, CountingAnswers.of(Ledger(experiment.annotation), [event]))
     if len(left) < 2:
         raise NnActiveError(
             f"{answer.task}: without the answer of {answer.who} {len(left)} case(s) have annotated voxels; training needs 2. "
@@ -149,12 +146,26 @@ def check_withdrawal(experiment: Experiment, answer: Answer) -> None:
 
 
 def apply_corrections(experiment: Experiment, cases: list[str], progress: bool = True) -> tuple[str, ...]:
-    """Labels of cases whose answers changed after their cycle was closed, and of those noted before; returns warnings."""
-    cycle = experiment.state["cycle"]
-    cases = [case for case in dict.fromkeys([*cases, *noted(experiment)]) if case in experiment.plan.pool]
-    warnings = relabel(experiment, cycle, cases, progress) if cases and cycle >= 0 else ()
+    """Labels, and places in the pool, of cases whose answers or verdicts changed after their cycle was closed, and of those
+    noted before; returns warnings."""
+    concerned = list(dict.fromkeys([*cases, *noted(experiment)]))
+    if not concerned:
+        return ()
+    warnings = follow_verdicts(experiment, progress)
+    experiment = experiment.anew()
+    cycle, cases = experiment.state["cycle"], [case for case in concerned if case in experiment.plan.pool]
+    warnings += relabel(experiment, cycle, cases, progress) if cases and cycle >= 0 else ()
     strike(experiment)
     return warnings
+
+
+def follow_noted(experiment: Experiment, progress: bool = True) -> tuple[str, ...]:
+    """Let verdicts that a killed command, or one during a run, left behind decide who is in the pool; returns warnings.
+
+    A change of the pool counts on it: another case that leaves could leave too little to train on. Labels follow with
+    :func:`apply_corrections`.
+    """
+    return follow_verdicts(experiment, progress) if experiment.plan.human and noted(experiment) else ()
 
 
 def _file(experiment: Experiment) -> Path:

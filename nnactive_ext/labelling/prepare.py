@@ -23,7 +23,7 @@ from nnactive_ext.nnunet.planners import asked_for
 from nnactive_ext.nnunet.preprocessing import Preprocessed, preprocess
 from nnactive_ext.nnunet.presets import shrink_for_cpu
 from nnactive_ext.nnunet.pretrained import plans_with
-from nnactive_ext.nnunet.trainers import builds_its_own_network, trains_stochastic
+from nnactive_ext.nnunet.trainers import builds_its_own_network, trains_abet, trains_stochastic
 from nnactive_ext.parallel import busy
 
 
@@ -41,7 +41,8 @@ def prepare(
         with busy("Planning the network with nnU-Net", progress):
             plan = replace(plan, plans_identifier=nnunet_plans(experiment))
             experiment = Experiment(plan.dataset, plan)
-            if trains_stochastic(plan.trainer) or not builds_its_own_network(plan.trainer):
+            planned = (trains_stochastic, trains_abet)  # another last layer does not change what can be trained
+            if any(of(plan.trainer) for of in planned) or not builds_its_own_network(plan.trainer):
                 check_network(experiment.preprocessed, experiment.dataset.json)
         preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
     freeze_plans(experiment)

@@ -6,6 +6,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.labelling.answers import RULES, Answer, CountingAnswers
 from nnactive_ext.labelling.closing import check_withdrawal, note
+from nnactive_ext.labelling.dropping import check_leaving
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks
 
@@ -25,7 +26,7 @@ def withdraw(experiment: Experiment, task: Task, who: str | None = None) -> tupl
         people = ", ".join(answer.who for answer in mine)
         raise NnActiveError(f"{task.id}: {people} have answered. Choose whose answer to withdraw with -who NAME.")
     answer, cases = mine[-1], []
-    if task.cycle <= experiment.state["cycle"]:
+    if task.in_place(experiment.state["cycle"]):
         cases = [task.patch.case]
         check_withdrawal(experiment, answer)
         note(experiment, cases)
@@ -36,18 +37,28 @@ def withdraw(experiment: Experiment, task: Task, who: str | None = None) -> tupl
 def set_rule(experiment: Experiment, rule: str, who: str, task: Task | None = None) -> tuple[int, list[str]]:
     """Let ``rule`` (one of :data:`RULES`, or an annotator's name) choose the answer that counts, for ``task`` or all tasks.
 
-    Returns the number of tasks with several answers that this concerns, and the cases of closed cycles whose labels must be
-    written anew. Another rule is an NnActiveError.
+    Returns the number of tasks with several answers that this concerns, and the cases of closed cycles whose labels, or whose
+    place in the pool, must follow. Another rule is an NnActiveError, and so is one that leaves too little to train on.
     """
     ledger = Ledger(experiment.annotation)
-    answers = CountingAnswers.of(ledger).answers
-    people = {answer.who for several in answers.values() for answer in several}
+    counted = CountingAnswers.of(ledger)
+    votes = counted.opinions.votes
+    said: dict[str, set[str]] = {}
+    for one, several in counted.answers.items():
+        said.setdefault(one, set()).update(answer.who for answer in several)
+    for (_, one), several_votes in votes.items():
+        said.setdefault(one, set()).update(vote.who for vote in several_votes)
+    people = {who for several in said.values() for who in several}
     if rule not in RULES and rule not in people:
         raise NnActiveError(
             f"rule {rule}: neither {', '.join(RULES)} nor the name of an annotator ({', '.join(sorted(people)) or 'none yet'})."
         )
-    concerned = [t for t in all_tasks(experiment) if len(answers.get(t.id, [])) > 1 and task in (None, t)]
+    event = {"rule": rule, "task": task.id if task else None}
+    if votes:
+        check_leaving(experiment, CountingAnswers.of(ledger, [{"what": "rule", **event}]))
+    concerned = [t for t in all_tasks(experiment) if len(said.get(t.id, ())) > 1 and task in (None, t)]
     cases = [t.patch.case for t in concerned if t.cycle <= experiment.state["cycle"]]
+    cases += [] if task else [case for case, one in votes if not one]
     note(experiment, cases)
-    ledger.add("rule", who, rule=rule, task=task.id if task else None)
+    ledger.add("rule", who, **event)
     return len(concerned), cases

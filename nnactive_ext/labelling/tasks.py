@@ -17,6 +17,8 @@ MARKED = "marked: "
 """How the stratum of a patch around a marked point begins; the class follows."""
 POINTS = "points"
 """The method of patches around marked points."""
+REPEATS = "repeats"
+"""In a loop file: the ids of earlier tasks that are asked again; absent where none is."""
 LABEL_VERSION = "label_version"
 """In a loop file, or in the entry of a patch: how many times the classes had been changed; absent where they never were."""
 
@@ -25,7 +27,8 @@ LABEL_VERSION = "label_version"
 class Task:
     """``id`` (like ``c001_003_liver_12``: cycle, number within its loop file, case) is what files are matched by;
     ``patch`` is in voxels of the case's array; ``score``, ``stratum`` and ``method`` say why it was chosen. ``pseudonym``: that
-    of the case, for tasks that are sent out without the names of cases; empty where it has none."""
+    of the case, for tasks that are sent out without the names of cases; empty where it has none. ``repeats``: the id of the
+    task that is asked again (:mod:`nnactive_ext.labelling.repeats`); empty for all others."""
 
     id: str
     cycle: int
@@ -35,11 +38,16 @@ class Task:
     score: float | None = None
     method: str = ""
     pseudonym: str = ""
+    repeats: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
         """The ids that files and folders of the task may carry: its own, and the one with the pseudonym of its case."""
         return (self.id, _id(self.cycle, self.number, self.pseudonym)) if self.pseudonym else (self.id,)
+
+    def in_place(self, cycle: int) -> bool:
+        """Whether its answer is among the labels, if these are those of ``cycle``; of a repeated task it never is."""
+        return self.cycle <= cycle and not self.repeats
 
     @property
     def disguised(self) -> Task:
@@ -94,13 +102,41 @@ def stratum_now(stratum: str, since: Iterable[LabelChange]) -> str:
     return mark + name_now(name, since)
 
 
+def repeats_of(experiment: Experiment, cycle: int) -> list[Task]:
+    """The tasks of earlier cycles that are asked again in one; they are numbered after the patches of its query."""
+    content = read_json(loop_file(experiment.raw, cycle))
+    asked = content.get(REPEATS, ())
+    known = {task.id: task for earlier in range(cycle) for task in tasks_of(experiment, earlier)} if asked else {}
+    return [
+        replace(known[name], id=_id(cycle, number, known[name].patch.case), cycle=cycle, number=number, repeats=name)
+        for number, name in enumerate(asked, len(content["patches"]) + 1)
+        if name in known  # or its case was dropped
+    ]
+
+
+def asked_in(experiment: Experiment, cycle: int) -> list[Task]:
+    """All that people get in a cycle: the tasks of its query, whose answers become labels, and repeated ones."""
+    return [*tasks_of(experiment, cycle), *repeats_of(experiment, cycle)]
+
+
+def first_asked(experiment: Experiment, task: Task) -> Task:
+    """The task whose patch a repeated task asks for again; itself for all others."""
+    return find_task(experiment, task.repeats) if task.repeats else task
+
+
+def all_asked(experiment: Experiment) -> list[Task]:
+    """All that people got and get, in all cycles."""
+    return [task for cycle in range(experiment.last_loop + 1) for task in asked_in(experiment, cycle)]
+
+
 def all_tasks(experiment: Experiment) -> list[Task]:
+    """The tasks whose answers become labels: each patch of each query once."""
     return [task for cycle in range(experiment.last_loop + 1) for task in tasks_of(experiment, cycle)]
 
 
 def find_task(experiment: Experiment, name: str) -> Task:
     """A task by its id, or by the beginning of it that no other has (``c001_003``)."""
-    found = [t for t in all_tasks(experiment) if any(one == name or one.startswith(f"{name}_") for one in t.names)]
+    found = [t for t in all_asked(experiment) if any(one == name or one.startswith(f"{name}_") for one in t.names)]
     if len(found) != 1:
         raise NnActiveError(f"{experiment.name} has no task {name!r}. {experiment.commands.status} lists them.")
     return found[0]

@@ -15,6 +15,7 @@ from nnactive_ext.experiment.result import read_results
 from nnactive_ext.experiment.timing import Timing
 from nnactive_ext.labelling.closing import TasksOpen, apply_corrections, close_cycle
 from nnactive_ext.labelling.relabel import annotate_cycle
+from nnactive_ext.labelling.strangers import call_strangers
 from nnactive_ext.loop.progress import Progress
 from nnactive_ext.loop.tables import cycle_table
 from nnactive_ext.members.ensemble import training_begun
@@ -22,6 +23,8 @@ from nnactive_ext.members.evaluation import evaluate
 from nnactive_ext.members.tools import Tools
 from nnactive_ext.query_methods.base import Query
 from nnactive_ext.querying.query import query_cycle
+from nnactive_ext.screening.listening import listening
+from nnactive_ext.screening.report import report_pool
 from nnactive_ext.words import listed, warned
 
 
@@ -33,6 +36,7 @@ def run_cycles(
     accumulators: str = "single",
     runner: Runner | None = None,
     once: bool = False,
+    report_ood: bool = False,
 ) -> None:
     """Train, evaluate, query and annotate until the planned cycles are done.
 
@@ -47,13 +51,14 @@ def run_cycles(
         accumulators: "single" or "half", see :class:`nnactive_ext.members.statistics.RunningStatistics`.
         runner: who carries out trainings, and shares evaluation and scoring (default: this process, one step after another).
         once: return after the next query.
+        report_ood: screen the pool in each cycle, before its labels change (:mod:`nnactive_ext.screening`).
 
     Raises:
         NnActiveError: a results file is damaged (before anything is done), or a step failed.
         PoolExhausted: the pool is used up; it is raised after the last cycle that the pool could feed.
     """
     with experiment.running():
-        _run_cycles(experiment.anew(), tools, progress, say, accumulators, runner or OneByOne(tools), once)
+        _run_cycles(experiment.anew(), tools, progress, say, accumulators, runner or OneByOne(tools), once, report_ood)
 
 
 def _run_cycles(
@@ -64,6 +69,7 @@ def _run_cycles(
     accumulators: str,
     runner: Runner,
     once: bool,
+    report_ood: bool,
 ) -> None:
     read_results(experiment.results)  # refuses a damaged file now instead of after hours of training
     try:
@@ -74,10 +80,10 @@ def _run_cycles(
             _run(experiment, trainings(experiment), runner, Progress(experiment, say))
         say(str(error))
         return
-    experiment = experiment.anew()  # closing the first cycle names nnU-Net's plans
-    plan = experiment.plan
     steps = Progress(experiment, say)
     while True:
+        experiment = experiment.anew()  # closing the first cycle names nnU-Net's plans, and cases may have left the pool
+        plan = experiment.plan
         cycle = experiment.state["cycle"]
         folds = experiment.folds()
         timing = Timing(experiment, cycle)
@@ -97,8 +103,10 @@ def _run_cycles(
                 f"experiment ends after cycle {cycle} of {plan.cycles - 1}."
             )
         steps.next(cycle, "querying the pool")
-        ask = partial(query_cycle, experiment, tools.open_ensemble, folds, progress=progress, accumulators=accumulators)
-        query_and_annotate(experiment, ask, progress, say, go_on=True)
+        opened = listening(tools.open_ensemble) if report_ood else tools.open_ensemble
+        ask = partial(query_cycle, experiment, opened, folds, progress=progress, accumulators=accumulators)
+        screen = partial(report_pool, experiment, tools.open_ensemble, folds, None, progress, say) if report_ood else None
+        query_and_annotate(experiment, ask, progress, say, go_on=True, screen=screen)
         if plan.human or once:
             return
 
@@ -138,10 +146,14 @@ def query_and_annotate(
     progress: bool = True,
     say: Callable[[str], None] = print,
     go_on: bool = False,
+    screen: Callable[[], object] | None = None,
 ) -> None:
     """Query, tell the user about it, annotate. A query that found nothing is an error that changed nothing; one that
-    found too little is carried out and then an error, unless the caller wants to ``go_on``."""
+    found too little is carried out and then an error, unless the caller wants to ``go_on``. ``screen`` is called in between,
+    while the members that were asked are those of the labels in place."""
     chosen = query()
+    if screen and chosen:
+        screen()
     assert chosen is not None, "a query in parts does not choose"
     for line in warned(chosen.warnings):
         say(line)
@@ -167,10 +179,12 @@ def finish_annotation(experiment: Experiment, progress: bool = True, say: Callab
         pending = range(experiment.state["cycle"] + 1, experiment.last_loop + 1)
         if experiment.plan.human and (pending or not training_begun(experiment)):
             apply_corrections(experiment, [], progress)  # what a killed import, or one during a run, left behind
+            experiment = experiment.anew()
         for cycle in pending:
             if experiment.plan.human:
                 warnings = close_cycle(experiment, cycle, progress=progress)
             else:
+                experiment = call_strangers(experiment, cycle)
                 warnings = annotate_cycle(experiment, cycle, progress)
             for line in warned(warnings):
                 say(line)

@@ -22,6 +22,8 @@ from nnactive_ext.labelling.agreement import agreement
 from nnactive_ext.labelling.answers import CountingAnswers, labels_of, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import measured
+from nnactive_ext.labelling.precision import advice, precision_by_cycle
+from nnactive_ext.labelling.repeats import rater_lines, raters
 from nnactive_ext.labelling.tasks import Task, all_tasks, tasks_of
 from nnactive_ext.loop.findings import annotated, missed_words, nothing_predicted, yields_by_cycle
 from nnactive_ext.loop.leaving import leaving
@@ -32,6 +34,7 @@ from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.terminal import paragraph, table
 from nnactive_ext.planning.cost import PAYS, rows
 from nnactive_ext.planning.remaining import remaining
+from nnactive_ext.screening.files import undecided
 from nnactive_ext.words import count, duration, folded, listed, plural
 
 
@@ -62,7 +65,8 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "cycles": plan.cycles,
         "open_cycle": experiment.last_loop if experiment.last_loop > state["cycle"] else None,
         "pool": len(plan.pool),
-        "dropped": list(plan.dropped),
+        "dropped": [case for case in plan.dropped if case not in plan.called_irrelevant],
+        "called_irrelevant": list(plan.called_irrelevant),
         "annotated_cases": len(state["annotated"]),
         "annotated_voxels": voxels,
         "folds": folds,
@@ -79,12 +83,19 @@ def status(experiment: Experiment) -> dict[str, Any]:
     if plan.human:
         found["tasks"], yields = _tasks(experiment, names)
         found |= _time(experiment)
+        found |= {"raters": facts} if (facts := raters(experiment).facts) else {}
         found["classes"] = _in_all([tasks["classes"] for tasks in found["tasks"]])
         if found["open_cycle"] == 0 and plan.starting_budget:
             found["marked"] = {name: {"boxes": n, "of": goal} for name, (n, goal) in marked(experiment).items()}
     found["yields"] = {str(cycle): {name: asdict(one) for name, one in strata.items()} for cycle, strata in yields.items()}
     found["missed"] = missed_words(experiment, yields)
+    found["flagged"] = [asdict(one) for one in undecided(experiment)]
     found["nothing_predicted"] = nothing_predicted(experiment, same_classes(results))
+    if precision := precision_by_cycle(experiment):
+        found["precision"] = [
+            {**asdict(one), "precision": one.precision, "recall": one.recall, "words": one.words} for one in precision
+        ]
+        found["precision_advice"] = advice(experiment, precision)
     found["next"] = "\n".join([*reopened(experiment), next_step(experiment)])
     return found
 
@@ -131,6 +142,8 @@ def _time(experiment: Experiment) -> dict[str, Any]:
 def _task(task: Task, kind: str, ledger: Ledger, counted: CountingAnswers, labels: Labels) -> dict[str, Any]:
     answers = counted.answers.get(task.id, [])
     row: dict[str, Any] = {"task": task.id, "status": kind, "stratum": task.stratum}
+    if verdict := counted.opinions.words(task.id):
+        row["verdict"] = verdict
     row["answers"] = [{"who": a.who, "when": a.when, "unsure": a.unsure, "of": a.voxels} for a in answers]
     if len(answers) > 1:
         between = agreement([read_answer(ledger, counted, a) for a in answers], labels.classes, labels.ignore)
@@ -256,7 +269,8 @@ def status_text(found: dict[str, Any]) -> str:
     where = f"cycle {found['cycle']} of {found['cycles'] - 1}" if found["cycle"] >= 0 else "nothing is trained yet"
     lines = [f"{found['experiment']} ({found['annotator']} annotator): {where}", ""]
     lines += [f"WARNING: {found['nothing_predicted']}", ""] if found.get("nothing_predicted") else []
-    lines.append(f"Pool: {found['pool']} cases" + (f", {len(found['dropped'])} dropped" if found["dropped"] else ""))
+    gone = [("dropped", found["dropped"]), ("irrelevant", found["called_irrelevant"])]
+    lines.append(", ".join([f"Pool: {found['pool']} cases", *(f"{len(cases)} {why}" for why, cases in gone if cases)]))
     if any(change["what"] == LABELS for change in found["changes"]):
         names = ", ".join(name for name in found["labels"] if name not in (BACKGROUND, IGNORE))
         lines.append(paragraph(f"Classes: {names}"))
@@ -285,6 +299,8 @@ def status_text(found: dict[str, Any]) -> str:
                     who = ", ".join(answer["who"] for answer in row["answers"])
                     dice = ", ".join(f"{n} {'-' if d is None else format(d, '.2f')}" for n, d in row["agreement"].items())
                     lines.append(paragraph(f"{row['task']}: {who} agree with Dice {dice}; what counts: {row['rule']}"))
+    lines += map(paragraph, rater_lines(found.get("raters", {})))
+    lines += _verdict_lines(found)
     if "marked" in found:
         goals = [["points marked", "patches", "of"]] + [[n, str(m["boxes"]), str(m["of"])] for n, m in found["marked"].items()]
         lines += ["", table(goals, numbers=True)]
@@ -292,6 +308,7 @@ def status_text(found: dict[str, Any]) -> str:
     yields = {int(c): {n: StratumYield(**one) for n, one in strata.items()} for c, strata in found.get("yields", {}).items()}
     lines += ["", yields_table(yields, list(found["labels"]))] if yields else []
     lines += ["", found["missed"]] if found.get("missed") else []
+    lines += _flagged_lines(found.get("flagged", ()))
     if found.get("differences"):
         lines += ["", "WARNING: not all of this experiment was made in the same way:"]
         lines += [paragraph(f"  {text}", indent="    ") for text in folded(found["differences"])]
@@ -302,6 +319,14 @@ def status_text(found: dict[str, Any]) -> str:
         lines += ["", f"Under way: {found['under_way']}. Answers may be handed in meanwhile."]
     lines += _running_lines(found.get("running", ()))
     return "\n".join([*lines, "", found["next"]])
+
+
+def _flagged_lines(flagged: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The cases that the last screening flagged and nobody decided about."""
+    if not flagged:
+        return []
+    lines = ["", f"Flagged by a screening, without a verdict ({flagged[0]['page']}):"]
+    return lines + [paragraph(f"  {one['case']}: {one['why']}", indent="    ") for one in flagged]
 
 
 def _running_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -315,6 +340,16 @@ def _running_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
         since = duration(max(0.0, time.time() - one["since"]))
         lines.append(f"  {one['step']} on {where}, for {since}{epoch}: {one['log']}")
     return ["Steps that run:", *lines] if lines else []
+
+
+def _verdict_lines(found: Mapping[str, Any]) -> list[str]:
+    """How many patches of each cycle were irrelevant, which cases left the pool, and what helps against too many."""
+    if not found.get("precision"):
+        return []
+    gone = found["called_irrelevant"]
+    lines = ["", *(paragraph(one["words"]) for one in found["precision"])]
+    lines += [paragraph(f"Cases that left the pool as irrelevant: {listed(gone)}")] if gone else []
+    return [*lines, *([paragraph(found["precision_advice"])] if found["precision_advice"] else [])]
 
 
 def _time_lines(found: Mapping[str, Any]) -> list[str]:

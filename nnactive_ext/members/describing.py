@@ -124,8 +124,15 @@ class Describer:
             if layers:
                 return list(self._weighted(logits, taps.activations(), strides, parts))
         if description.features == "gradient":
-            return [self._gradient(logits, found[-1], part) for part in parts]
+            features = self._multiplied(taps.activations()[-1])
+            return [self._gradient(logits, features, part) for part in parts]
         return [_pooled(found[0], strides[0], part) for part in parts]
+
+    def _multiplied(self, features: torch.Tensor) -> torch.Tensor:
+        """What the class weights are multiplied with: the input of the last layer, or, of AbeT's, that input divided by its
+        length and temperature, where the gradient is that by the weights of unit length."""
+        scaled = getattr(last_layer(plain(self.network)), "scaled", None)
+        return self._spatial((scaled(features) if scaled else features)[0])
 
     def _gradient(self, logits: torch.Tensor, features: torch.Tensor, part: Patch) -> np.ndarray:
         here = logits[(slice(None), *part.slices)].float()

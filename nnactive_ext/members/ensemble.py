@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
@@ -29,7 +30,7 @@ from nnactive_ext.members.taps import plain
 from nnactive_ext.nnunet.checkpoints import check_checkpoint, read_checkpoint
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
-from nnactive_ext.nnunet.pretrained import read_tensors
+from nnactive_ext.nnunet.pretrained import digest, read_tensors
 from nnactive_ext.nnunet.trainers import check_trainer, snapshot_file, snapshot_files
 from nnactive_ext.query_methods.base import Description
 from nnactive_ext.words import count, listed
@@ -207,20 +208,63 @@ class NnUNetEnsemble:
     """
 
     def __init__(self, experiment: Experiment, folds: Sequence[Fold], device: str, folder: Path | None = None):
+        check_torchvision()
+        extend_environment()
+        plan = experiment.plan
+        check_trainer(plan.trainer)  # or nnU-Net's failing to find it would look like damage
+        if folder is None:
+            check_members(experiment, folds)
+        self._start = cache(partial(start_weights, experiment))
+        self._open(folder or experiment.model_folder, folds, device, plan.member_kind, plan.patch_size_mm, plan.seed)
+        self._check_plans(experiment)
+        if folder is None:
+            self._check_labels(experiment)
+        self._prepare()
+
+    @classmethod
+    def of_model(
+        cls,
+        folder: Path,
+        folds: Sequence[Fold],
+        device: str,
+        kind: MemberKind,
+        patch_mm: tuple[float, float, float],
+        seed: int,
+    ) -> NnUNetEnsemble:
+        """The members in a model folder of nnU-Net's, where their experiment is not at hand.
+
+        Args:
+            folder: with plans.json, dataset.json and a folder for each of the ``folds``.
+            folds: the members.
+            device: cuda, cpu or mps.
+            kind: what members are.
+            patch_mm: the experiment's query patch in mm along (z, y, x).
+            seed: the experiment's.
+
+        Raises:
+            NnActiveError: a member cannot be opened, or is none of this kind.
+        """
+        check_torchvision()
+        extend_environment()
+        made = cls.__new__(cls)
+        made._open(folder, folds, device, kind, patch_mm, seed)
+        made._prepare()
+        return made
+
+    def _open(
+        self,
+        folder: Path,
+        folds: Sequence[Fold],
+        device: str,
+        kind: MemberKind,
+        patch_mm: tuple[float, float, float],
+        seed: int,
+    ) -> None:
         import torch
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-        check_torchvision()
-        extend_environment()
-        check_trainer(experiment.plan.trainer)  # or nnU-Net's failing to find it would look like damage
-        if folder is None:
-            check_members(experiment, folds)
-        self._folder = folder or experiment.model_folder
-        self._folds, self._kind = tuple(folds), experiment.plan.member_kind
-        self._patch_mm, self._start = experiment.plan.patch_size_mm, cache(partial(start_weights, experiment))
-        self._draws = {
-            fold: Draws(experiment.plan.seed, read_mark(self._folder / f"fold_{fold}").get("cycle", 0)) for fold in folds
-        }
+        self._folder, self._folds, self._kind, self._patch_mm = folder, tuple(folds), kind, patch_mm
+        self._draws = {fold: Draws(seed, read_mark(folder / f"fold_{fold}").get("cycle", 0)) for fold in folds}
         self.device = torch.device(device)
         if self.device.type == "cpu":
             # All cores whatever OMP_NUM_THREADS says, as nnUNetv2_predict does: the last bits of a convolution depend on
@@ -234,21 +278,25 @@ class NnUNetEnsemble:
             )
             try:
                 for fold in folds:
-                    check_checkpoint(self._folder / f"fold_{fold}" / CHECKPOINTS[0])
-                self._predictor.initialize_from_trained_model_folder(str(self._folder), self._folds)
+                    check_checkpoint(folder / f"fold_{fold}" / CHECKPOINTS[0])
+                self._predictor.initialize_from_trained_model_folder(str(folder), self._folds)
                 self._snapshots = {fold: self._earlier(fold) for fold in self._folds}
             except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
                 raise NnActiveError(
-                    f"{self._folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
+                    f"{folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
                     f"({str(error) or type(error).__name__}). Delete its fold folder and train it anew."
                 ) from error
-        self._check_plans(experiment)
-        if folder is None:
-            self._check_labels(experiment)
+
+    def _prepare(self) -> None:
         check_passes(self._predictor, self._kind, self._folder)
         self._passes = passes(self._kind, self._predictor.allowed_mirroring_axes or ())
         if self.device.type == "cpu":
             always_by_onednn(self._predictor.network)
+
+    @property
+    def weights(self) -> str:
+        """The digest of the members' parameters, whatever files they came from."""
+        return hashlib.sha256("".join(map(digest, self._predictor.list_of_parameters)).encode()).hexdigest()
 
     def _check_plans(self, experiment: Experiment) -> None:
         name = experiment.plan.configuration

@@ -7,6 +7,7 @@ from enum import Enum
 
 from nnactive_ext.labelling.tasks import MARKED, POINTS, Task
 from nnactive_ext.query_methods.comparison import Comparison
+from nnactive_ext.query_methods.laser import Laser
 from nnactive_ext.query_methods.methods import METHODS
 from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.query_methods.random_patches import RandomPatches
@@ -25,6 +26,7 @@ class Reason(Enum):
     UNCERTAIN = "among the most uncertain, all classes together"
     UNCERTAIN_CLASS = "among the most uncertain about {about}"
     COMPARED = "chosen by comparing it with other patches"
+    RELEVANT = "the most uncertain of one of the most relevant cases"
     GIVEN = "given by hand"
     START = "for the start, around {about}"
     POINT = "around a marked point"
@@ -35,7 +37,7 @@ class Reason(Enum):
     UNKNOWN = "no reason is recorded"
 
 
-_SCORED = (Reason.UNCERTAIN, Reason.UNCERTAIN_CLASS, Reason.STRATUM, Reason.CHOSEN)
+_SCORED = (Reason.UNCERTAIN, Reason.UNCERTAIN_CLASS, Reason.RELEVANT, Reason.STRATUM, Reason.CHOSEN)
 """Reasons beside which the score says something: what was drawn has none."""
 _DRAWN = {"random": Reason.RANDOM, "foreground": Reason.FOREGROUND, "border": Reason.BORDER}
 
@@ -95,6 +97,10 @@ def _compared(task: Task) -> tuple[Reason, str]:
     return (Reason.RANDOM if task.stratum == "random" else Reason.COMPARED), ""
 
 
+def _relevant(task: Task) -> tuple[Reason, str]:
+    return (Reason.RANDOM if task.stratum == "random" else Reason.RELEVANT), ""
+
+
 def _replayed(task: Task) -> tuple[Reason, str]:
     return Reason.REPLAYED, ""
 
@@ -103,6 +109,7 @@ _MEANING: dict[type, Callable[[Task], tuple[Reason, str]]] = {
     RandomPatches: _drawn,
     Uncertainty: _ranked,
     Comparison: _compared,
+    Laser: _relevant,
     Precomputed: _replayed,
 }
 """What the strata of our methods mean, by the kind of method."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def strange_images(word: str, experiment: Experiment) -> dict[str, Read]:
         files = {name: case.images for name, case in {**dataset.test_entries, **dataset.entries}.items()}
         reader = dataset.reader_writer
     else:
-        files, reader = _in_folder(folder, experiment), experiment.source.reader_writer
+        files, reader = images_in(folder, experiment.dataset.file_ending), experiment.source.reader_writer
     wanted = len(experiment.dataset.json["channel_names"])
     if not files:
         raise NnActiveError(
@@ -51,11 +52,11 @@ def strange_images(word: str, experiment: Experiment) -> dict[str, Read]:
             raise NnActiveError(
                 f"-ood {word}: {name} has {len(images)} channels, {experiment.name} has {wanted}. Leave it out."
             )
-    return {name: partial(_read, reader, files[name]) for name in sorted(files)}
+    return {name: partial(read_images, reader, files[name], "-ood") for name in sorted(files)}
 
 
-def _in_folder(folder: Path, experiment: Experiment) -> dict[str, tuple[Path, ...]]:
-    ending = experiment.dataset.file_ending
+def images_in(folder: Path, ending: str) -> dict[str, tuple[Path, ...]]:
+    """Case -> the files of its channels, of the images with this file ending in a folder, named as nnU-Net names them."""
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.iterdir()):
         if file.name.endswith(ending) and not file.name.startswith("."):
@@ -65,8 +66,13 @@ def _in_folder(folder: Path, experiment: Experiment) -> dict[str, tuple[Path, ..
     return {name: tuple(files) for name, files in found.items()}
 
 
-def _read(reader: object, files: tuple[Path, ...]) -> tuple[np.ndarray, dict]:
+def read_images(reader: Any, files: tuple[Path, ...], flag: str) -> tuple[np.ndarray, dict]:
+    """The voxels (channel, z, y, x) of a case by one of nnU-Net's readers, and what it says of them.
+
+    Raises:
+        NnActiveError: a file cannot be read; the message names the ``flag`` that led to it.
+    """
     try:
-        return reader.read_images([str(file) for file in files])  # type: ignore[attr-defined]
-    except (RuntimeError, OSError) as error:
-        raise NnActiveError(f"{files[0]}: cannot be read ({error}). Restore it, or leave it out of -ood.") from None
+        return reader.read_images([str(file) for file in files])  # type: ignore[no-any-return]
+    except (RuntimeError, OSError, ValueError, SyntaxError, KeyError, IndexError) as error:  # of as many libraries as formats
+        raise NnActiveError(f"{files[0]}: cannot be read ({error}). Restore it, or leave it out of {flag}.") from None

@@ -29,6 +29,7 @@ VARIANTS = {
     "Finetune": "nnactive_ext.nnunet.finetuning:Finetuning",
     "Snapshots": "nnactive_ext.nnunet.snapshots:Snapshots",
     "SSN": "nnactive_ext.nnunet.stochastic:Stochastic",
+    "AbeT": "nnactive_ext.nnunet.abet:Ablated",
 }
 """Variants of our own trainer: the word in their name -> the class that comes before it in theirs."""
 NAME = re.compile(rf"{BASE}(?:_(?P<kind>{'|'.join(VARIANTS)}))?(?:_(?P<epochs>[1-9][0-9]*)epochs)?(?P<plain>_NoMirroring)?")
@@ -86,6 +87,13 @@ def trains_stochastic(name: str) -> bool:
     return bool(getattr(trainer_class(name), "stochastic", False))
 
 
+def trains_abet(name: str) -> bool:
+    """Whether the energies of a trainer's networks are AbeT's, see :class:`nnactive_ext.nnunet.abet.Ablated`."""
+    if (match := NAME.fullmatch(name)) and not _other_folders():
+        return match["kind"] == "AbeT"
+    return bool(getattr(trainer_class(name), "ablated_temperature", False))
+
+
 def mirrors(name: str) -> bool:
     """Whether a trainer mirrors, as far as its name or its class attribute ``mirroring`` says."""
     if (match := NAME.fullmatch(name)) and not _other_folders():
@@ -116,7 +124,7 @@ def snapshot_files(fold_folder: Path | str) -> list[Path]:
 def builds_its_own_network(name: str) -> bool:
     """Whether a trainer replaces nnU-Net's ``build_network_architecture``, so that the plans do not say what it trains."""
     if (match := NAME.fullmatch(name)) and not _other_folders():
-        return match["kind"] == "SSN"
+        return match["kind"] in ("SSN", "AbeT")
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     found = _found(name, trainer_search_path(os.environ))

@@ -5,27 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.blocks import BLOCKS_FILE, BlockTable
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.journal import PREPROCESSED, RAW, Journal, NewFile
+from nnactive_ext.experiment.journal import RAW, Journal, NewFile
 from nnactive_ext.experiment.loops import by_case
-from nnactive_ext.experiment.plan import PLAN_FILE, Geometry, Plan
+from nnactive_ext.experiment.plan import Geometry
 from nnactive_ext.experiment.spaces import image_and_space, space_of
 from nnactive_ext.geometry.axes import Turn, orientation
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.hounsfield import HIGHER, hounsfield_offset
 from nnactive_ext.images.lengths import typed_spacing
+from nnactive_ext.images.turning import added
 from nnactive_ext.intake.case_tables import typed_cases
 from nnactive_ext.intake.find import FoundCase, find
 from nnactive_ext.intake.inspect import inspect
 from nnactive_ext.intake.label_maps import on_lattice
 from nnactive_ext.labelling.answers import GIVEN, check_annotator
+from nnactive_ext.labelling.dropping import drop, plan_file, recorded, settled
 from nnactive_ext.labelling.finishing import commit
 from nnactive_ext.labelling.given import (
     GIVEN_PATCHES,
@@ -36,38 +36,23 @@ from nnactive_ext.labelling.given import (
     keep_given,
 )
 from nnactive_ext.labelling.ledger import Ledger
-from nnactive_ext.labelling.relabel import settlement, write_labels
+from nnactive_ext.labelling.relabel import write_labels
 from nnactive_ext.nnunet.preprocessing import preprocess
 from nnactive_ext.planning.added_groups import with_groups
 from nnactive_ext.planning.blocks import more_blocks, table_of
 from nnactive_ext.planning.create import dataset_json, images_of
 from nnactive_ext.planning.grey_values import AIR, CT, Greys, stored_higher
-from nnactive_ext.planning.grouping import LEAST_GROUPS
 from nnactive_ext.planning.measure import Measured
 from nnactive_ext.planning.options import planned_value, with_value
-from nnactive_ext.planning.orientation import added
+from nnactive_ext.planning.relevance import check_relevance
 from nnactive_ext.planning.rollout import no_place, worth_keeping
 from nnactive_ext.planning.sizes import check_fits
+from nnactive_ext.query_methods import methods
+from nnactive_ext.querying.screen import checked_screen
+from nnactive_ext.relevance.options import changed_words
 
 _COMPARED = 5
 """So many images of the pool are read to compare the grey values of new ones with."""
-
-
-def recorded(
-    experiment: Experiment,
-    plan: Plan,
-    who: str,
-    what: str,
-    before: Any,
-    after: Any,
-    more: Mapping[str, Any] = MappingProxyType({}),
-    **fields: Any,
-) -> Plan:
-    """``plan`` with ``fields`` replaced, and a note of it in ``changes``; ``more``: what else the note says."""
-    note = {"what": what, "before": before, "after": after, "who": who, **more}
-    note |= {"after_cycle": experiment.state["cycle"], "after_loop": experiment.last_loop}
-    note["when"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return replace(plan, changes=(*plan.changes, note), **fields)
 
 
 def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any]) -> list[str]:
@@ -93,8 +78,15 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
         raise NnActiveError(f"-cycles {wanted['cycles']}: {least} cycles have begun already and cannot be undone.")
     if wanted.get("share") is not None and not 0 < wanted["share"] <= 1:
         raise NnActiveError(f"-share {wanted['share']:g}: a share must be above 0 and at most 1.")
+    if wanted.get("screen") is not None:
+        checked_screen(wanted["screen"], methods.get(plan.method, **plan.method_options))
+    if wanted.get("relevance") is not None:
+        wanted = {**wanted, "relevance": changed_words(planned_value(plan, "relevance", ()), wanted["relevance"])}
+        told += check_relevance(plan, wanted["relevance"], experiment.dataset.labels.classes)
     if wanted.get("air") and not plan.human:
         raise NnActiveError("-air is for roll-outs only: simulations keep air, as published.")
+    if wanted.get("repeat") is not None and not plan.human:
+        raise NnActiveError("-repeat is for roll-outs only: the simulated annotator answers a patch always in the same way.")
     for what, value in wanted.items():
         before = planned_value(plan, what)
         if value is not None and value != before:
@@ -112,39 +104,7 @@ def cases_to_drop(experiment: Experiment, words: Sequence[str]) -> list[str]:
 
 def drop_cases(experiment: Experiment, who: str, cases: Sequence[str]) -> tuple[str, ...]:
     """Take cases out of the pool, with their labels; returns warnings. What was annotated in them stays in the ledger."""
-    plan = experiment.plan
-    cases = cases_to_drop(experiment, cases)
-    new = [case for case in cases if case in plan.pool]
-    pool = {case: geometry for case, geometry in plan.pool.items() if case not in new}
-    if len(pool) < 2:
-        raise NnActiveError(f"Without {', '.join(new)} the pool has {len(pool)} case(s); it needs 2.")
-    cycle = experiment.state["cycle"]
-    annotated = [case for case in experiment.state["annotated"] if case in pool]
-    if cycle >= 0 and len(annotated) < 2:
-        raise NnActiveError(f"Without {', '.join(new)} only {len(annotated)} annotated case(s) are left; training needs 2.")
-    _check_groups_left(plan, new, list(pool), "cases of the pool")
-    if cycle >= 0:
-        _check_groups_left(plan, new, annotated, "annotated cases")
-    if new:
-        # Without a case the foreground of the pool is not known.
-        fields: dict[str, Any] = {"pool": pool, "dropped": (*plan.dropped, *new), "pool_foreground_voxels": 0}
-        plan = recorded(experiment, plan, who, "dropped", None, new, **fields)
-    # Done even if the plan says so already: earlier versions could be killed between the plan and the splits.
-    content = experiment.dataset.json
-    left = {case: entry for case, entry in content["dataset"].items() if case in plan.pool}
-    files = (plan_file(plan), NewFile(RAW, "dataset.json", {**content, "numTraining": len(left), "dataset": left}))
-    last, warnings = settled(Experiment(experiment.name, plan), cycle, experiment.state["annotated"])
-    commit(experiment, Journal(f"dropped: {', '.join(cases)}", files, last=last))
-    return warnings
-
-
-def _check_groups_left(plan: Plan, new: Sequence[str], left: Sequence[str], what: str) -> None:
-    groups = {plan.group(case) for case in left}
-    if len(groups) < LEAST_GROUPS:
-        raise NnActiveError(
-            f"Without {', '.join(new)} all {what} are in one group ({', '.join(groups)}); training needs 2 groups, one to "
-            "train on and one to validate."
-        )
+    return drop(experiment, who, cases_to_drop(experiment, cases))
 
 
 def add_cases(
@@ -249,21 +209,6 @@ def _added_before(experiment: Experiment, found: Mapping[str, FoundCase]) -> boo
     )
 
 
-def plan_file(plan: Plan) -> NewFile:
-    """The plan as a file of a journal."""
-    return NewFile(RAW, PLAN_FILE, plan.content())
-
-
-def settled(
-    experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]
-) -> tuple[tuple[NewFile, ...], tuple[str, ...]]:
-    """Splits and state of a change, and warnings; none before the first cycle is closed."""
-    if cycle < 0:
-        return (), ()
-    files, warnings = settlement(experiment, cycle, annotated)
-    return tuple(NewFile(PREPROCESSED, name, content) for name, content in files.items()), warnings
-
-
 def _grey_values(experiment: Experiment, new: Mapping[str, Sequence[Greys]]) -> tuple[str, ...]:
     """New CTs that are stored higher than those of the pool, or the pool's that are; a few of it are read, if any of the new
     make it worth it."""
@@ -282,7 +227,7 @@ def _grey_values(experiment: Experiment, new: Mapping[str, Sequence[Greys]]) -> 
 def _turned(
     experiment: Experiment, folder: Path, spaces: Mapping[str, Space]
 ) -> tuple[dict[str, Turn], dict[str, Space], tuple[str, ...]]:
-    """As :func:`nnactive_ext.planning.orientation.added`; images that would be seen rotated are an error."""
+    """As :func:`nnactive_ext.images.turning.added`; images that would be seen rotated are an error."""
     pool = {case: space_of(experiment, case) for case in experiment.plan.pool}
     found = added(spaces, pool, experiment.dataset.json["overwrite_image_reader_writer"])
     if found is None:

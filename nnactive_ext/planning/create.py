@@ -21,6 +21,7 @@ from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loo
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
 from nnactive_ext.files import write_json
 from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.images.turning import turned_image
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.label_maps import on_lattice
@@ -28,6 +29,7 @@ from nnactive_ext.intake.reading import read
 from nnactive_ext.labelling.given import keep_given, write_given_patches
 from nnactive_ext.labelling.prepare import prepare
 from nnactive_ext.labelling.relabel import write_labels
+from nnactive_ext.labelling.strangers import call_strangers
 from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.nnunet.pretrained import Pretrained, write_tensors
@@ -35,7 +37,7 @@ from nnactive_ext.parallel import busy
 from nnactive_ext.planning.blocks import table_of
 from nnactive_ext.planning.rollout import Rollout
 from nnactive_ext.planning.sizes import random_patches
-from nnactive_ext.planning.turned_copies import turned_image, write_turned_source
+from nnactive_ext.planning.turned_copies import write_turned_source
 from nnactive_ext.query_methods.base import Query, ScoredPatch
 from nnactive_ext.query_methods.options import method_and_options
 from nnactive_ext.query_methods.starting_budget import PUBLISHED_SHARE, starting_budget
@@ -106,7 +108,8 @@ def create(
             [entry(p.patch, ending, stratum=p.stratum) for p in start.patches],
             {**_started_by(plan, "starting_budget"), "cycle": 0, "seed": plan.seed, "versions": dict(plan.versions)},
         )
-        counts = write_labels(experiment, 0, list(plan.pool), progress)
+        experiment = call_strangers(experiment, 0)
+        counts = write_labels(experiment, 0, list(experiment.plan.pool), progress)
         plan, warnings = prepare(experiment, counts, progress)
         plan.write(experiment.raw)
     return Experiment(plan.dataset), (*start.warnings, *warnings)

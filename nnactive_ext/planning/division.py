@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.plan import Plan
@@ -23,20 +24,28 @@ from nnactive_ext.words import count, listed
 @dataclass(frozen=True)
 class Division:
     """``source``: the labelled dataset with those test cases of its imagesTs that are used. ``settings``: what the plan keeps
-    of ``-groups`` and ``-test``. ``decisions``: what was decided, with reasons."""
+    of ``-groups``, ``-test`` and ``-irrelevant``. ``irrelevant``: cases of the pool that do not belong to the experiment.
+    ``decisions``: what was decided, with reasons."""
 
     source: Dataset
     pool: tuple[str, ...]
     test: tuple[str, ...]
     groups: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    irrelevant: tuple[str, ...] = ()
     decisions: Decisions = field(default_factory=Decisions)
 
     def of(self, plan: Plan) -> Plan:
         """``plan`` with this test set and these groups; its pool is decided elsewhere."""
         test_folder = TEST_FOLDER if self.source.tests else ""
         settings = {**plan.settings, **self.settings}
-        return replace(plan, test=self.test, test_folder=test_folder, groups=self.groups, settings=settings)
+        known: dict[str, Any] = {
+            "test": self.test,
+            "test_folder": test_folder,
+            "groups": self.groups,
+            "irrelevant": self.irrelevant,
+        }
+        return replace(plan, **known, settings=settings)
 
 
 def divide(source: Dataset, settings: Settings) -> Division:
@@ -66,20 +75,29 @@ def divide(source: Dataset, settings: Settings) -> Division:
     elif source.test_entries and not unused:
         test, source = list(source.test_entries), replace(source, tests=frozenset(source.test_entries))
         why = "imagesTr / imagesTs, whose labels are in labelsTs; -test names another test set"
+    strangers = listed_cases(settings.irrelevant, "-irrelevant", {*names, *test}) if settings.irrelevant else []
     grouping = read_groups(settings.groups, {*names, *test}, source.test_entries) if settings.groups else Grouping({}, "")
     if not test:
-        test = draw_test_set(names, grouping.groups)
+        test = draw_test_set([name for name in names if name not in strangers], grouping.groups)
         why = "75 / 25 %, the same for every seed and method"
         if grouping.groups:
             why = "whole groups, as near to 75 / 25 % as they allow; the same for every seed and method"
     pool = [name for name in names if name not in set(test)]
-    _check(pool, test, grouping.groups, str(source.folder))
+    if strange := sorted(set(strangers) & set(test)):
+        raise NnActiveError(
+            f"-irrelevant {settings.irrelevant}: {listed(strange)} of the test set, which holds only cases that belong."
+        )
+    _check([name for name in pool if name not in strangers], test, grouping.groups, str(source.folder))
     decisions.add("pool / test cases", f"{len(pool)} / {len(test)}", why)
     if unused:
         tell_unused(source, unused, decisions)
+    if settings.irrelevant:
+        kept["irrelevant"] = f"FOLDER/{settings.irrelevant.name}"
+        why = f"as listed in {settings.irrelevant.name}; the annotator says so when asked about one, and it leaves the pool"
+        decisions.add("irrelevant cases", f"{len(strangers)} of the pool", why)
     tell_groups(grouping, [*pool, *test], pool, decided_folds(settings), decisions)
     kept |= {"groups": grouping.text} if grouping.text else {}
-    return Division(source, tuple(pool), tuple(test), grouping.groups, kept, decisions)
+    return Division(source, tuple(pool), tuple(test), grouping.groups, kept, tuple(sorted(strangers)), decisions)
 
 
 def division_of(plan: Plan, source: Dataset) -> Division:
@@ -88,8 +106,8 @@ def division_of(plan: Plan, source: Dataset) -> Division:
     source = replace(source, tests=frozenset(plan.test) if plan.test_folder else frozenset())
     pool = tuple(name for name in source.entries if name not in plan.test)
     decisions.add("pool / test cases", f"{len(pool)} / {len(plan.test)}", f"as in {plan.dataset}")
-    kept = {key: plan.settings[key] for key in ("groups", "test") if key in plan.settings}
-    return Division(source, pool, plan.test, plan.groups, kept, decisions)
+    kept = {key: plan.settings[key] for key in ("groups", "test", "irrelevant") if key in plan.settings}
+    return Division(source, pool, plan.test, plan.groups, kept, plan.irrelevant, decisions)
 
 
 def _listed(file: Path, source: Dataset) -> tuple[list[str], Dataset]:

@@ -101,6 +101,17 @@ def changeable(table: Any) -> dict[str, str]:
     return {one.name: option.flag for one, option in options(table) if option.change}
 
 
+def changes(table: Any, parsed: argparse.Namespace) -> dict[str, Any]:
+    """The settings that a parser with :func:`add_changes` has read -> their new values; None where none was given."""
+    values: dict[str, Any] = {}
+    for one, option in options(table):
+        if option.change:
+            value = getattr(parsed, option.dest)
+            read = option.read(value) if option.read and value is not None else {one.name: value}
+            values |= {name: list(found) if isinstance(found, tuple) else found for name, found in read.items()}
+    return values
+
+
 def from_options(table: type[Any], parsed: argparse.Namespace) -> Any:
     """A value of ``table`` from what a parser made by :func:`add_options` has read."""
     values: dict[str, Any] = {}

@@ -19,10 +19,10 @@ from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.record import write_record
 from nnactive_ext.experiment.result import result_files
+from nnactive_ext.labelling.dropping import recorded
 from nnactive_ext.labelling.relabel import relabel
 from nnactive_ext.nnunet.dataset import Case, Dataset
 from nnactive_ext.parallel import map_cases
-from nnactive_ext.planning.changes import recorded
 from nnactive_ext.planning.measure import measure
 from nnactive_ext.words import count, listed, warned
 

@@ -16,12 +16,12 @@ from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.annotators import HumanAnnotator
 from nnactive_ext.labelling.answers import CountingAnswers, read_answer, status_of
+from nnactive_ext.labelling.dropping import plan_file, recorded, settled
 from nnactive_ext.labelling.finishing import commit
 from nnactive_ext.labelling.given import GIVEN_PATCHES, given_labels, given_patches, given_patches_content
 from nnactive_ext.labelling.labels import count_voxels
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import all_tasks
-from nnactive_ext.planning.changes import plan_file, recorded, settled
 from nnactive_ext.planning.labels import change_of
 from nnactive_ext.words import count, plural
 

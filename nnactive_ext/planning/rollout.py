@@ -43,6 +43,7 @@ from nnactive_ext.planning.measure import Measured, largest_components_mm
 from nnactive_ext.planning.options import ROLLOUT, check_kind
 from nnactive_ext.planning.orientation import reading
 from nnactive_ext.planning.pretrained import with_start
+from nnactive_ext.planning.relevance import warn_of_relevance
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import check, with_budget, without_budget
 from nnactive_ext.planning.sizes import marked_per_class, query_patch_mm, random_patches, structure_sizes
@@ -177,6 +178,7 @@ def decide_rollout(
         decisions.warn(what, why)
     plan = with_start(plan, settings, channels, decisions)
     plan = with_budget(plan, labels, str(folder), settings, decisions, settings.hard)
+    warn_of_relevance(plan, settings.relevance, labels, decisions)
     if plan.air == SKIP_AIR:
         why = (
             f"patches with less than {share(LEAST_BODY)} body, by the grey values of the image, are neither drawn at random "

@@ -22,6 +22,11 @@ METHOD_HELP = (
     "--list_methods lists all methods"
 )
 
+SCREEN_HELP = (
+    "share of the cases that give no patches to a query: the least relevant ones, by verdicts, by texts (-relevance), or else "
+    "by intensities that are unlike those of annotated cases, e.g. 0.5 (docs/open_set.md)"
+)
+
 MEMBERS_HELP = (
     "what the members of the ensemble are. folds: the networks of the folds. mirror: each network once for each way to mirror "
     "the image (with -folds 1, one training is enough); mirror:noise: of the image with noise, too. snapshots:5: 5 checkpoints "
@@ -46,6 +51,25 @@ def _start(words: Sequence[str]) -> dict[str, Any]:
 
     name, options = lasting(*method_and_options(words))  # type: ignore[arg-type]
     return {"start": (name, *(f"{key}={value}" for key, value in options.items()))}
+
+
+def _share(text: str) -> float:
+    """``5%`` and ``0.05`` are the same; 0 to 1, or a ValueError."""
+    share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0 <= share <= 1:
+        raise ValueError("a share is from 0 to 1, or 0% to 100%")
+    return share
+
+
+_share.__name__ = "share"  # as the parser calls what it cannot read
+
+
+def _relevance(words: Sequence[str]) -> dict[str, Any]:
+    if not words:
+        return {"relevance": ()}
+    from nnactive_ext.relevance.options import lasting_words
+
+    return {"relevance": lasting_words(words)}
 
 
 def _source(plan: Plan) -> str:
@@ -159,6 +183,20 @@ class Settings:
         kept=False,
         per_dataset=True,
     )
+    irrelevant: Path | None = setting(
+        None,
+        "-irrelevant",
+        "list of cases that do not belong to the experiment, one in each line: the simulated annotator calls each irrelevant "
+        "when a patch of it is asked for, and it leaves the pool",
+        type=Path,
+        metavar="FILE",
+        decided="none",
+        only=SIMULATION,
+        instead="In a roll-out, people say it: nnactive_annotate verdict.",
+        shown=lambda plan: plan.settings.get("irrelevant"),
+        kept=False,
+        per_dataset=True,
+    )
     all_labels: bool = setting(
         False,
         "--all_labels",
@@ -245,6 +283,27 @@ class Settings:
         shown=lambda plan: [plan.method, *(f"{key}={value}" for key, value in plan.method_options.items())],
     )
     method_options: Mapping[str, str] = field(default_factory=dict)
+    screen: float | None = setting(
+        None,
+        "-screen",
+        SCREEN_HELP,
+        type=float,
+        metavar="SHARE",
+        decided="0",
+        change="share of the cases that give no patches to a query, from now on; 0 ends it",
+    )
+    relevance: Sequence[str] = setting(
+        (),
+        "-relevance",
+        "folder with texts and their similarity to the images, by which -screen and --method laser find the relevant cases, "
+        "and how they are mixed with what is learned from verdicts: delta=precision, standardise=true (docs/open_set.md)",
+        nargs="+",
+        metavar=("FOLDER", "KEY=VALUE"),
+        read=_relevance,
+        decided="verdicts alone",
+        change="folder with texts and similarities, and KEY=VALUE, as for nnactive_plan, from now on; without a folder, the "
+        "one before stays; none ends it",
+    )
     folds: int = setting(
         5,
         "-folds",
@@ -504,6 +563,18 @@ class Settings:
         only=ROLLOUT,
         shown=lambda plan: None if plan.share == 1 else plan.share,
         change="share of a cycle's tasks, above 0 and at most 1, that must be done before training starts, from now on",
+    )
+    repeat: float = setting(
+        0.0,
+        "-repeat",
+        "tasks of earlier cycles that are asked again beside each query, as a share of its patches, e.g. 5%, to see how far "
+        "people agree with themselves and with each other; the second answers change no label",
+        type=_share,
+        metavar="SHARE",
+        only=ROLLOUT,
+        shown=lambda plan: plan.settings.get("repeat"),
+        change="tasks of earlier cycles that are asked again beside each query, as a share of its patches, e.g. 5%, from now "
+        "on; 0 ends it",
     )
     minutes_per_patch: float = setting(
         Prices.minutes_per_patch,

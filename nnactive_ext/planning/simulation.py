@@ -31,6 +31,7 @@ from nnactive_ext.planning.options import SIMULATION, check_kind, kept
 from nnactive_ext.planning.orientation import reading_labelled
 from nnactive_ext.planning.patch_limit import apply_limit
 from nnactive_ext.planning.pretrained import check_start, start_for, with_start
+from nnactive_ext.planning.relevance import warn_of_relevance
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.sizes import (
     LEAST_PER_CLASS,
@@ -47,6 +48,7 @@ from nnactive_ext.planning.sizes import (
 )
 from nnactive_ext.planning.tolerance import decide_tolerance, typed_tolerance
 from nnactive_ext.query_methods import methods
+from nnactive_ext.querying.screen import checked_screen
 from nnactive_ext.querying.start import check_descriptors, starting_method
 from nnactive_ext.words import count, listed, share
 
@@ -82,7 +84,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
     ):
         why = f"without a .json file beside it, nnU-Net takes the spacing for 1 x 1 x 1 mm: {listed(unknown)}"
         decisions.warn(f"spacing of {count(len(unknown), 'case')} not known", why)
-    cases = [measured[name] for name in pool]
+    cases = [measured[name] for name in pool if name not in division.irrelevant]  # whose labels say what the classes look like
     absent = [name for label, name in source.labels.foreground.items() if not any(c.voxels.get(label) for c in cases)]
     if absent:
         raise NnActiveError(
@@ -124,6 +126,7 @@ def decide(source: Dataset, measured: Mapping[str, Measured], settings: Settings
         plan = replace(plan, purpose=ALL_LABELS, cycles=1)
         decisions.add("labels", "all of the pool", "what the trainer reaches when nothing is left to annotate")
     plan = with_budget(plan, list(source.labels.foreground.values()), str(source.folder), settings, decisions)
+    warn_of_relevance(plan, settings.relevance, source.labels.classes, decisions)
     return replace(plan, source=_relative(source.folder, nnunet_folder("nnUNet_raw") / plan.dataset))
 
 
@@ -175,7 +178,7 @@ def check(settings: Settings, name: str) -> None:
         parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
     _check_nnunet_planning(settings)
-    methods.get(settings.method, **settings.method_options)
+    checked_screen(settings.screen or 0, methods.get(settings.method, **settings.method_options))
     if settings.start:
         starting_method(settings.start, human=bool(settings.labels))
     check_planner(settings.planner, settings.configuration)
@@ -282,6 +285,9 @@ def with_budget(
     if total < LEAST_PER_CLASS * classes:
         decisions.warn("small budget", f"fewer than 14 patches per class in total ({count(classes, 'class', 'classes')})")
     decisions.add("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for")
+    if settings.screen:
+        why = "the least relevant give no patches to a query, by verdicts, texts or intensities"
+        decisions.add("", f"{share(settings.screen)} of the cases left out", why)
     tell_ensemble(plan, decisions)
     decisions.add("trainer", plan.trainer, "small plans for a CPU" if settings.preset == "cpu" else "200 epochs unless named")
     decisions.add("seed", str(plan.seed), "of the patches and folds; nnU-Net's training itself is not seeded")

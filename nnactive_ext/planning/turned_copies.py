@@ -15,18 +15,11 @@ from nnactive_ext.files import write_json
 from nnactive_ext.geometry.axes import Turn, orientation
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.headers import PLAIN
+from nnactive_ext.images.turning import added, turned_image
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.nnunet.dataset import Case, Dataset
 from nnactive_ext.parallel import map_cases
-from nnactive_ext.planning.orientation import added
 from nnactive_ext.planning.test_folder import TEST_FOLDER, TEST_LABELS
-
-
-def turned_image(image: Any, turn: Turn) -> Any:
-    """A SimpleITK image with its axes turned: the same voxels, of the same type, at the same places in the patient."""
-    import SimpleITK as sitk
-
-    return turn.turned_space(Space.of_image(image)).image(turn.turned(sitk.GetArrayViewFromImage(image)))
 
 
 def turned_like_pool(experiment: Experiment, image: Any) -> tuple[Any, tuple[str, ...]]:

@@ -11,13 +11,14 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.labelling.given import given_patches
+from nnactive_ext.labelling.verdicts import irrelevant_cases
 from nnactive_ext.nnunet.dataset import Dataset
 from nnactive_ext.query_methods.base import PoolCase, Request
 from nnactive_ext.querying.air import Bodies
 
 
 def pool_cases(experiment: Experiment, references: bool, bodies: Bodies | None = None) -> dict[str, PoolCase]:
-    """Every pool case on its image grid with the patches chosen so far.
+    """Every pool case on its image grid with the patches chosen so far, but for cases that count as irrelevant.
 
     Args:
         experiment: planned, or being planned.
@@ -31,6 +32,7 @@ def pool_cases(experiment: Experiment, references: bool, bodies: Bodies | None =
         )
     bodies = bodies or Bodies(experiment)
     inputs = Inputs.read(experiment.raw) if references else None
+    strangers = irrelevant_cases(experiment)  # which leave the pool when nobody trains on it any more
     chosen = by_case([*given_patches(experiment), *experiment.annotated_patches()])
     return {
         name: PoolCase(
@@ -42,6 +44,7 @@ def pool_cases(experiment: Experiment, references: bool, bodies: Bodies | None =
             partial(bodies.of, name) if bodies.skip else None,
         )
         for name, geometry in plan.pool.items()
+        if name not in strangers
     }
 
 

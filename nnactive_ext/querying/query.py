@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, triple
-from nnactive_ext.labelling.tasks import LABEL_VERSION
+from nnactive_ext.labelling.repeats import draw_repeats
+from nnactive_ext.labelling.tasks import LABEL_VERSION, REPEATS
 from nnactive_ext.members.describing import network_size, undescribed
 from nnactive_ext.members.ensemble import Ensemble, check_folds, check_members, device_of, start_weights
 from nnactive_ext.members.statistics import RunningStatistics
@@ -48,6 +50,9 @@ from nnactive_ext.query_methods.identity import code_digest, identity
 from nnactive_ext.querying.air import Bodies, in_body, open_windows
 from nnactive_ext.querying.descriptor_files import of_folder
 from nnactive_ext.querying.pool import pool_cases, request_for
+from nnactive_ext.querying.relevant import FOLDER as RELEVANCE
+from nnactive_ext.querying.relevant import RelevantCases, screened
+from nnactive_ext.querying.screen import checked_screen, planned_screen
 from nnactive_ext.querying.stored import content_of, read_described, write_described
 from nnactive_ext.words import listed
 
@@ -65,6 +70,7 @@ def query_cycle(
     parts: tuple[int, int] = (0, 1),
     progress: bool = True,
     accumulators: str = "single",
+    screen: float | None = None,
 ) -> Query | None:
     """Choose the patches of the next cycle and write its loop file.
 
@@ -79,6 +85,7 @@ def query_cycle(
             without parts finds their files and merges them.
         progress: show progress bars.
         accumulators: "single" or "half", see :class:`RunningStatistics`.
+        screen: share of the cases that give no patches this time, those of the least relevance (default: the plan's).
 
     Returns:
         The query, or None with more than one part. It may have fewer patches than asked for; ``missing`` says how many fewer. A
@@ -101,29 +108,50 @@ def query_cycle(
     predicted: list[str] | None = None
     environments: list[Environment | None] = []
     timing = Timing(experiment, cycle)
+    opened = cache(lambda: open_ensemble(experiment, folds))
+    left_out = planned_screen(experiment.plan, chosen) if screen is None else checked_screen(screen, chosen)
+    relevant = None
+    if left_out or getattr(chosen, "needs_relevance", False):
+        relevant = RelevantCases(experiment, request, pool, opened, folds, progress)
+    part, number = parts
     if isinstance(chosen, RankedMethod):
         check_folds(experiment, folds)
         those = f"the folds of {experiment.name} are {listed(experiment.folds(), 20)}; -members mirror makes several of each"
         check_members_needed(chosen, plan.member_kind.members(len(folds)), request, experiment.source.labels.regions, those)
-        ranker = _Ranker(experiment, chosen, request, pool, bodies, open_ensemble, folds, timing, accumulators)
-        part, number = parts
-        rankings = ranker.rank(list(pool)[part::number], progress)
-        members, environments = list(folds), [ranker.environments[case] for case in rankings]
+        ranker = _Ranker(experiment, chosen, request, pool, bodies, opened, folds, timing, accumulators)
         if number > 1:
+            mine = list(pool)[part::number]
+            if relevant:
+                relevant.describe(mine)
+            ranker.rank(mine, progress)
             return None
+    elif number > 1:
+        return None  # nothing to score: the call without parts draws
+    if relevant:
+        with timing.of("describe"):
+            pool = {name: replace(case, relevance=relevant.decided.cases[name]) for name, case in pool.items()}
+    rankings: dict[str, Ranking] = {}
+
+    def choose(cases: Sequence[str]) -> Query:
+        """The query among some cases, of which those are ranked that were not ranked before."""
+        some = {case: pool[case] for case in cases}
+        if not isinstance(chosen, RankedMethod):
+            with timing.of("score"):
+                return chosen.draw(some, request)
+        rankings.update(ranker.rank([case for case in cases if case not in rankings], progress))
+        with timing.of("score"):
+            return chosen.merge({case: rankings[case] for case in cases}, some, request)
+
+    query, out = screened(choose, relevant.decided, list(pool), left_out) if relevant else (choose(list(pool)), [])
+    if isinstance(chosen, RankedMethod):
+        members, environments = list(folds), [ranker.environments[case] for case in rankings]
         found = frozenset().union(*(ranking.predicted for ranking in rankings.values()))
         predicted = [name for channel, name in request.classes.items() if channel in found]
-        with timing.of("score"):
-            query = chosen.merge(rankings, pool, request)
-    elif parts[1] > 1:
-        return None  # nothing to score: the call without parts draws
-    else:
-        with timing.of("score"):
-            query = chosen.draw(pool, request)
     query = replace(query, warnings=(*query.warnings, *_hardly_told(experiment, chosen), *bodies.warnings))
     if query.patches:
         with experiment.lock(wait=True):
             more = bodies.facts if predicted is None else {**bodies.facts, PREDICTED: list(predicted)}
+            more |= {RELEVANCE: {**relevant.facts, "screen": left_out, "left_out": out}} if relevant else {}
             _write(experiment, query, name, options, request, members, environments, more)
     return query
 
@@ -162,7 +190,7 @@ class _Ranker:
         request: Request,
         pool: Mapping[str, PoolCase],
         bodies: Bodies,
-        open_ensemble: OpenEnsemble,
+        opened: Callable[[], Ensemble],
         folds: Sequence[Fold],
         timing: Timing,
         accumulators: str,
@@ -170,7 +198,7 @@ class _Ranker:
         self.experiment, self.method, self.request, self.pool, self.timing = experiment, method, request, pool, timing
         self.bodies = bodies
         self.trainings = check_members(experiment, folds)
-        self._open, self._folds = open_ensemble, folds
+        self._open = opened
         self._ensemble: Ensemble | None = None
         self._environment: Environment
         self.environments: dict[str, Environment | None] = {}
@@ -244,7 +272,7 @@ class _Ranker:
         with watch.of("load"):
             image, grid, body = next(loaded)
         if self._ensemble is None:
-            self._ensemble = self._open(self.experiment, self._folds)
+            self._ensemble = self._open()
             self._environment = observe(device_of(self._ensemble), self.accumulators)
         self.environments[case] = self._environment
         try:
@@ -367,4 +395,6 @@ def _write(
         facts[MEMBER_KIND] = kind
     if experiment.plan.label_version:
         facts[LABEL_VERSION] = experiment.plan.label_version
+    if repeated := draw_repeats(experiment, len(patches)):
+        facts[REPEATS] = repeated
     write_loop(loop_file(experiment.raw, request.cycle + 1), patches, facts)

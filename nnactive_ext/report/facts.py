@@ -17,6 +17,9 @@ from nnactive_ext.experiment.timing import seconds_per_step
 from nnactive_ext.files import read_json, read_json_if_any
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import Measured, measured
+from nnactive_ext.labelling.precision import Precision, precision_by_cycle
+from nnactive_ext.labelling.precision import advice as strangers
+from nnactive_ext.labelling.repeats import raters
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.loop.findings import missed_words, nothing_predicted, yields_by_cycle
 from nnactive_ext.loop.leaving import leaving
@@ -74,8 +77,14 @@ class Facts:
     missed: str = ""
     nothing_predicted: str = ""
     """See :mod:`nnactive_ext.loop.findings`; empty where there is nothing to say."""
+    precision: Sequence[Precision] = ()
+    """How many patches of each cycle were relevant; empty where nothing was called irrelevant."""
+    strangers: str = ""
+    """What helps against too many irrelevant patches; empty where there are few."""
     minutes: Measured | None = None
     """How long annotation took; None where nobody measured it."""
+    raters: Mapping[str, Any] = field(default_factory=dict)
+    """How far people agree, see :attr:`nnactive_ext.labelling.repeats.Raters.facts`."""
     remaining: Cost | None = None
     """What the rest of the plan of a roll-out costs."""
     economics: Economics | None = None
@@ -134,6 +143,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
     plan, results = experiment.plan, read_results(experiment.results)
     yields, same = yields_by_cycle(experiment, results), same_classes(results)
     missed, nothing = missed_words(experiment, yields), nothing_predicted(experiment, same)
+    precision = precision_by_cycle(experiment)
     minutes = measured(experiment) if plan.human else None
     last, cycle = experiment.last_loop, experiment.state["cycle"]
     cycles = range(last + 1)
@@ -160,7 +170,10 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         yields=yields,
         missed=missed,
         nothing_predicted=nothing,
+        precision=precision,
+        strangers=strangers(experiment, precision),
         minutes=minutes,
+        raters=raters(experiment).facts if plan.human else {},
         remaining=remaining(experiment, minutes) if plan.human else None,
         economics=economics(experiment),
         leaving=leaving(experiment, paths=False),  # a report is sent to others

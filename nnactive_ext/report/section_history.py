@@ -11,6 +11,7 @@ from markupsafe import Markup
 from nnactive_ext.compare.economy_tables import HEADING
 from nnactive_ext.experiment.label_changes import LABELS
 from nnactive_ext.experiment.result import CrossValidation, CycleResult
+from nnactive_ext.labelling.repeats import rater_lines
 from nnactive_ext.metrics.trajectory import aubc
 from nnactive_ext.pages.charts import SHAPES, Series, lines
 from nnactive_ext.planning.cost import rows as cost_rows
@@ -54,6 +55,7 @@ def history(facts: Facts) -> dict[str, Any]:
         "steps": {step: _STEPS.get(step, step) for step in steps},
         "seconds": {cycle: facts.seconds[cycle] for cycle in cycles},
         "minutes": facts.minutes,
+        "raters": rater_lines(facts.raters),
         "colours": facts.colours,
         "economics": facts.economics,
         "economy_heading": HEADING,

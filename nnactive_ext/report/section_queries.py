@@ -52,6 +52,9 @@ def queries(facts: Facts) -> dict[str, Any]:
         "voxels": _voxels(facts, voxels),
         "body": _body(facts.places) if facts.places and facts.places.patches else None,
         "features": features(facts),
+        "precision": facts.precision,
+        "strangers": facts.strangers,
+        "gone": facts.plan.called_irrelevant,
     }
 
 

@@ -14,6 +14,7 @@ from nnactive_ext.experiment.commands import text as commands_text
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
 from nnactive_ext.experiment.member_kinds import EACH, SSN, MemberKind
 from nnactive_ext.experiment.observed import Named, differences, variables
+from nnactive_ext.experiment.plan import DROPPED, IRRELEVANT, RELEVANT
 from nnactive_ext.planning.decisions import shown
 from nnactive_ext.planning.options import changeable
 from nnactive_ext.planning.settings import Settings, command_of
@@ -138,7 +139,11 @@ def _change(commands: Commands, change: Mapping[str, Any]) -> str:
     what, after = change["what"], change.get("after")
     if what in changeable(Settings):
         command = commands.change(changeable(Settings)[str(what)], after)
-    elif what == "dropped" and isinstance(after, list):
+    elif what in (IRRELEVANT, RELEVANT) and isinstance(after, list):
+        if commands.plan.irrelevant:
+            return ""  # the annotator of a simulation said it
+        command = commands.annotate("verdict", *after, what)
+    elif what == DROPPED and isinstance(after, list):
         command = commands.change("-drop", *after)
     elif what == "references":
         command = commands.change("-references", "reread")

@@ -5,7 +5,7 @@ from .k_means import k_means_plus_plus
 from .normalisation import normalised
 from .pooling import pooled, pooling_weights
 from .probcover import bank_subset, probcover, purity_radius
-from .sisom import Ratios, largest, sisom_ratio, sisom_ratios, sisome_score, uniform_divergence
+from .sisom import Ratios, largest, sisom_ood, sisom_ratio, sisom_ratios, sisome_score, uniform_divergence
 from .steepness import automatic_steepness, searched_steepness, weighted_activations
 from .typiclust import typicality, typiclust
 
@@ -24,6 +24,7 @@ __all__ = [
     "probcover",
     "purity_radius",
     "searched_steepness",
+    "sisom_ood",
     "sisom_ratio",
     "sisom_ratios",
     "sisome_score",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from nnactive_ext.selection.degenerate import warn
@@ -133,6 +134,25 @@ def sisome_score(ratios: Ratios, energy: np.ndarray, annotated_energy: np.ndarra
     weight = min(ratios.average, 1.0)
     score = weight * _standardised(energy, annotated_energy)
     return score + (1 - weight) * _standardised(ratios.r, ratios.bank) if weight < 1 else score
+
+
+def sisom_ood(r: np.ndarray) -> np.ndarray:
+    """r_OOD = 1 - (1 + sigma(r)) / 2 (SISOM, Eq 9, in the form of the published code), sigma the logistic function.
+
+    The larger, the more like the bank.
+
+    The ratio cannot be negative, so this lies in (0, .25]; it only reverses the order of ``r``.
+
+    >>> [round(float(value), 4) for value in sisom_ood(np.array([0.0, 1.0, 4.0]))]
+    [0.25, 0.1345, 0.009]
+
+    Args:
+        r: float, of any shape, d_in / d_out.
+
+    Returns:
+        float64 of that shape; 0 where ``r`` is infinite, NaN where it is NaN.
+    """
+    return np.asarray(0.5 * expit(-np.asarray(r, np.float64)))
 
 
 def largest(score: np.ndarray, ratios: Ratios, entropy: np.ndarray, n: int) -> np.ndarray:

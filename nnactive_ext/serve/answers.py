@@ -13,8 +13,9 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.receive import Received, receive
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import TEMPORARY
-from nnactive_ext.labelling.answers import TIME, CountingAnswers, status_of
+from nnactive_ext.labelling.answers import TIME, CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.repeats import status_asked
 from nnactive_ext.labelling.tasks import Task
 
 _HEADER = 1 << 14
@@ -94,12 +95,12 @@ def hand_in(
     if seconds > 0:
         mine = [answer.event for answer in counted.answers.get(task.id, []) if answer.who == who]
         ledger.add(TIME, who, task=task.id, seconds=round(seconds, 1), **({"answer": mine[-1]} if mine else {}))
-    status = status_of(ledger, counted, task.id, experiment.dataset.labels.ignore)
+    status = status_asked(ledger, counted, task, experiment.dataset.labels.ignore)
     return HandedIn(result.taken, _said(experiment, task, result), status)
 
 
 def _said(experiment: Experiment, task: Task, result: Received) -> str:
-    if result.taken and task.cycle <= experiment.state["cycle"]:
+    if result.taken and task.in_place(experiment.state["cycle"]):
         return f"{result.text}. The cycle is closed: its labels follow when the next command of the experiment runs."
     return result.text
 

@@ -40,6 +40,7 @@ SCRIPTS = {
     "queue.js": "serve",
     "interactive.js": "serve",
     "slicer.js": "serve",
+    "verdict.js": "pages",
 }
 """The scripts of our pages, and the rooms that have them; niivue.js is the only other one."""
 
@@ -93,6 +94,7 @@ def build(site: Site, cache: Cache | None = None, people: People | None = None) 
         Mount("/slicer", Proxy(slicer.whose)),
         Route("/tasks/{id}", tasks.answer, methods=["PUT"]),
         Route("/tasks/{id}/draft", tasks.draft, methods=["PUT"]),
+        Route("/tasks/{id}/verdict", tasks.verdict, methods=["POST"]),
         Route("/tasks/{id}/here", tasks.here, methods=["POST"]),
         Route("/tasks/{id}/left", tasks.left, methods=["POST"]),
         Route("/tasks/{id}/crop", tasks.crop),

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 from nnactive_ext.exchange.page import BADGES
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.labelling.answers import CountingAnswers, status_of
+from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.repeats import status_asked, verdict_on
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.members.reasons import reason
 
 
 @dataclass(frozen=True)
 class Row:
-    """One task; ``badge`` is a sign and a word for its status, ``by`` are the people who answered."""
+    """One task; ``badge`` is a sign and a word for its status, ``by`` are the people who answered. ``verdict``: who called the
+    patch, or the ``whole`` case, irrelevant, and why; empty where it is not."""
 
     id: str
     case: str
@@ -26,6 +28,8 @@ class Row:
     open_by: Sequence[str]
     draft: bool
     pictured: bool
+    verdict: str = ""
+    whole: bool = False
 
 
 def rows(
@@ -40,7 +44,8 @@ def rows(
     counted, ignore = CountingAnswers.of(ledger), experiment.dataset.labels.ignore
     made = []
     for task in tasks:
-        status, why = status_of(ledger, counted, task.id, ignore), reason(task)
+        status, why = status_asked(ledger, counted, task, ignore), reason(task)
+        against = verdict_on(counted, task)
         made.append(
             Row(
                 id=task.id,
@@ -52,6 +57,8 @@ def rows(
                 open_by=opened.get(task.id, ()),
                 draft=task.id in drafts,
                 pictured=task.id in pictured,
+                verdict=against.words if against else "",
+                whole=against is not None and not against.task,
             )
         )
     return made

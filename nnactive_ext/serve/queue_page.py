@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from nnactive_ext.exchange.marking import marked
 from nnactive_ext.exchange.page import BADGES
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.labelling.tasks import all_tasks
 from nnactive_ext.pages.templates import render
+from nnactive_ext.screening.answers import note_of, second_looks
 from nnactive_ext.serve.queue import following
 from nnactive_ext.serve.task_pages import TaskPages
 
@@ -37,7 +39,15 @@ class QueuePage:
             rows=shown,
             counts=[(badge.split(" ", 1)[1], states.count(status)) for status, badge in BADGES.items()],
             following=following(shown, "", who),
+            strangers=sum(bool(row.verdict) for row in shown),
             editor=editor,
             missing=[(name, number, goal) for name, (number, goal) in goals if number < goal],
         )
-        return {"todo": todo, "tasks": render("serve", "tasks.html", rows=shown, editor=editor)}
+        looks = render("serve", "second_looks.html", looks=self._second_looks(experiment), editor=editor)
+        return {"todo": todo, "looks": looks, "tasks": render("serve", "tasks.html", rows=shown, editor=editor)}
+
+    def _second_looks(self, experiment: Experiment) -> list[tuple[str, str]]:
+        """The tasks that members differ from most, of any cycle, by the ids that browsers know: (id, why)."""
+        looks = second_looks(experiment)
+        tasks = {task.id: task for task in all_tasks(experiment)} if looks else {}
+        return [(self.tasks.site.shown(tasks[one]).id, note_of(compared)) for one, compared in looks.items()]

@@ -17,7 +17,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.locks import LockHeld
 from nnactive_ext.experiment.pseudonyms import give_pseudonyms, pseudonyms
 from nnactive_ext.labelling.opening import open_experiment
-from nnactive_ext.labelling.tasks import Task, tasks_of
+from nnactive_ext.labelling.tasks import Task, asked_in
 from nnactive_ext.serve.disguise import WITHHELD, disguised
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Site:
 
     def tasks(self, experiment: Experiment) -> Sequence[Task]:
         """The tasks of the open cycle, or of the last one while none is open, with the names of their cases."""
-        return tasks_of(experiment, experiment.last_loop)
+        return asked_in(experiment, experiment.last_loop)
 
     def task(self, experiment: Experiment, name: str) -> Task:
         """A task of this experiment by the whole id that browsers know it by.
@@ -75,7 +75,7 @@ class Site:
             NotFound: there is none.
         """
         for cycle in range(experiment.last_loop, -1, -1):  # a page may show a task of a cycle that was trained meanwhile
-            for task in tasks_of(experiment, cycle):
+            for task in asked_in(experiment, cycle):
                 if self.shown(task).id == name:
                     return task
         # The name is not repeated where it may be one that must stay here.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -16,7 +16,9 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.page import BADGES
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.labelling.tasks import Task, tasks_of
+from nnactive_ext.experiment.plan import IRRELEVANT, RELEVANT
+from nnactive_ext.labelling.tasks import Task, asked_in
+from nnactive_ext.labelling.verdicts import give
 from nnactive_ext.members.reasons import reason
 from nnactive_ext.pages.colours import IGNORE, colours
 from nnactive_ext.pages.slices import CT_WINDOWS
@@ -53,12 +55,13 @@ class TaskPages:
     def rows(self, experiment: Experiment, who: str, cycle: int | None = None) -> list[Row]:
         """The queue as ``who`` sees it, with the ids and cases that browsers know; ``cycle``: an earlier one instead of the
         last."""
-        tasks = self.site.tasks(experiment) if cycle is None else tasks_of(experiment, cycle)
+        tasks = self.site.tasks(experiment) if cycle is None else asked_in(experiment, cycle)
         drafted = {task.id for task in tasks if (draft := self.draft_of(experiment, task, who)) and draft.labels}
         pictured = {task.id for task in tasks if self.cache.has(task)}
         made = rows(experiment, tasks, self.presence.open(), drafted, pictured)
         shown = {task.id: self.site.shown(task) for task in tasks}
-        return [replace(row, id=shown[row.id].id, case=shown[row.id].patch.case) for row in made]
+        said = {row.id: self.site.told(row.verdict) if row.verdict else "" for row in made}
+        return [replace(row, id=shown[row.id].id, case=shown[row.id].patch.case, verdict=said[row.id]) for row in made]
 
     def page(self, request: Request) -> Response:
         """The editor of one task; it asks for its crop itself, which may take a moment to make."""
@@ -96,7 +99,8 @@ class TaskPages:
         """What the page of a task, in any editor, says of it; ``task`` as browsers know it."""
         shown, why = self.rows(experiment, who, task.cycle), reason(task)
         place = [row.id for row in shown].index(task.id)
-        facts = {"badge": shown[place].badge, "place": place + 1, "total": len(shown)}
+        row = shown[place]
+        facts = {"badge": row.badge, "place": place + 1, "total": len(shown), "verdict": row.verdict, "whole": row.whole}
         return {"task": task, "who": who, "why": why[:1].upper() + why[1:], **facts}
 
     def state(self, experiment: Experiment, task: Task, who: str) -> dict[str, Any]:
@@ -180,6 +184,31 @@ class TaskPages:
         following_page = after and f"/tasks/{quote(after, safe='')}"
         text = self.site.told(done.text)
         return {"taken": done.taken, "text": text, "status": done.status, "badge": badge, "next": following_page}
+
+    async def verdict(self, request: Request) -> Response:
+        """Say that the patch of a task, or all of its case, is irrelevant or relevant, as ``nnactive_annotate verdict``."""
+        _, task, who = await run_in_threadpool(self.asked, request)
+        form = parse_qs((await body_of(request, 1 << 12)).decode(errors="replace"))
+        verdict, about, why = (form.get(name, [""])[0].strip() for name in ("verdict", "about", "why"))
+        if verdict not in (IRRELEVANT, RELEVANT) or about not in ("patch", "case"):
+            raise NnActiveError(f"verdict={verdict!r}, about={about!r}: say irrelevant or relevant, of a patch or a case.")
+        return JSONResponse(await run_in_threadpool(self.judge, task, who, verdict == IRRELEVANT, about == "case", why))
+
+    def judge(self, task: Task, who: str, irrelevant: bool, whole: bool, why: str) -> dict[str, Any]:
+        """Record a verdict on the patch of a task, or on its ``whole`` case; returns what the page says then."""
+        with self.site.writing() as held:
+            give(held, [task.patch.case if whole else task], irrelevant, who, why)
+        shown, known = self.rows(self.site.experiment, who, task.cycle), self.site.shown(task).id
+        row = next((row for row in shown if row.id == known), None)
+        if row is None:
+            raise NotFound(f"{known}: another command took its case out of the pool.")
+        after = self.state(self.site.experiment, task, who)["next"]
+        text = f"The {'case' if whole else 'patch'} is {IRRELEVANT if irrelevant else RELEVANT}"
+        if whole:
+            text += ". Its place in the pool follows when the next command of the experiment runs"
+        following_page = after and f"/tasks/{quote(after, safe='')}"
+        facts = {"text": text, "verdict": row.verdict, "status": row.status, "badge": row.badge}
+        return {**facts, "next": following_page}
 
     async def draft(self, request: Request) -> Response:
         """Keep unfinished work, and the time that it took; an empty body is time alone."""

@@ -22,6 +22,7 @@ from nnactive_ext.loop.stages import cycle_under_way, stages
 from nnactive_ext.loop.status import cycles_done, next_step
 from nnactive_ext.pages.templates import render
 from nnactive_ext.report.worth import worth
+from nnactive_ext.screening.files import screening_folder
 from nnactive_ext.serve.queue_page import QueuePage
 from nnactive_ext.serve.replies import body_of, editor_of, who_asks
 from nnactive_ext.serve.run_note import place
@@ -89,6 +90,7 @@ class TrainingPages:
         """Changes with everything that the list of tasks shows to ``who``."""
         folder = self.site.folder
         files = [experiment.annotation / LEDGER, experiment.preprocessed.folder / STATE, folder / "drafts", folder / "crops"]
+        files.append(screening_folder(experiment))  # of the second looks
         seen = [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
         facts = [who, experiment.last_loop, *seen, self.queue.tasks.presence.open()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -2,7 +2,7 @@
 "use strict";
 const home = (() => {
   const read = id => JSON.parse(document.getElementById(id).textContent);
-  const {id, key, index, next} = read("settings"), crop = read("crop"), place = "nnactive " + key;
+  const {id, case: whole, key, index, next} = read("settings"), crop = read("crop"), place = "nnactive " + key;
   let revision = 0;
   // Seconds of work on this task in this browser; the name lets an import of several saves count each second once.
   let work = {page: Math.random().toString(36).slice(2, 10), seconds: 0};
@@ -41,8 +41,13 @@ const home = (() => {
     content.fill(0, 148, 228).set(new TextEncoder().encode(note), 148);
     return packed(content);
   };
-  const download = (labels, name) => {
-    const link = document.createElement("a"), url = URL.createObjectURL(new Blob([labels], {type: "application/gzip"}));
+  const now = () => new Date().toISOString().replace(/[-:]|\.\d+/g, "");  // browsers rename a second file of one name in different ways
+  const cell = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  // The last verdict that was given here: in words, and whether it is about the patch or the case.
+  const kept_verdict = () => { try { return JSON.parse(localStorage.getItem(`${place} verdict`)) || {}; } catch { return {}; } };
+  const judged = () => kept_verdict().verdict || "";
+  const download = (content, name, type = "application/gzip") => {
+    const link = document.createElement("a"), url = URL.createObjectURL(new Blob([content], {type}));
     link.href = url;
     link.download = name;
     link.click();
@@ -62,7 +67,7 @@ const home = (() => {
       work = record?.work || work;
       return {
         ...crop, others: [], next, draft: mine && record.state === "draft", outdated_draft: Boolean(record) && !mine,
-        ...(mine && record.state === "saved" ? {status: "saved", badge: "● saved"} : {}),
+        ...(judged() || mine && record.state === "saved" ? {status: "saved", badge: "● saved"} : {}),
       };
     },
     image: channel => bytes(crop.images[channel]),
@@ -80,8 +85,8 @@ const home = (() => {
     },
     async answer(labels, seconds, undecided) {
       if (undecided) throw new Error("The whole patch is ignore: nothing is annotated yet, so nothing was saved.");
-      // The time makes the name unique: browsers rename a second file of the same name in different ways.
-      const name = `${id}_${new Date().toISOString().replace(/[-:]|\.\d+/g, "")}.nii.gz`;
+      if (judged()) throw new Error("You called this irrelevant. Say Relevant after all first (Not one of ours), then Done.");
+      const name = `${id}_${now()}.nii.gz`;
       work.seconds += seconds;
       download(await noted(labels), name);
       revision = kept()?.revision || 0;
@@ -90,6 +95,18 @@ const home = (() => {
         taken: true, status: "saved", badge: "● saved", next,
         text: `${name}, in your browser's downloads. Send it back, or import it (the command is in Keys)`,
       };
+    },
+    judged, about: () => kept_verdict().about,
+    // As index.html saves ticks; both may be sent back.
+    async verdict({verdict, about, why}) {
+      const name = `verdicts_${now()}.csv`, against = verdict === "irrelevant";
+      const of = against ? about : kept_verdict().about || about, subject = of === "case" ? whole : id;
+      const rows = [["task_or_case", "verdict", "why"], [subject, verdict, against ? why : ""]];
+      download(rows.map(row => row.map(cell).join(",")).join("\n") + "\n", name, "text/csv");
+      const said = against ? `The ${of} is irrelevant${why ? `: ${why}` : ""}` : "", record = kept();
+      try { localStorage.setItem(`${place} verdict`, JSON.stringify({state: "saved", verdict: said, about: of})); } catch { /* kept nowhere */ }
+      const done = against || usable(record) && record.state === "saved" ? {status: "saved", badge: "● saved"} : {status: "open", badge: "○ open"};
+      return {text: `${name} is in your browser's downloads. Send it back`, verdict: said, ...done, next};
     },
     async here() { return []; },
     left() {},

@@ -156,6 +156,12 @@
       $("low").value = Number(volume.cal_min.toPrecision(5));
       $("high").value = Number(volume.cal_max.toPrecision(5));
     };
+    document.addEventListener("verdict", ({detail}) => {
+      $("status").textContent = detail.badge;
+      document.body.dataset.status = detail.status;
+      following = detail.next || home.queue;
+      say(`${detail.text}. ${detail.next ? "Press space for the next task." : home.end}`, "good");
+    });
     let waiting = 0;
     editor.changed = () => {
       dirty = true;
@@ -194,9 +200,11 @@
     $("channel").closest("label").hidden = crop.channels.length < 2;
     $("presets").hidden = !crop.ct.some(Boolean);
     $("extent").textContent = `${crop.voxels.join(" × ")} voxels, ${crop.size}`;
+    const against = $("verdict-now")?.hidden === false && $("verdict-now").textContent;
     $("start").textContent = crop.draft ? "Your unfinished work was loaded."
-      : crop.status !== "open" ? "The answer so far was loaded."
+      : crop.status !== "open" && !against ? "The answer so far was loaded."
       : crop.predicted ? "It starts with what the model predicts: correct it." : "It starts blank.";
+    if (against) $("start").textContent += ` ${against}`;
     if (crop.start) $("start").textContent += ` Classes that start blank: ${crop.start}.`;
     if (crop.outdated_draft) $("start").textContent += " Unfinished work of yours was painted before the classes were changed and is not shown.";
     showOthers(crop.others);

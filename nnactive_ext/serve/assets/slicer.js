@@ -60,6 +60,12 @@
     if (used && !confirm("The draft could not be kept. Leave this task anyway?")) return;
     location.href = following;
   };
+  document.addEventListener("verdict", ({detail}) => {
+    $("status").textContent = detail.badge;
+    document.body.dataset.status = detail.status;
+    following = detail.next ? `${detail.next}/slicer` : "/";
+    say(`${detail.text}. ${detail.next ? "Press Next for the next task." : "No task is left."}`, "good");
+  });
   const press = {done: () => answer(false), unsure: () => answer(true), next};
   document.addEventListener("click", event => {
     const button = event.target.closest("button[data-do]");
@@ -80,9 +86,11 @@
     const crop = await ask(`${here}/open`);
     following = crop.next || "/";
     $("extent").textContent = ` (${crop.voxels.join(" × ")} voxels, ${crop.size})`;
+    const against = !$("verdict-now").hidden && $("verdict-now").textContent;
     $("start").textContent = crop.draft ? "Your unfinished work was loaded."
-      : crop.status !== "open" ? "The answer so far was loaded."
+      : crop.status !== "open" && !against ? "The answer so far was loaded."
       : crop.predicted ? "It starts with what the model predicts: correct it." : "It starts blank.";
+    if (against) $("start").textContent += ` ${against}`;
     if (crop.start) $("start").textContent += ` Classes that start blank: ${crop.start}.`;
     $("channel").replaceChildren(...crop.channels.map((name, i) => new Option(name, i)));
     $("channels").hidden = crop.channels.length < 2;

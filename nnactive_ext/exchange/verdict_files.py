@@ -1,0 +1,121 @@
+"""Verdicts that come back in a folder: ``verdicts.csv`` with a task or a case, the verdict, and why, in each line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.received import Received
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.plan import IRRELEVANT, RELEVANT
+from nnactive_ext.files import sha256
+from nnactive_ext.intake.tables import read_table
+from nnactive_ext.labelling.answers import CountingAnswers
+from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.labelling.verdicts import give, key_of, repeats, subject_of
+from nnactive_ext.labelling.votes import VERDICT
+
+COLUMNS = ("task_or_case", "verdict", "why")
+_NAME = re.compile(r"verdicts(?:_(\d{8}T\d{6}Z))?(?:[ -]?\(\d+\)|-\d+)?\.csv", re.IGNORECASE)
+"""As people and ``index.html`` call the file, with the time in UTC, and what browsers put behind it."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of a file that is not known yet."""
+
+    file: Path
+    subject: Task | str
+    irrelevant: bool
+    why: str
+
+
+def is_verdicts(file: Path) -> bool:
+    """Whether a file holds verdicts, by its name."""
+    return _NAME.fullmatch(file.name) is not None
+
+
+def receive_verdicts(experiment: Experiment, files: Sequence[Path], who: str) -> list[Received]:
+    """Take over the verdicts in files; what a later line says of a task or a case replaces what an earlier one says.
+
+    Args:
+        experiment: a roll-out; the caller holds its lock.
+        files: tables with the columns of :data:`COLUMNS`, of which those that ``index.html`` saved later count more.
+        who: the name of the annotator.
+
+    Returns:
+        What became of each line, or of each file that cannot be read. Lines that came with the same file before, or repeat the
+        annotator's last verdict, change nothing.
+    """
+    results: list[Received] = []
+    rows: dict[tuple[str, str], _Row] = {}
+    for file in sorted(files, key=_saved):
+        try:
+            rows |= _read(experiment, file)
+        except NnActiveError as error:
+            results.append(Received(file, None, False, str(error).removeprefix(f"{file}: "), refused=True))
+    known = _known(experiment, who)
+    for row in rows.values():
+        results.append(_take(experiment, row, who, known))
+    return results
+
+
+def _saved(file: Path) -> str:
+    found = _NAME.fullmatch(file.name)
+    return (found[1] if found else None) or ""
+
+
+def _identity(file: Path) -> str:
+    """What tells a file from others; the same ticks saved again later are news."""
+    return f"{sha256(file)} {_saved(file)}".strip()
+
+
+def _read(experiment: Experiment, file: Path) -> Mapping[tuple[str, str], _Row]:
+    """The lines of a file by what they are about.
+
+    Raises:
+        NnActiveError: a line names no task and no case, or its verdict is none; the whole file is refused.
+    """
+    found = {}
+    for line in read_table(file):
+        name, verdict, *words = (*line.cells, "", "")
+        why = ", ".join(word for word in words if word)  # a comma without quotes is one of the reason's
+        if (name.lower(), verdict.lower()) == COLUMNS[:2]:
+            continue
+        if verdict.lower() not in (IRRELEVANT, RELEVANT):
+            raise NnActiveError(
+                f"{file}: line {line.number}: the verdict {verdict!r} is neither {IRRELEVANT} nor {RELEVANT}; the columns are "
+                f"{', '.join(COLUMNS)}."
+            )
+        try:
+            subject = subject_of(experiment, name)
+        except NnActiveError as error:
+            raise NnActiveError(f"{file}: line {line.number}: {error}") from None
+        found[key_of(subject)] = _Row(file, subject, verdict.lower() == IRRELEVANT, why)
+    return found
+
+
+def _known(experiment: Experiment, who: str) -> set[tuple[str, str, str]]:
+    """Case, task and file of the verdicts of ``who`` that came in files, also of those that were withdrawn."""
+    events = Ledger(experiment.annotation).events()
+    mine = [event for event in events if event["what"] == VERDICT and event["who"] == who and event.get("file")]
+    return {(event["case"], event["task"] or "", event["file"]) for event in mine}
+
+
+def _take(experiment: Experiment, row: _Row, who: str, known: set[tuple[str, str, str]]) -> Received:
+    task, case = (None, row.subject) if isinstance(row.subject, str) else (row.subject, row.subject.patch.case)
+    verdict, key = IRRELEVANT if row.irrelevant else RELEVANT, key_of(row.subject)
+    name, identity = task.id if task else case, _identity(row.file)
+    counted = CountingAnswers.of(Ledger(experiment.annotation))
+    if repeats(counted, row.subject, row.irrelevant, who, row.why) or (*key, identity) in known:
+        return Received(row.file, task, False, f"{name}: handed in by {who} before", counts=True)
+    try:
+        cases = give(experiment, [row.subject], row.irrelevant, who, row.why, identity)
+    except NnActiveError as error:
+        return Received(row.file, task, False, f"{name}: {error}", refused=True)
+    of = f"all of case {case} is {verdict}" if task is None else verdict
+    return Received(row.file, task, True, of + (f": {row.why}" if row.why else ""), follow=tuple(cases))

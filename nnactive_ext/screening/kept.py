@@ -1,0 +1,65 @@
+"""What was measured of images, in files: a screening that was stopped continues, and the next one does not begin again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnactive_ext.files import replacing
+from nnactive_ext.query_methods.identity import ROOMS, code_digest
+
+FOLDER = "measured"
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    zlib.error,
+    tokenize.TokenError,
+)
+"""What numpy raises for a damaged .npz, or for something else that is called so."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """``CASE.KIND.npz`` in a folder; each is good for exactly the facts that it was written for."""
+
+    folder: Path
+
+    def read(self, case: str, kind: str, facts: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
+        """The arrays; None if they are not there, damaged, or good for other facts."""
+        try:
+            with np.load(self._file(case, kind), allow_pickle=False) as content:
+                if str(content["for"]) != _digest(facts):
+                    return None
+                return {name: content[name] for name in content.files if name != "for"}
+        except UNREADABLE:
+            return None
+
+    def write(self, case: str, kind: str, facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+        """Write arrays, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self._file(case, kind)) as temporary, open(temporary, "wb") as handle:
+            np.savez(handle, **{"for": np.array(_digest(facts)), **arrays})  # type: ignore[arg-type]
+
+    def _file(self, case: str, kind: str) -> Path:
+        return self.folder / f"{case}.{kind}.npz"
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    content = {**facts, "code": code_digest(rooms=(*ROOMS, "ood", "screening"))}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
