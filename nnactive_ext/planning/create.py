@@ -101,7 +101,7 @@ def create(
         elif start_from:
             start = _start_from(start_from, plan, ending)
         else:
-            start = _drawn(experiment)
+            start = _drawn(experiment, progress)
         write_loop(
             loop_file(experiment.raw, 0),
             [entry(p.patch, ending, stratum=p.stratum) for p in start.patches],
@@ -114,7 +114,7 @@ def create(
     return Experiment(plan.dataset), (*start.warnings, *warnings)
 
 
-def _drawn(experiment: Experiment) -> Query:
+def _drawn(experiment: Experiment, progress: bool) -> Query:
     """The starting budget of a simulation, by the planned method or with a few patches of every class."""
     plan = experiment.plan
     if words := plan.settings.get(START_METHOD):
@@ -123,7 +123,7 @@ def _drawn(experiment: Experiment) -> Query:
     else:
         share = PUBLISHED_SHARE if plan.protocol == PUBLISHED else LEAST_SHARE
         request = request_for(experiment, plan.starting_budget, -1)
-        start = starting_budget(pool_cases(experiment, references=True), request, share)
+        start = starting_budget(pool_cases(experiment, references=True), request, share, plan.processes, progress)
     if start.missing:
         raise PoolExhausted(
             f"Only {len(start.patches)} of the {plan.starting_budget} patches of the starting budget could be placed "

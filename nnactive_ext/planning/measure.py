@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.geometry.label_values import voxels_per_value
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.checks import damage, examined, off_grid
@@ -82,20 +83,20 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
     if difference:
         problems.append(f"{case.label}: its geometry differs from {case.images[0].name}: {difference}.")
     label = label[0]
-    values, counts = np.unique(label, return_counts=True)
+    voxels = voxels_per_value(label)
     known = {*labels.values, labels.ignore} if "ignore" in labels.names else set(labels.values)
-    unknown = [float(v) for v in values if v not in known]
+    unknown = [float(v) for v in voxels if v not in known]
     if unknown:
         shown = ", ".join(f"{v:g}" for v in unknown[:5])
         problems.append(f"{case.label}: label values not in dataset.json: {shown}.")
     if problems:
         return replace(nothing, problems=tuple(problems))
-    foreground = [int(v) for v in values if v in labels.foreground]
+    foreground = [v for v in voxels if v in labels.foreground]
     extents = largest_components_mm(label, spacing.tolist(), foreground)
     return Measured(
         triple(image.shape[1:]),
         tuple(float(s) for s in spacing),  # type: ignore[arg-type]
-        {int(v): int(n) for v, n in zip(values, counts, strict=True)},
+        voxels,
         extents,
         widths_mm(label, spacing.tolist(), foreground),
         digest=channels[0].digest,
