@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import blosc2
 import numpy as np
 from scipy import ndimage
 
@@ -16,7 +15,6 @@ from nnactive_ext.geometry.label_values import voxels_per_value
 from nnactive_ext.geometry.patch import Slices, Triple, triple
 from nnactive_ext.parallel import map_cases
 from nnactive_ext.query_methods.base import PoolCase
-
 
 _SMALL = 1 << 16
 """A label map of fewer voxels is not compressed."""
@@ -48,12 +46,18 @@ class Reference:
         boxes = {value: boxes.get(value, whole) for value in voxels}
         if labels.size < _SMALL:
             return cls(triple(labels.shape), voxels, boxes, labels)
+        import blosc2
+
         packed = blosc2.asarray(labels, cparams={"codec": blosc2.Codec.LZ4, "clevel": 1, "nthreads": 1})
         return cls(triple(labels.shape), voxels, boxes, packed.to_cframe())
 
     @cached_property
     def _array(self) -> Any:
-        return self.packed if isinstance(self.packed, np.ndarray) else blosc2.ndarray_from_cframe(self.packed)
+        if isinstance(self.packed, np.ndarray):
+            return self.packed
+        import blosc2
+
+        return blosc2.ndarray_from_cframe(self.packed)
 
     def labels(self, box: Slices) -> np.ndarray:
         """The labels in a box, of which only the blocks that it touches are decompressed."""

@@ -157,8 +157,10 @@ def _network_labels(
     axes = [0, *(axis + 1 for axis in plans.transpose_forward)]
     crop = tuple(slice(low, high) for low, high in properties["bbox_used_for_cropping"])
     labels = labels.transpose(axes)[(slice(None), *crop)].copy()
-    inside = create_nonzero_mask(image.transpose(axes))[crop]
-    labels[(labels == 0) & ~inside[None]] = -1
+    image, background = image.transpose(axes), labels[0] == 0
+    # Only background can be outside, and only where all channels are 0: else the mask, which takes long, is not needed.
+    if (image[(slice(None), *crop)][:, background] == 0).all(0).any():
+        labels[0, background & ~create_nonzero_mask(image)[crop]] = -1
     spacing = [properties["spacing"][axis] for axis in plans.transpose_forward]
     target_spacing = list(configuration.spacing)
     if len(target_spacing) < 3:  # 2D configurations keep the distance between slices
