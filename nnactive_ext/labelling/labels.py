@@ -81,3 +81,10 @@ def label_written(file: Path, partial: np.ndarray, reader_writer: Any, propertie
             beside = temporary.with_suffix(".json")
             if beside.is_file():  # before the label map, since every version of it has the same spacing
                 os.replace(beside, file.with_suffix(".json"))
+
+
+def move_label(file: Path, folder: Path) -> None:
+    """Move a label map that was written whole into another folder, in place of one of its name."""
+    beside = file.with_suffix(".json")
+    for part in (*([beside] if beside.is_file() else []), file):  # every version of it has the same spacing
+        os.replace(part, folder / part.name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.files import write_json
+from nnactive_ext.files import NOTHING_KEPT, Unpacked, write_json
 from nnactive_ext.nnunet.dataset import Case, Dataset
 from nnactive_ext.parallel import map_cases
 
@@ -18,14 +18,16 @@ _SAMPLES = 10e7
 _PERCENTILES = (0.5, 50.0, 99.5)
 
 
-def write_fingerprint(dataset: Dataset, file: Path, processes: int = 1, progress: bool = True) -> dict[str, Any]:
+def write_fingerprint(
+    dataset: Dataset, file: Path, processes: int = 1, progress: bool = True, copies: Unpacked = NOTHING_KEPT
+) -> dict[str, Any]:
     """Write ``dataset_fingerprint.json``; equal to nnU-Net's own where there is no ignore label.
 
     Foreground is what is annotated and > 0. If nothing in the dataset is, the non-zero voxels of the images stand in
     for it. nnU-Net's own extractor counts ``ignore`` as foreground (its issue 3055).
     """
     samples = int(_SAMPLES // len(dataset.cases))
-    jobs = list(dataset.cases.values())
+    jobs = [case.read_from(copies) for case in dataset.cases.values()]
     read = partial(_analyse, reader=dataset.reader_writer, ignore=dataset.labels.ignore, samples=samples)
     results = map_cases(read, jobs, "Extracting dataset fingerprint", processes, progress)
     if not any(len(intensities) for _, _, channels, _ in results for intensities in channels):

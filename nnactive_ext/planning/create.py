@@ -19,7 +19,7 @@ from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
 from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
-from nnactive_ext.files import write_json
+from nnactive_ext.files import NOTHING_KEPT, Unpacked, write_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.intake.find import FoundCase
@@ -33,6 +33,7 @@ from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.nnunet.pretrained import Pretrained, write_tensors
 from nnactive_ext.parallel import busy
+from nnactive_ext.planning.at_once import copies_folder
 from nnactive_ext.planning.blocks import table_of
 from nnactive_ext.planning.rollout import Rollout
 from nnactive_ext.planning.sizes import random_patches
@@ -48,6 +49,7 @@ from nnactive_ext.querying.start import start_query, starting_method
 
 def check_number(number: int) -> None:
     """A dataset number in use is an error; what a killed ``nnactive_plan`` left behind is removed."""
+    shutil.rmtree(copies_folder(number), ignore_errors=True)
     for name in existing_names(number):
         folders = [nnunet_folder(variable) / name for variable in FOLDERS]
         # The plan is written when all else is: with it, only the removal of the marks was interrupted.
@@ -68,6 +70,7 @@ def create(
     start_from: Path | None = None,
     progress: bool = True,
     weights: Pretrained | None = None,
+    copies: Unpacked = NOTHING_KEPT,
 ) -> tuple[Experiment, tuple[str, ...]]:
     """Make a planned simulation: dataset, labels, starting budget, nnU-Net's plans and preprocessed cases.
 
@@ -80,6 +83,7 @@ def create(
             whole images are the starting budget).
         progress: show progress bars.
         weights: what members start from, where the plan says that they start from some.
+        copies: of the images, to read instead.
 
     Returns:
         The experiment, and warnings.
@@ -109,7 +113,7 @@ def create(
         )
         experiment = call_strangers(experiment, 0)
         counts = write_labels(experiment, 0, list(experiment.plan.pool), progress)
-        plan, warnings = prepare(experiment, counts, progress)
+        plan, warnings = prepare(experiment, counts, progress, copies)
         plan.write(experiment.raw)
     return Experiment(plan.dataset), (*start.warnings, *warnings)
 
