@@ -111,7 +111,7 @@ def _step(description: str, number: int, progress: bool, **looks: Any) -> Iterat
             yield bar, 1
         return
     begin, share = work.bar.n, work.shares.get(description, 0.0)
-    work.bar.set_description(description)
+    work.bar.set_description_str(description)
     yield work.bar, share / max(1, number)
     work.bar.update(max(0.0, begin + share - work.bar.n))  # rounding; and a step without items
 

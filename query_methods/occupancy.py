@@ -70,9 +70,8 @@ class Occupancy:
         free."""
         free, _ = self._map(name)
         shape, size = self.pool[name].shape, self.patch_size(name)
-        box = box or tuple(slice(0, n) for n in shape)  # type: ignore[assignment]
         inside, margins = [], []
-        for b, s, n in zip(box, size, free.shape, strict=True):
+        for b, s, n in zip(box or [slice(0, n) for n in shape], size, free.shape, strict=True):
             # Moving inside the image clips the start, which on the map of starts is to repeat its edges.
             low, high = b.start - s // 2, b.stop - s // 2
             inside.append(slice(min(max(low, 0), n - 1), max(min(high, n), 1)))
