@@ -39,14 +39,14 @@ def case(number: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     """A CT (z, y, x), int16, and its label map: a body in air with 14 organs of different sizes, and noise."""
     rng = np.random.default_rng(number)
     z, y, x = np.meshgrid(*[np.linspace(-1, 1, side, dtype=np.float32)] * 3, indexing="ij", sparse=True)
-    image = np.where((y / 0.8) ** 2 + (x / 0.95) ** 2 < 1, np.int16(-80), np.int16(-1000)) + np.zeros_like(z, np.int16)
+    image = np.where((y / 0.8) ** 2 + (x / 0.95) ** 2 < 1, np.int16(40), np.int16(-1000)) + np.zeros_like(z, np.int16)
     labels = np.zeros(image.shape, np.uint8)
     for label in range(1, CLASSES + 1):
         angle = 2 * np.pi * label / CLASSES
         place = rng.normal([0, 0.45 * np.sin(angle), 0.55 * np.cos(angle)], [0.2, 0.04, 0.04])
         radii = rng.uniform(0.06, 0.1 + 0.012 * label, 3)
         organ = sum((((axis - c) / r) ** 2 for axis, c, r in zip((z, y, x), place, radii, strict=True)), np.float32(0)) < 1
-        labels[organ], image[organ] = label, 20 + 8 * label
+        labels[organ], image[organ] = label, 60 + 8 * label
     image += (rng.standard_normal(image.shape, np.float32) * 15).astype(np.int16)
     return image, labels
 

@@ -20,6 +20,9 @@ _EACH = {
 }
 """Step -> processor seconds for a CT of 256^3 voxels (docs/benchmarks/planning.md)."""
 _ONCE = {"Reading checksums of label maps": 0.1, "Planning the network with nnU-Net": 3.0}
+COPYING = "Copying images"
+_OF_A_FOLDER = {"Reading images": 0.9, COPYING: 0.3, "Writing partial labels": 0.1}
+_TIMING = {"Timing a few iterations of the training": 10.0}
 _PACKED, _ROOM = 3, 0.25
 """A compressed image grows about so many times; its copies may take this share of the free space."""
 
@@ -32,6 +35,11 @@ def shares(cases: int, pool: int) -> dict[str, float]:
         pool: cases of the pool.
     """
     return {step: each * (cases if step == "Checking cases" else pool) for step, each in _EACH.items()} | _ONCE
+
+
+def shares_of_folder(cases: int) -> dict[str, float]:
+    """The steps of planning a roll-out of so many cases and their shares of its time."""
+    return {step: each * cases for step, each in _OF_A_FOLDER.items()} | _TIMING
 
 
 @contextmanager

@@ -7,10 +7,9 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.blocks import BLOCKS_FILE
@@ -20,6 +19,7 @@ from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
 from nnactive_ext.files import NOTHING_KEPT, Unpacked, write_json
+from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.intake.find import FoundCase
@@ -32,8 +32,8 @@ from nnactive_ext.labelling.strangers import call_strangers
 from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.nnunet.pretrained import Pretrained, write_tensors
-from nnactive_ext.parallel import busy
-from nnactive_ext.planning.at_once import copies_folder
+from nnactive_ext.parallel import busy, map_cases
+from nnactive_ext.planning.at_once import COPYING, copies_folder
 from nnactive_ext.planning.blocks import table_of
 from nnactive_ext.planning.rollout import Rollout
 from nnactive_ext.planning.sizes import random_patches
@@ -259,20 +259,22 @@ def create_rollout(
 
 def images_of(experiment: Experiment, found: Mapping[str, FoundCase], progress: bool) -> dict[str, list[Path]]:
     """The image files of each case; what nnU-Net does not read rightly, and what is turned, is copied into it."""
-    copied = any(source.copied or case in experiment.plan.turned for case, entry in found.items() for source in entry.sources)
-    bar = tqdm(found.items(), desc="Copying images", disable=not (progress and copied))
-    return {case: _image_files(experiment, entry) for case, entry in bar}
+    turned = experiment.plan.turned
+    copied = any(source.copied or case in turned for case, entry in found.items() for source in entry.sources)
+    job = partial(_image_files, experiment.raw, turned)
+    files = map_cases(job, found.values(), COPYING, experiment.plan.processes if copied else 1, progress and copied)
+    return dict(zip(found, files, strict=True))
 
 
-def _image_files(experiment: Experiment, found: FoundCase) -> list[Path]:
+def _image_files(raw: Path, turned: Mapping[str, Turn], found: FoundCase) -> list[Path]:
     """The files nnU-Net reads: the user's own, where they are; what it does not read rightly, as a DICOM series, and what
     is turned, because it has no reader that turns so, is written as NIfTI."""
-    files, turn = [], experiment.plan.turned.get(found.name)
+    files, turn = [], turned.get(found.name)
     for channel, source in enumerate(found.sources):
         file = Path(os.path.abspath(source.path))
         if source.copied or turn:
-            file = experiment.raw / "imagesTr" / f"{found.name}_{channel:04d}.nii.gz"
-            file.parent.mkdir(exist_ok=True)
+            file = raw / "imagesTr" / f"{found.name}_{channel:04d}.nii.gz"
+            file.parent.mkdir(parents=True, exist_ok=True)
             image = read(source)
             write_image(file, turned_image(image, turn) if turn else image)
         files.append(file)
