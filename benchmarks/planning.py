@@ -72,7 +72,7 @@ def write_cases(folder: Path, cases: int, side: int) -> None:
 
 def measure(folder: Path, cases: int, side: int, processes: int, repeats: int) -> dict[str, Any]:
     """The medians of processor seconds, seconds and peak memory of both commands, and the seconds of each part of ours."""
-    environment = dict(os.environ)
+    environment = {key: value for key, value in os.environ.items() if key != "nnUNet_n_proc_DA"}  # 0 ends nnU-Net's planner
     for name in ("raw", "preprocessed", "results"):
         environment[f"nnUNet_{name}"] = str(folder / f"nnUNet_{name}")
         (folder / f"nnUNet_{name}").mkdir(parents=True, exist_ok=True)

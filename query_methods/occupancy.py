@@ -44,8 +44,8 @@ class Occupancy:
             free, planes = self._maps[patch.case]
             size = self.patch_size(patch.case)
             z, y, x = (slice(max(a - s + 1, 0), max(b, 0)) for a, b, s in zip(patch.start, patch.stop, size, strict=True))
+            planes[z] -= np.count_nonzero(free[z, y, x], axis=(1, 2))
             free[z, y, x] = False
-            planes[z] = np.count_nonzero(free[z], axis=(1, 2))
 
     def patch_size(self, name: str) -> Triple:
         case = self.pool[name]

@@ -18,6 +18,8 @@ from nnactive_ext.query_methods.base import PoolCase
 
 _SMALL = 1 << 16
 """A label map of fewer voxels is not compressed."""
+_CHUNK, _BLOCK = 128, 32
+"""Voxels along each axis; a block is the least that is decompressed."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class Reference:
             return cls(triple(labels.shape), voxels, boxes, labels)
         import blosc2
 
-        packed = blosc2.asarray(labels, cparams={"codec": blosc2.Codec.LZ4, "clevel": 1, "nthreads": 1})
+        chunks, blocks = ([min(n, side) for n in labels.shape] for side in (_CHUNK, _BLOCK))
+        how = {"codec": blosc2.Codec.LZ4, "clevel": 1, "nthreads": 1}
+        packed = blosc2.asarray(labels, chunks=chunks, blocks=blocks, cparams=how)
         return cls(triple(labels.shape), voxels, boxes, packed.to_cframe())
 
     @cached_property
@@ -57,7 +61,9 @@ class Reference:
             return self.packed
         import blosc2
 
-        return blosc2.ndarray_from_cframe(self.packed)
+        found = blosc2.ndarray_from_cframe(self.packed)
+        found.schunk.dparams = blosc2.DParams(nthreads=1)  # so small arrays take less time than threads
+        return found
 
     def labels(self, box: Slices) -> np.ndarray:
         """The labels in a box, of which only the blocks that it touches are decompressed."""

@@ -23,11 +23,11 @@ def voxels_per_value(labels: np.ndarray) -> dict[int, int]:
     counts = np.zeros(0, np.int64)
     # In blocks, because bincount makes 64-bit numbers of all that it is given.
     for block in _blocks(labels):
-        with np.errstate(invalid="ignore"):
-            whole = block.astype(np.intp)
-        if block.size and not (
-            whole.min() >= 0 and whole.max() < _MOST and (block.dtype.kind in "iub" or np.array_equal(whole, block))
-        ):
+        whole = block
+        if block.dtype.kind not in "iub":
+            with np.errstate(invalid="ignore"):
+                whole = block.astype(np.intp)
+        if not (whole.min() >= 0 and whole.max() < _MOST and (whole is block or np.array_equal(whole, block))):
             values, numbers = np.unique(labels, return_counts=True)
             return {value: number for value, number in zip(values.tolist(), numbers.tolist(), strict=True)}
         found = np.bincount(whole, minlength=len(counts))
