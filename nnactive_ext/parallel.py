@@ -86,7 +86,8 @@ def in_one_go(shares: Mapping[str, float], progress: bool = True) -> Iterator[No
         progress: show the bar.
     """
     looks = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(total=sum(shares.values()), disable=not progress, bar_format=looks) as bar, same_processes(shares, bar):
+    total = sum(shares.values()) * (1 + 1e-9)  # the shares of items do not add up exactly
+    with tqdm(total=total, disable=not progress, bar_format=looks) as bar, same_processes(shares, bar):
         yield
 
 

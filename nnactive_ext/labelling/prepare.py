@@ -24,7 +24,7 @@ from nnactive_ext.nnunet.preprocessing import Preprocessed, preprocess
 from nnactive_ext.nnunet.presets import shrink_for_cpu
 from nnactive_ext.nnunet.pretrained import plans_with
 from nnactive_ext.nnunet.trainers import builds_its_own_network, trains_abet, trains_stochastic
-from nnactive_ext.parallel import busy
+from nnactive_ext.parallel import busy, same_processes
 
 
 def prepare(
@@ -40,7 +40,7 @@ def prepare(
     plan, making, times = experiment.plan, experiment.planned is not None, Stopwatch()
     folder = experiment.preprocessed.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with times.of("plan"):
+    with times.of("plan"), same_processes():
         write_fingerprint(experiment.dataset, folder / "dataset_fingerprint.json", plan.processes, progress, copies)
         with busy("Planning the network with nnU-Net", progress):
             plan = replace(plan, plans_identifier=nnunet_plans(experiment))

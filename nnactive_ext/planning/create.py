@@ -32,7 +32,7 @@ from nnactive_ext.labelling.strangers import call_strangers
 from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.nnunet.pretrained import Pretrained, write_tensors
-from nnactive_ext.parallel import busy, map_cases
+from nnactive_ext.parallel import busy, map_cases, same_processes
 from nnactive_ext.planning.at_once import COPYING, copies_folder
 from nnactive_ext.planning.blocks import table_of
 from nnactive_ext.planning.rollout import Rollout
@@ -93,7 +93,7 @@ def create(
     """
     experiment = Experiment(plan.dataset, plan)
     ending = source.file_ending
-    with new_folders(experiment.raw, experiment.preprocessed.folder):
+    with new_folders(experiment.raw, experiment.preprocessed.folder), same_processes():
         _keep(weights, experiment)
         if plan.turned:
             source = write_turned_source(experiment, source, progress)
