@@ -209,7 +209,7 @@ def widths_mm(label: np.ndarray, spacing: Sequence[float], values: Sequence[int]
     """
     if not values:
         return {}
-    label = _whole(label)
+    label = _around(_whole(label), values)
     most = int(label.max()) + 1
     volumes = np.bincount(label.ravel(), minlength=most) * float(np.prod(spacing))
     areas = np.zeros(most)
@@ -219,6 +219,16 @@ def widths_mm(label: np.ndarray, spacing: Sequence[float], values: Sequence[int]
         faces = np.bincount(one[differ], minlength=most) + np.bincount(other[differ], minlength=most)
         areas += faces * float(np.prod(spacing)) / mm
     return {v: float(3 * volumes[v] / areas[v]) if areas[v] else float("inf") for v in values}
+
+
+def _around(label: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """The part of ``label`` that holds these values and all of their faces towards others."""
+    boxes = [box for value, box in enumerate(ndimage.find_objects(label), start=1) if value in values and box]
+    if len(boxes) < len(values):
+        return label
+    return label[
+        tuple(slice(max(0, min(s.start for s in axis) - 1), max(s.stop for s in axis) + 1) for axis in zip(*boxes, strict=True))
+    ]
 
 
 def _whole(label: np.ndarray) -> np.ndarray:
