@@ -113,7 +113,11 @@ def test_a_copy_is_read_as_the_file_itself(tiny, tmp_path):
 def test_a_damaged_file_or_a_full_device_leaves_no_copy(tiny, tmp_path, monkeypatch):
     file = min((tiny / "imagesTr").iterdir())
     place = Unpacked(tmp_path).place(file)
-    monkeypatch.setattr(nifti, "_taken", lambda target, block: False)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nifti.os, "replace", full)
     assert damage(file, place) == ""
     assert not place.exists()
     monkeypatch.undo()

@@ -6,6 +6,7 @@ import gzip
 import math
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +57,15 @@ def _decompressed(file: Path, copy: Path | None) -> int:
     with gzip.open(file) as stream, open(part, "wb", buffering=0) as target:
         while block := stream.read(1 << 20):
             held += len(block)
-            if copy is not None and not _taken(target, block):
+            if copy is not None:
+                with suppress(OSError):  # the device is full
+                    if target.write(block) == len(block):
+                        continue
                 copy = None
     if copy is not None:
-        os.replace(part, copy)
+        with suppress(OSError):
+            os.replace(part, copy)
     return held
-
-
-def _taken(target: Any, block: bytes) -> bool:
-    try:
-        return bool(target.write(block) == len(block))
-    except OSError:  # the device is full
-        return False
 
 
 def kind_problem(file: Path) -> str:
