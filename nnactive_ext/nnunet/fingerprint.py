@@ -87,14 +87,15 @@ def percentiles(values: np.ndarray, wanted: Sequence[float]) -> list[float]:
     >>> percentiles(np.array([4.0, 1.0, 2.0, 2.0]), [0, 50, 90])
     [1.0, 2.0, 3.4000000000000004]
     """
-    low = values.min()
+    low, found = values.min(), []
     counts = _counts(values, low)
-    found: list[float] = []
-    for share in np.true_divide(wanted, 100) if counts is not None else ():
-        place, before = (len(values) - 1) * share, np.cumsum(counts)
-        two = [int(low) + np.searchsorted(before, min(int(place) + i, len(values) - 1), side="right") for i in (0, 1)]
-        found += [float(np.quantile(np.array(two, values.dtype), place - int(place)))] if 0 not in two else []
-    # Zeros may have a sign.
+    if counts is not None:
+        before = np.cumsum(counts)
+        for place in (len(values) - 1) * np.true_divide(wanted, 100):
+            ranks = [min(int(place) + i, len(values) - 1) for i in (0, 1)]
+            two = int(low) + np.searchsorted(before, ranks, side="right")
+            if two.all():  # zeros may have a sign
+                found.append(float(np.quantile(two.astype(values.dtype), place - int(place))))
     return found if len(found) == len(wanted) else [float(value) for value in np.percentile(values, wanted)]
 
 
