@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Relevance, Request, ScoredCase, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
-from nnactive_ext.query_methods.random_patches import draw_true
 from nnactive_ext.query_methods.scores import Score, predictive_entropy
 from nnactive_ext.query_methods.selection import REST, completed
 from nnactive_ext.query_methods.uncertainty import Uncertainty
@@ -84,7 +83,7 @@ class Laser:
         for turn, name in enumerate(self._cases(known, request.n)):
             if len(chosen) == request.n or not left:
                 break
-            start = draw_true(occupied.free_starts(name), request.rng(f"start/{turn}", name)) if name in left else None
+            start = occupied.draw_start(name, request.rng(f"start/{turn}", name)) if name in left else None
             if start is None:
                 left.discard(name)
                 continue
