@@ -11,6 +11,7 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.blocks import BLOCKS_FILE, BlockTable
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inference import MIRRORING, STEP, WHEN, Evaluation
 from nnactive_ext.experiment.journal import RAW, Journal, NewFile
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.plan import Geometry
@@ -83,6 +84,10 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
         shapes = {case: geometry.shape for case, geometry in plan.pool.items()}
         names = list(experiment.dataset.labels.foreground.values())
         told += check_relevance(wanted["relevance"], shapes, {*plan.dropped, *plan.test}, names)
+    if any(wanted.get(name) is not None for name in (WHEN, MIRRORING, STEP)):
+        if not plan.test:
+            raise NnActiveError(f"-{WHEN}, -{MIRRORING} and -{STEP} need a test set, and {experiment.name} has none.")
+        Evaluation.of({**plan.settings, **{name: value for name, value in wanted.items() if value is not None}})
     if wanted.get("air") and not plan.human:
         raise NnActiveError("-air is for roll-outs only: simulations keep air, as published.")
     for what, value in wanted.items():

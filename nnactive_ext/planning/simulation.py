@@ -14,6 +14,7 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.environment import versions
+from nnactive_ext.experiment.inference import Evaluation
 from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import ALL_LABELS, KEEP_AIR, PUBLISHED, SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import triple
@@ -177,6 +178,7 @@ def check(settings: Settings, name: str) -> None:
         parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
     _check_nnunet_planning(settings)
+    Evaluation.of(vars(settings))
     checked_screen(settings.screen or 0, methods.get(settings.method, **settings.method_options))
     if settings.start:
         starting_method(settings.start, human=bool(settings.labels))
