@@ -331,7 +331,7 @@ class Settings:
         read=lambda words: {"evaluate": " ".join([words] if isinstance(words, str) else words)},
         only=SIMULATION,
         instead=_NO_TEST_SET,
-        shown=lambda plan: plan.settings.get("evaluate", "").split(),
+        shown=lambda plan: (plan.settings.get("evaluate") or "").split(),
         benchmark=True,
         change="cycles that are evaluated on the test set from now on: all, last, or every N",
     )
