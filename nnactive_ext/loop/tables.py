@@ -14,7 +14,9 @@ from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.members.cross_validation import EXPLAINED
 from nnactive_ext.metrics.trajectory import aubc
 from nnactive_ext.pages.terminal import listed_columns, paragraph, table
+from nnactive_ext.planning.cycle_cost import Network, published, rows
 from nnactive_ext.planning.decisions import shown
+from nnactive_ext.planning.hours import Hours
 from nnactive_ext.words import count
 
 _CYCLES = 5
@@ -48,6 +50,14 @@ def method_list(width: int | None = None) -> str:
 
 def plan_table(decisions: Sequence[Sequence[str]]) -> str:
     return table([("what", "decided", "why"), *shown(decisions)])
+
+
+def cost_table(experiment: Experiment, hours: Hours) -> str:
+    """What a cycle of a planned experiment takes, what would save how much, and what fewer epochs cost others in Dice."""
+    plan = experiment.plan
+    found = rows(plan, Network.of(experiment.preprocessed.plans, plan.configuration), hours)
+    cheaper = [] if plan.preset else [table(published(), numbers=True)]
+    return "\n\n".join([table([("estimate", "hours", "why"), *found]), *cheaper])
 
 
 def cycle_table(experiment: Experiment) -> str:

@@ -627,8 +627,7 @@ class Settings:
         "hours to train one member of the ensemble, for the estimate of the cost",
         type=float,
         metavar="HOURS",
-        decided="timed on this machine, in a few iterations on its GPU, or with --preset cpu on its cores; else 2",
-        only=ROLLOUT,
+        decided="in roll-outs timed on this machine, in a few iterations on its GPU, or with --preset cpu on its cores; else 2",
     )
     expert_rate: float = setting(
         Prices.expert_rate,

@@ -279,6 +279,9 @@ def with_budget(
     decisions.add(
         "cycles", str(settings.cycles), f"{count(settings.cycles - 1, 'query', 'queries')}; {_patches(total)} in total"
     )
+    if plan.evaluation != Evaluation():
+        rest = "the last one as nnU-Net does, and also as the others" if plan.evaluation.every else "as nnU-Net does"
+        decisions.add("evaluation", f"{plan.evaluation.when} cycles, {plan.evaluation.inference}", f"as asked for; {rest}")
     if total > room:
         decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
     if query < LEAST_PER_QUERY * classes:
