@@ -1,4 +1,4 @@
-"""What a cycle takes: counted passes against those of nnU-Net's own predictor, numbers of the specification, and what is told."""
+"""What a cycle takes: passes against those of nnU-Net's own predictor, numbers of the specification, and what is told."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from nnactive_ext.planning.hours import Hours
 CHEAP = Inference(mirroring=False, step=0.75)
 SHAPE, PATCH = (24, 48, 48), (8, 16, 16)
 NETWORK = Network(PATCH, (1.0, 1.0, 1.0), (0, 1, 2), batch=2)
-CYCLE = Cycle(
-    NETWORK, [Geometry(SHAPE, (1.0, 1.0, 1.0))], tests=1, folds=1, kind=MemberKind(), mirrored=8, epochs=200, member_hours=2.0
-)
+IMAGE = Geometry(SHAPE, (1.0, 1.0, 1.0))
+CYCLE = Cycle(NETWORK, [IMAGE], tests=1, folds=1, kind=MemberKind(), mirrored=8, epochs=200, member_hours=2.0)
 
 
 class Counting(torch.nn.Module):
@@ -53,6 +52,7 @@ def segmenting(network: torch.nn.Module) -> NnUNetEnsemble:
     return made
 
 
+@pytest.mark.slow
 def test_the_cheap_evaluation_takes_a_fifteenth_of_the_passes(tmp_path, one_thread):
     """As counted in nnU-Net's predictor, of an image three times as long as the network patch along each axis."""
     file = tmp_path / "a_0000.nii.gz"
@@ -77,17 +77,17 @@ def test_images_are_counted_as_the_network_sees_them():
 
 
 def test_the_hours_of_the_specification():
-    """AMOS-like on an A100, 200 pool and 67 test cases, 5 members: trainings 9.0 h, evaluation 4.7 h, query's networks 0.6 h."""
-    image = Geometry((122, 512, 512), (5.0, 0.69, 0.69))
-    network = Network((64, 160, 192), (5.0, 0.69, 0.69), (0, 1, 2), batch=2)
+    """AMOS-like on an A100, 200 pool and 67 test cases, 5 members of 200 epochs: trainings 9.0 h, evaluation 4.7 h, the networks
+    of a query 0.6 h; per case 23.5 times as many passes in the evaluation. An image of 4 x 7 x 10 tiles is near that."""
+    image = Geometry((160, 384, 528), (2.0, 0.8, 0.8))
+    network = Network((64, 96, 96), (2.0, 0.8, 0.8), (0, 1, 2), batch=2)
     found = Cycle(network, [image] * 200, 67, 5, MemberKind(), mirrored=8, epochs=200, member_hours=1.8)
     assert found.trainings == pytest.approx(9.0)
-    assert found.evaluation == pytest.approx(4.7, rel=0.6)
-    assert found.query == pytest.approx(0.6, rel=0.6)
+    assert found.evaluation == pytest.approx(4.7, rel=0.12)
+    assert found.query == pytest.approx(0.6, rel=0.05)
     per_case = found.evaluation_passes / 67, found.query_passes / 200
-    assert per_case[0] / per_case[1] == pytest.approx(23.5, rel=0.25)
-    cheap = replace(found, inference=CHEAP)
-    assert cheap.evaluation_passes == pytest.approx(found.evaluation_passes / (per_case[0] / per_case[1]))
+    assert per_case[0] / per_case[1] == pytest.approx(23.5, rel=0.12)
+    assert replace(found, inference=CHEAP).evaluation_passes / 67 == per_case[1], "which is as the query predicts"
 
 
 def test_passes_of_members():
@@ -101,12 +101,8 @@ def test_passes_of_members():
 def test_the_plan_says_what_takes_how_long_and_what_would_save_how_much(planned):
     plan = replace(planned.plan, trainer="nnActiveTrainer", preset=None, folds=5, cycles=5)
     told = {what: (value, why) for what, value, why in rows(plan, NETWORK, Hours(2.0, "as asked for"))}
-    cheap, three, mirror, last = (
-        "-evaluate_mirroring no -evaluate_step 0.75",
-        "-folds 3",
-        "-members mirror -folds 1",
-        "-evaluate last",
-    )
+    cheap, last = "-evaluate_mirroring no -evaluate_step 0.75", "-evaluate last"
+    three, mirror = "-folds 3", "-members mirror -folds 1"
     assert {"a cycle", "trainings", "query", three, mirror, "-tr nnActiveTrainer_100epochs"} <= set(told)
     assert told["trainings"][0].startswith("10.0 h")
     assert told[three][0].startswith("saves 4.0 h")
