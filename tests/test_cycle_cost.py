@@ -77,8 +77,8 @@ def test_images_are_counted_as_the_network_sees_them():
 
 
 def test_the_hours_of_the_specification():
-    """AMOS-like on an A100, 200 pool and 67 test cases, 5 members of 200 epochs: trainings 9.0 h, evaluation 4.7 h, the networks
-    of a query 0.6 h; per case 23.5 times as many passes in the evaluation. An image of 4 x 7 x 10 tiles is near that."""
+    """AMOS-like on an A100, 200 pool and 67 test cases, 5 members of 200 epochs: trainings 9.0 h, evaluation 4.7 h, a query's
+    networks 0.6 h; per case 23.5 times as many passes in the evaluation. An image of 4 x 7 x 10 tiles is near that."""
     image = Geometry((160, 384, 528), (2.0, 0.8, 0.8))
     network = Network((64, 96, 96), (2.0, 0.8, 0.8), (0, 1, 2), batch=2)
     found = Cycle(network, [image] * 200, 67, 5, MemberKind(), mirrored=8, epochs=200, member_hours=1.8)
