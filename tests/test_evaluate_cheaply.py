@@ -101,6 +101,7 @@ def test_a_run_with_a_cheap_evaluation(planned):
     assert len(seen) == before, "what is evaluated is not evaluated again"
 
 
+@pytest.mark.slow
 def test_an_experiment_that_ends_earlier_than_planned_is_evaluated_as_nnunet_does(planned):
     """Its last cycle was to be a cheap one: two of three cycles are done when the third is given up."""
     experiment, _ = ran(planned, SETTINGS, cycles=3, purpose=START)
