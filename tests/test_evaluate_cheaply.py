@@ -10,13 +10,15 @@ from fake_members import FakeEnsemble, fake_tools
 from results import cycle_result, edit, write_experiment
 
 from nnactive_ext.cli import change
+from nnactive_ext.cluster.steps import EVALUATE, shares
 from nnactive_ext.compare.settings import group, with_full
 from nnactive_ext.compare.summary import summarise
 from nnactive_ext.compare.trajectories import read_trajectory
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.evaluating import common_inference, comparable
+from nnactive_ext.experiment.evaluating import common_inference, comparable, inferences
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inference import NNUNET, Evaluation, Inference
+from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.plan import START
 from nnactive_ext.experiment.result import CycleResult, InferenceScores, read_results
 from nnactive_ext.files import read_json
@@ -128,6 +130,20 @@ def test_it_can_be_changed_between_cycles_and_the_first_command_is_kept(planned,
 def test_a_plan_without_the_settings_is_evaluated_as_it_was(planned):
     assert "evaluate" not in str(read_json(planned.raw / "nnactive_plan.json").get("settings"))
     assert planned.plan.inferences(0) == planned.plan.inferences(2) == (NNUNET,)
+
+
+def test_workers_get_no_share_of_what_is_not_evaluated(trained):
+    kinds = {step.kind for step in shares(trained, 4)}
+    replace(trained.plan, settings={"evaluate": "last"}).write(trained.raw)
+    assert {step.kind for step in shares(Experiment(trained.name), 4)} == kinds - {EVALUATE} != kinds
+
+
+def test_where_the_pool_is_used_up_the_last_cycle_comes_earlier(planned):
+    """The loop of cycle 0 lacks patches, so cycle 1 of 3 will not come."""
+    replace(planned.plan, settings=SETTINGS).write(planned.raw)
+    assert inferences(Experiment(planned.name)) == (CHEAP,)
+    edit(loop_file(planned.raw, 0), missing=2)
+    assert inferences(Experiment(planned.name)) == (NNUNET, CHEAP)
 
 
 def result(cycle: int, dice: float | None, inference: Inference | None = NNUNET, before: float | None = None) -> CycleResult:

@@ -181,6 +181,7 @@ def _timed(training: Training) -> Pace:
     numbers = (trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch)
     planned, name = target.plans, training.configuration
     configuration = {key: planned["configurations"][name][key] for key in ("patch_size", "spacing", "batch_size")}
+    configuration["nnactive"] = {"iterations_per_epoch": numbers[1], "val_iterations_per_epoch": numbers[2]}
     plans = {"transpose_forward": planned["transpose_forward"], "configurations": {name: configuration}}
     return Pace(iteration, _mean_seconds(validation), start, *numbers, plans=plans)
 
