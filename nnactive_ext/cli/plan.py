@@ -46,12 +46,13 @@ def _simulation(settings: Settings, progress: bool) -> None:
     from nnactive_ext.experiment.experiment import refuse_interrupted
     from nnactive_ext.experiment.loops import read_loop
     from nnactive_ext.loop.status import by_hand, next_step
-    from nnactive_ext.loop.tables import plan_table
+    from nnactive_ext.loop.tables import cost_table, plan_table
     from nnactive_ext.nnunet.dataset import find_dataset
     from nnactive_ext.parallel import aside
     from nnactive_ext.planning.at_once import at_once
     from nnactive_ext.planning.create import create
     from nnactive_ext.planning.division import divide
+    from nnactive_ext.planning.hours import Hours, member_hours
     from nnactive_ext.planning.measure import measure
     from nnactive_ext.planning.pretrained import start_for
     from nnactive_ext.planning.simulation import check_simulation, decide
@@ -72,6 +73,7 @@ def _simulation(settings: Settings, progress: bool) -> None:
         experiment, warnings = create(plan, source, settings.start_from, progress, weights, copies)
     for line in warned(warnings):
         print(line)
+    print(f"\n{cost_table(experiment, Hours.of(settings) or member_hours(plan, source.json))}")
     print(f"\nMade {experiment.raw}\n{by_hand(experiment)}")
     if plan.preset is None and experiment.device == "cpu":
         print("torch finds no GPU on this machine; on one with a GPU, leave out -device cpu.")

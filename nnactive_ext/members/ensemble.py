@@ -19,6 +19,7 @@ import numpy as np
 from nnactive_ext.engine.threads import cores
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment, with_members
+from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, label_version, read_mark
 from nnactive_ext.experiment.member_kinds import SEEDS, SNAPSHOTS, SSN, MemberKind
 from nnactive_ext.geometry.patch import Patch
@@ -94,8 +95,8 @@ class Ensemble(Members, Protocol):
         """
         ...
 
-    def segment(self, case: Case) -> np.ndarray:
-        """The label map (z, y, x) of an image on its own grid."""
+    def segment(self, case: Case, inference: Inference = NNUNET) -> np.ndarray:
+        """The label map (z, y, x) of an image on its own grid, predicted with an ``inference``."""
         ...
 
 
@@ -200,8 +201,8 @@ class NnUNetEnsemble:
     """Members trained by nnU-Net, predicted with nnU-Net's sliding windows.
 
     Queries: Gaussian weighting, tile step 0.75, each member's logits apart, as the plan's kind of members has them.
-    Segmentation: mirroring as trained, tile step 0.5, nnU-Net's own mean over the folds (methods.md, Training); of snapshots
-    the last one, and without dropout.
+    Segmentation: mirroring as trained and tile step 0.5, unless asked for otherwise, nnU-Net's own mean over the folds
+    (methods.md, Training); of snapshots the last one, and without dropout.
 
     ``folder``: where members of an earlier cycle were put, which the caller has looked at; None: those of the current
     cycle, and anything else in their place is an error.
@@ -400,12 +401,12 @@ class NnUNetEnsemble:
         labels = predictor.label_manager.convert_logits_to_segmentation(logits[(slice(None), *inside)].contiguous())
         return np.asarray(labels)
 
-    def segment(self, case: Case) -> np.ndarray:
+    def segment(self, case: Case, inference: Inference = NNUNET) -> np.ndarray:
         import torch
         from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 
         predictor: Any = self._predictor
-        predictor.use_mirroring, predictor.tile_step_size = True, 0.5
+        predictor.use_mirroring, predictor.tile_step_size = inference.mirroring, inference.step
         plans, configuration = predictor.plans_manager, predictor.configuration_manager
         preprocessor = configuration.preprocessor_class(verbose=False)
         files = [str(file) for file in case.images]

@@ -14,6 +14,7 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.environment import versions
+from nnactive_ext.experiment.inference import Evaluation
 from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import ALL_LABELS, KEEP_AIR, PUBLISHED, SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import triple
@@ -178,6 +179,7 @@ def check(settings: Settings, name: str) -> None:
         parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
     _check_nnunet_planning(settings)
+    Evaluation.of(vars(settings))
     checked_screen(settings.screen or 0, methods.get(settings.method, **settings.method_options))
     if settings.start:
         starting_method(settings.start, human=bool(settings.labels))
@@ -278,6 +280,9 @@ def with_budget(
     decisions.add(
         "cycles", str(settings.cycles), f"{count(settings.cycles - 1, 'query', 'queries')}; {_patches(total)} in total"
     )
+    if plan.evaluation != Evaluation():
+        rest = "the last one as nnU-Net does, and also as the others" if plan.evaluation.every else "as nnU-Net does"
+        decisions.add("evaluation", f"{plan.evaluation.when} cycles, {plan.evaluation.inference}", f"as asked for; {rest}")
     if total > room:
         decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
     if query < LEAST_PER_QUERY * classes:
