@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from nnactive_ext.query_methods.stratification import class_shares
 
 REST = "all"
 """The stratum of the unstratified part."""
+MOST_OVERLAPPED = 8
+"""A box overlaps at most this many boxes of its own size that are apart from each other (its corners')."""
 
 
 def merge(
@@ -46,28 +50,23 @@ def merge(
     """
     if strangers := sorted(set(rankings) - set(pool)):
         raise ValueError(f"rankings of cases that are not in the pool: {', '.join(strangers)}")
-    strata = _by_stratum(rankings.values())
-    if softrank is not None:
-        strata = {stratum: _softranked(strata[stratum], softrank, request.rng(f"softrank/{stratum}")) for stratum in strata}
-    predicted = frozenset().union(*(ranking.predicted for ranking in rankings.values()))
     shares = class_shares(request.n, alpha, request.classes, request.rng("shares"))
-    unpredicted = [] if own else [c for c, share in shares.items() if share and c not in predicted]
+    kept = None if softrank is not None else _kept(request, shares)  # noisy ranks are those among all candidates
+    strata = Strata.of(rankings, kept)
+    if softrank is not None:
+        for name, candidates in strata.candidates.items():
+            strata.candidates[name] = _softranked(candidates, softrank, request.rng(f"softrank/{name}"))
+    unpredicted = [] if own else [c for c, share in shares.items() if share and c not in strata.predicted]
     warnings = [
         f"No member predicts class {request.classes[c]!r} anywhere in the pool, so its {shares[c]} patch(es) are chosen "
         "without regard to class. Annotating some voxels of it by other means would help; with unpredicted=own they are "
         "chosen by the probability of the class all the same."
         for c in unpredicted
     ]
-    order = [c for c in request.rng("classes").permutation(sorted(shares)).tolist() if own or c in predicted]
-
-    occupied = Occupancy(pool, overlap)
-    chosen: list[ScoredPatch] = []
-    for c in order:
-        useful = [candidate for candidate in strata.get(request.classes[c], []) if candidate.score > 0]
-        chosen += fill(useful, shares[c], occupied)
-    for stratum in [REST] + [request.classes[c] for c in order]:
-        chosen += fill(strata.get(stratum, []), request.n - len(chosen), occupied)
-
+    order = [c for c in request.rng("classes").permutation(sorted(shares)).tolist() if own or c in strata.predicted]
+    chosen, occupied = _choose(strata, shares, order, Occupancy(pool, overlap), request)
+    if strata.dry:
+        chosen, occupied = _choose(Strata.of(rankings), shares, order, Occupancy(pool, overlap), request)
     return completed(chosen, occupied, request, warnings, fill_gaps)
 
 
@@ -90,15 +89,80 @@ def completed(
     return Query((*chosen, *gaps), missing, tuple(warnings))
 
 
-def _by_stratum(rankings: Iterable[Ranking]) -> dict[str, list[ScoredPatch]]:
-    """All candidates of each stratum, best first."""
-    strata: dict[str, list[ScoredPatch]] = {}
-    for ranking in rankings:
-        for candidate in ranking.candidates:
-            strata.setdefault(candidate.stratum, []).append(candidate)
-    for candidates in strata.values():
-        candidates.sort(key=_best_first)
-    return strata
+@dataclass
+class Strata:
+    """The candidates of each stratum, best first, from the rankings of all cases, and the classes ``predicted`` in any of them.
+
+    Of a stratum in ``cut``, the best candidates only. ``dry``: strata of these that were used up.
+    """
+
+    candidates: dict[str, list[ScoredPatch]] = field(default_factory=dict)
+    predicted: frozenset[int] = frozenset()
+    cut: set[str] = field(default_factory=set)
+    dry: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, rankings: Mapping[str, Ranking], kept: Mapping[str, int] | None = None) -> Strata:
+        """One case after another, so memory does not grow with the number of cases.
+
+        ``kept``: how many candidates of each stratum are kept (None: all).
+        """
+        found = cls()
+        lowest: dict[str, float] = {}
+        for ranking in rankings.values():
+            found.predicted |= ranking.predicted
+            for candidate in ranking.candidates:
+                stratum = candidate.stratum
+                if candidate.key < lowest.get(stratum, -math.inf):
+                    continue
+                own = found.candidates.setdefault(stratum, [])
+                own.append(candidate)
+                if kept and len(own) >= 2 * kept[stratum]:
+                    lowest[stratum] = found._cut(stratum, kept[stratum])
+        for stratum, own in found.candidates.items():
+            own.sort(key=_best_first)
+            if kept and len(own) > kept[stratum]:
+                found._cut(stratum, kept[stratum])
+        return found
+
+    def _cut(self, stratum: str, kept: int) -> float:
+        """Keep the best; the key of the last one."""
+        own = self.candidates[stratum]
+        own.sort(key=_best_first)
+        del own[kept:]
+        self.cut.add(stratum)
+        return own[-1].key
+
+    def fill(self, stratum: str, count: int, occupied: Occupancy, useful: bool = False) -> list[ScoredPatch]:
+        """Take up to ``count`` candidates that are still free; ``useful``: only those that score more than 0."""
+        own = self.candidates.get(stratum, [])
+        taken = fill((one for one in own if one.score > 0) if useful else own, count, occupied)
+        if len(taken) < count and stratum in self.cut:
+            self.dry.add(stratum)
+        return taken
+
+
+def _kept(request: Request, shares: Mapping[int, int]) -> Mapping[str, int]:
+    """How many candidates of each stratum are looked at.
+
+    A box overlaps few of a stratum's candidates, which do not overlap each other, so a query of n patches uses up at most 9 n
+    of them. Of a class, which has a share of the query only, fewer are nearly always enough. (Rounding to the image's grid may
+    let candidates overlap.) Where that is not enough, :func:`merge` looks at all.
+    """
+    kept: defaultdict[str, int] = defaultdict(lambda: (1 + MOST_OVERLAPPED) * request.n)
+    return kept | {request.classes[c]: (1 + MOST_OVERLAPPED) * share + 100 for c, share in shares.items()}
+
+
+def _choose(
+    strata: Strata, shares: Mapping[int, int], order: Sequence[int], occupied: Occupancy, request: Request
+) -> tuple[list[ScoredPatch], Occupancy]:
+    """The classes in ``order``, each up to its share; then the unstratified part; last, whatever the classes still have."""
+    chosen: list[ScoredPatch] = []
+    for c in order:
+        chosen += strata.fill(request.classes[c], shares[c], occupied, useful=True)
+    for stratum in [REST, *(request.classes[c] for c in order)]:
+        chosen += strata.fill(stratum, request.n - len(chosen), occupied)
+    return chosen, occupied
 
 
 def _softranked(candidates: Iterable[ScoredPatch], beta: float, rng: np.random.Generator) -> list[ScoredPatch]:

@@ -18,8 +18,6 @@ from nnactive_ext.query_methods.perturbation import PERTURBATIONS, Beta, beta_at
 from nnactive_ext.query_methods.scores import SIGNED, Score, check
 from nnactive_ext.query_methods.words import words
 
-MOST_OVERLAPPED = 8
-"""A box overlaps at most this many boxes of its own size that are apart from each other (its corners')."""
 NEIGHBOURHOOD = 27
 """All boxes that overlap a box lie in this many times its volume."""
 BLOCKINGS = ("merge", "image")
@@ -211,6 +209,6 @@ class Uncertainty:
             return min(request.n, max(100, 2 * math.ceil(stratified / len(request.classes))))
         # The classes choose first and like the same places: what they overlap must not leave this list short.
         if self.overlap == 0:
-            return request.n + (MOST_OVERLAPPED - 1) * stratified
+            return request.n + (selection.MOST_OVERLAPPED - 1) * stratified
         # Each candidate has 1 - overlap of its voxels for itself, or those before it would cover too much.
         return request.n + math.ceil(NEIGHBOURHOOD / (1 - self.overlap)) * stratified

@@ -14,7 +14,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import PoolCase, Ranking, Request, ScoredPatch
-from nnactive_ext.query_methods.selection import merge
+from nnactive_ext.query_methods.selection import Strata, merge
 from nnactive_ext.query_methods.stratification import class_shares
 
 
@@ -349,3 +349,50 @@ def test_the_share_of_a_class_that_is_predicted_nowhere_is_kept_among_others():
     assert Counter(p.stratum for p in query.patches) == {"liver": 3, "tumour": 3, "all": 3}
     with pytest.raises(NnActiveError, match="unpredicted"):
         methods.get("clap_pe", unpredicted="other")
+
+
+def obvious(rankings, pool, request, alpha):
+    """What merge chooses of the candidates, over all of them: [(patch, stratum)]."""
+    shares = class_shares(request.n, alpha, request.classes, request.rng("shares"))
+    predicted = frozenset().union(*(ranking.predicted for ranking in rankings.values()))
+    order = [c for c in request.rng("classes").permutation(sorted(shares)).tolist() if c in predicted]
+    candidates = sorted((c for r in rankings.values() for c in r.candidates), key=lambda c: (-c.key, c.patch))
+    taken = [box for case in pool.values() for box in case.annotated]
+    steps = [(request.classes[c], shares[c], 0) for c in order]
+    steps += [("all", request.n, -np.inf), *((request.classes[c], request.n, -np.inf) for c in order)]
+    chosen = []
+    for stratum, share, above in steps:
+        left = share if above == 0 else request.n - len(chosen)
+        for one in candidates:
+            if left > 0 and one.stratum == stratum and one.score > above and not any(map(one.patch.overlaps, taken)):
+                taken.append(one.patch)
+                chosen.append((one.patch, stratum))
+                left -= 1
+    return chosen
+
+
+@given(st.data())
+def test_looking_at_the_best_only_changes_nothing(data):
+    """Also where candidates of a stratum overlap, so that many more are used up than are looked at first."""
+    n, cases = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    places = data.draw(st.sampled_from([2, 12, 36]))
+    rankings = {}
+    for name in "abcde"[:cases]:
+        rows = [
+            (int(rng.integers(places)), float(rng.choice([0, 0.5, rng.random()])), str(rng.choice(["all", "A", "B"])))
+            for _ in range(150)
+        ]
+        rankings[name] = line(*rows, case=name)
+    request, alpha = Request(n, {1: "A", 2: "B"}, seed=int(rng.integers(99))), data.draw(st.sampled_from([0, 0.5, 1]))
+    cases = pool(*rankings, annotated=(3,))
+    found = [(one.patch, one.stratum) for one in merge(rankings, cases, request, alpha, fill_gaps=False).patches]
+    assert found == obvious(rankings, cases, request, alpha)
+
+
+def test_a_merge_keeps_no_more_of_a_stratum_than_it_could_use():
+    """However many cases there are: their rankings are read one after another."""
+    rankings = {f"{i:03d}": line((0, i, "all"), (2, i / 2, "all"), (4, i / 3, "all"), case=f"{i:03d}") for i in range(200)}
+    found = Strata.of(rankings, {"all": 5})
+    assert [one.key for one in found.candidates["all"]] == [199, 198, 197, 196, 195]
+    assert found.cut == {"all"}
