@@ -200,7 +200,7 @@ class Ranking:
     """The candidates of one case, best first within each stratum, and the classes predicted in it. ``described``: what methods
     that compare patches know of them, in their order."""
 
-    candidates: tuple[ScoredPatch, ...]
+    candidates: Sequence[ScoredPatch]
     predicted: frozenset[int]
     described: Described | None = field(default=None, compare=False)
 

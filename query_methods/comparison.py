@@ -208,7 +208,7 @@ class Comparison:
         sections: dict[tuple[int, ...], str] = {}
         for name in sorted(rankings):
             found = rankings[name]
-            ranking, known = found.candidates, found.described
+            ranking, known = tuple(found.candidates), found.described
             if known is None or known.vectors is None:
                 raise ValueError(f"the patches of {name} are not described")
             check_vectors(name, known)

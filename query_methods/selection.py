@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
 from nnactive_ext.query_methods.perturbation import softrank_keys
@@ -89,6 +90,31 @@ def completed(
     return Query((*chosen, *gaps), missing, tuple(warnings))
 
 
+class Candidates(Sequence[ScoredPatch]):
+    """The candidates of one case, each made when it is asked for: a query uses few of them.
+
+    ``rows``: stratum, start (z, y, x), size, score and key of each.
+    """
+
+    def __init__(self, case: str, rows: Sequence[Sequence[Any]]):
+        self._case, self._rows = case, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        rows = self._rows[index]
+        return tuple(map(self._made, rows)) if isinstance(index, slice) else self._made(rows)
+
+    def at_least(self, lowest: Mapping[str, float]) -> Iterator[ScoredPatch]:
+        """Those whose key is not below the ``lowest`` of their stratum."""
+        return (self._made(row) for row in self._rows if row[4] >= lowest.get(row[0], -math.inf))
+
+    def _made(self, row: Sequence[Any]) -> ScoredPatch:
+        stratum, start, size, score, key = row
+        return ScoredPatch(Patch(self._case, triple(start), triple(size)), float(score), float(key), stratum)
+
+
 @dataclass
 class Strata:
     """The candidates of each stratum, best first, from the rankings of all cases, and the classes ``predicted`` in any of them.
@@ -111,7 +137,8 @@ class Strata:
         lowest: dict[str, float] = {}
         for ranking in rankings.values():
             found.predicted |= ranking.predicted
-            for candidate in ranking.candidates:
+            candidates = ranking.candidates
+            for candidate in candidates.at_least(lowest) if isinstance(candidates, Candidates) else candidates:
                 stratum = candidate.stratum
                 if candidate.key < lowest.get(stratum, -math.inf):
                     continue

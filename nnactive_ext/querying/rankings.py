@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from nnactive_ext.geometry.patch import Patch, triple
-from nnactive_ext.query_methods.base import Ranking, ScoredPatch
+from nnactive_ext.query_methods.base import Ranking
+from nnactive_ext.query_methods.selection import Candidates
 
 
 class Rankings(Mapping[str, Ranking]):
@@ -38,8 +38,4 @@ def ranking_to_json(ranking: Ranking, digest: str) -> dict[str, Any]:
 
 def ranking_from_json(content: Mapping[str, Any], case: str) -> Ranking:
     """The ranking of a case from the content of its file."""
-    candidates = tuple(
-        ScoredPatch(Patch(case, triple(start), triple(size)), float(score), float(key), stratum)
-        for stratum, start, size, score, key in content["candidates"]
-    )
-    return Ranking(candidates, frozenset(content["predicted"]))
+    return Ranking(Candidates(case, content["candidates"]), frozenset(content["predicted"]))
