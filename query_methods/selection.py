@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,12 +48,13 @@ def merge(
     ``overlap``: the share of a patch's voxels that the union of the annotated and the chosen patches of its case may
     cover. ``softrank``: the beta of noise on the ranks that the candidates have in their stratum, over the whole pool.
 
-    The result depends on the order of neither mapping. A ranking of a case that is not in the pool raises ValueError.
+    The result depends on the order of neither mapping. A ranking of a case that is not in the pool raises ValueError, and
+    :class:`LeftOut` where candidates are needed that rankings leave out.
     """
     if strangers := sorted(set(rankings) - set(pool)):
         raise ValueError(f"rankings of cases that are not in the pool: {', '.join(strangers)}")
     shares = class_shares(request.n, alpha, request.classes, request.rng("shares"))
-    kept = None if softrank is not None else _kept(request, shares)  # noisy ranks are those among all candidates
+    kept = None if softrank is not None else usable(request, alpha)  # noisy ranks are those among all candidates
     strata = Strata.of(rankings, kept)
     if softrank is not None:
         for name, candidates in strata.candidates.items():
@@ -67,7 +69,10 @@ def merge(
     order = [c for c in request.rng("classes").permutation(sorted(shares)).tolist() if own or c in strata.predicted]
     chosen, occupied = _choose(strata, shares, order, Occupancy(pool, overlap), request)
     if strata.dry:
-        chosen, occupied = _choose(Strata.of(rankings), shares, order, Occupancy(pool, overlap), request)
+        strata = Strata.of(rankings)
+        chosen, occupied = _choose(strata, shares, order, Occupancy(pool, overlap), request)
+    if strata.dry:
+        raise LeftOut(strata.dry)
     return completed(chosen, occupied, request, warnings, fill_gaps)
 
 
@@ -110,16 +115,27 @@ class Candidates(Sequence[ScoredPatch]):
         """Those whose key is not below the ``lowest`` of their stratum."""
         return (self._made(row) for row in self._rows if row[4] >= lowest.get(row[0], -math.inf))
 
+    @property
+    def keys(self) -> Iterator[tuple[str, float]]:
+        """Stratum and key of each."""
+        return ((row[0], float(row[4])) for row in self._rows)
+
     def _made(self, row: Sequence[Any]) -> ScoredPatch:
         stratum, start, size, score, key = row
         return ScoredPatch(Patch(self._case, triple(start), triple(size)), float(score), float(key), stratum)
+
+
+def stratum_keys(candidates: Sequence[ScoredPatch]) -> Iterator[tuple[str, float]]:
+    """Stratum and key of each candidate of a case."""
+    return candidates.keys if isinstance(candidates, Candidates) else ((one.stratum, one.key) for one in candidates)
 
 
 @dataclass
 class Strata:
     """The candidates of each stratum, best first, from the rankings of all cases, and the classes ``predicted`` in any of them.
 
-    Of a stratum in ``cut``, the best candidates only. ``dry``: strata of these that were used up.
+    Of a stratum in ``cut``, the best candidates only, because others were left out here or in a ranking. ``dry``: strata of
+    these that were used up.
     """
 
     candidates: dict[str, list[ScoredPatch]] = field(default_factory=dict)
@@ -135,8 +151,11 @@ class Strata:
         """
         found = cls()
         lowest: dict[str, float] = {}
+        left_out: dict[str, float] = {}
         for ranking in rankings.values():
             found.predicted |= ranking.predicted
+            for stratum, key in ranking.left_out.items():
+                left_out[stratum] = max(key, left_out.get(stratum, -math.inf))
             candidates = ranking.candidates
             for candidate in candidates.at_least(lowest) if isinstance(candidates, Candidates) else candidates:
                 stratum = candidate.stratum
@@ -150,6 +169,10 @@ class Strata:
             own.sort(key=_best_first)
             if kept and len(own) > kept[stratum]:
                 found._cut(stratum, kept[stratum])
+        for stratum, key in left_out.items():
+            # Where nothing that was left out can come before a candidate, all that come before it are there.
+            found.candidates[stratum] = [one for one in found.candidates.get(stratum, ()) if one.key > key]
+            found.cut.add(stratum)
         return found
 
     def _cut(self, stratum: str, kept: int) -> float:
@@ -169,15 +192,43 @@ class Strata:
         return taken
 
 
-def _kept(request: Request, shares: Mapping[int, int]) -> Mapping[str, int]:
-    """How many candidates of each stratum are looked at.
+def usable(request: Request, alpha: float) -> Mapping[str, int]:
+    """How many candidates of each stratum a query looks at, over all cases.
 
-    A box overlaps few of a stratum's candidates, which do not overlap each other, so a query of n patches uses up at most 9 n
-    of them. Of a class, which has a share of the query only, fewer are nearly always enough. (Rounding to the image's grid may
-    let candidates overlap.) Where that is not enough, :func:`merge` looks at all.
+    A box overlaps few of a stratum's candidates, which do not overlap each other. So the classes, which choose first, use up
+    at most their share and what all their patches overlap; a query of n patches uses up at most 9 n of the others. Where that
+    is not enough all the same, :func:`merge` looks at all: rounding to the image's grid may let candidates overlap, and a
+    nearly used up pool needs the classes' candidates again.
     """
+    shares = class_shares(request.n, alpha, request.classes, request.rng("shares"))
     kept: defaultdict[str, int] = defaultdict(lambda: (1 + MOST_OVERLAPPED) * request.n)
-    return kept | {request.classes[c]: (1 + MOST_OVERLAPPED) * share + 100 for c, share in shares.items()}
+    overlapped = MOST_OVERLAPPED * sum(shares.values())
+    return kept | {request.classes[c]: max(1, share + overlapped) for c, share in shares.items()}
+
+
+class LeftOut(Exception):
+    """Candidates that were left out of rankings (:attr:`Ranking.left_out`) are needed, of these strata."""
+
+    def __init__(self, strata: Iterable[str]):
+        self.strata = frozenset(strata)
+
+
+@dataclass
+class Floors:
+    """The keys that candidates need to enter a query, from the rankings that are there: of each stratum the least of so many
+    best keys as are ``usable``."""
+
+    usable: Mapping[str, int]
+    lowest: dict[str, float] = field(default_factory=dict)
+    _keys: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, stratum: str, keys: Iterable[float]) -> None:
+        """Note the keys of one more case; those of a case count once."""
+        own, most = self._keys.setdefault(stratum, []), self.usable[stratum]
+        own.extend(keys)
+        if len(own) >= most:
+            self._keys[stratum] = own = heapq.nlargest(most, own)
+            self.lowest[stratum] = own[-1]
 
 
 def _choose(

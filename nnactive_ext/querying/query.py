@@ -46,10 +46,11 @@ from nnactive_ext.query_methods.base import (
 from nnactive_ext.query_methods.described import check_vectors, with_vectors
 from nnactive_ext.query_methods.disagreement import check_members_needed
 from nnactive_ext.query_methods.identity import code_digest, identity
+from nnactive_ext.query_methods.selection import Floors, LeftOut, stratum_keys
 from nnactive_ext.querying.air import Bodies, in_body, open_windows
 from nnactive_ext.querying.descriptor_files import of_folder
 from nnactive_ext.querying.pool import pool_cases, request_for
-from nnactive_ext.querying.rankings import Rankings, ranking_from_json, ranking_to_json
+from nnactive_ext.querying.rankings import LEFT_OUT, Rankings, ranking_from_json, ranking_to_json
 from nnactive_ext.querying.relevant import FOLDER as RELEVANCE
 from nnactive_ext.querying.relevant import RelevantCases, screened
 from nnactive_ext.querying.screen import checked_screen, planned_screen
@@ -140,6 +141,11 @@ def query_cycle(
                 return chosen.draw(some, request)
         ranker.rank([case for case in cases if case not in ranked], progress)
         ranked.update(dict.fromkeys(cases))
+        try:
+            with timing.of("score"):
+                return chosen.merge(Rankings(cases, ranker.stored), some, request)
+        except LeftOut as needed:  # rare: the query needs more candidates than are worth keeping
+            ranker.complete(cases, needed.strata, progress)
         with timing.of("score"):
             return chosen.merge(Rankings(cases, ranker.stored), some, request)
 
@@ -204,6 +210,9 @@ class _Ranker:
         self._environment: Environment
         self.environments: dict[str, Environment | None] = {}
         self.predicted: dict[str, frozenset[int]] = {}
+        usable: Callable[[Request], Mapping[str, int] | None] | None = getattr(method, "usable", None)
+        number = usable(request) if usable else None
+        self.floors = Floors(number) if number is not None else None
         self.accumulators, self.regions = accumulators, experiment.source.labels.regions
         self.target = experiment.preprocessed
         self.data_folder = self.target.data_folder
@@ -223,12 +232,20 @@ class _Ranker:
     def rank(self, cases: Sequence[str], progress: bool) -> None:
         """Rank those that have no ranking yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        left = [case for case in cases if not self._noted(case)]
-        bar = tqdm(left, desc="Scoring the pool", total=len(cases), initial=len(cases) - len(left), disable=not progress)
+        self._rank_all([case for case in cases if not self._noted(case)], len(cases), progress)
+
+    def complete(self, cases: Sequence[str], strata: frozenset[str], progress: bool) -> None:
+        """Rank those again whose rankings lack candidates of these strata."""
+        self.floors = None
+        lacking = [case for case in cases if strata & set((self._content(case) or {}).get(LEFT_OUT, ()))]
+        self._rank_all(lacking, len(lacking), progress)
+
+    def _rank_all(self, left: Sequence[str], number: int, progress: bool) -> None:
+        bar = tqdm(left, desc="Scoring the pool", total=number, initial=number - len(left), disable=not progress)
         with closing(one_ahead(self._load, left)) as loaded:
             for case in bar:
                 ranking = self._rank(case, loaded)
-                self.predicted[case] = ranking.predicted
+                self._note(case, ranking)
                 if ranking.described:
                     write_described(self._file(case, ".npz"), ranking.described, self._good_for(case))
                 content = ranking_to_json(ranking, self._good_for(case))
@@ -267,12 +284,21 @@ class _Ranker:
         if self.description and read_described(self._file(case, ".npz"), self._good_for(case)) is None:
             return False
         self.environments[case] = Environment.of(content.get(_ENVIRONMENT))
-        self.predicted[case] = frozenset(content["predicted"])
+        self._note(case, ranking_from_json(content, case))
         if _AIR in content:
             self.bodies.shares[case] = float(content[_AIR])
             if content.get(_NO_BODY):
                 self.bodies.without.add(case)
         return True
+
+    def _note(self, case: str, ranking: Ranking) -> None:
+        self.predicted[case] = ranking.predicted
+        if self.floors:
+            keys: dict[str, list[float]] = {}
+            for stratum, key in stratum_keys(ranking.candidates):
+                keys.setdefault(stratum, []).append(key)
+            for stratum, own in keys.items():
+                self.floors.add(stratum, own)
 
     def _load(self, case: str) -> tuple[np.ndarray, Grid, Body | None]:
         try:
@@ -299,7 +325,8 @@ class _Ranker:
         annotated = [there for _, there in both]
         with watch.of("score"):
             size = grid.network_size(pool_case.patch_size)
-            scored = ScoredCase(case, statistics, size, annotated, open_windows(body, grid, size))
+            lowest = self.floors.lowest if self.floors else {}
+            scored = ScoredCase(case, statistics, size, annotated, open_windows(body, grid, size), floors=lowest)
             if self.description and annotated:
                 known = self.experiment.dataset
                 scored = replace(scored, labelled=content_of(known.label_map(case), [patch for patch, _ in both], known.labels))

@@ -33,9 +33,17 @@ class Rankings(Mapping[str, Ranking]):
 def ranking_to_json(ranking: Ranking, digest: str) -> dict[str, Any]:
     """A ranking as the content of a JSON file that is good for ``digest``."""
     rows = [[c.stratum, c.patch.start, c.patch.size, c.score, c.key] for c in ranking.candidates]
-    return {"for": digest, "predicted": sorted(ranking.predicted), "candidates": rows}
+    return {"for": digest, "predicted": sorted(ranking.predicted), "candidates": rows, **_left_out(ranking)}
 
 
 def ranking_from_json(content: Mapping[str, Any], case: str) -> Ranking:
     """The ranking of a case from the content of its file."""
-    return Ranking(Candidates(case, content["candidates"]), frozenset(content["predicted"]))
+    left_out = {stratum: float(key) for stratum, key in content.get(LEFT_OUT, {}).items()}
+    return Ranking(Candidates(case, content["candidates"]), frozenset(content["predicted"]), left_out=left_out)
+
+
+LEFT_OUT = "left_out"
+
+
+def _left_out(ranking: Ranking) -> dict[str, Any]:
+    return {LEFT_OUT: dict(ranking.left_out)} if ranking.left_out else {}
