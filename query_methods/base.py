@@ -120,7 +120,9 @@ class Content:
 class ScoredCase:
     """A pool case on the network's grid; ``patch_size`` is clipped to its shape, ``annotated`` in its voxels. ``open``: bool,
     one per window start, False where a patch is nearly all air and may not be chosen; None: all may. ``labelled``: what
-    the labels say of each annotated patch; empty where the method describes no patches."""
+    the labels say of each annotated patch; empty where the method describes no patches. ``floors``: stratum -> a key that so
+    many candidates of other cases have that lower ones cannot enter the query; a method may leave these out
+    (:attr:`Ranking.left_out`)."""
 
     name: str
     statistics: Statistics
@@ -128,6 +130,7 @@ class ScoredCase:
     annotated: Sequence[Patch] = ()
     open: np.ndarray | None = None
     labelled: Sequence[Content] = ()
+    floors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def shape(self) -> Triple:
@@ -198,11 +201,13 @@ class Described:
 @dataclass(frozen=True)
 class Ranking:
     """The candidates of one case, best first within each stratum, and the classes predicted in it. ``described``: what methods
-    that compare patches know of them, in their order."""
+    that compare patches know of them, in their order. ``left_out``: stratum -> the largest key that a candidate which was left
+    out may have; without those of which all are there."""
 
-    candidates: tuple[ScoredPatch, ...]
+    candidates: Sequence[ScoredPatch]
     predicted: frozenset[int]
     described: Described | None = field(default=None, compare=False)
+    left_out: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ class Comparison:
         """
         if strangers := sorted(set(rankings) - set(pool)):
             raise ValueError(f"rankings of cases that are not in the pool: {', '.join(strangers)}")
-        candidates, compared = self._compared(rankings, Occupancy(pool, self.overlap), request)
+        candidates, compared, dropped = self._compared(rankings, Occupancy(pool, self.overlap), request)
         occupied = Occupancy(pool, self.overlap)
         chosen: list[ScoredPatch] = []
         told: list[str] = []
@@ -159,7 +159,6 @@ class Comparison:
             if len(chosen) == request.n or n == len(candidates):
                 break
             n = min(len(candidates), n + 2 * (request.n - len(chosen)))  # of those chosen, some overlapped
-        dropped = sum(ranking.described.dropped for ranking in rankings.values() if ranking.described)
         if dropped:
             told.append(
                 f"{dropped} candidates are left out: no descriptor in {self.describe.folder} is of a patch that touches them."
@@ -200,16 +199,20 @@ class Comparison:
 
     def _compared(
         self, rankings: Mapping[str, Ranking], occupied: Occupancy, request: Request
-    ) -> tuple[list[ScoredPatch], Compared]:
-        """The candidates of all cases, sorted, without those that overlap what is annotated; and what is known of them."""
+    ) -> tuple[list[ScoredPatch], Compared, int]:
+        """The candidates of all cases, sorted, without those that overlap what is annotated; what is known of them; and how
+        many were left out for want of a descriptor."""
         candidates: list[ScoredPatch] = []
+        dropped = 0
         parts: list[tuple[np.ndarray, ...]] = []
         sections: dict[tuple[int, ...], str] = {}
         for name in sorted(rankings):
-            ranking, known = rankings[name].candidates, rankings[name].described
+            found = rankings[name]
+            ranking, known = tuple(found.candidates), found.described
             if known is None or known.vectors is None:
                 raise ValueError(f"the patches of {name} are not described")
             check_vectors(name, known)
+            dropped += known.dropped
             if not any(map(len, known.vectors)):
                 continue
             sections.setdefault(known.sections, name)
@@ -247,7 +250,7 @@ class Comparison:
             energy=joined[3],
             annotated_energy=joined[7],
         )
-        return candidates, compared
+        return candidates, compared, dropped
 
     def _choose(
         self, candidates: Sequence[ScoredPatch], compared: Compared, n: int, request: Request

@@ -60,12 +60,14 @@ class Laser:
         if strangers := sorted(set(rankings) - set(pool)):
             raise ValueError(f"rankings of cases that are not in the pool: {', '.join(strangers)}")
         occupied = Occupancy(pool)
-        left = {name: iter(ranking.candidates) for name, ranking in rankings.items()}
+        left: dict[str, Iterator[ScoredPatch] | None] = dict.fromkeys(rankings)  # most cases are never asked
         chosen: list[ScoredPatch] = []
         for name in self._cases({name: pool[name].relevance or NOTHING for name in left}, request.n):
             if len(chosen) == request.n or not left:
                 break
-            found = next((one for one in left.get(name, ()) if not occupied.overlaps(one.patch)), None)
+            if name in left and left[name] is None:
+                left[name] = iter(rankings[name].candidates)
+            found = next((one for one in left.get(name) or () if not occupied.overlaps(one.patch)), None)
             if found is None:
                 left.pop(name, None)
                 continue

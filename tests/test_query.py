@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 import weakref
+from collections import defaultdict
 from functools import partial
 
 import numpy as np
@@ -14,6 +16,7 @@ from fake_members import FakeEnsemble
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.timing import read_times
 from nnactive_ext.nnunet.preprocessing import Preprocessed
+from nnactive_ext.query_methods import selection
 from nnactive_ext.querying.query import query_cycle
 
 
@@ -68,15 +71,16 @@ def test_images_are_loaded_one_ahead_and_in_order(trained, loads):
 
 
 def test_nothing_is_loaded_for_cases_that_are_ranked(trained, loads):
-    query(trained)
+    first = query(trained)
     pool = list(trained.plan.pool)
     before = candidates(trained)
     for case in (pool[1], pool[4]):
         (trained.results / "cycle_000" / "candidates" / f"{case}.json").unlink()
     loads.clear()
-    query(trained)
+    assert query(trained) == first
     assert loads == [pool[1], pool[4]]
-    assert candidates(trained) == before
+    after = candidates(trained)
+    assert all(after[case] == before[case] for case in set(pool) - {pool[1], pool[4]})
 
 
 def test_a_case_that_cannot_be_loaded_is_named_after_those_before_it_are_ranked(trained):
@@ -160,3 +164,15 @@ def test_half_accumulators_rank_anew_and_nearly_alike(trained):
     half = ask(accumulators="half")
     assert all(candidates(trained)[case] != content for case, content in before.items())
     assert [p.score for p in half.patches] == pytest.approx([p.score for p in single.patches], abs=1e-3)
+
+
+def test_cases_whose_candidates_were_left_out_are_ranked_again_when_the_query_needs_them(trained, monkeypatch, loads):
+    whole = query(trained)
+    cases = len(trained.plan.pool)
+    assert len(loads) == cases
+    shutil.rmtree(trained.results / "cycle_000" / "candidates")
+    monkeypatch.setattr(selection, "usable", lambda request, alpha: defaultdict(lambda: 1))
+    assert query(trained) == whole
+    assert 2 * cases < len(loads) <= 3 * cases
+    assert query(trained) == whole
+    assert len(loads) <= 3 * cases  # the files are whole now

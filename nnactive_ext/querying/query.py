@@ -25,7 +25,7 @@ from nnactive_ext.experiment.member_kinds import FOLDS
 from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
-from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.repeats import draw_repeats
 from nnactive_ext.labelling.tasks import LABEL_VERSION, REPEATS
 from nnactive_ext.members.describing import network_size, undescribed
@@ -41,15 +41,16 @@ from nnactive_ext.query_methods.base import (
     Ranking,
     Request,
     ScoredCase,
-    ScoredPatch,
     Statistics,
 )
 from nnactive_ext.query_methods.described import check_vectors, with_vectors
 from nnactive_ext.query_methods.disagreement import check_members_needed
 from nnactive_ext.query_methods.identity import code_digest, identity
+from nnactive_ext.query_methods.selection import Floors, LeftOut, stratum_keys
 from nnactive_ext.querying.air import Bodies, in_body, open_windows
 from nnactive_ext.querying.descriptor_files import of_folder
 from nnactive_ext.querying.pool import pool_cases, request_for
+from nnactive_ext.querying.rankings import LEFT_OUT, Rankings, ranking_from_json, ranking_to_json
 from nnactive_ext.querying.relevant import FOLDER as RELEVANCE
 from nnactive_ext.querying.relevant import RelevantCases, screened
 from nnactive_ext.querying.screen import checked_screen, planned_screen
@@ -130,7 +131,7 @@ def query_cycle(
     if relevant:
         with timing.of("describe"):
             pool = {name: replace(case, relevance=relevant.decided.cases[name]) for name, case in pool.items()}
-    rankings: dict[str, Ranking] = {}
+    ranked: dict[str, None] = {}  # a dict keeps their order
 
     def choose(cases: Sequence[str]) -> Query:
         """The query among some cases, of which those are ranked that were not ranked before."""
@@ -138,14 +139,20 @@ def query_cycle(
         if not isinstance(chosen, RankedMethod):
             with timing.of("score"):
                 return chosen.draw(some, request)
-        rankings.update(ranker.rank([case for case in cases if case not in rankings], progress))
+        ranker.rank([case for case in cases if case not in ranked], progress)
+        ranked.update(dict.fromkeys(cases))
+        try:
+            with timing.of("score"):
+                return chosen.merge(Rankings(cases, ranker.stored), some, request)
+        except LeftOut as needed:  # rare: the query needs more candidates than are worth keeping
+            ranker.complete(cases, needed.strata, progress)
         with timing.of("score"):
-            return chosen.merge({case: rankings[case] for case in cases}, some, request)
+            return chosen.merge(Rankings(cases, ranker.stored), some, request)
 
     query, out = screened(choose, relevant.decided, list(pool), left_out) if relevant else (choose(list(pool)), [])
     if isinstance(chosen, RankedMethod):
-        members, environments = list(folds), [ranker.environments[case] for case in rankings]
-        found = frozenset().union(*(ranking.predicted for ranking in rankings.values()))
+        members, environments = list(folds), [ranker.environments[case] for case in ranked]
+        found = frozenset().union(*(ranker.predicted[case] for case in ranked))
         predicted = [name for channel, name in request.classes.items() if channel in found]
     query = replace(query, warnings=(*query.warnings, *_hardly_told(experiment, chosen), *bodies.warnings))
     if query.patches:
@@ -202,6 +209,10 @@ class _Ranker:
         self._ensemble: Ensemble | None = None
         self._environment: Environment
         self.environments: dict[str, Environment | None] = {}
+        self.predicted: dict[str, frozenset[int]] = {}
+        usable: Callable[[Request], Mapping[str, int] | None] | None = getattr(method, "usable", None)
+        number = usable(request) if usable else None
+        self.floors = Floors(number) if number is not None else None
         self.accumulators, self.regions = accumulators, experiment.source.labels.regions
         self.target = experiment.preprocessed
         self.data_folder = self.target.data_folder
@@ -218,21 +229,37 @@ class _Ranker:
         self.digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self.folder = experiment.results / f"cycle_{request.cycle:03d}" / CANDIDATES
 
-    def rank(self, cases: Sequence[str], progress: bool) -> dict[str, Ranking]:
+    def rank(self, cases: Sequence[str], progress: bool) -> None:
+        """Rank those that have no ranking yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        rankings = {case: self._stored(case) for case in cases}
-        left = [case for case, ranking in rankings.items() if ranking is None]
-        bar = tqdm(left, desc="Scoring the pool", total=len(cases), initial=len(cases) - len(left), disable=not progress)
+        self._rank_all([case for case in cases if not self._noted(case)], len(cases), progress)
+
+    def complete(self, cases: Sequence[str], strata: frozenset[str], progress: bool) -> None:
+        """Rank those again whose rankings lack candidates of these strata."""
+        self.floors = None
+        lacking = [case for case in cases if strata & set((self._content(case) or {}).get(LEFT_OUT, ()))]
+        self._rank_all(lacking, len(lacking), progress)
+
+    def _rank_all(self, left: Sequence[str], number: int, progress: bool) -> None:
+        bar = tqdm(left, desc="Scoring the pool", total=number, initial=number - len(left), disable=not progress)
         with closing(one_ahead(self._load, left)) as loaded:
             for case in bar:
-                rankings[case] = ranking = self._rank(case, loaded)
+                ranking = self._rank(case, loaded)
+                self._note(case, ranking)
                 if ranking.described:
                     write_described(self._file(case, ".npz"), ranking.described, self._good_for(case))
-                content = _ranking_to_json(ranking, self._good_for(case))
+                content = ranking_to_json(ranking, self._good_for(case))
                 if case in self.bodies.shares:
                     content |= {_AIR: self.bodies.shares[case], _NO_BODY: case in self.bodies.without}
                 write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
-        return {case: ranking for case, ranking in rankings.items() if ranking is not None}
+
+    def stored(self, case: str) -> Ranking:
+        """The ranking of a case that was ranked."""
+        content = self._content(case)
+        if content is None:
+            raise NnActiveError(f"{self._file(case)}: something changed this file during the query. Run the query again.")
+        described = read_described(self._file(case, ".npz"), self._good_for(case)) if self.description else None
+        return replace(ranking_from_json(content, case), described=described)
 
     def _file(self, case: str, ending: str = ".json") -> Path:
         return self.folder / f"{case}{ending}"
@@ -243,22 +270,35 @@ class _Ranker:
             return self.digest
         return hashlib.sha256(f"{self.digest} {self.files.digest(case)}".encode()).hexdigest()
 
-    def _stored(self, case: str) -> Ranking | None:
+    def _content(self, case: str) -> dict[str, Any] | None:
+        """The file of a ranking; None if it is not there, or not good for this query."""
         file = self._file(case)
-        if not file.is_file():
-            return None
-        content = read_json(file)
-        if content.get("for") != self._good_for(case):
-            return None
-        described = read_described(self._file(case, ".npz"), self._good_for(case)) if self.description else None
-        if self.description and described is None:
-            return None
+        content: dict[str, Any] = read_json(file) if file.is_file() else {}
+        return content if content.get("for") == self._good_for(case) else None
+
+    def _noted(self, case: str) -> bool:
+        """Whether a case is ranked; what its file says beside candidates is noted."""
+        content = self._content(case)
+        if content is None:
+            return False
+        if self.description and read_described(self._file(case, ".npz"), self._good_for(case)) is None:
+            return False
         self.environments[case] = Environment.of(content.get(_ENVIRONMENT))
+        self._note(case, ranking_from_json(content, case))
         if _AIR in content:
             self.bodies.shares[case] = float(content[_AIR])
             if content.get(_NO_BODY):
                 self.bodies.without.add(case)
-        return replace(_ranking_from_json(content, case), described=described)
+        return True
+
+    def _note(self, case: str, ranking: Ranking) -> None:
+        self.predicted[case] = ranking.predicted
+        if self.floors:
+            keys: dict[str, list[float]] = {}
+            for stratum, key in stratum_keys(ranking.candidates):
+                keys.setdefault(stratum, []).append(key)
+            for stratum, own in keys.items():
+                self.floors.add(stratum, own)
 
     def _load(self, case: str) -> tuple[np.ndarray, Grid, Body | None]:
         try:
@@ -285,7 +325,8 @@ class _Ranker:
         annotated = [there for _, there in both]
         with watch.of("score"):
             size = grid.network_size(pool_case.patch_size)
-            scored = ScoredCase(case, statistics, size, annotated, open_windows(body, grid, size))
+            lowest = self.floors.lowest if self.floors else {}
+            scored = ScoredCase(case, statistics, size, annotated, open_windows(body, grid, size), floors=lowest)
             if self.description and annotated:
                 known = self.experiment.dataset
                 scored = replace(scored, labelled=content_of(known.label_map(case), [patch for patch, _ in both], known.labels))
@@ -340,19 +381,6 @@ class _Ranker:
             del member  # an image's logits are large: no member's are kept while the next one's are predicted
         with watch.of("statistics"):
             return running.result()
-
-
-def _ranking_to_json(ranking: Ranking, digest: str) -> dict[str, Any]:
-    rows = [[c.stratum, c.patch.start, c.patch.size, c.score, c.key] for c in ranking.candidates]
-    return {"for": digest, "predicted": sorted(ranking.predicted), "candidates": rows}
-
-
-def _ranking_from_json(content: Mapping[str, Any], case: str) -> Ranking:
-    candidates = tuple(
-        ScoredPatch(Patch(case, triple(start), triple(size)), float(score), float(key), stratum)
-        for stratum, start, size, score, key in content["candidates"]
-    )
-    return Ranking(candidates, frozenset(content["predicted"]))
 
 
 def _write(
