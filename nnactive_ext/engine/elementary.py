@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from nnactive_ext.engine.compiling import kernel
 
-FUSED = {"error_model": "numpy", "fastmath": {"contract"}}
+fused = partial(kernel, error_model="numpy", fastmath={"contract"})
 """How loops over these are compiled: without a check for divisions by zero, and a x b + c may be rounded once."""
 
 LEAST = np.float32(-87.0)
@@ -17,7 +19,7 @@ _ROUND = np.float32(1.5 * 2**23)  # added to a number, it leaves the nearest who
 _SQRT_HALF = int(np.float32(np.sqrt(0.5)).view(np.int32))
 
 
-@kernel(**FUSED)
+@fused
 def exp(d):
     """exp(d) for d <= 0, right to 1e-7 of itself; exactly 1 for 0, and 0 below :data:`LEAST`.
 
@@ -37,7 +39,7 @@ def exp(d):
     return np.int32(bits).view(np.float32) if d >= LEAST else np.float32(0)
 
 
-@kernel(**FUSED)
+@fused
 def ln(x):
     """ln(x) of a normal number, right to 3e-7 of itself and exactly 0 for 1, as in :mod:`nnactive_ext.engine.entropy`."""
     bits = np.float32(x).view(np.int32)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnactive_ext.engine.compiling import kernel
-from nnactive_ext.engine.elementary import FUSED, exp, ln
+from nnactive_ext.engine.elementary import exp, fused, ln
 
 # So many voxels at once stay in the first cache. Loops over all of them have no remainder, whose last bits could differ.
 _WIDTH = 512
@@ -57,7 +57,7 @@ def add_member(
     return bool(finite), found
 
 
-@kernel(**FUSED)
+@fused
 def _load(target, single, bits, half, at, worst):
     """The numbers from ``at`` on as float32; the largest of ``worst`` and the bits of their sizes, to find infinite ones."""
     if half:
@@ -76,7 +76,7 @@ def _load(target, single, bits, half, at, worst):
     return worst
 
 
-@kernel(**FUSED)
+@fused
 def _move(mean, value, first, weight):
     """Move means towards values: a mean, unlike a sum, stays below 1."""
     if first:
@@ -87,7 +87,7 @@ def _move(mean, value, first, weight):
             mean[x] += (value[x] - mean[x]) * weight
 
 
-@kernel(**FUSED)
+@fused
 def _move_scaled(mean, value, scale, first, weight):
     if first:
         for x in range(mean.size):
@@ -116,7 +116,7 @@ def _predicted(values, highest, number, known, found):
             x += 1
 
 
-@kernel(**FUSED)
+@fused
 def _add_classes(single, bits, half, at, mean, entropy, energy, there, start, voxels, first, weight, known, found):
     channels = len(mean)
     values = np.zeros((channels, _WIDTH), np.float32)
@@ -175,7 +175,7 @@ def _add_classes(single, bits, half, at, mean, entropy, energy, there, start, vo
     return True
 
 
-@kernel(**FUSED)
+@fused
 def _add_regions(single, bits, half, at, mean, entropy, energy, there, start, voxels, first, weight, known, found):
     channels = len(mean)
     values = np.zeros(_WIDTH, np.float32)

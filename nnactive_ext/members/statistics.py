@@ -13,7 +13,7 @@ import numpy as np
 
 from nnactive_ext.engine.member_means import Means, add_member
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.members.transfer import to_host
+from nnactive_ext.members.transfer import host_memory, to_host
 from nnactive_ext.query_methods.base import ENERGY, EVERYTHING, EXPECTED_ENTROPY, Statistics
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class RunningStatistics:
             raise ValueError(f"accumulators must be one of {', '.join(ACCUMULATORS)}; got {accumulators!r}")
         self.regions, self.accumulators, self.needs = regions, accumulators, frozenset(needs)
         self.members = 0
-        self._predicted: set[int] = set()
+        self.predicted: set[int] = set()
         self._mean: torch.Tensor
         self._entropy: torch.Tensor
         self._energy: torch.Tensor
@@ -78,18 +78,15 @@ class RunningStatistics:
 
         At least one member must have been added, and none may be added afterwards.
         """
-        if self.members == 0:
-            raise ValueError("no member has been added")
-        arrays, arrived = to_host([self._mean, self._entropy, self._energy])
-        predicted, regions = frozenset(self._predicted), self.regions
-        del self._mean, self._entropy, self._energy  # once they are copied, the device's memory is free for the next case
+        gathered = Gathered()
+        gathered.add(self)
+        return gathered.hand_over()
 
-        def wait() -> Statistics:
-            arrived()
-            mean, entropy, energy = (array.numpy() for array in arrays)
-            return Statistics(mean, _or_none(entropy), predicted, regions, _or_none(energy))
-
-        return wait
+    def release(self) -> list[torch.Tensor]:
+        """Mean, entropy and energy, empty where they are not needed; no longer kept here, to make room for the next case."""
+        arrays = [self._mean, self._entropy, self._energy]
+        del self._mean, self._entropy, self._energy
+        return arrays
 
     def _allocate(self, logits: torch.Tensor) -> None:
         import torch
@@ -131,10 +128,10 @@ class RunningStatistics:
             mean = self._mean[block].float() if half else self._mean
             arrays = mean.reshape(channels, -1), self._entropy.view(-1), self._energy.view(-1)
             means = Means(*(array.numpy() for array in arrays))
-            known = np.isin(np.arange(channels), list(self._predicted))
+            known = np.isin(np.arange(channels), list(self.predicted))
             flat = values.reshape(channels, -1).numpy()
             finite, found = add_member(flat, at, means, (first, last), self.members, self.regions, known)
-            self._predicted |= set(np.flatnonzero(found).tolist())
+            self.predicted |= set(np.flatnonzero(found).tolist())
             if half:
                 self._mean[block] = mean
             return finite
@@ -146,8 +143,8 @@ class RunningStatistics:
         values = torch.empty(logits[block].shape, dtype=torch.float32, device=logits.device).copy_(logits[block])
         finite = bool(torch.isfinite(values.sum()))
         member = _of_regions if self.regions else _of_classes
-        probabilities, entropy, energy, predicted = member(values, self._predicted, self.needs)
-        self._predicted |= predicted
+        probabilities, entropy, energy, predicted = member(values, self.predicted, self.needs)
+        self.predicted |= predicted
         self._accumulate(self._mean[block], probabilities)
         if entropy is not None:
             self._accumulate(self._entropy[block], entropy)
@@ -167,6 +164,54 @@ class RunningStatistics:
             mean.lerp_(value, 1 / self.members)
         else:
             mean.copy_(mean.float().lerp_(value, 1 / self.members))
+
+
+class Gathered:
+    """The statistics of slabs of an image, in this machine's memory; of a whole image as one slab, too."""
+
+    def __init__(self) -> None:
+        self._arrays: list[torch.Tensor] = []
+        self._waits: list[Callable[[], None]] = []
+        self._predicted: set[int] = set()
+        self._regions = False
+
+    def add(self, slab: RunningStatistics, planes: slice = slice(None), depth: int | None = None) -> None:
+        """Begin to copy a slab's statistics, to which no member may be added afterwards.
+
+        Args:
+            slab: at least one member must have been added.
+            planes: where it lies along the first axis of the image.
+            depth: planes of the image; None: those of the slab.
+        """
+        if slab.members == 0:
+            raise ValueError("no member has been added")
+        arrays = slab.release()
+        if not self._arrays and depth is None and arrays[0].device.type == "cpu":
+            self._arrays = arrays  # they are where they belong
+        else:
+            if not self._arrays:
+                self._arrays = [host_memory(_deep(array.shape, depth), array) for array in arrays]
+            into = [
+                whole[..., planes, :, :] if array.numel() else whole for whole, array in zip(self._arrays, arrays, strict=True)
+            ]
+            self._waits.append(to_host(arrays, into))
+        self._predicted |= slab.predicted
+        self._regions = slab.regions
+
+    def hand_over(self) -> Callable[[], Statistics]:
+        """What waits for all copies, in any thread."""
+
+        def wait() -> Statistics:
+            for arrived in self._waits:
+                arrived()
+            mean, entropy, energy = (array.numpy() for array in self._arrays)
+            return Statistics(mean, _or_none(entropy), frozenset(self._predicted), self._regions, _or_none(energy))
+
+        return wait
+
+
+def _deep(shape: Sequence[int], depth: int | None) -> list[int]:
+    return [*shape[:-3], shape[-3] if depth is None or not shape[-1] else depth, *shape[-2:]]
 
 
 def _or_none(array: np.ndarray) -> np.ndarray | None:

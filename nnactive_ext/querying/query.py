@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.repeats import draw_repeats
 from nnactive_ext.labelling.tasks import LABEL_VERSION, REPEATS
+from nnactive_ext.members.asking import statistics_of
 from nnactive_ext.members.describing import network_size, undescribed
 from nnactive_ext.members.ensemble import Ensemble, check_folds, check_members, device_of, start_weights
 from nnactive_ext.members.samples import free_here
@@ -341,7 +342,9 @@ class _Ranker:
             self._environment = observe(device_of(self._ensemble), self.accumulators)
         self.environments[one.case] = self._environment
         with self._naming(one.case):
-            return _Predicted(self._statistics(self._ensemble, one), one if self._described_by_members else one.without_image())
+            start = partial(RunningStatistics, self.regions, self.accumulators, needs_of(self.method))
+            arrived = statistics_of(self._ensemble, one.image, one.case, start, one.watch)
+        return _Predicted(arrived, one if self._described_by_members else one.without_image())
 
     @contextmanager
     def _naming(self, case: str) -> Iterator[None]:
@@ -409,20 +412,6 @@ class _Ranker:
         ranking = with_vectors(ranking, vectors, np.ones(len(boxes), bool), sections)
         check_vectors(case, ranking.described)
         return ranking
-
-    def _statistics(self, ensemble: Ensemble, one: _Loaded) -> Callable[[], Statistics]:
-        """What the members say about a case, on its way from the device: what is returned waits for it."""
-        running = RunningStatistics(self.regions, self.accumulators, needs_of(self.method))
-        members, watch = ensemble.logits(one.image, one.case), one.watch
-        while True:
-            with watch.of("predict"):
-                member = next(members, None)
-            if member is None:
-                break
-            with watch.of("statistics"):
-                running.add(member[1], member[0])
-            del member  # an image's logits are large: no member's are kept while the next one's are predicted
-        return running.hand_over()
 
 
 def _ranking_to_json(ranking: Ranking, digest: str) -> dict[str, Any]:
