@@ -43,8 +43,10 @@ def prepare(folder: Path, shape: Triple, channels: int, cases: int, patch: Tripl
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = str(folder / f"nnUNet_{name}")
         (folder / f"nnUNet_{name}").mkdir(parents=True, exist_ok=True)
-    means = folder / "means"
-    if not means.is_dir():
+    means, ready = folder / "means", folder / "ready"
+    if not ready.is_file():
+        if means.is_dir():
+            raise SystemExit(f"{folder}: an earlier run was interrupted while it made the experiment. Remove the folder.")
         means.mkdir()
         inputs.make(shape, channels, 0, means)
         _write_cases(folder / "nnUNet_raw" / f"Dataset{SOURCE}_Cubes", means, channels, cases)
@@ -53,6 +55,7 @@ def prepare(folder: Path, shape: Triple, channels: int, cases: int, patch: Tripl
         experiment = Experiment.find(EXPERIMENT)
         for fold in experiment.folds():
             train(experiment, fold)
+        ready.touch()
     return means
 
 

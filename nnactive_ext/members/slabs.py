@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,10 +60,9 @@ def in_slabs(predictor: Any, members: Sequence[Member]) -> Iterator[tuple[slice,
         list(row) for _, row in groupby(predictor._internal_get_sliding_window_slicers(shape), key=lambda slicer: slicer[1])
     ]
     begins = [*(_planes(row[0]).start for row in rows), shape[0]]
-    for row, begin, end in zip(rows, begins, begins[1:], strict=True):
+    for row, (begin, end) in zip(rows, pairwise(begins), strict=True):
+        # Only an image of a single row is padded along the first axis.
         planes = slice(max(begin, inside[1].start), min(end, inside[1].stop))
-        if planes.start >= planes.stop:  # padding only; its sums are for nobody
-            continue
         cut = (slice(None), slice(planes.start - begin, planes.stop - begin), *inside[2:])
         offset = inside[1].start
         yield slice(planes.start - offset, planes.stop - offset), _of_slab(predictor, members, row, end - begin, cut)
