@@ -68,7 +68,7 @@ def gathered(parts, depth):
         (3, "folds", (27, 13, 21)),
         (3, "folds", (5, 13, 9)),  # smaller than the network patch
         (3, "folds", (8, 8, 16)),
-        (3, "mirror+noise", (14, 8, 16)),
+        (3, "mirror:noise", (14, 8, 16)),
         (2, "folds", (4, 13, 21)),
         (2, "folds", (3, 5, 9)),
     ],
@@ -96,9 +96,8 @@ def test_statistics_by_slabs_are_those_of_the_whole(members, monkeypatch):
 
 def test_a_member_that_fails_in_a_slab_is_named(members):
     made = members()
-    made._predictor.list_of_parameters[1] = {**made._predictor.list_of_parameters[1]}
-    name = next(iter(made._predictor.list_of_parameters[1]))
-    made._predictor.list_of_parameters[1][name] = torch.full_like(made._predictor.list_of_parameters[1][name], torch.inf)
+    states = made._predictor.list_of_parameters
+    states[1] = {name: torch.full_like(tensor, torch.inf) for name, tensor in states[1].items()}
     with pytest.raises(NnActiveError, match=r"fold 1.*(inf|NaN)"):
         statistics_of(made, image((27, 13, 21)), "a case", RunningStatistics, Stopwatch())
 
