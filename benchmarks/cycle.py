@@ -106,7 +106,8 @@ def stand_ins(means: Path, seconds: float) -> tuple[Callable[..., Any], type]:
 
 
 def run(means: Path, seconds: float, overlapped: bool, method: str | None) -> dict[str, Any]:
-    """One query: seconds on the clock, processor seconds of this process, seconds per step over the cases, the loop file."""
+    """One query: seconds on the clock, processor seconds of this process, seconds per step over the cases (of ranking, in
+    its thread), the loop file."""
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.experiment.timing import QUERY, read_times
     from nnactive_ext.querying import query
@@ -122,7 +123,7 @@ def run(means: Path, seconds: float, overlapped: bool, method: str | None) -> di
     spent = {"seconds": time.perf_counter() - begin, "processor": time.process_time() - processor}
     steps = dict.fromkeys(QUERY, 0.0)
     for line in read_times(experiment)[before:]:
-        steps[line["step"]] += line["seconds"]
+        steps[line["step"]] += line.get("thread", line["seconds"])
     loop = experiment.raw / "loop_001.json"
     content = loop.read_bytes()
     loop.unlink()  # or its patches would count as asked for

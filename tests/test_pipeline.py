@@ -8,7 +8,13 @@ from contextlib import closing
 
 import pytest
 
-from nnactive_ext.querying.pipeline import one_behind
+from nnactive_ext.querying import pipeline
+
+
+def one_behind(*arguments):
+    for done, waited in pipeline.one_behind(*arguments):
+        assert waited >= 0
+        yield done
 
 
 def alive():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Generator, Iterator
 from threading import Thread
-from typing import Generic, TypeVar, cast
+from time import perf_counter
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Between = TypeVar("Between")
@@ -17,8 +18,10 @@ def one_behind(
     first: Callable[[Item], Between],
     second: Callable[[Between], Done],
     room: Callable[[Item], bool] = lambda item: True,
-) -> Generator[Done, None, None]:
+) -> Generator[tuple[Done, float], None, None]:
     """``second(first(item))`` of each item in order, where ``second`` runs in a thread while ``first`` works on the next item.
+
+    With each comes for how many seconds ``first`` had nothing to do but wait for it.
 
     At most one result of ``first`` is in ``second`` and at most one waits for it, so memory is bounded. An error of an item
     comes in its turn: after what ``second`` made of those before it. Whoever leaves early closes this
@@ -30,7 +33,7 @@ def one_behind(
         second: called in the other thread, on one item at a time.
         room: whether ``first`` may work on an item while ``second`` works on the one before; if not, it waits.
 
-    >>> list(one_behind(iter("abc"), str.upper, lambda letter: letter * 2))
+    >>> [done for done, _ in one_behind(iter("abc"), str.upper, lambda letter: letter * 2)]
     ['AA', 'BB', 'CC']
     """
     behind: _Behind[Done] | None = None
@@ -50,11 +53,10 @@ def one_behind(
                     done, behind = behind.result(), None
                     yield done
                 raise
-            last = behind.result() if behind is not None else None
-            ready, behind = behind is not None, _Behind(second, between)
+            last = [] if behind is None else [behind.result()]
+            behind = _Behind(second, between)
             del between  # it is large, and the thread's alone
-            if ready:
-                yield cast(Done, last)
+            yield from last
             del last
         if behind is not None:
             done, behind = behind.result(), None
@@ -82,12 +84,13 @@ class _Behind(Generic[Done]):
         except BaseException as error:  # raised where the result is asked for
             self._error = error
 
-    def result(self) -> Done:
-        """What the call returned, once it has; or the error that it raised."""
+    def result(self) -> tuple[Done, float]:
+        """What the call returned, once it has, and the seconds of waiting for it; or the error that it raised."""
+        begin = perf_counter()
         self._wait()
         if self._error is not None:
             raise self._error
-        return self._value
+        return self._value, perf_counter() - begin
 
     def stop(self) -> None:
         """End the call at its next line of Python; compiled loops end first, which takes less than a second."""

@@ -272,8 +272,10 @@ class _Ranker:
         with bar, closing(one_ahead(self._load, left)) as loaded:
             images = self._images(left, loaded)
             with closing(one_behind(images, self._predict, self._rank, self._has_room)) as ranked:
-                for one in ranked:
+                for one, waited in ranked:
                     rankings[one.case] = self._finish(one) if self._described_by_members else one.ranking
+                    seconds = one.loaded.watch.seconds
+                    self.timing.note({**seconds, "score": waited}, one.case, beside={"score": seconds["score"]})
                     bar.update()
         return {case: ranking for case, ranking in rankings.items() if ranking is not None}
 
@@ -282,14 +284,13 @@ class _Ranker:
         """Whether patches are described by a network, which predicts only one thing at a time."""
         return self.description is not None and self.files is None
 
-    def _write(self, case: str, ranking: Ranking, watch: Stopwatch) -> None:
+    def _write(self, case: str, ranking: Ranking) -> None:
         if ranking.described:
             write_described(self._file(case, ".npz"), ranking.described, self._good_for(case))
         content = _ranking_to_json(ranking, self._good_for(case))
         if case in self.bodies.shares:
             content |= {_AIR: self.bodies.shares[case], _NO_BODY: case in self.bodies.without}
         write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
-        self.timing.note(watch.seconds, case)
 
     def _file(self, case: str, ending: str = ".json") -> Path:
         return self.folder / f"{case}{ending}"
@@ -360,7 +361,7 @@ class _Ranker:
         """Rank a case, and write its ranking unless members are to describe it; called in a thread of its own."""
         one, case = predicted.loaded, predicted.loaded.case
         pool_case, grid, watch = self.pool[case], one.grid, one.watch
-        with self._naming(case), watch.of("statistics"):
+        with self._naming(case), watch.of("score"):
             statistics = predicted.arrived()
         both = [(patch, there) for patch in pool_case.annotated if (there := grid.to_network(patch))]
         annotated = [there for _, there in both]
@@ -386,7 +387,7 @@ class _Ranker:
         if self.description:
             with loaded.watch.of("describe"):
                 ranking = self._described(self.description, ranking, loaded.image, one.boxes, one.here, one.case)
-        self._write(one.case, ranking, loaded.watch)
+        self._write(one.case, ranking)
         return ranking
 
     def _described(
