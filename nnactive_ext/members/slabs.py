@@ -28,15 +28,18 @@ class Member:
 
 
 def whole_fits(device: torch.device, channels: int, voxels: int) -> bool:
-    """Whether a member's logits and all statistics of a whole image may be on the device: 2 + 4 bytes a voxel and channel, and
-    16 a voxel for the image, the windows' weights and scalar maps."""
+    """Whether a member's logits and all statistics of a whole image may be on the device.
+
+    Logits take 2 bytes a voxel and channel, the image, the windows' weights and the network's input 16 a voxel; statistics 4 a
+    voxel and channel and 8 a voxel, for which twice the room must be left, as memory comes in pieces.
+    """
     if device.type != "cuda":
         return True
     import torch
 
     free, _ = torch.cuda.mem_get_info(device)
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return (6 * channels + 16) * voxels + NETWORK < free + kept
+    return (2 * channels + 16 + 2 * (4 * channels + 8)) * voxels + NETWORK < free + kept
 
 
 def in_slabs(predictor: Any, members: Sequence[Member]) -> Iterator[tuple[slice, Iterator[tuple[str, torch.Tensor]]]]:
