@@ -79,11 +79,10 @@ def _write_cases(folder: Path, means: Path, channels: int, cases: int) -> None:
     write_json(folder / "dataset.json", content)
 
 
-def stand_ins(means: Path, seconds: float) -> tuple[Callable[..., Any], type]:
+def stand_ins(known: inputs.Inputs, seconds: float) -> tuple[Callable[..., Any], type]:
     """In place of an ensemble, and of the statistics that are on their way from a device."""
     from nnactive_ext.query_methods.base import EXPECTED_ENTROPY, Statistics
 
-    known = inputs.load(means)
     every = frozenset(range(len(known.mean)))
 
     class Networks:
@@ -105,7 +104,7 @@ def stand_ins(means: Path, seconds: float) -> tuple[Callable[..., Any], type]:
     return lambda experiment, folds: Networks(), OnDevice
 
 
-def run(means: Path, seconds: float, overlapped: bool, method: str | None) -> dict[str, Any]:
+def run(known: inputs.Inputs, seconds: float, overlapped: bool, method: str | None) -> dict[str, Any]:
     """One query: seconds on the clock, processor seconds of this process, seconds per step over the cases (of ranking, in
     its thread), the loop file."""
     from nnactive_ext.experiment.experiment import Experiment
@@ -115,7 +114,7 @@ def run(means: Path, seconds: float, overlapped: bool, method: str | None) -> di
     experiment = Experiment.find(EXPERIMENT)
     for file in (experiment.results / "cycle_000" / query.CANDIDATES).glob("*"):
         file.unlink()
-    networks, on_device = stand_ins(means, seconds)
+    networks, on_device = stand_ins(known, seconds)
     before = len(read_times(experiment))
     begin, processor = time.perf_counter(), time.process_time()
     with mock.patch.object(query, "RunningStatistics", on_device):
@@ -134,8 +133,9 @@ def run(means: Path, seconds: float, overlapped: bool, method: str | None) -> di
 
 def measure(means: Path, seconds: float, repeats: int, method: str | None) -> dict[str, Any]:
     """Medians over ``repeats`` runs with and without the pipeline, which take turns, after one that warms things up."""
-    run(means, 0.0, True, method)
-    runs = [run(means, seconds, overlapped, method) for _ in range(repeats) for overlapped in (False, True)]
+    known = inputs.load(means)
+    run(known, 0.0, True, method)
+    runs = [run(known, seconds, overlapped, method) for _ in range(repeats) for overlapped in (False, True)]
     if len({one["loop"] for one in runs}) > 1:
         raise SystemExit("The loop files with and without the pipeline differ.")
     rows = []
@@ -182,7 +182,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="folder for dataset, experiment and means; kept and used again")
     parser.add_argument("-shape", type=int, default=256, metavar="N", help="cube of so many voxels (default: %(default)s)")
     parser.add_argument("-channels", type=int, default=15, metavar="C", help="background included (default: %(default)s)")
-    parser.add_argument("-cases", type=int, default=8, metavar="N", help="in the pool (default: %(default)s)")
+    parser.add_argument("-cases", type=int, default=12, metavar="N", help="three quarters are the pool (default: %(default)s)")
     parser.add_argument("-seconds", type=float, default=2.9, metavar="S", help="of the device, a case (default: %(default)s)")
     parser.add_argument("-patch_size", type=int, nargs=3, default=[32, 64, 64], metavar=("Z", "Y", "X"), help="query patch")
     parser.add_argument("-method", help="query method (default: the default one)")
