@@ -202,7 +202,7 @@ class _Loaded:
 
     def without_image(self) -> _Loaded:
         """For what needs the image no more."""
-        return replace(self, image=self.image[:, :0])
+        return replace(self, image=np.empty(0, np.float32))
 
 
 @dataclass(frozen=True)
