@@ -114,8 +114,11 @@ SIGNED: tuple[Score, ...] = (energy,)
 
 
 _NEEDS: Sequence[tuple[Score, frozenset[str]]] = (
-    *((score, frozenset()) for score in (predictive_entropy, least_confidence, margin)),
-    *((score, frozenset({EXPECTED_ENTROPY})) for score in (expected_entropy, bald)),
+    (predictive_entropy, frozenset()),
+    (least_confidence, frozenset()),
+    (margin, frozenset()),
+    (expected_entropy, frozenset({EXPECTED_ENTROPY})),
+    (bald, frozenset({EXPECTED_ENTROPY})),
     (energy, frozenset({ENERGY})),
 )
 

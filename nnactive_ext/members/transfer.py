@@ -47,10 +47,12 @@ def to_host(tensors: Sequence[torch.Tensor], into: Sequence[torch.Tensor]) -> Ca
 
 def _copy(tensors: Sequence[torch.Tensor], into: Sequence[torch.Tensor]) -> None:
     for tensor, target in zip(tensors, into, strict=True):
+        if target.is_contiguous():
+            target.copy_(tensor, non_blocking=True)
+            continue
         # A part of an image lies apart in each channel; only what lies together is copied without waiting.
-        pairs = [(target, tensor)] if target.is_contiguous() else zip(target, tensor, strict=True)
-        for place, values in pairs:
-            place.copy_(values, non_blocking=True)
+        for channel, values in zip(target, tensor, strict=True):
+            channel.copy_(values, non_blocking=True)
 
 
 def nearby(states: Sequence[Mapping[str, torch.Tensor]], device: torch.device) -> list[Mapping[str, torch.Tensor]]:

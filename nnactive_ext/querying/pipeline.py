@@ -53,7 +53,7 @@ def one_behind(
                     done, behind = behind.result(), None
                     yield done
                 raise
-            last = [] if behind is None else [behind.result()]
+            last: list[tuple[Done, float]] = [] if behind is None else [behind.result()]
             behind = _Behind(second, between)
             del between  # it is large, and the thread's alone
             yield from last
