@@ -5,7 +5,7 @@
 Logits are float16, as nnU-Net returns them. "ours" adds a later member to running means, in one pass: with the mean alone, as
 most methods need it, and with entropy and energy. "torch's operations" are the same statistics operation by operation, as on
 other devices. The softmaxes compute probabilities alone, and keep no mean. The slow obvious way is numpy in double precision.
-All take turns; processor seconds of all threads, medians.
+All take turns, on one thread, so that none waits for another; processor seconds, medians.
 """
 
 from __future__ import annotations
@@ -127,6 +127,7 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     if options.markdown:
         report.check_markers(options.markdown, (BEGIN, END))  # before the work, not after
+    torch.set_num_threads(1)
     shape = (options.shape,) * 3
     rows = [{"channels": channels, "ns": measure(channels, shape, options.repeats)} for channels in options.channels]
     command = " ".join(["python -m benchmarks.member_statistics", *(args if args is not None else sys.argv[1:])])

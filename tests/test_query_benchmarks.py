@@ -59,6 +59,7 @@ def page(file, benchmark):
     return file
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_member_statistics(tmp_path, capsys):
     written = page(tmp_path / "page.md", member_statistics)
     member_statistics.main(["-channels", "3", "5", "-shape", "12", "-repeats", "1", "--markdown", str(written)])
