@@ -70,20 +70,31 @@ class PoolCase:
     relevance: Relevance | None = None
 
 
+EXPECTED_ENTROPY, ENERGY = "expected_entropy", "energy"
+EVERYTHING = frozenset({EXPECTED_ENTROPY, ENERGY})
+"""What a method may need of :class:`Statistics` beside the mean, which is always there."""
+
+
+def needs_of(part: object) -> frozenset[str]:
+    """What a method, score, aggregation or choice needs beside the mean: its attribute ``needs``; without one, everything."""
+    needs: frozenset[str] = getattr(part, "needs", EVERYTHING)
+    return needs
+
+
 @dataclass(frozen=True)
 class Statistics:
     """What the ensemble says about one case, on the network's grid.
 
     ``mean``: (channels, z, y, x) float32 or float16, the mean over members of the softmax (of the sigmoid where
     ``regions``);
-    ``expected_entropy``: (z, y, x) float32, the mean of the members' entropies in nat;
+    ``expected_entropy``: (z, y, x) float32, the mean of the members' entropies in nat; None where the method does not need it;
     ``predicted``: the channels that at least one member predicts in at least one voxel;
     ``energy``: (z, y, x) float32, the mean over members of -log sum_c exp(logit_c), for regions of the sum over regions
-    of -log(1 + exp(logit)); None where it is not known.
+    of -log(1 + exp(logit)); None where it is not known or not needed.
     """
 
     mean: np.ndarray
-    expected_entropy: np.ndarray
+    expected_entropy: np.ndarray | None
     predicted: frozenset[int]
     regions: bool = False
     energy: np.ndarray | None = None
@@ -221,7 +232,10 @@ class Query:
 
 @runtime_checkable
 class RankedMethod(Protocol):
-    """A method that scores each case on its own (in any order, on any machine) and then merges."""
+    """A method that scores each case on its own (in any order, on any machine) and then merges.
+
+    An attribute ``needs`` (:func:`needs_of`) spares the statistics that the method does not look at.
+    """
 
     @property
     def name(self) -> str: ...

@@ -14,6 +14,7 @@ from nnactive_ext.engine import box_means, select
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 from nnactive_ext.query_methods.base import (
+    ENERGY,
     Described,
     Description,
     PoolCase,
@@ -27,7 +28,7 @@ from nnactive_ext.query_methods.base import (
 from nnactive_ext.query_methods.choices import Choice, Compared
 from nnactive_ext.query_methods.described import check_vectors, described, with_vectors
 from nnactive_ext.query_methods.occupancy import Occupancy
-from nnactive_ext.query_methods.scores import Score, check
+from nnactive_ext.query_methods.scores import Score, check, score_needs
 from nnactive_ext.query_methods.selection import REST, completed, fill
 from nnactive_ext.query_methods.words import words
 from nnactive_ext.selection import SelectionWarning, normalised
@@ -100,6 +101,11 @@ class Comparison:
     def needs_members(self) -> bool:
         """Whether it cannot choose before anything is trained."""
         return not self.describe.folder
+
+    @property
+    def needs(self) -> frozenset[str]:
+        by = frozenset() if isinstance(self.by, str) else score_needs(self.by)
+        return by | {ENERGY} if getattr(self.choice, "energy", True) else by
 
     @property
     def words(self) -> str:

@@ -41,6 +41,10 @@ class Laser:
         return True
 
     @property
+    def needs(self) -> frozenset[str]:
+        return self._within.needs
+
+    @property
     def words(self) -> str:
         return f"Cases: most relevant by the user's texts and by verdicts. Patch: {self._within.words}"
 

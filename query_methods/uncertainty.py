@@ -14,10 +14,10 @@ from nnactive_ext.engine.windows import Box
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size
 from nnactive_ext.query_methods import selection
-from nnactive_ext.query_methods.aggregation import Aggregation, Largest, above_threshold, mean, total
+from nnactive_ext.query_methods.aggregation import Aggregation, Largest, above_threshold, aggregation_needs, mean, total
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, ScoredCase, ScoredPatch
 from nnactive_ext.query_methods.perturbation import PERTURBATIONS, Beta, beta_at, check_beta
-from nnactive_ext.query_methods.scores import SIGNED, Score, check
+from nnactive_ext.query_methods.scores import SIGNED, Score, check, score_needs
 from nnactive_ext.query_methods.words import words
 
 NEIGHBOURHOOD = 27
@@ -98,6 +98,10 @@ class Uncertainty:
     @property
     def needs_reference(self) -> bool:
         return False
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return score_needs(self.score) | aggregation_needs(self.aggregation)
 
     @property
     def words(self) -> str:

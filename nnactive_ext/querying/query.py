@@ -6,9 +6,9 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, replace
-from functools import cache
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.repeats import draw_repeats
 from nnactive_ext.labelling.tasks import LABEL_VERSION, REPEATS
+from nnactive_ext.members.asking import statistics_of
 from nnactive_ext.members.describing import network_size, undescribed
 from nnactive_ext.members.ensemble import Ensemble, check_folds, check_members, device_of, start_weights
+from nnactive_ext.members.samples import free_here
 from nnactive_ext.members.statistics import RunningStatistics
 from nnactive_ext.parallel import one_ahead
 from nnactive_ext.query_methods import methods
@@ -42,6 +44,7 @@ from nnactive_ext.query_methods.base import (
     Request,
     ScoredCase,
     Statistics,
+    needs_of,
 )
 from nnactive_ext.query_methods.described import check_vectors, with_vectors
 from nnactive_ext.query_methods.disagreement import check_members_needed
@@ -49,6 +52,7 @@ from nnactive_ext.query_methods.identity import code_digest, identity
 from nnactive_ext.query_methods.selection import Floors, LeftOut, stratum_keys
 from nnactive_ext.querying.air import Bodies, in_body, open_windows
 from nnactive_ext.querying.descriptor_files import of_folder
+from nnactive_ext.querying.pipeline import one_behind
 from nnactive_ext.querying.pool import pool_cases, request_for
 from nnactive_ext.querying.rankings import LEFT_OUT, Rankings, ranking_from_json, ranking_to_json
 from nnactive_ext.querying.relevant import FOLDER as RELEVANCE
@@ -72,6 +76,7 @@ def query_cycle(
     progress: bool = True,
     accumulators: str = "single",
     screen: float | None = None,
+    overlapped: bool = True,
 ) -> Query | None:
     """Choose the patches of the next cycle and write its loop file.
 
@@ -87,6 +92,7 @@ def query_cycle(
         progress: show progress bars.
         accumulators: "single" or "half", see :class:`RunningStatistics`.
         screen: share of the cases that give no patches this time, those of the least relevance (default: the plan's).
+        overlapped: rank a case while the next is predicted, where memory allows; the query is the same without.
 
     Returns:
         The query, or None with more than one part. It may have fewer patches than asked for; ``missing`` says how many fewer. A
@@ -119,7 +125,7 @@ def query_cycle(
         check_folds(experiment, folds)
         those = f"the folds of {experiment.name} are {listed(experiment.folds(), 20)}; -members mirror makes several of each"
         check_members_needed(chosen, plan.member_kind.members(len(folds)), request, experiment.source.labels.regions, those)
-        ranker = _Ranker(experiment, chosen, request, pool, bodies, opened, folds, timing, accumulators)
+        ranker = _Ranker(experiment, chosen, request, pool, bodies, opened, folds, timing, accumulators, overlapped)
         if number > 1:
             mine = list(pool)[part::number]
             if relevant:
@@ -187,6 +193,44 @@ CANDIDATES = "candidates"
 _ENVIRONMENT, _AIR, _NO_BODY = "environment", "air", "no_body"
 
 
+_STATISTICS = 16
+"""Bytes a voxel and channel that must be free to predict a case while another is ranked: more than means and logits take."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A case's image (channel, z, y, x) on its grid, the body in it, and the seconds spent on the case so far."""
+
+    case: str
+    image: np.ndarray
+    grid: Grid
+    body: Body | None
+    watch: Stopwatch
+
+    def without_image(self) -> _Loaded:
+        """For what needs the image no more."""
+        return replace(self, image=np.empty(0, np.float32))
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A predicted case; ``arrived`` waits until its statistics have come from the device."""
+
+    arrived: Callable[[], Statistics]
+    loaded: _Loaded
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """A ranked case; ``boxes``: its candidates and annotated patches on the network's grid, which lie ``here`` in the image."""
+
+    case: str
+    ranking: Ranking
+    boxes: Sequence[Patch]
+    here: Sequence[Patch]
+    loaded: _Loaded
+
+
 class _Ranker:
     """Ranks cases and keeps each ranking in a file that is good for exactly these members, this method and request."""
 
@@ -201,7 +245,9 @@ class _Ranker:
         folds: Sequence[Fold],
         timing: Timing,
         accumulators: str,
+        overlapped: bool,
     ):
+        self.overlapped = overlapped
         self.experiment, self.method, self.request, self.pool, self.timing = experiment, method, request, pool, timing
         self.bodies = bodies
         self.trainings = check_members(experiment, folds)
@@ -241,17 +287,15 @@ class _Ranker:
         self._rank_all(lacking, len(lacking), progress)
 
     def _rank_all(self, left: Sequence[str], number: int, progress: bool) -> None:
-        bar = tqdm(left, desc="Scoring the pool", total=number, initial=number - len(left), disable=not progress)
-        with closing(one_ahead(self._load, left)) as loaded:
-            for case in bar:
-                ranking = self._rank(case, loaded)
-                self._note(case, ranking)
-                if ranking.described:
-                    write_described(self._file(case, ".npz"), ranking.described, self._good_for(case))
-                content = ranking_to_json(ranking, self._good_for(case))
-                if case in self.bodies.shares:
-                    content |= {_AIR: self.bodies.shares[case], _NO_BODY: case in self.bodies.without}
-                write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
+        bar = tqdm(desc="Scoring the pool", total=number, initial=number - len(left), disable=not progress)
+        with bar, closing(one_ahead(self._load, left)) as loaded:
+            images = self._images(left, loaded)
+            with closing(one_behind(images, self._predict, self._rank, self._has_room)) as ranked:
+                for one, waited in ranked:
+                    self._note(one.case, self._finish(one) if self._described_by_members else one.ranking)
+                    seconds = one.loaded.watch.seconds
+                    self.timing.note({**seconds, "score": waited}, one.case, beside={"score": seconds["score"]})
+                    bar.update()
 
     def stored(self, case: str) -> Ranking:
         """The ranking of a case that was ranked."""
@@ -260,6 +304,19 @@ class _Ranker:
             raise NnActiveError(f"{self._file(case)}: something changed this file during the query. Run the query again.")
         described = read_described(self._file(case, ".npz"), self._good_for(case)) if self.description else None
         return replace(ranking_from_json(content, case), described=described)
+
+    @property
+    def _described_by_members(self) -> bool:
+        """Whether patches are described by a network, which predicts only one thing at a time."""
+        return self.description is not None and self.files is None
+
+    def _write(self, case: str, ranking: Ranking) -> None:
+        if ranking.described:
+            write_described(self._file(case, ".npz"), ranking.described, self._good_for(case))
+        content = ranking_to_json(ranking, self._good_for(case))
+        if case in self.bodies.shares:
+            content |= {_AIR: self.bodies.shares[case], _NO_BODY: case in self.bodies.without}
+        write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
 
     def _file(self, case: str, ending: str = ".json") -> Path:
         return self.folder / f"{case}{ending}"
@@ -306,27 +363,51 @@ class _Ranker:
         except MemoryError as error:
             raise NnActiveError(f"{case}: not enough memory to load its preprocessed image.") from error
 
-    def _rank(self, case: str, loaded: Iterator[tuple[np.ndarray, Grid, Body | None]]) -> Ranking:
-        """The ranking of a case whose image is the next that is ``loaded``."""
-        pool_case, watch = self.pool[case], Stopwatch()
-        with watch.of("load"):
-            image, grid, body = next(loaded)
+    def _images(self, cases: Sequence[str], loaded: Iterator[tuple[np.ndarray, Grid, Body | None]]) -> Iterator[_Loaded]:
+        for case in cases:
+            watch = Stopwatch()
+            with watch.of("load"):
+                image, grid, body = next(loaded)
+            yield _Loaded(case, image, grid, body, watch)
+
+    def _has_room(self, one: _Loaded) -> bool:
+        """Whether a case may be predicted while the one before it is ranked: whether its statistics fit into memory, too."""
+        free = free_here()
+        channels = len(self.request.classes) + (not self.regions)
+        return self.overlapped and (free is None or _STATISTICS * channels * math.prod(one.image.shape[1:]) < free)
+
+    def _predict(self, one: _Loaded) -> _Predicted:
         if self._ensemble is None:
             self._ensemble = self._open()
             self._environment = observe(device_of(self._ensemble), self.accumulators)
-        self.environments[case] = self._environment
+        self.environments[one.case] = self._environment
+        with self._naming(one.case):
+            start = partial(RunningStatistics, self.regions, self.accumulators, needs_of(self.method))
+            arrived = statistics_of(self._ensemble, one.image, one.case, start, one.watch)
+        return _Predicted(arrived, one if self._described_by_members else one.without_image())
+
+    @contextmanager
+    def _naming(self, case: str) -> Iterator[None]:
+        """Errors of the block name the ``case``."""
         try:
-            statistics = self._statistics(self._ensemble, image, case, watch)
+            yield
         except (NnActiveError, RuntimeError, MemoryError) as error:  # RuntimeError is torch's, mostly for want of memory
             short = isinstance(error, MemoryError) or "memory" in str(error).lower()
             less = " -precision half needs less." if short and self.accumulators != "half" else ""
             raise NnActiveError(f"{case}: {error or 'not enough memory for the statistics of this case.'}{less}") from error
+
+    def _rank(self, predicted: _Predicted) -> _Ranked:
+        """Rank a case, and write its ranking unless members are to describe it; called in a thread of its own."""
+        one, case = predicted.loaded, predicted.loaded.case
+        pool_case, grid, watch = self.pool[case], one.grid, one.watch
+        with self._naming(case), watch.of("score"):
+            statistics = predicted.arrived()
         both = [(patch, there) for patch in pool_case.annotated if (there := grid.to_network(patch))]
         annotated = [there for _, there in both]
         with watch.of("score"):
             size = grid.network_size(pool_case.patch_size)
-            lowest = self.floors.lowest if self.floors else {}
-            scored = ScoredCase(case, statistics, size, annotated, open_windows(body, grid, size), floors=lowest)
+            lowest = dict(self.floors.lowest) if self.floors else {}  # others are noted meanwhile
+            scored = ScoredCase(case, statistics, size, annotated, open_windows(one.body, grid, size), floors=lowest)
             if self.description and annotated:
                 known = self.experiment.dataset
                 scored = replace(scored, labelled=content_of(known.label_map(case), [patch for patch, _ in both], known.labels))
@@ -337,18 +418,22 @@ class _Ranker:
         boxes = [*(c.patch for c in ranking.candidates), *annotated]
         moved = [replace(c, patch=grid.to_image(c.patch, pool_case.patch_size)) for c in ranking.candidates]
         ranking = replace(ranking, candidates=tuple(moved))
+        ranked = _Ranked(case, ranking, boxes, [*(c.patch for c in moved), *(patch for patch, _ in both)], one)
+        return ranked if self._described_by_members else replace(ranked, ranking=self._finish(ranked))
+
+    def _finish(self, one: _Ranked) -> Ranking:
+        """The ranking with descriptors, where the method compares patches, written to its file."""
+        ranking, loaded = one.ranking, one.loaded
         if self.description:
-            with watch.of("describe"):
-                here = [*(c.patch for c in moved), *(patch for patch, _ in both)]
-                ranking = self._described(self.description, ranking, self._ensemble, image, boxes, here, case)
-        self.timing.note(watch.seconds, case)
+            with loaded.watch.of("describe"):
+                ranking = self._described(self.description, ranking, loaded.image, one.boxes, one.here, one.case)
+        self._write(one.case, ranking)
         return ranking
 
     def _described(
         self,
         description: Description,
         ranking: Ranking,
-        ensemble: Ensemble,
         image: np.ndarray,
         boxes: Sequence[Patch],
         here: Sequence[Patch],
@@ -358,8 +443,9 @@ class _Ranker:
         lie ``here`` in the image."""
         if self.files is not None:
             return with_vectors(ranking, *self.files(case, here))
+        assert self._ensemble is not None, "it has predicted the case"
         try:
-            vectors, sections = ensemble.describe(image, boxes, description)
+            vectors, sections = self._ensemble.describe(image, boxes, description)
         except NnActiveError:
             raise
         except (RuntimeError, MemoryError) as error:
@@ -367,20 +453,6 @@ class _Ranker:
         ranking = with_vectors(ranking, vectors, np.ones(len(boxes), bool), sections)
         check_vectors(case, ranking.described)
         return ranking
-
-    def _statistics(self, ensemble: Ensemble, image: np.ndarray, case: str, watch: Stopwatch) -> Statistics:
-        running = RunningStatistics(self.regions, self.accumulators)
-        members = ensemble.logits(image, case)
-        while True:
-            with watch.of("predict"):
-                member = next(members, None)
-            if member is None:
-                break
-            with watch.of("statistics"):
-                running.add(member[1], member[0])
-            del member  # an image's logits are large: no member's are kept while the next one's are predicted
-        with watch.of("statistics"):
-            return running.result()
 
 
 def _write(
