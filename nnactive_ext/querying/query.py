@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -43,6 +44,7 @@ from nnactive_ext.query_methods.base import (
     Ranking,
     Request,
     ScoredCase,
+    ScoredPatch,
     Statistics,
     needs_of,
 )
@@ -214,10 +216,11 @@ class _Loaded:
 
 @dataclass(frozen=True)
 class _Predicted:
-    """A predicted case; ``arrived`` waits until its statistics have come from the device."""
+    """A predicted case; ``arrived`` waits until its statistics have come from the device. ``floors``: of the method's keys."""
 
     arrived: Callable[[], Statistics]
     loaded: _Loaded
+    floors: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -259,6 +262,8 @@ class _Ranker:
         usable: Callable[[Request], Mapping[str, int] | None] | None = getattr(method, "usable", None)
         number = usable(request) if usable else None
         self.floors = Floors(number) if number is not None else None
+        self._fresh: deque[Sequence[ScoredPatch]] = deque()  # of cases that are ranked, in order, and not yet added to floors
+        self._asked = self._added = 0
         self.accumulators, self.regions = accumulators, experiment.source.labels.regions
         self.target = experiment.preprocessed
         self.data_folder = self.target.data_folder
@@ -292,7 +297,9 @@ class _Ranker:
             images = self._images(left, loaded)
             with closing(one_behind(images, self._predict, self._rank, self._has_room)) as ranked:
                 for one, waited in ranked:
-                    self._note(one.case, self._finish(one) if self._described_by_members else one.ranking)
+                    ranking = self._finish(one) if self._described_by_members else one.ranking
+                    self.predicted[one.case] = ranking.predicted
+                    self._fresh.append(ranking.candidates)
                     seconds = one.loaded.watch.seconds
                     self.timing.note({**seconds, "score": waited}, one.case, beside={"score": seconds["score"]})
                     bar.update()
@@ -341,20 +348,22 @@ class _Ranker:
         if self.description and read_described(self._file(case, ".npz"), self._good_for(case)) is None:
             return False
         self.environments[case] = Environment.of(content.get(_ENVIRONMENT))
-        self._note(case, ranking_from_json(content, case))
+        ranking = ranking_from_json(content, case)
+        self.predicted[case] = ranking.predicted
+        self._add(ranking.candidates)
         if _AIR in content:
             self.bodies.shares[case] = float(content[_AIR])
             if content.get(_NO_BODY):
                 self.bodies.without.add(case)
         return True
 
-    def _note(self, case: str, ranking: Ranking) -> None:
-        self.predicted[case] = ranking.predicted
-        if self.floors:
-            keys: dict[str, list[float]] = {}
-            for stratum, key in stratum_keys(ranking.candidates):
-                keys.setdefault(stratum, []).append(key)
-            for stratum, own in keys.items():
+    def _add(self, candidates: Sequence[ScoredPatch]) -> None:
+        """Note what one more case offers."""
+        keys: dict[str, list[float]] = {}
+        for stratum, key in stratum_keys(candidates):
+            keys.setdefault(stratum, []).append(key)
+        for stratum, own in keys.items():
+            if self.floors:
                 self.floors.add(stratum, own)
 
     def _load(self, case: str) -> tuple[np.ndarray, Grid, Body | None]:
@@ -384,7 +393,21 @@ class _Ranker:
         with self._naming(one.case):
             start = partial(RunningStatistics, self.regions, self.accumulators, needs_of(self.method))
             arrived = statistics_of(self._ensemble, one.image, one.case, start, one.watch)
-        return _Predicted(arrived, one if self._described_by_members else one.without_image())
+        return _Predicted(arrived, one if self._described_by_members else one.without_image(), self._lowest())
+
+    def _lowest(self) -> Mapping[str, float]:
+        """The floors of the case that is predicted now.
+
+        They rest on all before it but the last, which may be at work: so rankings do not depend on how steps overlap.
+        """
+        if self.floors is None:
+            self._fresh.clear()
+            return {}
+        while self._added < self._asked - 1:
+            self._add(self._fresh.popleft())
+            self._added += 1
+        self._asked += 1
+        return dict(self.floors.lowest)
 
     @contextmanager
     def _naming(self, case: str) -> Iterator[None]:
@@ -406,8 +429,8 @@ class _Ranker:
         annotated = [there for _, there in both]
         with watch.of("score"):
             size = grid.network_size(pool_case.patch_size)
-            lowest = dict(self.floors.lowest) if self.floors else {}  # others are noted meanwhile
-            scored = ScoredCase(case, statistics, size, annotated, open_windows(one.body, grid, size), floors=lowest)
+            windows = open_windows(one.body, grid, size)
+            scored = ScoredCase(case, statistics, size, annotated, windows, floors=predicted.floors)
             if self.description and annotated:
                 known = self.experiment.dataset
                 scored = replace(scored, labelled=content_of(known.label_map(case), [patch for patch, _ in both], known.labels))
