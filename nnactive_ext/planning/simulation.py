@@ -21,7 +21,7 @@ from nnactive_ext.geometry.patch import triple
 from nnactive_ext.images.headers import states_spacing
 from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_name, mistaken_names, nnunet_folder
 from nnactive_ext.nnunet.planners import check_planner
-from nnactive_ext.nnunet.trainers import check_trainer
+from nnactive_ext.nnunet.trainers import check_trainer, mirrors
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.planning.decisions import THESIS, Decisions
 from nnactive_ext.planning.division import Division, divide
@@ -283,6 +283,8 @@ def with_budget(
     if plan.evaluation != Evaluation():
         rest = "the last one as nnU-Net does, and also as the others" if plan.evaluation.every else "as nnU-Net does"
         decisions.add("evaluation", f"{plan.evaluation.when} cycles, {plan.evaluation.inference}", f"as asked for; {rest}")
+        if not (plan.evaluation.inference.mirroring or mirrors(plan.trainer)):
+            decisions.warn("-evaluate_mirroring no", f"saves nothing: {plan.trainer} does not mirror")
     if total > room:
         decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
     if query < LEAST_PER_QUERY * classes:
