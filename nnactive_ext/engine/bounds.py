@@ -21,6 +21,9 @@ def largest_product(weight: np.ndarray, score_map: np.ndarray) -> float:
     Args:
         weight: (z, y, x), as ``score_map``.
         score_map: (z, y, x), finite.
+
+    Returns:
+        The number.
     """
     largest = np.empty(score_map.shape[0])
     in_pieces(lambda a, b: _largest_product(weight, score_map, largest, a, b), len(largest), score_map.size)
@@ -48,6 +51,9 @@ def most_of_a_race(best: float, windows: int, beta: float, rng: np.random.Genera
         windows: how many there are, at most.
         beta: of the race.
         rng: as the choice gets it, and nobody has drawn from.
+
+    Returns:
+        The bound; -inf where no score is above 0.
     """
     if best <= 0:
         return -math.inf

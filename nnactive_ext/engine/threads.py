@@ -47,9 +47,15 @@ def in_pieces(work: Callable[[int, int], object], length: int, voxels: int) -> N
 
 
 def at_once(work: Callable[[Item], Result], items: Iterable[Item], voxels: int) -> list[Result]:
-    """``[work(item) for item in items]``, several at once where the arrays of ``voxels`` that each needs are small.
+    """``[work(item) for item in items]``, several at once where the arrays that each needs are small.
 
-    Those that are at work share the threads of :func:`in_pieces`. ``work`` must not depend on the other items.
+    Args:
+        work: must not depend on the other items. Those that are at work share the threads of :func:`in_pieces`.
+        items: what is worked on.
+        voxels: of the arrays that one item needs.
+
+    Returns:
+        The results, in the order of the items.
     """
     items = list(items)
     workers = min(thread_count(), len(items), _AT_ONCE // max(1, voxels))
