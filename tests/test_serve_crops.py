@@ -123,6 +123,7 @@ def waiting(children: Children) -> subprocess.Popen:
     return children._next
 
 
+@pytest.mark.slow
 def test_a_child_that_waits_ends_with_the_server_and_one_that_died_is_replaced(tasks, tmp_path):
     """The next child is there before it is asked, makes what an own one makes, and reads the end of its input."""
     children = Children(pause=0)

@@ -159,6 +159,7 @@ def test_the_wheel_turns_slices_with_every_tool(tasks, browser, tmp_path):
             assert not one.bitmap().any()
 
 
+@pytest.mark.slow
 def test_what_the_wand_would_paint_is_shown_under_the_mouse_only(tasks, browser, tmp_path):
     """Nothing is shown as painted that is not."""
     crop = OneCrop.of(tmp_path, "LPS")

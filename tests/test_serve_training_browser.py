@@ -31,6 +31,7 @@ def until(one, text: str, seconds: float) -> None:
         one.page.wait_for_timeout(200)
 
 
+@pytest.mark.slow
 def test_the_queue_follows_what_others_do(tasks, browser, tmp_path):
     with serving(601) as served, person(browser, served, quiet=False) as one, client(601, "bert", served.site) as other:
         page = one.page

@@ -76,6 +76,7 @@ def run(runner: OnWorkers, experiment, steps) -> None:
     runner.run(experiment, steps, lambda step: None)
 
 
+@pytest.mark.slow
 def test_steps_that_fail_at_once_on_one_gpu_go_to_the_other(two, planned, tmp_path):
     steps = Steps(tmp_path, 1, "broken:broken")
     runner = steps.on(two)
@@ -214,6 +215,7 @@ def test_a_job_may_be_preempted_more_often(anyone):
     assert anyone[0].cluster.scheduler.allowed_failures == 10
 
 
+@pytest.mark.slow
 def test_no_worker_comes(anyone, planned, tmp_path):
     """That is said again and again, with what starts one; when one comes, the steps are carried out."""
     client, start = anyone
