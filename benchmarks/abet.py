@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.machine import description
 from benchmarks.pretrained import dice, plan, train
-from benchmarks.report import check_markers, insert
+from benchmarks.report import check_markers, publish
 
 MARKS = ("<!-- benchmarks.abet: begin -->", "<!-- benchmarks.abet: end -->")
 ARMS = {"plain": "nnActiveTrainer", "AbeT": "nnActiveTrainer_AbeT"}
@@ -139,11 +139,7 @@ def main(args: list[str] | None = None) -> None:
         "rows": rows,
     }
     found["command"] = found["command"].replace(str(given.work), "FOLDER")
-    print(report(found))
-    if given.markdown:
-        insert(given.markdown, report(found) + "\n", MARKS)
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    publish(given, found, report(found), MARKS)
 
 
 def run(given: Any) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import description
-from benchmarks.report import check_markers, insert
+from benchmarks.report import check_markers, publish
 from nnactive_ext import phantom
 from nnactive_ext.files import write_json
 from nnactive_ext.randomness import generator
@@ -180,11 +180,7 @@ def main(args: list[str] | None = None) -> None:
         "settings": {key: value for key, value in vars(given).items() if key not in ("json", "markdown", "weights")},
         "rows": rows,
     }
-    print(report(found))
-    if given.markdown:
-        insert(given.markdown, report(found) + "\n", MARKS)
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    publish(given, found, report(found), MARKS)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ def insert(page: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None
     (begin, end), whole = marks, page.read_text(encoding="utf-8")
     before, rest = whole.split(begin, 1)
     page.write_text(f"{before}{begin}\n\n{text}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
+
+
+def publish(given: Any, found: dict[str, Any], text: str, marks: tuple[str, str]) -> None:
+    """Print ``text``; put it into the page ``given.markdown``, and ``found`` into the file ``given.json``, if there are any."""
+    print(text)
+    if given.markdown:
+        insert(given.markdown, text + "\n", marks)
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _where(answer: dict[str, Any]) -> str:

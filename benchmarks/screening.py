@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import description
-from benchmarks.report import check_markers, insert
+from benchmarks.report import check_markers, publish
 from benchmarks.strange_pool import is_stranger, write_strange_pool
 
 MARKS = ("<!-- benchmarks.screening: begin -->", "<!-- benchmarks.screening: end -->")
@@ -185,11 +185,7 @@ def main(args: list[str] | None = None) -> None:
         },
         "rows": rows,
     }
-    print(report(found))
-    if given.markdown:
-        insert(given.markdown, report(found) + "\n", MARKS)
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    publish(given, found, report(found), MARKS)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ import json
 import os
 import shutil
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +23,20 @@ from nnactive_ext.errors import NnActiveError
 
 TEMPORARY = ".nnactive_tmp_"
 """How the names of half-written files and folders begin."""
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    zlib.error,
+    tokenize.TokenError,
+)
+"""What numpy raises for a damaged .npz, or for something else that is called so."""
 
 
 @contextmanager

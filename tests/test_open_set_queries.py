@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_members import FakeEnsemble, fake_train
+from fake_members import FakeEnsemble
 
 from nnactive_ext.cli import change, plan, query
 from nnactive_ext.errors import NnActiveError
@@ -19,13 +19,6 @@ from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.planning.settings import command_of
 from nnactive_ext.querying.query import query_cycle
 from nnactive_ext.querying.relevant import similarity_of
-
-
-@pytest.fixture
-def trained(planned):
-    for fold in planned.folds():
-        fake_train(planned, fold)
-    return planned
 
 
 @pytest.fixture

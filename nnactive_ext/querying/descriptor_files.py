@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import sha256
+from nnactive_ext.files import UNREADABLE, sha256
 from nnactive_ext.geometry.patch import Patch, Triple
 from nnactive_ext.words import listed
 
@@ -67,7 +66,7 @@ class DescriptorFiles:
         try:
             with np.load(file, allow_pickle=False) as content:
                 start, size, vectors = (np.asarray(content[key]) for key in KEYS)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        except UNREADABLE as error:
             raise NnActiveError(
                 f"{file}: cannot be read as descriptors ({error}). It needs the arrays {', '.join(KEYS)}, written with "
                 "numpy.savez and without pickled objects."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
 from nnactive_ext.experiment.marks import Fold
-from nnactive_ext.files import read_json, replacing
+from nnactive_ext.files import UNREADABLE, read_json, replacing
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, clipped_size
 from nnactive_ext.geometry.windows import windows
@@ -181,10 +180,11 @@ class RelevantCases:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _stored(self, case: str) -> tuple[np.ndarray, np.ndarray] | None:
+        good_for = self._good_for(case)
         try:
             with np.load(self._file(case), allow_pickle=False) as content:
-                return (content["windows"], content["patches"]) if str(content["for"]) == self._good_for(case) else None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+                return (content["windows"], content["patches"]) if str(content["for"]) == good_for else None
+        except UNREADABLE:
             return None
 
     def _describe(self, case: str) -> tuple[np.ndarray, np.ndarray]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nnactive_ext.files import replacing
+from nnactive_ext.files import UNREADABLE, replacing
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.query_methods.base import Content, Described
@@ -49,7 +48,7 @@ def read_described(file: Path, digest: str) -> Described | None:
                 sections=tuple(content["sections"].tolist()),
                 dropped=int(content["dropped"]),
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+    except UNREADABLE:
         return None
 
 

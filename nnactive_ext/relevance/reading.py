@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import UNREADABLE
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.intake.case_tables import cases_of, unsure
 from nnactive_ext.intake.tables import Line, read_table
@@ -177,7 +177,7 @@ def _arrays(file: Path, more: Sequence[str] = ()) -> dict[str, np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as content:
             read = {key: np.asarray(content[key]) for key in (*ARRAYS, *(key for key in more if key in content))}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except UNREADABLE as error:
         raise NnActiveError(
             f"{file}: cannot be read as embeddings ({error}). It needs the arrays {', '.join(ARRAYS)}, written with "
             "numpy.savez and without pickled objects."

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.files import replacing
+from nnactive_ext.files import UNREADABLE, replacing
 from nnactive_ext.query_methods.identity import ROOMS, code_digest
 
 FOLDER = "measured"
-UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    zipfile.BadZipFile,
-    RuntimeError,
-    zlib.error,
-    tokenize.TokenError,
-)
-"""What numpy raises for a damaged .npz, or for something else that is called so."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +25,10 @@ class Kept:
 
     def read(self, case: str, kind: str, facts: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
         """The arrays; None if they are not there, damaged, or good for other facts."""
+        good_for = _digest(facts)
         try:
             with np.load(self._file(case, kind), allow_pickle=False) as content:
-                if str(content["for"]) != _digest(facts):
+                if str(content["for"]) != good_for:
                     return None
                 return {name: content[name] for name in content.files if name != "for"}
         except UNREADABLE:

@@ -14,12 +14,11 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import ALL, Fold
-from nnactive_ext.files import read_json, replacing
+from nnactive_ext.files import UNREADABLE, read_json, replacing
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.ood import Gaussian
 from nnactive_ext.ood.flags import NORMAL
 from nnactive_ext.screening import names
-from nnactive_ext.screening.kept import UNREADABLE
 from nnactive_ext.screening.measuring import Measured
 from nnactive_ext.screening.new_images import Reading
 from nnactive_ext.screening.scoring import Options, Screening
