@@ -101,7 +101,7 @@ class StandIn:
         centres = np.quantile(smooth, (0.3, 0.7, 0.95))
         yield "fold 0", torch.from_numpy(-4 * np.abs(smooth - centres[:, None, None, None]))
 
-    def segment(self, case: Any) -> np.ndarray:
+    def segment(self, case: Any, inference: Any = None) -> np.ndarray:
         import SimpleITK as sitk
 
         image = sitk.GetArrayFromImage(sitk.ReadImage(str(case.images[0])))

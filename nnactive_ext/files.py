@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,29 @@ def sync_folder(folder: Path) -> None:
 def copy_file(source: Path | str, target: Path | str) -> None:
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Decompressed copies of .gz files, for those who read them several times, in a folder of their own under names made from
+    the paths. ``folder``: None where nothing is kept."""
+
+    folder: Path | None = None
+
+    def place(self, file: Path) -> Path | None:
+        """Where the copy of ``file`` is or is to be written; None for files that are no .gz."""
+        if self.folder is None or not file.name.lower().endswith(".gz"):
+            return None
+        path = os.path.abspath(file)
+        return self.folder / (hashlib.sha256(path.encode()).hexdigest()[:32] + Path(path[: -len(".gz")]).suffix)
+
+    def of(self, file: Path) -> Path:
+        """The copy, or the file itself where there is none."""
+        place = self.place(file)
+        return place if place is not None and place.is_file() else file
+
+
+NOTHING_KEPT = Unpacked()
 
 
 def sha256(file: Path) -> str:

@@ -16,7 +16,7 @@ from scipy.ndimage import maximum_filter1d
 
 from nnactive_ext.engine import box_means
 from nnactive_ext.geometry.patch import Triple, triple
-from nnactive_ext.query_methods.base import Statistics
+from nnactive_ext.query_methods.base import Statistics, needs_of
 
 Aggregation = Callable[[np.ndarray, np.ndarray | None, Triple, Statistics], np.ndarray]
 
@@ -89,6 +89,12 @@ AGGREGATIONS: dict[str, Callable[[], Aggregation]] = {
     "max": Largest,
     "threshold": lambda: above_threshold,
 }
+
+
+def aggregation_needs(aggregation: Aggregation) -> frozenset[str]:
+    """What an aggregation needs of the statistics beside the mean: ours nothing, others what :func:`needs_of` says."""
+    ours = isinstance(aggregation, Largest) or any(aggregation is one for one in (mean, total, above_threshold))
+    return frozenset() if ours else needs_of(aggregation)
 
 
 def parse_aggregation(text: str) -> Aggregation:

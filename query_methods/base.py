@@ -70,20 +70,31 @@ class PoolCase:
     relevance: Relevance | None = None
 
 
+EXPECTED_ENTROPY, ENERGY = "expected_entropy", "energy"
+EVERYTHING = frozenset({EXPECTED_ENTROPY, ENERGY})
+"""What a method may need of :class:`Statistics` beside the mean, which is always there."""
+
+
+def needs_of(part: object) -> frozenset[str]:
+    """What a method, score, aggregation or choice needs beside the mean: its attribute ``needs``; without one, everything."""
+    needs: frozenset[str] = getattr(part, "needs", EVERYTHING)
+    return needs
+
+
 @dataclass(frozen=True)
 class Statistics:
     """What the ensemble says about one case, on the network's grid.
 
     ``mean``: (channels, z, y, x) float32 or float16, the mean over members of the softmax (of the sigmoid where
     ``regions``);
-    ``expected_entropy``: (z, y, x) float32, the mean of the members' entropies in nat;
+    ``expected_entropy``: (z, y, x) float32, the mean of the members' entropies in nat; None where the method does not need it;
     ``predicted``: the channels that at least one member predicts in at least one voxel;
     ``energy``: (z, y, x) float32, the mean over members of -log sum_c exp(logit_c), for regions of the sum over regions
-    of -log(1 + exp(logit)); None where it is not known.
+    of -log(1 + exp(logit)); None where it is not known or not needed.
     """
 
     mean: np.ndarray
-    expected_entropy: np.ndarray
+    expected_entropy: np.ndarray | None
     predicted: frozenset[int]
     regions: bool = False
     energy: np.ndarray | None = None
@@ -120,7 +131,9 @@ class Content:
 class ScoredCase:
     """A pool case on the network's grid; ``patch_size`` is clipped to its shape, ``annotated`` in its voxels. ``open``: bool,
     one per window start, False where a patch is nearly all air and may not be chosen; None: all may. ``labelled``: what
-    the labels say of each annotated patch; empty where the method describes no patches."""
+    the labels say of each annotated patch; empty where the method describes no patches. ``floors``: stratum -> a key that so
+    many candidates of other cases have that lower ones cannot enter the query; a method may leave these out
+    (:attr:`Ranking.left_out`)."""
 
     name: str
     statistics: Statistics
@@ -128,6 +141,7 @@ class ScoredCase:
     annotated: Sequence[Patch] = ()
     open: np.ndarray | None = None
     labelled: Sequence[Content] = ()
+    floors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def shape(self) -> Triple:
@@ -198,11 +212,13 @@ class Described:
 @dataclass(frozen=True)
 class Ranking:
     """The candidates of one case, best first within each stratum, and the classes predicted in it. ``described``: what methods
-    that compare patches know of them, in their order."""
+    that compare patches know of them, in their order. ``left_out``: stratum -> the largest key that a candidate which was left
+    out may have; without those of which all are there."""
 
-    candidates: tuple[ScoredPatch, ...]
+    candidates: Sequence[ScoredPatch]
     predicted: frozenset[int]
     described: Described | None = field(default=None, compare=False)
+    left_out: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -216,7 +232,10 @@ class Query:
 
 @runtime_checkable
 class RankedMethod(Protocol):
-    """A method that scores each case on its own (in any order, on any machine) and then merges."""
+    """A method that scores each case on its own (in any order, on any machine) and then merges.
+
+    An attribute ``needs`` (:func:`needs_of`) spares the statistics that the method does not look at.
+    """
 
     @property
     def name(self) -> str: ...

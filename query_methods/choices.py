@@ -53,7 +53,7 @@ class Compared:
 
 class Choice(Protocol):
     """Chooses candidates; ``features`` is what it works on (empty: any), ``labelled`` whether it compares with annotated
-    patches (None: as the user likes)."""
+    patches (None: as the user likes). A choice that never looks at energies says so with an attribute ``energy = False``."""
 
     features: ClassVar[str]
     labelled: ClassVar[bool | None]
@@ -71,6 +71,7 @@ class Farthest:
     first: Literal["mean", "longest"] = "mean"
     features: ClassVar[str] = ""
     labelled: ClassVar[bool | None] = None
+    energy: ClassVar[bool] = False
 
     def __call__(self, compared: Compared, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         return k_center(compared.candidates, compared.annotated, n, rng, first=self.first), None
@@ -82,6 +83,7 @@ class PlusPlus:
 
     features: ClassVar[str] = ""
     labelled: ClassVar[bool | None] = False
+    energy: ClassVar[bool] = False
 
     def __call__(self, compared: Compared, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         return k_means_plus_plus(compared.candidates, n, rng), None
@@ -94,6 +96,7 @@ class Typical:
     clusters: int = 500
     features: ClassVar[str] = ""
     labelled: ClassVar[bool | None] = None
+    energy: ClassVar[bool] = False
 
     def __call__(self, compared: Compared, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         clusters = min(self.clusters, len(compared.annotated) + compared.n)
@@ -109,6 +112,7 @@ class Covering:
     theta: float = 0.01
     features: ClassVar[str] = ""
     labelled: ClassVar[bool | None] = None
+    energy: ClassVar[bool] = False
 
     def __call__(self, compared: Compared, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         known = compared.annotated_class

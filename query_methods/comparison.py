@@ -14,6 +14,7 @@ from nnactive_ext.engine import box_means, select
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
 from nnactive_ext.query_methods.base import (
+    ENERGY,
     Described,
     Description,
     PoolCase,
@@ -27,7 +28,7 @@ from nnactive_ext.query_methods.base import (
 from nnactive_ext.query_methods.choices import Choice, Compared
 from nnactive_ext.query_methods.described import check_vectors, described, with_vectors
 from nnactive_ext.query_methods.occupancy import Occupancy
-from nnactive_ext.query_methods.scores import Score, check
+from nnactive_ext.query_methods.scores import Score, check, score_needs
 from nnactive_ext.query_methods.selection import REST, completed, fill
 from nnactive_ext.query_methods.words import words
 from nnactive_ext.selection import SelectionWarning, normalised
@@ -102,6 +103,11 @@ class Comparison:
         return not self.describe.folder
 
     @property
+    def needs(self) -> frozenset[str]:
+        by = frozenset() if isinstance(self.by, str) else score_needs(self.by)
+        return by | {ENERGY} if getattr(self.choice, "energy", True) else by
+
+    @property
     def words(self) -> str:
         by = "the foreground predicted in them" if self.by == FOREGROUND else words(self.by)
         features = {"gradient": "gradient of the last layer", "layers": "activations x gradients of several layers"}
@@ -148,7 +154,7 @@ class Comparison:
         """
         if strangers := sorted(set(rankings) - set(pool)):
             raise ValueError(f"rankings of cases that are not in the pool: {', '.join(strangers)}")
-        candidates, compared = self._compared(rankings, Occupancy(pool, self.overlap), request)
+        candidates, compared, dropped = self._compared(rankings, Occupancy(pool, self.overlap), request)
         occupied = Occupancy(pool, self.overlap)
         chosen: list[ScoredPatch] = []
         told: list[str] = []
@@ -159,7 +165,6 @@ class Comparison:
             if len(chosen) == request.n or n == len(candidates):
                 break
             n = min(len(candidates), n + 2 * (request.n - len(chosen)))  # of those chosen, some overlapped
-        dropped = sum(ranking.described.dropped for ranking in rankings.values() if ranking.described)
         if dropped:
             told.append(
                 f"{dropped} candidates are left out: no descriptor in {self.describe.folder} is of a patch that touches them."
@@ -200,16 +205,20 @@ class Comparison:
 
     def _compared(
         self, rankings: Mapping[str, Ranking], occupied: Occupancy, request: Request
-    ) -> tuple[list[ScoredPatch], Compared]:
-        """The candidates of all cases, sorted, without those that overlap what is annotated; and what is known of them."""
+    ) -> tuple[list[ScoredPatch], Compared, int]:
+        """The candidates of all cases, sorted, without those that overlap what is annotated; what is known of them; and how
+        many were left out for want of a descriptor."""
         candidates: list[ScoredPatch] = []
+        dropped = 0
         parts: list[tuple[np.ndarray, ...]] = []
         sections: dict[tuple[int, ...], str] = {}
         for name in sorted(rankings):
-            ranking, known = rankings[name].candidates, rankings[name].described
+            found = rankings[name]
+            ranking, known = tuple(found.candidates), found.described
             if known is None or known.vectors is None:
                 raise ValueError(f"the patches of {name} are not described")
             check_vectors(name, known)
+            dropped += known.dropped
             if not any(map(len, known.vectors)):
                 continue
             sections.setdefault(known.sections, name)
@@ -247,7 +256,7 @@ class Comparison:
             energy=joined[3],
             annotated_energy=joined[7],
         )
-        return candidates, compared
+        return candidates, compared, dropped
 
     def _choose(
         self, candidates: Sequence[ScoredPatch], compared: Compared, n: int, request: Request

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Relevance, Request, ScoredCase, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
-from nnactive_ext.query_methods.random_patches import draw_true
 from nnactive_ext.query_methods.scores import Score, predictive_entropy
 from nnactive_ext.query_methods.selection import REST, completed
 from nnactive_ext.query_methods.uncertainty import Uncertainty
@@ -42,6 +41,10 @@ class Laser:
         return True
 
     @property
+    def needs(self) -> frozenset[str]:
+        return self._within.needs
+
+    @property
     def words(self) -> str:
         return f"Cases: most relevant by the user's texts and by verdicts. Patch: {self._within.words}"
 
@@ -61,12 +64,14 @@ class Laser:
         if strangers := sorted(set(rankings) - set(pool)):
             raise ValueError(f"rankings of cases that are not in the pool: {', '.join(strangers)}")
         occupied = Occupancy(pool)
-        left = {name: iter(ranking.candidates) for name, ranking in rankings.items()}
+        left: dict[str, Iterator[ScoredPatch] | None] = dict.fromkeys(rankings)  # most cases are never asked
         chosen: list[ScoredPatch] = []
         for name in self._cases({name: pool[name].relevance or NOTHING for name in left}, request.n):
             if len(chosen) == request.n or not left:
                 break
-            found = next((one for one in left.get(name, ()) if not occupied.overlaps(one.patch)), None)
+            if name in left and left[name] is None:
+                left[name] = iter(rankings[name].candidates)
+            found = next((one for one in left.get(name) or () if not occupied.overlaps(one.patch)), None)
             if found is None:
                 left.pop(name, None)
                 continue
@@ -84,7 +89,7 @@ class Laser:
         for turn, name in enumerate(self._cases(known, request.n)):
             if len(chosen) == request.n or not left:
                 break
-            start = draw_true(occupied.free_starts(name), request.rng(f"start/{turn}", name)) if name in left else None
+            start = occupied.draw_start(name, request.rng(f"start/{turn}", name)) if name in left else None
             if start is None:
                 left.discard(name)
                 continue

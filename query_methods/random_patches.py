@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.ndimage import binary_erosion
 
-from nnactive_ext.errors import NnActiveError
-from nnactive_ext.geometry.patch import Patch, Triple, centred
+from nnactive_ext.geometry.patch import Patch, centred, triple
 from nnactive_ext.query_methods.base import PoolCase, Query, Request, ScoredPatch
-from nnactive_ext.query_methods.occupancy import Occupancy
+from nnactive_ext.query_methods.occupancy import Occupancy, draw_true
+from nnactive_ext.query_methods.references import Reference, References
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,16 @@ class RandomPatches:
 
 
 def draw_mixed(
-    occupied: Occupancy, request: Request, n: int, foreground: float, purpose: str
+    occupied: Occupancy, request: Request, n: int, foreground: float, purpose: str, references: References | None = None
 ) -> tuple[tuple[ScoredPatch, ...], tuple[str, ...]]:
     """Up to ``n`` patches, exactly round(``foreground`` n) of them around foreground where that is possible; warnings.
 
     What cannot be placed around foreground is drawn uniformly; what then finds no free window is left out.
-    Every patch returned has been taken in ``occupied``.
+    Every patch returned has been taken in ``occupied``. ``references``: those that were read already.
     """
     warnings = []
     wanted = round(foreground * n)
-    patches = draw_foreground(occupied, request, wanted, purpose)
+    patches = draw_foreground(occupied, request, wanted, purpose, references)
     if len(patches) < wanted:
         warnings.append(
             f"{wanted - len(patches)} of {wanted} foreground patches are drawn anywhere instead: around every "
@@ -76,7 +75,7 @@ def draw_uniform(occupied: Occupancy, n: int, rng: np.random.Generator) -> list[
     drawn: list[ScoredPatch] = []
     while names and len(drawn) < n:
         name = names[rng.integers(len(names))]
-        start = draw_true(occupied.free_starts(name), rng)
+        start = occupied.draw_start(name, rng)
         if start is None:  # drawing again among the others is uniform over the cases with a free window
             names.remove(name)
             continue
@@ -84,16 +83,19 @@ def draw_uniform(occupied: Occupancy, n: int, rng: np.random.Generator) -> list[
     return drawn
 
 
-def draw_foreground(occupied: Occupancy, request: Request, n: int, purpose: str) -> list[ScoredPatch]:
+def draw_foreground(
+    occupied: Occupancy, request: Request, n: int, purpose: str, references: References | None = None
+) -> list[ScoredPatch]:
     """Up to ``n`` patches around foreground, the first ceil(n / 2) on a voxel of a class, the others on its border.
 
     Each draws a case uniformly, then a class of ``request.foreground`` uniformly, then a voxel uniformly; the patch is
     centred on it and moved inside the image. Only voxels whose patch is free count, so cases and classes without any
     are passed over. A border patch for which no border is left anywhere becomes one on a voxel of a class.
 
-    Cases are drawn in rounds, first for all patches, then again for those that found no voxel in theirs, so that a
-    reference is read once per round and one at a time. NnActiveError where a case has no reference.
+    Cases are drawn in rounds, first for all patches, then again for those that found no voxel in theirs. A reference is read
+    once, when a patch is first drawn in its case. NnActiveError where a case has no reference.
     """
+    references = references or References(occupied.pool)
     kinds = ["foreground"] * (n - n // 2) + ["border"] * (n // 2)
     open_cases = {kind: sorted(occupied.pool) for kind in ("foreground", "border")}
     drawn: dict[int, ScoredPatch] = {}
@@ -110,7 +112,7 @@ def draw_foreground(occupied: Occupancy, request: Request, n: int, purpose: str)
 
         waiting = []
         for name, indices in sorted(by_case.items()):
-            reference = load_reference(occupied.pool[name])
+            reference = references[name]
             rng = request.rng(f"{purpose}/voxels/{rounds}", name)
             for i in indices:
                 kind = kinds[i]
@@ -131,7 +133,7 @@ def draw_foreground(occupied: Occupancy, request: Request, n: int, purpose: str)
 def draw_around(
     occupied: Occupancy,
     name: str,
-    reference: np.ndarray,
+    reference: Reference,
     labels: Iterable[int],
     border: bool,
     rng: np.random.Generator,
@@ -140,57 +142,32 @@ def draw_around(
 
     Uniform over the labels that have a voxel whose patch is free, then over these voxels; None if there is none.
     """
-    centres = occupied.free_centres(name)
-    if not centres.any():
+    if not occupied.has_room(name):
         return None
-    for label in rng.permutation(sorted(labels)):  # the first that has a voxel is uniform among those that do
-        voxels = reference == label
+    for label in rng.permutation(sorted(labels)).tolist():  # the first that has a voxel is uniform among those that do
+        if label not in reference.boxes:
+            continue
+        box = reference.boxes[label]  # structures are much smaller than images
+        voxels = reference.labels(box) == label
         if border:
             voxels = border_of(voxels)
-        voxels &= centres
+        voxels &= occupied.free_centres(name, box)
         centre = draw_true(voxels, rng)
         if centre is not None:
+            centre = triple([i + s.start for i, s in zip(centre, box, strict=True)])
             return centred(name, centre, occupied.patch_size(name), occupied.pool[name].shape)
     return None
 
 
 def border_of(voxels: np.ndarray) -> np.ndarray:
-    """The voxels that one erosion (six neighbours) removes; those at the edge of the image are among them."""
-    if not voxels.any():
-        return voxels
-    # Only the bounding box is eroded, because structures are much smaller than images.
-    inside = tuple(
-        slice(np.flatnonzero(profile)[0], np.flatnonzero(profile)[-1] + 1)
-        for profile in (voxels.any(axis=(1, 2)), voxels.any(axis=(0, 2)), voxels.any(axis=(0, 1)))
-    )
-    border = np.zeros_like(voxels)
-    border[inside] = voxels[inside] & ~binary_erosion(voxels[inside])
-    return border
-
-
-def draw_true(mask: np.ndarray, rng: np.random.Generator) -> Triple | None:
-    """The position of one true voxel of a (z, y, x) mask, uniformly; None if there is none."""
-    # By plane, because the list of all true voxels can be many times larger than the mask.
-    planes = np.cumsum(np.count_nonzero(mask, axis=(1, 2)))
-    if planes[-1] == 0:
-        return None
-    index = int(rng.integers(planes[-1]))
-    z = int(np.searchsorted(planes, index, side="right"))
-    from_end = index - int(planes[z])
-    y, x = divmod(int(np.flatnonzero(mask[z])[from_end]), mask.shape[2])
-    return z, y, x
-
-
-def load_reference(case: PoolCase) -> np.ndarray:
-    """The reference labels of a case; NnActiveError if it has none or they are of another shape."""
-    if case.load_reference is None:
-        raise NnActiveError(
-            f"{case.name} has no reference labels, which this method needs. Choose another method, such as `random`."
-        )
-    reference = np.asarray(case.load_reference())
-    if reference.shape != tuple(case.shape):
-        raise NnActiveError(f"{case.name}: the reference has shape {reference.shape}, the image {tuple(case.shape)}.")
-    return reference
+    """The voxels that one erosion (six neighbours) removes; those at the edge of the array are among them."""
+    inside = voxels.copy()
+    for axis in range(voxels.ndim):
+        one, other = np.moveaxis(voxels, axis, 0), np.moveaxis(inside, axis, 0)
+        other[1:] &= one[:-1]
+        other[:-1] &= one[1:]
+        other[[0, -1]] = False
+    return voxels & ~inside
 
 
 def _take(occupied: Occupancy, patch: Patch, stratum: str) -> ScoredPatch:

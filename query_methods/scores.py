@@ -11,13 +11,13 @@ The first line of each docstring is what ``nnactive_query --list_methods`` shows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from nnactive_ext.engine import add_entropy
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.query_methods.base import ScoredCase, Statistics
+from nnactive_ext.query_methods.base import ENERGY, EXPECTED_ENTROPY, ScoredCase, Statistics, needs_of
 
 Score = Callable[[Statistics], np.ndarray]
 """Statistics -> (z, y, x) float32. No temporary should be as large as the probabilities: go through them by channel."""
@@ -39,7 +39,7 @@ def expected_entropy(statistics: Statistics) -> np.ndarray:
 
     In nat, at most ln(channels); for regions the sum of the binary entropies.
     """
-    return np.maximum(statistics.expected_entropy, 0).astype(np.float32, copy=False)
+    return np.maximum(_expected(statistics), 0).astype(np.float32, copy=False)
 
 
 def bald(statistics: Statistics) -> np.ndarray:
@@ -47,7 +47,7 @@ def bald(statistics: Statistics) -> np.ndarray:
 
     In nat, 0 where the members agree. Clamped at 0, which it can only leave by rounding.
     """
-    return np.maximum(predictive_entropy(statistics) - statistics.expected_entropy, 0)
+    return np.maximum(predictive_entropy(statistics) - _expected(statistics), 0)
 
 
 def least_confidence(statistics: Statistics) -> np.ndarray:
@@ -111,6 +111,30 @@ SCORES: dict[str, Score] = {
 
 SIGNED: tuple[Score, ...] = (energy,)
 """Scores that may be negative: they have no logarithm, and a weight p_c would prefer the voxels it makes smallest."""
+
+
+_NEEDS: Sequence[tuple[Score, frozenset[str]]] = (
+    (predictive_entropy, frozenset()),
+    (least_confidence, frozenset()),
+    (margin, frozenset()),
+    (expected_entropy, frozenset({EXPECTED_ENTROPY})),
+    (bald, frozenset({EXPECTED_ENTROPY})),
+    (energy, frozenset({ENERGY})),
+)
+
+
+def score_needs(score: Score) -> frozenset[str]:
+    """What a voxel score needs beside the mean; one that does not say so (:func:`needs_of`) gets everything."""
+    return next((needs for one, needs in _NEEDS if one is score), needs_of(score))
+
+
+def _expected(statistics: Statistics) -> np.ndarray:
+    if statistics.expected_entropy is None:
+        raise NnActiveError(
+            "The score needs the members' entropies, which were not computed because the method's attribute needs does not "
+            f"name {EXPECTED_ENTROPY!r}. Add it, or leave needs out."
+        )
+    return statistics.expected_entropy
 
 
 def _channels(statistics: Statistics) -> Iterator[np.ndarray]:

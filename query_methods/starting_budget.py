@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, centred
 from nnactive_ext.query_methods.base import PoolCase, Query, Request, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
-from nnactive_ext.query_methods.random_patches import draw_around, draw_mixed, load_reference
+from nnactive_ext.query_methods.random_patches import draw_around, draw_mixed
+from nnactive_ext.query_methods.references import Reference, References
 from nnactive_ext.query_methods.structure_share import BACKGROUND, LEAST_SHARE, deepest, holds
 
 EACH = 2
@@ -23,7 +25,13 @@ DRAWS = 3
 """Random voxels of a class that are tried in a case before its deepest one."""
 
 
-def starting_budget(pool: Mapping[str, PoolCase], request: Request, share: float = LEAST_SHARE) -> Query:
+def starting_budget(
+    pool: Mapping[str, PoolCase],
+    request: Request,
+    share: float = LEAST_SHARE,
+    processes: int = 1,
+    progress: bool = False,
+) -> Query:
     """``request.n`` patches, at least two that count for each class and for the background, the others `random_fg_33`.
 
     The rarest class (by voxels in the pool) comes first: one patch for each, then the second (thesis 7.4.1, D.5).
@@ -38,6 +46,8 @@ def starting_budget(pool: Mapping[str, PoolCase], request: Request, share: float
         request: how many patches, and the classes.
         share: of its structure or of the patch that a class needs to count (:data:`PUBLISHED_SHARE`: one voxel is enough, and
             the draws are those of the published protocol).
+        processes: how many references are read at a time; with several, ``load_reference`` must be picklable.
+        progress: show a progress bar.
 
     Returns:
         The patches. Where ``n`` or the room in the pool do not suffice, a warning names the classes that have fewer than two.
@@ -45,10 +55,13 @@ def starting_budget(pool: Mapping[str, PoolCase], request: Request, share: float
     Raises:
         NnActiveError: a class has no voxel in the whole pool, or a case has no reference.
 
-    Every reference is read once to count voxels, and then again for each patch drawn in it; one is held at a time.
+    Every reference is read once and kept compressed, so that a patch costs as much as its structure has voxels, not as its
+    image has.
     """
     names = {BACKGROUND: "background", **request.foreground}
-    voxels = _count(pool, names)
+    references = References(pool)
+    references.read(processes, progress)
+    voxels = _count(references, names)
     absent = [names[label] for label in request.foreground if not voxels[label]]
     if absent:
         raise NnActiveError(
@@ -70,7 +83,7 @@ def starting_budget(pool: Mapping[str, PoolCase], request: Request, share: float
             # The first with room is uniform among those with room.
             cases = sorted(rng.permutation(list(voxels[label])).tolist(), key=lambda name: name in remnants[label])
             first = None
-            for patch, reference in _around(occupied, cases, label, DRAWS if share else 1, rng):
+            for patch, reference in _around(occupied, references, cases, label, DRAWS if share else 1, rng):
                 if enough := patch.case not in remnants[label] and holds(reference, patch, label, share):
                     break
                 first = first or (patch, reference)
@@ -83,11 +96,11 @@ def starting_budget(pool: Mapping[str, PoolCase], request: Request, share: float
                 too_little.add(label)
             occupied.take(patch)
             chosen.append(ScoredPatch(patch, 0.0, 0.0, names[label]))
-            for other in np.unique(reference[patch.slices]).tolist():
+            for other in np.unique(reference.labels(patch.slices)).tolist():
                 if other in covered and patch.case not in remnants[other] and holds(reference, patch, other, share):
                     covered[other] += 1
 
-    rest, warnings = draw_mixed(occupied, request, request.n - len(chosen), 0.33, "start/rest")
+    rest, warnings = draw_mixed(occupied, request, request.n - len(chosen), 0.33, "start/rest", references)
     short = {label: f"{names[label]} ({covered[label]})" for label in rarest_first if covered[label] < EACH}
     if short:
         reason = "the starting budget is too small" if len(chosen) == request.n else "the pool has no room for more"
@@ -99,12 +112,12 @@ def starting_budget(pool: Mapping[str, PoolCase], request: Request, share: float
 
 
 def _around(
-    occupied: Occupancy, cases: list[str], label: int, draws: int, rng: np.random.Generator
-) -> Iterator[tuple[Patch, np.ndarray]]:
+    occupied: Occupancy, references: References, cases: list[str], label: int, draws: int, rng: np.random.Generator
+) -> Iterator[tuple[Patch, Reference]]:
     """Free patches around a class with the reference of their case: in each case some around random voxels, then one around
     the deepest voxel."""
     for name in cases:
-        reference = load_reference(occupied.pool[name])
+        reference = references[name]
         for _ in range(draws):
             patch = draw_around(occupied, name, reference, [label], False, rng)
             if patch is None:
@@ -113,20 +126,15 @@ def _around(
         else:
             if label != BACKGROUND:
                 size = occupied.patch_size(name)
-                centre = deepest(reference, label, occupied.free_centres(name), size)
+                centre = deepest(reference, label, partial(occupied.free_centres, name), size)
                 if centre is not None:
                     yield centred(name, centre, size, occupied.pool[name].shape), reference
 
 
-def _count(pool: Mapping[str, PoolCase], labels: Mapping[int, str]) -> dict[int, dict[str, int]]:
+def _count(references: References, labels: Mapping[int, str]) -> dict[int, dict[str, int]]:
     """Voxels of each label in the cases that have it."""
-    voxels: dict[int, dict[str, int]] = {label: {} for label in labels}
-    for name in sorted(pool):
-        reference = load_reference(pool[name])
-        for label in labels:
-            if count := int(np.count_nonzero(reference == label)):
-                voxels[label][name] = count
-    return voxels
+    found = {name: references[name].voxels for name in sorted(references.pool)}
+    return {label: {name: voxels[label] for name, voxels in found.items() if label in voxels} for label in labels}
 
 
 def _remnants(pool: Mapping[str, PoolCase], voxels: Mapping[str, int], share: float) -> set[str]:

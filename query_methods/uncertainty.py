@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from nnactive_ext.engine import select
+from nnactive_ext.engine import at_once, largest_product, most_of_a_race, select
+from nnactive_ext.engine.windows import Box
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size
 from nnactive_ext.query_methods import selection
-from nnactive_ext.query_methods.aggregation import Aggregation, above_threshold, mean
+from nnactive_ext.query_methods.aggregation import Aggregation, Largest, above_threshold, aggregation_needs, mean, total
 from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, ScoredCase, ScoredPatch
 from nnactive_ext.query_methods.perturbation import PERTURBATIONS, Beta, beta_at, check_beta
-from nnactive_ext.query_methods.scores import SIGNED, Score, check
+from nnactive_ext.query_methods.scores import SIGNED, Score, check, score_needs
 from nnactive_ext.query_methods.words import words
 
-MOST_OVERLAPPED = 8
-"""A box overlaps at most this many boxes of its own size that are apart from each other (its corners')."""
 NEIGHBOURHOOD = 27
 """All boxes that overlap a box lie in this many times its volume."""
 BLOCKINGS = ("merge", "image")
 UNPREDICTED = ("rest", "own")
 """Who gets the share of a class that no member predicts anywhere: the unstratified part, or its own map all the same."""
+
+
+_ROUNDING = 1e-5
+"""Means over patches are right to less than this share of themselves."""
+
+
+class _Ranked(NamedTuple):
+    """What :meth:`Uncertainty.rank` finds in one stratum; ``left_out`` as in :attr:`Ranking.left_out`."""
+
+    stratum: str
+    candidates: list[ScoredPatch]
+    left_out: float | None
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,10 @@ class Uncertainty:
         return False
 
     @property
+    def needs(self) -> frozenset[str]:
+        return score_needs(self.score) | aggregation_needs(self.aggregation)
+
+    @property
     def words(self) -> str:
         """What it does, put together from what its parts say of themselves."""
         sentences = [f"Voxel score: {words(self.score)}.", f"Patch: {words(self.aggregation)}."]
@@ -110,7 +126,8 @@ class Uncertainty:
         """The candidates of one case, best first in each stratum, overlapping each other and ``case.annotated`` as allowed,
         among the windows that are ``case.open``.
 
-        Noise is drawn for each stratum, case and cycle of its own. A case without a free window has no candidates.
+        Noise is drawn for each stratum, case and cycle of its own. A case without a free window has no candidates. Candidates
+        below ``case.floors`` are left out, and a stratum that has no others is not ranked.
         NaN in the statistics, and a score that cannot be used as the method says, are NnActiveErrors.
         """
         check(case)
@@ -119,31 +136,87 @@ class Uncertainty:
         beta = beta_at(self.beta, request.cycle, request.queries) if self.perturbation == "power" else None
         voxel_map = self._voxel_map(case)
 
-        candidates: list[ScoredPatch] = []
-        for stratum, weight in self._strata(case, request):
-            rng = request.rng(f"noise/{stratum}", case.name)
-            try:
-                scores = self._patch_scores(case, voxel_map, weight, size)
-                picks = select(
-                    scores,
-                    size,
-                    self._keep(stratum, request),
-                    blocked=blocked,
-                    allowed=case.open,
-                    beta=beta,
-                    rng=rng,
-                    overlap=self.overlap,
-                    stride=self.stride,
-                    overwrite_scores=not np.may_share_memory(scores, voxel_map),
-                )
-            except ValueError as error:
-                name = getattr(self.aggregation, "__name__", repr(self.aggregation))
-                raise NnActiveError(f"{case.name}: the aggregation {name} cannot be used: {error}.") from error
-            del scores  # before the next stratum's are made
-            candidates += [ScoredPatch(Patch(case.name, start, size), score, key, stratum) for start, score, key in picks]
-            if self.blocking == "image":
-                blocked += [(start, size) for start, _, _ in picks]
-        return Ranking(tuple(candidates), case.statistics.predicted & frozenset(request.classes))
+        def ranked(stratum: tuple[str, np.ndarray | None]) -> _Ranked:
+            return self._ranked(case, request, voxel_map, size, *stratum, blocked, beta)
+
+        if self.blocking == "image":
+            found = []
+            for stratum in self._strata(case, request):
+                found.append(ranked(stratum))
+                blocked += [(one.patch.start, one.patch.size) for one in found[-1].candidates]
+        else:
+            found = at_once(ranked, self._strata(case, request), voxel_map.size)
+        candidates = tuple(candidate for one in found for candidate in one.candidates)
+        left_out = {one.stratum: one.left_out for one in found if one.left_out is not None}
+        return Ranking(candidates, case.statistics.predicted & frozenset(request.classes), left_out=left_out)
+
+    def usable(self, request: Request) -> Mapping[str, int] | None:
+        """How many candidates of each stratum, over all cases, a query can use; None where all count."""
+        if self.perturbation == "softrank" or self.blocking == "image":
+            return None  # noisy ranks are those among all candidates; each candidate blocks others before anything is chosen
+        return selection.usable(request, self.alpha)
+
+    def _ranked(
+        self,
+        case: ScoredCase,
+        request: Request,
+        voxel_map: np.ndarray,
+        size: Triple,
+        stratum: str,
+        weight: np.ndarray | None,
+        blocked: Sequence[Box],
+        beta: float | None,
+    ) -> _Ranked:
+        """The candidates of one stratum."""
+        floor = case.floors.get(stratum, -math.inf)
+        most = math.inf if floor == -math.inf else self._largest_key(case, request, voxel_map, size, stratum, weight, beta)
+        if most < floor:
+            return _Ranked(stratum, [], most)
+        try:
+            scores = self._patch_scores(case, voxel_map, weight, size)
+            picks = select(
+                scores,
+                size,
+                self._keep(stratum, request),
+                blocked=blocked,
+                allowed=case.open,
+                beta=beta,
+                rng=self._noise(case, request, stratum),
+                overlap=self.overlap,
+                stride=self.stride,
+                overwrite_scores=not np.may_share_memory(scores, voxel_map),
+            )
+        except ValueError as error:
+            name = getattr(self.aggregation, "__name__", repr(self.aggregation))
+            raise NnActiveError(f"{case.name}: the aggregation {name} cannot be used: {error}.") from error
+        found = [ScoredPatch(Patch(case.name, start, size), score, key, stratum) for start, score, key in picks]
+        useful = [one for one in found if one.key >= floor]
+        return _Ranked(stratum, useful, found[len(useful)].key if len(useful) < len(found) else None)
+
+    def _noise(self, case: ScoredCase, request: Request, stratum: str) -> np.random.Generator:
+        return request.rng(f"noise/{stratum}", case.name)
+
+    def _largest_key(
+        self,
+        case: ScoredCase,
+        request: Request,
+        voxel_map: np.ndarray,
+        size: Triple,
+        stratum: str,
+        weight: np.ndarray | None,
+        beta: float | None,
+    ) -> float:
+        """A key that no candidate of a stratum exceeds; infinite if it is not known."""
+        if self.aggregation not in (mean, total, above_threshold) and not isinstance(self.aggregation, Largest):
+            return math.inf
+        best = float(voxel_map.max()) if weight is None else largest_product(weight, voxel_map)
+        best += abs(best) * _ROUNDING
+        if self.aggregation is total:
+            best *= math.prod(size)
+        if beta is None:
+            return best
+        windows = math.prod(n - s + 1 for n, s in zip(case.shape, size, strict=True))
+        return most_of_a_race(best, windows, beta, self._noise(case, request, stratum))
 
     def merge(self, rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request: Request) -> Query:
         """See :func:`selection.merge`."""
@@ -211,6 +284,6 @@ class Uncertainty:
             return min(request.n, max(100, 2 * math.ceil(stratified / len(request.classes))))
         # The classes choose first and like the same places: what they overlap must not leave this list short.
         if self.overlap == 0:
-            return request.n + (MOST_OVERLAPPED - 1) * stratified
+            return request.n + (selection.MOST_OVERLAPPED - 1) * stratified
         # Each candidate has 1 - overlap of its voxels for itself, or those before it would cover too much.
         return request.n + math.ceil(NEIGHBOURHOOD / (1 - self.overlap)) * stratified

@@ -50,7 +50,7 @@ class FakeEnsemble:
             vectors[row] = np.resize([here.mean(), here.std(), here.max()], vectors.shape[1])
         return vectors, sections
 
-    def segment(self, case) -> np.ndarray:
+    def segment(self, case, inference=None) -> np.ndarray:
         image, _ = self.experiment.source.reader_writer.read_images([str(f) for f in case.images])
         return (image[0] > np.quantile(image[0], 0.8)).astype(np.uint8)
 

@@ -72,7 +72,7 @@ def _run(folders: dict[str, str], plans: str, step: str, reached, go_on) -> None
     prepare.nnunet_plans, fingerprint._SAMPLES = quick_plans, 1e5
     environment.check_torchvision = lambda: None
     Tools.of_nnunet = lambda device: Tools(train, open_ensemble)
-    relabel.label_written = then("labels", relabel.label_written)
+    relabel.move_label = then("labels", relabel.move_label)
     relabel.write_json = then(lambda file, _: "splits" if file.name.startswith("splits") else "state", relabel.write_json)
     CycleResult.write = then("result", CycleResult.write)
     query.write_loop = then("loop", query.write_loop)

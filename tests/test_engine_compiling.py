@@ -1,5 +1,8 @@
 """The engine's results do not depend on threads, and its compiled loops are kept, but never past a change of the sources."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,13 @@ from nnactive_ext.engine.threads import in_pieces, thread_count
 
 def add_one(number):
     return number + 1
+
+
+def test_a_command_that_runs_no_loop_does_not_wait_for_numba():
+    """Importing it takes more than a second, and nnactive_status ranks nothing."""
+    code = "import sys, nnactive_ext.loop.status, nnactive_ext.engine.select as s; print('numba' in sys.modules, s.__name__)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split()[0] == "False"
 
 
 @pytest.mark.parametrize("threads", ["2", "3", "16"])

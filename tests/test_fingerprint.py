@@ -11,7 +11,7 @@ from folders import threads_for_processes
 
 from nnactive_ext.nnunet import fingerprint
 from nnactive_ext.nnunet.dataset import Dataset
-from nnactive_ext.nnunet.fingerprint import write_fingerprint
+from nnactive_ext.nnunet.fingerprint import percentiles, write_fingerprint
 
 SAMPLES = 50_000.0
 
@@ -116,3 +116,16 @@ def test_two_processes_find_the_same(tiny, tmp_path, monkeypatch):
     two = write_fingerprint(Dataset(tiny), tmp_path / "b.json", processes=2, progress=False)
     assert one == two
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+@pytest.mark.parametrize("seed", range(6))
+def test_percentiles_are_numpys(kind, seed):
+    """Bit for bit: whole numbers, some of them large, halves, nearly whole ones, zeros with a sign, a single value."""
+    rng = np.random.default_rng(seed)
+    for n in (1, 2, 3, 1001, 40_000):
+        whole = rng.integers(-1024, 3000, n) if seed % 2 else rng.integers(30, 33, n)
+        for values in (whole, whole + 0.5, whole * 0.5, whole * 1e5 + 2**24, whole + 1e-9, -0.0 * whole, whole // 31 * -0.0):
+            values = values.astype(kind)
+            wanted = np.percentile(values, fingerprint._PERCENTILES)
+            assert json.dumps(percentiles(values, fingerprint._PERCENTILES)) == json.dumps([float(value) for value in wanted])

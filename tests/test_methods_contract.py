@@ -18,7 +18,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.aggregation import above_threshold
-from nnactive_ext.query_methods.base import DrawnMethod, RankedMethod, Request
+from nnactive_ext.query_methods.base import EVERYTHING, DrawnMethod, RankedMethod, Request, needs_of
 from nnactive_ext.query_methods.comparison import FOREGROUND, Comparison
 from nnactive_ext.query_methods.disagreement import check_members_needed, least_members
 from nnactive_ext.query_methods.occupancy import Occupancy
@@ -103,6 +103,19 @@ def test_it_gives_what_was_asked_for_in_cycle_after_cycle(method):
         assert_valid(method, query, w, 5)
         assert query.missing == 0
         annotate(w, query)
+
+
+def test_what_it_does_not_need_of_the_statistics_changes_nothing(method):
+    """It gets no more in a query than it says it needs."""
+    if isinstance(method, DrawnMethod):
+        return
+    request, found = Request(3, CLASSES), []
+    for needs in (EVERYTHING, needs_of(method)):
+        w = world(2)
+        unknown = dict.fromkeys(EVERYTHING - needs)
+        w.statistics = {name: replace(known, **unknown) for name, known in w.statistics.items()}
+        found.append(run(method, w, request))
+    assert found[0] == found[1]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

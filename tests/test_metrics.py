@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nnactive_ext.metrics import overlap
-from nnactive_ext.metrics.overlap import aggregate, dice_per_case
+from nnactive_ext.metrics.overlap import Confusion, aggregate, dice_per_case
 
 SHAPE = (2, 3, 2)
 CLASSES = {"one": 1, "two": 2, "both": (1, 2), "far": 7}
@@ -68,6 +68,41 @@ def test_dice_equals_the_slow_version(prediction, reference, ignore):
     for name, labels in CLASSES.items():
         labels = np.atleast_1d(labels)
         assert scores[name] == pytest.approx(slow_dice(prediction, reference, labels, ignore), nan_ok=True)
+
+
+def by_masks(prediction, reference, classes, ignore):
+    """Class by class, as the Dice was computed before there was a confusion matrix."""
+    kept = np.ones(reference.shape, bool) if ignore is None else reference != ignore
+    scores = {}
+    for name, labels in classes.items():
+        predicted, true = np.isin(prediction[kept], labels), np.isin(reference[kept], labels)
+        either = int(predicted.sum() + true.sum())
+        scores[name] = 2 * int((predicted & true).sum()) / either if either else math.nan
+    return scores
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.float32])
+@given(data=st.data())
+def test_one_confusion_matrix_gives_the_same_bits_as_masks(kind, data):
+    """Regions that overlap, labels that are absent, far apart or twice in a region, values that are no label."""
+    values = st.sampled_from([0, 1, 2, 3, 7, 200])
+    prediction, reference = (data.draw(arrays(kind, (4, 5, 6), elements=values)) for _ in range(2))
+    if kind == np.float32 and data.draw(st.booleans()):
+        reference.ravel()[:3] = 1.5, np.nan, np.inf
+    classes = {"whole": (1, 2, 3), "core": [3, 2, 3], "far": 7, "farther": 3_000_000, "ignored": 3, "none": 5, "background": 0}
+    if data.draw(st.booleans()):
+        del classes["farther"]
+    ignore = data.draw(st.sampled_from([None, 3, 200]))
+    found = Confusion(prediction, reference, classes, ignore)
+    assert np.array_equal(list(found.dice.values()), list(by_masks(prediction, reference, classes, ignore).values()), True)
+    assert found.predicted == {name: int(np.isin(prediction, labels).sum()) for name, labels in classes.items()}
+
+
+def test_a_confusion_of_several_chunks(monkeypatch):
+    prediction, reference = np.random.default_rng(0).integers(0, 4, (2, 7, 8, 9))
+    whole = dice_per_case(prediction, reference, CLASSES, 3)
+    monkeypatch.setattr(overlap, "_CHUNK", 50)
+    assert dice_per_case(prediction, reference, CLASSES, 3) == pytest.approx(whole, rel=0, abs=0, nan_ok=True)
 
 
 @given(label_maps)

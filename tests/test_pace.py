@@ -10,6 +10,7 @@ import pytest
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.members.training import train_member
 from nnactive_ext.nnunet.pace import Pace, Training, measure
+from nnactive_ext.planning.cycle_cost import Network
 from nnactive_ext.planning.hours import member_hours
 
 TWO_CLASSES = {
@@ -70,6 +71,9 @@ def test_other_networks_are_timed(changes):
     found = measure(training(**changes))
     assert isinstance(found, Pace), found
     assert found.iteration > 0
+    network = Network.of(found.plans, changes.get("configuration", "3d_fullres"))
+    assert (network.iterations, network.validation) == (found.iterations, found.validation_iterations)
+    assert len(network.patch) == (2 if "configuration" in changes else 3)
 
 
 @pytest.mark.slow

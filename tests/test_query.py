@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 import weakref
+from collections import defaultdict
 from functools import partial
 
 import numpy as np
@@ -14,6 +16,8 @@ from fake_members import FakeEnsemble
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.timing import read_times
 from nnactive_ext.nnunet.preprocessing import Preprocessed
+from nnactive_ext.query_methods import selection
+from nnactive_ext.query_methods.uncertainty import Uncertainty
 from nnactive_ext.querying.query import query_cycle
 
 
@@ -49,7 +53,7 @@ def candidates(experiment):
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("one_ahead")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith(("one_ahead", "one_behind"))]
 
 
 def test_images_are_loaded_one_ahead_and_in_order(trained, loads):
@@ -68,15 +72,16 @@ def test_images_are_loaded_one_ahead_and_in_order(trained, loads):
 
 
 def test_nothing_is_loaded_for_cases_that_are_ranked(trained, loads):
-    query(trained)
+    first = query(trained)
     pool = list(trained.plan.pool)
     before = candidates(trained)
     for case in (pool[1], pool[4]):
         (trained.results / "cycle_000" / "candidates" / f"{case}.json").unlink()
     loads.clear()
-    query(trained)
+    assert query(trained) == first
     assert loads == [pool[1], pool[4]]
-    assert candidates(trained) == before
+    after = candidates(trained)
+    assert all(after[case] == before[case] for case in set(pool) - {pool[1], pool[4]})
 
 
 def test_a_case_that_cannot_be_loaded_is_named_after_those_before_it_are_ranked(trained):
@@ -146,6 +151,79 @@ def test_the_logits_of_two_members_are_never_in_memory_together(trained):
     assert len(alive) == 3 * len(trained.plan.pool)
 
 
+def test_the_pipeline_changes_no_file(trained):
+    found = []
+    for overlapped in (True, False):
+        for file in (trained.results / "cycle_000" / "candidates").glob("*"):
+            file.unlink()
+        chosen = query_cycle(trained, lambda e, folds: FakeEnsemble(e, classes=3), trained.folds(), None, overlapped=overlapped)
+        loop = trained.raw / "loop_001.json"
+        found.append((chosen, loop.read_bytes(), candidates(trained)))
+        loop.unlink()
+    assert found[0] == found[1]
+
+
+def test_a_case_is_ranked_while_the_next_is_predicted_and_no_third_one_has_means(trained, monkeypatch):
+    fake, events, means, rank = FakeEnsemble(trained, classes=3), [], [], Uncertainty.rank
+    together = threading.Event()
+
+    def logits(image, case=""):
+        assert sum(mean() is not None for mean in means) <= 1, "this case's are the second ones"
+        events.append(("predict", case))
+        if len(events) > 1 and ("predict", case) != events[0]:
+            assert together.wait(5), "the case before is ranked meanwhile"
+            together.clear()
+        yield from fake.logits(image)
+
+    def watched(self, case, request):
+        means.append(weakref.ref(case.statistics.mean))
+        together.set()
+        events.append(("rank", case.name))
+        return rank(self, case, request)
+
+    monkeypatch.setattr(Uncertainty, "rank", watched)
+    query(trained, logits)
+    pool = list(trained.plan.pool)
+    assert [case for step, case in events if step == "predict"] == pool
+    assert [case for step, case in events if step == "rank"] == pool
+
+
+def test_a_case_that_cannot_be_ranked_is_named_after_those_before_it_are_written(trained, monkeypatch):
+    pool, rank = list(trained.plan.pool), Uncertainty.rank
+
+    def failing(self, case, request):
+        if case.name == pool[2]:
+            raise MemoryError
+        return rank(self, case, request)
+
+    monkeypatch.setattr(Uncertainty, "rank", failing)
+    with pytest.raises(NnActiveError, match=rf"{pool[2]}: not enough memory to score"):
+        query(trained)
+    assert sorted(candidates(trained)) == sorted(pool[:2])
+    assert not threads()
+
+
+def test_an_interrupt_ends_the_ranking_too(trained, monkeypatch):
+    fake, ranking = FakeEnsemble(trained, classes=3), threading.Event()
+
+    def logits(image, case=""):
+        if ranking.is_set() or case != next(iter(trained.plan.pool)):
+            assert ranking.wait(5)
+            raise KeyboardInterrupt
+        yield from fake.logits(image)
+
+    def endless(self, case, request):
+        ranking.set()
+        while True:
+            time.sleep(0.001)
+
+    monkeypatch.setattr(Uncertainty, "rank", endless)
+    with pytest.raises(KeyboardInterrupt):
+        query(trained, logits)
+    assert not threads()
+    assert not candidates(trained)
+
+
 def test_each_case_has_a_line_per_step(trained):
     query(trained)
     lines = [line for line in read_times(trained) if "case" in line]
@@ -160,3 +238,15 @@ def test_half_accumulators_rank_anew_and_nearly_alike(trained):
     half = ask(accumulators="half")
     assert all(candidates(trained)[case] != content for case, content in before.items())
     assert [p.score for p in half.patches] == pytest.approx([p.score for p in single.patches], abs=1e-3)
+
+
+def test_cases_whose_candidates_were_left_out_are_ranked_again_when_the_query_needs_them(trained, monkeypatch, loads):
+    whole = query(trained)
+    cases = len(trained.plan.pool)
+    assert len(loads) == cases
+    shutil.rmtree(trained.results / "cycle_000" / "candidates")
+    monkeypatch.setattr(selection, "usable", lambda request, alpha: defaultdict(lambda: 1))
+    assert query(trained) == whole
+    assert 2 * cases < len(loads) <= 3 * cases
+    assert query(trained) == whole
+    assert len(loads) <= 3 * cases  # the files are whole now

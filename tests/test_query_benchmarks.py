@@ -7,7 +7,7 @@ import json
 import pytest
 from fake_members import FakeEnsemble, fake_train
 
-from benchmarks import accumulators, query_split
+from benchmarks import accumulators, cycle, member_statistics, query_split
 from nnactive_ext.members import ensemble
 
 
@@ -52,3 +52,30 @@ def test_the_share_is_everything_else_over_the_prediction(monkeypatch):
     median, total = query_split.report(described).splitlines()[-3:-1]
     assert median.endswith(" 18.8 %"), "the median of 25 and 12.5 %"
     assert total.endswith(" 16.7 %"), "1 of 6 s"
+
+
+def page(file, benchmark):
+    file.write_text(f"before\n{benchmark.BEGIN}\nold\n{benchmark.END}\nafter\n")
+    return file
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_member_statistics(tmp_path, capsys):
+    written = page(tmp_path / "page.md", member_statistics)
+    member_statistics.main(["-channels", "3", "5", "-shape", "12", "-repeats", "1", "--markdown", str(written)])
+    assert member_statistics.OURS in capsys.readouterr().out
+    text = written.read_text()
+    assert "old" not in text
+    assert text.count("| ") > 20
+
+
+@pytest.mark.slow
+def test_cycle(nnunet_folders, tmp_path, capsys):
+    """The same loop file with and without the pipeline, or it would end."""
+    written = page(tmp_path / "page.md", cycle)
+    sizes = "-shape 32 -channels 4 -cases 4 -seconds 0.05 -patch_size 8 8 8 -repeats 1".split()
+    cycle.main([str(tmp_path / "work"), *sizes, "--json", str(tmp_path / "numbers.json"), "--markdown", str(written)])
+    answer = json.loads((tmp_path / "numbers.json").read_text())
+    assert [row["overlapped"] for row in answer["rows"]] == [False, True]
+    assert all(row["seconds"] > row["device"] > 0 for row in answer["rows"])
+    assert "same loop file" in written.read_text()

@@ -14,9 +14,11 @@ from results import cycle_result, edit, write_experiment
 
 from nnactive_ext.cli import compare, run, status
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.inference import Inference
 from nnactive_ext.experiment.result import (
     CrossValidation,
     CycleResult,
+    InferenceScores,
     SurfaceCases,
     read_results,
     result_file,
@@ -40,6 +42,12 @@ CROSS = st.builds(
     cases_left_out=COUNT,
     folds=COUNT,
 )
+INFERENCE = st.builds(Inference, mirroring=st.booleans(), step=st.floats(0, 1))
+TABLES = {
+    "dice_per_class": SHARES,
+    **{f"{name}_per_case": st.dictionaries(NAMES, one, max_size=2) for name, one in (("dice", SHARES), ("nsd", SHARES))},
+    "hd95_per_case": st.dictionaries(NAMES, LENGTHS, max_size=2),
+}
 RESULTS = st.builds(
     CycleResult,
     cycle=COUNT,
@@ -66,6 +74,8 @@ RESULTS = st.builds(
     dice_per_case=st.dictionaries(NAMES, SHARES, max_size=2),
     nsd_per_case=st.dictionaries(NAMES, SHARES, max_size=2),
     hd95_per_case=st.dictionaries(NAMES, LENGTHS, max_size=2),
+    inference=st.none() | INFERENCE,
+    as_before=st.none() | st.builds(InferenceScores, cycle=COUNT, mean_dice=SHARE, inference=INFERENCE, **TABLES),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -97,7 +107,7 @@ def test_any_value_is_read_as_it_is_or_refused(key, value):
         refusal = str(error)
     else:
         plain = json.loads(json.dumps(getattr(found, key), default=vars))
-        refusal = "" if value == plain or key in ("cross_validation", "environment") else "changed"
+        refusal = "" if value == plain or key in ("cross_validation", "environment", "inference", "as_before") else "changed"
     assert not refusal or key in refusal
 
 
@@ -111,10 +121,10 @@ def test_the_file_keeps_its_keys_and_their_order(planned):
     """As files of all versions have them: one key for each field, those of a cycle first."""
     run_cycles(planned, fake_tools(classes=3), progress=False, say=lambda text: None)
     content = read_json(result_file(planned.results, 2))
-    assert list(content) == KEYS
+    assert list(content) == [key for key in KEYS if key != "as_before"], "which only a last cycle has, if others are cheaper"
     assert KEYS[:2] == ["cycle", "mean_dice"]
     assert KEYS.index("cross_validation") + 1 == KEYS.index("patches")
-    assert KEYS[-2:] == ["hd95_per_case", "environment"]
+    assert KEYS[-4:] == ["hd95_per_case", "environment", "inference", "as_before"]
     assert [one.name for one in fields(CrossValidation)][:2] == ["dice_per_class", "mean_dice"]
 
 

@@ -1,4 +1,4 @@
-"""Scoring a case takes less than five float32 maps of it beyond its statistics."""
+"""Scoring a case takes less than five float32 maps of it beyond its statistics, for each stratum that is ranked at once."""
 
 import tracemalloc
 
@@ -21,7 +21,8 @@ def case():
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_it_takes_less_than_five_maps(case, options):
+def test_it_takes_less_than_five_maps(case, options, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     method = methods.get("clasp_pe", **dict(option.split("=") for option in options.split()))
     request = Request(20, {1: "a", 2: "b", 3: "c"})
     method.rank(case, request)  # compiles
@@ -30,3 +31,16 @@ def test_it_takes_less_than_five_maps(case, options):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5 * case.statistics.expected_entropy.nbytes
+
+
+def test_strata_that_are_ranked_at_once_are_ranked_as_one_after_another(case, monkeypatch):
+    method, request = methods.get("clasp_pe"), Request(20, {1: "a", 2: "b", 3: "c"})
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = method.rank(case, request)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert method.rank(case, request) == alone
+    tracemalloc.start()
+    method.rank(case, request)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 5 * case.statistics.expected_entropy.nbytes

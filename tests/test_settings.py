@@ -220,6 +220,9 @@ def test_changes_are_those_of_the_table():
         "-series",
         "-screen",
         "-relevance",
+        "-evaluate",
+        "-evaluate_mirroring",
+        "-evaluate_step",
     }
     assert flags >= {"-cycles", "-seed", "-expert", "-share", "-air", "-series"}
 

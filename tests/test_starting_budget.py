@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from fakes import World, blobs, disjoint, patches_of, statistics
+from slow_drawing import Slow
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.query_methods import references
 from nnactive_ext.query_methods.base import Request
 from nnactive_ext.query_methods.starting_budget import starting_budget
 
@@ -107,3 +109,39 @@ def test_without_a_reference_it_is_an_error():
     pool = {name: type(case)(name, case.shape, case.patch_size) for name, case in usual().pool().items()}
     with pytest.raises(NnActiveError, match="case_0"):
         starting_budget(pool, Request(4, CLASSES))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_patches_are_those_of_the_slow_way(seed, monkeypatch):
+    """Classes scattered, in bars and in boxes, some of them absent, and patches that are annotated already."""
+    monkeypatch.setattr(references, "_SMALL", seed % 2 * references._SMALL)  # half of them compressed
+    rng = np.random.default_rng(seed)
+    size = tuple(rng.integers(1, 8, 3).tolist())
+    labelled, annotated = {}, {}
+    for name in "abc"[: rng.integers(1, 4)]:
+        shape = rng.integers(8, 22, 3)
+        labels = labelled[name] = np.zeros(shape, np.int16 if seed % 3 else np.uint8)
+        for label in (1, 2, 3):
+            z, y, x = rng.integers(0, shape)
+            kind = rng.integers(4)
+            if kind == 0:
+                labels[rng.random(shape) < 0.02] = label
+            elif kind == 1:
+                labels[z : z + 9, y : y + 6, x : x + 9] = label
+            elif kind == 2:
+                labels[z, :, x] = labels[:, y, x] = label
+        some = Patch(name, tuple(rng.integers(0, shape // 2).tolist()), tuple(np.minimum(size, shape // 2).tolist()))
+        annotated[name] = [some][: rng.integers(2)]
+    present = sorted({label for labels in labelled.values() for label in np.unique(labels).tolist()} - {0})
+    w = of_references(size, **labelled)
+    w.annotated = annotated
+    for share in (0.0, 0.1, 0.5):
+        request = Request(int(rng.integers(1, 30)), {label: CLASSES[label] for label in present}, seed)
+        query = starting_budget(w.pool(), request, share)
+        assert [(p.patch, p.stratum) for p in query.patches] == Slow(w.pool(), request, share).starting_budget()
+
+
+def test_a_reference_is_read_once():
+    w = usual()
+    starting_budget(w.pool(), Request(20, CLASSES))
+    assert sorted(w.loads) == sorted(w.references)

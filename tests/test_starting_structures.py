@@ -14,7 +14,8 @@ from nnactive_ext.experiment.loops import loop_file, read_loop
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.query_methods.base import PoolCase, Query, Request, ScoredPatch
 from nnactive_ext.query_methods.occupancy import Occupancy
-from nnactive_ext.query_methods.random_patches import draw_around, draw_mixed, load_reference
+from nnactive_ext.query_methods.random_patches import draw_around, draw_mixed
+from nnactive_ext.query_methods.references import Reference, load_reference
 from nnactive_ext.query_methods.starting_budget import PUBLISHED_SHARE, starting_budget
 from nnactive_ext.query_methods.structure_share import deepest, holds
 from nnactive_ext.querying.pool import pool_cases, request_for
@@ -96,14 +97,15 @@ def test_a_structure_that_random_draws_do_not_reach_is_aimed_at():
     labels[:, 20:40, 140:160] = 1
     patch = Patch("a", (0, 0, 0), (3, 9, 9))
     size = patch.size
-    found = deepest(labels, 1, np.ones(labels.shape, bool), size)
+    reference = Reference.of(labels)
+    found = deepest(reference, 1, np.ones(labels.shape, bool).__getitem__, size)
     assert found is not None
     assert 24 <= found[1] <= 35
     assert 144 <= found[2] <= 155
     query = starting_budget(of({"a": labels, "b": labels.copy()}, (3, 9, 9)).pool(), Request(6, {1: "comb"}))
-    counted = [p for p in patches_of(query) if holds(labels, p, 1)]
+    counted = [p for p in patches_of(query) if holds(reference, p, 1)]
     assert len(counted) >= 2
-    assert deepest(labels, 1, np.zeros(labels.shape, bool), size) is None
+    assert deepest(reference, 1, np.zeros(labels.shape, bool).__getitem__, size) is None
 
 
 @pytest.mark.parametrize(
@@ -120,8 +122,8 @@ def test_when_a_patch_counts(inside, structure, counts):
         flat[10 + i // 100, i // 10 % 10, i % 10] = 1
     assert (labels == 1).sum() == structure
     patch = Patch("a", (0, 0, 0), (10, 10, 10))
-    assert holds(labels, patch, 1) is counts
-    assert holds(labels, patch, 1, 0.0) is (inside > 0)
+    assert holds(Reference.of(labels), patch, 1) is counts
+    assert holds(Reference.of(labels), patch, 1, 0.0) is (inside > 0)
 
 
 def test_where_nothing_holds_enough_the_class_is_named():
@@ -155,7 +157,7 @@ def published(pool: dict[str, PoolCase], request: Request) -> Query:
             rng = request.rng(f"start/class {label}/{goal}")
             for name in rng.permutation(cases[label]).tolist():
                 reference = load_reference(pool[name])
-                patch = draw_around(occupied, name, reference, [label], False, rng)
+                patch = draw_around(occupied, name, Reference.of(reference), [label], False, rng)
                 if patch is None:
                     continue
                 occupied.take(patch)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from nnactive_ext.cli.options import add_precision
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.members import statistics
-from nnactive_ext.members.statistics import ACCUMULATORS, RunningStatistics
+from nnactive_ext.members.statistics import ACCUMULATORS, Gathered, RunningStatistics
+from nnactive_ext.query_methods.base import ENERGY, EVERYTHING, EXPECTED_ENTROPY
 
 SHAPE = (5, 6, 7)
 
@@ -48,8 +49,8 @@ def logits(seed, channels=4, members=3, scale=3.0, dtype=torch.float32):
     return [(torch.randn((channels, *SHAPE), generator=generator) * scale).to(dtype) for _ in range(members)]
 
 
-def run(members, regions=False, accumulators="single"):
-    running = RunningStatistics(regions, accumulators)
+def run(members, regions=False, accumulators="single", needs=EVERYTHING):
+    running = RunningStatistics(regions, accumulators, needs)
     for member in members:
         running.add(member)
     return running.result()
@@ -168,17 +169,67 @@ def test_the_number_of_threads_changes_no_byte(monkeypatch, regions, accumulator
 
 def test_an_operation_is_not_shared_among_threads(monkeypatch):
     """On which the order of its sums could depend."""
-    of_classes, seen = statistics._of_classes, set()
+    add_member, seen = statistics.add_member, set()
 
     def watched(*arguments):
         seen.add((threading.current_thread(), torch.get_num_threads()))
-        return of_classes(*arguments)
+        return add_member(*arguments)
 
-    monkeypatch.setattr(statistics, "_of_classes", watched)
+    monkeypatch.setattr(statistics, "add_member", watched)
     monkeypatch.setattr(statistics, "_BLOCK_CPU", 1)
     run(logits(7))
     assert {number for _, number in seen} == {1}
     assert threading.main_thread() not in {thread for thread, _ in seen}
+
+
+@pytest.fixture(params=["host", "device"])
+def place(request, monkeypatch):
+    """The compiled pass, and torch's operations as they run on other devices."""
+    if request.param == "device":
+        monkeypatch.setattr(statistics, "_on_host", lambda tensor: False)
+        monkeypatch.setattr(statistics, "_BLOCK_DEVICE", 50)
+    return request.param
+
+
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("accumulators", ACCUMULATORS)
+def test_only_what_is_needed_is_computed_and_the_rest_keeps_its_bytes(place, regions, dtype, accumulators):
+    members = logits(8, dtype=dtype)
+    whole = run(members, regions, accumulators)
+    check(whole, members, regions, precision=2e-3 if accumulators == "half" else None)
+    for needs in ((), (EXPECTED_ENTROPY,), (ENERGY,)):
+        part = run(members, regions, accumulators, needs)
+        assert part.mean.tobytes() == whole.mean.tobytes()
+        assert part.predicted == whole.predicted
+        for name in (EXPECTED_ENTROPY, ENERGY):
+            found = getattr(part, name)
+            assert found.tobytes() == getattr(whole, name).tobytes() if name in needs else found is None
+
+
+def test_infinite_logits_are_found_on_any_device_whatever_is_needed(place):
+    for value in (np.nan, np.inf, -np.inf):
+        members = logits(5)
+        members[0][2, -1, 2, -1] = value
+        with pytest.raises(NnActiveError, match="NaN or infinite"):
+            run(members, needs=())
+
+
+@pytest.mark.parametrize("needs", [(), EVERYTHING])
+@pytest.mark.parametrize("accumulators", ACCUMULATORS)
+def test_slabs_gathered_are_the_whole(place, needs, accumulators):
+    members = logits(9, dtype=torch.float16)
+    whole, gathered = run(members, accumulators=accumulators, needs=needs), Gathered()
+    for planes in (slice(0, 2), slice(2, 3), slice(3, 5)):
+        slab = RunningStatistics(False, accumulators, needs)
+        for member in members:
+            slab.add(member[:, planes])
+        gathered.add(slab, planes, SHAPE[0])
+    found = gathered.hand_over()()
+    assert found.predicted == whole.predicted
+    for name in ("mean", EXPECTED_ENTROPY, ENERGY):
+        one, other = getattr(found, name), getattr(whole, name)
+        assert one is other is None or np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (7, 1, 9), (1, 50, 3), (6, 8, 10)])

@@ -192,9 +192,9 @@ def test_maps_that_do_not_fit_are_refused(monkeypatch):
     found = predictor(stochastic())
     assert head_of(found.network).channels == (1 + RANK) * CLASSES
     needed = (1 + RANK) * CLASSES * 20 * 30 * 40 * 2
-    monkeypatch.setattr(samples, "_free_here", lambda: needed)
+    monkeypatch.setattr(samples, "free_here", lambda: needed)
     check_memory(found, (20, 30, 40))
-    monkeypatch.setattr(samples, "_free_here", lambda: needed - 1)
+    monkeypatch.setattr(samples, "free_here", lambda: needed - 1)
     with pytest.raises(NnActiveError, match="-members folds"):
         check_memory(found, (20, 30, 40))
 

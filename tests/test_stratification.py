@@ -6,16 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes import CLASSES, World, from_members, run, world
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from nnactive_ext.engine import largest_product, most_of_a_race, select
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import PoolCase, Ranking, Request, ScoredPatch
-from nnactive_ext.query_methods.selection import merge
+from nnactive_ext.query_methods.selection import Floors, Strata, merge
 from nnactive_ext.query_methods.stratification import class_shares
+from nnactive_ext.randomness import generator
 
 
 @given(st.integers(0, 200), st.floats(0, 1), st.integers(1, 20), st.integers(0, 100))
@@ -349,3 +351,90 @@ def test_the_share_of_a_class_that_is_predicted_nowhere_is_kept_among_others():
     assert Counter(p.stratum for p in query.patches) == {"liver": 3, "tumour": 3, "all": 3}
     with pytest.raises(NnActiveError, match="unpredicted"):
         methods.get("clap_pe", unpredicted="other")
+
+
+def obvious(rankings, pool, request, alpha):
+    """What merge chooses of the candidates, over all of them: [(patch, stratum)]."""
+    shares = class_shares(request.n, alpha, request.classes, request.rng("shares"))
+    predicted = frozenset().union(*(ranking.predicted for ranking in rankings.values()))
+    order = [c for c in request.rng("classes").permutation(sorted(shares)).tolist() if c in predicted]
+    candidates = sorted((c for r in rankings.values() for c in r.candidates), key=lambda c: (-c.key, c.patch))
+    taken = [box for case in pool.values() for box in case.annotated]
+    steps = [(request.classes[c], shares[c], 0) for c in order]
+    steps += [("all", request.n, -np.inf), *((request.classes[c], request.n, -np.inf) for c in order)]
+    chosen = []
+    for stratum, share, above in steps:
+        left = share if above == 0 else request.n - len(chosen)
+        for one in candidates:
+            if left > 0 and one.stratum == stratum and one.score > above and not any(map(one.patch.overlaps, taken)):
+                taken.append(one.patch)
+                chosen.append((one.patch, stratum))
+                left -= 1
+    return chosen
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_looking_at_the_best_only_changes_nothing(data):
+    """Also where candidates of a stratum overlap, so that many more are used up than are looked at first."""
+    n, cases = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    places = data.draw(st.sampled_from([2, 12, 36]))
+    rankings = {}
+    for name in "abcde"[:cases]:
+        rows = [
+            (int(rng.integers(places)), float(rng.choice([0, 0.5, rng.random()])), str(rng.choice(["all", "A", "B"])))
+            for _ in range(80)
+        ]
+        rankings[name] = line(*rows, case=name)
+    request, alpha = Request(n, {1: "A", 2: "B"}, seed=int(rng.integers(99))), data.draw(st.sampled_from([0, 0.5, 1]))
+    cases = pool(*rankings, annotated=(3,))
+    found = [(one.patch, one.stratum) for one in merge(rankings, cases, request, alpha, fill_gaps=False).patches]
+    assert found == obvious(rankings, cases, request, alpha)
+
+
+def test_a_merge_keeps_no_more_of_a_stratum_than_it_could_use():
+    """However many cases there are: their rankings are read one after another."""
+    rankings = {f"{i:03d}": line((0, i, "all"), (2, i / 2, "all"), (4, i / 3, "all"), case=f"{i:03d}") for i in range(200)}
+    found = Strata.of(rankings, {"all": 5})
+    assert [one.key for one in found.candidates["all"]] == [199, 198, 197, 196, 195]
+    assert found.cut == {"all"}
+
+
+@pytest.mark.parametrize("options", [{}, {"beta": "none"}, {"alpha": "0"}, {"aggregation": "max:2"}, {"aggregation": "sum"}])
+def test_candidates_that_cannot_enter_are_left_out_and_change_nothing(options):
+    """In whatever order cases are ranked: each knows what those before it found."""
+    w = world(cases=10, size=(3, 4, 4))
+    for name in ("case_1", "case_4", "case_6"):  # where hardly anything of a class is
+        w.statistics[name].mean[2] *= 1e-9
+    method, request, cases = methods.get("clasp_pe", **options), Request(2, CLASSES, seed=3), w.pool()
+    whole = {name: method.rank(w.scored(name), request) for name in cases}
+    expected = method.merge(whole, cases, request)
+    kept = Counter()
+    for seed in range(4):
+        floors, some = Floors(method.usable(request)), {}
+        for name in np.random.default_rng(seed).permutation(sorted(cases)).tolist():
+            some[name] = method.rank(replace(w.scored(name), floors=dict(floors.lowest)), request)
+            for candidate in some[name].candidates:
+                floors.add(candidate.stratum, [candidate.key])
+            lacking = [one for one in whole[name].candidates if one not in some[name].candidates]
+            assert all(one.key <= some[name].left_out[one.stratum] for one in lacking)
+            kept[name] += len(some[name].candidates)
+        assert method.merge(some, cases, request) == expected
+    # Without strata each case keeps few candidates, and nearly all could enter.
+    assert options == {"alpha": "0"} or sum(kept.values()) < 4 * sum(len(one.candidates) for one in whole.values())
+
+
+@pytest.mark.parametrize("beta", [0.5, 1, 30])
+def test_no_key_of_a_race_exceeds_its_bound(beta):
+    for seed in range(30):
+        scores = np.random.default_rng(seed).random((9, 10, 11), np.float32) ** 3
+        picks = select(scores, (2, 2, 2), 5, beta=beta, rng=generator(seed, 0, "noise", "a"))
+        bound = most_of_a_race(float(scores.max()), scores.size, beta, generator(seed, 0, "noise", "a"))
+        assert max(pick.key for pick in picks) <= bound
+
+
+def test_a_bound_is_above_every_mean():
+    rng = np.random.default_rng(0)
+    values, weight = rng.normal(size=(6, 7, 8)).astype(np.float32), rng.normal(size=(6, 7, 8)).astype(np.float32)
+    assert largest_product(weight, values) == (np.clip(weight.astype(float), 0, 1) * values).max()

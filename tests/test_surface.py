@@ -112,6 +112,13 @@ def test_equals_the_package_on_blobs():
         assert found.hd95 == pytest.approx(metrics.compute_robust_hausdorff(distances, 95))
 
 
+def test_classes_side_by_side_give_the_same_bits():
+    prediction, reference = np.random.default_rng(0).integers(0, 5, (2, *SHAPE))
+    classes = {"one": 1, "region": (2, 3), "absent": 9, "four": 4}
+    one_by_one = surface_per_case(prediction, reference, classes, (3.0, 1.0, 0.7), 1.0)
+    assert repr(surface_per_case(prediction, reference, classes, (3.0, 1.0, 0.7), 1.0, threads=3)) == repr(one_by_one)
+
+
 @given(arrays(np.uint8, (3, 4, 3), elements=st.integers(0, 2)))
 def test_a_perfect_prediction(labels):
     for value, found in surface_per_case(labels, labels, {"1": 1, "2": 2}, (3, 1, 1), 0.5).items():

@@ -48,7 +48,7 @@ def test_the_pool_is_all_of_imagestr_and_the_test_set_is_evaluated(source, quick
     assert [case.label.parent.name for case in experiment.test_cases()] == ["labelsTs", "labelsTs"]
 
     class Perfect(FakeEnsemble):
-        def segment(self, case) -> np.ndarray:
+        def segment(self, case, inference=None) -> np.ndarray:
             return sitk.GetArrayFromImage(sitk.ReadImage(str(source / "labelsTs" / f"{case.name}.nii.gz")))
 
     found = evaluate(experiment, lambda folds: Perfect(experiment), experiment.folds(), progress=False)

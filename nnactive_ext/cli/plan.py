@@ -46,10 +46,13 @@ def _simulation(settings: Settings, progress: bool) -> None:
     from nnactive_ext.experiment.experiment import refuse_interrupted
     from nnactive_ext.experiment.loops import read_loop
     from nnactive_ext.loop.status import by_hand, next_step
-    from nnactive_ext.loop.tables import plan_table
+    from nnactive_ext.loop.tables import cost_table, plan_table
     from nnactive_ext.nnunet.dataset import find_dataset
+    from nnactive_ext.parallel import aside
+    from nnactive_ext.planning.at_once import at_once
     from nnactive_ext.planning.create import create
     from nnactive_ext.planning.division import divide
+    from nnactive_ext.planning.hours import Hours, member_hours
     from nnactive_ext.planning.measure import measure
     from nnactive_ext.planning.pretrained import start_for
     from nnactive_ext.planning.simulation import check_simulation, decide
@@ -61,12 +64,16 @@ def _simulation(settings: Settings, progress: bool) -> None:
         settings = replace(settings, starting_budget=len(read_loop(settings.start_from, source.file_ending)))
     division = divide(source, settings)  # of names alone, so before every image is read
     source = division.source
-    plan = decide(source, measure(source, settings.processes, progress), settings, division)
-    print(f"\n{plan.dataset} from {source.folder}\n\n{plan_table(plan.decisions)}\n")
-    weights = start_for(settings, source.json["channel_names"].values())
-    experiment, warnings = create(plan, source, settings.start_from, progress, weights)
+    files = [file for case in source.cases.values() for file in case.images]
+    with at_once(settings.number, files, len(source.cases), len(division.pool), progress) as copies:
+        plan = decide(source, measure(source, settings.processes, progress, copies), settings, division)
+        with aside():
+            print(f"\n{plan.dataset} from {source.folder}\n\n{plan_table(plan.decisions)}\n")
+        weights = start_for(settings, source.json["channel_names"].values())
+        experiment, warnings = create(plan, source, settings.start_from, progress, weights, copies)
     for line in warned(warnings):
         print(line)
+    print(f"\n{cost_table(experiment, Hours.of(settings) or member_hours(plan, source.json))}")
     print(f"\nMade {experiment.raw}\n{by_hand(experiment)}")
     if plan.preset is None and experiment.device == "cpu":
         print("torch finds no GPU on this machine; on one with a GPU, leave out -device cpu.")
@@ -81,7 +88,8 @@ def _rollout(settings: Settings, progress: bool) -> None:
     from nnactive_ext.loop.status import next_step
     from nnactive_ext.loop.tables import plan_table
     from nnactive_ext.nnunet.pace import timed
-    from nnactive_ext.parallel import default_processes
+    from nnactive_ext.parallel import aside, default_processes, in_one_go
+    from nnactive_ext.planning.at_once import shares_of_folder
     from nnactive_ext.planning.blocks import cases_in, channels_in
     from nnactive_ext.planning.create import create_rollout
     from nnactive_ext.planning.pretrained import start_for
@@ -97,11 +105,13 @@ def _rollout(settings: Settings, progress: bool) -> None:
     found = there.cases
     grouped(settings, found)  # what is wrong with -groups is told before every image is read
     sizes = (source.bytes for case in found.values() for source in case.sources)
-    inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)
-    rollout = decide_rollout(folder, found, inspected, settings, timed(progress), there.notes)
-    print(f"\n{rollout.plan.dataset} from {folder}\n\n{plan_table(rollout.plan.decisions)}\n")
-    weights = start_for(settings, rollout.channels)
-    experiment, warnings = create_rollout(rollout, found, progress, weights)
+    with in_one_go(shares_of_folder(len(found)), progress):
+        inspected = inspect(found, names, settings.processes or default_processes(sum(sizes)), progress)
+        rollout = decide_rollout(folder, found, inspected, settings, timed(progress), there.notes)
+        with aside():
+            print(f"\n{rollout.plan.dataset} from {folder}\n\n{plan_table(rollout.plan.decisions)}\n")
+        weights = start_for(settings, rollout.channels)
+        experiment, warnings = create_rollout(rollout, found, progress, weights)
     for line in warned(warnings):
         print(line)
     print(f"\nMade {experiment.raw}\n{next_step(experiment)}")

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.evaluating import has_scores, inferences, patches_lacking
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.marks import is_trained
 from nnactive_ext.experiment.result import CycleResult, result_file
-from nnactive_ext.files import read_json
-from nnactive_ext.members.case_scores import CROSS_VALIDATION
-from nnactive_ext.members.case_scores import FOLDER as EVALUATED
+from nnactive_ext.members.case_scores import CROSS_VALIDATION, cases_folder
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import RankedMethod
@@ -90,8 +89,11 @@ class Step:
             return True
         if self.kind == EVALUATE and not plan.test:
             return self.index > 0 or (folder / CROSS_VALIDATION).is_file()
-        cases, files = (plan.test, EVALUATED) if self.kind == EVALUATE else (list(plan.pool), CANDIDATES)
-        return all((folder / files / f"{case}.json").is_file() for case in cases[self.index :: self.parts])
+        cases, folders = list(plan.pool), [CANDIDATES]
+        if self.kind == EVALUATE:
+            cases, folders = list(plan.test), list(map(cases_folder, inferences(experiment)))
+        wanted = [f"{case}.json" for case in cases[self.index :: self.parts]]
+        return all((folder / files / name).is_file() for files in folders for name in wanted)
 
     def is_over(self, experiment: Experiment, cycle: int | None) -> bool:
         """Whether it was a step of a ``cycle`` before the current one.
@@ -123,16 +125,13 @@ class Step:
 
 
 def is_evaluated(experiment: Experiment) -> bool:
-    """Whether there is a result of the cycle, for the classes of today: members for others were put away since."""
+    """Whether there is a result of the cycle, for the classes of today: members for others were put away since. One without
+    scores, or without those of nnU-Net's inference, is none where the plan of today asks for them."""
     file = result_file(experiment.results, experiment.state["cycle"])
-    return file.is_file() and CycleResult.read(file).label_version == experiment.plan.label_version
-
-
-def patches_lacking(experiment: Experiment) -> int:
-    """How many patches the query of the current cycle lacked, because the pool is used up, if nothing was added to it since."""
-    cycle = experiment.state["cycle"]
-    missing = read_json(loop_file(experiment.raw, cycle)).get("missing", 0)
-    return 0 if experiment.plan.added_since(cycle) else int(missing)
+    if not file.is_file():
+        return False
+    found = CycleResult.read(file)
+    return found.label_version == experiment.plan.label_version and has_scores(experiment, found)
 
 
 def trainings(experiment: Experiment) -> list[Step]:
@@ -149,7 +148,7 @@ def shares(experiment: Experiment, parts: int) -> list[Step]:
         parts: number of parts; 1 and less: the steps are not shared.
     """
     plan, cycle, found = experiment.plan, experiment.state["cycle"], []
-    if parts > 1 and not is_evaluated(experiment):
+    if parts > 1 and not is_evaluated(experiment) and (inferences(experiment) or not plan.test):
         # A cross-validation opens one member after another for the cases that it has not seen: it is one step.
         found += _parts(EVALUATE, min(parts, len(plan.test)) if plan.test else 1)
     queried = cycle >= plan.cycles - 1 or patches_lacking(experiment) or loop_file(experiment.raw, cycle + 1).is_file()

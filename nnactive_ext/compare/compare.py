@@ -12,7 +12,7 @@ from nnactive_ext.compare.doubts import warnings
 from nnactive_ext.compare.names import Names
 from nnactive_ext.compare.overall import Overall, overall
 from nnactive_ext.compare.page import Comparison, page, readable_tables
-from nnactive_ext.compare.settings import Grouped, group
+from nnactive_ext.compare.settings import Grouped, group, with_full
 from nnactive_ext.compare.summary import SettingSummary, summarise
 from nnactive_ext.compare.tidy import tidy_tables
 from nnactive_ext.compare.trajectories import read_trajectories
@@ -91,7 +91,7 @@ def _grouped(sources: Sequence[Path], cycles: int | None) -> Grouped:
         others = f"{len(grouped.starts)} with only the cycle 0 of others, {len(grouped.full)} on all labels"
         raise NnActiveError(f"There is no experiment to compare ({others}). Give those with query methods, too.")
     settings = tuple(
-        replace(setting, full=tuple(f for f in grouped.full if same_world_and_members(f, setting.trajectories[0])))
+        with_full(setting, [f for f in grouped.full if same_world_and_members(f, setting.trajectories[0])])
         for setting in grouped.settings
     )
     return replace(grouped, settings=settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 from nnactive_ext.compare.settings import Setting
@@ -12,13 +11,16 @@ from nnactive_ext.compare.trajectories import Trajectory
 def shortcoming(trajectory: Trajectory, setting: Setting) -> str:
     """Why its area and its end cannot be compared with others of the setting; empty where they can."""
     budgets = trajectory.budgets
+    if trajectory.cycles and not budgets:
+        return "none of its cycles is evaluated as those of the others"
     if not budgets:
         gap = f", although cycle {trajectory.behind_gap[0]} is there" if trajectory.behind_gap else ""
         return f"no cycle 0 (it failed, or has not run yet{gap})"
-    for cycle, (before, after) in enumerate(pairwise(budgets)):
-        if after <= before:
-            return f"its budget does not grow from cycle {cycle} to {cycle + 1} ({before} and {after} patches)"
-    without = [cycle for cycle, dice in enumerate(trajectory.dice) if math.isnan(dice)]
+    for before, after in pairwise(trajectory.scored):
+        if after.patches <= before.patches:
+            patches = f"{before.patches} and {after.patches} patches"
+            return f"its budget does not grow from cycle {before.cycle} to {after.cycle} ({patches})"
+    without = [one.cycle for one in trajectory.scored if one.mean_dice is None]
     if without:
         return f"no mean Dice in cycle {', '.join(map(str, without))}"
     if budgets[0] != setting.budgets[0] or budgets[-1] != setting.budgets[-1]:
@@ -29,8 +31,8 @@ def shortcoming(trajectory: Trajectory, setting: Setting) -> str:
 def _short(trajectory: Trajectory, setting: Setting) -> str:
     budgets, furthest = trajectory.budgets, len(setting.budgets)
     if trajectory.behind_gap:
-        return f"cycle {len(budgets)} is missing, although cycle {trajectory.behind_gap[0]} is there"
-    text = f"{len(budgets)} of {max(trajectory.planned, furthest)} cycles"
+        return f"cycle {len(trajectory.cycles)} is missing, although cycle {trajectory.behind_gap[0]} is there"
+    text = f"{len(trajectory.cycles)} of {max(trajectory.planned, furthest)} cycles"
     if trajectory.planned < furthest:
         text += f" ({trajectory.planned} were planned)"
     if _used_up(trajectory):

@@ -11,6 +11,7 @@ from nnactive_ext.compare.completeness import shortcoming
 from nnactive_ext.compare.settings import Grouped, Setting
 from nnactive_ext.compare.trajectories import Trajectory
 from nnactive_ext.experiment.environment import UNKNOWN, VARIABLES, Environment
+from nnactive_ext.experiment.inference import NNUNET, Evaluation
 from nnactive_ext.experiment.observed import Named, differences, evaluations, from_record
 from nnactive_ext.metrics.surface import Tolerance
 
@@ -41,7 +42,7 @@ def surface_tolerance(setting: Setting) -> Tolerance | None:
 
 def _tolerances(setting: Setting) -> dict[str, Tolerance | None]:
     """Those of all cycles, by their text; None in cycles from before there were surface metrics."""
-    found = [cycle.tolerance for t in setting.trajectories for cycle in t.cycles]
+    found = [cycle.tolerance for t in setting.trajectories for cycle in t.scored]
     return {str(one or "none"): one for one in sorted(found, key=lambda one: one.mm if one else 0)}
 
 
@@ -59,6 +60,7 @@ def _setting(setting: Setting) -> Iterator[str]:
     tolerances = _tolerances(setting)
     if len(tolerances) > 1:
         yield f"{setting.name}: surface metrics are left out, for their tolerances differ: {', '.join(tolerances)}."
+    yield from _evaluations(setting)
     yield from _classes(setting)
     yield from _unfinished(setting)
     yield from _schedules(setting)
@@ -74,6 +76,24 @@ def _setting(setting: Setting) -> Iterator[str]:
                     f"{setting.name}: reference labels of {trajectory.name} ({_some(change['cases'])}) were changed after "
                     f"cycle {change['after_cycle']}; {_rest(change)} on those before."
                 )
+
+
+def _evaluations(setting: Setting) -> Iterator[str]:
+    """That experiments were evaluated differently, or otherwise than by nnU-Net, and what is compared then."""
+    told = _by(setting.trajectories, _evaluated)
+    where = f"curves and AUBC {setting.inference}"
+    if len(told) > 1:
+        parts = "; ".join(f"{how} in {_some(names)}" for how, names in sorted(told.items()))
+        yield f"{setting.name}: test sets were evaluated differently ({parts}): {where}, of the cycles that all have."
+    elif setting.inference != NNUNET:
+        last = "the last cycle as nnU-Net evaluates it" if any(t.as_nnunet for t in setting.trajectories) else "as curves"
+        yield f"{setting.name}: {where}; Final Dice and surfaces: {last}."
+
+
+def _evaluated(trajectory: Trajectory) -> str:
+    """How its test set was to be evaluated."""
+    found = Evaluation.of(trajectory.plan.get("settings") or {})
+    return f"{found.when} cycles {found.inference}"
 
 
 def _rest(change: Mapping[str, Any]) -> str:
@@ -144,9 +164,7 @@ def _classes(setting: Setting) -> Iterator[str]:
     """Classes that are in the mean Dice of some cycles and not of others, or that not every test case has."""
     test = len(setting.trajectories[0].plan["test"])
     for name in setting.classes:
-        cases = [
-            (t, i, c.cases_per_class.get(name)) for t in (*setting.trajectories, *setting.full) for i, c in enumerate(t.cycles)
-        ]
+        cases = [(t, c.cycle, c.cases_per_class.get(name)) for t in (*setting.trajectories, *setting.full) for c in t.scored]
         without = [(t, i) for t, i, n in cases if n == 0]
         if without and len(without) == len(cases):
             yield f"{setting.name}: no test case has the class {name}, and nothing predicts it; no mean contains it."

@@ -90,7 +90,7 @@ def prices_of(setting: Setting, typed: Prices, minutes: float | None) -> tuple[P
 
 def _seed(own: Trajectory, base: Trajectory) -> Seed | None:
     """None where a final Dice is missing, or budgets do not increase."""
-    if not own.cycles or not base.cycles or math.isnan(own.dice[-1]) or math.isnan(base.dice[-1]):
+    if not own.scored or not base.scored or math.isnan(own.dice[-1]) or math.isnan(base.dice[-1]):
         return None
     curves = (own.budgets, own.dice), (base.budgets, base.dice)
     try:
@@ -104,7 +104,7 @@ def _seed(own: Trajectory, base: Trajectory) -> Seed | None:
 
 def hours_until(trajectory: Trajectory, budget: float) -> Hours | None:
     """What the machine did up to the first cycle with so many patches; None where its times are not in the results folder."""
-    last = next(cycle for cycle, patches in enumerate(trajectory.budgets) if patches >= budget - 1e-9)
+    last = next(result.cycle for result in trajectory.scored if result.patches >= budget - 1e-9)
     lines = [line for line in times_in(trajectory.folder) if line["cycle"] <= last]
     trained = [float(line["seconds"]) for line in lines if line["step"] == TRAIN]
     if not trained:

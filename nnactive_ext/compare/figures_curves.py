@@ -89,7 +89,7 @@ def class_curves(summary: SettingSummary, names: Names, folder: Path) -> str | N
 def _about(summary: SettingSummary) -> str:
     several = any(len(method.seeds) > 1 for method in summary.methods)
     text = "mean, band ± 1 standard deviation" if several else "one seed, so no spread"
-    partly = any(t.cycles and shortcoming(t, summary.setting) for t in summary.setting.trajectories)
+    partly = any(t.scored and shortcoming(t, summary.setting) for t in summary.setting.trajectories)
     return text + ("\ndotted: a seed that is not complete" if partly else "")
 
 
@@ -114,7 +114,7 @@ def _draw(axes: Axes, summary: SettingSummary, names: Names, values: Values) -> 
         if whole and same:
             _mean_and_band(axes, whole, values, style, names.methods[method])
         for trajectory in setting.of(method):
-            if trajectory.cycles and not (same and trajectory in whole):
+            if trajectory.scored and not (same and trajectory in whole):
                 label = names.methods[method] + ("" if trajectory in whole else " (incomplete)")
                 thin = {**style, "linestyle": ":", "linewidth": 1.2, "markersize": 4, "markerfacecolor": "white"}
                 told = (whole and same) or label in axes.get_legend_handles_labels()[1]

@@ -56,6 +56,6 @@ def _points_of(summary: SettingSummary, method: MethodSummary) -> tuple[np.ndarr
 
 def _points(trajectories: Sequence[Trajectory]) -> np.ndarray:
     """(n, 2): share and Dice of all cycles that have both."""
-    seeds = [zip(t.values(lambda cycle: cycle.share_of_all_foreground), t.dice, strict=True) for t in trajectories if t.cycles]
+    seeds = [zip(t.values(lambda cycle: cycle.share_of_all_foreground), t.dice, strict=True) for t in trajectories if t.scored]
     found = np.array([point for seed in seeds for point in seed], float).reshape(-1, 2)
     return found[np.isfinite(found).all(axis=1)]

@@ -128,5 +128,5 @@ def _missing(c: Comparison) -> list[str]:
 
 def _alike(setting: Setting) -> int:
     """How many of the first cycles all trajectories that have begun have, with the same budgets."""
-    cycles = zip(*(t.budgets for t in setting.trajectories if t.cycles), strict=False)
+    cycles = zip(*([cycle.patches for cycle in t.cycles] for t in setting.trajectories if t.cycles), strict=False)
     return sum(1 for _ in takewhile(lambda budgets: len(set(budgets)) == 1, cycles))

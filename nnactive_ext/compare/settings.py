@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from nnactive_ext.compare.trajectories import Trajectory
+from nnactive_ext.experiment.evaluating import common_inference, comparable
+from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.member_kinds import FOLDS, MemberKind
 from nnactive_ext.experiment.plan import ALL_LABELS, START
 
@@ -40,12 +42,14 @@ class Key:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """``name`` is as short as tells it from the others; ``full`` are the experiments on all labels that belong to it."""
+    """``name`` is as short as tells it from the others; ``full`` are the experiments on all labels that belong to it.
+    ``inference``: that of the scores in curves."""
 
     key: Key
     name: str
     trajectories: tuple[Trajectory, ...]
     full: tuple[Trajectory, ...] = field(default=())
+    inference: Inference = NNUNET
 
     @property
     def slug(self) -> str:
@@ -94,7 +98,27 @@ def group(trajectories: Sequence[Trajectory]) -> Grouped:
     keys = sorted(found, key=lambda key: (key.source, key.patch_size_mm, key.starting_budget, key.query_size, key.members))
     names = setting_names(keys)
     inside = {key: tuple(sorted(found[key], key=lambda t: (t.method, t.seed, t.name, str(t.folder)))) for key in keys}
-    return Grouped(tuple(Setting(key, names[key], inside[key]) for key in keys), full, starts)
+    return Grouped(tuple(_alike(Setting(key, names[key], inside[key])) for key in keys), full, starts)
+
+
+def _alike(setting: Setting) -> Setting:
+    """``setting`` with the scores that can be compared: curves of one inference, in the cycles that all have; the last cycle
+    as nnU-Net evaluates it, where all that got so far have that."""
+    curves = [t.cycles for t in setting.trajectories]
+    reached = max(map(len, curves))
+    as_nnunet = all(NNUNET in cycles[-1].inferences for cycles in curves if cycles and len(cycles) == reached)
+    inference, _ = common_inference(curves)
+    found = [replace(t, cycles=tuple(c)) for t, c in zip(setting.trajectories, comparable(curves), strict=True)]
+    if as_nnunet:
+        lasts = [cycles[-1].scored(NNUNET) if len(cycles) == reached > 0 else None for cycles in curves]
+        found = [replace(t, as_nnunet=last) for t, last in zip(found, lasts, strict=True)]
+    return replace(setting, trajectories=tuple(found), inference=inference)
+
+
+def with_full(setting: Setting, full: Sequence[Trajectory]) -> Setting:
+    """``setting`` with its experiments on all labels, whose scores are those of its inference."""
+    alike = [replace(t, cycles=tuple(cycle.scored(setting.inference) for cycle in t.cycles)) for t in full]
+    return replace(setting, full=tuple(alike))
 
 
 def setting_names(keys: Sequence[Key]) -> dict[Key, str]:

@@ -20,7 +20,7 @@ TARGETS = (0.95, 0.99)
 """Shares of the Dice on all labels."""
 NO_FULL = "no experiment on all labels (nnactive_plan --all_labels, or nnactive_bench)"
 VALUES: dict[str, Callable[[Trajectory], float]] = {
-    "final": lambda t: t.dice[-1],
+    "final": lambda t: math.nan if (dice := t.final.mean_dice) is None else dice,
     "aubc": lambda t: aubc(t.budgets, t.dice),
 }
 """What methods are ranked by, of a complete trajectory."""
@@ -92,11 +92,11 @@ def complete(setting: Setting, method: str) -> list[Trajectory]:
 
 
 def _full(setting: Setting) -> Full | None:
-    done = [t for t in setting.full if t.cycles]
+    done = [t for t in setting.full if t.scored]
     dice = mean_and_spread([t.dice[-1] for t in done])
     if not dice.n:
         return None
-    classes = frozenset(_with_value(t.cycles[-1]) for t in done)
+    classes = frozenset(_with_value(t.scored[-1]) for t in done)
     return Full(dice, _per_class(done, setting.classes), tuple(t.name for t in done), classes)
 
 
@@ -105,8 +105,8 @@ def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> 
     missing = {t.seed: why + _reached(t) for t in setting.of(method) if (why := shortcoming(t, setting))}
     missing |= {seed: "no experiment" for seed in setting.seeds if seed not in {t.seed for t in setting.of(method)}}
     curve = _curve(there)
-    comparable = full is not None and full.classes == {_with_value(cycle) for t in there for cycle in t.cycles}
-    surfaces = [cases for t in there for cases in t.cycles[-1].surface_cases_per_class.values()]
+    comparable = full is not None and full.classes == {_with_value(cycle) for t in there for cycle in t.scored}
+    surfaces = [cases for t in there for cases in t.final.surface_cases_per_class.values()]
     share = _over_seeds(there, lambda t: t.values(lambda cycle: cycle.foreground_share)[-1])
     return MethodSummary(
         method,
@@ -118,8 +118,8 @@ def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> 
         _efficiency(there, full, comparable),
         _targets(curve, full if comparable else None),
         share,
-        _over_seeds(there, lambda t: _over_classes(t.cycles[-1].nsd_per_class)) if surface else NOTHING,
-        _over_seeds(there, lambda t: _over_classes(t.cycles[-1].hd95_per_class)) if surface else NOTHING,
+        _over_seeds(there, lambda t: _over_classes(t.final.nsd_per_class)) if surface else NOTHING,
+        _over_seeds(there, lambda t: _over_classes(t.final.hd95_per_class)) if surface else NOTHING,
         sum(cases.infinite for cases in surfaces) if surface else 0,
         sum(cases.nsd for cases in surfaces) if surface else 0,
         _per_class(there, setting.classes),
@@ -171,4 +171,5 @@ def _over_classes(per_class: Mapping[str, float | None]) -> float:
 
 def _per_class(trajectories: Sequence[Trajectory], classes: Sequence[str]) -> dict[str, MeanAndSpread]:
     """The Dice of the last cycle."""
-    return {name: mean_and_spread([t.class_dice(name)[-1] for t in trajectories]) for name in classes}
+    known = [[value for t in trajectories if (value := t.final.dice_per_class.get(name)) is not None] for name in classes]
+    return {name: mean_and_spread(values) for name, values in zip(classes, known, strict=True)}

@@ -58,10 +58,11 @@ def _trajectories(summaries: Sequence[SettingSummary], names: Names) -> Table:
         incomplete = shortcoming(t, summary.setting)
         for cycle, result in enumerate(t.cycles):
             left_out = " ".join(result.classes_left_out)
-            rows.append([*which, cycle, *(number(result) for number in _CYCLE.values()), left_out, incomplete])
+            inference = str(result.inference) if result.inference else None
+            rows.append([*which, cycle, *(number(result) for number in _CYCLE.values()), left_out, incomplete, inference])
         if not t.cycles:
-            rows.append([*which, None, *[None] * len(_CYCLE), None, incomplete])
-    heading = ["setting", "method", "seed", "experiment", "cycle", *_CYCLE, "classes_left_out", "incomplete"]
+            rows.append([*which, None, *[None] * len(_CYCLE), None, incomplete, None])
+    heading = ["setting", "method", "seed", "experiment", "cycle", *_CYCLE, "classes_left_out", "incomplete", "inference"]
     return Table("trajectories", "", heading, rows)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from nnactive_ext.compare.methods import method_key
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import run_of
+from nnactive_ext.experiment.evaluating import evaluated
 from nnactive_ext.experiment.plan import cycles_at_first
 from nnactive_ext.experiment.record import RECORD, read_record
 from nnactive_ext.experiment.result import CycleResult, result_files
@@ -22,7 +23,8 @@ _PLAN = ("pool", "test", "patch_size_mm", "query_size", "starting_budget", "cycl
 class Trajectory:
     """``cycles`` are the results of cycle 0, 1, ... up to the first one that is not there; ``behind_gap`` numbers those
     behind it, which are not used. ``planned`` counts cycle 0, too; ``schedule`` is what it was at first, with which the
-    schedules of methods end, however many cycles are made or compared."""
+    schedules of methods end, however many cycles are made or compared. ``as_nnunet``: the result of the last cycle as nnU-Net
+    evaluates it; None where a comparison does without (:func:`nnactive_ext.compare.settings.group`)."""
 
     folder: Path
     record: Mapping[str, Any]
@@ -30,6 +32,7 @@ class Trajectory:
     behind_gap: tuple[int, ...]
     planned: int
     schedule: int
+    as_nnunet: CycleResult | None = None
 
     @property
     def name(self) -> str:
@@ -57,22 +60,32 @@ class Trajectory:
         return int(self.plan["seed"])
 
     @property
+    def scored(self) -> list[CycleResult]:
+        """The cycles that were evaluated on the test set, in a way that can be compared; those of the learning curve."""
+        return evaluated(self.cycles)
+
+    @property
+    def final(self) -> CycleResult:
+        """The result of the last cycle of the curve, as nnU-Net evaluates it where the others have that, too."""
+        return self.as_nnunet or self.scored[-1]
+
+    @property
     def budgets(self) -> list[int]:
-        """Annotated patches in all, cycle by cycle."""
-        return [cycle.patches for cycle in self.cycles]
+        """Annotated patches in all, at each cycle of the curve."""
+        return [cycle.patches for cycle in self.scored]
 
     @property
     def dice(self) -> list[float]:
-        """Mean Dice (0..1), cycle by cycle; NaN where no class has a value."""
+        """Mean Dice (0..1), at each cycle of the curve; NaN where no class has a value."""
         return self.values(lambda cycle: cycle.mean_dice)
 
     def class_dice(self, name: str) -> list[float]:
-        """Dice (0..1) of a class, cycle by cycle; NaN where it has no value."""
+        """Dice (0..1) of a class, at each cycle of the curve; NaN where it has no value."""
         return self.values(lambda cycle: cycle.dice_per_class.get(name))
 
     def values(self, number: Callable[[CycleResult], float | None]) -> list[float]:
-        """A ``number`` of each cycle; NaN where it is None."""
-        return [math.nan if (value := number(cycle)) is None else float(value) for cycle in self.cycles]
+        """A ``number`` of each cycle of the curve; NaN where it is None."""
+        return [math.nan if (value := number(cycle)) is None else float(value) for cycle in self.scored]
 
     def first(self, cycles: int) -> Trajectory:
         """The trajectory as if so many cycles had been planned: with the seed that it had then."""

@@ -39,8 +39,8 @@ def put_away(experiment: Experiment, fold_folder: Path) -> None:
 def keep_result(experiment: Experiment, cycle: int) -> None:
     """Keep the result of members that were put away when the classes were changed, before that of others replaces it."""
     file = result_file(experiment.results, cycle)
-    if file.is_file():
-        folder = _of_cycle(experiment, cycle) / f"labels_{CycleResult.read(file).label_version}"
+    if file.is_file() and (version := CycleResult.read(file).label_version) != experiment.plan.label_version:
+        folder = _of_cycle(experiment, cycle) / f"labels_{version}"
         folder.mkdir(parents=True, exist_ok=True)
         copy_file(file, folder / file.name)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.inference import Evaluation, Inference
 from nnactive_ext.experiment.label_changes import LabelChange, label_changes
 from nnactive_ext.experiment.member_kinds import FOLDS, MemberKind
 from nnactive_ext.files import read_json, write_json
@@ -148,6 +149,18 @@ class Plan:
     def member_kind(self) -> MemberKind:
         """What its members are; plans without it were made when members were the networks of the folds."""
         return MemberKind.of(self.settings.get("members", FOLDS))
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """How and when it is evaluated on the test set; plans without it are evaluated as nnU-Net does, in all cycles."""
+        return Evaluation.of(self.settings)
+
+    def inferences(self, cycle: int, last: bool = False) -> tuple[Inference, ...]:
+        """With what ``cycle``, the ``last`` one perhaps before its time, is evaluated on the test set; empty: not at all. The
+        cycle 0 of a start is the first one of others."""
+        if not self.test:
+            return ()
+        return self.evaluation.inferences(cycle, last or (cycle >= self.cycles - 1 and self.purpose != START))
 
     @property
     def method_words(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import run_of
 from nnactive_ext.experiment.environment import Environment
+from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.metrics.surface import Tolerance
 
@@ -105,6 +106,16 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InferenceScores(Scores):
+    """What the members of a cycle are worth on the test set with one ``inference``, and case by case."""
+
+    inference: Inference
+    dice_per_case: Mapping[str, Shares]
+    nsd_per_case: Mapping[str, Shares]
+    hd95_per_case: Mapping[str, Lengths]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Annotation:
     """What was annotated for them: ``new_*`` describe the patches of this cycle, the other counts all patches up to it."""
 
@@ -138,6 +149,26 @@ class CycleResult(Annotation, Scores):
     nsd_per_case: Mapping[str, Shares] = field(default_factory=dict)
     hd95_per_case: Mapping[str, Lengths] = field(default_factory=dict)
     environment: Environment | None = None
+    inference: Inference | None = NNUNET
+    """With which the test set was predicted; None where it was not, so that there are no scores."""
+    as_before: InferenceScores | None = None
+    """Of the last cycle: its scores with the inference of the cycles before it, where that is another one."""
+
+    @property
+    def inferences(self) -> list[Inference]:
+        """Those with which there are scores on the test set."""
+        return [one for one in (self.inference, self.as_before and self.as_before.inference) if one]
+
+    def scored(self, inference: Inference | None) -> CycleResult:
+        """This result with the scores of one inference; without any where it does not have them."""
+        if self.inference == inference:
+            return replace(self, as_before=None)
+        if self.as_before and self.as_before.inference == inference:
+            return replace(self, **vars(self.as_before), as_before=None)
+        none = {one.name: one.default_factory() for one in fields(InferenceScores) if one.default_factory is not MISSING}
+        empty: dict[str, Any] = {**none, "dice_per_class": dict.fromkeys(self.dice_per_class), "mean_dice": None}
+        empty |= {"classes_left_out": (), "tolerance_mm": None, "inference": None, "as_before": None}
+        return replace(self, **empty, dice_per_case={}, nsd_per_case={}, hd95_per_case={})
 
     @property
     def tolerance(self) -> Tolerance | None:
@@ -163,7 +194,10 @@ class CycleResult(Annotation, Scores):
 
     def write(self, file: Path) -> None:
         """Whole or not at all."""
-        write_json(file, asdict(self))
+        content = asdict(self)
+        if self.as_before is None:
+            del content["as_before"]
+        write_json(file, content)
 
 
 def result_file(folder: Path, cycle: int) -> Path:
@@ -214,7 +248,11 @@ def _read(kind: Any, value: Any) -> Any:
         # No NaN; an infinite number, which is no JSON either, is not below infinity.
         if low <= number <= high and number != math.inf:
             return number
-    elif origin is None and not isinstance(value, bool) and isinstance(value, int | float if kind is float else kind):
+    elif (
+        origin is None
+        and isinstance(value, bool) == (kind is bool)
+        and isinstance(value, int | float if kind is float else kind)
+    ):
         return value
     text = repr(value)
     raise ValueError(f"{text if len(text) <= 60 else text[:60] + '...'} is not a valid value")

@@ -17,7 +17,8 @@ from nnactive_ext.experiment.experiment import Experiment
 STEPS = ("plan", "train", "load", "predict", "statistics", "score", "describe", "annotate", "preprocess", "evaluate")
 """``plan``: fingerprint, nnU-Net's planning, and preprocessing for the first time. Of a query: ``load``, waiting for an image;
 ``predict``, the networks; ``statistics``, from their logits to the means over members; ``score``, from these to candidates, and
-the choice; ``describe``, the descriptors of methods that compare patches."""
+the choice (of what a thread does beside the next prediction only the seconds for which the query waits); ``describe``, the
+descriptors of methods that compare patches."""
 TRAIN, QUERY = "train", ("load", "predict", "statistics", "score", "describe")
 FOLDER = "times"
 """In the experiment's results: appends of several machines to one file would be lost on a network's file system."""
@@ -55,10 +56,19 @@ class Timing:
             yield
         self.note(watch.seconds)
 
-    def note(self, seconds: Mapping[str, float], case: str | None = None) -> None:
-        """One line per step, all in one write; with the ``case`` they were spent on, if it was one."""
+    def note(self, seconds: Mapping[str, float], case: str | None = None, beside: Mapping[str, float] | None = None) -> None:
+        """One line per step, all in one write.
+
+        Args:
+            seconds: on the clock.
+            case: the one that they were spent on, if it was one.
+            beside: steps of which a thread did all or a part beside others, and the seconds that it took.
+        """
         facts = {"cycle": self._cycle, **({"case": case} if case else {})}
-        lines = [{**facts, "step": step, "seconds": round(spent, 4)} for step, spent in seconds.items()]
+        lines: list[dict] = [{**facts, "step": step, "seconds": round(spent, 4)} for step, spent in seconds.items()]
+        for line in lines:
+            if beside and line["step"] in beside:
+                line["thread"] = round(beside[line["step"]], 4)
         self._folder.mkdir(parents=True, exist_ok=True)
         with open(self._folder / _name(), "a", encoding="utf-8") as file:
             file.write("".join(json.dumps(line) + "\n" for line in lines))

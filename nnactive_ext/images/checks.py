@@ -42,17 +42,19 @@ _OTHER_READER = {
 """Of files that a folder of images copies (:mod:`nnactive_ext.images.stated`), and a dataset cannot."""
 
 
-def damage(file: Path) -> str:
-    """What is wrong with a file though ITK reads it without a word, with the file's name; "" if nothing is."""
-    return what_itk_hides(file) or what_metaimage_hides(file) or what_nrrd_hides(file)
+def damage(file: Path, copy: Path | None = None) -> str:
+    """What is wrong with a file though ITK reads it without a word, with the file's name; "" if nothing is. ``copy``: where a
+    .nii.gz may be decompressed to, which this check does anyway."""
+    return what_itk_hides(file, copy) or what_metaimage_hides(file) or what_nrrd_hides(file)
 
 
-def examined(file: Path, by_itk: bool) -> Space | None:
+def examined(file: Path, by_itk: bool, copy: Path | None = None) -> Space | None:
     """Check a file without reading its voxels as an image.
 
     Args:
         file: an image.
         by_itk: nnU-Net reads it with ITK. Its other readers take other formats, and NIfTI files with sheared axes.
+        copy: as in :func:`damage`.
 
     Returns:
         Its space; None where only another reader can tell.
@@ -66,8 +68,8 @@ def examined(file: Path, by_itk: bool) -> Space | None:
             raise NnActiveError(problem)
         if (is_nifti(file) or why != STRAIGHTENED) and (remedy := _OTHER_READER.get(why)):
             raise NnActiveError(f"{file}: {remedy}.")
-        opened(file)
-    elif problem := damage(file) or header_problem(file) or kind_problem(file):
+        opened(file, copy)
+    elif problem := damage(file, copy) or header_problem(file) or kind_problem(file):
         raise NnActiveError(problem)
     if not (by_itk or is_nifti(file)):
         return None
@@ -102,8 +104,8 @@ def read_image_file(file: Path) -> Any:
     return image
 
 
-def opened(file: Path) -> Any:
-    """A SimpleITK reader of a file that has read its header.
+def opened(file: Path, copy: Path | None = None) -> Any:
+    """A SimpleITK reader of a file that has read its header; ``copy``: as in :func:`damage`.
 
     Raises:
         NnActiveError: the file is missing or damaged, its header contradicts itself, or it holds no 3D image of single real
@@ -116,7 +118,7 @@ def opened(file: Path) -> Any:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
     try:
-        hidden = damage(file) or header_problem(file) or unit_problem(file)
+        hidden = damage(file, copy) or header_problem(file) or unit_problem(file)
         if hidden:
             raise NnActiveError(hidden)
         reader.ReadImageInformation()

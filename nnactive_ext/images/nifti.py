@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ _UNSCALED = float(np.finfo(float).eps)
 """ITK does not scale by a slope that is nearer to 0."""
 
 
-def what_itk_hides(file: Path) -> str:
+def what_itk_hides(file: Path, copy: Path | None = None) -> str:
     """What is wrong with a NIfTI file though ITK reads it: it takes NaN, infinity and all that a file cut short lacks
-    for 0, without a word. Empty if nothing is, and for other formats."""
+    for 0, without a word. Empty if nothing is, and for other formats. ``copy``: where a .nii.gz that is whole is decompressed
+    to, if there is room."""
     if not is_nifti(file):
         return ""
     try:
@@ -30,10 +33,7 @@ def what_itk_hides(file: Path) -> str:
             beside = file.with_suffix("")
             if beside.exists():  # ITK would take the header from the one and the voxels from the other
                 return f"{file}: {beside.name} lies beside it. Move the one that is not meant elsewhere."
-            held = 0
-            with gzip.open(file) as stream:  # to its end, where the checksum is
-                while block := stream.read(1 << 20):
-                    held += len(block)
+            held = _decompressed(file, copy)
         image: Any = load(file)
         needed = int(image.dataobj.offset) + math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
         if file.suffix.lower() == ".gz" and held < needed:
@@ -42,11 +42,30 @@ def what_itk_hides(file: Path) -> str:
             return f"{file}: truncated: it holds {held} bytes, its header speaks of {needed}."  # before memory is taken
         if image.get_data_dtype().kind != "f" and file.suffix.lower() == ".gz":
             return ""
+        if copy is not None and copy.is_file():
+            image = load(copy)
         voxels = np.asanyarray(image.dataobj)
         bad = 0 if voxels.dtype.names else voxels.size - int(np.isfinite(voxels).sum())  # colours have names
     except (OSError, EOFError, ValueError, zlib.error, OverflowError) as error:
         return f"{file}: damaged or truncated: {brief(error)}"
     return f"{file}: {not_finite(bad)}." if bad else ""
+
+
+def _decompressed(file: Path, copy: Path | None) -> int:
+    """The bytes that a .gz file holds. It is read to its end, where the checksum is, and written to ``copy`` meanwhile."""
+    held, part = 0, copy.with_suffix(".part") if copy else Path(os.devnull)
+    with gzip.open(file) as stream, open(part, "wb", buffering=0) as target:
+        while block := stream.read(1 << 20):
+            held += len(block)
+            if copy is not None:
+                with suppress(OSError):  # the device is full
+                    if target.write(block) == len(block):
+                        continue
+                copy = None
+    if copy is not None:
+        with suppress(OSError):
+            os.replace(part, copy)
+    return held
 
 
 def kind_problem(file: Path) -> str:

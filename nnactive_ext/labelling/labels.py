@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.geometry.label_values import voxels_per_value
 from nnactive_ext.geometry.patch import Patch, Triple
 from nnactive_ext.images.writing import written
 
@@ -39,8 +40,7 @@ def check_values(found: np.ndarray, known: Collection[int], case: str, file: Pat
     Raises:
         NnActiveError: there are others, such as 1.5, -1 or 300.
     """
-    values, counts = np.unique(found, return_counts=True)
-    others = [(value, n) for value, n in zip(values.tolist(), counts.tolist(), strict=True) if value not in known]
+    others = [(value, n) for value, n in voxels_per_value(found).items() if value not in known]
     if others:
         shown = ", ".join(f"{value:g} ({n:,} voxels)" for value, n in others[:5]) + (", ..." if len(others) > 5 else "")
         raise NnActiveError(
@@ -51,8 +51,7 @@ def check_values(found: np.ndarray, known: Collection[int], case: str, file: Pat
 
 def count_voxels(partial: np.ndarray, ignore: int) -> dict[int, int]:
     """Annotated voxels per label value, without ``ignore``."""
-    values, counts = np.unique(partial, return_counts=True)
-    return {int(v): int(n) for v, n in zip(values, counts, strict=True) if v != ignore}
+    return {value: voxels for value, voxels in voxels_per_value(partial).items() if value != ignore}
 
 
 def write_label(file: Path, partial: np.ndarray, reader_writer: Any, properties: Mapping[str, Any]) -> None:
@@ -82,3 +81,10 @@ def label_written(file: Path, partial: np.ndarray, reader_writer: Any, propertie
             beside = temporary.with_suffix(".json")
             if beside.is_file():  # before the label map, since every version of it has the same spacing
                 os.replace(beside, file.with_suffix(".json"))
+
+
+def move_label(file: Path, folder: Path) -> None:
+    """Move a label map that was written whole into another folder, in place of one of its name."""
+    beside = file.with_suffix(".json")
+    for part in (*([beside] if beside.is_file() else []), file):  # every version of it has the same spacing
+        os.replace(part, folder / part.name)

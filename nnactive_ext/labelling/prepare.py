@@ -14,7 +14,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.freezing import freeze_plans
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.timing import Stopwatch, note_planning
-from nnactive_ext.files import copy_file, write_json
+from nnactive_ext.files import NOTHING_KEPT, Unpacked, copy_file, write_json
 from nnactive_ext.labelling.relabel import settle
 from nnactive_ext.nnunet.fingerprint import write_fingerprint
 from nnactive_ext.nnunet.member_plans import plan_members
@@ -24,27 +24,31 @@ from nnactive_ext.nnunet.preprocessing import Preprocessed, preprocess
 from nnactive_ext.nnunet.presets import shrink_for_cpu
 from nnactive_ext.nnunet.pretrained import plans_with
 from nnactive_ext.nnunet.trainers import builds_its_own_network, trains_abet, trains_stochastic
-from nnactive_ext.parallel import busy
+from nnactive_ext.parallel import busy, same_processes
 
 
 def prepare(
-    experiment: Experiment, counts: Mapping[str, Mapping[int, int]], progress: bool = True
+    experiment: Experiment,
+    counts: Mapping[str, Mapping[int, int]],
+    progress: bool = True,
+    copies: Unpacked = NOTHING_KEPT,
 ) -> tuple[Plan, tuple[str, ...]]:
-    """Everything up to the first training; ``counts``: case -> label value -> annotated voxels. Returns the plan, which
-    now has the name of nnU-Net's plans, and warnings. A plan that is being made is written by the caller, once all else is
-    there; that of an experiment, before its state says that there is something to train on."""
+    """Everything up to the first training; ``counts``: case -> label value -> annotated voxels; ``copies``: of the images, to
+    read instead. Returns the plan, which now has the name of nnU-Net's plans, and warnings. A plan that is being made is
+    written by the caller, once all else is there; that of an experiment, before its state says that there is something to train
+    on."""
     plan, making, times = experiment.plan, experiment.planned is not None, Stopwatch()
     folder = experiment.preprocessed.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with times.of("plan"):
-        write_fingerprint(experiment.dataset, folder / "dataset_fingerprint.json", plan.processes, progress)
+    with times.of("plan"), same_processes():
+        write_fingerprint(experiment.dataset, folder / "dataset_fingerprint.json", plan.processes, progress, copies)
         with busy("Planning the network with nnU-Net", progress):
             plan = replace(plan, plans_identifier=nnunet_plans(experiment))
             experiment = Experiment(plan.dataset, plan)
             planned = (trains_stochastic, trains_abet)  # another last layer does not change what can be trained
             if any(of(plan.trainer) for of in planned) or not builds_its_own_network(plan.trainer):
                 check_network(experiment.preprocessed, experiment.dataset.json)
-        preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress)
+        preprocess(experiment.dataset, experiment.preprocessed, plan.processes, progress, copies=copies)
     freeze_plans(experiment)
     note_planning(experiment, times.seconds)
     if not making:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
@@ -16,11 +16,13 @@ from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
 from nnactive_ext.experiment.marks import LABEL_VERSION, STATE
 from nnactive_ext.experiment.member_kinds import SEEDS
 from nnactive_ext.experiment.timing import Timing
-from nnactive_ext.files import write_json
+from nnactive_ext.files import TEMPORARY, write_json
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
-from nnactive_ext.labelling.labels import count_voxels, label_written
+from nnactive_ext.labelling.labels import count_voxels, move_label, write_label
 from nnactive_ext.nnunet.preprocessing import refresh
 from nnactive_ext.nnunet.splits import make_splits
+from nnactive_ext.parallel import map_cases, same_processes
 from nnactive_ext.randomness import generator
 
 
@@ -57,10 +59,11 @@ def annotate_cycle(experiment: Experiment, cycle: int, progress: bool = True) ->
 def relabel(experiment: Experiment, cycle: int, cases: list[str], progress: bool = True) -> tuple[str, ...]:
     """Write the labels of ``cases`` anew, preprocess these again, and settle on ``cycle``; returns warnings."""
     timing = Timing(experiment, cycle - 1)  # the query and its annotation end the cycle that asked
-    with timing.of("annotate"):
-        counts = write_labels(experiment, cycle, cases, progress)
-    with timing.of("preprocess"):
-        refresh(experiment.dataset, experiment.preprocessed, cases, experiment.plan.processes, progress)
+    with same_processes():
+        with timing.of("annotate"):
+            counts = write_labels(experiment, cycle, cases, progress)
+        with timing.of("preprocess"):
+            refresh(experiment.dataset, experiment.preprocessed, cases, experiment.plan.processes, progress)
     return settle(experiment, cycle, {**experiment.state["annotated"], **counts})
 
 
@@ -77,17 +80,25 @@ def write_labels(
 
     ``following``: events as if they were in the ledger already.
     """
-    annotator, dataset = annotator_of(experiment, following), experiment.dataset
+    dataset, folder = experiment.dataset, experiment.raw / "labelsTr"
     patches = by_case(experiment.annotated_patches(cycle))
-    (experiment.raw / "labelsTr").mkdir(exist_ok=True)
-    counts = {}
-    with ExitStack() as staged:
-        for case in tqdm(cases, desc="Writing partial labels", disable=not progress):
-            partial, properties = annotator.annotate(case, patches.get(case, []))
-            file = experiment.raw / "labelsTr" / f"{case}{dataset.file_ending}"
-            staged.enter_context(label_written(file, partial, dataset.reader_writer, properties))
-            counts[case] = count_voxels(partial, dataset.labels.ignore)
-    return counts
+    folder.mkdir(exist_ok=True)
+    with TemporaryDirectory(prefix=TEMPORARY, dir=folder) as staged:
+        files = [Path(staged) / f"{case}{dataset.file_ending}" for case in cases]
+        job = partial(_write, annotator_of(experiment, following), dataset.reader_writer, dataset.labels.ignore)
+        items = [(case, patches.get(case, []), file) for case, file in zip(cases, files, strict=True)]
+        found = map_cases(job, items, "Writing partial labels", experiment.plan.processes, progress)
+        for file in files:
+            move_label(file, folder)
+    return dict(zip(cases, found, strict=True))
+
+
+def _write(annotator: Annotator, reader_writer: Any, ignore: int, item: tuple[str, Sequence[Patch], Path]) -> dict[int, int]:
+    """Write the partial label map of a case; returns its annotated voxels per label value."""
+    case, patches, file = item
+    labels, properties = annotator.annotate(case, patches)
+    write_label(file, labels, reader_writer, properties)
+    return count_voxels(labels, ignore)
 
 
 def settlement(

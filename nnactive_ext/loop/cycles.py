@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from nnactive_ext.cluster.carrying_out import OneByOne, Runner
-from nnactive_ext.cluster.steps import FINISH, Step, is_evaluated, patches_lacking, shares, trainings
+from nnactive_ext.cluster.steps import FINISH, Step, is_evaluated, shares, trainings
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.archive import keep_result
+from nnactive_ext.experiment.evaluating import inferences, patches_lacking
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.result import read_results
@@ -90,10 +91,14 @@ def _run_cycles(
         _run(experiment, trainings(experiment), runner, steps)
         _run(experiment, shares(experiment, runner.parts), runner, steps)
         if not is_evaluated(experiment):
-            steps.next(cycle, "evaluating the test set" if plan.test else "evaluating by cross-validation")
+            judge = partial(evaluate, experiment, partial(tools.open_ensemble, experiment), folds, progress)
             keep_result(experiment, cycle)
-            with timing.of("evaluate"):
-                evaluate(experiment, partial(tools.open_ensemble, experiment), folds, progress)
+            if plan.test and not inferences(experiment):
+                judge()  # counts what was annotated
+            else:
+                steps.next(cycle, "evaluating the test set" if plan.test else "evaluating by cross-validation")
+                with timing.of("evaluate"):
+                    judge()
             say(cycle_table(experiment))
         if cycle >= plan.cycles - 1:
             return

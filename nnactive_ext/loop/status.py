@@ -14,7 +14,9 @@ from nnactive_ext.exchange.exported_labels import exported_now
 from nnactive_ext.exchange.marking import marked
 from nnactive_ext.exchange.tallies import KINDS, in_order, tasks_per_class, voxels_per_class
 from nnactive_ext.experiment.commands import hand_in
+from nnactive_ext.experiment.evaluating import common_inference, comparable, has_scores
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inference import NNUNET
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
 from nnactive_ext.experiment.observed import differences, environments, variables
 from nnactive_ext.experiment.result import StratumYield, read_results, same_classes
@@ -71,7 +73,8 @@ def status(experiment: Experiment) -> dict[str, Any]:
         "annotated_voxels": voxels,
         "folds": folds,
         "trained_folds": trained_folds(experiment) if folds else [],
-        "mean_dice": [result.mean_dice for result in results],
+        "mean_dice": [result.mean_dice for result in comparable([results])[0]],
+        "inference": str(common_inference([results])[0]),
         "changes": [dict(change) for change in plan.changes],
         "differences": differences(named),
         "variables": variables(named),
@@ -199,7 +202,8 @@ def all_cycles_done(experiment: Experiment) -> bool:
     plan, cycle = experiment.plan, experiment.state["cycle"]
     if experiment.last_loop > cycle or cycle < plan.cycles - 1:
         return False
-    return len(read_results(experiment.results)) > cycle
+    results = read_results(experiment.results)
+    return len(results) > cycle and has_scores(experiment, results[-1])
 
 
 def _next_of_annotators(experiment: Experiment) -> str:
@@ -314,7 +318,8 @@ def status_text(found: dict[str, Any]) -> str:
         lines += [paragraph(f"  {text}", indent="    ") for text in folded(found["differences"])]
     scores = [dice for dice in found["mean_dice"] if dice is not None]
     if scores:
-        lines += ["", paragraph("Mean Dice per cycle: " + ", ".join(f"{100 * dice:.1f}" for dice in scores))]
+        how = "" if found.get("inference", str(NNUNET)) == str(NNUNET) else f" ({found['inference']})"
+        lines += ["", paragraph(f"Mean Dice per cycle{how}: " + ", ".join(f"{100 * dice:.1f}" for dice in scores))]
     if found["under_way"]:
         lines += ["", f"Under way: {found['under_way']}. Answers may be handed in meanwhile."]
     lines += _running_lines(found.get("running", ()))

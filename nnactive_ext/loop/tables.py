@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from nnactive_ext.experiment.evaluating import common_inference, comparable, evaluated
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inference import NNUNET
 from nnactive_ext.experiment.label_changes import LABELS
 from nnactive_ext.experiment.result import CycleResult, StratumYield, read_results
 from nnactive_ext.experiment.timing import STEPS, seconds_per_step
 from nnactive_ext.members.cross_validation import EXPLAINED
 from nnactive_ext.metrics.trajectory import aubc
 from nnactive_ext.pages.terminal import listed_columns, paragraph, table
+from nnactive_ext.planning.cycle_cost import Network, published, rows
 from nnactive_ext.planning.decisions import shown
+from nnactive_ext.planning.hours import Hours
 from nnactive_ext.words import count
 
 _CYCLES = 5
@@ -48,10 +52,19 @@ def plan_table(decisions: Sequence[Sequence[str]]) -> str:
     return table([("what", "decided", "why"), *shown(decisions)])
 
 
+def cost_table(experiment: Experiment, hours: Hours) -> str:
+    """What a cycle of a planned experiment takes, what would save how much, and what fewer epochs cost others in Dice."""
+    plan = experiment.plan
+    found = rows(plan, Network.of(experiment.preprocessed.plans, plan.configuration), hours)
+    cheaper = [] if plan.preset else [table(published(), numbers=True)]
+    return "\n\n".join([table([("estimate", "hours", "why"), *found]), *cheaper])
+
+
 def cycle_table(experiment: Experiment) -> str:
     """The learning curve: one line per cycle evaluated so far; without a test set, what was annotated, and how members do
     on it where they were not trained on it."""
-    results = read_results(experiment.results)
+    read = read_results(experiment.results)
+    results = comparable([read])[0]
     tested = bool(experiment.plan.test)
     scored = [result if tested else result.cross_validation for result in results]
     # Classes may have been changed on the way: the last ones first, and none is left out.
@@ -81,9 +94,20 @@ def cycle_table(experiment: Experiment) -> str:
         text += "\nThe mean is over the classes of the cycle: it does not compare across a change of classes."
     if empty:
         text += f"\nWithout any Dice so far: {', '.join(empty)}"
-    if tested and any(result.classes_left_out for result in results):
+    text += f"\n{how}" if (how := inference_words(read)) else ""
+    if tested and any(result.classes_left_out for result in evaluated(results)):
         text += "\n-: a class that no test case contains or predicts"
     return text if tested or not classes else f"{text}\n{paragraph(EXPLAINED, indent='')}"
+
+
+def inference_words(results: Sequence[CycleResult]) -> str:
+    """With what the Dice of a curve were predicted, and what the last cycle has as nnU-Net predicts; empty where it is that."""
+    found, _ = common_inference([results])
+    if found == NNUNET or not evaluated(results):
+        return ""
+    last = results[-1].scored(NNUNET)
+    beside = "" if last.mean_dice is None else f"; {_percent(last.mean_dice)} % in cycle {last.cycle} as nnU-Net predicts"
+    return f"Dice {found}{beside}."
 
 
 def final_report(experiment: Experiment) -> str:
@@ -93,10 +117,12 @@ def final_report(experiment: Experiment) -> str:
     lines = [f"{experiment.name}: {experiment.plan.method}, {count(len(results), 'cycle')}; {about}", ""]
     lines.append(cycle_table(experiment))
     numbers = []
-    values = [result.mean_dice for result in results if result.mean_dice is not None]
-    if len(values) == len(results):
-        area = aubc([result.patches for result in results], values)
-        numbers.append(f"AUBC {100 * area:.2f} %   Final Dice {100 * values[-1]:.2f} %")
+    curve = evaluated(comparable([results])[0])
+    values = [result.mean_dice for result in curve if result.mean_dice is not None]
+    final = results[-1].mean_dice if results else None
+    if final is not None and len(values) == len(curve):
+        area = aubc([result.patches for result in curve], values)
+        numbers.append(f"AUBC {100 * area:.2f} %   Final Dice {100 * final:.2f} %")
     numbers += _surfaces(results[-1]) if results else []
     lines += ["", *numbers] if numbers else []
     seconds = seconds_per_step(experiment)

@@ -12,6 +12,7 @@ from typing import Any
 
 from nnactive_ext.experiment.environment import Environment
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.marks import Fold, read_mark
 from nnactive_ext.experiment.result import CrossValidation
 from nnactive_ext.files import read_json, write_json
@@ -20,9 +21,14 @@ from nnactive_ext.metrics.surface import Surface
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.query_methods.identity import ROOMS, code_digest
 
-FOLDER = "evaluated"
+_FOLDER = "evaluated"
 CROSS_VALIDATION = "cross_validation.json"
 """In the results of a cycle."""
+
+
+def cases_folder(inference: Inference) -> str:
+    """The folder, in the results of a cycle, with what was found with an inference, case by case."""
+    return _FOLDER if inference == NNUNET else f"{_FOLDER}_as_before"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +42,23 @@ class CaseScores:
 
 
 class CaseFiles:
-    """One file per test case below ``cycle_NNN/evaluated``; it counts for these members, files, tolerances and this code only.
+    """One file per test case below ``cycle_NNN/evaluated``; it counts for these members, files, tolerances, this inference and
+    this code only.
 
     Args:
         experiment: its members of the current cycle are trained.
         folds: the folds of the ensemble.
         tolerances: class -> tolerance of the normalised surface distance, in mm.
+        inference: with which the cases are predicted.
     """
 
-    def __init__(self, experiment: Experiment, folds: Sequence[Fold], tolerances: Mapping[str, float]):
-        self.folder = experiment.results / f"cycle_{experiment.state['cycle']:03d}" / FOLDER
+    def __init__(
+        self, experiment: Experiment, folds: Sequence[Fold], tolerances: Mapping[str, float], inference: Inference = NNUNET
+    ):
+        self.folder = experiment.results / f"cycle_{experiment.state['cycle']:03d}" / cases_folder(inference)
         labels = experiment.source.labels
         self._facts = {**facts(experiment, folds), "ignore": labels.ignore, "tolerances": dict(tolerances)}
+        self._facts["inference"] = str(inference)
 
     def read(self, case: Case) -> CaseScores | None:
         """The scores of a case, or None where they have to be computed."""

@@ -6,10 +6,11 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import pickle
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,14 +20,17 @@ import numpy as np
 from nnactive_ext.engine.threads import cores
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment, with_members
+from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, label_version, read_mark
 from nnactive_ext.experiment.member_kinds import SEEDS, SNAPSHOTS, SSN, MemberKind
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.members.describing import Describer, network_size
 from nnactive_ext.members.passes import Draws, Pass, check_passes, passes, predicting
 from nnactive_ext.members.samples import check_memory, sample, with_factors
+from nnactive_ext.members.slabs import Member, in_slabs, whole_fits
 from nnactive_ext.members.statistics import DIVERGED
 from nnactive_ext.members.taps import plain
+from nnactive_ext.members.transfer import nearby
 from nnactive_ext.nnunet.checkpoints import check_checkpoint, read_checkpoint
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
@@ -94,8 +98,8 @@ class Ensemble(Members, Protocol):
         """
         ...
 
-    def segment(self, case: Case) -> np.ndarray:
-        """The label map (z, y, x) of an image on its own grid."""
+    def segment(self, case: Case, inference: Inference = NNUNET) -> np.ndarray:
+        """The label map (z, y, x) of an image on its own grid, predicted with an ``inference``."""
         ...
 
 
@@ -200,12 +204,15 @@ class NnUNetEnsemble:
     """Members trained by nnU-Net, predicted with nnU-Net's sliding windows.
 
     Queries: Gaussian weighting, tile step 0.75, each member's logits apart, as the plan's kind of members has them.
-    Segmentation: mirroring as trained, tile step 0.5, nnU-Net's own mean over the folds (methods.md, Training); of snapshots
-    the last one, and without dropout.
+    Segmentation: mirroring as trained and tile step 0.5, unless asked for otherwise, nnU-Net's own mean over the folds
+    (methods.md, Training); of snapshots the last one, and without dropout.
 
     ``folder``: where members of an earlier cycle were put, which the caller has looked at; None: those of the current
     cycle, and anything else in their place is an error.
     """
+
+    _near: list[Any] | None = None
+    """The weights of all networks, in order, where the device has them at hand."""
 
     def __init__(self, experiment: Experiment, folds: Sequence[Fold], device: str, folder: Path | None = None):
         check_torchvision()
@@ -290,6 +297,7 @@ class NnUNetEnsemble:
     def _prepare(self) -> None:
         check_passes(self._predictor, self._kind, self._folder)
         self._passes = passes(self._kind, self._predictor.allowed_mirroring_axes or ())
+        self._near = nearby(self._weights(), self.device)
         if self.device.type == "cpu":
             always_by_onednn(self._predictor.network)
 
@@ -320,16 +328,44 @@ class NnUNetEnsemble:
     def logits(self, image: np.ndarray, case: str = "") -> Iterator[tuple[str, torch.Tensor]]:
         import torch
 
-        predictor = self._predictor
         data = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
         for (fold, network, parameters), one in itertools.product(self._networks(), self._passes):
             name, draws = f"{network}{one}", self._draws[fold]
-            predictor.use_mirroring, predictor.tile_step_size = False, 0.75
-            getattr(predictor.network, "_orig_mod", predictor.network).load_state_dict(parameters)
+            self._load(parameters)
             if self._kind.name == SSN:
                 yield from self._samples(data, name, draws.samples(self._kind.number, name, case))
             else:
                 yield name, self._predict(draws.noise(data, case) if one.noisy else data, name, one, draws.dropout(name, case))
+
+    def parts(self, image: np.ndarray, case: str = "") -> Iterator[tuple[slice, Iterator[tuple[str, torch.Tensor]]]]:
+        """As :meth:`logits`, slab by slab where a whole image does not fit on the device.
+
+        Returns:
+            The planes (of the first axis) of each slab, and in them each member's name and logits; all members of a slab must
+            be taken before the next slab.
+        """
+        import torch
+
+        channels, voxels = self._predictor.label_manager.num_segmentation_heads, math.prod(image.shape[1:])
+        if self._kind.name == SSN or whole_fits(self.device, channels, voxels):
+            yield slice(0, image.shape[1]), self.logits(image, case)
+            return
+        data = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+        noisy = cache(lambda draws: draws.noise(data, case))
+        members = []
+        for (fold, network, parameters), one in itertools.product(self._networks(), self._passes):
+            name, draws = f"{network}{one}", self._draws[fold]
+            predicting = partial(self._predicting, name, one, draws.dropout(name, case), parameters)
+            members.append(Member(name, noisy(draws) if one.noisy else data, predicting))
+        predictor = self._predictor
+        predictor.use_mirroring, predictor.tile_step_size = False, 0.75  # the windows depend on it
+        yield from in_slabs(predictor, members)
+
+    def _load(self, parameters: Any) -> None:
+        """Let the predictor predict for a query, with a network's weights."""
+        predictor = self._predictor
+        predictor.use_mirroring, predictor.tile_step_size = False, 0.75
+        getattr(predictor.network, "_orig_mod", predictor.network).load_state_dict(parameters)
 
     def _samples(self, data: torch.Tensor, network: str, drawn: np.ndarray) -> Iterator[tuple[str, torch.Tensor]]:
         """Of one stochastic network, which predicts once; each row of ``drawn`` (sample, factor) makes a member."""
@@ -354,12 +390,19 @@ class NnUNetEnsemble:
         return describer.describe(image, boxes, description), describer.sections(description)
 
     def _networks(self) -> Iterator[tuple[Fold, str, Any]]:
-        """Fold, name and parameters of each network: of a training that kept snapshots all of them, the last at the end."""
-        for fold, parameters in zip(self._folds, self._predictor.list_of_parameters, strict=True):
-            earlier = self._snapshots[fold]
-            for number, snapshot in enumerate(earlier, 1):
-                yield fold, f"fold {fold}, snapshot {number}", snapshot
-            yield fold, f"fold {fold}{f', snapshot {len(earlier) + 1}' if earlier else ''}", parameters
+        """Fold, name and parameters of each network: of a training that kept snapshots all of them, the last at the end.
+
+        The weights stay near the device, see :func:`nnactive_ext.members.transfer.nearby`.
+        """
+        near = iter(self._near or self._weights())
+        for fold in self._folds:
+            number = len(self._snapshots[fold]) + 1
+            for snapshot in range(1, number + 1):
+                yield fold, f"fold {fold}{f', snapshot {snapshot}' if number > 1 else ''}", next(near)
+
+    def _weights(self) -> list[Any]:
+        last = zip(self._folds, self._predictor.list_of_parameters, strict=True)
+        return [state for fold, own in last for state in (*self._snapshots[fold], own)]
 
     def _earlier(self, fold: Fold) -> list[Any]:
         """The parameters of a training's snapshots before its last, where these are members."""
@@ -368,9 +411,17 @@ class NnUNetEnsemble:
         return [read_checkpoint(file)["network_weights"] for file in files]
 
     def _predict(self, data: torch.Tensor, member: str, one: Pass, seed: int) -> torch.Tensor:
+        with self._predicting(member, one, seed):
+            return self._predictor.predict_sliding_window_return_logits(data)
+
+    @contextmanager
+    def _predicting(self, member: str, one: Pass, seed: int, parameters: Any = None) -> Iterator[None]:
+        """The predictor predicts as a ``member`` does, with these weights; errors name it."""
         try:
+            if parameters is not None:
+                self._load(parameters)
             with predicting(self._predictor, one, seed):
-                return self._predictor.predict_sliding_window_return_logits(data)
+                yield
         except RuntimeError as error:  # for want of memory, or because of infinite logits, for which nnU-Net looks
             remedy = f". {DIVERGED}" if "inf in predicted" in str(error) else ""
             raise NnActiveError(f"the prediction of {member} failed: {error}{remedy}") from error
@@ -400,12 +451,12 @@ class NnUNetEnsemble:
         labels = predictor.label_manager.convert_logits_to_segmentation(logits[(slice(None), *inside)].contiguous())
         return np.asarray(labels)
 
-    def segment(self, case: Case) -> np.ndarray:
+    def segment(self, case: Case, inference: Inference = NNUNET) -> np.ndarray:
         import torch
         from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 
         predictor: Any = self._predictor
-        predictor.use_mirroring, predictor.tile_step_size = True, 0.5
+        predictor.use_mirroring, predictor.tile_step_size = inference.mirroring, inference.step
         plans, configuration = predictor.plans_manager, predictor.configuration_manager
         preprocessor = configuration.preprocessor_class(verbose=False)
         files = [str(file) for file in case.images]

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
-import numpy as np
 from tqdm import tqdm
 
+from nnactive_ext.engine.threads import thread_count
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.environment import Environment, observe
+from nnactive_ext.experiment.evaluating import inferences
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.record import write_record
-from nnactive_ext.experiment.result import CrossValidation, CycleResult, SurfaceCases, result_file
+from nnactive_ext.experiment.result import CrossValidation, CycleResult, InferenceScores, Scores, SurfaceCases, result_file
 from nnactive_ext.members.annotated import annotation
 from nnactive_ext.members.case_scores import CaseFiles, CaseScores, CrossValidationFile
 from nnactive_ext.members.cross_validation import cross_validate
 from nnactive_ext.members.ensemble import Ensemble, device_of
-from nnactive_ext.metrics.overlap import aggregate, dice_per_case
-from nnactive_ext.metrics.surface import Surface, Tolerance, mean_surface, one_voxel, surface_per_case
+from nnactive_ext.metrics.overlap import Confusion, aggregate
+from nnactive_ext.metrics.surface import Tolerance, mean_surface, one_voxel, surface_per_case
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.trainers import check_trainer
 
@@ -36,7 +38,9 @@ def evaluate(
 ) -> CycleResult | None:
     """Evaluate the members on the test set, count what was annotated for them, and write ``cycle_NNN.json``.
 
-    The scores of each test case are kept in a file of its own, so an evaluation that was stopped continues.
+    The plan says with which inference: that of nnU-Net in the last cycle, and there also that of the cycles before it. A cycle
+    that is not to be evaluated gets a file without scores. The scores of each test case are kept in a file of its own, so an
+    evaluation that was stopped continues.
 
     Without a test set there is a cross-validation on annotated voxels instead, which is not the same:
     :func:`nnactive_ext.members.cross_validation.cross_validate`. Voxels that are ``ignore`` in a reference do not count.
@@ -55,45 +59,71 @@ def evaluate(
         part.
     """
     check_trainer(experiment.plan.trainer)  # also where all cases are scored and no member has to be opened
-    cycle, tested = experiment.state["cycle"], bool(experiment.plan.test)
-    classes = experiment.source.labels.classes
-    part, number = parts
-    opened, share = partial(open_ensemble, folds), slice(part, None, number)
-    scored = scores_on_test_set(experiment, opened, folds, share, progress) if tested else {}
+    cycle, tested, (part, number) = experiment.state["cycle"], bool(experiment.plan.test), parts
+    opened, share = cache(partial(open_ensemble, folds)), slice(part, None, number)
+    hows = inferences(experiment)
+    scored = [(how, scores_on_test_set(experiment, opened, folds, share, progress, how)) for how in hows]
     validated = _validated(experiment, open_ensemble, folds, progress) if not tested and part == 0 else None
     if number > 1:
         return None
-    predicted = {name: sum(scores.predicted[name] for scores in scored.values()) for name in classes} if tested else {}
-    dice = {case: scores.dice for case, scores in scored.items()}
-    surfaces = {case: scores.surfaces for case, scores in scored.items()}
-    mean = aggregate(dice or {"": dict.fromkeys(classes, math.nan)})
-    surface = mean_surface(surfaces or {"": dict.fromkeys(classes, Surface(math.nan, math.nan))})
-    where = [scores.environment for scores in scored.values()] + ([validated[1]] if validated else [])
+    found = [_over_cases(experiment, how, cases) for how, cases in scored]
+    where = [scores.environment for _, cases in scored for scores in cases.values()] + ([validated[1]] if validated else [])
+    first: InferenceScores | Scores = found[0] if found else _no_scores(experiment)
+    known = {**vars(first), "cross_validation": validated[0] if validated else None}
     result = CycleResult(
-        cycle=cycle,
-        mean_dice=_number(mean.mean),
-        dice_per_class=_numbers(mean.per_class),
-        cases_per_class=mean.cases,
-        classes_left_out=mean.left_out,
-        nsd_per_class=_numbers(surface.nsd),
-        hd95_per_class=_numbers(surface.hd95),
-        surface_cases_per_class={name: SurfaceCases(**cases) for name, cases in surface.cases.items()},
-        tolerance_mm=tolerance(experiment.plan).mm,
-        tolerance_mm_per_class=tolerance(experiment.plan).per_class,
-        predicted_voxels_per_class=predicted,
-        cross_validation=validated[0] if validated else None,
+        **{"inference": None, **known},
         **vars(annotation(experiment, cycle)),
         label_version=experiment.plan.label_version,
-        dice_per_case={case: _numbers(scores) for case, scores in dice.items()},
-        nsd_per_case={case: _numbers({n: s.nsd for n, s in found.items()}) for case, found in surfaces.items()},
-        hd95_per_case={case: _numbers({n: s.hd95 for n, s in found.items()}) for case, found in surfaces.items()},
-        environment=where[0],
+        environment=where[0] if where else None,
+        as_before=found[1] if len(found) > 1 else None,
     )
     with experiment.lock(wait=True):
         experiment.results.mkdir(parents=True, exist_ok=True)
         write_record(experiment)
         result.write(result_file(experiment.results, cycle))
     return result
+
+
+def _over_cases(experiment: Experiment, inference: Inference, scored: Mapping[str, CaseScores]) -> InferenceScores:
+    """The means over test cases, and what they rest on."""
+    dice = {case: scores.dice for case, scores in scored.items()}
+    surfaces = {case: scores.surfaces for case, scores in scored.items()}
+    mean, surface = aggregate(dice), mean_surface(surfaces)
+    predicted = {name: sum(scores.predicted[name] for scores in scored.values()) for name in mean.per_class}
+    return InferenceScores(
+        **{
+            **vars(_no_scores(experiment)),
+            "mean_dice": _number(mean.mean),
+            "dice_per_class": _numbers(mean.per_class),
+            "cases_per_class": mean.cases,
+            "classes_left_out": mean.left_out,
+            "nsd_per_class": _numbers(surface.nsd),
+            "hd95_per_class": _numbers(surface.hd95),
+            "surface_cases_per_class": {name: SurfaceCases(**cases) for name, cases in surface.cases.items()},
+            "predicted_voxels_per_class": predicted,
+        },
+        inference=inference,
+        dice_per_case={case: _numbers(scores) for case, scores in dice.items()},
+        nsd_per_case={case: _numbers({n: s.nsd for n, s in found.items()}) for case, found in surfaces.items()},
+        hd95_per_case={case: _numbers({n: s.hd95 for n, s in found.items()}) for case, found in surfaces.items()},
+    )
+
+
+def _no_scores(experiment: Experiment) -> Scores:
+    """Of a cycle whose members were not evaluated on a test set."""
+    classes = list(experiment.source.labels.classes)
+    return Scores(
+        cycle=experiment.state["cycle"],
+        mean_dice=None,
+        dice_per_class=dict.fromkeys(classes),
+        cases_per_class=dict.fromkeys(classes, 0),
+        classes_left_out=tuple(classes),
+        nsd_per_class=dict.fromkeys(classes),
+        hd95_per_class=dict.fromkeys(classes),
+        surface_cases_per_class={name: SurfaceCases(nsd=0, hd95=0, infinite=0) for name in classes},
+        tolerance_mm=tolerance(experiment.plan).mm,
+        tolerance_mm_per_class=tolerance(experiment.plan).per_class,
+    )
 
 
 def tolerance(plan: Plan) -> Tolerance:
@@ -108,12 +138,13 @@ def scores_on_test_set(
     folds: Sequence[Fold],
     share: slice,
     progress: bool,
+    inference: Inference = NNUNET,
 ) -> dict[str, CaseScores]:
-    """The scores of a share of the test cases, by name; those that are there already are read. ``open_ensemble`` is
-    called when something must be predicted."""
+    """The scores of a share of the test cases, by name, predicted with an ``inference``; those that are there already are read.
+    ``open_ensemble`` is called when something must be predicted."""
     planned, inputs = tolerance(experiment.plan), Inputs.read(experiment.raw)
     limits = {name: planned.of(name) for name in experiment.source.labels.classes}
-    files, found, ensemble, here = CaseFiles(experiment, folds, limits), {}, None, Environment()
+    files, found, ensemble, here = CaseFiles(experiment, folds, limits, inference), {}, None, Environment()
     for case in tqdm(experiment.test_cases()[share], desc="Evaluating the test set", disable=not progress):
         if inputs:
             inputs.verify(case.name, case.label)
@@ -122,7 +153,7 @@ def scores_on_test_set(
             if ensemble is None:
                 ensemble = open_ensemble()
                 here = observe(device_of(ensemble))  # once: it reads the metadata of all packages
-            scores = _scores(experiment, ensemble, case, limits, here)
+            scores = _scores(experiment, ensemble, case, limits, inference, here)
             files.write(case, scores)
         found[case.name] = scores
     return found
@@ -147,21 +178,18 @@ def _validated(
 
 
 def _scores(
-    experiment: Experiment, ensemble: Ensemble, case: Case, limits: Mapping[str, float], here: Environment
+    experiment: Experiment, ensemble: Ensemble, case: Case, limits: Mapping[str, float], inference: Inference, here: Environment
 ) -> CaseScores:
     labels = experiment.source.labels
     reference, properties = experiment.source.reader_writer.read_seg(str(case.label))
     try:
-        prediction = ensemble.segment(case)
+        prediction = ensemble.segment(case, inference)
     except RuntimeError as error:  # torch's, for want of memory or because of infinite logits
         raise NnActiveError(f"{case.name}: its prediction failed: {error}") from error
-    spacing = properties["spacing"]
-    return CaseScores(
-        dice=dice_per_case(prediction, reference[0], labels.classes, labels.ignore),
-        surfaces=surface_per_case(prediction, reference[0], labels.classes, spacing, limits, labels.ignore),
-        predicted={name: int(np.isin(prediction, values).sum()) for name, values in labels.classes.items()},
-        environment=here,
-    )
+    spacing, classes, ignore = properties["spacing"], labels.classes, labels.ignore
+    overlap = Confusion(prediction, reference[0], classes, ignore)
+    surfaces = surface_per_case(prediction, reference[0], classes, spacing, limits, ignore, thread_count())
+    return CaseScores(dice=overlap.dice, surfaces=surfaces, predicted=overlap.predicted, environment=here)
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:

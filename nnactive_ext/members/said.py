@@ -39,7 +39,8 @@ class Said:
         """The same about a part of it; each member's labels must be kept."""
         whole = self.statistics
         energy = None if whole.energy is None else whole.energy[box]
-        part = Statistics(whole.mean[(slice(None), *box)], whole.expected_entropy[box], whole.predicted, whole.regions, energy)
+        expected = None if whole.expected_entropy is None else whole.expected_entropy[box]
+        part = Statistics(whole.mean[(slice(None), *box)], expected, whole.predicted, whole.regions, energy)
         each = tuple(labels[box] for labels in self.each)
         return replace(self, statistics=part, labels=self.labels[box], disagreement=disagreement_of(each), each=each)
 

@@ -68,7 +68,7 @@ def check_memory(predictor: Any, shape: tuple[int, ...]) -> None:
 
 def _free(device: torch.device) -> int | None:
     """Free bytes where predictions go; None where the system does not say."""
-    free = _free_here()
+    free = free_here()
     if device.type != "cuda":
         return free
     import torch
@@ -76,7 +76,8 @@ def _free(device: torch.device) -> int | None:
     return max(free or 0, torch.cuda.mem_get_info(device)[0])
 
 
-def _free_here() -> int | None:
+def free_here() -> int | None:
+    """Free bytes in this machine's memory; None where the system does not say."""
     file = Path("/proc/meminfo")
     lines = file.read_text().splitlines() if file.is_file() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)

@@ -12,7 +12,9 @@ from tqdm import tqdm
 
 from nnactive_ext.compare.validation import Case, Line, Validation
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.evaluating import inferences
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inference import NNUNET
 from nnactive_ext.experiment.marks import ALL, Fold
 from nnactive_ext.experiment.member_kinds import SSN
 from nnactive_ext.geometry.grid import Grid
@@ -144,7 +146,8 @@ def _on_test_set(
     progress: bool,
 ) -> Validation:
     opened = cache(lambda: open_ensemble(folds))
-    dice = scores_on_test_set(experiment, opened, folds, slice(None), progress)
+    inference = (*inferences(experiment), NNUNET)[0]
+    dice = scores_on_test_set(experiment, opened, folds, slice(None), progress, inference)
     measuring = _Measuring(experiment, opened, asked, held.platt, needed)
     files = CaseFindings(experiment, folds, [*asked.scores, *asked.aggregations, *map(str, asked.raters)], held.platt)
     cases, ratings, ood = [], [], []

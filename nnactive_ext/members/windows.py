@@ -30,11 +30,12 @@ class Windows:
     """nnU-Net's windows in a volume of ``shape`` voxels: those of its own prediction of the whole, if memory were endless.
 
     So the labels of a voxel do not depend on the part in which it is predicted. ``patch``: the network patch, of two axes for
-    a 2D configuration, whose windows are slices along the first axis.
+    a 2D configuration, whose windows are slices along the first axis. ``step``: of the windows, in network patches.
     """
 
     shape: Triple
     patch: tuple[int, ...]
+    step: float = STEP
 
     @property
     def size(self) -> Triple:
@@ -52,7 +53,7 @@ class Windows:
 
         padded = [max(n, p) for n, p in zip(self.shape, self.size, strict=True)]
         axes = len(self.patch)
-        steps = compute_steps_for_sliding_window(tuple(padded[-axes:]), self.patch, STEP)
+        steps = compute_steps_for_sliding_window(tuple(padded[-axes:]), self.patch, self.step)
         return [list(range(padded[0])), *steps] if axes == 2 else steps
 
     def part(self, core: Patch) -> Part:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 KEPT = 0.95
 """The share of positive cases that FPR95 keeps."""
@@ -83,6 +82,8 @@ def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
     >>> auroc([2.5, 5, 6, 7], [1, 2, 3, 4])
     0.875
     """
+    from scipy.stats import rankdata  # takes a second to load, and most commands rank nothing
+
     positive, negative = _sides(positives, negatives)
     ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
     n = len(positive)

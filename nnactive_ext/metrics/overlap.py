@@ -3,13 +3,65 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 Classes = Mapping[str, int | Sequence[int]]
 """Name of a class -> its label, or the labels of a region."""
+
+
+_CHUNK = 1 << 16
+"""Voxels that are counted at once: their indices stay in the cache."""
+_WIDE = 1 << 20
+"""A range of labels from which they are searched for instead of looked up."""
+
+
+class Confusion:
+    """How many voxels have which label in the prediction and which in the reference: every overlap of a case in one pass.
+
+    Args:
+        prediction: a label map, usually (z, y, x).
+        reference: a label map of the same shape.
+        classes: name -> label, or labels of a region.
+        ignore: voxels where the *reference* has this value do not count in :attr:`dice`.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    >>> found = Confusion(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 9]), {"one": 1, "both": (1, 2)}, ignore=9)
+    >>> found.dice, found.predicted
+    ({'one': 0.6666666666666666, 'both': 1.0}, {'one': 2, 'both': 3})
+    """
+
+    def __init__(self, prediction: np.ndarray, reference: np.ndarray, classes: Classes, ignore: int | None = None):
+        if prediction.shape != reference.shape:
+            raise ValueError(f"prediction of shape {prediction.shape}, reference of shape {reference.shape}")
+        wanted = {name: np.unique(np.atleast_1d(labels)).astype(np.int64) for name, labels in classes.items()}
+        ignored = [np.array([ignore], np.int64)] if ignore is not None else []
+        labels = np.unique(np.concatenate([np.empty(0, np.int64), *wanted.values(), *ignored]))
+        self._places = {name: 1 + np.searchsorted(labels, values) for name, values in wanted.items()}
+        self._counts = _counts(prediction.ravel(), reference.ravel(), labels)
+        self._counted = np.ones(len(labels) + 1, bool)
+        if ignore is not None:
+            self._counted[1 + np.searchsorted(labels, ignore)] = False
+
+    @property
+    def dice(self) -> dict[str, float]:
+        """Class -> 2 TP / (2 TP + FP + FN), 0 to 1; NaN where the class is in neither array."""
+        counts, scores = self._counts[:, self._counted], {}
+        kept = np.flatnonzero(self._counted)
+        for name, rows in self._places.items():
+            columns = np.flatnonzero(np.isin(kept, rows))
+            either = int(counts[rows].sum() + counts[:, columns].sum())
+            scores[name] = 2 * int(counts[np.ix_(rows, columns)].sum()) / either if either else math.nan
+        return scores
+
+    @property
+    def predicted(self) -> dict[str, int]:
+        """Class -> voxels of it in the prediction, those that are ``ignore`` in the reference among them."""
+        return {name: int(self._counts[rows].sum()) for name, rows in self._places.items()}
 
 
 def dice_per_case(
@@ -33,17 +85,42 @@ def dice_per_case(
     >>> dice_per_case(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), {"one": 1, "both": (1, 2), "three": 3})
     {'one': 0.6666666666666666, 'both': 1.0, 'three': nan}
     """
-    if prediction.shape != reference.shape:
-        raise ValueError(f"prediction of shape {prediction.shape}, reference of shape {reference.shape}")
-    if ignore is not None:
-        counted = reference != ignore
-        prediction, reference = prediction[counted], reference[counted]
-    scores = {}
-    for name, labels in classes.items():
-        predicted, true = np.isin(prediction, labels), np.isin(reference, labels)
-        either = int(predicted.sum() + true.sum())
-        scores[name] = 2 * int((predicted & true).sum()) / either if either else math.nan
-    return scores
+    return Confusion(prediction, reference, classes, ignore).dice
+
+
+def _counts(prediction: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Voxels by the place of their label among the sorted ``labels`` (0: none of them), predicted (rows) and true (columns)."""
+    number = len(labels) + 1
+    found = np.zeros(number * number, np.int64)
+    place = _places(labels)
+    for start in range(0, prediction.size, _CHUNK):
+        pairs = place(prediction[start : start + _CHUNK]) * number + place(reference[start : start + _CHUNK])
+        found += np.bincount(pairs, minlength=number * number)
+    return found.reshape(number, number)
+
+
+def _places(labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What gives the place of each value among the sorted ``labels``, counted from 1; 0 for a value that is none of them."""
+    if not len(labels):
+        return lambda values: np.zeros(values.size, np.int64)
+    low, high = int(labels[0]) - 1, int(labels[-1]) + 1
+    table = np.zeros(high - low + 1, np.int64) if high - low < _WIDE else None
+    if table is not None:
+        table[labels - low] = np.arange(1, len(labels) + 1)
+
+    def place(values: np.ndarray) -> np.ndarray:
+        if values.dtype.kind == "f":
+            values = np.nan_to_num(values.clip(low, high), nan=low)
+            whole = values.astype(np.int64)
+            whole[whole != values] = low
+        else:
+            whole = values.astype(np.int64).clip(low, high)
+        if table is not None:
+            return table[whole - low]
+        found = np.searchsorted(labels, whole).clip(max=len(labels) - 1)
+        return np.where(labels[found] == whole, found + 1, 0)
+
+    return place
 
 
 @dataclass(frozen=True)

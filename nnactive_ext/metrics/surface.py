@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -35,6 +36,7 @@ def surface_per_case(
     spacing: Sequence[float],
     tolerance_mm: float | Mapping[str, float],
     ignore: int | None = None,
+    threads: int = 1,
 ) -> dict[str, Surface]:
     """Surface metrics of each class in one case.
 
@@ -53,6 +55,7 @@ def surface_per_case(
         spacing: mm along (z, y, x).
         tolerance_mm: distances up to this many mm count as none in the NSD; one number, or one for each class.
         ignore: voxels where the reference has this value do not count.
+        threads: number of classes that are measured at the same time; the numbers do not depend on it.
 
     Returns:
         Class -> NSD (0 to 1) and HD95 (mm). Both are NaN where the class is in neither array; where it is in one only, NSD is 0
@@ -76,13 +79,17 @@ def surface_per_case(
         prediction, reference = np.where(ignored, 0, prediction), np.where(ignored, 0, reference)
     mm = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
     boxes = [_boxes(labels) for labels in (prediction, reference)]
-    scores = {}
-    for name, labels in classes.items():
-        wanted = np.atleast_1d(labels).tolist()
+
+    def measured(name: str) -> Surface:
+        wanted = np.atleast_1d(classes[name]).tolist()
         crop = _around([found[label] for found in boxes for label in wanted if label in found])
         predicted, true = (np.isin(array[crop], wanted) for array in (prediction, reference))
-        scores[name] = _compare(_Corners(predicted, mm), _Corners(true, mm), limits[name])
-    return scores
+        return _compare(_Corners(predicted, mm), _Corners(true, mm), limits[name])
+
+    if min(threads, len(classes)) < 2:
+        return {name: measured(name) for name in classes}
+    with ThreadPoolExecutor(min(threads, len(classes))) as pool:
+        return dict(zip(classes, pool.map(measured, classes), strict=True))
 
 
 def one_voxel(spacings: Iterable[Sequence[float]]) -> float:

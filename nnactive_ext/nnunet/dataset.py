@@ -7,13 +7,13 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import read_json
+from nnactive_ext.files import Unpacked, read_json
 from nnactive_ext.nnunet.environment import FOLDERS, require_nnunet_folders
 from nnactive_ext.nnunet.regions import order_problem
 from nnactive_ext.words import listed, plural
@@ -29,6 +29,10 @@ class Case:
     name: str
     images: tuple[Path, ...]
     label: Path
+
+    def read_from(self, copies: Unpacked) -> Case:
+        """The same case with the copies of its images, where there are some."""
+        return replace(self, images=tuple(map(copies.of, self.images)))
 
 
 @dataclass(frozen=True)

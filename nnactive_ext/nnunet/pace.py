@@ -54,7 +54,8 @@ class Training:
 
 @dataclass(frozen=True)
 class Pace:
-    """Measured seconds: of an iteration of training and of validation, and until the first one."""
+    """Measured seconds: of an iteration of training and of validation, and until the first one. ``plans``: the parts of
+    nnU-Net's plans that say what was trained; empty where that does not matter."""
 
     iteration: float
     validation: float
@@ -62,6 +63,7 @@ class Pace:
     epochs: int
     iterations: int
     validation_iterations: int
+    plans: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -177,7 +179,11 @@ def _timed(training: Training) -> Pace:
     trainer.network.eval()
     validation()
     numbers = (trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch)
-    return Pace(iteration, _mean_seconds(validation), start, *numbers)
+    planned, name = target.plans, training.configuration
+    configuration = {key: planned["configurations"][name][key] for key in ("patch_size", "spacing", "batch_size")}
+    configuration["nnactive"] = {"iterations_per_epoch": numbers[1], "val_iterations_per_epoch": numbers[2]}
+    plans = {"transpose_forward": planned["transpose_forward"], "configurations": {name: configuration}}
+    return Pace(iteration, _mean_seconds(validation), start, *numbers, plans=plans)
 
 
 def _mean_seconds(step: Any) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import TEMPORARY, copy_file, read_json
+from nnactive_ext.files import NOTHING_KEPT, TEMPORARY, Unpacked, copy_file, read_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.nnunet.dataset import Case, Dataset
@@ -91,7 +91,12 @@ def preprocess_image(
 
 
 def preprocess(
-    dataset: Dataset, target: Preprocessed, processes: int = 1, progress: bool = True, cases: Iterable[str] | None = None
+    dataset: Dataset,
+    target: Preprocessed,
+    processes: int = 1,
+    progress: bool = True,
+    cases: Iterable[str] | None = None,
+    copies: Unpacked = NOTHING_KEPT,
 ) -> None:
     """Preprocess images and labels, and copy the labels to ``gt_segmentations``.
 
@@ -101,9 +106,10 @@ def preprocess(
         processes: how many cases are preprocessed at a time.
         progress: show a progress bar.
         cases: names of cases (default: all).
+        copies: of the images, to read instead.
     """
     chosen = dataset.cases if cases is None else cases
-    _run(_preprocess_case, dataset, target, chosen, "Preprocessing cases", processes, progress)
+    _run(_preprocess_case, dataset, target, chosen, "Preprocessing cases", processes, progress, copies)
 
 
 def refresh(dataset: Dataset, target: Preprocessed, cases: Iterable[str], processes: int = 1, progress: bool = True) -> None:
@@ -112,12 +118,19 @@ def refresh(dataset: Dataset, target: Preprocessed, cases: Iterable[str], proces
 
 
 def _run(
-    work: Any, dataset: Dataset, target: Preprocessed, cases: Iterable[str], what: str, processes: int, progress: bool
+    work: Any,
+    dataset: Dataset,
+    target: Preprocessed,
+    cases: Iterable[str],
+    what: str,
+    processes: int,
+    progress: bool,
+    copies: Unpacked = NOTHING_KEPT,
 ) -> None:
     target.gt_folder.mkdir(parents=True, exist_ok=True)
     target.data_folder.mkdir(exist_ok=True)
     job = partial(work, dataset_json=dataset.json, target=target, ending=dataset.file_ending)
-    map_cases(job, [dataset.cases[name] for name in cases], what, processes, progress)
+    map_cases(job, [dataset.cases[name].read_from(copies) for name in cases], what, processes, progress)
 
 
 def _preprocess_case(case: Case, dataset_json: dict, target: Preprocessed, ending: str) -> None:
@@ -157,8 +170,10 @@ def _network_labels(
     axes = [0, *(axis + 1 for axis in plans.transpose_forward)]
     crop = tuple(slice(low, high) for low, high in properties["bbox_used_for_cropping"])
     labels = labels.transpose(axes)[(slice(None), *crop)].copy()
-    inside = create_nonzero_mask(image.transpose(axes))[crop]
-    labels[(labels == 0) & ~inside[None]] = -1
+    image, background = image.transpose(axes), labels[0] == 0
+    # Only background can be outside, and only where all channels are 0: else the mask, which takes long, is not needed.
+    if (image[(slice(None), *crop)][:, background] == 0).all(0).any():
+        labels[0, background & ~create_nonzero_mask(image)[crop]] = -1
     spacing = [properties["spacing"][axis] for axis in plans.transpose_forward]
     target_spacing = list(configuration.spacing)
     if len(target_spacing) < 3:  # 2D configurations keep the distance between slices

@@ -11,6 +11,7 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.blocks import BLOCKS_FILE, BlockTable
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.inference import MIRRORING, STEP, WHEN, Evaluation
 from nnactive_ext.experiment.journal import RAW, Journal, NewFile
 from nnactive_ext.experiment.loops import by_case
 from nnactive_ext.experiment.plan import Geometry
@@ -83,6 +84,10 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
     if wanted.get("relevance") is not None:
         wanted = {**wanted, "relevance": changed_words(planned_value(plan, "relevance", ()), wanted["relevance"])}
         told += check_relevance(plan, wanted["relevance"], experiment.dataset.labels.classes)
+    if any(wanted.get(name) is not None for name in (WHEN, MIRRORING, STEP)):
+        if not plan.test:
+            raise NnActiveError(f"-{WHEN}, -{MIRRORING} and -{STEP} need a test set, and {experiment.name} has none.")
+        Evaluation.of({**plan.settings, **{name: value for name, value in wanted.items() if value is not None}})
     if wanted.get("air") and not plan.human:
         raise NnActiveError("-air is for roll-outs only: simulations keep air, as published.")
     if wanted.get("repeat") is not None and not plan.human:

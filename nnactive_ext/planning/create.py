@@ -7,10 +7,9 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.blocks import BLOCKS_FILE
@@ -19,7 +18,8 @@ from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
 from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
-from nnactive_ext.files import write_json
+from nnactive_ext.files import NOTHING_KEPT, Unpacked, write_json
+from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.turning import turned_image
 from nnactive_ext.images.writing import write_image
@@ -33,7 +33,8 @@ from nnactive_ext.labelling.strangers import call_strangers
 from nnactive_ext.nnunet.dataset import Dataset, existing_names, nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.nnunet.pretrained import Pretrained, write_tensors
-from nnactive_ext.parallel import busy
+from nnactive_ext.parallel import busy, map_cases, same_processes
+from nnactive_ext.planning.at_once import COPYING, copies_folder
 from nnactive_ext.planning.blocks import table_of
 from nnactive_ext.planning.rollout import Rollout
 from nnactive_ext.planning.sizes import random_patches
@@ -49,6 +50,7 @@ from nnactive_ext.querying.start import start_query, starting_method
 
 def check_number(number: int) -> None:
     """A dataset number in use is an error; what a killed ``nnactive_plan`` left behind is removed."""
+    shutil.rmtree(copies_folder(number), ignore_errors=True)
     for name in existing_names(number):
         folders = [nnunet_folder(variable) / name for variable in FOLDERS]
         # The plan is written when all else is: with it, only the removal of the marks was interrupted.
@@ -69,6 +71,7 @@ def create(
     start_from: Path | None = None,
     progress: bool = True,
     weights: Pretrained | None = None,
+    copies: Unpacked = NOTHING_KEPT,
 ) -> tuple[Experiment, tuple[str, ...]]:
     """Make a planned simulation: dataset, labels, starting budget, nnU-Net's plans and preprocessed cases.
 
@@ -81,6 +84,7 @@ def create(
             whole images are the starting budget).
         progress: show progress bars.
         weights: what members start from, where the plan says that they start from some.
+        copies: of the images, to read instead.
 
     Returns:
         The experiment, and warnings.
@@ -90,7 +94,7 @@ def create(
     """
     experiment = Experiment(plan.dataset, plan)
     ending = source.file_ending
-    with new_folders(experiment.raw, experiment.preprocessed.folder):
+    with new_folders(experiment.raw, experiment.preprocessed.folder), same_processes():
         _keep(weights, experiment)
         if plan.turned:
             source = write_turned_source(experiment, source, progress)
@@ -102,7 +106,7 @@ def create(
         elif start_from:
             start = _start_from(start_from, plan, ending)
         else:
-            start = _drawn(experiment)
+            start = _drawn(experiment, progress)
         write_loop(
             loop_file(experiment.raw, 0),
             [entry(p.patch, ending, stratum=p.stratum) for p in start.patches],
@@ -110,12 +114,12 @@ def create(
         )
         experiment = call_strangers(experiment, 0)
         counts = write_labels(experiment, 0, list(experiment.plan.pool), progress)
-        plan, warnings = prepare(experiment, counts, progress)
+        plan, warnings = prepare(experiment, counts, progress, copies)
         plan.write(experiment.raw)
     return Experiment(plan.dataset), (*start.warnings, *warnings)
 
 
-def _drawn(experiment: Experiment) -> Query:
+def _drawn(experiment: Experiment, progress: bool) -> Query:
     """The starting budget of a simulation, by the planned method or with a few patches of every class."""
     plan = experiment.plan
     if words := plan.settings.get(START_METHOD):
@@ -124,7 +128,7 @@ def _drawn(experiment: Experiment) -> Query:
     else:
         share = PUBLISHED_SHARE if plan.protocol == PUBLISHED else LEAST_SHARE
         request = request_for(experiment, plan.starting_budget, -1)
-        start = starting_budget(pool_cases(experiment, references=True), request, share)
+        start = starting_budget(pool_cases(experiment, references=True), request, share, plan.processes, progress)
     if start.missing:
         raise PoolExhausted(
             f"Only {len(start.patches)} of the {plan.starting_budget} patches of the starting budget could be placed "
@@ -256,20 +260,22 @@ def create_rollout(
 
 def images_of(experiment: Experiment, found: Mapping[str, FoundCase], progress: bool) -> dict[str, list[Path]]:
     """The image files of each case; what nnU-Net does not read rightly, and what is turned, is copied into it."""
-    copied = any(source.copied or case in experiment.plan.turned for case, entry in found.items() for source in entry.sources)
-    bar = tqdm(found.items(), desc="Copying images", disable=not (progress and copied))
-    return {case: _image_files(experiment, entry) for case, entry in bar}
+    turned = experiment.plan.turned
+    copied = any(source.copied or case in turned for case, entry in found.items() for source in entry.sources)
+    job = partial(_image_files, experiment.raw, turned)
+    files = map_cases(job, found.values(), COPYING, experiment.plan.processes if copied else 1, progress and copied)
+    return dict(zip(found, files, strict=True))
 
 
-def _image_files(experiment: Experiment, found: FoundCase) -> list[Path]:
+def _image_files(raw: Path, turned: Mapping[str, Turn], found: FoundCase) -> list[Path]:
     """The files nnU-Net reads: the user's own, where they are; what it does not read rightly, as a DICOM series, and what
     is turned, because it has no reader that turns so, is written as NIfTI."""
-    files, turn = [], experiment.plan.turned.get(found.name)
+    files, turn = [], turned.get(found.name)
     for channel, source in enumerate(found.sources):
         file = Path(os.path.abspath(source.path))
         if source.copied or turn:
-            file = experiment.raw / "imagesTr" / f"{found.name}_{channel:04d}.nii.gz"
-            file.parent.mkdir(exist_ok=True)
+            file = raw / "imagesTr" / f"{found.name}_{channel:04d}.nii.gz"
+            file.parent.mkdir(parents=True, exist_ok=True)
             image = read(source)
             write_image(file, turned_image(image, turn) if turn else image)
         files.append(file)

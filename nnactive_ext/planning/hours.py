@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from nnactive_ext.experiment.commands import device_here
 from nnactive_ext.experiment.plan import Plan
@@ -20,10 +21,12 @@ _ITERATIONS = 250
 
 @dataclass(frozen=True)
 class Hours:
-    """Of the training of one member, and where the number comes from."""
+    """Of the training of one member, and where the number comes from. ``plans``: nnU-Net's, as far as they say what was timed;
+    empty where nothing was."""
 
     value: float
     why: str
+    plans: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> Hours | None:
@@ -43,6 +46,8 @@ def member_hours(plan: Plan, dataset_json: Mapping[str, object], time: Callable[
         The hours: timed on the GPU of this machine, or on its cores for the CPU preset; else assumed.
     """
     device = "cpu" if plan.preset == "cpu" else device_here()
+    if time is None and plan.preset == "cpu":
+        return _assumed(plan, "of a GPU; on a CPU only the shares hold")
     if time is None or (device == "cpu" and plan.preset != "cpu"):
         return _assumed(plan, "no GPU here to time it on" if time else "not timed")
     geometry = list(plan.pool.values())
@@ -61,7 +66,9 @@ def member_hours(plan: Plan, dataset_json: Mapping[str, object], time: Callable[
             plan.member_kind.in_plans,
         )
     )
-    return Hours(pace.seconds / 3600, pace.why) if isinstance(pace, Pace) else _assumed(plan, f"timing failed: {pace}")
+    return (
+        Hours(pace.seconds / 3600, pace.why, pace.plans) if isinstance(pace, Pace) else _assumed(plan, f"timing failed: {pace}")
+    )
 
 
 def epochs_of(trainer: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.files import NOTHING_KEPT, Unpacked
+from nnactive_ext.geometry.label_values import voxels_per_value
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.checks import damage, examined, off_grid
@@ -39,13 +42,16 @@ class Measured:
     greys: tuple[tuple[float, int | None], ...] = ()
 
 
-def measure(dataset: Dataset, processes: int | None = None, progress: bool = True) -> dict[str, Measured]:
-    """Every case of ``dataset``; raises one :class:`NnActiveError` that lists all problems found."""
+def measure(
+    dataset: Dataset, processes: int | None = None, progress: bool = True, copies: Unpacked = NOTHING_KEPT
+) -> dict[str, Measured]:
+    """Every case of ``dataset``; raises one :class:`NnActiveError` that lists all problems found. ``copies``: where
+    decompressed images are left."""
     if processes is None:
         # Compressed images hold about a voxel in a byte, near enough to choose by.
         processes = default_processes(sum(file.stat().st_size for case in dataset.cases.values() for file in case.images))
-    jobs = [(case, dataset.reader_writer, dataset.labels) for case in dataset.cases.values()]
-    results = map_cases(_measure_case, jobs, "Checking cases", processes, progress)
+    job = partial(_measure_case, reader=dataset.reader_writer, labels=dataset.labels, copies=copies)
+    results = map_cases(job, dataset.cases.values(), "Checking cases", processes, progress)
     problems = [problem for result in results for problem in result.problems]
     measured = dict(zip(dataset.cases, results, strict=True))
     problems += _same_images(dataset, {name: result for name, result in measured.items() if not result.problems})
@@ -53,14 +59,13 @@ def measure(dataset: Dataset, processes: int | None = None, progress: bool = Tru
     return measured
 
 
-def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
-    case, reader, labels = job
+def _measure_case(case: Case, reader: Any, labels: Labels, copies: Unpacked) -> Measured:
     nothing = Measured((0, 0, 0), (1.0, 1.0, 1.0))
-    problems = _file_problems(case, by_itk=type(reader).__name__.startswith("SimpleITK"))
+    problems = _file_problems(case, type(reader).__name__.startswith("SimpleITK"), copies)
     if problems:
         return replace(nothing, problems=tuple(problems))
     try:
-        image, properties = reader.read_images([str(file) for file in case.images])
+        image, properties = reader.read_images([str(copies.of(file)) for file in case.images])
     except Exception as error:
         files = ", ".join(map(str, case.images))
         return replace(nothing, problems=(f"{files}: cannot be read as one image: {brief(error)}",))
@@ -82,20 +87,21 @@ def _measure_case(job: tuple[Case, Any, Labels]) -> Measured:
     if difference:
         problems.append(f"{case.label}: its geometry differs from {case.images[0].name}: {difference}.")
     label = label[0]
-    values, counts = np.unique(label, return_counts=True)
+    voxels = voxels_per_value(label)
     known = {*labels.values, labels.ignore} if "ignore" in labels.names else set(labels.values)
-    unknown = [float(v) for v in values if v not in known]
+    unknown = [float(v) for v in voxels if v not in known]
     if unknown:
         shown = ", ".join(f"{v:g}" for v in unknown[:5])
         problems.append(f"{case.label}: label values not in dataset.json: {shown}.")
     if problems:
         return replace(nothing, problems=tuple(problems))
-    foreground = [int(v) for v in values if v in labels.foreground]
+    foreground = [v for v in voxels if v in labels.foreground]
+    label = label.astype(np.min_scalar_type(max(voxels)))
     extents = largest_components_mm(label, spacing.tolist(), foreground)
     return Measured(
         triple(image.shape[1:]),
         tuple(float(s) for s in spacing),  # type: ignore[arg-type]
-        {int(v): int(n) for v, n in zip(values, counts, strict=True)},
+        voxels,
         extents,
         widths_mm(label, spacing.tolist(), foreground),
         digest=channels[0].digest,
@@ -111,13 +117,13 @@ def _space(properties: Mapping[str, Any], shape: Sequence[int]) -> Space | None:
         return None
 
 
-def _file_problems(case: Case, by_itk: bool) -> list[str]:
+def _file_problems(case: Case, by_itk: bool, copies: Unpacked) -> list[str]:
     """What is wrong with the files of a case before their voxels are read: damage, and headers that are those of no channel."""
     problems: list[str] = []
     spaces: list[tuple[Path, Space]] = []
     for file in case.images:
         try:
-            if space := examined(file, by_itk):
+            if space := examined(file, by_itk, copies.place(file)):
                 spaces.append((file, space))
         except NnActiveError as error:
             problems.append(str(error))
@@ -178,7 +184,7 @@ def largest_components_mm(
 ) -> dict[int, tuple[float, float, float]]:
     """The bounding box in mm (z, y, x) of the largest connected component of each of ``values`` that ``label`` holds."""
     # Components are sought in each label's bounding box only: most structures fill a small part of an image.
-    boxes = dict(enumerate(ndimage.find_objects(label.astype(np.int32)), start=1))
+    boxes = dict(enumerate(ndimage.find_objects(_whole(label)), start=1))
     return {value: _largest_component_mm(label[boxes[value]] == value, np.asarray(spacing)) for value in values}
 
 
@@ -203,7 +209,7 @@ def widths_mm(label: np.ndarray, spacing: Sequence[float], values: Sequence[int]
     """
     if not values:
         return {}
-    label = label.astype(np.int32)
+    label = _around(_whole(label), values)
     most = int(label.max()) + 1
     volumes = np.bincount(label.ravel(), minlength=most) * float(np.prod(spacing))
     areas = np.zeros(most)
@@ -213,3 +219,17 @@ def widths_mm(label: np.ndarray, spacing: Sequence[float], values: Sequence[int]
         faces = np.bincount(one[differ], minlength=most) + np.bincount(other[differ], minlength=most)
         areas += faces * float(np.prod(spacing)) / mm
     return {v: float(3 * volumes[v] / areas[v]) if areas[v] else float("inf") for v in values}
+
+
+def _around(label: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """The part of ``label`` that holds these values and all of their faces towards others."""
+    boxes = [box for value, box in enumerate(ndimage.find_objects(label), start=1) if value in values and box]
+    if len(boxes) < len(values):
+        return label
+    return label[
+        tuple(slice(max(0, min(s.start for s in axis) - 1), max(s.stop for s in axis) + 1) for axis in zip(*boxes, strict=True))
+    ]
+
+
+def _whole(label: np.ndarray) -> np.ndarray:
+    return label if label.dtype.kind in "iu" else label.astype(np.int32)

@@ -34,6 +34,8 @@ from nnactive_ext.labelling.given import boxes_of
 from nnactive_ext.nnunet.pace import Pace, Training
 from nnactive_ext.planning.cost import Cost, estimate
 from nnactive_ext.planning.cost import rows as cost_rows
+from nnactive_ext.planning.cycle_cost import Network
+from nnactive_ext.planning.cycle_cost import rows as cycle_rows
 from nnactive_ext.planning.decisions import Decisions
 from nnactive_ext.planning.ensembles import decided_folds
 from nnactive_ext.planning.grey_values import AIR, stored_higher
@@ -325,7 +327,9 @@ def _cost(
     if not patches:
         return []
     voxels, pool = plan.voxels
-    return cost_rows(_estimate(settings, patches, round(voxels), pool, Hours.of(settings) or member_hours(plan, json, time)))
+    hours = Hours.of(settings) or member_hours(plan, json, time)
+    of_cycle = cycle_rows(plan, Network.of(hours.plans, plan.configuration), hours) if hours.plans else []
+    return [*cost_rows(_estimate(settings, patches, round(voxels), pool, hours)), *of_cycle]
 
 
 def _estimate(settings: Settings, patches: int, voxels: int, pool: int, hours: Hours) -> Cost:

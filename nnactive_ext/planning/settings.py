@@ -36,6 +36,9 @@ MEMBERS_HELP = (
 )
 
 
+_NO_TEST_SET = "A roll-out has no test set; its cross-validation predicts annotated patches only."
+
+
 def _method(words: Sequence[str]) -> dict[str, Any]:
     from nnactive_ext.query_methods.options import method_and_options
 
@@ -320,6 +323,42 @@ class Settings:
         metavar="KIND",
         benchmark=True,
     )
+    evaluate: str = setting(
+        "all",
+        "-evaluate",
+        "cycles that are evaluated on the test set: all, last, or every N for cycle 0, N, 2 N, ... and the last one",
+        nargs="+",
+        metavar=("all|last|every", "N"),
+        read=lambda words: {"evaluate": " ".join([words] if isinstance(words, str) else words)},
+        only=SIMULATION,
+        instead=_NO_TEST_SET,
+        shown=lambda plan: (plan.settings.get("evaluate") or "").split(),
+        benchmark=True,
+        change="cycles that are evaluated on the test set from now on: all, last, or every N",
+    )
+    evaluate_mirroring: str = setting(
+        "yes",
+        "-evaluate_mirroring",
+        "yes: test cases are predicted as nnU-Net does, once for each way to mirror the image (8 times in 3D); no: once, in "
+        "cycles before the last one. The last cycle is always evaluated as nnU-Net does, and also as the cycles before it",
+        choices=("yes", "no"),
+        only=SIMULATION,
+        instead=_NO_TEST_SET,
+        benchmark=True,
+        change="mirroring when test cases are predicted, in cycles before the last one, from now on",
+    )
+    evaluate_step: float = setting(
+        0.5,
+        "-evaluate_step",
+        "step of the sliding window when test cases are predicted, as a share of the network patch, in cycles before the last "
+        "one; 0.75 takes up to a third of the predictions of 0.5, which is nnU-Net's step",
+        type=float,
+        metavar="STEP",
+        only=SIMULATION,
+        instead=_NO_TEST_SET,
+        benchmark=True,
+        change="step of the sliding window when test cases are predicted, in cycles before the last one, from now on",
+    )
     configuration: str = setting(
         "3d_fullres", "-c", "nnU-Net configuration of the members", metavar="CONFIGURATION", benchmark=True
     )
@@ -591,8 +630,7 @@ class Settings:
         "hours to train one member of the ensemble, for the estimate of the cost",
         type=float,
         metavar="HOURS",
-        decided="timed on this machine, in a few iterations on its GPU, or with --preset cpu on its cores; else 2",
-        only=ROLLOUT,
+        decided="in roll-outs timed on this machine, in a few iterations on its GPU, or with --preset cpu on its cores; else 2",
     )
     expert_rate: float = setting(
         Prices.expert_rate,

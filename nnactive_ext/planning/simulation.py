@@ -14,13 +14,14 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.environment import versions
+from nnactive_ext.experiment.inference import Evaluation
 from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import ALL_LABELS, KEEP_AIR, PUBLISHED, SKIP_AIR, Geometry, Plan
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.images.headers import states_spacing
 from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_name, mistaken_names, nnunet_folder
 from nnactive_ext.nnunet.planners import check_planner
-from nnactive_ext.nnunet.trainers import check_trainer
+from nnactive_ext.nnunet.trainers import check_trainer, mirrors
 from nnactive_ext.parallel import default_processes
 from nnactive_ext.planning.decisions import THESIS, Decisions
 from nnactive_ext.planning.division import Division, divide
@@ -178,6 +179,7 @@ def check(settings: Settings, name: str) -> None:
         parse_patch_size(list(settings.patch_size), (1.0, 1.0, 1.0))
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
     _check_nnunet_planning(settings)
+    Evaluation.of(vars(settings))
     checked_screen(settings.screen or 0, methods.get(settings.method, **settings.method_options))
     if settings.start:
         starting_method(settings.start, human=bool(settings.labels))
@@ -278,6 +280,11 @@ def with_budget(
     decisions.add(
         "cycles", str(settings.cycles), f"{count(settings.cycles - 1, 'query', 'queries')}; {_patches(total)} in total"
     )
+    if plan.evaluation != Evaluation():
+        rest = "the last one as nnU-Net does, and also as the others" if plan.evaluation.every else "as nnU-Net does"
+        decisions.add("evaluation", f"{plan.evaluation.when} cycles, {plan.evaluation.inference}", f"as asked for; {rest}")
+        if not (plan.evaluation.inference.mirroring or mirrors(plan.trainer)):
+            decisions.warn("-evaluate_mirroring no", f"saves nothing: {plan.trainer} does not mirror")
     if total > room:
         decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
     if query < LEAST_PER_QUERY * classes:

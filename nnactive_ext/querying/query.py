@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, replace
-from functools import cache
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ from nnactive_ext.experiment.member_kinds import FOLDS
 from nnactive_ext.experiment.timing import Stopwatch, Timing
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.grid import Grid
-from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.repeats import draw_repeats
 from nnactive_ext.labelling.tasks import LABEL_VERSION, REPEATS
+from nnactive_ext.members.asking import statistics_of
 from nnactive_ext.members.describing import network_size, undescribed
 from nnactive_ext.members.ensemble import Ensemble, check_folds, check_members, device_of, start_weights
+from nnactive_ext.members.samples import free_here
 from nnactive_ext.members.statistics import RunningStatistics
 from nnactive_ext.parallel import one_ahead
 from nnactive_ext.query_methods import methods
@@ -43,13 +46,17 @@ from nnactive_ext.query_methods.base import (
     ScoredCase,
     ScoredPatch,
     Statistics,
+    needs_of,
 )
 from nnactive_ext.query_methods.described import check_vectors, with_vectors
 from nnactive_ext.query_methods.disagreement import check_members_needed
 from nnactive_ext.query_methods.identity import code_digest, identity
+from nnactive_ext.query_methods.selection import Floors, LeftOut, stratum_keys
 from nnactive_ext.querying.air import Bodies, in_body, open_windows
 from nnactive_ext.querying.descriptor_files import of_folder
+from nnactive_ext.querying.pipeline import one_behind
 from nnactive_ext.querying.pool import pool_cases, request_for
+from nnactive_ext.querying.rankings import LEFT_OUT, Rankings, ranking_from_json, ranking_to_json
 from nnactive_ext.querying.relevant import FOLDER as RELEVANCE
 from nnactive_ext.querying.relevant import RelevantCases, screened
 from nnactive_ext.querying.screen import checked_screen, planned_screen
@@ -71,6 +78,7 @@ def query_cycle(
     progress: bool = True,
     accumulators: str = "single",
     screen: float | None = None,
+    overlapped: bool = True,
 ) -> Query | None:
     """Choose the patches of the next cycle and write its loop file.
 
@@ -86,6 +94,7 @@ def query_cycle(
         progress: show progress bars.
         accumulators: "single" or "half", see :class:`RunningStatistics`.
         screen: share of the cases that give no patches this time, those of the least relevance (default: the plan's).
+        overlapped: rank a case while the next is predicted, where memory allows; the query is the same without.
 
     Returns:
         The query, or None with more than one part. It may have fewer patches than asked for; ``missing`` says how many fewer. A
@@ -118,7 +127,7 @@ def query_cycle(
         check_folds(experiment, folds)
         those = f"the folds of {experiment.name} are {listed(experiment.folds(), 20)}; -members mirror makes several of each"
         check_members_needed(chosen, plan.member_kind.members(len(folds)), request, experiment.source.labels.regions, those)
-        ranker = _Ranker(experiment, chosen, request, pool, bodies, opened, folds, timing, accumulators)
+        ranker = _Ranker(experiment, chosen, request, pool, bodies, opened, folds, timing, accumulators, overlapped)
         if number > 1:
             mine = list(pool)[part::number]
             if relevant:
@@ -130,7 +139,7 @@ def query_cycle(
     if relevant:
         with timing.of("describe"):
             pool = {name: replace(case, relevance=relevant.decided.cases[name]) for name, case in pool.items()}
-    rankings: dict[str, Ranking] = {}
+    ranked: dict[str, None] = {}  # a dict keeps their order
 
     def choose(cases: Sequence[str]) -> Query:
         """The query among some cases, of which those are ranked that were not ranked before."""
@@ -138,14 +147,20 @@ def query_cycle(
         if not isinstance(chosen, RankedMethod):
             with timing.of("score"):
                 return chosen.draw(some, request)
-        rankings.update(ranker.rank([case for case in cases if case not in rankings], progress))
+        ranker.rank([case for case in cases if case not in ranked], progress)
+        ranked.update(dict.fromkeys(cases))
+        try:
+            with timing.of("score"):
+                return chosen.merge(Rankings(cases, ranker.stored), some, request)
+        except LeftOut as needed:  # rare: the query needs more candidates than are worth keeping
+            ranker.complete(cases, needed.strata, progress)
         with timing.of("score"):
-            return chosen.merge({case: rankings[case] for case in cases}, some, request)
+            return chosen.merge(Rankings(cases, ranker.stored), some, request)
 
     query, out = screened(choose, relevant.decided, list(pool), left_out) if relevant else (choose(list(pool)), [])
     if isinstance(chosen, RankedMethod):
-        members, environments = list(folds), [ranker.environments[case] for case in rankings]
-        found = frozenset().union(*(ranking.predicted for ranking in rankings.values()))
+        members, environments = list(folds), [ranker.environments[case] for case in ranked]
+        found = frozenset().union(*(ranker.predicted[case] for case in ranked))
         predicted = [name for channel, name in request.classes.items() if channel in found]
     query = replace(query, warnings=(*query.warnings, *_hardly_told(experiment, chosen), *bodies.warnings))
     if query.patches:
@@ -180,6 +195,45 @@ CANDIDATES = "candidates"
 _ENVIRONMENT, _AIR, _NO_BODY = "environment", "air", "no_body"
 
 
+_STATISTICS = 16
+"""Bytes a voxel and channel that must be free to predict a case while another is ranked: more than means and logits take."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A case's image (channel, z, y, x) on its grid, the body in it, and the seconds spent on the case so far."""
+
+    case: str
+    image: np.ndarray
+    grid: Grid
+    body: Body | None
+    watch: Stopwatch
+
+    def without_image(self) -> _Loaded:
+        """For what needs the image no more."""
+        return replace(self, image=np.empty(0, np.float32))
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A predicted case; ``arrived`` waits until its statistics have come from the device. ``floors``: of the method's keys."""
+
+    arrived: Callable[[], Statistics]
+    loaded: _Loaded
+    floors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """A ranked case; ``boxes``: its candidates and annotated patches on the network's grid, which lie ``here`` in the image."""
+
+    case: str
+    ranking: Ranking
+    boxes: Sequence[Patch]
+    here: Sequence[Patch]
+    loaded: _Loaded
+
+
 class _Ranker:
     """Ranks cases and keeps each ranking in a file that is good for exactly these members, this method and request."""
 
@@ -194,7 +248,9 @@ class _Ranker:
         folds: Sequence[Fold],
         timing: Timing,
         accumulators: str,
+        overlapped: bool,
     ):
+        self.overlapped = overlapped
         self.experiment, self.method, self.request, self.pool, self.timing = experiment, method, request, pool, timing
         self.bodies = bodies
         self.trainings = check_members(experiment, folds)
@@ -202,6 +258,12 @@ class _Ranker:
         self._ensemble: Ensemble | None = None
         self._environment: Environment
         self.environments: dict[str, Environment | None] = {}
+        self.predicted: dict[str, frozenset[int]] = {}
+        usable: Callable[[Request], Mapping[str, int] | None] | None = getattr(method, "usable", None)
+        number = usable(request) if usable else None
+        self.floors = Floors(number) if number is not None else None
+        self._fresh: deque[Sequence[ScoredPatch]] = deque()  # of cases that are ranked, in order, and not yet added to floors
+        self._asked = self._added = 0
         self.accumulators, self.regions = accumulators, experiment.source.labels.regions
         self.target = experiment.preprocessed
         self.data_folder = self.target.data_folder
@@ -218,21 +280,50 @@ class _Ranker:
         self.digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self.folder = experiment.results / f"cycle_{request.cycle:03d}" / CANDIDATES
 
-    def rank(self, cases: Sequence[str], progress: bool) -> dict[str, Ranking]:
+    def rank(self, cases: Sequence[str], progress: bool) -> None:
+        """Rank those that have no ranking yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        rankings = {case: self._stored(case) for case in cases}
-        left = [case for case, ranking in rankings.items() if ranking is None]
-        bar = tqdm(left, desc="Scoring the pool", total=len(cases), initial=len(cases) - len(left), disable=not progress)
-        with closing(one_ahead(self._load, left)) as loaded:
-            for case in bar:
-                rankings[case] = ranking = self._rank(case, loaded)
-                if ranking.described:
-                    write_described(self._file(case, ".npz"), ranking.described, self._good_for(case))
-                content = _ranking_to_json(ranking, self._good_for(case))
-                if case in self.bodies.shares:
-                    content |= {_AIR: self.bodies.shares[case], _NO_BODY: case in self.bodies.without}
-                write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
-        return {case: ranking for case, ranking in rankings.items() if ranking is not None}
+        self._rank_all([case for case in cases if not self._noted(case)], len(cases), progress)
+
+    def complete(self, cases: Sequence[str], strata: frozenset[str], progress: bool) -> None:
+        """Rank those again whose rankings lack candidates of these strata."""
+        self.floors = None
+        lacking = [case for case in cases if strata & set((self._content(case) or {}).get(LEFT_OUT, ()))]
+        self._rank_all(lacking, len(lacking), progress)
+
+    def _rank_all(self, left: Sequence[str], number: int, progress: bool) -> None:
+        bar = tqdm(desc="Scoring the pool", total=number, initial=number - len(left), disable=not progress)
+        with bar, closing(one_ahead(self._load, left)) as loaded:
+            images = self._images(left, loaded)
+            with closing(one_behind(images, self._predict, self._rank, self._has_room)) as ranked:
+                for one, waited in ranked:
+                    ranking = self._finish(one) if self._described_by_members else one.ranking
+                    self.predicted[one.case] = ranking.predicted
+                    self._fresh.append(ranking.candidates)
+                    seconds = one.loaded.watch.seconds
+                    self.timing.note({**seconds, "score": waited}, one.case, beside={"score": seconds["score"]})
+                    bar.update()
+
+    def stored(self, case: str) -> Ranking:
+        """The ranking of a case that was ranked."""
+        content = self._content(case)
+        if content is None:
+            raise NnActiveError(f"{self._file(case)}: something changed this file during the query. Run the query again.")
+        described = read_described(self._file(case, ".npz"), self._good_for(case)) if self.description else None
+        return replace(ranking_from_json(content, case), described=described)
+
+    @property
+    def _described_by_members(self) -> bool:
+        """Whether patches are described by a network, which predicts only one thing at a time."""
+        return self.description is not None and self.files is None
+
+    def _write(self, case: str, ranking: Ranking) -> None:
+        if ranking.described:
+            write_described(self._file(case, ".npz"), ranking.described, self._good_for(case))
+        content = ranking_to_json(ranking, self._good_for(case))
+        if case in self.bodies.shares:
+            content |= {_AIR: self.bodies.shares[case], _NO_BODY: case in self.bodies.without}
+        write_json(self._file(case), {**content, _ENVIRONMENT: asdict(self._environment)})
 
     def _file(self, case: str, ending: str = ".json") -> Path:
         return self.folder / f"{case}{ending}"
@@ -243,22 +334,37 @@ class _Ranker:
             return self.digest
         return hashlib.sha256(f"{self.digest} {self.files.digest(case)}".encode()).hexdigest()
 
-    def _stored(self, case: str) -> Ranking | None:
+    def _content(self, case: str) -> dict[str, Any] | None:
+        """The file of a ranking; None if it is not there, or not good for this query."""
         file = self._file(case)
-        if not file.is_file():
-            return None
-        content = read_json(file)
-        if content.get("for") != self._good_for(case):
-            return None
-        described = read_described(self._file(case, ".npz"), self._good_for(case)) if self.description else None
-        if self.description and described is None:
-            return None
+        content: dict[str, Any] = read_json(file) if file.is_file() else {}
+        return content if content.get("for") == self._good_for(case) else None
+
+    def _noted(self, case: str) -> bool:
+        """Whether a case is ranked; what its file says beside candidates is noted."""
+        content = self._content(case)
+        if content is None:
+            return False
+        if self.description and read_described(self._file(case, ".npz"), self._good_for(case)) is None:
+            return False
         self.environments[case] = Environment.of(content.get(_ENVIRONMENT))
+        ranking = ranking_from_json(content, case)
+        self.predicted[case] = ranking.predicted
+        self._add(ranking.candidates)
         if _AIR in content:
             self.bodies.shares[case] = float(content[_AIR])
             if content.get(_NO_BODY):
                 self.bodies.without.add(case)
-        return replace(_ranking_from_json(content, case), described=described)
+        return True
+
+    def _add(self, candidates: Sequence[ScoredPatch]) -> None:
+        """Note what one more case offers."""
+        keys: dict[str, list[float]] = {}
+        for stratum, key in stratum_keys(candidates):
+            keys.setdefault(stratum, []).append(key)
+        for stratum, own in keys.items():
+            if self.floors:
+                self.floors.add(stratum, own)
 
     def _load(self, case: str) -> tuple[np.ndarray, Grid, Body | None]:
         try:
@@ -266,26 +372,65 @@ class _Ranker:
         except MemoryError as error:
             raise NnActiveError(f"{case}: not enough memory to load its preprocessed image.") from error
 
-    def _rank(self, case: str, loaded: Iterator[tuple[np.ndarray, Grid, Body | None]]) -> Ranking:
-        """The ranking of a case whose image is the next that is ``loaded``."""
-        pool_case, watch = self.pool[case], Stopwatch()
-        with watch.of("load"):
-            image, grid, body = next(loaded)
+    def _images(self, cases: Sequence[str], loaded: Iterator[tuple[np.ndarray, Grid, Body | None]]) -> Iterator[_Loaded]:
+        for case in cases:
+            watch = Stopwatch()
+            with watch.of("load"):
+                image, grid, body = next(loaded)
+            yield _Loaded(case, image, grid, body, watch)
+
+    def _has_room(self, one: _Loaded) -> bool:
+        """Whether a case may be predicted while the one before it is ranked: whether its statistics fit into memory, too."""
+        free = free_here()
+        channels = len(self.request.classes) + (not self.regions)
+        return self.overlapped and (free is None or _STATISTICS * channels * math.prod(one.image.shape[1:]) < free)
+
+    def _predict(self, one: _Loaded) -> _Predicted:
         if self._ensemble is None:
             self._ensemble = self._open()
             self._environment = observe(device_of(self._ensemble), self.accumulators)
-        self.environments[case] = self._environment
+        self.environments[one.case] = self._environment
+        with self._naming(one.case):
+            start = partial(RunningStatistics, self.regions, self.accumulators, needs_of(self.method))
+            arrived = statistics_of(self._ensemble, one.image, one.case, start, one.watch)
+        return _Predicted(arrived, one if self._described_by_members else one.without_image(), self._lowest())
+
+    def _lowest(self) -> Mapping[str, float]:
+        """The floors of the case that is predicted now.
+
+        They rest on all before it but the last, which may be at work: so rankings do not depend on how steps overlap.
+        """
+        if self.floors is None:
+            self._fresh.clear()
+            return {}
+        while self._added < self._asked - 1:
+            self._add(self._fresh.popleft())
+            self._added += 1
+        self._asked += 1
+        return dict(self.floors.lowest)
+
+    @contextmanager
+    def _naming(self, case: str) -> Iterator[None]:
+        """Errors of the block name the ``case``."""
         try:
-            statistics = self._statistics(self._ensemble, image, case, watch)
+            yield
         except (NnActiveError, RuntimeError, MemoryError) as error:  # RuntimeError is torch's, mostly for want of memory
             short = isinstance(error, MemoryError) or "memory" in str(error).lower()
             less = " -precision half needs less." if short and self.accumulators != "half" else ""
             raise NnActiveError(f"{case}: {error or 'not enough memory for the statistics of this case.'}{less}") from error
+
+    def _rank(self, predicted: _Predicted) -> _Ranked:
+        """Rank a case, and write its ranking unless members are to describe it; called in a thread of its own."""
+        one, case = predicted.loaded, predicted.loaded.case
+        pool_case, grid, watch = self.pool[case], one.grid, one.watch
+        with self._naming(case), watch.of("score"):
+            statistics = predicted.arrived()
         both = [(patch, there) for patch in pool_case.annotated if (there := grid.to_network(patch))]
         annotated = [there for _, there in both]
         with watch.of("score"):
             size = grid.network_size(pool_case.patch_size)
-            scored = ScoredCase(case, statistics, size, annotated, open_windows(body, grid, size))
+            windows = open_windows(one.body, grid, size)
+            scored = ScoredCase(case, statistics, size, annotated, windows, floors=predicted.floors)
             if self.description and annotated:
                 known = self.experiment.dataset
                 scored = replace(scored, labelled=content_of(known.label_map(case), [patch for patch, _ in both], known.labels))
@@ -296,18 +441,22 @@ class _Ranker:
         boxes = [*(c.patch for c in ranking.candidates), *annotated]
         moved = [replace(c, patch=grid.to_image(c.patch, pool_case.patch_size)) for c in ranking.candidates]
         ranking = replace(ranking, candidates=tuple(moved))
+        ranked = _Ranked(case, ranking, boxes, [*(c.patch for c in moved), *(patch for patch, _ in both)], one)
+        return ranked if self._described_by_members else replace(ranked, ranking=self._finish(ranked))
+
+    def _finish(self, one: _Ranked) -> Ranking:
+        """The ranking with descriptors, where the method compares patches, written to its file."""
+        ranking, loaded = one.ranking, one.loaded
         if self.description:
-            with watch.of("describe"):
-                here = [*(c.patch for c in moved), *(patch for patch, _ in both)]
-                ranking = self._described(self.description, ranking, self._ensemble, image, boxes, here, case)
-        self.timing.note(watch.seconds, case)
+            with loaded.watch.of("describe"):
+                ranking = self._described(self.description, ranking, loaded.image, one.boxes, one.here, one.case)
+        self._write(one.case, ranking)
         return ranking
 
     def _described(
         self,
         description: Description,
         ranking: Ranking,
-        ensemble: Ensemble,
         image: np.ndarray,
         boxes: Sequence[Patch],
         here: Sequence[Patch],
@@ -317,8 +466,9 @@ class _Ranker:
         lie ``here`` in the image."""
         if self.files is not None:
             return with_vectors(ranking, *self.files(case, here))
+        assert self._ensemble is not None, "it has predicted the case"
         try:
-            vectors, sections = ensemble.describe(image, boxes, description)
+            vectors, sections = self._ensemble.describe(image, boxes, description)
         except NnActiveError:
             raise
         except (RuntimeError, MemoryError) as error:
@@ -326,33 +476,6 @@ class _Ranker:
         ranking = with_vectors(ranking, vectors, np.ones(len(boxes), bool), sections)
         check_vectors(case, ranking.described)
         return ranking
-
-    def _statistics(self, ensemble: Ensemble, image: np.ndarray, case: str, watch: Stopwatch) -> Statistics:
-        running = RunningStatistics(self.regions, self.accumulators)
-        members = ensemble.logits(image, case)
-        while True:
-            with watch.of("predict"):
-                member = next(members, None)
-            if member is None:
-                break
-            with watch.of("statistics"):
-                running.add(member[1], member[0])
-            del member  # an image's logits are large: no member's are kept while the next one's are predicted
-        with watch.of("statistics"):
-            return running.result()
-
-
-def _ranking_to_json(ranking: Ranking, digest: str) -> dict[str, Any]:
-    rows = [[c.stratum, c.patch.start, c.patch.size, c.score, c.key] for c in ranking.candidates]
-    return {"for": digest, "predicted": sorted(ranking.predicted), "candidates": rows}
-
-
-def _ranking_from_json(content: Mapping[str, Any], case: str) -> Ranking:
-    candidates = tuple(
-        ScoredPatch(Patch(case, triple(start), triple(size)), float(score), float(key), stratum)
-        for stratum, start, size, score, key in content["candidates"]
-    )
-    return Ranking(candidates, frozenset(content["predicted"]))
 
 
 def _write(

@@ -41,13 +41,13 @@ def economics(experiment: Experiment) -> Economics | None:
     own = read_trajectory(experiment.results)
     there = [own, *(other for other in _others(own) if _comparable(own, other))]
     grouped = group(there)
-    for setting in grouped.settings:
+    for setting in (one for one in grouped.settings if own.folder in {t.folder for t in one.trajectories}):
         found = [one for one in economies(setting) if one.method == own.method]
-        if found and own in setting.trajectories:
+        if found:
             known = {one.name: planned_value(experiment.plan, one.name, one.default) for one in fields(Prices)}
             prices, why = prices_of(setting, Prices(**known), None)
             names = display_names(setting.methods)
-            others = [t.name for t in setting.trajectories if t is not own]
+            others = [t.name for t in setting.trajectories if t.folder != own.folder]
             return Economics([economy_cells(one, names, prices) for one in found], notes_on(prices, why), others)
     return None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.experiment.commands import Commands
+from nnactive_ext.experiment.evaluating import comparable, evaluated
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.observed import Named, environments
@@ -23,6 +24,7 @@ from nnactive_ext.labelling.repeats import raters
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.loop.findings import missed_words, nothing_predicted, yields_by_cycle
 from nnactive_ext.loop.leaving import leaving
+from nnactive_ext.loop.tables import inference_words
 from nnactive_ext.members.yields import Yields
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.pages.colours import Colour, colours
@@ -89,6 +91,11 @@ class Facts:
     """What the rest of the plan of a roll-out costs."""
     economics: Economics | None = None
     """What it saved against random experiments of its setting; None where there are none."""
+    evaluated_last: CycleResult | None = None
+    """The last cycle evaluated, with the scores of nnU-Net's inference if it has them; None: the last of ``results``, whose
+    scores are those of one inference."""
+    inference: str = ""
+    """See :func:`nnactive_ext.loop.tables.inference_words`."""
     leaving: Sequence[tuple[str, str]] = ()
     """See :func:`nnactive_ext.loop.leaving.leaving`."""
 
@@ -99,7 +106,7 @@ class Facts:
     @property
     def last(self) -> CycleResult | None:
         """The result of the last cycle evaluated."""
-        return self.results[-1] if self.results else None
+        return self.evaluated_last or (self.results[-1] if self.results else None)
 
     @property
     def tested(self) -> bool:
@@ -154,7 +161,9 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         plan=plan,
         labels=experiment.dataset.labels,
         channels=list(experiment.dataset.json.get("channel_names", {}).values()),
-        results=results,
+        results=comparable([results])[0],
+        evaluated_last=([*results[-1:], *(evaluated(results) if plan.test else ())] or [None])[-1],
+        inference=inference_words(results),
         loops=loops,
         cycle=cycle,
         seconds={one: seconds_per_step(experiment, one) for one in cycles},
@@ -185,7 +194,7 @@ def advice_on(experiment: Experiment, results: Sequence[CycleResult], missed: st
     from nnactive_ext.report.advice import advice
     from nnactive_ext.report.disagreement import disagreement
 
-    plan, last = experiment.plan, experiment.last_loop
+    plan, last, results = experiment.plan, experiment.last_loop, comparable([results])[0]
     # Patches that the last query did not find, unless images were added to the pool since.
     missing = 0 if plan.added_since(last) else int(read_json_if_any(loop_file(experiment.raw, last), {}).get("missing") or 0)
     unanswered = last > experiment.state["cycle"]

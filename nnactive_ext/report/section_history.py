@@ -51,6 +51,7 @@ def history(facts: Facts) -> dict[str, Any]:
         "label_changes": [change for change in facts.plan.changes if change["what"] == LABELS],
         "charts": _charts(facts, rows) if rows else [],
         "curve": _curve(rows),
+        "inference": facts.inference,
         "reread": [change for change in facts.plan.changes if change["what"] == "references"],
         "steps": {step: _STEPS.get(step, step) for step in steps},
         "seconds": {cycle: facts.seconds[cycle] for cycle in cycles},
@@ -82,10 +83,16 @@ def _rows(facts: Facts) -> list[Row]:
         # On the test set, else in cross-validation.
         source: CycleResult | CrossValidation | None = result if facts.tested else result.cross_validation
         value = source.mean_dice if source else None
-        before = rows[-1].dice if rows and rows[-1].result.label_version == result.label_version else None
+        judged = _judged(rows)
+        before = judged[-1].dice if judged and judged[-1].result.label_version == result.label_version else None
         change = value - before if value is not None and before is not None else None
         rows.append(Row(result, value, change, source.dice_per_class if source else {}))
     return rows
+
+
+def _judged(rows: Sequence[Row]) -> list[Row]:
+    """Those of cycles that were evaluated."""
+    return [row for row in rows if row.result.inference or row.result.cross_validation]
 
 
 def _classes(rows: Sequence[Row]) -> list[str]:
@@ -127,6 +134,7 @@ def _charts(facts: Facts, rows: Sequence[Row]) -> list[Markup]:
 
 def _curve(rows: Sequence[Row]) -> Curve | None:
     """None unless there are two cycles or more, and all have a Dice of the same classes."""
+    rows = _judged(rows)
     known = [row.dice for row in rows if row.dice is not None]
     if len(known) < 2 or len(known) < len(rows) or len({row.result.label_version for row in rows}) > 1:
         return None

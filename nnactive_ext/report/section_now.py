@@ -63,11 +63,12 @@ def weakest(last: CycleResult) -> Weakest | None:
 
 
 def _before(facts: Facts) -> CycleResult | None:
-    """The result before the last, if both have a mean Dice of the same classes."""
-    if len(facts.results) < 2:
+    """The result before the last, if both have a mean Dice of the same classes, with one inference."""
+    known = [result for result in facts.results if result.inference or not facts.tested]
+    if len(known) < 2:
         return None
-    before, last = facts.results[-2:]
-    same = before.label_version == last.label_version
+    before, last = known[-2:]
+    same = before.label_version == last.label_version and (facts.last is None or facts.last.inference == last.inference)
     return before if same and before.mean_dice is not None and last.mean_dice is not None else None
 
 
