@@ -1,8 +1,10 @@
-"""What a query adds to its networks: cases in the pool, a stand-in for the device, the pipeline on and off.
+"""A cycle on the device at hand; and what a query adds to its networks, with a stand-in for a device, the pipeline on and off.
 
-    python -m benchmarks.cycle FOLDER [-shape 256] [-channels 15] [-cases 8] [-seconds 2.9] [-repeats 3] [--markdown FILE]
+    python -m benchmarks.cycle FOLDER [-shape 256] [-channels 15] [-cases 12] [-seconds 2.9] [-repeats 3] [--markdown FILE]
+    python -m benchmarks.cycle FOLDER -device cuda [-tr nnActiveTrainer_10epochs] [-folds 5]
 
-The stand-in is in place of networks and statistics on a device: it hands over a case's means after so many seconds, which it
+The second form runs a whole cycle with real networks on the device at hand (:mod:`benchmarks.whole_cycle`). The first one has
+a stand-in for the device. The stand-in is in place of networks and statistics on a device: it hands over a case's means after so many seconds, which it
 sleeps, so that the processor is free as it is beside a GPU. 2.9 s are an A100's time for five members of a 256-cube with 15
 channels, computed from nnU-Net's training table. Everything else is what nnactive_query does: images are loaded, patches
 ranked and merged, files written. With and without the pipeline take turns, and write the same loop file, byte for byte.
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
 import sys
 import time
@@ -23,7 +26,7 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks import inputs, machine, report
+from benchmarks import inputs, machine, report, whole_cycle
 from benchmarks.many_cases import train
 from nnactive_ext.files import write_json
 from nnactive_ext.geometry.patch import Triple
@@ -31,32 +34,39 @@ from nnactive_ext.loop.tables import table
 
 SOURCE, EXPERIMENT = 870, 871
 BEGIN, END = "<!-- benchmarks.cycle: begin -->", "<!-- benchmarks.cycle: end -->"
+WHOLE = ("<!-- benchmarks.cycle -device: begin -->", "<!-- benchmarks.cycle -device: end -->")
 GOAL = 0.15
 """What everything but the device may add to the device's time."""
 
 
-def prepare(folder: Path, shape: Triple, channels: int, cases: int, patch: Triple) -> Path:
-    """Write a dataset below ``folder``, plan an experiment of it with members that were never trained; where the means are."""
-    from nnactive_ext.cli import plan
-    from nnactive_ext.experiment.experiment import Experiment
-
+def make_dataset(folder: Path, shape: Triple, channels: int, cases: int) -> Path:
+    """Write a dataset below ``folder``, which nnU-Net's variables name from now on; where the means are."""
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = str(folder / f"nnUNet_{name}")
         (folder / f"nnUNet_{name}").mkdir(parents=True, exist_ok=True)
-    means, ready = folder / "means", folder / "ready"
-    if not ready.is_file():
+    means, made = folder / "means", folder / "made"
+    if not made.is_file():
         if means.is_dir():
-            raise SystemExit(f"{folder}: an earlier run was interrupted while it made the experiment. Remove the folder.")
+            raise SystemExit(f"{folder}: an earlier run was interrupted while it made the dataset. Remove the folder.")
         means.mkdir()
         inputs.make(shape, channels, 0, means)
         _write_cases(folder / "nnUNet_raw" / f"Dataset{SOURCE}_Cubes", means, channels, cases)
-        patches = f"-patch_size {' '.join(map(str, patch))} -query_size 40 -starting_budget 15 -cycles 3 -folds 2"
-        plan.main(f"-d {SOURCE} -o {EXPERIMENT} {patches} --preset cpu -np 1 --disable_progress_bar".split())
+        made.touch()
+    return means
+
+
+def prepare(folder: Path, patches: str) -> None:
+    """Plan an experiment of the dataset, with members that were never trained, unless an earlier run did."""
+    from nnactive_ext.cli import plan
+    from nnactive_ext.experiment.experiment import Experiment
+
+    ready = folder / "ready"
+    if not ready.is_file():
+        plan.main(f"-d {SOURCE} -o {EXPERIMENT} {patches} -folds 2 --preset cpu -np 1 --disable_progress_bar".split())
         experiment = Experiment.find(EXPERIMENT)
         for fold in experiment.folds():
             train(experiment, fold)
         ready.touch()
-    return means
 
 
 def _write_cases(folder: Path, means: Path, channels: int, cases: int) -> None:
@@ -166,15 +176,25 @@ def lines(answer: dict[str, Any]) -> list[list[str]]:
 
 def markdown(answer: dict[str, Any]) -> str:
     """The table, where it was measured, and whether the goal is met."""
-    head, *rows = lines(answer)
-    text = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *("| " + " | ".join(row) + " |" for row in rows)]
     where, met = answer["machine"], "met" if added(answer["rows"][1]) <= GOAL else "not met"
-    text += [
-        "",
-        f"`{answer['command']}`, {answer['date'][:10]}, commit {answer['commit']}, {where['cores']} cores of {where['cpu']}. "
-        f"Both ways write the same loop file. Goal, at most {GOAL:.0%} added with the pipeline: {met}.",
-    ]
-    return "\n".join(text) + "\n"
+    return (
+        f"{_as_table(lines(answer))}\n\n`{answer['command']}`, {answer['date'][:10]}, commit {answer['commit']}, {where['cores']} "
+        f"cores of {where['cpu']}. Both ways write the same loop file. Goal, at most {GOAL:.0%} added with the pipeline: {met}.\n"
+    )
+
+
+def whole_markdown(answer: dict[str, Any]) -> str:
+    """The same of a whole cycle."""
+    where = answer["machine"]
+    return (
+        f"{_as_table(whole_cycle.lines(answer))}\n\n{whole_cycle.sentence(answer)} `{answer['command']}`, {answer['date'][:10]}, "
+        f"commit {answer['commit']}, {where['cores']} cores of {where['cpu']}.\n"
+    )
+
+
+def _as_table(rows: list[list[str]]) -> str:
+    head, *rest = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rest))
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -187,21 +207,38 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("-patch_size", type=int, nargs=3, default=[32, 64, 64], metavar=("Z", "Y", "X"), help="query patch")
     parser.add_argument("-method", help="query method (default: the default one)")
     parser.add_argument("-repeats", type=int, default=3, metavar="N", help="runs of each way (default: %(default)s)")
+    parser.add_argument("-device", choices=("cuda", "cpu", "mps"), help="run a whole cycle with real networks on this device")
+    words = "with -device: trainer of the members (default: nnActiveTrainer_10epochs; on the CPU that of --preset cpu)"
+    parser.add_argument("-tr", metavar="TRAINER", help=words)
+    parser.add_argument("-folds", type=int, default=5, metavar="N", help="with -device: trainings (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="put the table between this benchmark's markers")
     options = parser.parse_args(args)
+    marks = WHOLE if options.device else (BEGIN, END)
     if options.markdown:
-        report.check_markers(options.markdown, (BEGIN, END))  # before the work, not after
+        report.check_markers(options.markdown, marks)  # before the work, not after
     folder = options.folder.absolute() / f"{options.shape}_{options.channels}_{options.cases}"
-    means = prepare(folder, (options.shape,) * 3, options.channels, options.cases, tuple(options.patch_size))
-    command = " ".join(["python -m benchmarks.cycle", *(args or sys.argv[1:])])
-    measured = measure(means, options.seconds, options.repeats, options.method)
-    answer = {**machine.description(), "command": command, **measured}
-    print(table(lines(answer), numbers=True))
+    means = make_dataset(folder, (options.shape,) * 3, options.channels, options.cases)
+    budget = f"-patch_size {' '.join(map(str, options.patch_size))} -query_size 40 -starting_budget {options.channels} -cycles 3"
+    if options.device:
+        small = options.device == "cpu"
+        trainer = options.tr or ("" if small else "nnActiveTrainer_10epochs")
+        more = f"-folds {options.folds}{f' -tr {trainer}' if trainer else ''}{' --preset cpu' if small else ''}"
+        measured = whole_cycle.measure(SOURCE, f"{budget} {more}".split(), options.device)
+        shown, write = whole_cycle.lines(measured), whole_markdown
+    else:
+        prepare(folder, budget)
+        measured = measure(means, options.seconds, options.repeats, options.method)
+        shown, write = lines(measured), markdown
+    command = shlex.join(["python", "-m", "benchmarks.cycle", *(sys.argv[1:] if args is None else args)])
+    answer = {**machine.description(), "command": command.replace(str(options.folder), "FOLDER"), **measured}
+    print(table(shown, numbers=True))
+    if options.device:
+        print(whole_cycle.sentence(measured))
     if options.json:
         options.json.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
     if options.markdown:
-        report.insert(options.markdown, markdown(answer), (BEGIN, END))
+        report.insert(options.markdown, write(answer), marks)
 
 
 if __name__ == "__main__":

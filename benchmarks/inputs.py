@@ -53,6 +53,21 @@ def make(shape: Triple, channels: int, seed: int, folder: Path) -> None:
     entropy.flush()
 
 
+def members_logits(shape: Triple, channels: int, seed: int) -> list[np.ndarray]:
+    """The logits of the members behind the statistics of :func:`make`: (channels, z, y, x) float16 each, as nnU-Net returns them."""
+    import torch
+
+    members = []
+    for coarse in _members_logits(shape, channels, np.random.default_rng(seed)):
+        logits = np.empty((channels, *shape), np.float16)
+        for start in range(0, shape[0], _SLAB):
+            planes = np.arange(start, min(start + _SLAB, shape[0]))
+            part = torch.from_numpy(_interpolated_planes(coarse, planes, shape[0]))
+            logits[:, planes] = torch.nn.functional.interpolate(part, shape[1:], mode="bilinear").numpy()
+        members.append(logits)
+    return members
+
+
 def load(folder: Path) -> Inputs:
     """What :func:`make` has written, read into memory."""
     return Inputs(np.load(folder / "mean.npy"), np.load(folder / "entropy.npy"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import statistics
 import sys
@@ -20,9 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.report import check_markers, insert
 from benchmarks.watched import watched
 from nnactive_ext.files import write_json
 
+MARKS = ("<!-- benchmarks.planning: begin -->", "<!-- benchmarks.planning: end -->")
 CLASSES = 14
 SOURCE, MADE = 870, 871
 PARTS = {
@@ -145,21 +148,29 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-cases", type=int, nargs="+", default=[8, 60], metavar="N", help="(default: %(default)s)")
     parser.add_argument("-np", type=int, default=1, metavar="N", help="processes of both commands (default: %(default)s)")
     parser.add_argument("-repeats", type=int, default=3, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the text between this benchmark's two markers")
     parser.add_argument("--parts", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args(args)
     if options.parts:
         print(json.dumps(parts(options.parts)))
         return
+    if options.markdown:
+        check_markers(options.markdown, MARKS)  # before the work, not after
     from benchmarks.machine import description
 
     folder = options.folder.absolute()
     rows = [measure(folder / f"{n}_{options.side}", n, options.side, options.np, options.repeats) for n in options.cases]
-    command = f"python -m benchmarks.planning {folder}"
-    write_json(folder / "rows.json", {**description(), "command": command, "rows": rows})
-    print(markdown(rows))
+    words = ["FOLDER" if word == str(options.folder) else word for word in (sys.argv[1:] if args is None else args)]
+    answer = {**description(), "command": shlex.join(["python", "-m", "benchmarks.planning", *words]), "rows": rows}
+    write_json(folder / "rows.json", answer)
+    where = answer["machine"]
+    text = (
+        f"`{answer['command']}`, {answer['date'][:10]}, commit {answer['commit'] or 'unknown'}. {where['cores']} cores of "
+        f"{where['cpu']}; medians of {options.repeats}.\n\n{markdown(rows)}\n"
+    )
+    print(text)
     if options.markdown:
-        options.markdown.write_text(markdown(rows) + "\n", encoding="utf-8")
+        insert(options.markdown, text, MARKS)
 
 
 if __name__ == "__main__":

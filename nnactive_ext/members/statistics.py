@@ -107,9 +107,11 @@ class RunningStatistics:
             return [self._add_on_device(logits, block) for block in _blocks(logits.shape, _BLOCK_DEVICE)]
         # Threads of ours with a block each, instead of torch's, which share every single operation: they need not wait
         # for each other, and no number depends on how many they are.
-        threads = torch.get_num_threads()
-        with _one_torch_thread(), ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(partial(self._add_on_host, logits), _blocks(logits.shape, _BLOCK_CPU)))
+        blocks = list(_blocks(logits.shape, _BLOCK_CPU))
+        if len(blocks) == 1:
+            return [self._add_on_host(logits, blocks[0])]
+        with _one_torch_thread(), ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            return list(pool.map(partial(self._add_on_host, logits), blocks))
 
     def _add_on_host(self, logits: torch.Tensor, block: Block) -> bool:
         """Whether the block is finite; one pass by a compiled loop."""
