@@ -48,8 +48,8 @@ def published_strided(inputs: Inputs, size: Triple, picks: int, beta: float | No
     box = torch.full((1, 1, *size), 1 / float(np.prod(size)))
 
     def means(voxel_map: np.ndarray) -> np.ndarray:
-        means: np.ndarray = torch.nn.functional.conv3d(torch.from_numpy(voxel_map)[None, None], box, stride=STRIDE)[0, 0].numpy()
-        return means
+        means = torch.nn.functional.conv3d(torch.from_numpy(voxel_map)[None, None], box, stride=STRIDE)
+        return np.asarray(means[0, 0])
 
     return _as_published(inputs, means, size, STRIDE, picks, beta, seed)
 

@@ -54,7 +54,7 @@ def make(shape: Triple, channels: int, seed: int, folder: Path) -> None:
 
 
 def members_logits(shape: Triple, channels: int, seed: int) -> list[np.ndarray]:
-    """The logits of the members behind the statistics of :func:`make`: (channels, z, y, x) float16 each, as nnU-Net returns them."""
+    """The members' logits behind the statistics of :func:`make`: (channels, z, y, x) float16 each, as nnU-Net returns them."""
     import torch
 
     members = []

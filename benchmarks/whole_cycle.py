@@ -72,6 +72,7 @@ def lines(found: dict[str, Any]) -> list[list[str]]:
 def sentence(found: dict[str, Any]) -> str:
     """What was measured, and what a query adds to its networks."""
     return (
-        f"One cycle on the device {found['device']}: {found['members']} members ({found['trainer']}), {found['pool']} cases in the "
-        f"pool, {found['test']} test cases. In the query, everything else adds {added(found):.1%} to the seconds of the networks."
+        f"One cycle on the device {found['device']}: {found['members']} members ({found['trainer']}), {found['pool']} cases in "
+        f"the pool, {found['test']} test cases. In the query, everything else adds {added(found):.1%} to the seconds of the "
+        "networks."
     )

@@ -143,6 +143,7 @@ def test_without_noise_the_published_way_chooses_the_same_where_its_means_agree(
 def test_without_noise_pooling_chooses_what_ours_does_at_its_stride(given):
     pooled = alternatives.pool(given, SIZE, PICKS, None, 0)
     assert pooled == alternatives.pool_axes(given, SIZE, PICKS, None, 0)
+    assert [starts[:3] for starts in pooled] == [s[:3] for s in alternatives.published_strided(given, SIZE, PICKS, None, 0)]
     # The image's extents are multiples of 8, so the last window is on the grid, as it is with ours anyway.
     for stratum, weight in enumerate([None, *given.mean[1:]]):
         scores = box_means(given.entropy, SIZE, weight)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from fake_members import FakeEnsemble, fake_train
+from fake_members import FakeEnsemble, fake_tools, fake_train
 
-from benchmarks import accumulators, cycle, member_statistics, query_split
+from benchmarks import accumulators, cycle, from_logits, member_statistics, query_split, whole_cycle
 from nnactive_ext.members import ensemble
+from nnactive_ext.members.tools import Tools
 
 
 def test_accumulators(monkeypatch, tmp_path, capsys):
@@ -79,3 +80,31 @@ def test_cycle(nnunet_folders, tmp_path, capsys):
     assert [row["overlapped"] for row in answer["rows"]] == [False, True]
     assert all(row["seconds"] > row["device"] > 0 for row in answer["rows"])
     assert "same loop file" in written.read_text()
+
+
+@pytest.mark.slow
+def test_a_whole_cycle(nnunet_folders, tmp_path, monkeypatch, capsys):
+    """Planned, trained, judged, queried and annotated as by the commands, with fake members, which cost nothing."""
+    monkeypatch.setattr(Tools, "of_nnunet", classmethod(lambda cls, device, prepare: fake_tools()))
+    written = tmp_path / "page.md"
+    written.write_text("\n".join(("before", *cycle.WHOLE, "after")))
+    words = "-device cpu -shape 32 -channels 4 -cases 4 -folds 2 -patch_size 8 8 8".split()
+    cycle.main([str(tmp_path / "work"), *words, "--json", str(tmp_path / "numbers.json"), "--markdown", str(written)])
+    answer = json.loads((tmp_path / "numbers.json").read_text())
+    assert (answer["members"], answer["pool"], answer["test"]) == (2, 3, 1)
+    assert {step for step, seconds in answer["steps"].items() if seconds > 0} >= set(whole_cycle.TEXTS) - {"train", "load"}
+    assert sum(answer["steps"].values()) < answer["seconds"]
+    assert all(text in written.read_text() for text in whole_cycle.TEXTS.values())
+    assert str(tmp_path / "work") not in written.read_text()
+
+
+def test_from_logits(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(from_logits, "PATCH", (8, 8, 8))
+    monkeypatch.setattr(from_logits, "IMAGES", {"small": ((24, 25, 26), 1), "strided": ((24, 32, 24), 8)})
+    monkeypatch.setattr(from_logits, "resampling", lambda: 2.0)
+    written = tmp_path / "page.md"
+    written.write_text("\n".join(("before", *from_logits.MARKS, "after")))
+    from_logits.main(["-repeats", "1", "--json", str(tmp_path / "numbers.json"), "--markdown", str(written)])
+    rows = json.loads((tmp_path / "numbers.json").read_text())["rows"]
+    assert all(row["seconds"] > 0 and row["published"] > 0 for row in rows.values())
+    assert "of 5 members take 150 at that rate" in " ".join(written.read_text().split()), "15 class maps of 2 s"
