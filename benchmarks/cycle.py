@@ -70,7 +70,7 @@ def prepare(folder: Path, patches: str) -> None:
 
 
 def _write_cases(folder: Path, means: Path, channels: int, cases: int) -> None:
-    """Images (int16) in air, whose labels are the likeliest classes of the ``means``; each case is shifted along x."""
+    """Images (int16) in air, whose labels are the likeliest classes of the ``means``, shifted in each case."""
     import SimpleITK as sitk
 
     labels = inputs.load(means).mean.argmax(axis=0).astype(np.uint8)
@@ -80,7 +80,7 @@ def _write_cases(folder: Path, means: Path, channels: int, cases: int) -> None:
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True)
     for number in range(cases):
-        moved = np.roll(labels, number * 7, axis=2) * ~air
+        moved = np.roll(labels, (number * 11, number * 7), axis=(1, 2)) * ~air
         image = np.where(air, -1000 + noise / 4, 30 + 10.0 * moved + noise).astype(np.int16)
         for array, name in ((image, f"imagesTr/cube{number:02d}_0000.nii"), (moved, f"labelsTr/cube{number:02d}.nii")):
             sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / name))
