@@ -45,7 +45,7 @@ def only(ranking: Ranking, kept: np.ndarray) -> Ranking:
             vectors=described.vectors and (described.vectors[0][kept], described.vectors[1]),
         )
     candidates = tuple(one for one, good in zip(ranking.candidates, kept.tolist(), strict=True) if good)
-    return Ranking(candidates, ranking.predicted, described)
+    return replace(ranking, candidates=candidates, described=described)
 
 
 def with_vectors(ranking: Ranking, vectors: np.ndarray, there: np.ndarray, sections: tuple[int, ...] = ()) -> Ranking:
@@ -71,7 +71,7 @@ def with_vectors(ranking: Ranking, vectors: np.ndarray, there: np.ndarray, secti
         dropped=int(np.count_nonzero(~own)),
     )
     kept = [candidate for candidate, good in zip(ranking.candidates, own.tolist(), strict=True) if good]
-    return Ranking(tuple(kept), ranking.predicted, cut)
+    return replace(ranking, candidates=tuple(kept), described=cut)
 
 
 def check_vectors(case: str, described: Described | None) -> None:

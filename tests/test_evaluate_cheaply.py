@@ -11,6 +11,9 @@ from results import cycle_result, edit, write_experiment
 
 from nnactive_ext.cli import change
 from nnactive_ext.cluster.steps import EVALUATE, shares
+from nnactive_ext.compare.names import Names
+from nnactive_ext.compare.overall import overall
+from nnactive_ext.compare.setting_tables import main_table
 from nnactive_ext.compare.settings import group, with_full
 from nnactive_ext.compare.summary import summarise
 from nnactive_ext.compare.trajectories import read_trajectory
@@ -201,6 +204,21 @@ def test_methods_that_were_evaluated_alike_are_compared_by_one_inference(tmp_pat
     assert random.aubc.mean == pytest.approx((0.5 / 2 + 0.6 + 0.75 / 2) / 2)
     assert random.final.mean == pytest.approx(0.8), "as nnU-Net evaluates it"
     assert found.full.mean_dice.mean == pytest.approx(0.9), "what curves are measured by is of their inference"
+    assert found.full.final.mean == pytest.approx(0.95), "and what Final Dice stands beside is nnU-Net's"
+
+
+def test_all_labels_evaluated_as_nnunet_does_stand_beside_final_dice_alone(tmp_path):
+    cheap = [written(tmp_path, 501, [0.5, 0.6, 0.8], True)]
+    (setting,) = group(cheap).settings
+    found = summarise(with_full(setting, [written(tmp_path, 503, [0.9], False, purpose="all labels")]))
+    assert found.full.final.mean == pytest.approx(0.9)
+    assert not found.full.mean_dice.n, "it was not evaluated as the curves were"
+    method = found.get("random")
+    assert method.efficiency is None
+    assert not method.targets
+    notes = " ".join(main_table(found, Names.of([setting])).notes)
+    assert "no result" not in notes
+    assert "not evaluated as the curves were" in notes
 
 
 def test_methods_that_were_evaluated_differently_are_compared_in_the_last_cycle(tmp_path):
@@ -210,3 +228,6 @@ def test_methods_that_were_evaluated_differently_are_compared_in_the_last_cycle(
     assert setting.inference == NNUNET
     assert [found.get(name).final.mean for name in ("random", "bald")] == pytest.approx([0.8, 0.9])
     assert [t.budgets for t in setting.trajectories] == [[40], [40]]
+    assert not any(found.get(name).aubc.n or found.get(name).targets for name in ("random", "bald")), "one cycle is no curve"
+    made = overall([found])
+    assert [ranking.metric for ranking in made.rankings] == ["final"]

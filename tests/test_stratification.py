@@ -437,4 +437,19 @@ def test_no_key_of_a_race_exceeds_its_bound(beta):
 def test_a_bound_is_above_every_mean():
     rng = np.random.default_rng(0)
     values, weight = rng.normal(size=(6, 7, 8)).astype(np.float32), rng.normal(size=(6, 7, 8)).astype(np.float32)
-    assert largest_product(weight, values) == (np.clip(weight.astype(float), 0, 1) * values).max()
+    for kind in (np.float32, np.float64, np.float16):  # a mean may be kept in half precision
+        weight = weight.astype(kind)
+        assert largest_product(weight, values) == (np.clip(weight.astype(float), 0, 1) * values).max()
+
+
+def test_half_precision_has_floors_too():
+    w = world(cases=3, size=(3, 4, 4))
+    method, request = methods.get("clasp_pe"), Request(2, CLASSES, seed=3)
+    scored = w.scored("case_0")
+    scored = replace(scored, statistics=replace(scored.statistics, mean=scored.statistics.mean.astype(np.float16)))
+    whole = method.rank(scored, request)
+    floors = {
+        stratum: np.median([c.key for c in whole.candidates if c.stratum == stratum]) for stratum in ("all", *CLASSES.values())
+    }
+    some = method.rank(replace(scored, floors=floors), request)
+    assert list(some.candidates) == [c for c in whole.candidates if c.key >= floors[c.stratum]]

@@ -41,7 +41,7 @@ def learning_curves(summary: SettingSummary, names: Names, folder: Path) -> str 
     with figure(folder, name, 6.0 + _legend_width(summary, names), 4.8) as drawn:
         axes = drawn.add_subplot()
         _draw(axes, summary, names, lambda t: t.dice)
-        if summary.full:
+        if summary.full and summary.full.mean_dice.n:
             draw_full(axes, 100 * summary.full.mean_dice.mean)
         axes.set(xlabel=_BUDGET, ylabel="mean Dice on the test set (%)", title=setting.name)
         _mark_budgets(axes, setting.budgets)

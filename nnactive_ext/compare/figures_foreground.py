@@ -29,7 +29,7 @@ def foreground_curves(summary: SettingSummary, names: Names, folder: Path) -> st
             (found, others), style = points[method.method], styles[method.method]
             fit, label = method.efficiency, names.methods[method.method]
             fitted = fit is not None and not math.isnan(fit.gamma)
-            if summary.full:
+            if summary.full and summary.full.mean_dice.n:
                 label += f": FG-Eff {efficiency(fit)}" if fitted else ": no fit"
             look = {**style, "linestyle": style["linestyle"] if fitted else "none"}
             axes.plot([], [], label=label, **look)
@@ -38,7 +38,7 @@ def foreground_curves(summary: SettingSummary, names: Names, folder: Path) -> st
             if fit is not None and fitted:
                 t = np.linspace(fit.t0, found[:, 0].max(), 200)
                 axes.plot(100 * t, 100 * fit.at(t), **{**style, "marker": None})
-        if summary.full:
+        if summary.full and summary.full.mean_dice.n:
             draw_full(axes, 100 * summary.full.mean_dice.mean)
         axes.set(xlabel="annotated foreground, in % of all foreground of the pool", ylabel="mean Dice on the test set (%)")
         axes.set_title(setting.name)

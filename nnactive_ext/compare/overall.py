@@ -58,7 +58,8 @@ def overall(summaries: Sequence[SettingSummary]) -> Overall:
     """Rankings need two methods; without them there is none."""
     shared = shared_seeds(summaries)
     settings = [summary.setting for summary in summaries]
-    rankings = tuple(_ranking(settings, shared, metric) for metric in METRICS) if len(shared.methods) > 1 else ()
+    metrics = [metric for metric in METRICS if len(shared.methods) > 1 and _is_known(settings, shared, metric)]
+    rankings = tuple(_ranking(settings, shared, metric) for metric in metrics)
     penalties = pairwise_penalties([_runs(setting) for setting in settings])
     several = any(len(summary.seeds) > 1 for setting in summaries for summary in setting.methods)
     return Overall(several, shared, rankings, penalties if several and penalties.tests.any() else None)
@@ -89,6 +90,11 @@ def _ranking(settings: Sequence[Setting], shared: Shared, metric: str) -> Rankin
 def _value(setting: Setting, method: str, metric: str, seeds: Sequence[int]) -> MeanAndSpread:
     """Over these seeds alone, whatever others the method has."""
     return mean_and_spread([VALUES[metric](t) for t in complete(setting, method) if t.seed in seeds])
+
+
+def _is_known(settings: Sequence[Setting], shared: Shared, metric: str) -> bool:
+    """Whether each method has a value in each setting; one cycle has no AUBC."""
+    return all(_value(s, method, metric, shared.seeds[s.name]).n for s in settings for method in shared.methods)
 
 
 def _runs(setting: Setting) -> dict[str, dict[int, list[float]]]:

@@ -24,7 +24,8 @@ def main_table(summary: SettingSummary, names: Names) -> Table:
     rows = []
     for method in summary.methods:
         whole = str(len(method.seeds)) + (f" of {len(setting.seeds)}" if method.missing else "")
-        dice = [spread(v, counted=several) if v.n else "incomplete" for v in (method.final, method.aubc)]
+        lacking = NONE if method.final.n else "incomplete"
+        dice = [spread(v, counted=several) if v.n else lacking for v in (method.final, method.aubc)]
         targets = [budget(method.targets[target]) if target in method.targets else NONE for target in TARGETS]
         more = [spread(value, counted=several) for value in (method.foreground_share, method.nsd)]
         distance = spread(method.hd95, 1, several) + ("*" if method.infinite else "")
@@ -50,13 +51,26 @@ def _notes(summary: SettingSummary, names: Names) -> list[str]:
                 f"* HD95 of {name} leaves out {method.infinite} of {method.distances} distances (class, test case, seed): "
                 "there the class is missed altogether or made up."
             )
+    if any(method.final.n and not method.aubc.n for method in summary.methods):
+        notes.append(
+            "AUBC is missing: the experiments were evaluated alike in one cycle only, and that is no curve. "
+            "Plan them with equal -evaluate, -evaluate_mirroring and -evaluate_step."
+        )
     if summary.full is None:
         names_of_full = ", ".join(t.name for t in summary.setting.full)
         why = f"{names_of_full}, on all labels, has no result yet" if names_of_full else NO_FULL
         notes.append(f"FG-Eff and the patches to a share of the full Dice are missing: {why}.")
     else:
-        dice = summary.full.mean_dice
-        notes.append(f"The full Dice, on all labels, is {spread(dice)}: {', '.join(summary.full.names)}.")
+        full, inference = summary.full, summary.setting.inference
+        if full.final.n:
+            notes.append(f"The full Dice, on all labels, is {spread(full.final)}: {', '.join(full.names)}.")
+        if full.mean_dice.n and full.mean_dice != full.final:
+            notes.append(
+                f"Evaluated as the curves were ({inference}), it is {spread(full.mean_dice)}; FG-Eff and targets use that."
+            )
+        elif not full.mean_dice.n:
+            how = f"{', '.join(full.names)}, on all labels, was not evaluated as the curves were ({inference})"
+            notes.append(f"FG-Eff and the patches to a share of the full Dice are missing: {how}.")
         notes.append("FG-Eff ± standard error: compare it inside this setting only, beside the Dice and the foreground share.")
     return notes
 
@@ -65,7 +79,7 @@ def classes_table(summary: SettingSummary, names: Names) -> Table:
     """Final Dice, a row for each class."""
     rows, several = [], len(summary.setting.seeds) > 1
     for name in summary.setting.classes:
-        full = [spread(summary.full.per_class[name])] if summary.full else []
+        full = [spread(summary.full.final_per_class[name])] if summary.full else []
         if not any(method.per_class[name].n for method in summary.methods) and full in ([], [NONE]):
             continue  # the notes name it
         rows.append([name, *(spread(method.per_class[name], counted=several) for method in summary.methods), *full])

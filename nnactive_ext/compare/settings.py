@@ -73,6 +73,11 @@ class Setting:
         """Those of the trajectory that got furthest: the range over which the others are compared with it."""
         return max((trajectory.budgets for trajectory in self.trajectories), key=lambda b: (b[-1:], len(b), b))
 
+    @property
+    def final_as_nnunet(self) -> bool:
+        """Whether the last scores are those as nnU-Net evaluates it, whatever the curves' are."""
+        return any(trajectory.as_nnunet for trajectory in self.trajectories)
+
     def of(self, method: str) -> list[Trajectory]:
         """The trajectories of a method, by seed."""
         return sorted((t for t in self.trajectories if t.method == method), key=lambda t: t.seed)
@@ -116,9 +121,14 @@ def _alike(setting: Setting) -> Setting:
 
 
 def with_full(setting: Setting, full: Sequence[Trajectory]) -> Setting:
-    """``setting`` with its experiments on all labels, whose scores are those of its inference."""
-    alike = [replace(t, cycles=tuple(cycle.scored(setting.inference) for cycle in t.cycles)) for t in full]
-    return replace(setting, full=tuple(alike))
+    """``setting`` with its experiments on all labels: scores with the curves' inference, and the last ones as its own are."""
+
+    def alike(t: Trajectory) -> Trajectory:
+        last = t.cycles[-1].scored(NNUNET) if setting.final_as_nnunet and t.cycles else None
+        cycles = tuple(cycle.scored(setting.inference) for cycle in t.cycles)
+        return replace(t, cycles=cycles, as_nnunet=last if last and last.inference else None)
+
+    return replace(setting, full=tuple(map(alike, full)))
 
 
 def setting_names(keys: Sequence[Key]) -> dict[Key, str]:

@@ -19,9 +19,16 @@ from nnactive_ext.metrics.trajectory import aubc, budget_to_target
 TARGETS = (0.95, 0.99)
 """Shares of the Dice on all labels."""
 NO_FULL = "no experiment on all labels (nnactive_plan --all_labels, or nnactive_bench)"
+
+
+def is_curve(trajectory: Trajectory) -> bool:
+    """Whether there is more than one cycle to compare, if there is more than one: an area of one point is no area."""
+    return len(trajectory.scored) >= min(2, len(trajectory.cycles))
+
+
 VALUES: dict[str, Callable[[Trajectory], float]] = {
     "final": lambda t: math.nan if (dice := t.final.mean_dice) is None else dice,
-    "aubc": lambda t: aubc(t.budgets, t.dice),
+    "aubc": lambda t: aubc(t.budgets, t.dice) if is_curve(t) else math.nan,
 }
 """What methods are ranked by, of a complete trajectory."""
 _OTHER_CLASSES = "The mean Dice of its cycles, or that on all labels, leaves out a class that another one holds."
@@ -57,10 +64,13 @@ class MethodSummary:
 
 @dataclass(frozen=True)
 class Full:
-    """The Dice on all labels, over seeds."""
+    """The Dice on all labels, over seeds: ``mean_dice`` and ``per_class`` as those of curves (none where it was not evaluated
+    as they were), ``final`` and ``final_per_class`` as those of the last cycle."""
 
     mean_dice: MeanAndSpread
     per_class: Mapping[str, MeanAndSpread]
+    final: MeanAndSpread
+    final_per_class: Mapping[str, MeanAndSpread]
     names: tuple[str, ...]
     classes: frozenset[frozenset[str]]
     """Those with a value, of each seed: its mean is over them."""
@@ -68,7 +78,7 @@ class Full:
 
 @dataclass(frozen=True, eq=False)
 class SettingSummary:
-    """``full`` is None without an experiment on all labels."""
+    """``full`` is None without an experiment on all labels that has a result."""
 
     setting: Setting
     full: Full | None
@@ -92,12 +102,18 @@ def complete(setting: Setting, method: str) -> list[Trajectory]:
 
 
 def _full(setting: Setting) -> Full | None:
-    done = [t for t in setting.full if t.scored]
-    dice = mean_and_spread([t.dice[-1] for t in done])
-    if not dice.n:
+    curves = [t.scored[-1] for t in setting.full if t.scored]
+    lasts = [t.final for t in setting.full if (t.as_nnunet if setting.final_as_nnunet else t.scored)]
+    dice, final = _mean_dice(curves), _mean_dice(lasts)
+    if not (dice.n or final.n):
         return None
-    classes = frozenset(_with_value(t.scored[-1]) for t in done)
-    return Full(dice, _per_class(done, setting.classes), tuple(t.name for t in done), classes)
+    names = tuple(t.name for t in setting.full if t.scored or t.as_nnunet)
+    per_class = _per_class(curves, setting.classes), _per_class(lasts, setting.classes)
+    return Full(dice, per_class[0], final, per_class[1], names, frozenset(map(_with_value, curves)))
+
+
+def _mean_dice(results: Sequence[CycleResult]) -> MeanAndSpread:
+    return mean_and_spread([dice for result in results if (dice := result.mean_dice) is not None])
 
 
 def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> MethodSummary:
@@ -105,7 +121,8 @@ def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> 
     missing = {t.seed: why + _reached(t) for t in setting.of(method) if (why := shortcoming(t, setting))}
     missing |= {seed: "no experiment" for seed in setting.seeds if seed not in {t.seed for t in setting.of(method)}}
     curve = _curve(there)
-    comparable = full is not None and full.classes == {_with_value(cycle) for t in there for cycle in t.scored}
+    judged = full if full is not None and full.mean_dice.n else None
+    comparable = judged is not None and judged.classes == {_with_value(cycle) for t in there for cycle in t.scored}
     surfaces = [cases for t in there for cases in t.final.surface_cases_per_class.values()]
     share = _over_seeds(there, lambda t: t.values(lambda cycle: cycle.foreground_share)[-1])
     return MethodSummary(
@@ -115,14 +132,14 @@ def _method(setting: Setting, method: str, full: Full | None, surface: bool) -> 
         curve,
         _over_seeds(there, VALUES["final"]),
         _over_seeds(there, VALUES["aubc"]),
-        _efficiency(there, full, comparable),
-        _targets(curve, full if comparable else None),
+        _efficiency(there, judged, comparable),
+        _targets(curve if all(map(is_curve, there)) else (), judged if comparable else None),
         share,
         _over_seeds(there, lambda t: _over_classes(t.final.nsd_per_class)) if surface else NOTHING,
         _over_seeds(there, lambda t: _over_classes(t.final.hd95_per_class)) if surface else NOTHING,
         sum(cases.infinite for cases in surfaces) if surface else 0,
         sum(cases.nsd for cases in surfaces) if surface else 0,
-        _per_class(there, setting.classes),
+        _per_class([t.final for t in there], setting.classes),
     )
 
 
@@ -169,7 +186,7 @@ def _over_classes(per_class: Mapping[str, float | None]) -> float:
     return mean_and_spread([value for value in per_class.values() if value is not None]).mean
 
 
-def _per_class(trajectories: Sequence[Trajectory], classes: Sequence[str]) -> dict[str, MeanAndSpread]:
-    """The Dice of the last cycle."""
-    known = [[value for t in trajectories if (value := t.final.dice_per_class.get(name)) is not None] for name in classes]
+def _per_class(results: Sequence[CycleResult], classes: Sequence[str]) -> dict[str, MeanAndSpread]:
+    """The Dice over seeds."""
+    known = [[value for result in results if (value := result.dice_per_class.get(name)) is not None] for name in classes]
     return {name: mean_and_spread(values) for name, values in zip(classes, known, strict=True)}

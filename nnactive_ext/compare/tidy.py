@@ -84,7 +84,7 @@ def _summary_row(setting: SettingSummary, method: MethodSummary, names: Names) -
         value = getattr(method, name)
         row += [_known(value.mean), _known(value.std), value.n]
     row += [method.infinite if method.nsd.n else None, setting.tolerance.mm if setting.tolerance else None]
-    row += [setting.full.mean_dice.mean, setting.full.mean_dice.n] if setting.full else [None, 0]
+    row += [_known(setting.full.mean_dice.mean), setting.full.mean_dice.n] if setting.full else [None, 0]
     fit = method.efficiency
     row += [_known(fit.gamma), _known(fit.standard_error), fit.points, fit.refusal] if fit else [None] * 4
     return row + [_target(method, target) for target in TARGETS]

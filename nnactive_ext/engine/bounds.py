@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from nnactive_ext.engine.compiling import kernel
+from nnactive_ext.engine.means import plain
 from nnactive_ext.engine.threads import in_pieces
 
 _SLACK = 1e-9
@@ -19,25 +20,32 @@ def largest_product(weight: np.ndarray, score_map: np.ndarray) -> float:
     No mean of a window exceeds it (:func:`nnactive_ext.engine.means.box_means`), but for rounding.
 
     Args:
-        weight: (z, y, x), as ``score_map``.
+        weight: (z, y, x), any float, as ``score_map``.
         score_map: (z, y, x), finite.
 
     Returns:
         The number.
+
+    >>> largest_product(np.array([[[0.5, 2.0]]], np.float16), np.array([[[4.0, 1.0]]]))
+    2.0
     """
     largest = np.empty(score_map.shape[0])
-    in_pieces(lambda a, b: _largest_product(weight, score_map, largest, a, b), len(largest), score_map.size)
+
+    def planes(first: int, last: int) -> None:
+        for z in range(first, last):  # a plane at a time: half precision is copied
+            largest[z] = _largest_product(plain(weight[z]), plain(score_map[z]))
+
+    in_pieces(planes, len(largest), score_map.size)
     return float(largest.max())
 
 
 @kernel
-def _largest_product(weight, score_map, largest, first, last):
-    for z in range(first, last):
-        best = -np.inf
-        for y in range(score_map.shape[1]):
-            for x in range(score_map.shape[2]):
-                best = max(best, min(max(np.float64(weight[z, y, x]), 0.0), 1.0) * score_map[z, y, x])
-        largest[z] = best
+def _largest_product(weight, score_map):
+    best = -np.inf
+    for y in range(score_map.shape[0]):
+        for x in range(score_map.shape[1]):
+            best = max(best, min(max(np.float64(weight[y, x]), 0.0), 1.0) * score_map[y, x])
+    return best
 
 
 def most_of_a_race(best: float, windows: int, beta: float, rng: np.random.Generator) -> float:

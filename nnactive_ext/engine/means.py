@@ -37,8 +37,8 @@ def box_means(score_map: np.ndarray, size: Sequence[int], weight: np.ndarray | N
     shape = window_shape(score_map.shape, (depth, height, width))
     if weight is not None and weight.shape != score_map.shape:
         raise ValueError(f"a weight of shape {weight.shape} for a map of shape {score_map.shape}")
-    values = _plain(score_map)
-    weights = values if weight is None else _plain(weight)
+    values = plain(score_map)
+    weights = values if weight is None else plain(weight)
 
     planes, rows, voxels = values.shape[0], shape[1], values.size
     sums = np.empty((planes, *shape[1:]), np.float32)
@@ -57,7 +57,7 @@ def box_means(score_map: np.ndarray, size: Sequence[int], weight: np.ndarray | N
     return sums[: shape[0]]
 
 
-def _plain(values: np.ndarray) -> np.ndarray:
+def plain(values: np.ndarray) -> np.ndarray:
     """As the loops are compiled for it: in C order and of single precision, or double where it is so already."""
     return np.ascontiguousarray(values, dtype=np.float64 if values.dtype == np.float64 else np.float32)
 

@@ -55,7 +55,8 @@ class Evaluation:
         found = cls(Inference(mirroring != "no", float(step)), _every(when or ALL))
         if not found.every and found.inference != NNUNET:
             raise NnActiveError(
-                f"-{WHEN} {LAST} evaluates the last cycle only, and always as nnU-Net does: leave out -{MIRRORING} and -{STEP}."
+                f"-{WHEN} {LAST} evaluates the last cycle only, and always as nnU-Net does: leave out -{MIRRORING} and "
+                f"-{STEP}, or, where they are planned already, set -{MIRRORING} yes -{STEP} {NNUNET.step:g}."
             )
         return found
 

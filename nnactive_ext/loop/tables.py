@@ -121,8 +121,8 @@ def final_report(experiment: Experiment) -> str:
     values = [result.mean_dice for result in curve if result.mean_dice is not None]
     final = results[-1].mean_dice if results else None
     if final is not None and len(values) == len(curve):
-        area = aubc([result.patches for result in curve], values)
-        numbers.append(f"AUBC {100 * area:.2f} %   Final Dice {100 * final:.2f} %")
+        area = aubc([result.patches for result in curve], values) if len(curve) >= min(2, len(results)) else None
+        numbers.append(f"{f'AUBC {100 * area:.2f} %   ' if area is not None else ''}Final Dice {100 * final:.2f} %")
     numbers += _surfaces(results[-1]) if results else []
     lines += ["", *numbers] if numbers else []
     seconds = seconds_per_step(experiment)

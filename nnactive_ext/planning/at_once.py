@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ COPYING = "Copying images"
 _OF_A_FOLDER = {"Reading images": 0.9, COPYING: 0.3, "Writing partial labels": 0.1}
 _TIMING = {"Timing a few iterations of the training": 10.0}
 _PACKED, _ROOM = 3, 0.25
-"""A compressed image grows about so many times; its copies may take this share of the free space."""
+"""A compressed image grows at least so many times, as far as is planned for; copies may take this share of the free space."""
 
 
 def shares(cases: int, pool: int) -> dict[str, float]:
@@ -60,7 +61,7 @@ def at_once(number: int, files: Sequence[Path], cases: int, pool: int, progress:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         room = shutil.disk_usage(folder).free * _ROOM
-        enough = _PACKED * sum(file.stat().st_size for file in files) <= room
+        enough = sum(map(_unpacked_size, files)) <= room
         with in_one_go(shares(cases, pool), progress):
             yield Unpacked(folder if enough else None)
     finally:
@@ -70,3 +71,13 @@ def at_once(number: int, files: Sequence[Path], cases: int, pool: int, progress:
 def copies_folder(number: int) -> Path:
     """Where planning keeps copies of the images of a new dataset; nnU-Net takes it for none."""
     return nnunet_folder("nnUNet_preprocessed") / f".nnactive_images_of_{number}"
+
+
+def _unpacked_size(file: Path) -> int:
+    """Bytes of a copy of an image, as a gzip file says at its end (modulo 2^32)."""
+    size = _PACKED * file.stat().st_size
+    if file.suffix != ".gz" or size < 3 * 18:
+        return size
+    with open(file, "rb") as packed:
+        packed.seek(-4, os.SEEK_END)
+        return max(size, int.from_bytes(packed.read(4), "little"))

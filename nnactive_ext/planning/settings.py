@@ -351,7 +351,7 @@ class Settings:
         0.5,
         "-evaluate_step",
         "step of the sliding window when test cases are predicted, as a share of the network patch, in cycles before the last "
-        "one; 0.75 takes up to a third of the predictions of 0.5, which is nnU-Net's step",
+        "one; in large images 0.75 takes a third of the predictions of 0.5, which is nnU-Net's step",
         type=float,
         metavar="STEP",
         only=SIMULATION,
