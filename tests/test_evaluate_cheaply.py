@@ -26,6 +26,7 @@ from nnactive_ext.experiment.plan import START
 from nnactive_ext.experiment.result import CycleResult, InferenceScores, read_results
 from nnactive_ext.files import read_json
 from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.loop.stages import stages
 from nnactive_ext.loop.status import all_cycles_done
 from nnactive_ext.loop.tables import final_report
 from nnactive_ext.planning.settings import command_of
@@ -111,7 +112,9 @@ def test_an_experiment_that_ends_earlier_than_planned_is_evaluated_as_nnunet_doe
     """Its last cycle was to be a cheap one: two of three cycles are done when the third is given up."""
     experiment, _ = ran(planned, SETTINGS, cycles=3, purpose=START)
     assert [one.inferences for one in read_results(experiment.results)] == [[CHEAP]] * 3, "of a start none is the last one"
-    assert not all_cycles_done(Experiment(planned.name, planned=replace(experiment.plan, purpose="")))
+    planned_anew = Experiment(planned.name, planned=replace(experiment.plan, purpose=""))
+    assert not all_cycles_done(planned_anew)
+    assert [stage.done for stage in stages(planned_anew) if stage.name == "evaluation"] == [False]
     experiment, seen = ran(experiment, SETTINGS, purpose="")
     assert read_results(experiment.results)[2].inferences == [NNUNET, CHEAP]
     assert set(seen) == {(2, NNUNET)}, "the cheap scores are there already"

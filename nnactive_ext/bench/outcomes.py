@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.bench.runs import Run
+from nnactive_ext.cluster.steps import is_evaluated
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.plan import PLAN_FILE
@@ -59,6 +60,7 @@ def is_complete(run: Run) -> bool:
     is not."""
     experiment = Experiment(run.folder)
     try:
-        return exists(run) and result_file(experiment.results, experiment.plan.cycles - 1).is_file()
+        last = experiment.plan.cycles - 1
+        return exists(run) and result_file(experiment.results, last).is_file() and is_evaluated(experiment)
     except NnActiveError:
         return False

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnactive_ext.cluster.steps import is_evaluated
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import is_trained
 from nnactive_ext.experiment.result import result_file
@@ -43,7 +44,7 @@ def stages(experiment: Experiment) -> list[Stage]:
     for number, fold in enumerate(folds):
         trained = in_place and is_trained(fold_folder(experiment, fold), plan.experiment, cycle, plan.label_version)
         found.append((f"{_TRAINING} {number + 1} of {len(folds)}", trained))
-    evaluated = in_place and result_file(experiment.results, cycle).is_file()
+    evaluated = in_place and is_evaluated(experiment)
     found.append(("evaluation", evaluated))
     if cycle < plan.cycles - 1:
         found.append((_QUERY, False))  # once it is done, the next cycle is open
