@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.space import Vector
@@ -73,13 +73,23 @@ _NUMBER = r"[\s_-]*\d+"
 """What Slicer puts behind a list's name to make the labels of its points."""
 
 
+class _Markup(TypedDict, total=False):
+    name: str | None
+    type: str | None
+    coordinateSystem: str | int
+    coordinateUnits: str | list[str]
+    controlPoints: list[Any] | None
+
+
+class _Markups(TypedDict):
+    """A file of 3D Slicer's markups."""
+
+    markups: list[_Markup]
+
+
 def read_point_list(file: Path, cases: Collection[str], names: Collection[str]) -> Iterator[Point | str]:
     """The points of all lists in a file, and what is wrong with others; points that were never placed are passed over."""
-    content = read_json(file)
-    lists = content.get("markups") if isinstance(content, dict) else None
-    if not isinstance(lists, list) or not all(isinstance(markup, dict) for markup in lists):
-        yield f"{file}: not a file of 3D Slicer's markups. Save the point list as .mrk.json."
-        return
+    lists = read_json(file, _Markups, "Save the point list of 3D Slicer as .mrk.json.")["markups"]
     by_file = case_of_file(file, cases)
     number = 0
     for markup in lists:

@@ -11,11 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from nnactive_ext.experiment.loops import last_loop, loop_file
+from nnactive_ext.experiment.loops import last_loop, loop_file, read_loop_content
 from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold, marks_in
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
 from nnactive_ext.experiment.pseudonyms import FILE as PSEUDONYMS
-from nnactive_ext.files import read_json
 from nnactive_ext.nnunet.dataset import nnunet_identifier, number_and_name
 
 named_device: ContextVar[str] = ContextVar("named_device", default="")
@@ -220,7 +219,7 @@ def device_here() -> str:
 def _last_device(experiment: Files) -> str:
     contents = list(marks_in(experiment.model_folder).values())
     if experiment.raw.is_dir() and (last := last_loop(experiment.raw)) > 0:
-        contents.append(read_json(loop_file(experiment.raw, last)))
+        contents.append(read_loop_content(loop_file(experiment.raw, last)))
     used = [one.get("device") for content in contents for one in content.get(ENVIRONMENTS, ())]
     return next((str(device) for device in used if device), "")
 

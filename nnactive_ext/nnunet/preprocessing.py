@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import NOTHING_KEPT, TEMPORARY, Unpacked, copy_file, read_json
+from nnactive_ext.files import NOTHING_KEPT, TEMPORARY, Unpacked, copy_file
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.nnunet.dataset import Case, Dataset
+from nnactive_ext.nnunet.plans_files import read_plans
 from nnactive_ext.parallel import map_cases
 
 
@@ -31,19 +32,23 @@ class Preprocessed:
 
     @property
     def plans(self) -> dict:
-        return read_json(self.folder / f"{self.plans_identifier}.json")
+        return read_plans(self.folder / f"{self.plans_identifier}.json")
 
     def manager(self) -> tuple[Any, Any]:
         """nnU-Net's plans manager and configuration manager."""
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-        plans = PlansManager(self.plans)
-        if self.configuration not in plans.available_configurations:
+        file, content = self.folder / f"{self.plans_identifier}.json", self.plans
+        if self.configuration not in content["configurations"]:
             raise NnActiveError(
-                f"{self.folder / self.plans_identifier}.json has no configuration {self.configuration}; it has "
-                f"{', '.join(plans.available_configurations)}. Choose one of them with -c."
+                f"{file} has no configuration {self.configuration}; it has {', '.join(content['configurations'])}. Choose one "
+                "of them with -c."
             )
-        return plans, plans.get_configuration(self.configuration)
+        try:
+            plans = PlansManager(content)
+            return plans, plans.get_configuration(self.configuration)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+            raise NnActiveError(f"{file}: damaged (nnU-Net: {error!r}). Restore it from a backup.") from None
 
     @property
     def gt_folder(self) -> Path:
