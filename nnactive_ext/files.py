@@ -153,7 +153,7 @@ def write_json(path: Path | str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=_plain) + "\n")
 
 
-def read_json_if_any(path: Path | str, kind: Any, otherwise: Any, remedy: str = RESTORE) -> Any:
+def read_json_if_any(path: Path | str, otherwise: Any, kind: Any = Any, remedy: str = RESTORE) -> Any:
     """:func:`read_json`, or ``otherwise`` where there is no such file."""
     return read_json(path, kind, remedy) if Path(path).is_file() else otherwise
 
@@ -168,8 +168,8 @@ def read_arrays(file: Path, remedy: str = RESTORE) -> dict[str, np.ndarray]:
             raise NnActiveError(f"{file}: damaged ({brief(error)}). {remedy}") from None
 
 
-def read_json(path: Path | str, kind: Any, remedy: str = RESTORE, pairs: Callable | None = None) -> Any:
-    """Read JSON; every reader of JSON says what it expects.
+def read_json(path: Path | str, kind: Any = Any, remedy: str = RESTORE, pairs: Callable | None = None) -> Any:
+    """Read JSON. Every reader in this package gives the ``kind``; tests/test_schemas.py looks.
 
     Args:
         path: a file.

@@ -8,13 +8,17 @@ import tempfile
 import traceback
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from nnactive_ext.errors import NnActiveError, brief
 
+P = ParamSpec("P")
+R = TypeVar("R")
 RESTORE = "Restore it from a backup."
 """The remedy for a file of an experiment that cannot be made again."""
 SAVE_AGAIN = "Save it again."
@@ -67,3 +71,14 @@ def logged(error: BaseException) -> str:
     except OSError as problem:
         return f"Its traceback could not be written ({problem.strerror})."
     return f"The traceback is in {_LOGS[os.getpid()]}."
+
+
+def refuses(reader: Callable[Concatenate[Path, P], R]) -> Callable[Concatenate[Path, P], R]:
+    """A decorator for readers, whose first argument is a file: :func:`refusing` around all that they do."""
+
+    @wraps(reader)
+    def guarded(file: Path, *args: P.args, **options: P.kwargs) -> R:
+        with refusing(file):
+            return reader(file, *args, **options)
+
+    return guarded

@@ -38,8 +38,8 @@ def typed(kind: Any, value: Any) -> Any:
     Args:
         kind: ``bool``, ``int``, ``float``, ``str``, ``Any``, ``None``; a ``Literal``, a union, ``list[X]``, ``Sequence[X]``,
             ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]``, ``Mapping[str, X]``; a dataclass or a ``TypedDict`` of these;
-            ``Annotated[X, (low, high)]`` for numbers in a range, whose end may be None; ``Annotated[X, check]`` where ``check`` is a function that
-            raises ValueError.
+            ``Annotated[X, (low, high)]`` for numbers in a range, whose end may be None; ``Annotated[X, check]`` where ``check``
+            is a function that raises ValueError.
         value: what :func:`parsed` returned.
 
     Returns:

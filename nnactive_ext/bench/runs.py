@@ -162,7 +162,7 @@ def _numbers(benchmark: Benchmark, names: Sequence[str], remember: bool) -> dict
 
 def read_numbers(file: Path) -> dict[str, int]:
     """Name of an experiment -> number of its dataset; empty where there is no such file."""
-    return read_json_if_any(file, dict[str, Length], {})
+    return read_json_if_any(file, {}, dict[str, Length])
 
 
 def _reserved(results: Path, ours: Path) -> set[int]:

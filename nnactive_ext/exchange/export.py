@@ -148,7 +148,7 @@ def export(
 def exported(experiment: Experiment) -> dict[str, list[str]]:
     """By task: the sha256 of each label map that was exported for it."""
     file = experiment.annotation / EXPORTED
-    return read_json_if_any(file, dict[str, list[str]], {})
+    return read_json_if_any(file, {}, dict[str, list[str]])
 
 
 def last_export(experiment: Experiment, cycle: int) -> Path:
@@ -158,7 +158,7 @@ def last_export(experiment: Experiment, cycle: int) -> Path:
 
 def _exports(experiment: Experiment) -> dict[str, str]:
     file = experiment.annotation / EXPORTS
-    return read_json_if_any(file, dict[str, str], {})
+    return read_json_if_any(file, {}, dict[str, str])
 
 
 def _check_names(folder: Path, tasks: Sequence[Task], private: bool) -> None:

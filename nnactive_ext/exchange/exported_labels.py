@@ -22,7 +22,7 @@ def versions(experiment: Experiment, sent: Collection[str]) -> dict[str, list[in
     """By task: how many times the classes had been changed when it was exported, each number once; ``sent``: all tasks that
     were exported. Tasks that the file does not name were exported before any change."""
     file = experiment.annotation / FILE
-    return {**{task: [0] for task in sent}, **read_json_if_any(file, dict[str, list[Count]], {})}
+    return {**{task: [0] for task in sent}, **read_json_if_any(file, {}, dict[str, list[Count]])}
 
 
 def note_labels(experiment: Experiment, tasks: Sequence[Task], sent: Collection[str]) -> None:

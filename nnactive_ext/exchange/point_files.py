@@ -89,7 +89,7 @@ class _Markups(TypedDict):
 
 def read_point_list(file: Path, cases: Collection[str], names: Collection[str]) -> Iterator[Point | str]:
     """The points of all lists in a file, and what is wrong with others; points that were never placed are passed over."""
-    lists = read_json(file, _Markups, "Save the point list of 3D Slicer as .mrk.json.")["markups"]
+    lists = read_json(file, _Markups, "Save the point list as a file of 3D Slicer's markups (.mrk.json).")["markups"]
     by_file = case_of_file(file, cases)
     number = 0
     for markup in lists:

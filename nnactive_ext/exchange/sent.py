@@ -22,7 +22,7 @@ FILE = "exported_crops.json"
 
 def recorded(experiment: Experiment) -> dict[str, list[Any]]:
     """By task: ``[start, size]`` (z, y, x) of each crop that it was exported as."""
-    return read_json_if_any(experiment.annotation / FILE, dict[str, list[tuple[Start, Shape]]], {})
+    return read_json_if_any(experiment.annotation / FILE, {}, dict[str, list[tuple[Start, Shape]]])
 
 
 def note_crop(experiment: Experiment, record: dict[str, list[Any]], task: Task, crop: Patch) -> None:

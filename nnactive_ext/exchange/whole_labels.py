@@ -193,7 +193,7 @@ class _WholeRecord(_Record):
 def _recorded(asked: Asked, case: str) -> dict[str, Any]:
     """The record of a case; empty where there is none."""
     file = asked.record(case)
-    return read_json_if_any(file, _Record, {}, f"Move {asked.folder} elsewhere, or choose another folder with -o.")
+    return read_json_if_any(file, {}, _Record, f"Move {asked.folder} elsewhere, or choose another folder with -o.")
 
 
 def _check_unchanged(asked: Asked, case: str) -> None:

@@ -57,7 +57,7 @@ class BlockTable:
     def read(cls, raw: Path) -> BlockTable:
         """Of the experiment whose raw folder this is; empty where there is no table."""
         file = raw / BLOCKS_FILE
-        return cls({case: _block(entry) for case, entry in read_json_if_any(file, dict[str, _Entry], {}).items()})
+        return cls({case: _block(entry) for case, entry in read_json_if_any(file, {}, dict[str, _Entry]).items()})
 
 
 def _block(entry: _Entry) -> Block:

@@ -77,7 +77,7 @@ def freeze_plans(experiment: Experiment) -> None:
         "marked": marked,
         "content": content,
         "dataset_json": _description(target.folder),
-        "fingerprint": read_json_if_any(target.folder / "dataset_fingerprint.json", JsonObject, None),
+        "fingerprint": read_json_if_any(target.folder / "dataset_fingerprint.json", None, JsonObject),
     }
     frozen.having(plans=plans).write()
 

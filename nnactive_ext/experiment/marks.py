@@ -65,7 +65,7 @@ class Mark(TypedDict, total=False):
 
 def read_state(preprocessed_folder: Path | str) -> State | None:
     """The state in a preprocessed dataset folder; None where there is none; a damaged one is an NnActiveError."""
-    return read_json_if_any(Path(preprocessed_folder) / STATE, State, None)
+    return read_json_if_any(Path(preprocessed_folder) / STATE, None, State)
 
 
 def begin(
@@ -145,7 +145,7 @@ def finish(fold_folder: Path | str) -> None:
 def read_mark(fold_folder: Path | str) -> dict:
     """The mark of a fold: experiment, cycle, training, finished; empty where there is none."""
     file = Path(fold_folder) / MEMBER
-    return read_json_if_any(file, Mark, {}, "Restore it, or delete it, and the fold is trained again.")
+    return read_json_if_any(file, {}, Mark, "Restore it, or delete it, and the fold is trained again.")
 
 
 def marks_in(model_folder: Path) -> dict[Fold, dict]:

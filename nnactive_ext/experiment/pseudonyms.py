@@ -26,7 +26,7 @@ def pseudonyms(annotation: Path) -> dict[str, str]:
         NnActiveError: the table is damaged.
     """
     file = annotation / FILE
-    return read_json_if_any(file, Annotated[dict[str, str], _each_its_own], {})
+    return read_json_if_any(file, {}, Annotated[dict[str, str], _each_its_own])
 
 
 def _each_its_own(found: Mapping[str, str]) -> None:

@@ -88,7 +88,7 @@ class LabelStore:
     def facts(self) -> list[dict[str, Any]] | None:
         """What the processes that write the parts agreed on; None before that."""
         file = self.unfinished / _AGREED / _FACTS
-        return read_json_if_any(file, list[JsonObject], None, f"Delete {self.path} and {self.unfinished}.")
+        return read_json_if_any(file, None, list[JsonObject], f"Delete {self.path} and {self.unfinished}.")
 
     def agree(self, facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Let all processes that write parts, now and after a kill, use the same facts: those of the first one.

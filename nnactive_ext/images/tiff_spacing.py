@@ -131,7 +131,7 @@ def _beside(file: Path) -> tuple[Path, tuple[float, float, float]] | None:
     stem = re.sub(r"(\.ome)?\.tiff?$", "", file.name, flags=re.IGNORECASE)
     for name in dict.fromkeys((re.sub(r"_\d{4}$", "", stem), stem)):
         beside = file.with_name(f"{name}.json")
-        content = read_json_if_any(beside, JsonObject, {}, _REMEDY)
+        content = read_json_if_any(beside, {}, JsonObject, _REMEDY)
         if "spacing" in content:
             return beside, read_json(beside, _Stated, _REMEDY)["spacing"]
     return None

@@ -174,7 +174,7 @@ def _file(experiment: Experiment) -> Path:
 
 def noted(experiment: Experiment) -> list[str]:
     """Cases whose labels are to be written anew: a process was killed, or failed, between an answer and its labels."""
-    return read_json_if_any(_file(experiment), list[str], [])
+    return read_json_if_any(_file(experiment), [], list[str])
 
 
 def note(experiment: Experiment, cases: Iterable[str]) -> None:

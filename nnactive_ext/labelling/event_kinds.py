@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from nnactive_ext.experiment.plan_kinds import LabelsChanged
-from nnactive_ext.schemas import Count, Shape, Start, of_text, typed
+from nnactive_ext.schemas import Count, Shape, Start, typed
 
 
-class _Event(TypedDict):
+class EventFacts(TypedDict):
+    """What all events have."""
+
     event: Count
     what: str
     who: str
     when: str
 
 
-class _Answer(_Event):
+class _Answer(EventFacts):
     task: str
     file: str
     sha256: str
@@ -24,7 +27,7 @@ class _Answer(_Event):
     unsure: Count
 
 
-class _Verdict(_Event):
+class _Verdict(EventFacts):
     case: str
     task: str | None
     irrelevant: bool
@@ -38,12 +41,12 @@ class _VerdictOnPatch(_Verdict, total=False):
     file: str
 
 
-class _Withdrawal(_Event):
+class _Withdrawal(EventFacts):
     task: str | None
     withdrawn: Count
 
 
-class _Time(_Event):
+class _Time(EventFacts):
     task: str
 
 
@@ -53,7 +56,7 @@ class _TimeInPage(_Time, total=False):
     page: str
 
 
-class _Rule(_Event):
+class _Rule(EventFacts):
     rule: str
 
 
@@ -61,20 +64,20 @@ class _RuleOfTask(_Rule, total=False):
     task: str | None
 
 
-class _Labels(_Event, LabelsChanged):
+class _Labels(EventFacts, LabelsChanged):
     unsure: dict[str, Count]
 
 
-class _Given(_Event):
+class _Given(EventFacts):
     cases: list[str]
 
 
-class _Points(_Event):
+class _Points(EventFacts):
     cycle: Count
     received: str
 
 
-class _Covered(_Event):
+class _Covered(EventFacts):
     cycle: Count
     points: list[tuple[str, str, Start, str]]
 
@@ -92,7 +95,6 @@ _KINDS = {
 }
 
 
-def event_of(line: bytes) -> dict[str, Any]:
-    """The event in a line of the ledger; ValueError says what is wrong with it. Kinds that are not known are of no concern."""
-    found = of_text(_Event, line)
-    return typed(_KINDS.get(found["what"], _Event), found)
+def check_event(event: Mapping[str, Any]) -> None:
+    """What is read of an event is there; ValueError says what is not. Kinds that are not known are of no concern."""
+    typed(_KINDS.get(event["what"], EventFacts), dict(event))

@@ -75,7 +75,7 @@ def write_given_patches(experiment: Experiment, patches: Mapping[str, list[Patch
 def given_patches(experiment: Experiment) -> list[Patch]:
     """Patches of what the given label maps annotate, in cases of the pool."""
     file = experiment.raw / GIVEN_PATCHES
-    boxes = read_json_if_any(file, dict[str, list[tuple[Start, Shape]]], {}).items()
+    boxes = read_json_if_any(file, {}, dict[str, list[tuple[Start, Shape]]]).items()
     return [Patch(case, start, size) for case, found in boxes if case in experiment.plan.pool for start, size in found]
 
 

@@ -55,7 +55,7 @@ class CaseFindings:
         """
         found = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in (file.stat(),)]
         self._made[name] = digest({**self._facts, "files": found})
-        content = read_json_if_any(self.folder / f"{name}.json", _Findings, {}, "Delete it, and the case is measured again.")
+        content = read_json_if_any(self.folder / f"{name}.json", {}, _Findings, "Delete it, and the case is measured again.")
         if content.get("for") != self._made[name] or not all(self._facts["trainings"]):
             return None
         ratings = content["rated"]

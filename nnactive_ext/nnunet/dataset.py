@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.files import Unpacked, read_json
 from nnactive_ext.nnunet.environment import FOLDERS, require_nnunet_folders
 from nnactive_ext.nnunet.regions import order_problem
@@ -206,15 +206,11 @@ class Dataset:
 
     def image(self, name: str) -> tuple[np.ndarray, dict[str, Any]]:
         """The voxels (channel, z, y, x) of a case as nnU-Net's reader gives them, and what it says of them."""
-        files = [str(file) for file in self.entries[name].images]
-        try:
-            return self.reader_writer.read_images(files)
-        except (RuntimeError, OSError) as error:
-            raise NnActiveError(f"{', '.join(files)}: cannot be read ({error}). Restore it, or drop the case.") from None
+        return read_images(self.reader_writer, self.entries[name].images)
 
     def label_map(self, name: str) -> np.ndarray:
         """The labels (z, y, x) of a case as its file has them."""
-        return self.reader_writer.read_seg(str(self.cases[name].label))[0][0]
+        return read_labels(self.reader_writer, self.cases[name].label)[0][0]
 
     @cached_property
     def entries(self) -> dict[str, Case]:
@@ -281,6 +277,31 @@ class Dataset:
             )
             for name in names
         }
+
+
+def read_images(reader: Any, files: Sequence[Path]) -> tuple[np.ndarray, dict[str, Any]]:
+    """The voxels (channel, z, y, x) of the files of a case as nnU-Net's ``reader`` gives them, and what it says of them.
+
+    Raises:
+        NnActiveError: a file cannot be read.
+    """
+    names = [str(file) for file in files]
+    try:
+        return reader.read_images(names)
+    except Exception as error:  # nnU-Net's readers raise whatever their libraries raise
+        raise NnActiveError(f"{', '.join(names)}: cannot be read ({brief(error)}). Restore it, or drop the case.") from None
+
+
+def read_labels(reader: Any, file: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """The labels (1, z, y, x) of a file as nnU-Net's ``reader`` gives them, and what it says of them.
+
+    Raises:
+        NnActiveError: the file cannot be read.
+    """
+    try:
+        return reader.read_seg(str(file))
+    except Exception as error:  # nnU-Net's readers raise whatever their libraries raise
+        raise NnActiveError(f"{file}: cannot be read ({brief(error)}). Restore it from a backup.") from None
 
 
 def nnunet_folder(variable: str) -> Path:

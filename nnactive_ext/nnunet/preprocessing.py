@@ -17,7 +17,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import NOTHING_KEPT, TEMPORARY, Unpacked, copy_file
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, triple
-from nnactive_ext.nnunet.dataset import Case, Dataset
+from nnactive_ext.nnunet.dataset import Case, Dataset, read_images, read_labels
 from nnactive_ext.nnunet.plans_files import read_plans
 from nnactive_ext.parallel import map_cases
 
@@ -141,7 +141,7 @@ def _run(
 def _preprocess_case(case: Case, dataset_json: dict, target: Preprocessed, ending: str) -> None:
     plans, configuration = target.manager()
     reader = plans.image_reader_writer_class()
-    image, properties = reader.read_images([str(file) for file in case.images])
+    image, properties = read_images(reader, case.images)
     preprocessor = configuration.preprocessor_class(verbose=False)
     # The image goes in without its label, as at inference: with one, masked normalisation (use_mask_for_norm) would
     # take every unannotated voxel outside the body for inside and depend on what happens to be annotated.
@@ -155,7 +155,7 @@ def _preprocess_case(case: Case, dataset_json: dict, target: Preprocessed, endin
 def _refresh_case(case: Case, dataset_json: dict, target: Preprocessed, ending: str) -> None:
     plans, configuration = target.manager()
     reader = plans.image_reader_writer_class()
-    image, _ = reader.read_images([str(file) for file in case.images])
+    image, _ = read_images(reader, case.images)
     with open(target.data_folder / f"{case.name}.pkl", "rb") as file:
         properties = pickle.load(file)
     labels = _network_labels(case, image, properties, reader, plans, configuration, stored_shape(case.name, target))
@@ -171,7 +171,7 @@ def _network_labels(
     """The label map as nnU-Net's preprocessor makes it, (1, z, y, x) int16: transposed, cropped, -1 outside, resampled."""
     from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
 
-    labels, _ = reader.read_seg(str(case.label))
+    labels, _ = read_labels(reader, case.label)
     axes = [0, *(axis + 1 for axis in plans.transpose_forward)]
     crop = tuple(slice(low, high) for low, high in properties["bbox_used_for_cropping"])
     labels = labels.transpose(axes)[(slice(None), *crop)].copy()

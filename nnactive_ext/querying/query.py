@@ -337,7 +337,7 @@ class _Ranker:
     def _content(self, case: str) -> dict[str, Any] | None:
         """The file of a ranking; None if it is not there, or not good for this query."""
         file = self._file(case)
-        content: dict[str, Any] = read_json_if_any(file, RankingFile, {}, "Delete it, and the query ranks the case again.")
+        content: dict[str, Any] = read_json_if_any(file, {}, RankingFile, "Delete it, and the query ranks the case again.")
         return content if content.get("for") == self._good_for(case) else None
 
     def _noted(self, case: str) -> bool:

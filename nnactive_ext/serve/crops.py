@@ -165,7 +165,7 @@ class Cache:
                 page = _there(target, current)
                 if page is None:
                     self._make({**facts, "number": self._site.number, "target": str(target)})
-                    page = read_json_if_any(target / PAGE, JsonObject, None, f"Delete {target}, and reload the page.")
+                    page = read_json_if_any(target / PAGE, None, JsonObject, f"Delete {target}, and reload the page.")
         if page is None:
             raise NnActiveError(f"{target}: the crop could not be made. The terminal of the server says why.")
         return page
@@ -182,5 +182,5 @@ class Cache:
 
 def _there(target: Path, current: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any] | None:
     """What a page shows of a folder that was made, if it is not outdated."""
-    page = read_json_if_any(target / PAGE, JsonObject, None, f"Delete {target}, and reload the page.")
+    page = read_json_if_any(target / PAGE, None, JsonObject, f"Delete {target}, and reload the page.")
     return page if page is not None and current(page) else None

@@ -41,7 +41,7 @@ class Note:
 
     @classmethod
     def read(cls, folder: Path) -> Note | None:
-        return read_json_if_any(folder / NOTE, cls, None, "Delete it; a training that runs goes on.")
+        return read_json_if_any(folder / NOTE, None, cls, "Delete it; a training that runs goes on.")
 
 
 def place(experiment: Experiment) -> list[int]:
