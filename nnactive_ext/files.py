@@ -163,9 +163,13 @@ def read_arrays(file: Path, remedy: str = RESTORE) -> dict[str, np.ndarray]:
     with refusing(file, remedy):
         try:
             with np.load(file, allow_pickle=False) as content:
-                return {name: content[name] for name in content.files}
+                found = {name: content[name] for name in content.files}
         except _DAMAGED as error:
-            raise NnActiveError(f"{file}: damaged ({brief(error)}). {remedy}") from None
+            why = "it holds pickled objects" if "pickle" in str(error) else brief(error)
+            raise NnActiveError(f"{file}: cannot be read ({why}). {remedy}") from None
+    if others := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
+        raise NnActiveError(f"{file}: cannot be read ({others[0]} in it is no array). {remedy}")
+    return found
 
 
 def read_json(path: Path | str, kind: Any = Any, remedy: str = RESTORE, pairs: Callable | None = None) -> Any:
@@ -186,10 +190,13 @@ def read_json(path: Path | str, kind: Any = Any, remedy: str = RESTORE, pairs: C
     """
     try:
         content = parsed(Path(path).read_bytes(), pairs)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise NnActiveError(f"{path}: no such file. {remedy}") from None
     except IsADirectoryError:
         raise NnActiveError(f"{path}: a folder is where a file should be. {remedy}") from None
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     except ValueError as error:
         raise NnActiveError(f"{path}: not valid JSON ({error}). {remedy}") from None
     try:

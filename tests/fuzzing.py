@@ -15,6 +15,7 @@ import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,51 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.refusals import Unforeseen
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a reader hangs."""
 MEMORY = 6 << 30
 """Bytes that a reader may ask for beyond what is there."""
 READ, REFUSED, UNFORESEEN = "read", "refused", "unforeseen"
-VALUES: list[Any] = [None, True, False, -1, 0, 1, 2**70, 1e308, float("nan"), float("inf"), "", "x" * 5000, "../../x", "/x", "\0"]
+VALUES: list[Any] = [
+    None,
+    True,
+    False,
+    -1,
+    0,
+    1,
+    2**70,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x" * 5000,
+    "../../x",
+    "/x",
+    "\0",
+]
 VALUES += ["ü", "1", [], {}, [1, 2], [None], [[]], {"a": 1}, 10**400, -0.0, 1.5, "\ud800", [0, 0, 0], [1, 1, 1], ["a", "b"]]
 DEEP = b"[" * 200_000
 WHOLE = [b"", b" ", b"null", b"[]", b"{}", b"1", b'"x"', b"NaN", b"true", DEEP, DEEP + b"]" * 200_000, b'{"a": "\xff\xfe"}']
 WHOLE += [b"[" * 3000 + b"]" * 3000, b"\xef\xbb\xbf{}", b"9" * 5000, b"\0" * 64, b'{"a": 1, "a": 2}']
 """Whole contents of JSON files."""
-PIECES = [b"9" * 20, b"\0", b"-", b"\n", b"nan", b"1e999", b"%n%s", b"\xff\xfe", b"\xf6", b",", b'"', b"=", b"[", b"{", b"\r", b"\x1a"]
+PIECES = [
+    b"9" * 20,
+    b"\0",
+    b"-",
+    b"\n",
+    b"nan",
+    b"1e999",
+    b"%n%s",
+    b"\xff\xfe",
+    b"\xf6",
+    b",",
+    b'"',
+    b"=",
+    b"[",
+    b"{",
+    b"\r",
+    b"\x1a",
+]
 
 
 @dataclass(frozen=True)
@@ -139,7 +173,7 @@ def damaged_json(content: bytes, rng: random.Random) -> bytes:
         if rng.random() < 0.25:
             del inner[last]
         else:
-            inner[last] = rng.choice(VALUES)
+            inner[last] = deepcopy(rng.choice(VALUES))
     return json.dumps(made).encode()
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch
-from nnactive_ext.schemas import Count, JsonObject, Shape, Start
+from nnactive_ext.schemas import Count, JsonObject, Shape
 
 PREDICTED = "predicted"
 """In a loop file: the classes that a member predicted anywhere in the pool; absent where no member was asked."""
@@ -22,7 +22,7 @@ _REMEDY = "Restore the loop file from a backup."
 
 class _Patch(TypedDict):
     file: str
-    coords: Start
+    coords: tuple[int, int, int]
     size: Shape
 
 

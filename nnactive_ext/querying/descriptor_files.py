@@ -66,7 +66,7 @@ class DescriptorFiles:
         remedy = f"It needs the arrays {', '.join(KEYS)}, written with numpy.savez and without pickled objects."
         content = read_arrays(file, remedy)
         if missing := [key for key in KEYS if key not in content]:
-            raise NnActiveError(f"{file}: {listed(missing)} missing. {remedy}")
+            raise NnActiveError(f"{file}: cannot be read as descriptors ({listed(missing)} missing). {remedy}")
         start, size, vectors = (content[key] for key in KEYS)
         if problem := self._problem(case, start, size, vectors):
             raise NnActiveError(f"{file}: {problem}")

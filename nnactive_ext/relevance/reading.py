@@ -177,7 +177,7 @@ def _arrays(file: Path, more: Sequence[str] = ()) -> dict[str, np.ndarray]:
     remedy = f"It needs the arrays {', '.join(ARRAYS)}, written with numpy.savez and without pickled objects."
     content = read_arrays(file, remedy)
     if missing := [key for key in ARRAYS if key not in content]:
-        raise NnActiveError(f"{file}: {listed(missing)} missing. {remedy}")
+        raise NnActiveError(f"{file}: cannot be read as embeddings ({listed(missing)} missing). {remedy}")
     read = {key: content[key] for key in (*ARRAYS, *(key for key in more if key in content))}
     cases, images, ids, texts = (read[key] for key in ARRAYS)
     width = texts.shape[-1] if texts.ndim == 2 else -1

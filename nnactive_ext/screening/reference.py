@@ -137,16 +137,14 @@ def read_reference(file: Path) -> Reference:
     """
     if not file.is_file():
         raise NnActiveError(f"-reference {file}: no such file.")
-    arrays = read_arrays(file, "Export it anew with --export_reference.")
+    remedy = "It is not a reference that nnactive_screen --export_reference wrote, or it is damaged. Export it anew."
+    arrays = read_arrays(file, remedy)
     try:
         if of_text(_Version, str(arrays["facts"]))["version"] != VERSION:
             raise NnActiveError(f"-reference {file}: written by another version. Export it anew with --export_reference.")
         return Reference(_measured(arrays), of_text(_Facts, str(arrays["facts"])))
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise NnActiveError(
-            f"-reference {file}: not a reference that nnactive_screen --export_reference wrote ({why}). Export it anew."
-        ) from None
+        raise NnActiveError(f"-reference {file}: {type(error).__name__}: {error}. {remedy}") from None
 
 
 def plans_digest(plans: dict[str, Any], configuration: str) -> str:
