@@ -22,6 +22,7 @@ from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.refusals import RESTORE, refusing
 from nnactive_ext.schemas import parsed, typed
 
+Remedy = str | Callable[[], str]
 TEMPORARY = ".nnactive_tmp_"
 """How the names of half-written files and folders begin."""
 _DAMAGED = (
@@ -153,7 +154,7 @@ def write_json(path: Path | str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=_plain) + "\n")
 
 
-def read_json_if_any(path: Path | str, otherwise: Any, kind: Any = Any, remedy: str = RESTORE) -> Any:
+def read_json_if_any(path: Path | str, otherwise: Any, kind: Any = Any, remedy: Remedy = RESTORE) -> Any:
     """:func:`read_json`, or ``otherwise`` where there is no such file."""
     return read_json(path, kind, remedy) if Path(path).is_file() else otherwise
 
@@ -172,13 +173,13 @@ def read_arrays(file: Path, remedy: str = RESTORE) -> dict[str, np.ndarray]:
     return found
 
 
-def read_json(path: Path | str, kind: Any = Any, remedy: str = RESTORE, pairs: Callable | None = None) -> Any:
+def read_json(path: Path | str, kind: Any = Any, remedy: Remedy = RESTORE, pairs: Callable | None = None) -> Any:
     """Read JSON. Every reader in this package gives the ``kind``; tests/test_schemas.py looks.
 
     Args:
         path: a file.
         kind: what the file holds, as declared types; see :func:`nnactive_ext.schemas.typed`.
-        remedy: what the user can do about a file that is damaged.
+        remedy: what the user can do about a file that is damaged, or what says so when it is.
         pairs: makes an object of its keys and values; None refuses keys that appear twice.
 
     Returns:
@@ -191,15 +192,17 @@ def read_json(path: Path | str, kind: Any = Any, remedy: str = RESTORE, pairs: C
     try:
         content = parsed(Path(path).read_bytes(), pairs)
     except (FileNotFoundError, NotADirectoryError):
-        raise NnActiveError(f"{path}: no such file. {remedy}") from None
+        problem = "no such file"
     except IsADirectoryError:
-        raise NnActiveError(f"{path}: a folder is where a file should be. {remedy}") from None
+        problem = "a folder is where a file should be"
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
     except ValueError as error:
-        raise NnActiveError(f"{path}: not valid JSON ({error}). {remedy}") from None
-    try:
-        return typed(kind, content)
-    except ValueError as error:
-        raise NnActiveError(f"{path}: damaged ({error}). {remedy}") from None
+        problem = f"not valid JSON ({error})"
+    else:
+        try:
+            return typed(kind, content)
+        except ValueError as error:
+            problem = f"damaged ({error})"
+    raise NnActiveError(f"{path}: {problem}. {remedy() if callable(remedy) else remedy}")

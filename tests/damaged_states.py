@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 from forked import PROCESSES
 from fuzzing import Target
@@ -20,7 +19,7 @@ SIMULATION = {
     "status": "status -d 101",
     "run": f"run -d 101 {WORDS}",
     "query": f"query -d 101 {WORDS}",
-    "report": "report -d 101 -device cpu -o {out}/r.html",
+    "report": f"report -d 101 -o {{out}}/r.html {WORDS}",
     "drop": "change -d 101 -drop tiny_1 -who a",
 }
 ROLLOUT = {
@@ -30,8 +29,9 @@ ROLLOUT = {
     "points": "annotate points -d 601 {root}/points.csv -who eve",
     "close": "annotate close -d 601 -share 0.5 --disable_progress_bar",
 }
-FINE, REFUSED, OTHERWISE = "fine", "refused", "otherwise"
-"""What a command did: as with the file undamaged, an error in words, or something else without a word."""
+FINE, REFUSED, SAID, OTHERWISE = "fine", "refused", "said", "otherwise"
+"""What a command did: as with the file undamaged, an error in words, its work with a word about the file, or something else
+without a word."""
 PATIENCE = 300.0
 
 
@@ -55,7 +55,7 @@ class Ended:
 
     @property
     def failed(self) -> bool:
-        return self.outcome not in (FINE, REFUSED, OTHERWISE)
+        return self.outcome not in (FINE, REFUSED, SAID, OTHERWISE)
 
     def __str__(self) -> str:
         return f"{self.damage.file} ({self.damage.name}), {self.command}: {self.outcome}: {self.text[-300:]}"
@@ -65,7 +65,7 @@ class State:
     """A copy of an experiment below ``root``, in which one file at a time is damaged; ``template`` holds nnU-Net's folders."""
 
     def __init__(self, template: Path, root: Path, commands: dict[str, str], plans: Path):
-        self._template, self.root, self._commands, self._plans = template, root, commands, plans
+        self._template, self.root, self.commands, self._plans = template, root, commands, plans
         self._whole: dict[str, tuple[int, str]] = {}
         self._renew()
 
@@ -121,7 +121,7 @@ class State:
         elif status is None:
             outcome = "hung"
         elif status == 0:
-            outcome = FINE if (status, text) == whole else OTHERWISE
+            outcome = FINE if (status, text) == whole else SAID if damage.file.name in text else OTHERWISE
         elif "ERROR: " not in text and status == 1:
             outcome = "no word"
         elif changed:
@@ -141,7 +141,7 @@ class State:
     def _run(self, command: str) -> tuple[int | None, str]:
         """The status, None where it hung, and what was printed."""
         folders = {f"nnUNet_{name}": str(self.root / f"nnUNet_{name}") for name in ("raw", "preprocessed", "results")}
-        words = [word.format(root=self.root, out=self._out) for word in self._commands[command].split()]
+        words = [word.format(root=self.root, out=self._out) for word in self.commands[command].split()]
         said = self._out.with_name(f"{self._out.name}.txt")
         process = PROCESSES.Process(target=called, args=(folders, str(self._plans), words, str(said)))
         process.start()
@@ -189,12 +189,6 @@ def tries(
         found.append(state.end_of(next(damages), rng.choice(list(commands))))
         say(str(found[-1]))
     return found
-
-
-def templates(finished: SimpleNamespace, tasks: SimpleNamespace) -> tuple[Path, Path, Path]:
-    """The folders that hold nnU-Net's of a finished simulation and of open tasks, and nnU-Net's plans of both."""
-    planned = next(finished.preprocessed.glob("Dataset101_*/nnUNetPlans.json"))
-    return finished.raw.parent, tasks.raw.parent, planned
 
 
 def _counts(path: Path) -> bool:

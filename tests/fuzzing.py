@@ -184,15 +184,15 @@ def _places(content: Any, way: tuple = ()) -> Iterable[tuple]:
         yield from _places(value, (*way, key))
 
 
-def tried(items: Sequence[tuple[Target, bytes]], folder: Path, at_once: int = 40) -> list[Try]:
+def tried(items: Sequence[tuple[Target, bytes]], folder: Path, at_once: int = 40, patience: float = PATIENCE) -> list[Try]:
     """Let each target read its damaged file, ``at_once`` of them in one forked process."""
     done: list[Try] = []
     while len(done) < len(items):
-        done += _batch(items[len(done) : len(done) + at_once], folder)
+        done += _batch(items[len(done) : len(done) + at_once], folder, patience)
     return done
 
 
-def _batch(items: Sequence[tuple[Target, bytes]], folder: Path) -> list[Try]:
+def _batch(items: Sequence[tuple[Target, bytes]], folder: Path, patience: float) -> list[Try]:
     """Those up to the first that hangs or ends its process."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -203,7 +203,7 @@ def _batch(items: Sequence[tuple[Target, bytes]], folder: Path) -> list[Try]:
     found: list[Try] = []
     waiting, hung = b"", False
     while True:
-        ready, _, _ = select.select([reading], [], [], PATIENCE)
+        ready, _, _ = select.select([reading], [], [], patience)
         more = os.read(reading, 1 << 16) if ready else b""
         hung = not ready
         if not more:

@@ -85,7 +85,7 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _flush() -> None:
-    """Write what was printed: Python would do so when the command has ended, and say of an error there what nobody understands."""
+    """Write what was printed, which Python would do when the command has ended; its words about errors there say nothing."""
     if sys.stdout is None:  # closed before the command began
         return
     try:

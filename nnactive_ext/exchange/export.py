@@ -98,7 +98,7 @@ def export(
     ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
     crops = Crops(experiment, open_ensemble, margin_mm, start_above)
     counted = crops.counted
-    record, sent, looks = exported(experiment), recorded(experiment), second_looks(experiment)
+    record, sent, looks, places = exported(experiment), recorded(experiment), second_looks(experiment), _exports(experiment)
     check_folder(folder, tasks, experiment.plan.label_version)
     _check_names(folder, all_asked(experiment), private)
     experiment.annotation.mkdir(exist_ok=True)
@@ -141,7 +141,7 @@ def export(
         views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
     pages.finish(folder)
     _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], crops.names, crops.start)
-    write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})
+    write_json(experiment.annotation / EXPORTS, {**places, str(cycle): str(folder)})
     return Export(folder, tuple(tasks), tuple(kept), crops.start)
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.loops import last_loop, loop_file, read_loop_content
 from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold, marks_in
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
@@ -240,5 +241,8 @@ def _of_results(results: Path) -> Commands | None:
     raw = Path(os.environ.get("nnUNet_raw", "")) / results.absolute().parent.name  # which reading results does not need
     if not (raw / PLAN_FILE).is_file():
         return None
-    plan = Plan.read(raw)
+    try:
+        plan = Plan.read(raw)
+    except NnActiveError:  # which the commands of this experiment say
+        return None
     return Commands(plan, "cpu" if plan.preset == "cpu" else named_device.get())

@@ -113,4 +113,4 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{file}: no such file. Give the 'nnactive' folder of an experiment's results; for an experiment of an earlier "
             f"version, run once more: {run_of(folder)}"
         )
-    return read_json(file, _Record, f"Write it again with {run_of(folder)}")
+    return read_json(file, _Record, lambda: f"Write it again with {run_of(folder)}")

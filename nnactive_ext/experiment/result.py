@@ -174,7 +174,7 @@ class CycleResult(Annotation, Scores):
     @classmethod
     def read(cls, file: Path) -> CycleResult:
         """From a results file; a damaged one is an NnActiveError that names it and says what to do."""
-        return read_json(file, cls, f"Restore it, or delete it and run {run_of(file.parent)}")
+        return read_json(file, cls, lambda: f"Restore it, or delete it and run {run_of(file.parent)}")
 
     @classmethod
     def of(cls, content: Any) -> CycleResult:

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.files import NOTHING_KEPT, TEMPORARY, Unpacked, copy_file
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.nnunet.dataset import Case, Dataset, read_images, read_labels
 from nnactive_ext.nnunet.plans_files import read_plans
 from nnactive_ext.parallel import map_cases
+from nnactive_ext.refusals import refusing
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,13 @@ class Preprocessed:
             image = blosc2.open(urlpath=str(folder / f"{case}.b2nd"), mode="r")[:]
             with open(folder / f"{case}.pkl", "rb") as file:
                 properties = pickle.load(file)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            return image, Grid.from_properties(properties, self.plans["transpose_forward"], image.shape[1:])
+        except (NnActiveError, MemoryError):
+            raise
+        except Exception as error:  # both libraries raise whatever they stumble over
             raise NnActiveError(
-                f"{folder / case}.b2nd or .pkl: cannot be read ({error}). Delete the dataset and plan it anew."
+                f"{folder / case}.b2nd or .pkl: cannot be read ({brief(error)}). Delete the dataset and plan it anew."
             ) from None
-        return image, Grid.from_properties(properties, self.plans["transpose_forward"], image.shape[1:])
 
 
 def preprocess_image(
@@ -156,9 +159,11 @@ def _refresh_case(case: Case, dataset_json: dict, target: Preprocessed, ending: 
     plans, configuration = target.manager()
     reader = plans.image_reader_writer_class()
     image, _ = read_images(reader, case.images)
-    with open(target.data_folder / f"{case.name}.pkl", "rb") as file:
-        properties = pickle.load(file)
-    labels = _network_labels(case, image, properties, reader, plans, configuration, stored_shape(case.name, target))
+    stored = target.data_folder / f"{case.name}.pkl"
+    with refusing(stored, "Restore it from a backup, or delete the dataset and plan it anew."):
+        with open(stored, "rb") as file:
+            properties = pickle.load(file)
+        labels = _network_labels(case, image, properties, reader, plans, configuration, stored_shape(case.name, target))
     preprocessor = configuration.preprocessor_class(verbose=False)
     properties["class_locations"] = class_locations(labels, plans, dataset_json, preprocessor)
     save_case(target, case.name, labels, properties, configuration)
@@ -241,4 +246,8 @@ def stored_shape(case: str, target: Preprocessed) -> Triple:
     """The shape (z, y, x) of a preprocessed image, without reading its voxels."""
     import blosc2
 
-    return triple(blosc2.open(urlpath=str(target.data_folder / f"{case}.b2nd"), mode="r").shape[1:])
+    file = target.data_folder / f"{case}.b2nd"
+    try:
+        return triple(blosc2.open(urlpath=str(file), mode="r").shape[1:])
+    except Exception as error:  # blosc2 raises whatever it stumbles over
+        raise NnActiveError(f"{file}: cannot be read ({brief(error)}). Delete the dataset and plan it anew.") from None

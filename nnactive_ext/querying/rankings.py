@@ -46,15 +46,15 @@ class Rankings(Mapping[str, Ranking]):
         return len(self._cases)
 
 
-class _Ranking(TypedDict, total=False):
+class _Ranking(TypedDict):
     predicted: list[Count | str]
     candidates: Annotated[list[Any], _check_rows]
-    left_out: dict[str, float]
 
 
 class RankingFile(_Ranking, total=False):
     """What a file holds beside its digest; the air around patches where air is skipped."""
 
+    left_out: dict[str, float]
     environment: JsonObject | None
     air: float
     no_body: bool
