@@ -20,15 +20,7 @@ from nnactive_ext.files import read_json, write_json
 from nnactive_ext.schemas import Count, Share, Spacing, not_empty, numbered, of_text, one_of, parsed, typed
 
 ROOT = Path(__file__).resolve().parent.parent
-OUR_OWN_PIPES = {
-    "training_server.py",
-    "pace.py",
-    "crops.py",
-    "make_crop.py",
-    "run_process.py",
-    "slicer_app.py",
-    "slicer_process.py",
-}
+PIPES = {"training_server.py", "pace.py", "crops.py", "make_crop.py", "run_process.py", "slicer_app.py", "slicer_process.py"}
 """Modules that read JSON which another process of ours wrote to a pipe."""
 OTHERS = {"schemas.py", "environment.py", "label_store.py", "pretrained.py", "slicer_script.py"}
 """The checker itself; installed metadata; copies of plain values; the script that runs in 3D Slicer without this package."""
