@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,17 +177,14 @@ def called(folders: dict[str, str], plans: str, words: list[str], said: str) -> 
     os._exit(0)
 
 
-def tries(
-    states: Sequence[tuple[State, Sequence[str]]], number: int, seed: int, say: Callable[[str], None] = len
-) -> list[Ended]:
+def tries(states: Sequence[State], number: int, seed: int) -> list[Ended]:
     """So many damages of the states in turn, each met by one of the state's commands."""
     rng = random.Random(seed)
-    streams = [(state, commands, state.damages(rng)) for state, commands in states]
+    streams = [(state, state.damages(rng)) for state in states]
     found = []
     for n in range(number):
-        state, commands, damages = streams[n % len(streams)]
-        found.append(state.end_of(next(damages), rng.choice(list(commands))))
-        say(str(found[-1]))
+        state, damages = streams[n % len(streams)]
+        found.append(state.end_of(next(damages), rng.choice(list(state.commands))))
     return found
 
 
