@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -191,8 +192,10 @@ def _plain(kind: Any, value: Any) -> Any:
         raise ValueError(f"{_shown(value)} is too large")
     if kind is float and not -_LARGEST <= value <= _LARGEST:
         raise ValueError(f"{_shown(value)} is not a finite number")
-    if kind is str and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ValueError(f"{_shown(value)} is no text that can be written")
+    if isinstance(value, str) and not value.isascii() and re.search("[\ud800-\udc7f\udd00-\udfff]", value):
+        raise ValueError(
+            f"{_shown(value)} is no text that can be written"
+        )  # names of files may hold bytes, as U+DC80 to U+DCFF
     return value
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from forked import PROCESSES
 from fuzzing import Target
 
+from nnactive_ext.experiment.inputs import INPUTS
+
 WORDS = "-device cpu --disable_progress_bar"
 SIMULATION = {
     "status": "status -d 101",
@@ -111,6 +113,7 @@ class State:
         status, text = self._run(command)
         changed = sorted(name for name, stat in _listing(self.root).items() if before.get(name) != stat)
         changed += sorted(before.keys() - _listing(self.root).keys())
+        frozen_anew = damage.content is None and [Path(name).name for name in changed] == [damage.file.name] == [INPUTS]
         if changed:
             self._renew()
         else:
@@ -124,7 +127,7 @@ class State:
             outcome = FINE if (status, text) == whole else SAID if damage.file.name in text else OTHERWISE
         elif "ERROR: " not in text and status == 1:
             outcome = "no word"
-        elif changed:
+        elif changed and not frozen_anew:  # without the file an experiment is one of an earlier version
             outcome = f"refused, but changed {', '.join(changed[:3])}"
         else:
             outcome = REFUSED

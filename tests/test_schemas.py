@@ -95,6 +95,10 @@ def test_what_is_wrong_is_said_with_its_place(kind, value, says):
 NO_JSON = [b"", b"  ", b"[" * 200_000, b"[" * 3000 + b"]" * 3000, b'{"a": 1, "a": 2}', b"\xff", b"{", b"9" * 5000, b"\0"]
 
 
+def test_names_of_files_may_hold_bytes_that_are_no_utf8():
+    assert typed(str, "Gr\udcf6\udcdfe") == "Gr\udcf6\udcdfe"
+
+
 @pytest.mark.parametrize("text", NO_JSON)
 def test_what_is_no_json_is_a_value_error(text):
     with pytest.raises(ValueError, match=r"."):
