@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 
@@ -11,6 +12,7 @@ from serving import client
 from test_serve_attacks import NUMBERS
 
 from nnactive_ext.files import sha256
+from nnactive_ext.serve.drafts import Drafts
 
 FEW, SOME, MANY = 12, 300, 1000
 FORM = b"verdict=irrelevant&about=patch&why=a+knee"
@@ -64,3 +66,15 @@ def test_hundreds_of_requests(server, tasks):
 @pytest.mark.long
 def test_a_thousand_requests(server, tasks):
     assert asked(server, tasks, MANY, 3) == []
+
+
+def test_an_error_of_the_machine_is_said(server, tasks, monkeypatch, capsys):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    task = tasks.seen[0]
+    monkeypatch.setattr(Drafts, "write", full)
+    reply = server.put(f"/tasks/{task.id}/draft", params={**NUMBERS, "tab": "a"}, content=task.label.read_bytes())
+    assert reply.status_code == 503
+    assert "No space left" in reply.json()["error"]
+    assert capsys.readouterr().err.count("ERROR: PUT") == 1
