@@ -7,10 +7,9 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import tempfile
 import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,22 +18,24 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.refusals import RESTORE, refusing
+from nnactive_ext.schemas import parsed, typed
 
+Remedy = str | Callable[[], str]
 TEMPORARY = ".nnactive_tmp_"
 """How the names of half-written files and folders begin."""
-UNREADABLE = (
-    OSError,
+_DAMAGED = (
     ValueError,
     TypeError,
     AttributeError,
     KeyError,
     IndexError,
-    EOFError,
-    zipfile.BadZipFile,
     RuntimeError,
-    zlib.error,
+    OverflowError,
+    struct.error,
     tokenize.TokenError,
+    SyntaxError,
 )
 """What numpy raises for a damaged .npz, or for something else that is called so."""
 
@@ -153,26 +154,55 @@ def write_json(path: Path | str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=_plain) + "\n")
 
 
-def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict:
-    content: dict = {}
-    for key, value in pairs:
-        if key in content:
-            raise ValueError(f"the key {key!r} appears twice")
-        content[key] = value
-    return content
-
-
-def read_json_if_any(path: Path, otherwise: Any) -> Any:
+def read_json_if_any(path: Path | str, otherwise: Any, kind: Any = Any, remedy: Remedy = RESTORE) -> Any:
     """:func:`read_json`, or ``otherwise`` where there is no such file."""
-    return read_json(path) if path.is_file() else otherwise
+    return read_json(path, kind, remedy) if Path(path).is_file() else otherwise
 
 
-def read_json(path: Path | str, object_pairs_hook: Callable = _no_duplicate_keys) -> Any:
-    """Read JSON; a missing, broken or duplicate-keyed file is an error that names it."""
+def read_arrays(file: Path, remedy: str = RESTORE) -> dict[str, np.ndarray]:
+    """All arrays of a ``.npz``, without pickled objects; whatever is wrong with the file is an NnActiveError."""
+    with refusing(file, remedy):
+        try:
+            with np.load(file, allow_pickle=False) as content:
+                found = {name: content[name] for name in content.files}
+        except _DAMAGED as error:
+            why = "it holds pickled objects" if "pickle" in str(error) else brief(error)
+            raise NnActiveError(f"{file}: cannot be read ({why}). {remedy}") from None
+    if others := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
+        raise NnActiveError(f"{file}: cannot be read ({others[0]} in it is no array). {remedy}")
+    return found
+
+
+def read_json(path: Path | str, kind: Any = Any, remedy: Remedy = RESTORE, pairs: Callable | None = None) -> Any:
+    """Read JSON. Every reader in this package gives the ``kind``; tests/test_schemas.py looks.
+
+    Args:
+        path: a file.
+        kind: what the file holds, as declared types; see :func:`nnactive_ext.schemas.typed`.
+        remedy: what the user can do about a file that is damaged, or what says so when it is.
+        pairs: makes an object of its keys and values; None refuses keys that appear twice.
+
+    Returns:
+        The content.
+
+    Raises:
+        NnActiveError: the file is missing, is no JSON, or holds something else; it names the file, the place in it, and the
+            remedy.
+    """
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file, object_pairs_hook=object_pairs_hook)
-    except FileNotFoundError:
-        raise NnActiveError(f"{path}: no such file.") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise NnActiveError(f"{path}: not valid JSON ({error}). Mend or restore the file.") from None
+        content = parsed(Path(path).read_bytes(), pairs)
+    except (FileNotFoundError, NotADirectoryError):
+        problem = "no such file"
+    except IsADirectoryError:
+        problem = "a folder is where a file should be"
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    except ValueError as error:
+        problem = f"not valid JSON ({error})"
+    else:
+        try:
+            return typed(kind, content)
+        except ValueError as error:
+            problem = f"damaged ({error})"
+    raise NnActiveError(f"{path}: {problem}. {remedy() if callable(remedy) else remedy}")

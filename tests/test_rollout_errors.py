@@ -710,9 +710,9 @@ def test_a_simulated_experiment_has_no_tasks(planned, capsys):
 
 GOOD = "tiny_6,organ,2,3,4\n"
 POINTS = {
-    "no markups": ("more.json", '{"something": "else"}', ["not a file of 3D Slicer's markups"]),
+    "no markups": ("more.json", '{"something": "else"}', ["3D Slicer's markups"]),
     "no JSON": ("more.mrk.json", '{"markups": [', ["not valid JSON"]),
-    "a list": ("more.json", "[1, 2]", ["not a file of 3D Slicer's markups"]),
+    "a list": ("more.json", "[1, 2]", ["3D Slicer's markups"]),
     "a curve": ("tiny_6.mrk.json", '{"markups": [{"type": "Curve", "controlPoints": []}]}', ["Curve"]),
     "no points": ("tiny_6.mrk.json", '{"markups": [{"type": "Fiducial", "controlPoints": []}]}', ["no point"]),
     "unknown case": ("more.csv", f"case,class,i,j,k\n{GOOD}tiny_99,organ,2,3,4\n", ["line 3", "tiny_99"]),

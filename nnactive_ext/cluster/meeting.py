@@ -71,7 +71,7 @@ class Meeting:
     def end(self, file: Path) -> None:
         """Remove the token, and the file if it is still of this run."""
         Path(self.token_file).unlink(missing_ok=True)
-        if file.is_file() and read_json(file).get("token") == self.token:
+        if file.is_file() and Meeting.read(file).token == self.token:
             file.unlink()
 
     @classmethod
@@ -81,11 +81,7 @@ class Meeting:
         Raises:
             NnActiveError: the file is damaged, or no such file.
         """
-        content = read_json(file)
-        try:
-            return cls(**{name: content[name] for name in cls.__dataclass_fields__})
-        except (KeyError, TypeError):
-            raise NnActiveError(f"{file}: no file of a run. Name the one that the run was given with -workers.") from None
+        return read_json(file, cls, "Name the file that the run was given with -workers.")
 
     def check(self) -> None:
         """Make sure that a worker here fits the run.

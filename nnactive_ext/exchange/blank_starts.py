@@ -21,4 +21,4 @@ def note_blank(experiment: Experiment, tasks: Iterable[str], blank: Iterable[str
 
 def started_blank(experiment: Experiment) -> dict[str, list[str]]:
     """By task: the classes that started blank; tasks that the file does not name were exported before there were such."""
-    return dict(read_json_if_any(experiment.annotation / FILE, {}))
+    return read_json_if_any(experiment.annotation / FILE, {}, dict[str, list[str]])

@@ -98,7 +98,7 @@ def export(
     ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
     crops = Crops(experiment, open_ensemble, margin_mm, start_above)
     counted = crops.counted
-    record, sent, looks = exported(experiment), recorded(experiment), second_looks(experiment)
+    record, sent, looks, places = exported(experiment), recorded(experiment), second_looks(experiment), _exports(experiment)
     check_folder(folder, tasks, experiment.plan.label_version)
     _check_names(folder, all_asked(experiment), private)
     experiment.annotation.mkdir(exist_ok=True)
@@ -141,14 +141,14 @@ def export(
         views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
     pages.finish(folder)
     _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], crops.names, crops.start)
-    write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})
+    write_json(experiment.annotation / EXPORTS, {**places, str(cycle): str(folder)})
     return Export(folder, tuple(tasks), tuple(kept), crops.start)
 
 
 def exported(experiment: Experiment) -> dict[str, list[str]]:
     """By task: the sha256 of each label map that was exported for it."""
     file = experiment.annotation / EXPORTED
-    return read_json_if_any(file, {})
+    return read_json_if_any(file, {}, dict[str, list[str]])
 
 
 def last_export(experiment: Experiment, cycle: int) -> Path:
@@ -158,7 +158,7 @@ def last_export(experiment: Experiment, cycle: int) -> Path:
 
 def _exports(experiment: Experiment) -> dict[str, str]:
     file = experiment.annotation / EXPORTS
-    return read_json_if_any(file, {})
+    return read_json_if_any(file, {}, dict[str, str])
 
 
 def _check_names(folder: Path, tasks: Sequence[Task], private: bool) -> None:

@@ -12,9 +12,8 @@ from nnactive_ext.exchange.points import Point, boxes_around, position_of, read_
 from nnactive_ext.exchange.unplaced import refuse_mm
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import label_changes, name_now
-from nnactive_ext.experiment.loops import entry, loop_file, write_loop
+from nnactive_ext.experiment.loops import entry, loop_file, read_loop_content, write_loop
 from nnactive_ext.experiment.spaces import space_and_properties, stored_space
-from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.intake.problems import refuse
 from nnactive_ext.labelling.ledger import Ledger
@@ -67,7 +66,7 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     on_disk = {case: stored_space(experiment, case) for case in cases}
     sizes = {case: plan.patch_size(case) for case in cases}
     ledger, file = Ledger(experiment.annotation), loop_file(experiment.raw, cycle)
-    content = read_json(file)
+    content = read_loop_content(file)
     ending = experiment.dataset.file_ending
     before = _counted(experiment, content, cycle)
     version = {LABEL_VERSION: plan.label_version} if plan.label_version else {}

@@ -35,6 +35,7 @@ from nnactive_ext.labelling.answers import TIME, Answer, CountingAnswers, read_a
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_asked
+from nnactive_ext.refusals import refusing
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,16 @@ def _sorted(
         yield from ((file, in_folder) for file in made.files)
 
 
-def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: bool) -> Iterator[Received | Offer]:
-    """What a file offers to the tasks that it may answer, or why it offers nothing."""
+def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: bool) -> list[Received | Offer]:
+    """What a file offers to the tasks that it may answer, or why it offers nothing; the other files go on."""
+    try:
+        with refusing(file):
+            return list(_offered(context, file, only, in_folder))
+    except NnActiveError as error:
+        return [Received(file, None, False, str(error).removeprefix(f"{file}: "), refused=True)]
+
+
+def _offered(context: _ImportContext, file: Path, only: Task | None, in_folder: bool) -> Iterator[Received | Offer]:
     experiment = context.experiment
     known = [*experiment.plan.pool, *experiment.plan.dropped]
     parts = context.parts.get(file)
@@ -179,12 +188,13 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
         return
     ids = tuple(task.id for task in matched)
     try:
-        if file.name.lower().endswith(TWO_FILES):
-            raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
-        space, _ = space_and_properties(experiment, matched[0].patch.case)
-        checksum = parts.files.checksum if parts else _checksum(_voxels(file))
-        sent = any(checksum in context.sent.get(task.id, []) for task in matched)
-        returned, boxes = _boxes(context, file, space, matched, by_case, sent)
+        with refusing(file):
+            if file.name.lower().endswith(TWO_FILES):
+                raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
+            space, _ = space_and_properties(experiment, matched[0].patch.case)
+            checksum = parts.files.checksum if parts else _checksum(_voxels(file))
+            sent = any(checksum in context.sent.get(task.id, []) for task in matched)
+            returned, boxes = _boxes(context, file, space, matched, by_case, sent)
     except NnActiveError as error:
         text = str(error).removeprefix(f"{file}: ")
         yield Received(file, matched[0], False, text, refused=True, instead_of=ids)

@@ -14,6 +14,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.tasks import Task, cropped
+from nnactive_ext.schemas import Shape, Start
 
 FILE = "exported_crops.json"
 """Beside the ledger: by task, each crop that it was exported as, in voxels of its image. Older experiments have none."""
@@ -21,12 +22,12 @@ FILE = "exported_crops.json"
 
 def recorded(experiment: Experiment) -> dict[str, list[Any]]:
     """By task: ``[start, size]`` (z, y, x) of each crop that it was exported as."""
-    return read_json_if_any(experiment.annotation / FILE, {})
+    return read_json_if_any(experiment.annotation / FILE, {}, dict[str, list[tuple[Start, Shape]]])
 
 
 def note_crop(experiment: Experiment, record: dict[str, list[Any]], task: Task, crop: Patch) -> None:
     """Write down that ``task`` is about to be exported as ``crop``."""
-    entry = [list(crop.start), list(crop.size)]
+    entry = (crop.start, crop.size)
     if entry not in record.get(task.id, []):
         record[task.id] = [*record.get(task.id, []), entry]
         write_json(experiment.annotation / FILE, record)
@@ -55,7 +56,7 @@ def _told(folder: Path, task: Task) -> Patch | None:
     """By ``task.json`` in ``folder``; None if it is not there, not readable or of another task."""
     try:
         content, space, box = facts.read(folder)
-    except (NnActiveError, OSError, KeyError, ValueError, TypeError):
+    except NnActiveError:
         return None
     if content.get("id") not in task.names or box.size != task.patch.size:
         return None

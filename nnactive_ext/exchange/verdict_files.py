@@ -18,6 +18,7 @@ from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.labelling.verdicts import give, key_of, repeats, subject_of
 from nnactive_ext.labelling.votes import VERDICT
+from nnactive_ext.refusals import refusing
 
 COLUMNS = ("task_or_case", "verdict", "why")
 _NAME = re.compile(r"verdicts(?:_(\d{8}T\d{6}Z))?(?:[ -]?\(\d+\)|-\d+)?\.csv", re.IGNORECASE)
@@ -55,7 +56,8 @@ def receive_verdicts(experiment: Experiment, files: Sequence[Path], who: str) ->
     rows: dict[tuple[str, str], _Row] = {}
     for file in sorted(files, key=_saved):
         try:
-            rows |= _read(experiment, file)
+            with refusing(file):
+                rows |= _read(experiment, file)
         except NnActiveError as error:
             results.append(Received(file, None, False, str(error).removeprefix(f"{file}: "), refused=True))
     known = _known(experiment, who)

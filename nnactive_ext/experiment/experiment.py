@@ -15,14 +15,15 @@ from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
 from nnactive_ext.experiment.locks import holder, is_held_here, locked, run_file, step_file
 from nnactive_ext.experiment.loops import last_loop, read_loops
-from nnactive_ext.experiment.marks import LOCK, STATE
+from nnactive_ext.experiment.marks import LOCK, STATE, read_state
 from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
-from nnactive_ext.files import read_json, remove_temporary
+from nnactive_ext.files import remove_temporary
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.nnunet.dataset import Case, Dataset, dataset_folder_name, nnunet_folder, number_and_name
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.nnunet.preprocessing import Preprocessed
+from nnactive_ext.nnunet.splits import SPLITS, read_splits
 from nnactive_ext.words import listed
 
 INCOMPLETE = ".nnactive_incomplete"
@@ -133,10 +134,9 @@ class Experiment:
     @property
     def state(self) -> dict:
         """``cycle``: whose labels are in place; ``annotated``: case -> label value -> voxels annotated so far."""
-        file = self.preprocessed.folder / STATE
-        if not file.is_file():
+        file, state = self.preprocessed.folder / STATE, read_state(self.preprocessed.folder)
+        if state is None:
             return {"experiment": self.plan.experiment, "cycle": -1, "annotated": {}}
-        state = read_json(file)
         if state["experiment"] != self.plan.experiment:
             raise NnActiveError(f"{file}: belongs to another experiment than {self.raw / PLAN_FILE}. Delete one of them.")
         return {**state, "annotated": {case: n for case, n in state["annotated"].items() if case in self.plan.pool}}
@@ -167,7 +167,7 @@ class Experiment:
 
     def folds(self) -> list[int]:
         """The folds that exist for the current labels: the planned ones, or fewer where few cases are annotated."""
-        available = len(read_json(self.preprocessed.folder / "splits_final.json"))
+        available = len(read_splits(self.preprocessed.folder / SPLITS))
         return list(range(min(self.plan.folds, available)))
 
     def test_cases(self) -> list[Case]:

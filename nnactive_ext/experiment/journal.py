@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import status_of
 from nnactive_ext.files import read_json, sync_folder, write_json
+from nnactive_ext.schemas import one_of, typed
 
 JOURNAL = "nnactive_journal.json"
 """In an experiment's raw folder while a change is carried out."""
@@ -19,12 +20,29 @@ RAW, PREPROCESSED = "raw", "preprocessed"
 """Which folder of the experiment the name of a file in a journal is relative to."""
 
 
+def _inside(name: str) -> None:
+    place = PurePosixPath(name)
+    if place.is_absolute() or ".." in place.parts or place.suffix != ".json":
+        raise ValueError(f"{name!r} is no JSON file of an experiment")
+
+
+class _Event(TypedDict):
+    """Of the ledger, with more facts."""
+
+    what: str
+    who: str
+
+
+def _event(event: Mapping[str, Any]) -> None:
+    typed(_Event, dict(event))
+
+
 @dataclass(frozen=True)
 class NewFile:
     """A JSON file of the experiment and what will be in it; ``folder`` is :data:`RAW` or :data:`PREPROCESSED`."""
 
-    folder: str
-    name: str
+    folder: Annotated[str, one_of(RAW, PREPROCESSED)]
+    name: Annotated[str, _inside]
     content: Any
 
 
@@ -41,7 +59,7 @@ class Journal:
 
     what: str
     files: tuple[NewFile, ...] = ()
-    events: tuple[Mapping[str, Any], ...] = ()
+    events: tuple[Annotated[Mapping[str, Any], _event], ...] = ()
     put_away: bool = False
     relabel: tuple[str, ...] = ()
     last: tuple[NewFile, ...] = ()
@@ -58,21 +76,7 @@ class Journal:
         file = raw / JOURNAL
         if not file.is_file():
             return None
-        content = read_json(file)
-        try:
-            files = {key: tuple(_file(entry) for entry in content[key]) for key in ("files", "last")}
-            lists = {key: tuple(content[key]) for key in ("events", "relabel")}
-            return cls(**{**content, **files, **lists})
-        except (KeyError, TypeError, ValueError) as error:
-            raise NnActiveError(f"{file}: damaged ({error!r}). Restore it from a backup.") from None
-
-
-def _file(entry: Mapping[str, Any]) -> NewFile:
-    made = NewFile(**entry)
-    inside = PurePosixPath(made.name)
-    if made.folder not in (RAW, PREPROCESSED) or inside.is_absolute() or ".." in inside.parts or inside.suffix != ".json":
-        raise ValueError(f"{made.folder}/{made.name} is no JSON file of an experiment")
-    return made
+        return read_json(file, cls)
 
 
 def remove(raw: Path) -> None:

@@ -35,6 +35,6 @@ def mark(data_folder: Path, case: str) -> None:
 def _read(file: Path) -> dict[str, Any] | None:
     try:
         content = pickle.loads(file.read_bytes())
-    except (OSError, EOFError, pickle.UnpicklingError):
+    except Exception:  # whatever a damaged pickle leads to
         return None
     return content if isinstance(content, dict) else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json_if_any, write_json
 
 FILE = "pseudonyms.json"
@@ -26,10 +26,12 @@ def pseudonyms(annotation: Path) -> dict[str, str]:
         NnActiveError: the table is damaged.
     """
     file = annotation / FILE
-    found = read_json_if_any(file, {})
-    if not isinstance(found, dict) or len({str(name) for name in found.values()}) < len(found):
-        raise NnActiveError(f"{file}: damaged: each case must have a pseudonym of its own. Restore the file from a backup.")
-    return {str(case): str(name) for case, name in found.items()}
+    return read_json_if_any(file, {}, Annotated[dict[str, str], _each_its_own])
+
+
+def _each_its_own(found: Mapping[str, str]) -> None:
+    if len(set(found.values())) < len(found):
+        raise ValueError("each case must have a pseudonym of its own")
 
 
 def give_pseudonyms(annotation: Path, cases: Iterable[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from nnactive_ext.images.nifti import header_problem, is_nifti, kind_problem, nu
 from nnactive_ext.images.nrrd import what_nrrd_hides
 from nnactive_ext.images.stated import NIFTI2, STRAIGHTENED, UNITS, read_as_stated, shear_problem, unit_problem, why_copied
 from nnactive_ext.images.voxels import COMPLEX, several_numbers
+from nnactive_ext.refusals import refuses
 
 _SPACING = (1e-8, 1000.0)
 """mm between voxels: below is finer than an atom, above is a mix-up of units."""
@@ -78,6 +79,7 @@ def examined(file: Path, by_itk: bool, copy: Path | None = None) -> Space | None
     return None
 
 
+@refuses
 def read_image_file(file: Path) -> Any:
     """Read an image at the place that its header states, whether or not ITK reads it so.
 

@@ -17,6 +17,7 @@ from nnactive_ext.images.segment_lists import mitk_segments, slicer_segments
 from nnactive_ext.images.segment_names import RENAME, Segment, by_name_and_told
 from nnactive_ext.images.slicer_tables import exported_segments
 from nnactive_ext.images.unknown_names import check_names_in_extensions, check_names_in_header
+from nnactive_ext.refusals import refuses
 from nnactive_ext.words import plural
 
 __all__ = ["ENDINGS", "LabelFile", "read_label_file"]
@@ -41,6 +42,7 @@ class LabelFile:
     told: tuple[str, ...] = ()
 
 
+@refuses
 def read_label_file(file: Path, names: Mapping[str, int], places: Sequence[Space] = (), beside: bool = True) -> LabelFile:
     """Read a label map as a viewer saved it; the file is not changed.
 

@@ -22,6 +22,7 @@ from nnactive_ext.images.nrrd import what_nrrd_hides
 from nnactive_ext.images.placeless import PLACELESS, has_no_place, read_placed
 from nnactive_ext.images.stated import read_as_stated, unit_problem, why_copied
 from nnactive_ext.images.voxels import not_finite
+from nnactive_ext.refusals import refuses
 
 ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 """What ITK reads; a .nhdr or .mhd names the file beside it that holds the voxels."""
@@ -41,6 +42,7 @@ class LabelImage:
     header: Mapping[str, str]
 
 
+@refuses
 def read_image(file: Path, places: Sequence[Space] = ()) -> LabelImage:
     """Read the voxels, the space and the header of an image file.
 
@@ -111,9 +113,17 @@ def _read_by_itk(file: Path) -> LabelImage:
     if image.GetDimension() != 3:
         raise NnActiveError(f"{file}: a {image.GetDimension()}D image, and label maps are 3D. Save one 3D label map.")
     array = _numbers(file, array)
-    header = {key: _text(image.GetMetaData(key)) for key in image.GetMetaDataKeys()}
     layers = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
-    return LabelImage(layers, _finite(file, Space.of_image(image)), header)
+    return LabelImage(layers, _finite(file, Space.of_image(image)), _header(image))
+
+
+def _header(image: Any) -> dict[str, str]:
+    """The key-value pairs of an ITK image. ITK finds no value of a key that is not UTF-8; it is none of those that we know."""
+    found = {}
+    for key in image.GetMetaDataKeys():
+        known = key.isascii() or key.encode("utf-8", "replace").decode() == key
+        found[_text(key)] = _text(image.GetMetaData(key)) if known else ""
+    return found
 
 
 def _numbers(file: Path, array: np.ndarray) -> np.ndarray:

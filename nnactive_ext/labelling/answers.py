@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,8 +11,10 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.label_changes import LABELS, LabelChange, mapped
-from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.labelling.event_kinds import check_event
+from nnactive_ext.labelling.ledger import LEDGER, Ledger
 from nnactive_ext.labelling.votes import NOTHING_SAID, RULES, VERDICT, Opinions, Vote, counting, current, outcome_of
+from nnactive_ext.refusals import RESTORE
 
 GIVEN = "given"
 """The event of label maps that came with cases that were added."""
@@ -81,7 +83,7 @@ class CountingAnswers:
         """``following``: events as if they were in the ledger already."""
         stacks: dict[str, list[Answer]] = {}
         counted, votes = cls(), list[Vote]()
-        for event in (*ledger.events(), *following):
+        for event in (*_checked(ledger), *following):
             if event["what"] == "answer":
                 stacks.setdefault(event["task"], []).append(Answer.of(event))
             elif event["what"] == VERDICT:
@@ -147,6 +149,16 @@ class CountingAnswers:
         if not answers:
             return "open"
         return "done" if any(answer.complete for answer in answers) else "partial"
+
+
+def _checked(ledger: Ledger) -> Iterator[dict[str, Any]]:
+    """The events, each with all that is read of it."""
+    for number, event in enumerate(ledger.events(), start=1):
+        try:
+            check_event(event)
+        except ValueError as error:
+            raise NnActiveError(f"{ledger.folder / LEDGER}, line {number}: damaged ({error}). {RESTORE}") from None
+        yield event
 
 
 def read_answer(ledger: Ledger, counted: CountingAnswers, answer: Answer) -> np.ndarray:

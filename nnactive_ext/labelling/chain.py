@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.labelling.event_kinds import EventFacts
+from nnactive_ext.schemas import of_text
 from nnactive_ext.words import count
 
 PREVIOUS = "previous_sha256"
@@ -63,12 +65,9 @@ def read_chain(file: Path, content: bytes) -> tuple[list[dict[str, Any]], End]:
 
 def _event(file: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        event = json.loads(line)
-        if not isinstance(event, dict) or not {"event", "what", "who", "when"} <= event.keys():
-            raise ValueError("not an event")
+        return of_text(EventFacts, line)
     except ValueError as error:
         raise NnActiveError(f"{file}, line {number}: damaged ({error}). Restore the file from a backup.") from None
-    return event
 
 
 def _fault(events: Sequence[Mapping[str, Any]], first: int, i: int, expected: Sequence[str]) -> str:

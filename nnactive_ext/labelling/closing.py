@@ -10,7 +10,7 @@ from pathlib import Path
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.labelling.answers import Answer, CountingAnswers, status_of
 from nnactive_ext.labelling.dropping import annotated_cases, follow_verdicts
 from nnactive_ext.labelling.given import given_cases
@@ -174,7 +174,7 @@ def _file(experiment: Experiment) -> Path:
 
 def noted(experiment: Experiment) -> list[str]:
     """Cases whose labels are to be written anew: a process was killed, or failed, between an answer and its labels."""
-    return read_json(_file(experiment)) if _file(experiment).is_file() else []
+    return read_json_if_any(_file(experiment), [], list[str])
 
 
 def note(experiment: Experiment, cases: Iterable[str]) -> None:

@@ -12,6 +12,8 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.freezing import freeze_labels
 from nnactive_ext.experiment.journal import Journal, NewFile
 from nnactive_ext.experiment.label_changes import LABELS
+from nnactive_ext.experiment.loops import loop_file, read_loop_content
+from nnactive_ext.experiment.marks import marks_in
 from nnactive_ext.experiment.record import RECORD, write_record
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.ledger import Ledger
@@ -54,8 +56,16 @@ def commit(experiment: Experiment, change: Journal, progress: bool = True) -> No
         change: everything it needs is prepared, and has been checked.
         progress: show progress bars.
     """
+    _check_readable(experiment)
     change.write(experiment.raw)
     carry_out(experiment.name, change, progress)
+
+
+def _check_readable(experiment: Experiment) -> None:
+    """Refuse damaged files that carrying a change out reads while they can still be mended before it."""
+    marks_in(experiment.model_folder)
+    for cycle in range(experiment.last_loop + 1):
+        read_loop_content(loop_file(experiment.raw, cycle))
 
 
 def carry_out(name: str, change: Journal, progress: bool = True) -> None:

@@ -21,7 +21,7 @@ from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
 from nnactive_ext.labelling.labels import count_voxels, move_label, write_label
 from nnactive_ext.nnunet.preprocessing import refresh
-from nnactive_ext.nnunet.splits import make_splits
+from nnactive_ext.nnunet.splits import SPLITS, make_splits
 from nnactive_ext.parallel import map_cases, same_processes
 from nnactive_ext.randomness import generator
 
@@ -114,7 +114,7 @@ def settlement(
     splits, warnings = make_splits(voxels, plan.folds, rng, plan.groups, names, seeds)
     state = {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels}
     state |= {LABEL_VERSION: plan.label_version} if plan.label_version else {}
-    return {"splits_final.json": splits, STATE: state}, warnings
+    return {SPLITS: splits, STATE: state}, warnings
 
 
 def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import LabelChange, name_now
-from nnactive_ext.experiment.loops import loop_file, read_loop
+from nnactive_ext.experiment.loops import loop_file, patches_of, read_loop_content
 from nnactive_ext.experiment.pseudonyms import pseudonyms
-from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, triple
 
 MARKED = "marked: "
@@ -68,9 +67,9 @@ def cropped(patch: Patch, shape: Sequence[int], margin: Sequence[int]) -> tuple[
 def tasks_of(experiment: Experiment, cycle: int) -> list[Task]:
     """The tasks of one cycle, numbered from 1 as its loop file lists them; those in dropped cases are left out."""
     file = loop_file(experiment.raw, cycle)
-    patches = read_loop(file, experiment.dataset.file_ending)
+    content, changes = read_loop_content(file), experiment.plan.label_changes
+    patches = patches_of(content, experiment.dataset.file_ending)
     experiment.plan.check(patches, file)
-    content, changes = read_json(file), experiment.plan.label_changes
     disguises = pseudonyms(experiment.annotation)
     tasks = []
     for number, (patch, facts) in enumerate(zip(patches, content["patches"], strict=True), start=1):
@@ -104,7 +103,7 @@ def stratum_now(stratum: str, since: Iterable[LabelChange]) -> str:
 
 def repeats_of(experiment: Experiment, cycle: int) -> list[Task]:
     """The tasks of earlier cycles that are asked again in one; they are numbered after the patches of its query."""
-    content = read_json(loop_file(experiment.raw, cycle))
+    content = read_loop_content(loop_file(experiment.raw, cycle))
     asked = content.get(REPEATS, ())
     known = {task.id: task for earlier in range(cycle) for task in tasks_of(experiment, earlier)} if asked else {}
     return [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.cluster.under_way import running
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.export import last_export
 from nnactive_ext.exchange.exported_labels import exported_now
 from nnactive_ext.exchange.marking import marked
@@ -167,7 +168,17 @@ def _in_all(cycles: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict
 
 
 def next_step(experiment: Experiment) -> str:
-    """What a person should do now, in the last line, which begins with "Next:"; lines before it say what else can be done."""
+    """What a person should do now, in the last line, which begins with "Next:"; lines before it say what else can be done.
+
+    Commands print it when their work is done, so that a damaged file which it alone needs is no error of theirs.
+    """
+    try:
+        return _next_step(experiment)
+    except NnActiveError as error:
+        return f"What is next cannot be said before this is mended: {error}"
+
+
+def _next_step(experiment: Experiment) -> str:
     plan, state = experiment.plan, experiment.state
     if plan.human and experiment.last_loop > state["cycle"]:
         return _next_of_annotators(experiment)

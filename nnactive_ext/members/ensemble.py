@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import math
-import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -288,7 +287,9 @@ class NnUNetEnsemble:
                     check_checkpoint(folder / f"fold_{fold}" / CHECKPOINTS[0])
                 self._predictor.initialize_from_trained_model_folder(str(folder), self._folds)
                 self._snapshots = {fold: self._earlier(fold) for fold in self._folds}
-            except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+            except NnActiveError:
+                raise
+            except Exception as error:  # torch's unpicklers raise whatever a damaged file leads them to
                 raise NnActiveError(
                     f"{folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
                     f"({str(error) or type(error).__name__}). Delete its fold folder and train it anew."

@@ -27,6 +27,7 @@ from nnactive_ext.members.prediction import on_image
 from nnactive_ext.members.said import DISAGREEMENT, MEAN_FOREGROUND, Said, aggregated, ask, uncertainties, voxel_map
 from nnactive_ext.members.validation_files import CaseFindings
 from nnactive_ext.metrics.calibration import Platt, ace
+from nnactive_ext.nnunet.dataset import read_labels
 from nnactive_ext.nnunet.preprocessing import preprocess_image
 from nnactive_ext.query_methods.aggregation import AGGREGATIONS, parse_aggregation
 from nnactive_ext.query_methods.disagreement import least_members
@@ -247,7 +248,7 @@ class _Measuring:
         file = folder / f"{name}{source.file_ending}"
         if not file.is_file():
             return None
-        labels = source.reader_writer.read_seg(str(file))[0][0]
+        labels = read_labels(source.reader_writer, file)[0][0]
         if labels.shape != tuple(shape):
             raise NnActiveError(
                 f"{file}: has {labels.shape} voxels, the reference of {name} {tuple(shape)}. Give its label map."

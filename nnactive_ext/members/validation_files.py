@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from nnactive_ext.compare.validation import Case, Line
 from nnactive_ext.experiment.experiment import Experiment
@@ -13,8 +13,22 @@ from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.members.case_scores import digest, facts
 from nnactive_ext.metrics.calibration import Platt
+from nnactive_ext.schemas import Count
 
 FOLDER = "validated"
+
+
+class _Rated(TypedDict):
+    ncc: dict[str, float | None]
+    ged: float | None
+
+
+class _Findings(TypedDict):
+    members: Count
+    risk: float | None
+    values: list[tuple[str, str, float | None]]
+    ace: dict[str, float | None]
+    rated: _Rated | None
 
 
 class CaseFindings:
@@ -41,7 +55,7 @@ class CaseFindings:
         """
         found = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in (file.stat(),)]
         self._made[name] = digest({**self._facts, "files": found})
-        content = read_json_if_any(self.folder / f"{name}.json", {})
+        content = read_json_if_any(self.folder / f"{name}.json", {}, _Findings, "Delete it, and the case is measured again.")
         if content.get("for") != self._made[name] or not all(self._facts["trainings"]):
             return None
         ratings = content["rated"]

@@ -24,7 +24,7 @@ from nnactive_ext.experiment.loops import MEMBER_KIND, PREDICTED, entry, loop_fi
 from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold
 from nnactive_ext.experiment.member_kinds import FOLDS
 from nnactive_ext.experiment.timing import Stopwatch, Timing
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.repeats import draw_repeats
@@ -56,7 +56,7 @@ from nnactive_ext.querying.air import Bodies, in_body, open_windows
 from nnactive_ext.querying.descriptor_files import of_folder
 from nnactive_ext.querying.pipeline import one_behind
 from nnactive_ext.querying.pool import pool_cases, request_for
-from nnactive_ext.querying.rankings import LEFT_OUT, Rankings, ranking_from_json, ranking_to_json
+from nnactive_ext.querying.rankings import LEFT_OUT, RankingFile, Rankings, ranking_from_json, ranking_to_json
 from nnactive_ext.querying.relevant import FOLDER as RELEVANCE
 from nnactive_ext.querying.relevant import RelevantCases, screened
 from nnactive_ext.querying.screen import checked_screen, planned_screen
@@ -337,7 +337,7 @@ class _Ranker:
     def _content(self, case: str) -> dict[str, Any] | None:
         """The file of a ranking; None if it is not there, or not good for this query."""
         file = self._file(case)
-        content: dict[str, Any] = read_json(file) if file.is_file() else {}
+        content: dict[str, Any] = read_json_if_any(file, {}, RankingFile, "Delete it, and the query ranks the case again.")
         return content if content.get("for") == self._good_for(case) else None
 
     def _noted(self, case: str) -> bool:

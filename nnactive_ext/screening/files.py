@@ -7,11 +7,10 @@ import io
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json, write_text
 from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases
@@ -83,6 +82,16 @@ def _parts(one: Judged) -> dict[str, np.ndarray]:
     return {"score": one.values, "z": one.z, "p": one.p, **beside(one)}
 
 
+class _Row(TypedDict):
+    case: str
+    by: list[str]
+    why: str
+
+
+class _Screened(TypedDict):
+    cases: list[_Row]
+
+
 @dataclass(frozen=True)
 class Flagged:
     """A case that a screening flagged: by which scores, and why; and the ``page`` of the screening."""
@@ -100,12 +109,8 @@ def undecided(experiment: Experiment) -> list[Flagged]:
     if not files:
         return []
     page, decided = str(files[-1].with_suffix(".html")), irrelevant_cases(experiment) | relevant_cases(experiment)
-    try:
-        flagged = [
-            Flagged(row["case"], tuple(row["by"]), row["why"], page) for row in read_json(files[-1])["cases"] if row["by"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise NnActiveError(f"{files[-1]}: damaged ({type(error).__name__}: {error}). Run nnactive_screen again.") from None
+    rows = read_json(files[-1], _Screened, "Run nnactive_screen again.")["cases"]
+    flagged = [Flagged(row["case"], tuple(row["by"]), row["why"], page) for row in rows if row["by"]]
     return [one for one in flagged if one.case in experiment.plan.pool and one.case not in decided]
 
 
