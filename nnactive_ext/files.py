@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.paths import TEMPORARY, check_regular, is_link
 
-TEMPORARY = ".nnactive_tmp_"
-"""How the names of half-written files and folders begin."""
 UNREADABLE = (
     OSError,
     ValueError,
@@ -68,10 +67,20 @@ def replacing(path: Path | str) -> Iterator[Path]:
 def remove_temporary(folder: Path) -> None:
     """Remove what a killed process was writing in ``folder``; only for the one process that may write there."""
     for leftover in folder.glob(f"{TEMPORARY}*"):
-        if leftover.is_dir():
+        if is_link(leftover):
+            _remove_link(leftover)
+        elif leftover.is_dir():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+
+
+def _remove_link(link: Path) -> None:
+    """What it leads to stays; on Windows a link to a folder is removed as a folder is."""
+    try:
+        link.unlink()
+    except PermissionError:
+        link.rmdir()
 
 
 def last_lines(file: Path, number: int = 8) -> str:
@@ -101,6 +110,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def copy_file(source: Path | str, target: Path | str) -> None:
+    check_regular(source)
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
 
@@ -130,6 +140,7 @@ NOTHING_KEPT = Unpacked()
 
 def sha256(file: Path) -> str:
     """The checksum of a file's bytes, in hexadecimal digits."""
+    check_regular(file)
     digest = hashlib.sha256()
     with open(file, "rb") as handle:
         while block := handle.read(1 << 20):
@@ -169,6 +180,7 @@ def read_json_if_any(path: Path, otherwise: Any) -> Any:
 
 def read_json(path: Path | str, object_pairs_hook: Callable = _no_duplicate_keys) -> Any:
     """Read JSON; a missing, broken or duplicate-keyed file is an error that names it."""
+    check_regular(path)
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file, object_pairs_hook=object_pairs_hook)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.nnunet.trusted import check_file, confirm
 from nnactive_ext.query_methods.base import DrawnMethod, RankedMethod
 from nnactive_ext.query_methods.identity import file_digest
 
@@ -24,6 +25,13 @@ def is_in_file(name: str) -> bool:
     return ".py:" in name or name.endswith(".py")
 
 
+def confirm_typed(words: Sequence[str]) -> None:
+    """A file with a method may run because the user typed its name; ``words``: as after ``--method``."""
+    for word in words[:1]:
+        if is_in_file(word) and split(word)[0].is_file():
+            confirm(str(split(word)[0]))
+
+
 def split(name: str) -> tuple[Path, str]:
     """``path/to/file.py:name`` -> the absolute path, and the name."""
     file, _, value = name.rpartition(":") if ".py:" in name else (name, "", "")
@@ -31,10 +39,15 @@ def split(name: str) -> tuple[Path, str]:
 
 
 def from_file(name: str) -> RankedMethod | DrawnMethod:
-    """The method that ``path/to/file.py:name`` stands for; whatever is wrong with it is an NnActiveError."""
+    """The method that ``path/to/file.py:name`` stands for; whatever is wrong with it is an NnActiveError.
+
+    So is a file that the user did not confirm on this machine as it is now, by naming it in a command or by
+    ``nnactive_env --trust``: the name may come from a plan that somebody sent.
+    """
     file, value = split(name)
     if not file.is_file():
         raise NnActiveError(f"{file}: no such file. A method of your own is given as path/to/file.py:name.")
+    check_file(file)
     module = _module(file)
     known = ", ".join(key for key, found in vars(module).items() if _is_method(found)) or "none"
     if not value:

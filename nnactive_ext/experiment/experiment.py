@@ -14,6 +14,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
 from nnactive_ext.experiment.locks import holder, is_held_here, locked, run_file, step_file
+from nnactive_ext.experiment.links import check_links
 from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import LOCK, STATE
 from nnactive_ext.experiment.member_kinds import MemberKind
@@ -101,7 +102,7 @@ class Experiment:
     @cached_property
     def dataset(self) -> Dataset:
         """The pool with its partial labels; cases of an ``nnactive_change -add`` that did not end are not in it."""
-        return Dataset(self.raw, frozenset(self.plan.pool), content=self.described)
+        return Dataset(self.raw, frozenset(self.plan.pool), content=self.described, written=True)
 
     @cached_property
     def source(self) -> Dataset:
@@ -200,6 +201,7 @@ class Experiment:
         with locked(self.number, wait):
             if not finishing:
                 journal.refuse_unfinished(self.raw)
+            self.check_places()
             preprocessed = self.preprocessed
             annotated = [self.annotation / name for name in ("", "received", "answers", "given")]
             exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *self.raw.glob("tasks/*/*/")]
@@ -207,6 +209,15 @@ class Experiment:
             for folder in (*known, *annotated, *exported):
                 remove_temporary(folder)
             yield
+
+    def check_places(self) -> None:
+        """Refuse names and links by which something of the experiment would be read or written elsewhere.
+
+        Links in place of nnU-Net's three folders, of the dataset's folder in each, and of a folder directly in it are the
+        user's to make, unless they lead into another dataset.
+        """
+        self.preprocessed.check_names()
+        check_links(self)
 
     @contextmanager
     def running(self, wait: bool = False) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import change_of
 from nnactive_ext.files import read_json, sha256, write_json
+from nnactive_ext.paths import check_name
 
 INPUTS = "nnactive_inputs.json"
 """In the experiment's raw folder, beside its plan."""
@@ -19,6 +20,8 @@ DESCRIBED = ("labels", "regions_class_order", "channel_names", "file_ending", "o
 """The keys of a dataset.json that say what voxels mean and how files are read."""
 PASSING = ("dataset_name", "continue_training")
 """The keys of nnU-Net's plans that say where they lie and how a training began, not what is trained."""
+_NAMES = ("identifier", "data_folder", "marked")
+"""Of the part ``plans``: they name files and folders."""
 _PARTS = ("source", "dataset", "references", "images", "plans", "rereading")
 
 
@@ -57,6 +60,9 @@ class Inputs:
         wrong = not isinstance(content, dict) or [key for key in _PARTS if not isinstance(content.get(key, {}), dict)]
         if wrong:
             raise NnActiveError(f"{file}: damaged. Restore it from a copy of the experiment.")
+        for key in _NAMES:
+            if key in content.get("plans", {}):
+                check_name(content["plans"][key], key, file)
         return cls(folder, content)
 
     def write(self) -> None:

@@ -6,12 +6,13 @@ import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import status_of
 from nnactive_ext.files import read_json, sync_folder, write_json
+from nnactive_ext.paths import name_problem
 
 JOURNAL = "nnactive_journal.json"
 """In an experiment's raw folder while a change is carried out."""
@@ -69,8 +70,7 @@ class Journal:
 
 def _file(entry: Mapping[str, Any]) -> NewFile:
     made = NewFile(**entry)
-    inside = PurePosixPath(made.name)
-    if made.folder not in (RAW, PREPROCESSED) or inside.is_absolute() or ".." in inside.parts or inside.suffix != ".json":
+    if made.folder not in (RAW, PREPROCESSED) or any(map(name_problem, made.name.split("/"))) or not made.name.endswith(".json"):
         raise ValueError(f"{made.folder}/{made.name} is no JSON file of an experiment")
     return made
 

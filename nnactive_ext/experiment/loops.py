@@ -10,6 +10,7 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.paths import check_name
 
 PREDICTED = "predicted"
 """In a loop file: the classes that a member predicted anywhere in the pool; absent where no member was asked."""
@@ -57,7 +58,9 @@ def read_loop(file: Path, file_ending: str) -> list[Patch]:
     content = read_json(file)
     try:
         return [
-            Patch(item["file"].removesuffix(file_ending), triple(item["coords"]), triple(item["size"]))
+            Patch(
+                check_name(item["file"].removesuffix(file_ending), "the case", file), triple(item["coords"]), triple(item["size"])
+            )
             for item in content["patches"]
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -12,6 +12,7 @@ from nnactive_ext.experiment.environment import Environment, distinct, read_all
 from nnactive_ext.experiment.locks import Lock, LockHeld, acquire
 from nnactive_ext.files import read_json, read_json_if_any, write_json
 from nnactive_ext.nnunet.trainers import snapshot_files
+from nnactive_ext.paths import check_name
 
 ALL = "all"
 """nnU-Net's word for the member that is trained on all cases."""
@@ -82,11 +83,27 @@ def begin(
     return lock
 
 
+def read_splits(preprocessed_folder: Path) -> list[dict[str, list[str]]]:
+    """``splits_final.json``: for each fold the cases to train and to validate on; none where there is no such file yet.
+
+    Raises:
+        NnActiveError: it is damaged, or a case's name leads out of the folder of preprocessed cases.
+    """
+    file = preprocessed_folder / "splits_final.json"
+    splits = read_json_if_any(file, [])
+    try:
+        for split in splits:
+            for case in (*split["train"], *split["val"]):
+                check_name(case, "the case", file)
+    except (KeyError, TypeError) as error:
+        raise NnActiveError(f"{file}: damaged ({error!r}). Restore it.") from None
+    return splits
+
+
 def _training_cases(fold_folder: Path, preprocessed_folder: Path) -> set[str]:
     """What nnU-Net trains the fold on, as ``splits_final.json`` says now: all cases for the fold ``all`` and where it is not
     about this fold, none where there is no such file yet."""
-    file, fold = preprocessed_folder / "splits_final.json", fold_folder.name.removeprefix("fold_")
-    splits = read_json_if_any(file, [])
+    fold, splits = fold_folder.name.removeprefix("fold_"), read_splits(preprocessed_folder)
     if fold.isdecimal() and int(fold) < len(splits):
         return set(splits[int(fold)]["train"])
     return {case for split in splits for case in (*split["train"], *split["val"])}

@@ -15,6 +15,7 @@ from nnactive_ext.experiment.member_kinds import FOLDS, MemberKind
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
+from nnactive_ext.paths import check_name
 
 PLAN_FILE = "nnactive_plan.json"
 _IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned", "unplaced", "pretrained", "irrelevant")
@@ -25,6 +26,8 @@ STANDARD, PUBLISHED = "standard", "published"
 """Protocols: how the query patch size and the starting budget are decided."""
 DROPPED, IRRELEVANT, RELEVANT = "dropped", "irrelevant", "relevant"
 """Changes of the pool: cases that somebody dropped, that left because of a verdict, and that came back."""
+_OF_CASES = (DROPPED, IRRELEVANT, RELEVANT, "added")
+_NAMES = ("dataset", "configuration", "trainer", "planner", "plans_identifier", "test_folder", "benchmark")
 SKIP_AIR, KEEP_AIR = "skip", "keep"
 """Whether patches that are nearly all air are left out of random starts and queries."""
 
@@ -229,9 +232,24 @@ class Plan:
             unknown = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else "no object"
             raise NnActiveError(f"{file}: not a plan of this version of nnactive_ext ({unknown}).")
         try:
+            _check_names(content, file)
             return cls(**{**content, **_typed(content)})
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise NnActiveError(f"{file}: damaged ({error}). Restore it, or plan the experiment again.") from None
+
+
+def _check_names(content: Mapping[str, Any], file: Path) -> None:
+    """All that becomes a part of a path, and nothing else says what it is."""
+    cases = [*content["pool"], *content["test"], *content.get("groups", {}), *content.get("turned", {})]
+    cases += [case for key in ("dropped", "unplaced", "irrelevant") for case in content.get(key, ())]
+    cases += [case for change in content.get("changes", ()) if change["what"] in _OF_CASES for case in change["after"]]
+    for case in cases:
+        check_name(case, "the case", file)
+    for key in _NAMES:
+        if content.get(key):
+            check_name(content[key], key, file)
+    if pretrained := content.get("pretrained"):
+        check_name(pretrained["file"], "the file of pretrained weights", file)
 
 
 def _typed(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json_if_any, write_json
+from nnactive_ext.paths import check_name
 
 FILE = "pseudonyms.json"
 """Beside the ledger: case -> pseudonym. An experiment whose tasks were never exported with pseudonyms has none."""
@@ -29,7 +30,7 @@ def pseudonyms(annotation: Path) -> dict[str, str]:
     found = read_json_if_any(file, {})
     if not isinstance(found, dict) or len({str(name) for name in found.values()}) < len(found):
         raise NnActiveError(f"{file}: damaged: each case must have a pseudonym of its own. Restore the file from a backup.")
-    return {str(case): str(name) for case, name in found.items()}
+    return {str(case): check_name(name, "the pseudonym", file) for case, name in found.items()}
 
 
 def give_pseudonyms(annotation: Path, cases: Iterable[str]) -> dict[str, str]:

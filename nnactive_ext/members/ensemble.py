@@ -23,6 +23,7 @@ from nnactive_ext.experiment.experiment import Experiment, with_members
 from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, label_version, read_mark
 from nnactive_ext.experiment.member_kinds import SEEDS, SNAPSHOTS, SSN, MemberKind
+from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.members.describing import Describer, network_size
 from nnactive_ext.members.passes import Draws, Pass, check_passes, passes, predicting
@@ -31,11 +32,13 @@ from nnactive_ext.members.slabs import Member, in_slabs, whole_fits
 from nnactive_ext.members.statistics import DIVERGED
 from nnactive_ext.members.taps import plain
 from nnactive_ext.members.transfer import nearby
+from nnactive_ext.nnunet.architecture import check_architecture
 from nnactive_ext.nnunet.checkpoints import check_checkpoint, read_checkpoint
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
 from nnactive_ext.nnunet.pretrained import digest, read_tensors
 from nnactive_ext.nnunet.trainers import check_trainer, snapshot_file, snapshot_files
+from nnactive_ext.paths import inside
 from nnactive_ext.query_methods.base import Description
 from nnactive_ext.words import count, listed
 
@@ -284,8 +287,9 @@ class NnUNetEnsemble:
                 perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
             )
             try:
+                check_architecture(read_json(folder / "plans.json"), folder / "plans.json")
                 for fold in folds:
-                    check_checkpoint(folder / f"fold_{fold}" / CHECKPOINTS[0])
+                    check_checkpoint(inside(folder, f"fold_{fold}", "the fold", folder) / CHECKPOINTS[0])
                 self._predictor.initialize_from_trained_model_folder(str(folder), self._folds)
                 self._snapshots = {fold: self._earlier(fold) for fold in self._folds}
             except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:

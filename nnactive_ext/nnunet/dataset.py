@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +16,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import Unpacked, read_json
 from nnactive_ext.nnunet.environment import FOLDERS, require_nnunet_folders
 from nnactive_ext.nnunet.regions import order_problem
+from nnactive_ext.paths import check_name, name_problem
 from nnactive_ext.words import listed, plural
 
 if TYPE_CHECKING:
@@ -93,13 +94,15 @@ class Dataset:
     """A raw nnU-Net dataset: ``folder`` with its dataset.json.
 
     ``known``: the only cases that count, whatever else dataset.json lists; None for all. ``tests``: the cases of imagesTs and
-    labelsTs that count, too. ``content``: what its dataset.json is going to be; None for what it is.
+    labelsTs that count, too. ``content``: what its dataset.json is going to be; None for what it is. ``written``: its label maps
+    are written by us, so that they must lie in its labelsTr.
     """
 
     folder: Path
     known: frozenset[str] | None = None
     tests: frozenset[str] = frozenset()
     content: Mapping[str, Any] | None = field(default=None, compare=False)
+    written: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -117,6 +120,9 @@ class Dataset:
                 f"{file}: the {plural(len(missing), 'key')} {', '.join(missing)} "
                 f"{plural(len(missing), 'is', 'are')} missing. Add what nnU-Net's dataset format asks for."
             )
+        ending = content["file_ending"]
+        if name_problem(ending) or not ending.startswith("."):
+            raise NnActiveError(f'{file}: file_ending is {ending!r}; it must be an ending such as ".nii.gz". Correct the file.')
         return content
 
     @cached_property
@@ -203,6 +209,7 @@ class Dataset:
                     name: Case(name, tuple(self._path(p) for p in entry["images"]), self._path(entry["label"]))
                     for name, entry in self.json["dataset"].items()
                 }
+                self._check_names(found.values())
             except (AttributeError, KeyError, TypeError):
                 file = self.folder / "dataset.json"
                 raise NnActiveError(f"{file}: each entry of dataset needs images (a list of files) and label.") from None
@@ -244,6 +251,17 @@ class Dataset:
             raise NnActiveError("\n".join(problems))
         return found
 
+    def _check_names(self, cases: Iterable[Case]) -> None:
+        file = self.folder / "dataset.json"
+        for case in cases:
+            check_name(case.name, "the case", file)
+            own = self.folder / "labelsTr" / f"{case.name}{self.file_ending}"
+            if self.written and case.label != Path(os.path.normpath(own)):
+                raise NnActiveError(
+                    f"{file}: the label map of {case.name} is {case.label}, outside the experiment. It must be {own}. Correct the "
+                    "file."
+                )
+
     def _path(self, text: str) -> Path:
         path = Path(os.path.expandvars(text))
         return path if path.is_absolute() else Path(os.path.normpath(self.folder / path))
@@ -275,7 +293,7 @@ def dataset_folder_name(identifier: str | int) -> str:
     """``4`` or ``Dataset004_X`` -> the folder name found in nnU-Net's folders; unknown or ambiguous is an error."""
     text = str(identifier)
     if text.startswith("Dataset"):
-        return text
+        return check_name(text, "the dataset", "-d")
     if not text.isdecimal():
         raise NnActiveError(f"{text!r} is neither a dataset number nor a name like Dataset004_Name.")
     found = existing_names(int(text))

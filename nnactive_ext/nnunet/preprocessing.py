@@ -18,7 +18,9 @@ from nnactive_ext.files import NOTHING_KEPT, TEMPORARY, Unpacked, copy_file, rea
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.nnunet.dataset import Case, Dataset
+from nnactive_ext.nnunet.properties import check_array, read_properties
 from nnactive_ext.parallel import map_cases
+from nnactive_ext.paths import inside
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,26 @@ class Preprocessed:
     configuration: str
 
     @property
+    def plans_file(self) -> Path:
+        return self.folder / f"{self.plans_identifier}.json"
+
+    @property
     def plans(self) -> dict:
-        return read_json(self.folder / f"{self.plans_identifier}.json")
+        return read_json(self.plans_file)
+
+    def check_names(self) -> None:
+        """nnU-Net finds the cases and writes the members by the names in its plans: others than those of the folder and of the
+        file are an NnActiveError."""
+        if not self.plans_file.is_file():  # nnU-Net has not planned yet
+            return
+        plans, expected = self.plans, {"dataset_name": self.folder.name, "plans_name": self.plans_identifier}
+        for key, name in expected.items():
+            if plans.get(key, name) != name:
+                raise NnActiveError(
+                    f"{self.plans_file}: {key} is {plans[key]!r} instead of {name!r}, so nnU-Net would train another dataset. "
+                    "Correct the file."
+                )
+        _ = self.data_folder
 
     def manager(self) -> tuple[Any, Any]:
         """nnU-Net's plans manager and configuration manager."""
@@ -40,7 +60,7 @@ class Preprocessed:
         plans = PlansManager(self.plans)
         if self.configuration not in plans.available_configurations:
             raise NnActiveError(
-                f"{self.folder / self.plans_identifier}.json has no configuration {self.configuration}; it has "
+                f"{self.plans_file} has no configuration {self.configuration}; it has "
                 f"{', '.join(plans.available_configurations)}. Choose one of them with -c."
             )
         return plans, plans.get_configuration(self.configuration)
@@ -52,7 +72,7 @@ class Preprocessed:
 
     @property
     def data_folder(self) -> Path:
-        return self.folder / self.manager()[1].data_identifier
+        return inside(self.folder, self.manager()[1].data_identifier, "the data_identifier", self.plans_file)
 
     def load(self, case: str, data_folder: Path | None = None) -> tuple[np.ndarray, Grid]:
         """The preprocessed image (channel, z, y, x), float32, and how it came about."""
@@ -60,10 +80,9 @@ class Preprocessed:
 
         folder = data_folder or self.data_folder
         try:
-            image = blosc2.open(urlpath=str(folder / f"{case}.b2nd"), mode="r")[:]
-            with open(folder / f"{case}.pkl", "rb") as file:
-                properties = pickle.load(file)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            image = blosc2.open(urlpath=str(check_array(folder / f"{case}.b2nd")), mode="r")[:]
+            properties = read_properties(folder / f"{case}.pkl")
+        except (OSError, RuntimeError) as error:
             raise NnActiveError(
                 f"{folder / case}.b2nd or .pkl: cannot be read ({error}). Delete the dataset and plan it anew."
             ) from None
@@ -151,8 +170,7 @@ def _refresh_case(case: Case, dataset_json: dict, target: Preprocessed, ending: 
     plans, configuration = target.manager()
     reader = plans.image_reader_writer_class()
     image, _ = reader.read_images([str(file) for file in case.images])
-    with open(target.data_folder / f"{case.name}.pkl", "rb") as file:
-        properties = pickle.load(file)
+    properties = read_properties(target.data_folder / f"{case.name}.pkl")
     labels = _network_labels(case, image, properties, reader, plans, configuration, stored_shape(case.name, target))
     preprocessor = configuration.preprocessor_class(verbose=False)
     properties["class_locations"] = class_locations(labels, plans, dataset_json, preprocessor)
@@ -236,4 +254,4 @@ def stored_shape(case: str, target: Preprocessed) -> Triple:
     """The shape (z, y, x) of a preprocessed image, without reading its voxels."""
     import blosc2
 
-    return triple(blosc2.open(urlpath=str(target.data_folder / f"{case}.b2nd"), mode="r").shape[1:])
+    return triple(blosc2.open(urlpath=str(check_array(target.data_folder / f"{case}.b2nd")), mode="r").shape[1:])
