@@ -25,6 +25,13 @@ def is_in_file(name: str) -> bool:
     return ".py:" in name or name.endswith(".py")
 
 
+def check_confirmed(name: str) -> None:
+    """Refuse a method's file that the user did not confirm on this machine as it is now, by typing its name in a command or with
+    ``nnactive_env --trust``."""
+    if is_in_file(name) and split(name)[0].is_file():
+        check_file(split(name)[0])
+
+
 def confirm_typed(words: Sequence[str]) -> None:
     """A file with a method may run because the user typed its name; ``words``: as after ``--method``."""
     for word in words[:1]:
@@ -39,15 +46,10 @@ def split(name: str) -> tuple[Path, str]:
 
 
 def from_file(name: str) -> RankedMethod | DrawnMethod:
-    """The method that ``path/to/file.py:name`` stands for; whatever is wrong with it is an NnActiveError.
-
-    So is a file that the user did not confirm on this machine as it is now, by naming it in a command or by
-    ``nnactive_env --trust``: the name may come from a plan that somebody sent.
-    """
+    """The method that ``path/to/file.py:name`` stands for; whatever is wrong with it is an NnActiveError."""
     file, value = split(name)
     if not file.is_file():
         raise NnActiveError(f"{file}: no such file. A method of your own is given as path/to/file.py:name.")
-    check_file(file)
     module = _module(file)
     known = ", ".join(key for key, found in vars(module).items() if _is_method(found)) or "none"
     if not value:

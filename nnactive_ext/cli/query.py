@@ -115,7 +115,7 @@ def _lasting(experiment: Experiment, options: argparse.Namespace) -> tuple[Metho
     confirm_typed(options.method or ())
     name, given = methods.lasting(*((name, given) if name else (experiment.plan.method, experiment.plan.method_options)))
     named = [name, *(f"{key}={value}" for key, value in given.items())] if options.method else None
-    return methods.get(name, **given), ["-d", experiment.number, *_chosen(options, named)]
+    return methods.get_confirmed(name, **given), ["-d", experiment.number, *_chosen(options, named)]
 
 
 def _part(step: Step) -> list[object]:

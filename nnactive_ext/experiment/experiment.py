@@ -217,7 +217,10 @@ class Experiment:
         user's to make, unless they lead into another dataset.
         """
         self.preprocessed.check_names()
-        check_links(self)
+        model, cycles = self.model_folder, self.results.glob("cycle_*")
+        inside = (self.annotation, self.raw / "tasks", self.results, *cycles, model, *model.glob("fold_*"))
+        source = Path(os.path.normpath(self.raw / self.plan.source))
+        check_links(self.name, source, (self.annotation,), inside)
 
     @contextmanager
     def running(self, wait: bool = False) -> Iterator[None]:

@@ -59,7 +59,9 @@ def read_loop(file: Path, file_ending: str) -> list[Patch]:
     try:
         return [
             Patch(
-                check_name(item["file"].removesuffix(file_ending), "the case", file), triple(item["coords"]), triple(item["size"])
+                check_name(item["file"], "the file", file).removesuffix(file_ending),
+                triple(item["coords"]),
+                triple(item["size"]),
             )
             for item in content["patches"]
         ]

@@ -36,9 +36,9 @@ def check_architecture(plans: Mapping[str, Any], file: Path | str) -> None:
     for configuration in plans["configurations"].values():
         if foreign := foreign_parts(configuration.get("architecture") or {}):
             raise NnActiveError(
-                f"{file}: the network of these plans uses {listed(foreign)}, which is none of nnU-Net's networks or torch's layers, "
-                "so building it can run code. If you trust whoever made the plans, confirm it: nnactive_env "
-                f"--trust {' '.join(foreign)}"
+                f"{file}: the network of these plans cannot be trained or asked: it uses {listed(foreign)}, which is none of nnU-Net's "
+                "networks or torch's layers, so building it can run code. If you trust whoever made the plans, confirm it: "
+                f"nnactive_env --trust {' '.join(foreign)}"
             )
 
 

@@ -20,7 +20,7 @@ from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.nnunet.dataset import Case, Dataset
 from nnactive_ext.nnunet.properties import check_array, read_properties
 from nnactive_ext.parallel import map_cases
-from nnactive_ext.paths import inside
+from nnactive_ext.paths import check_name, inside
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,17 @@ class Preprocessed:
         return read_json(self.plans_file)
 
     def check_names(self) -> None:
-        """nnU-Net finds the cases and writes the members by the names in its plans: others than those of the folder and of the
-        file are an NnActiveError."""
+        """Names in the plans, by which nnU-Net finds cases and writes members, that lead elsewhere are an NnActiveError."""
         if not self.plans_file.is_file():  # nnU-Net has not planned yet
             return
-        plans, expected = self.plans, {"dataset_name": self.folder.name, "plans_name": self.plans_identifier}
-        for key, name in expected.items():
-            if plans.get(key, name) != name:
-                raise NnActiveError(
-                    f"{self.plans_file}: {key} is {plans[key]!r} instead of {name!r}, so nnU-Net would train another dataset. "
-                    "Correct the file."
-                )
-        _ = self.data_folder
+        plans = self.plans
+        try:
+            names = {key: plans[key] for key in ("dataset_name", "plans_name") if key in plans}
+            found = [*names.items(), *(("data_identifier", one.get("data_identifier", "x")) for one in plans["configurations"].values())]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise NnActiveError(f"{self.plans_file}: damaged ({error!r}). Restore it.") from None
+        for key, name in found:
+            check_name(name, key, self.plans_file)
 
     def manager(self) -> tuple[Any, Any]:
         """nnU-Net's plans manager and configuration manager."""
