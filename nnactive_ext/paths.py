@@ -97,11 +97,21 @@ def check_no_link(path: Path) -> Path:
     return path
 
 
-def check_regular(file: Path | str) -> None:
-    """Refuse pipes, devices and sockets, which would be waited for; nothing is said of a file that is not there."""
+def is_special(file: Path | str) -> bool:
+    """Whether a path is (or a link leads to) a pipe, a device or a socket, which nobody may open: it could be waited for."""
     try:
         mode = os.stat(file).st_mode
     except OSError:
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def is_own_file(file: Path) -> bool:
+    """Whether a path is a file itself, not a link to one."""
+    return file.is_file() and not is_link(file)
+
+
+def check_regular(file: Path | str) -> None:
+    """Refuse what :func:`is_special`; nothing is said of a file that is not there."""
+    if is_special(file):
         raise NnActiveError(f"{file}: is a pipe, a device or a socket, not a file. Remove it.")

@@ -26,8 +26,8 @@ def is_in_file(name: str) -> bool:
 
 
 def check_confirmed(name: str) -> None:
-    """Refuse a method's file that the user did not confirm on this machine as it is now, by typing its name in a command or with
-    ``nnactive_env --trust``."""
+    """Refuse a method's file that the user did not confirm on this machine as it is now: by typing its name in a command, or
+    with ``nnactive_env --trust``."""
     if is_in_file(name) and split(name)[0].is_file():
         check_file(split(name)[0])
 

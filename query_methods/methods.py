@@ -79,8 +79,8 @@ def get(name: str, /, **options: Any) -> Method:
 
 
 def get_confirmed(name: str, /, **options: Any) -> Method:
-    """As :func:`get`, for names that stand in a plan or in another file, which somebody may have sent: a user's file is run only
-    if it was confirmed on this machine (:mod:`nnactive_ext.nnunet.trusted`)."""
+    """As :func:`get`, for names that stand in a plan or in another file, which somebody may have sent: a user's file is run
+    only if it was confirmed on this machine (:mod:`nnactive_ext.nnunet.trusted`)."""
     external.check_confirmed(name)
     return get(name, **options)
 

@@ -24,8 +24,8 @@ class Evil:
 
 @dataclass
 class Sent:
-    """``root``: of the test; ``name``: the dataset that was sent; ``victim``: a folder elsewhere with a file in it, as important
-    as any."""
+    """``root``: of the test; ``name``: the dataset that was sent; ``victim``: a folder elsewhere with a file in it, as
+    important as any."""
 
     root: Path
     name: str

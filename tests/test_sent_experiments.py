@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 import shutil
-from pathlib import Path
 
-import blosc2
-import numpy as np
 import pytest
-import torch
 from fake_members import fake_tools
 from sent import Sent, command, edit
 
-from nnactive_ext.cli import query, run
-from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.cli import run
+from nnactive_ext.files import write_json
 from nnactive_ext.members.tools import Tools
 
 RUN = ["-d", "101", "-device", "cpu", "--disable_progress_bar"]

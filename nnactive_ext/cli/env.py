@@ -45,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
         "--trust",
         nargs="+",
         metavar="WHAT",
-        help="let Python files with query methods (FILE.py, as they are now) or networks (package.module.Class) of experiments and "
-        "benchmarks that others sent run on this machine; prints no shell line",
+        help="let Python files with query methods (FILE.py, as they are now) or networks (package.module.Class) that "
+        "experiments and benchmarks of others name run on this machine; prints no shell line",
     )
     add_lock(made)
     return made

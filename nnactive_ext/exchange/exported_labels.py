@@ -13,6 +13,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import names_at
 from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.paths import is_link
 
 FILE = "exported_labels.json"
 """Beside the ledger: by task, how many times the classes had been changed at each of its exports."""
@@ -94,7 +95,7 @@ def _told(folder: Path, task: Task) -> dict[str, Any] | None:
     """What ``task.json`` in ``folder`` says; None if it is not there, not readable or of another task."""
     file = folder / facts.NAME
     try:
-        content = read_json_if_any(file, None)
+        content = None if is_link(file) else read_json_if_any(file, None)
     except NnActiveError:
         return None
     return content if isinstance(content, dict) and content.get("id") in task.names else None

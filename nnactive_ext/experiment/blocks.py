@@ -11,6 +11,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json_if_any
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.images.volumes import Block, volume_name
+from nnactive_ext.paths import check_name
 
 BLOCKS_FILE = "nnactive_blocks.json"
 
@@ -50,7 +51,7 @@ class BlockTable:
         file = raw / BLOCKS_FILE
         content = read_json_if_any(file, {})
         try:
-            return cls({case: _block(entry) for case, entry in content.items()})
+            return cls({check_name(case, "the case", file): _block(entry) for case, entry in content.items()})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NnActiveError(f"{file}: damaged ({error!r}). Restore it from a backup.") from None
 

@@ -13,8 +13,8 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
-from nnactive_ext.experiment.locks import holder, is_held_here, locked, run_file, step_file
 from nnactive_ext.experiment.links import check_links
+from nnactive_ext.experiment.locks import holder, is_held_here, locked, run_file, step_file
 from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import LOCK, STATE
 from nnactive_ext.experiment.member_kinds import MemberKind

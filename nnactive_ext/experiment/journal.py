@@ -70,7 +70,11 @@ class Journal:
 
 def _file(entry: Mapping[str, Any]) -> NewFile:
     made = NewFile(**entry)
-    if made.folder not in (RAW, PREPROCESSED) or any(map(name_problem, made.name.split("/"))) or not made.name.endswith(".json"):
+    if (
+        made.folder not in (RAW, PREPROCESSED)
+        or any(map(name_problem, made.name.split("/")))
+        or not made.name.endswith(".json")
+    ):
         raise ValueError(f"{made.folder}/{made.name} is no JSON file of an experiment")
     return made
 

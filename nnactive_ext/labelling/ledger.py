@@ -18,6 +18,7 @@ from nnactive_ext.files import replacing, sha256
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.labelling.chain import PREVIOUS, End, digest, line_of, read_chain
+from nnactive_ext.paths import check_regular, name_problem
 
 LEDGER = "ledger.jsonl"
 _Stamp = tuple[int, int, int]
@@ -96,7 +97,11 @@ class Ledger:
         """The labels as they were handed in; :func:`nnactive_ext.labelling.answers.read_answer` knows what they mean today."""
         import SimpleITK as sitk
 
+        folder, _, name = place.partition("/")
+        if folder != "answers" or name_problem(name):
+            raise NnActiveError(f"{self.folder / LEDGER}: the place of an answer is {place!r}. Restore the file from a backup.")
         file = self.folder / place
+        check_regular(file)
         try:
             labels = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
         except RuntimeError:

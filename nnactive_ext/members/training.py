@@ -83,7 +83,8 @@ def _check_dataset(experiment: Experiment) -> None:
     for key, name in expected.items():
         if plans.get(key) != name:
             raise NnActiveError(
-                f"{file}: {key} is {plans.get(key)!r} instead of {name!r}, so nnU-Net would train another dataset. Correct the file."
+                f"{file}: {key} is {plans.get(key)!r} instead of {name!r}, so nnU-Net would train another dataset. Correct the "
+                "file."
             )
 
 

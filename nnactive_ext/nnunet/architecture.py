@@ -36,14 +36,14 @@ def check_architecture(plans: Mapping[str, Any], file: Path | str) -> None:
     for configuration in plans["configurations"].values():
         if foreign := foreign_parts(configuration.get("architecture") or {}):
             raise NnActiveError(
-                f"{file}: the network of these plans cannot be trained or asked: it uses {listed(foreign)}, which is none of nnU-Net's "
-                "networks or torch's layers, so building it can run code. If you trust whoever made the plans, confirm it: "
-                f"nnactive_env --trust {' '.join(foreign)}"
+                f"{file}: the network of these plans cannot be trained or asked: it uses {listed(foreign)}, which is none of "
+                "nnU-Net's networks or torch's layers, so building it can run code. If you trust whoever made the plans, "
+                f"confirm it: nnactive_env --trust {' '.join(foreign)}"
             )
 
 
 def _is_layer(name: object) -> bool:
-    """Whether a dotted name leads to a layer: a name can begin in torch.nn and lead anywhere (torch.nn.functional.torch.hub)."""
+    """Whether a dotted name leads to a layer; torch.nn.functional.torch.hub.load, say, begins like one."""
     if not isinstance(name, str) or not name.startswith(_OURS):
         return False
     import torch

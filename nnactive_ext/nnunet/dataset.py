@@ -94,8 +94,8 @@ class Dataset:
     """A raw nnU-Net dataset: ``folder`` with its dataset.json.
 
     ``known``: the only cases that count, whatever else dataset.json lists; None for all. ``tests``: the cases of imagesTs and
-    labelsTs that count, too. ``content``: what its dataset.json is going to be; None for what it is. ``written``: its label maps
-    are written by us, so that they must lie in its labelsTr.
+    labelsTs that count, too. ``content``: what its dataset.json is going to be; None for what it is. ``written``: its label
+    maps are written by us, so that they must lie in its labelsTr.
     """
 
     folder: Path
@@ -258,8 +258,8 @@ class Dataset:
             own = self.folder / "labelsTr" / f"{case.name}{self.file_ending}"
             if self.written and case.label != Path(os.path.normpath(own)):
                 raise NnActiveError(
-                    f"{file}: the label map of {case.name} is {case.label}, outside the experiment. It must be {own}. Correct the "
-                    "file."
+                    f"{file}: the label map of {case.name} is {case.label}, outside the experiment. It must be {own}. "
+                    "Correct the file."
                 )
 
     def _path(self, text: str) -> Path:

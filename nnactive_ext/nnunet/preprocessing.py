@@ -46,10 +46,10 @@ class Preprocessed:
         plans = self.plans
         try:
             names = {key: plans[key] for key in ("dataset_name", "plans_name") if key in plans}
-            found = [*names.items(), *(("data_identifier", one.get("data_identifier", "x")) for one in plans["configurations"].values())]
+            folders = [one["data_identifier"] for one in plans["configurations"].values() if "data_identifier" in one]
         except (AttributeError, KeyError, TypeError) as error:
             raise NnActiveError(f"{self.plans_file}: damaged ({error!r}). Restore it.") from None
-        for key, name in found:
+        for key, name in (*names.items(), *(("data_identifier", folder) for folder in folders)):
             check_name(name, key, self.plans_file)
 
     def manager(self) -> tuple[Any, Any]:

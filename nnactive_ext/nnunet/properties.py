@@ -1,4 +1,4 @@
-"""Opens preprocessed cases without running what is in them: their .pkl through a restricted unpickler, their .b2nd after a look."""
+"""Opens preprocessed cases without running what is in them: .pkl by a restricted unpickler, .b2nd after a look at its head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from nnactive_ext.paths import check_name, check_regular
 
 _ALLOWED = frozenset(
     {
-        *((module, name) for module in ("numpy.core.multiarray", "numpy._core.multiarray") for name in ("scalar", "_reconstruct")),
+        *(
+            (module, name)
+            for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+            for name in ("scalar", "_reconstruct")
+        ),
         *((module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")),
         ("numpy", "ndarray"),
         ("numpy", "dtype"),
@@ -55,8 +59,8 @@ def read_properties(file: Path) -> dict[str, Any]:
         content = _Restricted(io.BytesIO(file.read_bytes())).load()
     except _Forbidden as error:
         raise NnActiveError(
-            f"{file}: was not opened, because it asks for {error}, and a preprocessed case needs nothing but dictionaries, numbers, "
-            f"texts and arrays: opening it could run code. {_REMEDY}"
+            f"{file}: was not opened, because it asks for {error}, and a preprocessed case needs nothing but dictionaries, "
+            f"numbers, texts and arrays: opening it could run code. {_REMEDY}"
         ) from None
     except OSError:
         raise

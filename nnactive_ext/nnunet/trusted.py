@@ -23,7 +23,7 @@ def trusted_file() -> Path:
         return Path(given or Path.home() / ".config").joinpath(*_PLACE)
     except RuntimeError:
         raise NnActiveError(
-            "There is no home folder to keep confirmations in. Set the environment variable XDG_CONFIG_HOME to a folder of yours."
+            "There is no home folder to keep confirmations in. Set the environment variable XDG_CONFIG_HOME to a folder."
         ) from None
 
 
@@ -58,8 +58,8 @@ def check_file(file: Path) -> None:
     digest = sha256(file)
     if digest not in _confirmed(FILES):
         raise NnActiveError(
-            f"{file}: was not run. It is a Python file that nobody confirmed on this machine as it is now (sha256 {digest}). Read "
-            f"it, and if you trust whoever wrote it, confirm it: nnactive_env --trust {shlex.quote(str(file))}"
+            f"{file}: was not run. It is a Python file that nobody confirmed on this machine as it is now (sha256 {digest}). "
+            f"Read it, and if you trust whoever wrote it, confirm it: nnactive_env --trust {shlex.quote(str(file))}"
         )
 
 
