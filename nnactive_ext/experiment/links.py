@@ -9,7 +9,7 @@ from pathlib import Path
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.nnunet.dataset import nnunet_folder
 from nnactive_ext.nnunet.environment import FOLDERS
-from nnactive_ext.paths import check_no_link, is_link
+from nnactive_ext.paths import TEMPORARY, check_no_link, is_link
 
 
 def check_links(name: str, source: Path, never: Iterable[Path], inside: Iterable[Path]) -> None:
@@ -35,13 +35,13 @@ def check_links(name: str, source: Path, never: Iterable[Path], inside: Iterable
 
 
 def _links(folders: Iterable[Path]) -> Iterator[Path]:
-    """The links directly in folders, as far as these exist."""
+    """The links directly in folders, as far as these exist; those with temporary names are about to be removed."""
     for folder in folders:
         try:
             names = sorted(os.listdir(folder))
         except (FileNotFoundError, NotADirectoryError):
             continue
-        yield from (folder / name for name in names if is_link(folder / name))
+        yield from (folder / name for name in names if not name.startswith(TEMPORARY) and is_link(folder / name))
 
 
 def _check_target(link: Path, name: str, source: Path) -> None:
