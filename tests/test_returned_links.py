@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import os
 import shutil
 from pathlib import Path
@@ -15,11 +17,13 @@ from sent import command, edit
 
 from nnactive_ext.cli import annotate
 from nnactive_ext.cluster.meeting import Meeting
+from nnactive_ext.compare.table import Table
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.matching import candidates
 from nnactive_ext.exchange.viewers.napari import read_task
 from nnactive_ext.images.label_images import read_image
 from nnactive_ext.intake.folder import contents
+from nnactive_ext.words import text_of_cell
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 
@@ -167,3 +171,27 @@ def test_a_file_of_a_run_removes_its_token_only(tmp_path):
     assert victim.read_text() == "somebody's work"
     assert not Meeting.read(tmp_path / "run.json").end(tmp_path / "run.json")
     assert not (tmp_path / "token").exists()
+
+
+FORMULA = "=cmd|' /C calc'!A0"
+
+
+def test_tables_hold_no_formula():
+    """Names and reasons are other people's; numbers stay numbers."""
+    rows = [[FORMULA, "-0.5", "+1,5 %", "@x", "-1+cmd|x", "\t=1", "a=1", -2, None]]
+    table = Table("t", "", ["+method", "b", "c", "d", "e", "f", "g", "h", "i"], rows)
+    found = list(csv.reader(io.StringIO(table.csv())))
+    assert found == [
+        ["'+method", *"bcdefghi"],
+        [f"'{FORMULA}", "-0.5", "+1,5 %", "'@x", "'-1+cmd|x", "'\t=1", "a=1", "-2", ""],
+    ]
+    assert [text_of_cell(text) for text in found[1]] == ["" if value is None else str(value) for value in rows[0]]
+
+
+def test_a_reason_that_was_written_as_text_is_read_as_it_was_given(tasks, tmp_path):
+    """As the pages write it; tests/test_verdicts_browser.py opens them."""
+    file = tmp_path / "verdicts.csv"
+    file.write_text(f"task_or_case,verdict,why\n{tasks.seen[0].id},irrelevant,'{FORMULA}\n")
+    tasks.hand_in(file)
+    (event,) = tasks.events("verdict")
+    assert event["why"] == FORMULA

@@ -120,6 +120,8 @@ def is_half_done(file: Path) -> bool:
 
 def why_unread(file: Path) -> str:
     """Why a file is not read as an answer, and what to do."""
+    if is_link(file) and not os.path.exists(file):
+        return "no such file: it is a link that leads nowhere. Put the file itself there"
     if is_link(file):
         return "a link, and links in returned folders are not followed. Put the file itself there"
     if is_special(file):

@@ -29,6 +29,8 @@ from nnactive_ext.words import listed
 INCOMPLETE = ".nnactive_incomplete"
 """In the raw and preprocessed folders while ``nnactive_plan`` makes them; such a folder is no experiment. It holds the command
 that makes it, and the folder in which that was typed."""
+BROWSER = "browser"
+"""In the folder of annotations: what the pages of ``nnactive_annotate serve`` keep."""
 TURNED = "turned"
 """The folder, in that of a simulation, of what is turned of its source."""
 
@@ -102,7 +104,7 @@ class Experiment:
     @cached_property
     def dataset(self) -> Dataset:
         """The pool with its partial labels; cases of an ``nnactive_change -add`` that did not end are not in it."""
-        return Dataset(self.raw, frozenset(self.plan.pool), content=self.described, written=True)
+        return Dataset(self.raw, frozenset(self.plan.pool), content=self.described)
 
     @cached_property
     def source(self) -> Dataset:
@@ -217,8 +219,18 @@ class Experiment:
         user's to make, unless they lead into another dataset.
         """
         self.preprocessed.check_names()
+        if (self.raw / "dataset.json").is_file():
+            self.dataset.check_labels()
         model, cycles = self.model_folder, self.results.glob("cycle_*")
-        inside = (self.annotation, self.raw / "tasks", self.results, *cycles, model, *model.glob("fold_*"))
+        inside = (
+            self.annotation,
+            self.annotation / BROWSER,
+            self.raw / "tasks",
+            self.results,
+            *cycles,
+            model,
+            *model.glob("fold_*"),
+        )
         source = Path(os.path.normpath(self.raw / self.plan.source))
         check_links(self.name, source, (self.annotation,), inside)
 

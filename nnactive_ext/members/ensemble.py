@@ -23,7 +23,7 @@ from nnactive_ext.experiment.experiment import Experiment, with_members
 from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, label_version, read_mark
 from nnactive_ext.experiment.member_kinds import SEEDS, SNAPSHOTS, SSN, MemberKind
-from nnactive_ext.files import read_json
+from nnactive_ext.files import read_json_if_any
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.members.describing import Describer, network_size
 from nnactive_ext.members.passes import Draws, Pass, check_passes, passes, predicting
@@ -287,7 +287,7 @@ class NnUNetEnsemble:
                 perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
             )
             try:
-                check_architecture(read_json(folder / "plans.json"), folder / "plans.json")
+                check_architecture(read_json_if_any(folder / "plans.json", {}), folder / "plans.json")
                 for fold in folds:
                     check_checkpoint(inside(folder, f"fold_{fold}", "the fold", folder) / CHECKPOINTS[0])
                 self._predictor.initialize_from_trained_model_folder(str(folder), self._folds)

@@ -33,7 +33,7 @@ def check_architecture(plans: Mapping[str, Any], file: Path | str) -> None:
     Raises:
         NnActiveError: names these, and how to confirm them. Nothing of them has been imported.
     """
-    for configuration in plans["configurations"].values():
+    for configuration in plans.get("configurations", {}).values():
         if foreign := foreign_parts(configuration.get("architecture") or {}):
             raise NnActiveError(
                 f"{file}: the network of these plans cannot be trained or asked: it uses {listed(foreign)}, which is none of "

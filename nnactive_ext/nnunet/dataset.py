@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -94,15 +94,13 @@ class Dataset:
     """A raw nnU-Net dataset: ``folder`` with its dataset.json.
 
     ``known``: the only cases that count, whatever else dataset.json lists; None for all. ``tests``: the cases of imagesTs and
-    labelsTs that count, too. ``content``: what its dataset.json is going to be; None for what it is. ``written``: its label
-    maps are written by us, so that they must lie in its labelsTr.
+    labelsTs that count, too. ``content``: what its dataset.json is going to be; None for what it is.
     """
 
     folder: Path
     known: frozenset[str] | None = None
     tests: frozenset[str] = frozenset()
     content: Mapping[str, Any] | None = field(default=None, compare=False)
-    written: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -209,7 +207,8 @@ class Dataset:
                     name: Case(name, tuple(self._path(p) for p in entry["images"]), self._path(entry["label"]))
                     for name, entry in self.json["dataset"].items()
                 }
-                self._check_names(found.values())
+                for name in found:
+                    check_name(name, "the case", self.folder / "dataset.json")
             except (AttributeError, KeyError, TypeError):
                 file = self.folder / "dataset.json"
                 raise NnActiveError(f"{file}: each entry of dataset needs images (a list of files) and label.") from None
@@ -251,15 +250,14 @@ class Dataset:
             raise NnActiveError("\n".join(problems))
         return found
 
-    def _check_names(self, cases: Iterable[Case]) -> None:
-        file = self.folder / "dataset.json"
-        for case in cases:
-            check_name(case.name, "the case", file)
+    def check_labels(self) -> None:
+        """A label map that does not lie in labelsTr, where we write it, is an NnActiveError."""
+        for case in self.entries.values():
             own = self.folder / "labelsTr" / f"{case.name}{self.file_ending}"
-            if self.written and case.label != Path(os.path.normpath(own)):
+            if case.label != Path(os.path.normpath(own)):
                 raise NnActiveError(
-                    f"{file}: the label map of {case.name} is {case.label}, outside the experiment. It must be {own}. "
-                    "Correct the file."
+                    f"{self.folder / 'dataset.json'}: the label map of {case.name} is {case.label}, outside the experiment. It "
+                    f"must be {own}. Correct the file."
                 )
 
     def _path(self, text: str) -> Path:
