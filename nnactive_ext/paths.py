@@ -76,9 +76,18 @@ def inside(folder: Path, name: object, what: str, file: Path | str) -> Path:
     return folder / check_name(name, what, file)
 
 
+def shortened(name: str) -> str:
+    """The end of a file's name, as much of it as fits behind a prefix of ours.
+
+    >>> shortened("a" * 300 + ".nii.gz") == "a" * 193 + ".nii.gz"
+    True
+    """
+    return os.fsencode(name)[-LONGEST:].decode(errors="ignore") if len(os.fsencode(name)) > LONGEST else name
+
+
 def is_link(path: Path) -> bool:
     """Whether a path is a symbolic link, or (on Windows) a junction."""
-    if path.is_symlink():
+    if os.path.islink(path):
         return True
     try:
         tag = getattr(os.lstat(path), "st_reparse_tag", 0)
@@ -108,7 +117,7 @@ def is_special(file: Path | str) -> bool:
 
 def is_own_file(file: Path) -> bool:
     """Whether a path is a file itself, not a link to one."""
-    return file.is_file() and not is_link(file)
+    return os.path.isfile(file) and not is_link(file)
 
 
 def check_regular(file: Path | str) -> None:

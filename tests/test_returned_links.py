@@ -67,6 +67,13 @@ def test_a_file_that_the_user_names_may_be_a_link(tasks, private, tmp_path):
     assert len(tasks.events()) == 1
 
 
+def test_a_file_with_a_long_name_is_kept(tasks, private, tmp_path):
+    (answer,) = private.iterdir()
+    task = answer.name.removesuffix(".nii.gz")
+    tasks.hand_in(answer.rename(tmp_path / f"{task}_{'a' * (247 - len(task))}.nii.gz"))
+    assert len(tasks.events()) == 1
+
+
 def test_a_pipe_that_the_user_names_is_not_opened(tasks, private, tmp_path):
     (answer,) = private.iterdir()
     pipe = tmp_path / answer.name

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 import nnactive_ext
+from nnactive_ext.bench.definition import read_benchmark
+from nnactive_ext.bench.runs import runs_of
 from nnactive_ext.cli import env
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.nnunet.architecture import foreign_parts
 from nnactive_ext.nnunet.trusted import check_file, trusted_file
+from nnactive_ext.planning.simulation import check
 from nnactive_ext.query_methods import methods
 
 OWN = "import os\nos.mkdir({!r})\nfrom nnactive_ext.query_methods.methods import get\nmine = get('random')\n"
@@ -23,7 +26,7 @@ UNET = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
 @pytest.fixture
 def own(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
-    file = tmp_path / "it's mine.py"
+    file = tmp_path / "it's_mine.py"
     file.write_text(OWN.format(str(tmp_path / "RAN")))
     return file
 
@@ -50,6 +53,16 @@ def test_the_same_file_elsewhere_is_confirmed_too_and_others_stay_so(own, tmp_pa
     check_file(other)
     assert foreign_parts({"network_class_name": "some.package.Network"}) == []
     assert trusted_file().is_relative_to(tmp_path / "settings")
+
+
+def test_a_benchmark_runs_no_file_that_it_names(own, tmp_path, nnunet_folders):
+    file = tmp_path / "bench.toml"
+    table = '[[datasets]]\ndataset = "100"\npatch_sizes = ["5 5 3"]\nregimes = {low = 6}\n'
+    file.write_text(f'name = "b"\nfirst_number = 700\nseeds = [1]\ncycles = 3\nmethods = ["{own}:mine"]\n{table}')
+    (benchmark,) = [run for run in runs_of(read_benchmark(file), remember=False) if run.start]
+    with pytest.raises(NnActiveError, match="nnactive_env --trust"):
+        check(benchmark.settings, benchmark.name)
+    assert not (tmp_path / "RAN").exists()
 
 
 @pytest.mark.parametrize("what", ["absent.py", "word", "a/b", "a..b", ""])

@@ -18,7 +18,7 @@ from nnactive_ext.files import replacing, sha256
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.labelling.chain import PREVIOUS, End, digest, line_of, read_chain
-from nnactive_ext.paths import check_regular, name_problem
+from nnactive_ext.paths import check_regular, name_problem, shortened
 
 LEDGER = "ledger.jsonl"
 _Stamp = tuple[int, int, int]
@@ -77,7 +77,7 @@ class Ledger:
     def keep(self, file: Path) -> tuple[str, str]:
         """Keep a copy of ``file`` as it came; returns its place below the folder and its sha256."""
         digest = sha256(file)
-        place = Path("received") / f"{digest[:16]}_{file.name}"
+        place = Path("received") / f"{digest[:16]}_{shortened(file.name)}"
         target = self.folder / place
         if not target.is_file() or sha256(target) != digest:
             target.parent.mkdir(parents=True, exist_ok=True)
