@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from pkgutil import resolve_name
 from time import monotonic
@@ -66,6 +67,7 @@ class nnActiveTrainer(nnUNetTrainer):
     epochs = EPOCHS
     mirroring = True
     fold_lock: Lock | None = None
+    _looked_at: frozenset[str] = frozenset()
     num_iterations_per_epoch: int
     num_val_iterations_per_epoch: int
 
@@ -131,8 +133,14 @@ class nnActiveTrainer(nnUNetTrainer):
         """nnU-Net's; the fold ``all`` of an experiment trains on the annotated cases, not on its whole pool."""
         annotated = marks.annotated_cases(self.preprocessed_dataset_folder_base) if self.fold == "all" else []
         training, validation = (annotated, annotated) if annotated else super().do_split()
-        check_cases(Path(self.preprocessed_dataset_folder), (*training, *validation))  # before nnU-Net opens them
+        self._look_at((*training, *validation))
         return training, validation
+
+    def _look_at(self, cases: Iterable[str]) -> None:
+        """Refuse cases that could run code, before nnU-Net opens them."""
+        unknown = set(cases) - self._looked_at
+        check_cases(Path(self.preprocessed_dataset_folder), unknown)
+        self._looked_at |= unknown
 
     def get_dataloaders(self):
         """nnU-Net's, with our loader."""
@@ -192,6 +200,7 @@ class nnActiveTrainer(nnUNetTrainer):
         plans = self.plans_manager
         journal.refuse_unfinished_of(plans.dataset_name)
         check_training(plans.dataset_name, plans.plans_name, self.preprocessed_dataset_folder, plans.plans, self.dataset_json)
+        self._look_at(marks.annotated_cases(self.preprocessed_dataset_folder_base))  # before an earlier training is removed
         if self.local_rank == 0:
             self.fold_lock = marks.begin(
                 self.output_folder,
