@@ -182,7 +182,16 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("attack", NAMES.values(), ids=NAMES.keys())
+QUICK = ("a case above", "trainer", "data_identifier", "label of another dataset", "splits", "loop file", "journal above")
+QUICK += ("labels of another dataset", "link to a fold", "frozen plans")
+"""Of :data:`NAMES`; the others lead through the same few places."""
+
+
+def named(name: str):
+    return pytest.param(NAMES[name], id=name, marks=() if name in QUICK else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("attack", map(named, NAMES))
 def test_names_stay_in_the_experiment(sent, attack):
     attack(sent)
     refused(sent)
