@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.paths import TEMPORARY, check_regular, is_link
 from nnactive_ext.refusals import RESTORE, refusing
 from nnactive_ext.schemas import parsed, typed
 
 Remedy = str | Callable[[], str]
-TEMPORARY = ".nnactive_tmp_"
-"""How the names of half-written files and folders begin."""
 _DAMAGED = (
     ValueError,
     TypeError,
@@ -69,10 +68,20 @@ def replacing(path: Path | str) -> Iterator[Path]:
 def remove_temporary(folder: Path) -> None:
     """Remove what a killed process was writing in ``folder``; only for the one process that may write there."""
     for leftover in folder.glob(f"{TEMPORARY}*"):
-        if leftover.is_dir():
+        if is_link(leftover):
+            _remove_link(leftover)
+        elif leftover.is_dir():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+
+
+def _remove_link(link: Path) -> None:
+    """What it leads to stays; on Windows a link to a folder is removed as a folder is."""
+    try:
+        link.unlink()
+    except PermissionError:
+        link.rmdir()
 
 
 def last_lines(file: Path, number: int = 8) -> str:
@@ -102,6 +111,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def copy_file(source: Path | str, target: Path | str) -> None:
+    check_regular(source)
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
 
@@ -131,6 +141,7 @@ NOTHING_KEPT = Unpacked()
 
 def sha256(file: Path) -> str:
     """The checksum of a file's bytes, in hexadecimal digits."""
+    check_regular(file)
     digest = hashlib.sha256()
     with open(file, "rb") as handle:
         while block := handle.read(1 << 20):
@@ -161,6 +172,7 @@ def read_json_if_any(path: Path | str, otherwise: Any, kind: Any = Any, remedy: 
 
 def read_arrays(file: Path, remedy: str = RESTORE) -> dict[str, np.ndarray]:
     """All arrays of a ``.npz``, without pickled objects; whatever is wrong with the file is an NnActiveError."""
+    check_regular(file)
     with refusing(file, remedy):
         try:
             with np.load(file, allow_pickle=False) as content:
@@ -189,6 +201,7 @@ def read_json(path: Path | str, kind: Any = Any, remedy: Remedy = RESTORE, pairs
         NnActiveError: the file is missing, is no JSON, or holds something else; it names the file, the place in it, and the
             remedy.
     """
+    check_regular(path)
     try:
         content = parsed(Path(path).read_bytes(), pairs)
     except (FileNotFoundError, NotADirectoryError):

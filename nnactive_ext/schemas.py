@@ -38,7 +38,8 @@ def typed(kind: Any, value: Any) -> Any:
 
     Args:
         kind: ``bool``, ``int``, ``float``, ``str``, ``Any``, ``None``; a ``Literal``, a union, ``list[X]``, ``Sequence[X]``,
-            ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]``, ``Mapping[str, X]``; a dataclass or a ``TypedDict`` of these;
+            ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]``, ``Mapping[str, X]`` (whose keys may be
+            ``Annotated``, too); a dataclass or a ``TypedDict`` of these;
             ``Annotated[X, (low, high)]`` for numbers in a range, whose end may be None; ``Annotated[X, check]`` where ``check``
             is a function that raises ValueError.
         value: what :func:`parsed` returned.
@@ -65,7 +66,7 @@ def typed(kind: Any, value: Any) -> Any:
     if is_typeddict(kind):
         return _object(value, *_of_dictionary(kind), keep=True)
     if origin is Annotated:
-        return _checked(typed(parts[0], value), parts[1])
+        return _checked(typed(parts[0], value), parts[1:])
     if origin in (Union, UnionType):
         return _first(parts, value)
     if origin is Literal:
@@ -75,7 +76,7 @@ def typed(kind: Any, value: Any) -> Any:
     if origin in (dict, Mapping):
         if not isinstance(value, dict):
             raise ValueError(f"{_shown(value)} is no object")
-        return {name: _at(name, parts[1], one) for name, one in value.items()}
+        return {typed(parts[0], name): _at(name, parts[1], one) for name, one in value.items()}
     if origin in (list, Sequence, tuple):
         return _items(origin, parts, value)
     return _plain(kind, value)
@@ -149,12 +150,13 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _checked(value: Any, check: Any) -> Any:
-    if callable(check):
-        check(value)
-    elif value < check[0] or (check[1] is not None and value > check[1]):
-        told = f"at least {check[0]}" if check[1] is None else f"between {check[0]} and {check[1]}"
-        raise ValueError(f"{_shown(value)} is not {told}")
+def _checked(value: Any, checks: Sequence[Any]) -> Any:
+    for check in checks:
+        if callable(check):
+            check(value)
+        elif value < check[0] or (check[1] is not None and value > check[1]):
+            told = f"at least {check[0]}" if check[1] is None else f"between {check[0]} and {check[1]}"
+            raise ValueError(f"{_shown(value)} is not {told}")
     return value
 
 

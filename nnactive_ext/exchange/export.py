@@ -28,6 +28,7 @@ from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.repeats import status_asked, verdict_on
 from nnactive_ext.labelling.tasks import Task, all_asked, asked_in
 from nnactive_ext.members.ensemble import Ensemble
+from nnactive_ext.paths import check_no_link
 from nnactive_ext.screening.answers import note_of, second_looks
 
 EXPORTED = "exported.json"
@@ -119,6 +120,7 @@ def export(
         view, voxels = crops.view(task, target)
         if private:
             view = view.disguised
+        check_no_link(view.folder)
         _make(view.folder)
         write_channels(view.images, voxels, view.space)
         note_crop(experiment, sent, task, crops.crop(task)[0])

@@ -12,6 +12,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import names_at
 from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.paths import is_link
 from nnactive_ext.schemas import Count
 
 FILE = "exported_labels.json"
@@ -92,6 +93,8 @@ def version_of(experiment: Experiment, file: Path, task: Task, exports: Mapping[
 
 def _told(folder: Path, task: Task) -> facts.TaskFacts | None:
     """What ``task.json`` in ``folder`` says; None if it is not there, not readable or of another task."""
+    if is_link(folder / facts.NAME):
+        return None
     try:
         content = facts.read_content(folder)
     except NnActiveError:

@@ -16,6 +16,7 @@ from nnactive_ext.images.names import longest_beginning
 from nnactive_ext.images.slicer_tables import tables_of
 from nnactive_ext.images.two_files import TWO_FILES, holds_voxels_of
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.paths import is_link, is_own_file, is_special
 
 EXPORTED = frozenset(
     (
@@ -43,7 +44,7 @@ class Candidates:
 
 
 def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
-    """``path`` itself, or all files below a folder, sorted; links to folders are not followed.
+    """``path`` itself, or all files below a folder, sorted; links in it are not followed, pipes and devices not opened.
 
     Args:
         path: a file or a folder.
@@ -65,13 +66,16 @@ def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
     found = [file for file in sorted(found) if not _is_ours(file.name, exported) and not holds_voxels_of(file)]
     files = tuple(file for file in found if _stem(file.name) is not None and not is_half_done(file))
     verdicts = tuple(file for file in found if is_verdicts(file))
+    linked = {file for file in found if not is_own_file(file)}
+    files, verdicts = (tuple(file for file in those if file not in linked) for those in (files, verdicts))
     known = {*files, *verdicts, *(table for file in files for table in tables_of(file))}
-    return Candidates(files, tuple(file for file in found if file not in known), verdicts)
+    return Candidates(files, tuple(file for file in found if file not in known or file in linked), verdicts)
 
 
 def named_candidates(folder: Path) -> list[Path]:
     """The label files directly in ``folder``, sorted."""
-    return sorted(file for file in folder.iterdir() if _stem(file.name) is not None and not _is_ours(file.name, EXPORTED))
+    named = (file for file in folder.iterdir() if _stem(file.name) is not None and not _is_ours(file.name, EXPORTED))
+    return sorted(filter(is_own_file, named))
 
 
 def saved_at(file: Path) -> str:
@@ -116,6 +120,12 @@ def is_half_done(file: Path) -> bool:
 
 def why_unread(file: Path) -> str:
     """Why a file is not read as an answer, and what to do."""
+    if is_link(file) and not os.path.exists(file):
+        return "no such file: it is a link that leads nowhere. Put the file itself there"
+    if is_link(file):
+        return "a link, and links in returned folders are not followed. Put the file itself there"
+    if is_special(file):
+        return "a pipe, a device or a socket, not a file. Remove it"
     if is_half_done(file):
         return "a half-done result of MITK, which is not read. Accept it in MITK's task list, or delete the file"
     kind = f"files in the format {file.suffix!r}" if file.suffix else "files without an ending"

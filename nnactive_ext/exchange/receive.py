@@ -35,6 +35,7 @@ from nnactive_ext.labelling.answers import TIME, Answer, CountingAnswers, read_a
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_asked
+from nnactive_ext.paths import is_own_file
 from nnactive_ext.refusals import refusing
 
 
@@ -443,7 +444,7 @@ def _keep(context: _ImportContext, offer: Offer) -> int:
     kept = [(name, part, *ledger.keep(_voxels(part))) for name, part in files]
     for _, part in files:
         for other in (part, *tables_of(part)):
-            if other != _voxels(part) and other.is_file():
+            if other != _voxels(part) and (other == part or is_own_file(other)):
                 ledger.keep(other)
     received, checksum = kept[0][2], parts.files.checksum if parts else kept[0][3]
     place = ledger.write_answer(task.id, checksum, boxed.labels, offer.space.crop(task.patch))

@@ -19,6 +19,7 @@ from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.labelling.verdicts import give, key_of, repeats, subject_of
 from nnactive_ext.labelling.votes import VERDICT
 from nnactive_ext.refusals import refusing
+from nnactive_ext.words import text_of_cell
 
 COLUMNS = ("task_or_case", "verdict", "why")
 _NAME = re.compile(r"verdicts(?:_(\d{8}T\d{6}Z))?(?:[ -]?\(\d+\)|-\d+)?\.csv", re.IGNORECASE)
@@ -84,7 +85,7 @@ def _read(experiment: Experiment, file: Path) -> Mapping[tuple[str, str], _Row]:
     """
     found = {}
     for line in read_table(file):
-        name, verdict, *words = (*line.cells, "", "")
+        name, verdict, *words = (*map(text_of_cell, line.cells), "", "")
         why = ", ".join(word for word in words if word)  # a comma without quotes is one of the reason's
         if (name.lower(), verdict.lower()) == COLUMNS[:2]:
             continue

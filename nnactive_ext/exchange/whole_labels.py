@@ -30,8 +30,9 @@ from nnactive_ext.labelling.annotators import HumanAnnotator
 from nnactive_ext.labelling.tasks import all_tasks
 from nnactive_ext.members.ensemble import Ensemble, check_members
 from nnactive_ext.members.model_zip import stock_description
+from nnactive_ext.paths import check_no_link
 from nnactive_ext.schemas import Count, not_empty
-from nnactive_ext.words import count, listed
+from nnactive_ext.words import cells, count, listed
 
 FROM_EXPERT, RECORDS, TABLE = "from_expert", "records", "labels.csv"
 """In the folder of labels: the masks of experts' voxels, what was written and from what, and the summary."""
@@ -113,7 +114,8 @@ def export_labels(
     _check(asked)
     share = list(experiment.plan.pool)[parts[0] :: parts[1]]
     for part in ("", FROM_EXPERT, RECORDS):
-        (asked.folder / part).mkdir(parents=True, exist_ok=True)
+        folder = asked.folder / part
+        (check_no_link(folder) if part else folder).mkdir(parents=True, exist_ok=True)
     for case in share:
         _check_unchanged(asked, case)
     known = _known(experiment)
@@ -246,11 +248,11 @@ def _finish(asked: Asked) -> None:
     classes = list(experiment.dataset.labels.classes)
     table = csv.writer(rows, lineterminator="\n")
     counted = [f"{name}_{source}" for name in classes for source in ("from_expert", "predicted")]
-    table.writerow(["case", "file", "voxels", "voxels_from_expert", *counted])
+    table.writerow(cells(["case", "file", "voxels", "voxels_from_expert", *counted]))
     for case in experiment.plan.pool:
         record = _recorded(asked, case)
         voxels = [n for name in classes for n in record["classes"][name]]
-        table.writerow([asked.names[case], asked.files(case)[0].name, record["voxels"], record["from_expert"], *voxels])
+        table.writerow(cells([asked.names[case], asked.files(case)[0].name, record["voxels"], record["from_expert"], *voxels]))
     write_text(asked.folder / TABLE, rows.getvalue())
     write_json(asked.folder / "dataset.json", stock_description(experiment))
     for part in ("", FROM_EXPERT, RECORDS):

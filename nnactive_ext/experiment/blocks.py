@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from nnactive_ext.files import read_json_if_any
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.images.volumes import Block, volume_name
+from nnactive_ext.paths import Name
 from nnactive_ext.schemas import Count, Shape, Spacing, Start
 
 BLOCKS_FILE = "nnactive_blocks.json"
@@ -57,7 +58,7 @@ class BlockTable:
     def read(cls, raw: Path) -> BlockTable:
         """Of the experiment whose raw folder this is; empty where there is no table."""
         file = raw / BLOCKS_FILE
-        return cls({case: _block(entry) for case, entry in read_json_if_any(file, {}, dict[str, _Entry]).items()})
+        return cls({case: _block(entry) for case, entry in read_json_if_any(file, {}, dict[Name, _Entry]).items()})
 
 
 def _block(entry: _Entry) -> Block:

@@ -13,6 +13,7 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
+from nnactive_ext.experiment.links import check_links
 from nnactive_ext.experiment.locks import holder, is_held_here, locked, run_file, step_file
 from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import LOCK, STATE, read_state
@@ -29,6 +30,8 @@ from nnactive_ext.words import listed
 INCOMPLETE = ".nnactive_incomplete"
 """In the raw and preprocessed folders while ``nnactive_plan`` makes them; such a folder is no experiment. It holds the command
 that makes it, and the folder in which that was typed."""
+BROWSER = "browser"
+"""In the folder of annotations: what the pages of ``nnactive_annotate serve`` keep."""
 TURNED = "turned"
 """The folder, in that of a simulation, of what is turned of its source."""
 
@@ -200,6 +203,7 @@ class Experiment:
         with locked(self.number, wait):
             if not finishing:
                 journal.refuse_unfinished(self.raw)
+            self.check_places()
             preprocessed = self.preprocessed
             annotated = [self.annotation / name for name in ("", "received", "answers", "given")]
             exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *self.raw.glob("tasks/*/*/")]
@@ -207,6 +211,29 @@ class Experiment:
             for folder in (*known, *annotated, *exported):
                 remove_temporary(folder)
             yield
+
+    def check_places(self) -> None:
+        """Refuse names and links by which something of the experiment would be read or written elsewhere.
+
+        Links in place of nnU-Net's three folders, of the dataset's folder in each, and of a folder directly in it are the
+        user's to make, unless they lead into another dataset.
+        """
+        if self.preprocessed.plans_file.is_file():  # nnU-Net has planned
+            _ = self.preprocessed.plans
+        if (self.raw / "dataset.json").is_file():
+            self.dataset.check_labels()
+        model, cycles = self.model_folder, self.results.glob("cycle_*")
+        inside = (
+            self.annotation,
+            self.annotation / BROWSER,
+            self.raw / "tasks",
+            self.results,
+            *cycles,
+            model,
+            *model.glob("fold_*"),
+        )
+        source = Path(os.path.normpath(self.raw / self.plan.source))
+        check_links(self.name, source, (self.annotation,), inside)
 
     @contextmanager
     def running(self, wait: bool = False) -> Iterator[None]:

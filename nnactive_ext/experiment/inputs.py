@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import change_of
 from nnactive_ext.files import read_json, sha256, write_json
+from nnactive_ext.paths import Name
 from nnactive_ext.schemas import Count, JsonObject
 
 INPUTS = "nnactive_inputs.json"
@@ -45,10 +46,10 @@ class _Image(_File, total=False):
 
 
 class _PlansThen(TypedDict):
-    identifier: str
+    identifier: Name
     sha256: str
-    data_folder: str
-    marked: str
+    data_folder: Name
+    marked: Name
     content: JsonObject
 
 

@@ -6,12 +6,13 @@ import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import status_of
 from nnactive_ext.files import read_json, sync_folder, write_json
+from nnactive_ext.paths import name_problem
 from nnactive_ext.schemas import one_of, typed
 
 JOURNAL = "nnactive_journal.json"
@@ -21,8 +22,7 @@ RAW, PREPROCESSED = "raw", "preprocessed"
 
 
 def _inside(name: str) -> None:
-    place = PurePosixPath(name)
-    if place.is_absolute() or ".." in place.parts or place.suffix != ".json":
+    if any(map(name_problem, name.split("/"))) or not name.endswith(".json"):
         raise ValueError(f"{name!r} is no JSON file of an experiment")
 
 

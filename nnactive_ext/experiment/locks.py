@@ -21,6 +21,7 @@ from nnactive_ext.experiment.lock_owner import Owner
 from nnactive_ext.experiment.lock_settings import FILE, VARIABLE, kind
 from nnactive_ext.experiment.soft_locks import Found, SoftLock
 from nnactive_ext.nnunet.dataset import nnunet_folder
+from nnactive_ext.paths import is_link
 
 _ABOUT_THE_FILE = (*DENIED, *NO_SPACE, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.EIO)
 """Errors that do not say that a file system cannot lock; all others of an attempt to lock do."""
@@ -233,6 +234,8 @@ def _try_system(file: Path) -> Lock | str:
                 system.release()
                 return found.who
             soft_locks.remove_stale(_soft_file(file), found)
+        if is_link(_note(file)):  # which came along with somebody's dataset
+            _note(file).unlink()
         _note(file).write_text(str(Owner.this_process()), encoding="utf-8")
     except BaseException:
         system.release()

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.paths import Name
 from nnactive_ext.schemas import Count, JsonObject, Shape
 
 PREDICTED = "predicted"
@@ -21,7 +22,7 @@ _REMEDY = "Restore the loop file from a backup."
 
 
 class _Patch(TypedDict):
-    file: str
+    file: Name
     coords: tuple[int, int, int]
     size: Shape
 

@@ -12,10 +12,19 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.inference import Evaluation, Inference
 from nnactive_ext.experiment.label_changes import LabelChange, label_changes
 from nnactive_ext.experiment.member_kinds import FOLDS, MemberKind
-from nnactive_ext.experiment.plan_kinds import ADDED, DROPPED, IRRELEVANT, RELEVANT, check_change, check_settings
+from nnactive_ext.experiment.plan_kinds import (
+    ADDED,
+    DROPPED,
+    IRRELEVANT,
+    RELEVANT,
+    check_change,
+    check_pretrained,
+    check_settings,
+)
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size
+from nnactive_ext.paths import Name, NameIfAny
 from nnactive_ext.schemas import Amount, Count, JsonObject, Length, Shape, Share, Spacing, one_of, typed
 
 __all__ = ["DROPPED", "IRRELEVANT", "RELEVANT"]
@@ -79,10 +88,10 @@ class Plan:
     """
 
     experiment: str
-    dataset: str
+    dataset: Name
     source: str
-    pool: Mapping[str, Geometry]
-    test: tuple[str, ...]
+    pool: Mapping[Name, Geometry]
+    test: tuple[Name, ...]
     patch_size_mm: Spacing
     query_size: Length
     starting_budget: Count
@@ -93,27 +102,27 @@ class Plan:
     annotator: Annotated[str, one_of("simulated", "human")] = "simulated"
     share: Share = 1.0
     expert: str = ""
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[Name, ...] = ()
     folds: Length = 5
-    configuration: str = "3d_fullres"
-    trainer: str = "nnActiveTrainer"
-    planner: str = "ExperimentPlanner"
+    configuration: Name = "3d_fullres"
+    trainer: Name = "nnActiveTrainer"
+    planner: Name = "ExperimentPlanner"
     preset: str | None = None
     protocol: str = PUBLISHED
     air: str = KEEP_AIR
-    plans_identifier: str = "nnUNetPlans"
+    plans_identifier: Name = "nnUNetPlans"
     processes: Count = 1
     pool_foreground_voxels: Count = 0
     tolerance_mm: Amount = 0.0
     tolerances_mm: Mapping[str, Amount] = field(default_factory=dict)
     purpose: str = ""
-    benchmark: str = ""
-    test_folder: str = ""
-    groups: Mapping[str, str] = field(default_factory=dict)
-    turned: Mapping[str, Turn] = field(default_factory=dict)
-    unplaced: tuple[str, ...] = ()
-    pretrained: Mapping[str, Any] = field(default_factory=dict)
-    irrelevant: tuple[str, ...] = ()
+    benchmark: NameIfAny = ""
+    test_folder: NameIfAny = ""
+    groups: Mapping[Name, str] = field(default_factory=dict)
+    turned: Mapping[Name, Turn] = field(default_factory=dict)
+    unplaced: tuple[Name, ...] = ()
+    pretrained: Annotated[Mapping[str, Any], check_pretrained] = field(default_factory=dict)
+    irrelevant: tuple[Name, ...] = ()
     settings: Annotated[Mapping[str, Any], check_settings] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[tuple[str, str, str], ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from nnactive_ext.paths import Name
 from nnactive_ext.schemas import Amount, Count, Millimetres, Shape, Share, Spacing, typed
 
 DROPPED, IRRELEVANT, RELEVANT, ADDED = "dropped", "irrelevant", "relevant", "added"
@@ -57,7 +58,7 @@ class _Cycles(_Change):
 
 
 class _Cases(_Change):
-    after: list[str]
+    after: list[Name]
     after_cycle: int
 
 
@@ -67,7 +68,7 @@ class _Seed(_Change):
 
 
 class _CasesLeft(_Cases):
-    left: dict[str, _Left]
+    left: dict[Name, _Left]
 
 
 class LabelsChanged(_Change):
@@ -89,6 +90,15 @@ _KINDS = {
     IRRELEVANT: _CasesLeft,
     "labels": LabelsChanged,
 }
+
+
+class _Pretrained(TypedDict, total=False):
+    file: Name
+
+
+def check_pretrained(pretrained: Mapping[str, Any]) -> None:
+    """The file of pretrained weights, if there is one, lies in the folder for it; ValueError otherwise."""
+    typed(_Pretrained, dict(pretrained))
 
 
 def check_change(change: Mapping[str, Any]) -> None:

@@ -8,7 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import TEMPORARY
+from nnactive_ext.nnunet.properties import read_properties
 
 KEY = "nnactive"
 """In the case's properties, where nnU-Net passes over keys that it does not know."""
@@ -33,8 +35,8 @@ def mark(data_folder: Path, case: str) -> None:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
+    """None of a file that is not there, or that this package did not write."""
     try:
-        content = pickle.loads(file.read_bytes())
-    except Exception:  # whatever a damaged pickle leads to
+        return read_properties(file)
+    except (OSError, NnActiveError):
         return None
-    return content if isinstance(content, dict) else None

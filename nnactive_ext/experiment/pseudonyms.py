@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from nnactive_ext.files import read_json_if_any, write_json
+from nnactive_ext.paths import Name
 
 FILE = "pseudonyms.json"
 """Beside the ledger: case -> pseudonym. An experiment whose tasks were never exported with pseudonyms has none."""
@@ -26,7 +27,7 @@ def pseudonyms(annotation: Path) -> dict[str, str]:
         NnActiveError: the table is damaged.
     """
     file = annotation / FILE
-    return read_json_if_any(file, {}, Annotated[dict[str, str], _each_its_own])
+    return read_json_if_any(file, {}, Annotated[dict[str, Name], _each_its_own])
 
 
 def _each_its_own(found: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images import dicom_segmentation, two_files
+from nnactive_ext.images import dicom_segmentation, metaimage, nrrd, two_files
 from nnactive_ext.images.metaimage import what_metaimage_hides
 from nnactive_ext.images.names import check_name
 from nnactive_ext.images.nifti import header_problem, what_itk_hides
@@ -22,6 +22,7 @@ from nnactive_ext.images.nrrd import what_nrrd_hides
 from nnactive_ext.images.placeless import PLACELESS, has_no_place, read_placed
 from nnactive_ext.images.stated import read_as_stated, unit_problem, why_copied
 from nnactive_ext.images.voxels import not_finite
+from nnactive_ext.paths import is_link, is_special, name_problem
 from nnactive_ext.refusals import refuses
 
 ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -100,7 +101,16 @@ def _as_itk_reads(file: Path) -> Iterator[Path]:
         yield copy
 
 
+def _check_data_files(file: Path) -> None:
+    """The header of a label map, which somebody may have sent, must not name a file elsewhere, nor one that is a link."""
+    named = metaimage.data_files(file) if metaimage.is_metaimage(file) else nrrd.data_files(file) if nrrd.is_nrrd(file) else []
+    for name in named:
+        if name_problem(name) or name.startswith("LIST") or is_link(file.parent / name) or is_special(file.parent / name):
+            raise NnActiveError(f"{file}: its voxels are in {name[:80]!r}, not in a file beside it. Save it as one file.")
+
+
 def _read_by_itk(file: Path) -> LabelImage:
+    _check_data_files(file)
     problem = what_itk_hides(file) or what_metaimage_hides(file) or what_nrrd_hides(file)
     if problem:
         raise NnActiveError(f"{problem.rstrip('.')}. {_SAVE_AGAIN}")

@@ -56,6 +56,15 @@ def units_of(file: Path) -> float:
         return all_millimetres([fields_of(stream).get("DistanceUnits", "")])[0]
 
 
+def data_files(file: Path) -> list[str]:
+    """The names of the files that hold the voxels of a MetaImage; none where it holds them itself."""
+    with open(file, "rb") as stream:
+        data = fields_of(stream).get("ElementDataFile", "LOCAL")
+        if data.split()[:1] == ["LIST"]:
+            return [line.strip() for line in stream.read(_LINE).decode("latin-1").splitlines() if line.strip()]
+    return [] if data == "LOCAL" else [data]
+
+
 def what_metaimage_hides(file: Path) -> str:
     """What is wrong with a MetaImage: ITK takes what it could not inflate for zeros, without a word, and takes memory for as
     many voxels as the header speaks of before it reads them."""

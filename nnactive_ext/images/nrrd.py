@@ -37,6 +37,12 @@ def fields_of(file: Path) -> Mapping[str, str]:
     return fields
 
 
+def data_files(file: Path) -> list[str]:
+    """The names of the files that hold the voxels of a NRRD, as its header has them; none where it holds them itself."""
+    fields = fields_of(file)
+    return [fields[key] for key in ("data file", "datafile") if key in fields]
+
+
 def units_of(fields: Mapping[str, str]) -> tuple[list[float], bool]:
     """mm in the units of a header, and whether they are those of the world's axes (``space units``, of the space
     directions) or of the array's own axes (``units``, of the spacings).

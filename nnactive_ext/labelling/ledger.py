@@ -18,6 +18,7 @@ from nnactive_ext.files import replacing, sha256
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.labelling.chain import PREVIOUS, End, digest, line_of, read_chain
+from nnactive_ext.paths import check_regular, name_problem, shortened
 
 LEDGER = "ledger.jsonl"
 _Stamp = tuple[int, int, int]
@@ -76,7 +77,7 @@ class Ledger:
     def keep(self, file: Path) -> tuple[str, str]:
         """Keep a copy of ``file`` as it came; returns its place below the folder and its sha256."""
         digest = sha256(file)
-        place = Path("received") / f"{digest[:16]}_{file.name}"
+        place = Path("received") / f"{digest[:16]}_{shortened(file.name)}"
         target = self.folder / place
         if not target.is_file() or sha256(target) != digest:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,11 @@ class Ledger:
         """The labels as they were handed in; :func:`nnactive_ext.labelling.answers.read_answer` knows what they mean today."""
         import SimpleITK as sitk
 
+        folder, _, name = place.partition("/")
+        if folder != "answers" or name_problem(name):
+            raise NnActiveError(f"{self.folder / LEDGER}: the place of an answer is {place!r}. Restore the file from a backup.")
         file = self.folder / place
+        check_regular(file)
         try:
             labels = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
         except RuntimeError:

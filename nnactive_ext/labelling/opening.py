@@ -35,6 +35,7 @@ def open_experiment(
             changed since it was planned.
     """
     experiment = Experiment.find(identifier)
+    experiment.check_places()
     if not locked and finish_change(experiment):
         experiment = Experiment(experiment.name)
     frozen = Inputs.read(experiment.raw)

@@ -30,11 +30,14 @@ from nnactive_ext.members.slabs import Member, in_slabs, whole_fits
 from nnactive_ext.members.statistics import DIVERGED
 from nnactive_ext.members.taps import plain
 from nnactive_ext.members.transfer import nearby
+from nnactive_ext.nnunet.architecture import check_architecture
 from nnactive_ext.nnunet.checkpoints import check_checkpoint, read_checkpoint
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
+from nnactive_ext.nnunet.plans_files import read_plans
 from nnactive_ext.nnunet.pretrained import digest, read_tensors
 from nnactive_ext.nnunet.trainers import check_trainer, snapshot_file, snapshot_files
+from nnactive_ext.paths import inside
 from nnactive_ext.query_methods.base import Description
 from nnactive_ext.words import count, listed
 
@@ -283,8 +286,10 @@ class NnUNetEnsemble:
                 perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
             )
             try:
+                if (plans := folder / "plans.json").is_file():
+                    check_architecture(read_plans(plans), plans)
                 for fold in folds:
-                    check_checkpoint(folder / f"fold_{fold}" / CHECKPOINTS[0])
+                    check_checkpoint(inside(folder, f"fold_{fold}", "the fold", folder) / CHECKPOINTS[0])
                 self._predictor.initialize_from_trained_model_folder(str(folder), self._folds)
                 self._snapshots = {fold: self._earlier(fold) for fold in self._folds}
             except NnActiveError:

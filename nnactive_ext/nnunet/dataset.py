@@ -16,11 +16,17 @@ from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.files import Unpacked, read_json
 from nnactive_ext.nnunet.environment import FOLDERS, require_nnunet_folders
 from nnactive_ext.nnunet.regions import order_problem
-from nnactive_ext.schemas import Count, JsonObject, not_empty
+from nnactive_ext.paths import Name, check_name, name_problem
+from nnactive_ext.schemas import Count, JsonObject
 from nnactive_ext.words import listed, plural
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+def _is_ending(text: str) -> None:
+    if name_problem(text) or not text.startswith("."):
+        raise ValueError(f'{text[:80]!r} is no ending such as ".nii.gz"')
 
 
 class _Entry(TypedDict):
@@ -33,8 +39,8 @@ class Description(TypedDict, total=False):
 
     labels: JsonObject
     channel_names: dict[str, str]
-    file_ending: Annotated[str, not_empty]
-    dataset: dict[str, _Entry]
+    file_ending: Annotated[str, _is_ending]
+    dataset: dict[Name, _Entry]
     regions_class_order: list[Count] | None
     overwrite_image_reader_writer: str | None
 
@@ -258,6 +264,16 @@ class Dataset:
             raise NnActiveError("\n".join(problems))
         return found
 
+    def check_labels(self) -> None:
+        """A label map that does not lie in labelsTr, where we write it, is an NnActiveError."""
+        for case in self.entries.values():
+            own = self.folder / "labelsTr" / f"{case.name}{self.file_ending}"
+            if case.label != Path(os.path.normpath(own)):
+                raise NnActiveError(
+                    f"{self.folder / 'dataset.json'}: the label map of {case.name} is {case.label}, outside the experiment. It "
+                    f"must be {own}. Correct the file."
+                )
+
     def _path(self, text: str) -> Path:
         path = Path(os.path.expandvars(text))
         return path if path.is_absolute() else Path(os.path.normpath(self.folder / path))
@@ -314,7 +330,7 @@ def dataset_folder_name(identifier: str | int) -> str:
     """``4`` or ``Dataset004_X`` -> the folder name found in nnU-Net's folders; unknown or ambiguous is an error."""
     text = str(identifier)
     if text.startswith("Dataset"):
-        return text
+        return check_name(text, "the dataset", "-d")
     if not text.isdecimal():
         raise NnActiveError(f"{text!r} is neither a dataset number nor a name like Dataset004_Name.")
     found = existing_names(int(text))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from nnactive_ext.files import RESTORE, read_json
+from nnactive_ext.paths import Name
 from nnactive_ext.schemas import Amount, JsonObject, Length, Millimetres, not_empty
 
 
@@ -19,7 +20,7 @@ class Configuration(TypedDict, total=False):
     """A configuration; one that inherits from another has few of its keys."""
 
     inherits_from: str
-    data_identifier: str
+    data_identifier: Name
     preprocessor_name: str
     batch_size: Length
     patch_size: Annotated[list[Length], not_empty]
@@ -46,8 +47,8 @@ def _axes(order: list[int]) -> None:
 class Plans(_Plans, total=False):
     """nnU-Net's plans."""
 
-    dataset_name: str
-    plans_name: str
+    dataset_name: Name
+    plans_name: Name
     original_median_spacing_after_transp: list[Millimetres]
     original_median_shape_after_transp: list[Amount]
     image_reader_writer: str

@@ -19,6 +19,7 @@ from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.nnunet.dataset import Case, Dataset, read_images, read_labels
 from nnactive_ext.nnunet.plans_files import read_plans
+from nnactive_ext.nnunet.properties import check_array, read_properties
 from nnactive_ext.parallel import map_cases
 from nnactive_ext.refusals import refusing
 
@@ -32,24 +33,28 @@ class Preprocessed:
     configuration: str
 
     @property
+    def plans_file(self) -> Path:
+        return self.folder / f"{self.plans_identifier}.json"
+
+    @property
     def plans(self) -> dict:
-        return read_plans(self.folder / f"{self.plans_identifier}.json")
+        return read_plans(self.plans_file)
 
     def manager(self) -> tuple[Any, Any]:
         """nnU-Net's plans manager and configuration manager."""
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-        file, content = self.folder / f"{self.plans_identifier}.json", self.plans
+        content = self.plans
         if self.configuration not in content["configurations"]:
             raise NnActiveError(
-                f"{file} has no configuration {self.configuration}; it has {', '.join(content['configurations'])}. Choose one "
-                "of them with -c."
+                f"{self.plans_file} has no configuration {self.configuration}; it has {', '.join(content['configurations'])}. "
+                "Choose one of them with -c."
             )
         try:
             plans = PlansManager(content)
             return plans, plans.get_configuration(self.configuration)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
-            raise NnActiveError(f"{file}: damaged (nnU-Net: {error!r}). Restore it from a backup.") from None
+            raise NnActiveError(f"{self.plans_file}: damaged (nnU-Net: {error!r}). Restore it from a backup.") from None
 
     @property
     def gt_folder(self) -> Path:
@@ -66,9 +71,8 @@ class Preprocessed:
 
         folder = data_folder or self.data_folder
         try:
-            image = blosc2.open(urlpath=str(folder / f"{case}.b2nd"), mode="r")[:]
-            with open(folder / f"{case}.pkl", "rb") as file:
-                properties = pickle.load(file)
+            image = blosc2.open(urlpath=str(check_array(folder / f"{case}.b2nd")), mode="r")[:]
+            properties = read_properties(folder / f"{case}.pkl")
             return image, Grid.from_properties(properties, self.plans["transpose_forward"], image.shape[1:])
         except (NnActiveError, MemoryError):
             raise
@@ -161,8 +165,7 @@ def _refresh_case(case: Case, dataset_json: dict, target: Preprocessed, ending: 
     image, _ = read_images(reader, case.images)
     stored = target.data_folder / f"{case.name}.pkl"
     with refusing(stored, "Restore it from a backup, or delete the dataset and plan it anew."):
-        with open(stored, "rb") as file:
-            properties = pickle.load(file)
+        properties = read_properties(stored)
         labels = _network_labels(case, image, properties, reader, plans, configuration, stored_shape(case.name, target))
     preprocessor = configuration.preprocessor_class(verbose=False)
     properties["class_locations"] = class_locations(labels, plans, dataset_json, preprocessor)
@@ -248,6 +251,8 @@ def stored_shape(case: str, target: Preprocessed) -> Triple:
 
     file = target.data_folder / f"{case}.b2nd"
     try:
-        return triple(blosc2.open(urlpath=str(file), mode="r").shape[1:])
+        return triple(blosc2.open(urlpath=str(check_array(file)), mode="r").shape[1:])
+    except NnActiveError:
+        raise
     except Exception as error:  # blosc2 raises whatever it stumbles over
         raise NnActiveError(f"{file}: cannot be read ({brief(error)}). Delete the dataset and plan it anew.") from None

@@ -11,6 +11,7 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json
+from nnactive_ext.paths import Name
 from nnactive_ext.schemas import not_empty
 from nnactive_ext.words import count, listed, plural
 
@@ -24,8 +25,8 @@ _OF_ONE = 5
 class Split(TypedDict):
     """The cases of a fold."""
 
-    train: list[str]
-    val: list[str]
+    train: list[Name]
+    val: list[Name]
 
 
 def read_splits(file: Path) -> list[Split]:

@@ -107,7 +107,7 @@ def query_cycle(
     name = method or plan.method
     options = dict(options or {}) if method else dict(plan.method_options)
     name, options = methods.lasting(name, options)
-    chosen = methods.get(name, **options)
+    chosen = (methods.get if method else methods.get_confirmed)(name, **options)
     request = request_for(experiment, plan.query_size if n is None else n, cycle)
     if request.n < 1:
         raise NnActiveError(f"A query of {request.n} patches is not possible; ask for at least 1 patch.")

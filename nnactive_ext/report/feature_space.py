@@ -149,7 +149,7 @@ def _alike(found: Mapping[str, _Stored], what: Mapping[str, Any]) -> dict[str, _
 def _normalise(name: str, options: Mapping[str, str]) -> str:
     """How the method scales descriptors; ``none`` for one that does not say, or cannot be found any more."""
     try:
-        return str(getattr(methods.get(name, **options), "normalise", "none"))
+        return str(getattr(methods.get_confirmed(name, **options), "normalise", "none"))
     except NnActiveError:
         return "none"
 

@@ -16,6 +16,7 @@ from nnactive_ext.files import read_json, write_json, write_text
 from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases
 from nnactive_ext.screening.scoring import Judged, Screening, beside
 from nnactive_ext.screening.why import reasons
+from nnactive_ext.words import cells
 
 FOLDER = "screening"
 START = "start"
@@ -45,14 +46,14 @@ def _csv(screening: Screening) -> str:
     writer = csv.writer(file, lineterminator="\n")
     ends = {"score": "", "z": "_z", "p": "_p", "r_ood": "_r_ood"}
     columns = [f"{one.name}{ends[part]}" for one in screening.scores for part in _parts(one)]
-    writer.writerow(["case", "flagged", "by", *columns, "reference", "why"])
+    writer.writerow(cells(["case", "flagged", "by", *columns, "reference", "why"]))
     for case in screening.order:
         by = " ".join(one.name for one in screening.by(case))
         numbers = [_text(part[case]) for one in screening.scores for part in _parts(one).values()]
         row = [screening.measured[case].name, int(bool(by)), by, *numbers]
-        writer.writerow([*row, int(screening.reference[case]), reasons(screening, case)])
+        writer.writerow(cells([*row, int(screening.reference[case]), reasons(screening, case)]))
     for name, problem in screening.refused.items():
-        writer.writerow([name, *[""] * (3 + len(columns)), f"not screened: {problem}"])
+        writer.writerow(cells([name, *[""] * (3 + len(columns)), f"not screened: {problem}"]))
     return file.getvalue()
 
 

@@ -10,6 +10,7 @@ from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.pages.colours import colours
+from nnactive_ext.paths import Name
 from nnactive_ext.schemas import Count, JsonObject, Shape, Spacing, Start
 
 NAME = "task.json"
@@ -17,7 +18,7 @@ NAME = "task.json"
 
 class _Image(TypedDict):
     channel: str
-    file: str
+    file: Name
 
 
 class _Space(TypedDict):
@@ -36,7 +37,7 @@ class _Facts(TypedDict):
     id: str
     case: str
     images: list[_Image]
-    label: str
+    label: Name
     labels: dict[str, Count]
     space: _Space
     box: _Box
