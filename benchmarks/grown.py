@@ -148,9 +148,16 @@ def _write_answers(annotation: Path, ids: list[str]) -> None:
         _named(first, annotation / place)
         _named(first, annotation / received)
         voxels = answer().size
-        event = {"event": number, "what": "answer", "who": "anna", "when": WHEN, "task": task, "file": f"/hospital/{task}.nii.gz"}
+        event = {
+            "event": number,
+            "what": "answer",
+            "who": "anna",
+            "when": WHEN,
+            "task": task,
+            "file": f"/hospital/{task}.nii.gz",
+        }
         event |= {"received": received, "sha256": checksum, "place": place, "voxels": voxels, "unsure": 0, "missing": 0}
-        event |= {"outside": 0, "by_name": False}
+        event |= {"outside": 0, "by_name": False, "counts": {str(value): SIZE * SIZE for value in range(SIZE)}}
         line = line_of(event, end)
         lines.append(line)
         end = End(number + 1, end.size + len(line), digest(line))

@@ -25,6 +25,7 @@ from nnactive_ext.exchange.verdict_files import receive_verdicts
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import IGNORE, mapped, names_at
 from nnactive_ext.experiment.spaces import space_and_properties
+from nnactive_ext.geometry.label_values import voxels_per_value
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import LabelFile, read_label_file
@@ -455,6 +456,7 @@ def _keep(context: _ImportContext, offer: Offer) -> int:
         missing=boxed.missing,
         outside=boxed.outside,
         by_name=offer.by_name,
+        counts=voxels_per_value(boxed.labels),
         **({"class_files": classes} if parts else {}),
     )
     return int(event["event"])

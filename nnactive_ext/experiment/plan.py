@@ -15,6 +15,7 @@ from nnactive_ext.experiment.member_kinds import FOLDS, MemberKind
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
+from nnactive_ext.kept import Kept
 
 PLAN_FILE = "nnactive_plan.json"
 _IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned", "unplaced", "pretrained", "irrelevant")
@@ -223,6 +224,10 @@ class Plan:
     @classmethod
     def read(cls, folder: Path) -> Plan:
         file = folder / PLAN_FILE
+        return _PLANS.of(file, lambda: cls._read(file))
+
+    @classmethod
+    def _read(cls, file: Path) -> Plan:
         content = read_json(file)
         known = {f.name for f in fields(cls)}
         if not isinstance(content, dict) or set(content) - known:
@@ -232,6 +237,10 @@ class Plan:
             return cls(**{**content, **_typed(content)})
         except (KeyError, TypeError, ValueError) as error:
             raise NnActiveError(f"{file}: damaged ({error}). Restore it, or plan the experiment again.") from None
+
+
+_PLANS: Kept[Plan] = Kept(8)
+"""Plans are not changed in place: a change makes another one."""
 
 
 def _typed(content: Mapping[str, Any]) -> dict[str, Any]:

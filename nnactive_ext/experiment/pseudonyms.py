@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json_if_any, write_json
+from nnactive_ext.kept import Kept
 
 FILE = "pseudonyms.json"
 """Beside the ledger: case -> pseudonym. An experiment whose tasks were never exported with pseudonyms has none."""
@@ -26,6 +27,13 @@ def pseudonyms(annotation: Path) -> dict[str, str]:
         NnActiveError: the table is damaged.
     """
     file = annotation / FILE
+    return _TABLES.of(file, lambda: _read(file))
+
+
+_TABLES: Kept[dict[str, str]] = Kept(8)
+
+
+def _read(file: Path) -> dict[str, str]:
     found = read_json_if_any(file, {})
     if not isinstance(found, dict) or len({str(name) for name in found.values()}) < len(found):
         raise NnActiveError(f"{file}: damaged: each case must have a pseudonym of its own. Restore the file from a backup.")
