@@ -117,7 +117,7 @@ def _write_closed(folder: Path, planned: dict[str, Any], names: list[str], size:
     folder.mkdir(parents=True, exist_ok=True)
     half = len(names) // 2
     write_json(folder / "splits_final.json", [{"train": names[half:], "val": names[:half]}, {"train": names[:half], "val": []}])
-    annotated = dict.fromkeys(names, {"0": 9, "1": 9, "2": 9})
+    annotated = {name: {"0": 9, "1": 9, "2": 9} for name in names}
     plan = planned["nnactive_plan.json"]
     state = {"experiment": plan["experiment"], "cycle": size.cycles - 2, "annotated": annotated}
     write_json(folder / "nnactive_state.json", state)

@@ -48,7 +48,7 @@ def voxels_per_class(held: Mapping[Task, Held | None], names: Mapping[int, str],
     """
     found = {task.cycle: dict.fromkeys(names.values(), 0) for task in held}
     cases: dict[str, Near[Held]] = {}
-    for task, answer in reversed(held.items()):
+    for task, answer in reversed(list(held.items())):
         if answer is None:
             continue
         later = cases.setdefault(task.patch.case, Near(task.patch.size))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 _HEADER, _VOXELS = 348, 352
-_TYPES = {2: np.dtype("u1"), 512: np.dtype("<u2")}
+_TYPES: dict[int, str] = {2: "u1", 512: "<u2"}
 
 
 def read_own(file: Path) -> np.ndarray | None:
@@ -32,6 +32,6 @@ def read_own(file: Path) -> np.ndarray | None:
     offset, slope, intercept = np.frombuffer(content, "<f4", 3, 108).tolist()
     if kind is None or dim[0] != 3 or (dim[1:4] < 1).any() or offset != _VOXELS or slope not in (0, 1) or intercept != 0:
         return None
-    voxels = np.frombuffer(content, kind, offset=_VOXELS)
+    voxels = np.frombuffer(content, np.dtype(kind), offset=_VOXELS)
     shape = tuple(int(n) for n in dim[3:0:-1])
     return voxels.reshape(shape).copy() if voxels.size == np.prod(shape) else None

@@ -164,7 +164,7 @@ class _Counting:
 
     def follow(self, event: Mapping[str, Any]) -> None:
         """Take the next event into account."""
-        what, task = event["what"], event.get("task")
+        what, task = event["what"], event.get("task") or ""
         self._counted = None
         if what == "answer":
             self._keep(task, [*self._kept.get(task, ()), Answer.of(event)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment

@@ -1,0 +1,99 @@
+"""What an export writes down about each task before it is there: one line a task, so that no file is written anew for each."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.marks import EXPORTING
+from nnactive_ext.files import read_json_if_any, sync_folder, write_json
+from nnactive_ext.kept import Kept
+
+_RECORDS: Kept[dict[str, list[Any]]] = Kept(8)
+
+
+class Record:
+    """By task what was written down in one of the files beside the ledger, and what an export that was killed added to it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def of(self, experiment: Experiment) -> Mapping[str, Sequence[Any]]:
+        """Task id -> entries, in the order in which they were noted.
+
+        Raises:
+            NnActiveError: the file, or the lines of an export, are damaged.
+        """
+        file = experiment.annotation / self.name
+        before = _RECORDS.of(file, lambda: read_json_if_any(file, {}))
+        lines = [line for line in _lines(experiment.annotation / EXPORTING) if line["in"] == self.name]
+        return _with(before, lines) if lines else before
+
+
+def _with(before: Mapping[str, Sequence[Any]], lines: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
+    found = dict(before)
+    for line in lines:
+        if line["entry"] not in (known := found.get(line["task"], ())):
+            found[line["task"]] = [*known, line["entry"]]
+    return found
+
+
+class Noting:
+    """Notes entries of records while an export is under way; :meth:`finish` puts them into the records' files."""
+
+    def __init__(self, experiment: Experiment, records: Sequence[Record]) -> None:
+        self._folder, self._file = experiment.annotation, experiment.annotation / EXPORTING
+        self._found = {record.name: dict(record.of(experiment)) for record in records}
+        self._lines: BinaryIO | None = None
+
+    def of(self, record: Record, task: str) -> Sequence[Any]:
+        """The entries of a task so far."""
+        return self._found[record.name].get(task, ())
+
+    def note(self, record: Record, task: str, entry: Any) -> None:
+        """Add an entry, unless it is there; it is on the disk when this returns."""
+        if entry in self.of(record, task):
+            return
+        if self._lines is None:
+            _end_line(self._file)
+            self._lines = open(self._file, "ab")
+            sync_folder(self._folder)
+        self._lines.write(json.dumps({"in": record.name, "task": task, "entry": entry}).encode() + b"\n")
+        self._lines.flush()
+        os.fsync(self._lines.fileno())
+        self._found[record.name][task] = [*self.of(record, task), entry]
+
+    def finish(self) -> None:
+        """Write what was noted, now or by an export that was killed, into the records' files."""
+        if self._lines is not None:
+            self._lines.close()
+        if self._file.is_file():
+            for name, found in self._found.items():
+                write_json(self._folder / name, found)
+            sync_folder(self._folder)
+            self._file.unlink()
+
+
+def _end_line(file: Path) -> None:
+    """Cut off what a killed process left of a line."""
+    if file.is_file():
+        content = file.read_bytes()
+        os.truncate(file, content.rfind(b"\n") + 1)
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    if not file.is_file():
+        return []
+    whole = file.read_bytes().split(b"\n")[:-1]
+    try:
+        lines = [json.loads(line) for line in whole]
+        if not all(isinstance(line, dict) and line.keys() == {"in", "task", "entry"} for line in lines):
+            raise ValueError("not a note of an export")
+    except ValueError as error:
+        raise NnActiveError(f"{file}: damaged ({error}). Restore it from a backup.") from None
+    return lines
