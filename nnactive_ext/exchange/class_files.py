@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnactive_ext.exchange.matching import Matching, named_candidates, stem_of
 from nnactive_ext.images.class_files import ClassFiles, carries_names
 from nnactive_ext.images.class_names import ClassName, class_in
+from nnactive_ext.images.sizes import Grid
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.words import enumerated, listed, plural
 
@@ -53,10 +54,13 @@ class Sorted:
 
 
 class ClassFileSorter:
-    """Sorts found files; ``names``: label -> value, with those that the dataset had before its classes were changed."""
+    """Sorts found files; ``names``: label -> value, with those that the dataset had before its classes were changed.
+    ``grid_of``: called with a case, the lattice that its label maps have; None where that is not known."""
 
-    def __init__(self, matching: Matching, names: Mapping[str, int], only: Task | None) -> None:
-        self._matching, self.names, self.only = matching, names, only
+    def __init__(
+        self, matching: Matching, names: Mapping[str, int], only: Task | None, grid_of: Callable[[str], Grid | None]
+    ) -> None:
+        self._matching, self.names, self.only, self._grid_of = matching, names, only, grid_of
         self._masks: dict[Path, dict[str, dict[str, Path]]] = {}
 
     def sort(self, files: Collection[Path], named: bool, unchanged: bool) -> Sorted:
@@ -98,11 +102,14 @@ class ClassFileSorter:
     def _objection(self, file: Path, place: _Place, said: ClassName) -> str:
         """Why a file whose name is that of no class is neither a mask nor a label map of all classes; "" if it is one."""
         if said.unsure:
-            return "" if carries_names(file, self.names) else _unsure(place)
+            return "" if self._carries_names(file, place) else _unsure(place)
         if place.nested:
             return self._unknown(place)
         beside = said.other and self._masks_in(file.parent, place.owner)
-        return self._unknown(place) if beside and not carries_names(file, self.names) else ""
+        return self._unknown(place) if beside and not self._carries_names(file, place) else ""
+
+    def _carries_names(self, file: Path, place: _Place) -> bool:
+        return carries_names(file, self.names, self._grid_of(place.tasks[0].patch.case))
 
     def _put(self, made: Sorted, place: _Place, members: Sequence[tuple[str, Path]], named: bool) -> None:
         """Put the masks of one answer into what is ``made``."""

@@ -44,12 +44,15 @@ def _with(before: Mapping[str, Sequence[Any]], lines: Sequence[Mapping[str, Any]
 
 
 class Noting:
-    """Notes entries of records while an export is under way; :meth:`finish` puts them into the records' files."""
+    """Notes entries of records while an export is under way; :meth:`finish` puts them into the records' files. The file of the
+    notes is there until then, so that the next command knows of an export that was killed."""
 
     def __init__(self, experiment: Experiment, records: Sequence[Record]) -> None:
         self._folder, self._file = experiment.annotation, experiment.annotation / EXPORTING
         self._found = {record.name: dict(record.of(experiment)) for record in records}
-        self._lines: BinaryIO | None = None
+        _end_line(self._file)
+        self._lines: BinaryIO = open(self._file, "ab")
+        sync_folder(self._folder)
 
     def of(self, record: Record, task: str) -> Sequence[Any]:
         """The entries of a task so far."""
@@ -59,10 +62,6 @@ class Noting:
         """Add an entry, unless it is there; it is on the disk when this returns."""
         if entry in self.of(record, task):
             return
-        if self._lines is None:
-            _end_line(self._file)
-            self._lines = open(self._file, "ab")
-            sync_folder(self._folder)
         self._lines.write(json.dumps({"in": record.name, "task": task, "entry": entry}).encode() + b"\n")
         self._lines.flush()
         os.fsync(self._lines.fileno())
@@ -70,13 +69,12 @@ class Noting:
 
     def finish(self) -> None:
         """Write what was noted, now or by an export that was killed, into the records' files."""
-        if self._lines is not None:
-            self._lines.close()
-        if self._file.is_file():
+        self._lines.close()
+        if self._file.stat().st_size:
             for name, found in self._found.items():
                 write_json(self._folder / name, found)
             sync_folder(self._folder)
-            self._file.unlink()
+        self._file.unlink()
 
 
 def _end_line(file: Path) -> None:

@@ -21,7 +21,7 @@ from nnactive_ext.exchange.page_note import note_of
 from nnactive_ext.exchange.passed_over import passed_over
 from nnactive_ext.exchange.received import Received
 from nnactive_ext.exchange.sent import CROPS, sent_crops
-from nnactive_ext.exchange.unplaced import by_voxels
+from nnactive_ext.exchange.unplaced import by_voxels, is_unplaced
 from nnactive_ext.exchange.verdict_files import receive_verdicts
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import IGNORE, mapped, names_at
@@ -31,12 +31,16 @@ from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import LabelFile, read_label_file
 from nnactive_ext.images.placeless import has_no_place
+from nnactive_ext.images.sizes import Grid
 from nnactive_ext.images.slicer_tables import tables_of
 from nnactive_ext.images.two_files import TWO_FILES, voxels_of
 from nnactive_ext.labelling.answers import TIME, Answer, CountingAnswers, read_answer
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_asked
+
+_LAYERS = 64
+"""Numbers of a voxel that are always read, so that who reads them says what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,16 @@ class _ImportContext:
     @cached_property
     def matching(self) -> Matching:
         return Matching(self.tasks, (*self.experiment.plan.pool, *self.experiment.plan.dropped))
+
+    def grid_of(self, case: str) -> Grid | None:
+        """What label maps of a case must lie on; None where the image cannot be read, which is said of the file then."""
+        try:
+            space = space_and_properties(self.experiment, case)[0]
+            # A layer for each class, as where 3D Slicer's segments overlap, and one for what is open.
+            layers = len(self.experiment.dataset.labels.names) + 1
+            return Grid(space, not is_unplaced(self.experiment, case), max(layers, _LAYERS))
+        except NnActiveError:
+            return None
 
     @cached_property
     def cycle(self) -> int:
@@ -171,7 +185,7 @@ def _sorted(
     names = dict(now)
     for version in range(len(plan.label_changes)):
         names = {**names_at(version, plan.label_changes, now), **names}
-    sorter = ClassFileSorter(context.matching, names, only)
+    sorter = ClassFileSorter(context.matching, names, only, context.grid_of)
     for in_folder in (False, True):
         files = dict.fromkeys(file for path, inside in found for file in inside if path.is_dir() == in_folder)
         made = sorter.sort(files, not in_folder, context.unchanged)
@@ -260,13 +274,17 @@ def _boxes(
         version = version_of(experiment, file, task, context.exports) if given is None else given
         by_version.setdefault(version, []).append(task)
     sent = [] if by_case else _sent(context, file, space, tasks[0])
-    places = [space.crop(box) for _, box in sent]
+    places, grid = [space.crop(box) for _, box in sent], context.grid_of(tasks[0].patch.case)
     image = ("the image", Patch(tasks[0].patch.case, (0, 0, 0), space.shape))
     found: dict[str, Boxed] = {}
     for version, same in by_version.items():
         names = names_at(version, changes, now)
         parts = context.parts.get(file)
-        read = parts.files.read(names, places) if parts else read_label_file(file, names, places, beside=not untouched)
+        read = (
+            parts.files.read(names, places, grid)
+            if parts
+            else read_label_file(file, names, places, beside=not untouched, grid=grid)
+        )
         returned = by_voxels(experiment, tasks[0].patch.case, file, read, by_case)
         sizes = sent if returned.whole else sent[:-1]  # of a file that is cut to its paint the patch's size means nothing
         # One mask without a place among others is enough for its axes to be doubtful.

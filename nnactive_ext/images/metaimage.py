@@ -13,6 +13,7 @@ from nnactive_ext.images.units import all_millimetres
 
 _LINE = 1 << 16
 """Bytes; no line of a header is longer."""
+_BLOCK = 1 << 20
 _ZLIB = 1040
 """No byte of zlib becomes more than so many."""
 _BYTES = {"CHAR": 1, "SHORT": 2, "LONG_LONG": 8, "INT": 4, "LONG": 4, "FLOAT": 4, "DOUBLE": 8}
@@ -56,6 +57,15 @@ def units_of(file: Path) -> float:
         return all_millimetres([fields_of(stream).get("DistanceUnits", "")])[0]
 
 
+def metaimage_header_problem(file: Path) -> str:
+    """What is wrong with the header of a MetaImage, with the file's name; "" if nothing is, and for other formats."""
+    if not is_metaimage(file):
+        return ""
+    with open(file, "rb") as stream:
+        problem = _not_numbers(fields_of(stream))
+    return f"{file}: {problem}" if problem else ""
+
+
 def what_metaimage_hides(file: Path) -> str:
     """What is wrong with a MetaImage: ITK takes what it could not inflate for zeros, without a word, and takes memory for as
     many voxels as the header speaks of before it reads them."""
@@ -77,7 +87,7 @@ def what_metaimage_hides(file: Path) -> str:
         rest = beside.read_bytes() if compressed else b""
     if problem := _claims_too_much(fields, held * (_ZLIB if compressed else 1)):
         return f"{file}: {problem}"
-    return _inflated(file, rest) if compressed else ""
+    return _inflated(file, rest, _stated_bytes(fields)) if compressed else ""
 
 
 def _not_numbers(fields: Mapping[str, str]) -> str:
@@ -106,19 +116,35 @@ def _not_numbers(fields: Mapping[str, str]) -> str:
     return ""
 
 
+def bytes_of(kind: str) -> int:
+    """Of a number, by the ``ElementType`` of a header."""
+    return next((size for word, size in _BYTES.items() if word in kind), 1)
+
+
 def _claims_too_much(fields: Mapping[str, str], most: int) -> str:
     voxels = math.prod(int(n) for n in fields.get("DimSize", "0").split())
-    kind = fields.get("ElementType", "")
-    each = next((size for word, size in _BYTES.items() if word in kind), 1)
+    each = bytes_of(fields.get("ElementType", ""))
     text = fields.get("BinaryData", "True").lower() == "false"
     return "" if text or voxels * each <= most else f"truncated: its header speaks of {voxels} voxels, which it lacks"
 
 
-def _inflated(file: Path, rest: bytes) -> str:
+def _stated_bytes(fields: Mapping[str, str]) -> int:
+    voxels = math.prod(int(n) for n in fields.get("DimSize", "0").split())
+    return voxels * int(fields.get("ElementNumberOfChannels", "1")) * bytes_of(fields.get("ElementType", ""))
+
+
+def _inflated(file: Path, rest: bytes, stated: int) -> str:
+    """What is wrong with compressed voxels, which ``stated`` bytes are to come of; no more than a megabyte is held at once."""
     inflate = zlib.decompressobj(wbits=47)  # zlib or gzip, whichever the stream begins like
+    held = 0
     try:
-        for start in range(0, len(rest), 1 << 20):
-            inflate.decompress(rest[start : start + (1 << 20)])
+        for start in range(0, len(rest), _LINE):
+            piece = rest[start : start + _LINE]
+            while piece:
+                held += len(inflate.decompress(piece, _BLOCK))
+                piece = inflate.unconsumed_tail
+                if held > stated + _BLOCK:
+                    return f"{file}: damaged: it holds more than the {stated} bytes that its header speaks of"
     except zlib.error as error:
         return f"{file}: damaged: {error}"
     return "" if inflate.eof else f"{file}: truncated"

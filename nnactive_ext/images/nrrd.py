@@ -69,6 +69,12 @@ def _words(text: str) -> list[str]:
     return [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|([^\s"]+)', text)]
 
 
+def bytes_of(kind: str) -> int:
+    """Of a number, by the ``type`` of a header."""
+    kind = kind.lower().replace(" ", "")
+    return next((size for word, size in _BYTES.items() if word in kind), 1)
+
+
 def what_nrrd_hides(file: Path) -> str:
     """What is wrong with a NRRD whose header speaks of more voxels than the file can hold, for which ITK would take memory
     before it reads, with the file's name; "" if nothing is, and for other formats."""
@@ -82,8 +88,7 @@ def what_nrrd_hides(file: Path) -> str:
         voxels = math.prod(int(n) for n in fields.get("sizes", "").split())
     except ValueError:
         return f"{file}: the sizes in its header are no whole numbers"
-    kind = fields.get("type", "").lower().replace(" ", "")
-    each = next((size for word, size in _BYTES.items() if word in kind), 1)
+    each = bytes_of(fields.get("type", ""))
     if voxels * each <= bytes_ * (1 if encoding == "raw" else _GZIP):
         return ""
     return f"{file}: truncated: its header speaks of {voxels} voxels, which {bytes_} bytes cannot hold"
