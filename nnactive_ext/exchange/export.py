@@ -103,7 +103,6 @@ def export(
     check_folder(folder, tasks, experiment.plan.label_version)
     _check_names(folder, all_asked(experiment), private)
     experiment.annotation.mkdir(exist_ok=True)
-    noting = Noting(experiment, (EXPORTED, CROPS))
     note_labels(experiment, tasks, exported(experiment))
     note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], crops.blank_classes)
     _make(folder)
@@ -115,31 +114,31 @@ def export(
     )
     views, kept = [], []
     cards: dict[int, Card] = {}
-    # By case, so that each image is read once.
-    for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
-        target = folder / task.id
-        view, voxels = crops.view(task, target)
-        if private:
-            view = view.disguised
-        _make(view.folder)
-        write_channels(view.images, voxels, view.space)
-        note_crop(noting, task, crops.crop(task)[0])
-        if view.label.is_file() and sha256(view.label) not in noting.of(EXPORTED, task.id):
-            kept.append(view.label)
-        else:
-            with image_written(view.label, view.space.image(view.labels)) as temporary:
-                _pack_as_nobody_does(temporary)
-                # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
-                # or a kill between the two would make a prediction look like somebody's answer.
-                noting.note(EXPORTED, task.id, sha256(temporary))
-        write_task(view)
-        notes = [note_of(looks[task.id])] if task.id in looks else []
-        against = verdict_on(counted, task)
-        note = " ".join([*notes, against.words if against else ""]).strip()
-        made = card(view, voxels, status_asked(ledger, counted, task, ignore), note)
-        cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
-        views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
-    noting.finish()
+    with Noting(experiment, (EXPORTED, CROPS)) as noting:
+        # By case, so that each image is read once.
+        for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
+            target = folder / task.id
+            view, voxels = crops.view(task, target)
+            if private:
+                view = view.disguised
+            _make(view.folder)
+            write_channels(view.images, voxels, view.space)
+            note_crop(noting, task, crops.crop(task)[0])
+            if view.label.is_file() and sha256(view.label) not in noting.of(EXPORTED, task.id):
+                kept.append(view.label)
+            else:
+                with image_written(view.label, view.space.image(view.labels)) as temporary:
+                    _pack_as_nobody_does(temporary)
+                    # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
+                    # or a kill between the two would make a prediction look like somebody's answer.
+                    noting.note(EXPORTED, task.id, sha256(temporary))
+            write_task(view)
+            notes = [note_of(looks[task.id])] if task.id in looks else []
+            against = verdict_on(counted, task)
+            note = " ".join([*notes, against.words if against else ""]).strip()
+            made = card(view, voxels, status_asked(ledger, counted, task, ignore), note)
+            cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
+            views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
     pages.finish(folder)
     _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], crops.names, crops.start)
     write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})

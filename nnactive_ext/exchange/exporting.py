@@ -44,8 +44,8 @@ def _with(before: Mapping[str, Sequence[Any]], lines: Sequence[Mapping[str, Any]
 
 
 class Noting:
-    """Notes entries of records while an export is under way; :meth:`finish` puts them into the records' files. The file of the
-    notes is there until then, so that the next command knows of an export that was killed."""
+    """Notes entries of records while an export is under way, in the block of a ``with``; at its end they are put into the
+    records' files. The file of the notes is there until then, so that the next command knows of an export that was killed."""
 
     def __init__(self, experiment: Experiment, records: Sequence[Record]) -> None:
         self._folder, self._file = experiment.annotation, experiment.annotation / EXPORTING
@@ -53,6 +53,14 @@ class Noting:
         _end_line(self._file)
         self._lines: BinaryIO = open(self._file, "ab")
         sync_folder(self._folder)
+
+    def __enter__(self) -> Noting:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._lines.close()
+        if kind is None or not self._file.stat().st_size:
+            self._finish()
 
     def of(self, record: Record, task: str) -> Sequence[Any]:
         """The entries of a task so far."""
@@ -67,9 +75,8 @@ class Noting:
         os.fsync(self._lines.fileno())
         self._found[record.name][task] = [*self.of(record, task), entry]
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Write what was noted, now or by an export that was killed, into the records' files."""
-        self._lines.close()
         if self._file.stat().st_size:
             for name, found in self._found.items():
                 write_json(self._folder / name, found)

@@ -111,8 +111,9 @@ def _check_header(file: Path, grid: Grid | None) -> None:
         check_memory(file, size.bytes)
         return
     grid.check_size(file, size)
-    # Of files that are read as they state themselves, the place is compared when it is known.
-    if not (header_problem(file) or metaimage_header_problem(file) or unit_problem(file)) and not why_copied(file):
+    # Of files that are read as they state themselves, the place is compared when it is known; of damaged ones nobody asks ITK.
+    damaged = header_problem(file) or metaimage_header_problem(file) or what_nrrd_hides(file) or unit_problem(file)
+    if not damaged and not why_copied(file):
         import SimpleITK as sitk
 
         header = sitk.ImageFileReader()
@@ -121,10 +122,8 @@ def _check_header(file: Path, grid: Grid | None) -> None:
             header.ReadImageInformation()
         except RuntimeError:
             return  # is said when it is read
-        if (
-            header.GetDimension() == 3
-            and np.isfinite([*header.GetSpacing(), *header.GetOrigin(), *header.GetDirection()]).all()
-        ):
+        place = [*header.GetSpacing(), *header.GetOrigin(), *header.GetDirection()]
+        if header.GetDimension() == 3 and np.isfinite(place).all():
             grid.check_place(file, Space.of_image(header))
 
 

@@ -92,8 +92,8 @@ def check_memory(file: Path, needed: int, copies: int = _COPIES) -> None:
     limit = memory_limit()
     if limit is not None and needed * copies > limit:
         raise NnActiveError(
-            f"{file}: its header speaks of {gigabytes(needed)} of voxels; to read them takes about {gigabytes(needed * copies)} "
-            f"of memory, and this process may have {gigabytes(limit)}. Cut or resample the image, correct its header, or use a "
+            f"{file}: its header speaks of {gigabytes(needed)} of voxels. Reading them takes {gigabytes(needed * copies)} "
+            f"of memory; this process may have {gigabytes(limit)}. Cut or resample the image, correct its header, or use a "
             "machine with more memory; volumes of this size are read part by part from OME-Zarr (docs/large_volumes.md)."
         )
 
@@ -129,13 +129,13 @@ class Grid:
         if size.voxels > _LARGER * image + _MORE:
             mine = "x".join(map(str, self.space.shape[::-1]))
             raise NnActiveError(
-                f"{file}: its header speaks of {shape} voxels, and the image has {mine} (x, y, z), so it is not the label map of "
-                "this image. Save the label map on the grid of the exported one."
+                f"{file}: its header speaks of {shape} voxels, and the image has {mine} (x, y, z), so it is not its label map. "
+                "Save the label map on the grid of the exported one."
             )
         if size.numbers > self.layers:
             raise NnActiveError(
-                f"{file}: its header speaks of {count(size.numbers, 'number')} for each of {shape} voxels, and a label map with "
-                f"these classes has at most {self.layers}. Save one label map."
+                f"{file}: its header speaks of {count(size.numbers, 'number')} for each voxel, and a label map has at most "
+                f"{self.layers} with these classes. Save one label map."
             )
         check_memory(file, size.bytes)
 
