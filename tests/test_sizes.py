@@ -68,9 +68,8 @@ def bomb(folder: Path, ending: str) -> Path:
         else:
             stream.write(mha_head() if ending == ".mha" else nrrd_head())
             pack = zlib.compressobj(9, wbits=15 if ending == ".mha" else 31)
-            for _ in range(40):
-                stream.write(pack.compress(bytes(1 << 24)))
-            stream.write(bytes(6_000_000))  # no end: whoever unpacks it finds out late
+            stream.write(pack.compress(bytes(1 << 24)))
+            stream.write(bytes(6_300_000))  # no end, but as long as the whole of it would be
     return file
 
 
