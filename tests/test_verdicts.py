@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -218,7 +219,7 @@ def test_a_case_called_like_the_beginning_of_a_task_is_the_case(monkeypatch):
     assert subject_of(experiment, "c000_001_tiny_3") is task
     plan.pool = {}
     assert subject_of(experiment, "c000_001") is task
-    monkeypatch.setattr(module, "all_asked", lambda experiment: [task, task])
+    monkeypatch.setattr(module, "all_asked", lambda experiment: [task, replace(task, id=f"{task.id}_b")])
     with pytest.raises(NnActiveError, match="several tasks"):
         subject_of(experiment, "c000")
 
