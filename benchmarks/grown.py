@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from nnactive_ext.experiment.inputs import digest
+from nnactive_ext.experiment.preprocessed_mark import KEY
 from nnactive_ext.files import read_json, sha256, write_json
 
 NUMBER = 883
@@ -121,8 +124,15 @@ def _write_closed(folder: Path, planned: dict[str, Any], names: list[str], size:
     plan = planned["nnactive_plan.json"]
     state = {"experiment": plan["experiment"], "cycle": size.cycles - 2, "annotated": annotated}
     write_json(folder / "nnactive_state.json", state)
-    for name in ("dataset.json",):
-        shutil.copy(folder.parents[1] / "nnUNet_raw" / NAME / name, folder / name)
+    shutil.copy(folder.parents[1] / "nnUNet_raw" / NAME / "dataset.json", folder / "dataset.json")
+    made, name = {"dataset_name": NAME, "no": "plans"}, plan["plans_identifier"]
+    write_json(folder / f"{name}.json", made)
+    frozen = {"identifier": name, "sha256": digest(made), "data_folder": name, "marked": names[0], "content": made}
+    frozen |= {"dataset_json": None, "fingerprint": None}
+    raw = folder.parents[1] / "nnUNet_raw" / NAME
+    write_json(raw / "nnactive_inputs.json", {**read_json(raw / "nnactive_inputs.json"), "plans": frozen})
+    (folder / name).mkdir()
+    (folder / name / f"{names[0]}.pkl").write_bytes(pickle.dumps({KEY: True}))
 
 
 def answer() -> np.ndarray:
@@ -132,13 +142,13 @@ def answer() -> np.ndarray:
 
 def _write_answers(annotation: Path, ids: list[str]) -> None:
     from nnactive_ext.geometry.space import Space
-    from nnactive_ext.labelling.chain import End, digest, line_of
+    from nnactive_ext.labelling import chain
     from nnactive_ext.labelling.ledger import LEDGER, Ledger
 
     if not ids:
         return
     space = Space((SIZE,) * 3, (1.0,) * 3, (0.0,) * 3, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
-    ledger, end, lines = Ledger(annotation), End(0, 0, digest(b"")), []
+    ledger, end, lines = Ledger(annotation), chain.End(0, 0, chain.digest(b"")), []
     first = annotation / ledger.write_answer("first", "0" * 64, answer(), space)
     mark, checksum = first.name.rsplit("_", 1)[1], sha256(first)
     (annotation / "received").mkdir()
@@ -158,9 +168,9 @@ def _write_answers(annotation: Path, ids: list[str]) -> None:
         }
         event |= {"received": received, "sha256": checksum, "place": place, "voxels": voxels, "unsure": 0, "missing": 0}
         event |= {"outside": 0, "by_name": False, "counts": {str(value): SIZE * SIZE for value in range(SIZE)}}
-        line = line_of(event, end)
+        line = chain.line_of(event, end)
         lines.append(line)
-        end = End(number + 1, end.size + len(line), digest(line))
+        end = chain.End(number + 1, end.size + len(line), chain.digest(line))
     (annotation / LEDGER).write_bytes(b"".join(lines))
 
 

@@ -166,14 +166,14 @@ def test_arrays_without_a_place(tmp_path, sealed):
 
     tifffile.imwrite(tiff, shape=(1000, 64, 64), dtype=np.uint8, photometric="minisblack")
     for file in (npy, tiff):
-        with pytest.raises(NnActiveError, match="a.npy|instead of"):
+        with pytest.raises(NnActiveError, match=r"a\.npy|instead of"):
             read_image(file, [SPACE], Grid(SPACE))
 
 
 def test_more_numbers_than_a_label_map_has(tmp_path, sealed):
     file = tmp_path / "a.nii"
     file.write_bytes(nifti_head((*SPACE.shape[::-1], 1, 5000)))
-    with pytest.raises(NnActiveError, match="5,?000 numbers"):
+    with pytest.raises(NnActiveError, match=r"5,?000 numbers"):
         read_image(file, grid=Grid(SPACE, layers=64))
 
 
