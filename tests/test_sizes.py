@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicom_segmentations import as_dicom
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
@@ -218,3 +219,42 @@ def test_a_bomb_is_refused_within_little_memory(tmp_path, ending, of):
     assert str(file) in "".join(refusal)
     assert seconds < 2
     assert kilobytes < 100_000
+
+
+def _segmentation(file: Path, space: Space) -> Path:
+    pytest.importorskip("highdicom")
+    labels = np.zeros(space.shape, np.uint8)
+    labels[2:5, 3:9, 4:8] = 1
+    as_dicom(file, labels, space.image(labels), {"organ": 1})
+    return file
+
+
+def test_a_dicom_segmentation_of_another_image_is_refused_before_its_frames_are_read(tmp_path, monkeypatch):
+    file = _segmentation(tmp_path / "a.dcm", SPACE)
+    assert read_image(file, grid=Grid(SPACE)).layers.sum() == 3 * 6 * 4
+    import highdicom
+
+    monkeypatch.setattr(highdicom.seg.Segmentation, "get_volume", lambda *_, **__: pytest.fail("frames were read"))
+    other = Space(SPACE.shape, (1.0, 1.0, 1.7), SPACE.origin, SPACE.direction)
+    with pytest.raises(NnActiveError, match="voxels are not those of the image"):
+        read_image(file, grid=Grid(other))
+
+
+def test_a_deflated_dicom_file_is_not_unpacked_as_a_whole(tmp_path, monkeypatch):
+    import pydicom
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    from nnactive_ext.images import dicom_segmentation
+
+    file = _segmentation(tmp_path / "a.dcm", SPACE)
+    content = pydicom.dcmread(file)
+    content.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    content.save_as(file)
+    assert read_image(file, grid=Grid(SPACE)).layers.sum() == 3 * 6 * 4
+    content.add_new(0x00420011, "OB", bytes(1 << 22))  # an encapsulated document
+    content.save_as(file)
+    assert file.stat().st_size < 1 << 16
+    monkeypatch.setattr(dicom_segmentation, "_MOST", 1 << 20)
+    monkeypatch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("unpacked as a whole"))
+    with pytest.raises(NnActiveError, match="unpacks to more than"):
+        read_image(file, grid=Grid(SPACE))
