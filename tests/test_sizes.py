@@ -171,6 +171,39 @@ def test_arrays_without_a_place(tmp_path, sealed):
             read_image(file, [SPACE], Grid(SPACE))
 
 
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_a_returned_file_names_no_other(tmp_path, sealed, ending):
+    """The bytes of any file of this machine would be taken for labels, and values of them named in messages."""
+    other = tmp_path / "secret"
+    other.write_bytes(bytes(np.prod(SPACE.shape)))
+    if ending == ".nrrd":
+        content = nrrd_head(SPACE.shape[::-1], "raw").replace(b"\n\n", f"\ndata file: {other}\n\n".encode())
+    else:
+        content = mha_head(SPACE.shape[::-1]).replace(b"LOCAL", str(other).encode()).replace(b"= True\nT", b"= False\nT")
+    file = tmp_path / f"a{ending}"
+    file.write_bytes(content)
+    with pytest.raises(NnActiveError, match="another file"):
+        read_image(file, grid=Grid(SPACE))
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".mha"])
+def test_a_header_without_an_end(tmp_path, sealed, ending):
+    file = tmp_path / f"a{ending}"
+    lines = "".join(f"Segment{i}_Name:=s{i}\n" if ending == ".seg.nrrd" else f"Key{i} = {i}\n" for i in range(100_000))
+    head = nrrd_head(SPACE.shape[::-1])[:-1] if ending == ".seg.nrrd" else b""
+    file.write_bytes(head + lines.encode() + b"\n")
+    for read in (lambda: read_image(file, grid=Grid(SPACE)), lambda: read_image_file(file)):
+        with pytest.raises(NnActiveError, match="no end"):
+            read()
+
+
+def test_a_pattern_of_file_names_never_reaches_itk(tmp_path, sealed):
+    file = tmp_path / "a.mha"
+    file.write_bytes(mha_head(SPACE.shape[::-1]).replace(b"LOCAL", b"%s%s%n.raw 1 10000000 1"))
+    with pytest.raises(NnActiveError, match="pattern"):
+        read_image_file(file)
+
+
 def test_more_numbers_than_a_label_map_has(tmp_path, sealed):
     file = tmp_path / "a.nii"
     file.write_bytes(nifti_head((*SPACE.shape[::-1], 1, 5000)))

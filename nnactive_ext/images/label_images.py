@@ -14,11 +14,11 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images import dicom_segmentation, two_files
-from nnactive_ext.images.metaimage import metaimage_header_problem, what_metaimage_hides
+from nnactive_ext.images import dicom_segmentation, metaimage, two_files
+from nnactive_ext.images.metaimage import is_metaimage, metaimage_header_problem, what_metaimage_hides
 from nnactive_ext.images.names import check_name
 from nnactive_ext.images.nifti import header_problem, what_itk_hides
-from nnactive_ext.images.nrrd import what_nrrd_hides
+from nnactive_ext.images.nrrd import fields_of, is_nrrd, names_another_file, what_nrrd_hides
 from nnactive_ext.images.placeless import PLACELESS, has_no_place, read_placed
 from nnactive_ext.images.sizes import Grid, check_memory, stated_size
 from nnactive_ext.images.stated import read_as_stated, unit_problem, why_copied
@@ -110,6 +110,8 @@ def _check_header(file: Path, grid: Grid | None) -> None:
     if grid is None:
         check_memory(file, size.bytes)
         return
+    if _names_another_file(file):
+        raise NnActiveError(f"{file}: its header names another file with its voxels. Save it as one file.")
     grid.check_size(file, size)
     # Of files that are read as they state themselves, the place is compared when it is known; of damaged ones nobody asks ITK.
     damaged = header_problem(file) or metaimage_header_problem(file) or what_nrrd_hides(file) or unit_problem(file)
@@ -125,6 +127,16 @@ def _check_header(file: Path, grid: Grid | None) -> None:
         place = [*header.GetSpacing(), *header.GetOrigin(), *header.GetDirection()]
         if header.GetDimension() == 3 and np.isfinite(place).all():
             grid.check_place(file, Space.of_image(header))
+
+
+def _names_another_file(file: Path) -> bool:
+    """A returned file could name any file of this machine, whose bytes would be taken for labels."""
+    if is_nrrd(file):
+        return names_another_file(fields_of(file))
+    if is_metaimage(file):
+        with open(file, "rb") as stream:
+            return metaimage.fields_of(stream).get("ElementDataFile", "LOCAL").upper() != "LOCAL"
+    return False
 
 
 def _read_by_itk(file: Path, grid: Grid | None) -> LabelImage:

@@ -13,6 +13,8 @@ from nnactive_ext.images.units import all_millimetres
 
 _LINE = 1 << 16
 """Bytes; no line of a header is longer."""
+_LONGEST = 1 << 20
+"""Bytes; a header is a few hundred of them."""
 _BLOCK = 1 << 20
 _ZLIB = 1040
 """No byte of zlib becomes more than so many."""
@@ -39,7 +41,7 @@ def is_metaimage(file: Path) -> bool:
 def fields_of(stream: BinaryIO) -> dict[str, str]:
     """The fields of a header; the stream then stands behind it."""
     fields: dict[str, str] = {}
-    while line := stream.readline(_LINE):
+    while stream.tell() <= _LONGEST and (line := stream.readline(_LINE)):
         key, _, value = line.decode("latin-1").partition("=")
         fields[key.strip()] = value.strip()
         if key.strip() == "ElementDataFile":
@@ -62,7 +64,8 @@ def metaimage_header_problem(file: Path) -> str:
     if not is_metaimage(file):
         return ""
     with open(file, "rb") as stream:
-        problem = _not_numbers(fields_of(stream))
+        fields = fields_of(stream)
+        problem = "damaged: its header has no end" if stream.tell() > _LONGEST else _not_numbers(fields)
     return f"{file}: {problem}" if problem else ""
 
 
@@ -77,8 +80,8 @@ def what_metaimage_hides(file: Path) -> str:
         compressed = fields.get("CompressedData", "").lower() == "true"
         rest = stream.read() if data == "LOCAL" and compressed else b""
         held = file.stat().st_size - stream.tell() + len(rest)
-    if problem := _not_numbers(fields):
-        return f"{file}: {problem}"
+    if problem := metaimage_header_problem(file):
+        return problem
     if data != "LOCAL":
         beside = file.parent / data
         if not data or not beside.is_file():
@@ -110,6 +113,8 @@ def _not_numbers(fields: Mapping[str, str]) -> str:
     element = fields.get("ElementType", "")
     if not _TYPE.fullmatch(element):  # ITK writes beyond its memory for some
         return f'the type of the voxels in its header (ElementType) is "{element[:80]}", which is no number'
+    if "%" in fields.get("ElementDataFile", ""):  # ITK gives it to printf, which may end the process or worse
+        return "its header names the files with its voxels by a pattern (ElementDataFile). Save it as one file"
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     if min(channels, *map(int, fields.get("DimSize", "1").split())) < 1:
         return "the sizes in its header (DimSize, ElementNumberOfChannels) are not above 0"

@@ -11,6 +11,7 @@ from nnactive_ext.images.units import all_millimetres
 
 _LONGEST = 1 << 20
 """Bytes; a header is a few hundred of them, or some thousands with the names of segments."""
+_END = re.compile(rb"\r?\n\r?\n")
 _GZIP = 1040
 """No byte of gzip becomes more than so many."""
 _BYTES = {"8": 1, "16": 2, "32": 4, "64": 8, "char": 1, "short": 2, "longlong": 8, "double": 8, "float": 4, "long": 8, "int": 4}
@@ -24,7 +25,7 @@ def fields_of(file: Path) -> Mapping[str, str]:
     """The fields of the header (``space units`` and so on, in lower case), without its key/value pairs."""
     with open(file, "rb") as stream:
         head = stream.read(_LONGEST)
-    text = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
+    text = _END.split(head, maxsplit=1)[0]
     try:
         lines = text.decode("utf-8").splitlines()
     except UnicodeDecodeError:
@@ -35,6 +36,11 @@ def fields_of(file: Path) -> Mapping[str, str]:
         if colon and not line.startswith("#") and ":=" not in key:
             fields.setdefault(key.strip().lower(), value.strip())
     return fields
+
+
+def names_another_file(fields: Mapping[str, str]) -> bool:
+    """Whether the voxels are in another file, which a header may name anywhere."""
+    return "data file" in fields or "datafile" in fields
 
 
 def units_of(fields: Mapping[str, str]) -> tuple[list[float], bool]:
@@ -80,9 +86,13 @@ def what_nrrd_hides(file: Path) -> str:
     before it reads, with the file's name; "" if nothing is, and for other formats."""
     if not is_nrrd(file):
         return ""
+    with open(file, "rb") as stream:
+        head = stream.read(_LONGEST)
+    if len(head) == _LONGEST and not _END.search(head):  # which keeps ITK busy for hours
+        return f"{file}: damaged: its header has no end in the first {_LONGEST} bytes"
     fields, bytes_ = fields_of(file), file.stat().st_size
     encoding = fields.get("encoding", "").lower()
-    if "data file" in fields or "datafile" in fields or encoding not in ("raw", "gzip", "gz"):
+    if names_another_file(fields) or encoding not in ("raw", "gzip", "gz"):
         return ""
     try:
         voxels = math.prod(int(n) for n in fields.get("sizes", "").split())
