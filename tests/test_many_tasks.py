@@ -132,7 +132,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(EVENTS)
 def test_following_one_by_one_is_reading_all_at_once(tmp_path_factory, events):
     ledger = Ledger(tmp_path_factory.mktemp("ledger"))
