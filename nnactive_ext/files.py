@@ -67,7 +67,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 def remove_temporary(folder: Path) -> None:
     """Remove what a killed process was writing in ``folder``; only for the one process that may write there."""
-    for leftover in folder.glob(f"{TEMPORARY}*"):
+    names = os.listdir(folder) if folder.is_dir() else []  # which is quicker than a pattern where thousands of answers lie
+    for leftover in (folder / name for name in names if name.startswith(TEMPORARY)):
         if is_link(leftover):
             _remove_link(leftover)
         elif leftover.is_dir():

@@ -576,6 +576,7 @@ def test_what_a_killed_process_was_writing_is_removed(state):
     experiment = Experiment.find(601)
     call("export", "--blank")
     task = next((experiment.raw / "tasks").glob("*/*/"))
+    (experiment.annotation / "exporting.jsonl").touch()  # as an export that was killed leaves it
     folders = [experiment.annotation, experiment.annotation / "received", task, task.parent]
     for folder in folders:
         (folder / ".nnactive_tmp_x.nii.gz").write_text("half")

@@ -218,7 +218,9 @@ def test_a_case_called_like_the_beginning_of_a_task_is_the_case(monkeypatch):
     assert subject_of(experiment, "c000_001_tiny_3") is task
     plan.pool = {}
     assert subject_of(experiment, "c000_001") is task
-    monkeypatch.setattr(module, "all_asked", lambda experiment: [task, task])
+    monkeypatch.setattr(
+        module, "all_asked", lambda experiment: [task, SimpleNamespace(id="c000_001_tiny_4", names=["c000_001_tiny_4"])]
+    )
     with pytest.raises(NnActiveError, match="several tasks"):
         subject_of(experiment, "c000")
 

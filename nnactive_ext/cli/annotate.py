@@ -354,9 +354,10 @@ def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _verdict(experiment: Experiment, options: argparse.Namespace) -> None:
-    from nnactive_ext.labelling.verdicts import give, subject_of
+    from nnactive_ext.labelling.verdicts import Subjects, give
 
-    subjects = [subject_of(experiment, name) for name in options.subjects]
+    known = Subjects(experiment)
+    subjects = [known.of(name) for name in options.subjects]
     cases = give(experiment, subjects, options.verdict == "irrelevant", _who(experiment, options), " ".join(options.why))
     print(f"{options.verdict}: {', '.join(one if isinstance(one, str) else one.id for one in subjects)}")
     _correct(experiment, cases, options)

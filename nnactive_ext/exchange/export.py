@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from nnactive_ext.exchange.annotate_page import PageWriter
 from nnactive_ext.exchange.blank_starts import note_blank
 from nnactive_ext.exchange.crops import Crops, check_margin, write_channels
 from nnactive_ext.exchange.exported_labels import check_folder, note_labels
+from nnactive_ext.exchange.exporting import Noting, Record
 from nnactive_ext.exchange.page import Card, card, write_page
-from nnactive_ext.exchange.sent import note_crop, recorded
+from nnactive_ext.exchange.sent import CROPS, note_crop
 from nnactive_ext.exchange.starting import ABOVE, Start
 from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
@@ -31,8 +32,8 @@ from nnactive_ext.members.ensemble import Ensemble
 from nnactive_ext.paths import check_no_link
 from nnactive_ext.screening.answers import note_of, second_looks
 
-EXPORTED = "exported.json"
-"""Beside the ledger: the label maps that were exported, so that files nobody has saved since are recognised."""
+EXPORTED = Record("exported.json", dict[str, list[str]])
+"""The sha256 of the label maps that were exported, so that files nobody has saved since are recognised."""
 EXPORTS = "exports.json"
 """Beside the ledger: by cycle, the folder that its tasks were last exported to."""
 
@@ -99,11 +100,11 @@ def export(
     ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
     crops = Crops(experiment, open_ensemble, margin_mm, start_above)
     counted = crops.counted
-    record, sent, looks, places = exported(experiment), recorded(experiment), second_looks(experiment), _exports(experiment)
+    looks, places = second_looks(experiment), _exports(experiment)
     check_folder(folder, tasks, experiment.plan.label_version)
     _check_names(folder, all_asked(experiment), private)
     experiment.annotation.mkdir(exist_ok=True)
-    note_labels(experiment, tasks, record)
+    note_labels(experiment, tasks, exported(experiment))
     note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], crops.blank_classes)
     _make(folder)
     pages = PageWriter(
@@ -114,43 +115,41 @@ def export(
     )
     views, kept = [], []
     cards: dict[int, Card] = {}
-    # By case, so that each image is read once.
-    for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
-        target = folder / task.id
-        view, voxels = crops.view(task, target)
-        if private:
-            view = view.disguised
-        check_no_link(view.folder)
-        _make(view.folder)
-        write_channels(view.images, voxels, view.space)
-        note_crop(experiment, sent, task, crops.crop(task)[0])
-        before = record.get(task.id, [])
-        if view.label.is_file() and sha256(view.label) not in before:
-            kept.append(view.label)
-        else:
-            with image_written(view.label, view.space.image(view.labels)) as temporary:
-                _pack_as_nobody_does(temporary)
-                # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
-                # or a kill between the two would make a prediction look like somebody's answer.
-                record[task.id] = sorted({*before, sha256(temporary)})
-                write_json(experiment.annotation / EXPORTED, record)
-        write_task(view)
-        notes = [note_of(looks[task.id])] if task.id in looks else []
-        against = verdict_on(counted, task)
-        note = " ".join([*notes, against.words if against else ""]).strip()
-        made = card(view, voxels, status_asked(ledger, counted, task, ignore), note)
-        cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
-        views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
+    with Noting(experiment, (EXPORTED, CROPS)) as noting:
+        # By case, so that each image is read once.
+        for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
+            target = folder / task.id
+            view, voxels = crops.view(task, target)
+            if private:
+                view = view.disguised
+            check_no_link(view.folder)
+            _make(view.folder)
+            write_channels(view.images, voxels, view.space)
+            note_crop(noting, task, crops.crop(task)[0])
+            if view.label.is_file() and sha256(view.label) not in noting.of(EXPORTED, task.id):
+                kept.append(view.label)
+            else:
+                with image_written(view.label, view.space.image(view.labels)) as temporary:
+                    _pack_as_nobody_does(temporary)
+                    # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
+                    # or a kill between the two would make a prediction look like somebody's answer.
+                    noting.note(EXPORTED, task.id, sha256(temporary))
+            write_task(view)
+            notes = [note_of(looks[task.id])] if task.id in looks else []
+            against = verdict_on(counted, task)
+            note = " ".join([*notes, against.words if against else ""]).strip()
+            made = card(view, voxels, status_asked(ledger, counted, task, ignore), note)
+            cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
+            views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
     pages.finish(folder)
     _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], crops.names, crops.start)
     write_json(experiment.annotation / EXPORTS, {**places, str(cycle): str(folder)})
     return Export(folder, tuple(tasks), tuple(kept), crops.start)
 
 
-def exported(experiment: Experiment) -> dict[str, list[str]]:
+def exported(experiment: Experiment) -> Mapping[str, Sequence[str]]:
     """By task: the sha256 of each label map that was exported for it."""
-    file = experiment.annotation / EXPORTED
-    return read_json_if_any(file, {}, dict[str, list[str]])
+    return EXPORTED.of(experiment)
 
 
 def last_export(experiment: Experiment, cycle: int) -> Path:

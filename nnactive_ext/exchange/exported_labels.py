@@ -22,6 +22,8 @@ FILE = "exported_labels.json"
 def versions(experiment: Experiment, sent: Collection[str]) -> dict[str, list[int]]:
     """By task: how many times the classes had been changed when it was exported, each number once; ``sent``: all tasks that
     were exported. Tasks that the file does not name were exported before any change."""
+    if not experiment.plan.label_version:
+        return {}
     file = experiment.annotation / FILE
     return {**{task: [0] for task in sent}, **read_json_if_any(file, {}, dict[str, list[Count]])}
 

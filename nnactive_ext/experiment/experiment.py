@@ -16,7 +16,7 @@ from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simul
 from nnactive_ext.experiment.links import check_links
 from nnactive_ext.experiment.locks import holder, is_held_here, locked, run_file, step_file
 from nnactive_ext.experiment.loops import last_loop, read_loops
-from nnactive_ext.experiment.marks import LOCK, STATE, read_state
+from nnactive_ext.experiment.marks import EXPORTING, LOCK, STATE, read_state
 from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
 from nnactive_ext.files import remove_temporary
@@ -206,7 +206,8 @@ class Experiment:
             self.check_places()
             preprocessed = self.preprocessed
             annotated = [self.annotation / name for name in ("", "received", "answers", "given")]
-            exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *self.raw.glob("tasks/*/*/")]
+            exporting = (self.annotation / EXPORTING).is_file()  # was killed
+            exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *(self.raw.glob("tasks/*/*/") if exporting else ())]
             known = [self.raw, self.raw / "labelsTr", preprocessed.folder, preprocessed.gt_folder, self.results]
             for folder in (*known, *annotated, *exported):
                 remove_temporary(folder)

@@ -30,6 +30,9 @@ ENVIRONMENTS = "environments"
 LABEL_VERSION = "labels"
 """In both: how many times the classes had been changed; absent where they never were."""
 
+EXPORTING = "exporting.jsonl"
+"""In the folder of annotations: what an export under way, or one that was killed, notes about each task."""
+
 LOCK = ".nnactive_training.lock"
 """In a fold's results folder: held by the process that trains it."""
 _PATIENCE = 10.0

@@ -24,6 +24,7 @@ from nnactive_ext.experiment.plan_kinds import (
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch, Triple, clipped_size
+from nnactive_ext.kept import Kept
 from nnactive_ext.paths import Name, NameIfAny
 from nnactive_ext.schemas import Amount, Count, JsonObject, Length, Shape, Share, Spacing, one_of, typed
 
@@ -236,6 +237,10 @@ class Plan:
     def read(cls, folder: Path) -> Plan:
         """Of the experiment whose raw folder this is; a damaged plan is an NnActiveError."""
         file = folder / PLAN_FILE
+        return _PLANS.of(file, lambda: cls._read(file))
+
+    @classmethod
+    def _read(cls, file: Path) -> Plan:
         content = read_json(file, JsonObject, _REMEDY)
         if unknown := sorted(set(content) - {f.name for f in fields(cls)}):
             raise NnActiveError(f"{file}: not a plan of this version of nnactive_ext ({', '.join(unknown)}).")
@@ -252,3 +257,7 @@ class Plan:
             raise ValueError("pool: it has no case")
         if self.groups and (without := self.pool.keys() - self.groups.keys()):
             raise ValueError(f"groups: there is none for {min(without)}")
+
+
+_PLANS: Kept[Plan] = Kept(8)
+"""Plans are not changed in place: a change makes another one."""

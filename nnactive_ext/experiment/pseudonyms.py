@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from nnactive_ext.files import read_json_if_any, write_json
+from nnactive_ext.kept import Kept
 from nnactive_ext.paths import Name
 
 FILE = "pseudonyms.json"
@@ -27,7 +28,10 @@ def pseudonyms(annotation: Path) -> dict[str, str]:
         NnActiveError: the table is damaged.
     """
     file = annotation / FILE
-    return read_json_if_any(file, {}, Annotated[dict[str, Name], _each_its_own])
+    return _TABLES.of(file, lambda: read_json_if_any(file, {}, Annotated[dict[str, Name], _each_its_own]))
+
+
+_TABLES: Kept[dict[str, str]] = Kept(8)
 
 
 def _each_its_own(found: Mapping[str, str]) -> None:

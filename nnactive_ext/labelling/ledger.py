@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,15 +16,13 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import replacing, sha256
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.images.own_labels import read_own
 from nnactive_ext.images.writing import write_image
-from nnactive_ext.labelling.chain import PREVIOUS, End, digest, line_of, read_chain
+from nnactive_ext.labelling.chain import PREVIOUS, End, digest, line_of
+from nnactive_ext.labelling.followed import F, R, added, followed, forget, known
 from nnactive_ext.paths import check_regular, name_problem, shortened
 
 LEDGER = "ledger.jsonl"
-_Stamp = tuple[int, int, int]
-_ENDS: dict[Path, tuple[_Stamp, End]] = {}
-"""Of ledgers that this process added to: what the file system said of the file then, and where it ended. A file that is as it
-was need not be read before the next line, so that an import of many answers takes time in proportion to their number."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,12 @@ class Ledger:
         """
         file = self.folder / LEDGER
         if file.is_file():
-            yield from read_chain(file, file.read_bytes())[0]
+            yield from tuple(known(file).events)
+
+    def followed(self, kind: Callable[[], F], then: Callable[[F], R]) -> R:
+        """What ``then`` returns of a ``kind()`` that has followed all events, those before only once in this process."""
+        file = self.folder / LEDGER
+        return followed(file, kind, then) if file.is_file() else then(kind())
 
     def add(self, what: str, who: str, **facts: Any) -> dict[str, Any]:
         """Append an event; it is on the disk when this returns.
@@ -54,7 +57,8 @@ class Ledger:
         file = self.folder / LEDGER
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
         with open(file, "ab") as handle:
-            end = _end(file, handle.fileno())
+            before = known(file, handle.fileno())
+            end = before.end
             event = {"event": end.events, "what": what, "who": who, "when": when, **facts}
             line = line_of(event, end)
             handle.truncate(end.size)  # what a killed process left of a line
@@ -63,16 +67,18 @@ class Ledger:
                 handle.flush()
                 os.fsync(handle.fileno())
             except OSError as error:  # a full disk may have taken half of it
+                forget(file)
                 handle.truncate(end.size)
                 error.filename = str(file)
                 raise
             after = End(end.events + 1, end.size + len(line), digest(line))
-            _ENDS[file] = (_stamp(handle.fileno()), after)
+            added(file, handle.fileno(), before, line, after)
         return {**event, PREVIOUS: end.previous}
 
     def numbered(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """``event`` with the number that it will have once it is added."""
-        return {**event, "event": sum(1 for _ in self.events())}
+        file = self.folder / LEDGER
+        return {**event, "event": known(file).end.events if file.is_file() else 0}
 
     def keep(self, file: Path) -> tuple[str, str]:
         """Keep a copy of ``file`` as it came; returns its place below the folder and its sha256."""
@@ -95,13 +101,16 @@ class Ledger:
 
     def read_answer(self, place: str) -> np.ndarray:
         """The labels as they were handed in; :func:`nnactive_ext.labelling.answers.read_answer` knows what they mean today."""
-        import SimpleITK as sitk
-
         folder, _, name = place.partition("/")
         if folder != "answers" or name_problem(name):
             raise NnActiveError(f"{self.folder / LEDGER}: the place of an answer is {place!r}. Restore the file from a backup.")
         file = self.folder / place
         check_regular(file)
+        labels = read_own(file)
+        if labels is not None and file.name.endswith(f"_{_mark(labels)}.nii.gz"):
+            return labels
+        import SimpleITK as sitk
+
         try:
             labels = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
         except RuntimeError:
@@ -114,17 +123,3 @@ class Ledger:
 
 def _mark(labels: np.ndarray) -> str:
     return hashlib.sha256(labels.tobytes()).hexdigest()[:8]
-
-
-def _end(file: Path, handle: int) -> End:
-    """Where the opened ledger goes on; it is read and checked, unless it is as this process left it."""
-    stamp, end = _ENDS.get(file, (None, None))
-    # Of the opened file: opening it makes a network's file system look what others wrote.
-    if end is not None and stamp == _stamp(handle):
-        return end
-    return read_chain(file, file.read_bytes())[1]
-
-
-def _stamp(handle: int) -> _Stamp:
-    found = os.fstat(handle)
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -15,6 +15,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.evaluating import inferences
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inference import NNUNET
+from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.marks import ALL, Fold
 from nnactive_ext.experiment.member_kinds import SSN
 from nnactive_ext.geometry.grid import Grid
@@ -199,6 +200,7 @@ class _Measuring:
     ):
         self._experiment, self._opened, self._asked = experiment, opened, asked
         self._platt, self._needed = platt, needed
+        self._inputs = Inputs.read(experiment.raw)
 
     def lines(self, members: int) -> list[Line]:
         return self._asked.lines(_possible(self._asked, self._needed, members, []))
@@ -217,6 +219,8 @@ class _Measuring:
         source = self._experiment.source
         said, grid = self.say(name, image)
         lines = self.lines(said.members)
+        if self._inputs:
+            self._inputs.verify(name, source.cases[name].label)
         reference = source.label_map(name)
         whole = Patch(name, (0, 0, 0), grid.image_shape)
 

@@ -70,7 +70,7 @@ class Labels:
     names: Mapping[str, Any]
     regions_class_order: tuple[int, ...] | None = None
 
-    @property
+    @cached_property
     def values(self) -> tuple[int, ...]:
         """All label values including background, without ignore."""
         found = {0}
@@ -79,7 +79,7 @@ class Labels:
                 found.update(int(v) for v in (value if isinstance(value, (list, tuple)) else [value]))
         return tuple(sorted(found))
 
-    @property
+    @cached_property
     def ignore(self) -> int:
         """The value of voxels nobody has annotated; the highest label + 1, as nnU-Net wants it."""
         return int(self.names.get("ignore", max(self.values) + 1))

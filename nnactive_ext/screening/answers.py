@@ -21,6 +21,7 @@ from nnactive_ext.files import write_text
 from nnactive_ext.labelling.answers import CountingAnswers, labels_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks
+from nnactive_ext.labelling.votes import Statement
 from nnactive_ext.members.cross_validation import held_out_cases
 from nnactive_ext.members.ensemble import Members
 from nnactive_ext.members.out_of_fold import risk_of
@@ -254,7 +255,7 @@ def _still_counts(counted: CountingAnswers, one: Compared) -> bool:
 
 def _last_said(counted: CountingAnswers, case: str, task: str) -> int:
     """The number of the last event about a task, an answer or a verdict that was not taken back; -1 without any."""
-    said = [*counted.answers.get(task, ()), *counted.opinions.votes.get((case, task), ())]
+    said: list[Statement] = [*counted.answers.get(task, ()), *counted.opinions.votes.get((case, task), ())]
     return max((one.event for one in said), default=-1)
 
 
