@@ -18,7 +18,7 @@ from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import LOCK, STATE
 from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
-from nnactive_ext.files import read_json, remove_temporary
+from nnactive_ext.files import read_json, remove_left_over, remove_temporary
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.nnunet.dataset import Case, Dataset, dataset_folder_name, nnunet_folder, number_and_name
 from nnactive_ext.nnunet.environment import FOLDERS
@@ -218,8 +218,13 @@ class Experiment:
         wait = wait or is_held_here(run_file(self.number))
         with locked(self.number, wait, run=True):
             with self._still(wait):
-                pass
+                self.clear_left_over()
             yield
+
+    def clear_left_over(self) -> None:
+        """Remove what killed processes left half-written beside results, where several processes may write at the same time."""
+        if (folder := self.results.parent).is_dir():
+            remove_left_over(folder)
 
 
 def with_members(experiment: Experiment, kind: str) -> Experiment:

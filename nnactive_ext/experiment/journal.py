@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,8 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.commands import status_of
+from nnactive_ext.experiment.commands import status_of, typed_command
+from nnactive_ext.experiment.locks import holder, step_file
 from nnactive_ext.files import read_json, sync_folder, write_json
+from nnactive_ext.nnunet.dataset import number_and_name
 
 JOURNAL = "nnactive_journal.json"
 """In an experiment's raw folder while a change is carried out."""
@@ -36,7 +39,7 @@ class Journal:
     added to it; with ``put_away``, trained members are put where those of earlier cycles are; the labels of the cases
     ``relabel`` are written and preprocessed anew; the files ``last`` are written.
 
-    ``what`` names the change for people, and ``id`` is in each event.
+    ``what`` names the change for people, ``command`` is what was typed for it, and ``id`` is in each event.
     """
 
     what: str
@@ -45,6 +48,7 @@ class Journal:
     put_away: bool = False
     relabel: tuple[str, ...] = ()
     last: tuple[NewFile, ...] = ()
+    command: str = field(default_factory=typed_command.get)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def write(self, raw: Path) -> None:
@@ -62,7 +66,7 @@ class Journal:
         try:
             files = {key: tuple(_file(entry) for entry in content[key]) for key in ("files", "last")}
             lists = {key: tuple(content[key]) for key in ("events", "relabel")}
-            return cls(**{**content, **files, **lists})
+            return cls(**{"command": "", **content, **files, **lists})
         except (KeyError, TypeError, ValueError) as error:
             raise NnActiveError(f"{file}: damaged ({error!r}). Restore it from a backup.") from None
 
@@ -82,8 +86,12 @@ def remove(raw: Path) -> None:
 
 
 def refuse_unfinished(raw: Path) -> None:
-    """A change that was begun and not finished is an NnActiveError that says how to finish it."""
-    if (raw / JOURNAL).is_file():
+    """A change that was begun and not finished is an NnActiveError that says how to finish it; one that another process is
+    making is waited for."""
+    file = raw / JOURNAL
+    while file.is_file() and holder(step_file(number_and_name(raw.name)[0])):
+        time.sleep(0.2)
+    if file.is_file():
         raise NnActiveError(
             f"{raw / JOURNAL}: a change of this experiment was interrupted. Finish it first: {status_of(raw.name)}"
         )

@@ -16,7 +16,7 @@ from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
 from nnactive_ext.experiment.marks import LABEL_VERSION, STATE
 from nnactive_ext.experiment.member_kinds import SEEDS
 from nnactive_ext.experiment.timing import Timing
-from nnactive_ext.files import TEMPORARY, write_json
+from nnactive_ext.files import TEMPORARY, sync_folder, write_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
 from nnactive_ext.labelling.labels import count_voxels, move_label, write_label
@@ -90,6 +90,7 @@ def write_labels(
         found = map_cases(job, items, "Writing partial labels", experiment.plan.processes, progress)
         for file in files:
             move_label(file, folder)
+    sync_folder(folder)  # before the state says that they are there
     return dict(zip(cases, found, strict=True))
 
 

@@ -18,7 +18,7 @@ from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
 from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
-from nnactive_ext.files import NOTHING_KEPT, Unpacked, write_json
+from nnactive_ext.files import NOTHING_KEPT, Unpacked, sync_folder, write_json
 from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.turning import turned_image
@@ -167,6 +167,7 @@ def new_folders(*wanted: Path) -> Iterator[None]:
             aside.mkdir(parents=True)
             (aside / INCOMPLETE).write_text(f"{typed_command.get()}\n{Path.cwd()}", encoding="utf-8")
             aside.rename(folder)
+            sync_folder(folder.parent)
         yield
     except BaseException:
         for folder in folders:
