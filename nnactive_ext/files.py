@@ -67,7 +67,7 @@ def replacing(path: Path | str, durable: bool | None = None) -> Iterator[Path]:
     """
     path = Path(path)
     endings = "".join(path.suffixes)
-    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{_here()}.{os.getpid()}.", suffix=endings, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=temporary_prefix(), suffix=endings, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -103,12 +103,22 @@ def remove_left_over(folder: Path) -> None:
     """Remove what killed processes of this machine were writing in ``folder`` or below, and what is older than a day; processes
     that are at work there keep theirs."""
     for leftover in list(folder.rglob(f"{TEMPORARY}*")):
-        here, _, rest = leftover.name.removeprefix(TEMPORARY).partition(".")
-        pid = rest.partition(".")[0]
         with suppress(OSError):
-            ended = here == _here() and pid.isdigit() and not _runs(int(pid))
-            if (ended or time.time() - leftover.lstat().st_mtime > _DAY) and not leftover.is_dir():
+            if not leftover.is_dir() and is_left_over(leftover):
                 leftover.unlink()
+
+
+def temporary_prefix() -> str:
+    """How the names of what this process is writing begin."""
+    return f"{TEMPORARY}{_here()}.{os.getpid()}."
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether nobody goes on with a temporary file or folder: its process has ended, or it is older than a day."""
+    here, _, rest = path.name.removeprefix(TEMPORARY).partition(".")
+    pid = rest.partition(".")[0]
+    ended = here == _here() and pid.isdigit() and not _runs(int(pid))
+    return ended or time.time() - path.lstat().st_mtime > _DAY
 
 
 def _here() -> str:

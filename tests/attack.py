@@ -30,6 +30,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import warm_kernels  # noqa: F401
+from fake_members import FakeEnsemble, fake_train
 from forked import PROCESSES
 from forked_steps import fake
 
@@ -48,6 +49,8 @@ import nnactive_ext.screening.report
 import nnactive_ext.serve.answers  # noqa: F401
 from nnactive_ext.errors import NOTHING_TAKEN
 from nnactive_ext.files import TEMPORARY
+from nnactive_ext.members import ensemble
+from nnactive_ext.members.tools import Tools
 from nnactive_ext.nnunet import pace
 
 STRACE = shutil.which("strace")
@@ -146,6 +149,13 @@ def _command(root: str, plans: str, words: list[str], said: str, go: Any, seam: 
         os.dup2(stream, number)
     patch, status, unique = pytest.MonkeyPatch(), 0, uuid.uuid4
     fake(patch, Path(plans))
+    patch.setattr(
+        ensemble,
+        "NnUNetEnsemble",
+        lambda experiment, folds, device, folder=None: FakeEnsemble(experiment, len(experiment.dataset.labels.values)),
+    )
+    tools = Tools(fake_train, lambda experiment, folds: ensemble.NnUNetEnsemble(experiment, folds, "cpu"))
+    patch.setattr(Tools, "of_nnunet", classmethod(lambda cls, device, prepare=None: tools))
     patch.setattr(uuid, "uuid4", unique)  # of journals, which tell each other by them
     patch.setattr(pace, "timed", lambda progress=True: lambda training: pace.Pace(0.1, 0.02, 3.0, 10, 50, 5))
     patch.setattr(sys, "argv", [f"nnactive_{words[0]}", *words[1:]])
@@ -229,7 +239,7 @@ _VOLATILE = frozenset(
 )
 """Keys of JSON files that tell a time, an id, or what depends on them."""
 _SKIPPED = re.compile(
-    r"\.(lock|owner|log)$|/times/|nnactive_times\.jsonl$|\.html$|\.png$|/viewer\.js$|ledger_end\.json$|\.dropped$|itksnap$"
+    r"\.(lock|owner|log)$|/times/|/running/|nnactive_times\.jsonl$|\.html$|\.png$|/viewer\.js$|ledger_end\.json$|ledger_unfinished_|itksnap$"
 )
 
 

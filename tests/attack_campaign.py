@@ -115,9 +115,9 @@ class Campaign:
             weights = [1 / made[call] ** 0.5 for call, _ in points]
             points = _shuffled(draw, points, weights)
             queues[case] = [(point, other) for i, point in enumerate(points) for other in [("", *CASES[case].others)[i % (1 + len(CASES[case].others))]]]
-        while len(tries) < number and any(queues.values()):
+        for turn in range(number):
             for case, queue in queues.items():
-                if queue and len(tries) < number:
+                if queue and len(tries) < number and turn % CASES[case].dear == 0:
                     (call, n), other = queue.pop(0)
                     tries.append(Try(case, Fault(call, n), other))
         return tries
