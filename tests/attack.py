@@ -62,8 +62,8 @@ LIMIT = 300.0
 
 @dataclass(frozen=True)
 class Fault:
-    """The ``number``-th ``call`` of a command: it kills the command, or fails with ``error`` (a name of :mod:`errno`), then and,
-    with ``on``, from then on."""
+    """The ``number``-th ``call`` of a command: it kills the command, or fails with ``error`` (a name of :mod:`errno`), then
+    and, with ``on``, from then on."""
 
     call: str
     number: int
@@ -239,7 +239,7 @@ _VOLATILE = frozenset(
 )
 """Keys of JSON files that tell a time, an id, or what depends on them."""
 _SKIPPED = re.compile(
-    r"\.(lock|owner|log)$|/times/|/running/|nnactive_times\.jsonl$|\.html$|\.png$|/viewer\.js$|ledger_end\.json$|ledger_unfinished_|itksnap$"
+    r"\.(lock|owner|log)$|/times/|/running/|nnactive_times\.jsonl$|\.html$|\.png$|/viewer\.js$|ledger_seen\.json$|ledger_unfinished_|itksnap$"
 )
 
 
@@ -272,6 +272,9 @@ def _content(file: Path, root: str) -> object:
     text = file.read_bytes().replace(root.encode(), b"ROOT")
     if file.suffix == ".json":
         return _steady(json.loads(text))
+    if file.name == "ledger.jsonl":  # whose lines may come in another order where another command came between
+        events = [_steady(json.loads(line)) for line in text.splitlines()]
+        return sorted(json.dumps({key: event[key] for key in event if key not in ("event", "answer")}) for event in events)
     if file.suffix == ".jsonl":
         return [_steady(json.loads(line)) for line in text.splitlines()]
     return text

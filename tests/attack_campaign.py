@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -17,10 +16,15 @@ from attack_cases import CASES, OTHERS
 from folders import folders_below
 from killed_changes import left
 
-ERRORS = ("EIO", "ENOSPC", "EROFS", "EMFILE")
-"""What a call that does not kill may fail with."""
-FAILING = {"rename": ("EIO", "ENOSPC", "EACCES"), "fsync": ("EIO", "ENOSPC"), "write": ("EIO", "ENOSPC"), "openat": ("EMFILE", "EIO")}
-FAILING |= {"mkdir": ("ENOSPC", "EROFS"), "unlink": ("EIO", "EACCES"), "ftruncate": ("EIO",), "flock": ("ENOLCK",)}
+FAILING = {
+    "rename": ("EIO", "ENOSPC", "EACCES"),
+    "fsync": ("EIO", "ENOSPC"),
+    "write": ("EIO", "ENOSPC"),
+    "mkdir": ("ENOSPC", "EROFS"),
+    "unlink": ("EIO", "EACCES"),
+    "ftruncate": ("EIO",),
+}
+"""What calls fail with."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Campaign:
 
     def __init__(self, attacker: Attacker, states: Path, folder: Path):
         self.attacker, self.states, self.folder = attacker, states, folder
+        self.expected, self.calls = cache(self._expected), cache(self._calls)
 
     def _copy(self, state: str) -> Path:
         # Of one name, because files of an experiment hold its path; beside the images, which are not copied.
@@ -65,16 +70,14 @@ class Campaign:
             self.attacker.call(root, OTHERS[other](root) if other else CASES[case].words(root))
         return read(root)
 
-    @cache
-    def expected(self, case: str, other: str, again: bool) -> list[dict[str, object]]:
+    def _expected(self, case: str, other: str, again: bool) -> list[dict[str, object]]:
         """What may be there after a fault, the other command and, with ``again``, the same command."""
         if not other:
             return [self._undisturbed(case, [""], contents)]
         orders = [["", other, ""], [other, ""]] if again else [["", other], [other]]
         return [self._undisturbed(case, order, contents if again else read_later) for order in orders]
 
-    @cache
-    def calls(self, case: str) -> Counter[str]:
+    def _calls(self, case: str) -> Counter[str]:
         """How often the command makes each call."""
         root = self._copy(CASES[case].state)
         ended = self.attacker.call(root, CASES[case].words(root), count=True)
@@ -105,32 +108,33 @@ class Campaign:
                 yield f"after {'the same' if again else tried.other} ({ended.status}): {shortest[:6]} {_last(ended)}"
 
     def drawn(self, number: int, seed: int, cases: Sequence[str] = tuple(CASES), errors: bool = False) -> list[Try]:
-        """So many tries, the same for the same seed: cases in turn, of each its calls and what follows in turn."""
-        draw, tries = random.Random(seed), []
-        queues = {}
-        for case in cases:
-            made = self.calls(case)
-            points = [(call, n) for call in CALLS for n in range(1, made[call] + 1)]
-            # Of the calls that are made often, as many as of the others.
-            weights = [1 / made[call] ** 0.5 for call, _ in points]
-            points = _shuffled(draw, points, weights)
-            queues[case] = [(point, other) for i, point in enumerate(points) for other in [("", *CASES[case].others)[i % (1 + len(CASES[case].others))]]]
+        """So many tries, the same for the same seed: cases in turn, of each its calls and what follows in turn.
+
+        With ``errors``, calls fail instead of killing.
+        """
+        draw = random.Random(seed)
+        queues = {case: self._queue(case, draw, errors) for case in cases}
+        tries: list[Try] = []
         for turn in range(number):
             for case, queue in queues.items():
                 if queue and len(tries) < number and turn % CASES[case].dear == 0:
-                    (call, n), other = queue.pop(0)
-                    tries.append(Try(case, Fault(call, n), other))
+                    tries.append(queue.pop(0))
         return tries
+
+    def _queue(self, case: str, draw: random.Random, errors: bool) -> list[Try]:
+        made, follow = self.calls(case), ("", *CASES[case].others)
+        faults = [Fault(call, n) for call in CALLS for n in range(1, made[call] + 1)]
+        if errors:
+            faults = [replace(f, error=e, on=on) for f in faults for e in FAILING.get(f.call, ()) for on in (False, True)]
+        # Calls that are made often are not drawn so much more often than others.
+        keys = {fault: draw.random() ** made[fault.call] ** 0.5 for fault in faults}
+        faults.sort(key=lambda fault: -keys[fault])
+        return [Try(case, fault, follow[i % len(follow)]) for i, fault in enumerate(faults)]
 
 
 def read_later(root: Path) -> dict[str, object]:
     """What a later step reads, of cases that are in the pool."""
     return left(folders_below(root))
-
-
-def _shuffled(draw: random.Random, points: list, weights: list[float]) -> list:
-    keys = [draw.random() ** (1 / weight) for weight in weights]
-    return [point for _, point in sorted(zip(keys, points, strict=True), reverse=True)]
 
 
 def _last(ended: Ended) -> str:

@@ -6,9 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import scripted_expert as expert
 from attack import Attacker, copied
@@ -138,7 +136,9 @@ CASES: dict[str, Case] = {
     ),
     "close": Case("answered", lambda root: OTHERS["close"](root), ("status", "import", "run", "drop", "points"), dear=2),
     "late import": Case(
-        "closed", lambda root: annotate("import", *answered(painted(root)[-2:]), "-who", "anna"), ("status", "run", "import", "drop")
+        "closed",
+        lambda root: annotate("import", *answered(painted(root)[-2:]), "-who", "anna"),
+        ("status", "run", "import", "drop"),
     ),
     "late answer": Case(
         "closed", lambda root: annotate("import", otherwise(painted(root)[0]), "-who", "anna"), ("status", "run", "withdraw")
@@ -152,7 +152,9 @@ CASES: dict[str, Case] = {
         "closed", lambda root: annotate("verdict", painted(root)[0].id, "irrelevant", "-who", "anna"), ("status", "run")
     ),
     "change": Case("closed", lambda root: [*CHANGE, "-cycles", 4, "-expert", "carla", QUIET], ("status", "run"), whole=True),
-    "change -drop": Case("closed", lambda root: [*CHANGE, "-drop", "tiny_3", QUIET], ("status", "run", "query", "import"), whole=True),
+    "change -drop": Case(
+        "closed", lambda root: [*CHANGE, "-drop", "tiny_3", QUIET], ("status", "run", "query", "import"), whole=True
+    ),
     "change -add": Case(
         "closed",
         lambda root: [*CHANGE, "-add", root.parent / "more", "-label_maps", root.parent / "maps", QUIET],
@@ -198,7 +200,10 @@ def make_states(base: Path, tiny: Path, attacker: Attacker) -> None:
     # Two cases of six are the test set.
     shutil.copytree(some_of(tiny, base / "six", (6, 7)), folders_below(base / "dataset").raw / "Dataset100_Tiny")
     simulation = done(copied(base / "dataset", base / "simulation"), ["plan", *PLAN])
-    done(copied(simulation, base / "simulation trained"), *([["run", *SIMULATION, "-step", f"train_{n}", "-device", "cpu"] for n in (0, 1)]))
+    done(
+        copied(simulation, base / "simulation trained"),
+        *([["run", *SIMULATION, "-step", f"train_{n}", "-device", "cpu"] for n in (0, 1)]),
+    )
     done(copied(simulation, base / "simulation done"), OTHERS["simulated run"](base))
     planned = done(copied(base / "images", base / "planned"), CASES["plan -i"].words(base / "planned"))
     pointed = done(copied(planned, base / "pointed"), CASES["points"].words(base / "pointed"))

@@ -200,6 +200,7 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
 def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.exchange.export import export, tasks_folder
     from nnactive_ext.experiment.pseudonyms import pseudonyms
+    from nnactive_ext.files import unsynced
 
     cycle = experiment.last_loop if options.cycle is None else options.cycle
     if not 0 <= cycle <= experiment.last_loop:
@@ -223,17 +224,9 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     blank = options.blank or experiment.state["cycle"] < 0
     ensemble = None if blank else open_ensemble
     progress = not options.disable_progress_bar
-    made = export(
-        experiment,
-        cycle,
-        folder,
-        ensemble,
-        options.margin,
-        progress,
-        options.start_above,
-        private=options.pseudonyms,
-        single=options.single,
-    )
+    how = (options.margin, progress, options.start_above, options.pseudonyms, options.single)
+    with unsynced():  # tasks can be exported again
+        made = export(experiment, cycle, folder, ensemble, *how)
     print(f"{count(len(made.tasks), 'task')}: {folder / 'index.html'}")
     if made.start and made.start.blank:
         print(f"These classes start blank: {made.start.words}. -start_above 0 starts with every prediction.")

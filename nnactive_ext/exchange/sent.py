@@ -29,7 +29,7 @@ def note_crop(experiment: Experiment, record: dict[str, list[Any]], task: Task, 
     entry = [list(crop.start), list(crop.size)]
     if entry not in record.get(task.id, []):
         record[task.id] = [*record.get(task.id, []), entry]
-        write_json(experiment.annotation / FILE, record)
+        write_json(experiment.annotation / FILE, record, durable=True)
 
 
 def sent_crops(

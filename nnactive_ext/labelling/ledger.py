@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import replacing, sha256
+from nnactive_ext.files import replacing, sha256, sync_folder
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.writing import write_image
+from nnactive_ext.labelling import seen
 from nnactive_ext.labelling.chain import PREVIOUS, End, digest, line_of, read_chain
 
 LEDGER = "ledger.jsonl"
@@ -37,11 +39,34 @@ class Ledger:
         """All events in order; what a killed process left of a line (no line end) is none.
 
         Raises:
-            NnActiveError: a line is damaged, or was changed, moved, inserted or deleted.
+            NnActiveError: a line is damaged, or was changed, moved, inserted or deleted; lines at the end are missing, or all.
         """
+        yield from self._read()[0]
+
+    def _read(self) -> tuple[list[dict[str, Any]], End]:
         file = self.folder / LEDGER
-        if file.is_file():
-            yield from read_chain(file, file.read_bytes())[0]
+        if not file.is_file():
+            seen.check_missing(file)
+            return [], End(0, 0, digest(b""))
+        try:
+            events, end = read_chain(file, file.read_bytes())
+        except NnActiveError as error:
+            raise NnActiveError(f"{error} {seen.to_accept(file)}") from None
+        seen.check(file, events, end)
+        return events, end
+
+    def restored(self) -> str:
+        """What to tell where the ledger is a copy, as in an experiment that was restored from a backup; empty if it is the file
+        that was written. It is told once; the caller holds the experiment's lock."""
+        file = self.folder / LEDGER
+        if not file.is_file() or not seen.is_copy(file):
+            return ""
+        events, end = self._read()
+        seen.note(file, end, file.stat().st_ino)
+        return (
+            f"{file}: the experiment was copied, or restored from a backup. The ledger has {seen.told(events)}. What "
+            "was handed in after that is not in it: import it again."
+        )
 
     def add(self, what: str, who: str, **facts: Any) -> dict[str, Any]:
         """Append an event; it is on the disk when this returns.
@@ -49,25 +74,62 @@ class Ledger:
         Raises:
             NnActiveError: as :meth:`events`; nothing is added then.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._begin()
         file = self.folder / LEDGER
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
         with open(file, "ab") as handle:
-            end = _end(file, handle.fileno())
+            end = self._end(handle.fileno())
             event = {"event": end.events, "what": what, "who": who, "when": when, **facts}
             line = line_of(event, end)
-            handle.truncate(end.size)  # what a killed process left of a line
+            self._keep_unfinished(end)
             try:
+                handle.truncate(end.size)
                 handle.write(line)
                 handle.flush()
                 os.fsync(handle.fileno())
             except OSError as error:  # a full disk may have taken half of it
-                handle.truncate(end.size)
+                with suppress(OSError):
+                    handle.truncate(end.size)
                 error.filename = str(file)
                 raise
             after = End(end.events + 1, end.size + len(line), digest(line))
             _ENDS[file] = (_stamp(handle.fileno()), after)
+            seen.note(file, after, os.fstat(handle.fileno()).st_ino)
         return {**event, PREVIOUS: end.previous}
+
+    def _begin(self) -> None:
+        """The ledger is there before the first file that only its lines explain."""
+        if not (self.folder / LEDGER).is_file():
+            self._read()  # which says so where it is lost
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / LEDGER).touch()
+            sync_folder(self.folder)
+
+    def _keep_unfinished(self, end: End) -> None:
+        """What a killed process left of a line, beside the ledger."""
+        with open(self.folder / LEDGER, "rb") as handle:
+            handle.seek(end.size)
+            rest = handle.read()
+        if rest:
+            with replacing(self.folder / f"ledger_unfinished_{end.events:06d}_{digest(rest)[:8]}.txt") as temporary:
+                temporary.write_bytes(rest)
+
+    def _end(self, handle: int) -> End:
+        """Where the opened ledger goes on; it is read and checked, unless it is as this process left it."""
+        stamp, end = _ENDS.get(self.folder / LEDGER, (None, None))
+        # Of the opened file: opening it makes a network's file system look what others wrote.
+        if end is not None and stamp == _stamp(handle):
+            return end
+        return self._read()[1]
+
+    def _room(self, name: str) -> Path:
+        """A folder for files that lines will name."""
+        self._begin()
+        folder = self.folder / name
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
+            sync_folder(self.folder)
+        return folder
 
     def numbered(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """``event`` with the number that it will have once it is added."""
@@ -75,20 +137,20 @@ class Ledger:
 
     def keep(self, file: Path) -> tuple[str, str]:
         """Keep a copy of ``file`` as it came; returns its place below the folder and its sha256."""
-        digest = sha256(file)
-        place = Path("received") / f"{digest[:16]}_{file.name}"
+        checksum = sha256(file)
+        place = Path("received") / f"{checksum[:16]}_{file.name}"
         target = self.folder / place
-        if not target.is_file() or sha256(target) != digest:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.is_file() or sha256(target) != checksum:
+            self._room("received")
             with replacing(target) as temporary:
                 shutil.copyfile(file, temporary)
-        return place.as_posix(), digest
+        return place.as_posix(), checksum
 
     def write_answer(self, task: str, digest: str, labels: np.ndarray, space: Space) -> str:
         """Keep the labels (z, y, x) of a task's patch; returns their place below the folder."""
         place = Path("answers") / f"{task}_{digest[:16]}_{_mark(labels)}.nii.gz"
         target = self.folder / place
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._room("answers")
         write_image(target, space.image(labels))
         return place.as_posix()
 
@@ -109,15 +171,6 @@ class Ledger:
 
 def _mark(labels: np.ndarray) -> str:
     return hashlib.sha256(labels.tobytes()).hexdigest()[:8]
-
-
-def _end(file: Path, handle: int) -> End:
-    """Where the opened ledger goes on; it is read and checked, unless it is as this process left it."""
-    stamp, end = _ENDS.get(file, (None, None))
-    # Of the opened file: opening it makes a network's file system look what others wrote.
-    if end is not None and stamp == _stamp(handle):
-        return end
-    return read_chain(file, file.read_bytes())[1]
 
 
 def _stamp(handle: int) -> _Stamp:

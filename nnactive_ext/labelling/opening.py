@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 
 from nnactive_ext.errors import NnActiveError
@@ -11,11 +12,19 @@ from nnactive_ext.experiment.freezing import check_unfrozen, completed, freeze_d
 from nnactive_ext.experiment.input_checks import REFERENCES, compare
 from nnactive_ext.experiment.inputs import INPUTS, Inputs
 from nnactive_ext.experiment.preprocessed_mark import is_marked
+from nnactive_ext.labelling import seen
 from nnactive_ext.labelling.finishing import finish_change
+from nnactive_ext.labelling.ledger import LEDGER, Ledger
+from nnactive_ext.labelling.relabel import EVENTS
 
 
 def open_experiment(
-    identifier: str | int, *, locked: bool = False, changed: Collection[str] = (), without: Collection[str] = ()
+    identifier: str | int,
+    *,
+    locked: bool = False,
+    changed: Collection[str] = (),
+    without: Collection[str] = (),
+    recovering: bool = False,
 ) -> Experiment:
     """Find an experiment and make sure that a command can rely on it.
 
@@ -26,6 +35,7 @@ def open_experiment(
         locked: the caller holds the experiment's lock; what is not frozen yet is then frozen.
         changed: kinds of inputs (:mod:`nnactive_ext.experiment.input_checks`) that the command is about to put right.
         without: cases that the command is about to take out of the pool.
+        recovering: the command is about to put the ledger right.
 
     Returns:
         The experiment.
@@ -37,6 +47,8 @@ def open_experiment(
     experiment = Experiment.find(identifier)
     if not locked and finish_change(experiment):
         experiment = Experiment(experiment.name)
+    if not recovering:
+        _check_ledger(experiment, locked)
     frozen = Inputs.read(experiment.raw)
     if frozen is None:
         _check_lost(experiment, changed)
@@ -49,6 +61,15 @@ def open_experiment(
     if locked and not without and not changed:
         _store(experiment, completed(experiment, stored(frozen, compared)))
     return experiment
+
+
+def _check_ledger(experiment: Experiment, locked: bool) -> None:
+    """The ledger, which is not older than the labels in place; where it was restored from a backup, that is said."""
+    if experiment.plan.human:
+        ledger = Ledger(experiment.annotation)
+        seen.check_number(ledger.folder / LEDGER, list(ledger.events()), experiment.state.get(EVENTS, 0))
+        if locked and (told := ledger.restored()):
+            print(told, file=sys.stderr)
 
 
 def _store(experiment: Experiment, frozen: Inputs) -> None:

@@ -20,10 +20,14 @@ from nnactive_ext.files import TEMPORARY, sync_folder, write_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
 from nnactive_ext.labelling.labels import count_voxels, move_label, write_label
+from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.nnunet.preprocessing import refresh
 from nnactive_ext.nnunet.splits import make_splits
 from nnactive_ext.parallel import map_cases, same_processes
 from nnactive_ext.randomness import generator
+
+EVENTS = "events"
+"""In the state of a roll-out: how many events of the ledger its labels rest on. Older experiments have none."""
 
 
 def annotator_of(experiment: Experiment, following: Sequence[Mapping[str, Any]] = ()) -> Annotator:
@@ -115,6 +119,8 @@ def settlement(
     splits, warnings = make_splits(voxels, plan.folds, rng, plan.groups, names, seeds)
     state = {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels}
     state |= {LABEL_VERSION: plan.label_version} if plan.label_version else {}
+    if plan.human and (events := sum(1 for _ in Ledger(experiment.annotation).events())):
+        state[EVENTS] = events
     return {"splits_final.json": splits, STATE: state}, warnings
 
 

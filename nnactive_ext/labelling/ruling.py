@@ -46,7 +46,8 @@ def set_rule(experiment: Experiment, rule: str, who: str, task: Task | None = No
     """Let ``rule`` (one of :data:`RULES`, or an annotator's name) choose the answer that counts, for ``task`` or all tasks.
 
     Returns the number of tasks with several answers that this concerns, and the cases of closed cycles whose labels, or whose
-    place in the pool, must follow. A rule that applies already is not recorded again. Another rule is an NnActiveError, and so is one that leaves too little to train on.
+    place in the pool, must follow. A rule that applies already is not recorded again. Another rule is an NnActiveError, and so
+    is one that leaves too little to train on.
     """
     ledger = Ledger(experiment.annotation)
     counted = CountingAnswers.of(ledger)

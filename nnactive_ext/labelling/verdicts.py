@@ -196,8 +196,8 @@ def verdict_is_last(experiment: Experiment, subject: Task | str, who: str | None
 def verdict_withdrawn(
     experiment: Experiment, subject: Task | str, who: str | None = None
 ) -> Iterator[tuple[Verdict, list[str]]]:
-    """Take back the last verdict of ``who`` on a task or a case, so that the one before counts again; labels and the pool follow
-    in the block, as for :func:`nnactive_ext.labelling.ruling.withdrawn`.
+    """Take back the last verdict of ``who`` on a task or a case, so that the one before counts again; labels and the pool
+    follow in the block, as for :func:`nnactive_ext.labelling.ruling.withdrawn`.
 
     Yields:
         The verdict, and the cases whose labels, or whose place in the pool, must follow.
