@@ -55,6 +55,7 @@ def test_whatever_is_left_of_a_line_what_was_written_stays(steps):
                 before = content
             else:
                 with open(file, "ab") as handle:
+                    handle.truncate(len(before))
                     handle.write(line_of({"event": len(added), "what": "said"}, End(0, 0, ""))[:step])
             assert [event["text"] for event in ledger.events()] == added
             assert [event["event"] for event in ledger.events()] == list(range(len(added)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import change_of
@@ -12,10 +13,11 @@ from nnactive_ext.experiment.freezing import check_unfrozen, completed, freeze_d
 from nnactive_ext.experiment.input_checks import REFERENCES, compare
 from nnactive_ext.experiment.inputs import INPUTS, Inputs
 from nnactive_ext.experiment.preprocessed_mark import is_marked
+from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.labelling import seen
 from nnactive_ext.labelling.finishing import finish_change
 from nnactive_ext.labelling.ledger import LEDGER, Ledger
-from nnactive_ext.labelling.relabel import EVENTS
+from nnactive_ext.labelling.relabel import EVENTS, SPLITS, settlement
 
 
 def open_experiment(
@@ -49,6 +51,7 @@ def open_experiment(
         experiment = Experiment(experiment.name)
     if not recovering:
         _check_ledger(experiment, locked)
+    _check_splits(experiment, locked)
     frozen = Inputs.read(experiment.raw)
     if frozen is None:
         _check_lost(experiment, changed)
@@ -70,6 +73,25 @@ def _check_ledger(experiment: Experiment, locked: bool) -> None:
         seen.check_number(ledger.folder / LEDGER, list(ledger.events()), experiment.state.get(EVENTS, 0))
         if locked and (told := ledger.restored()):
             print(told, file=sys.stderr)
+
+
+def _check_splits(experiment: Experiment, locked: bool) -> None:
+    """Members are trained on annotated cases of the pool only: splits that name others, as of a copy from before a change, are
+    made anew from the plan and the state."""
+    state, file = experiment.state, experiment.preprocessed.folder / SPLITS
+    if not locked or state["cycle"] < 0 or _are_of(read_json_if_any(file, None), state["annotated"]):
+        return
+    files, _ = settlement(experiment, state["cycle"], state["annotated"])
+    write_json(file, files[SPLITS])
+    print(f"{file}: named other cases than those that are annotated, and is made anew.", file=sys.stderr)
+
+
+def _are_of(splits: Any, annotated: Mapping[str, Any]) -> bool:
+    try:
+        named = {case for fold in splits for case in (*fold["train"], *fold["val"])}
+    except (TypeError, KeyError):
+        return False
+    return bool(splits) and named <= annotated.keys()
 
 
 def _store(experiment: Experiment, frozen: Inputs) -> None:

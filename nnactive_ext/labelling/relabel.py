@@ -26,6 +26,7 @@ from nnactive_ext.nnunet.splits import make_splits
 from nnactive_ext.parallel import map_cases, same_processes
 from nnactive_ext.randomness import generator
 
+SPLITS = "splits_final.json"
 EVENTS = "events"
 """In the state of a roll-out: how many events of the ledger its labels rest on. Older experiments have none."""
 
@@ -121,7 +122,7 @@ def settlement(
     state |= {LABEL_VERSION: plan.label_version} if plan.label_version else {}
     if plan.human and (events := sum(1 for _ in Ledger(experiment.annotation).events())):
         state[EVENTS] = events
-    return {"splits_final.json": splits, STATE: state}, warnings
+    return {SPLITS: splits, STATE: state}, warnings
 
 
 def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
