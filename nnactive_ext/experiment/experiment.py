@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -30,6 +30,12 @@ INCOMPLETE = ".nnactive_incomplete"
 that makes it, and the folder in which that was typed."""
 TURNED = "turned"
 """The folder, in that of a simulation, of what is turned of its source."""
+
+
+def remove_marks(folders: Iterable[Path]) -> None:
+    """The planning that made ``folders`` is complete."""
+    for folder in folders:
+        (folder / INCOMPLETE).unlink(missing_ok=True)
 
 
 def refuse_interrupted(name: str) -> None:
@@ -201,6 +207,8 @@ class Experiment:
             if not finishing:
                 journal.refuse_unfinished(self.raw)
             preprocessed = self.preprocessed
+            if (self.raw / PLAN_FILE).is_file():  # written last of all
+                remove_marks([self.raw, preprocessed.folder])
             annotated = [self.annotation / name for name in ("", "received", "answers", "given")]
             exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *self.raw.glob("tasks/*/*/")]
             known = [self.raw, self.raw / "labelsTr", preprocessed.folder, preprocessed.gt_folder, self.results]
