@@ -1,6 +1,7 @@
 """Counts what became of commands that were killed, or whose system calls failed: tests/test_attack.py writes a line for each.
 
-ATTACK_LOG=attack.jsonl pytest -m long tests/test_attack.py; python -m benchmarks.reliability attack.jsonl --markdown docs/reliability.md
+ATTACK_LOG=attack.jsonl pytest -m long tests/test_attack.py
+python -m benchmarks.reliability attack.jsonl --markdown docs/reliability.md
 """
 
 from __future__ import annotations
