@@ -6,12 +6,15 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 import struct
 import tempfile
+import time
 import tokenize
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,8 @@ from nnactive_ext.refusals import RESTORE, refusing
 from nnactive_ext.schemas import parsed, typed
 
 Remedy = str | Callable[[], str]
+_unsynced: ContextVar[bool] = ContextVar("_unsynced", default=False)
+_DAY = 86400.0
 _DAMAGED = (
     ValueError,
     TypeError,
@@ -40,14 +45,29 @@ _DAMAGED = (
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[Path]:
+def unsynced() -> Iterator[None]:
+    """Within the block, files that nothing refers to are replaced without waiting for the disk: they can be made again."""
+    token = _unsynced.set(True)
+    try:
+        yield
+    finally:
+        _unsynced.reset(token)
+
+
+@contextmanager
+def replacing(path: Path | str, durable: bool | None = None) -> Iterator[Path]:
     """Give a temporary name beside ``path`` with the same ending; it replaces ``path`` when the block succeeds.
 
     Not for nnU-Net's folders of preprocessed cases: nnU-Net takes every file there with the right ending for a case.
+
+    Args:
+        path: the file.
+        durable: the file and its name are on the disk when the block has ended, so that others may refer to them (default: yes,
+            but for :func:`unsynced`).
     """
     path = Path(path)
     endings = "".join(path.suffixes)
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=endings, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=temporary_prefix(), suffix=endings, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -56,7 +76,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
+        durable = not _unsynced.get() if durable is None else durable
+        if durable:
+            sync_file(temporary)
         os.replace(temporary, path)
+        if durable:
+            sync_folder(path.parent)
     except OSError as error:
         if error.filename is None:  # as when a write finds the device full
             error.filename = str(path)
@@ -85,16 +110,61 @@ def _remove_link(link: Path) -> None:
         link.rmdir()
 
 
+def remove_left_over(folder: Path) -> None:
+    """Remove what killed processes of this machine were writing in ``folder`` or below, and what is older than a day; processes
+    that are at work there keep theirs."""
+    for leftover in list(folder.rglob(f"{TEMPORARY}*")):
+        with suppress(OSError):
+            if not leftover.is_dir() and is_left_over(leftover):
+                leftover.unlink()
+
+
+def temporary_prefix() -> str:
+    """How the names of what this process is writing begin."""
+    return f"{TEMPORARY}{_here()}.{os.getpid()}."
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether nobody goes on with a temporary file or folder: its process has ended, or it is older than a day."""
+    here, _, rest = path.name.removeprefix(TEMPORARY).partition(".")
+    pid = rest.partition(".")[0]
+    ended = here == _here() and pid.isdigit() and not _runs(int(pid))
+    return ended or time.time() - path.lstat().st_mtime > _DAY
+
+
+def _here() -> str:
+    """Where a process number means what it means here: the machine, and the container."""
+    namespace = Path("/proc/self/ns/pid")
+    inside = os.readlink(namespace) if namespace.is_symlink() else ""
+    return hashlib.sha256(f"{platform.node()} {inside}".encode()).hexdigest()[:6]
+
+
+def _runs(pid: int) -> bool:
+    if os.name == "nt":  # where signals end processes
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        pass
+    return True
+
+
 def last_lines(file: Path, number: int = 8) -> str:
     """The end of a log, whatever its bytes are."""
     return "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-number:])
 
 
-def write_text(path: Path | str, text: str) -> None:
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+def write_text(path: Path | str, text: str, durable: bool | None = None) -> None:
+    with replacing(path, durable) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+
+
+def sync_file(file: Path) -> None:
+    """Let what a file holds survive a loss of power."""
+    with open(file, "r+b") as handle:
+        os.fsync(handle.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -160,10 +230,11 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-def write_json(path: Path | str, content: Any) -> None:
-    """Write ``content`` atomically, in ASCII; numpy scalars and arrays become numbers and lists."""
+def write_json(path: Path | str, content: Any, durable: bool | None = None) -> None:
+    """Write ``content`` atomically, in ASCII; numpy scalars and arrays become numbers and lists. ``durable``: as for
+    :func:`replacing`."""
     # nnU-Net opens dataset.json in the locale's encoding, and paths in it may hold any letter.
-    write_text(path, json.dumps(content, indent=1, default=_plain) + "\n")
+    write_text(path, json.dumps(content, indent=1, default=_plain) + "\n", durable)
 
 
 def read_json_if_any(path: Path | str, otherwise: Any, kind: Any = Any, remedy: Remedy = RESTORE) -> Any:

@@ -33,7 +33,7 @@ def files_of(tasks) -> dict[str, object]:
         "labels": {case: tasks.labels(case).tobytes() for case in plan.pool},
         "preprocessed": {case: tasks.preprocessed_labels(case).tobytes() for case in plan.pool},
         "splits": (folder / "splits_final.json").read_bytes(),
-        "state": read_json(folder / "nnactive_state.json"),
+        "annotated": read_json(folder / "nnactive_state.json")["annotated"],
         "pool": plan.pool,
         "dropped": plan.dropped,
         "dataset": (experiment.raw / "dataset.json").read_bytes(),

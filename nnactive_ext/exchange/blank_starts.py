@@ -16,7 +16,7 @@ def note_blank(experiment: Experiment, tasks: Iterable[str], blank: Iterable[str
     names, before = sorted(blank), started_blank(experiment)
     after = {task: found for task, found in {**before, **dict.fromkeys(tasks, names)}.items() if found}
     if after != before:
-        write_json(experiment.annotation / FILE, after)
+        write_json(experiment.annotation / FILE, after, durable=True)
 
 
 def started_blank(experiment: Experiment) -> dict[str, list[str]]:

@@ -37,6 +37,9 @@ EXPORTED = Record("exported.json", dict[str, list[str]])
 EXPORTS = "exports.json"
 """Beside the ledger: by cycle, the folder that its tasks were last exported to."""
 
+_MARK = 1
+"""The time in the header of exported label maps, in s after 1970."""
+
 
 @dataclass(frozen=True)
 class Export:
@@ -126,7 +129,8 @@ def export(
             _make(view.folder)
             write_channels(view.images, voxels, view.space)
             note_crop(noting, task, crops.crop(task)[0])
-            if view.label.is_file() and sha256(view.label) not in noting.of(EXPORTED, task.id):
+            exported_for = noting.of(EXPORTED, task.id)
+            if view.label.is_file() and sha256(view.label) not in exported_for and not as_exported(view.label):
                 kept.append(view.label)
             else:
                 with image_written(view.label, view.space.image(view.labels)) as temporary:
@@ -143,13 +147,32 @@ def export(
             views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
     pages.finish(folder)
     _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], crops.names, crops.start)
-    write_json(experiment.annotation / EXPORTS, {**places, str(cycle): str(folder)})
+    write_json(experiment.annotation / EXPORTS, {**places, str(cycle): str(folder)}, durable=True)
     return Export(folder, tuple(tasks), tuple(kept), crops.start)
 
 
-def exported(experiment: Experiment) -> Mapping[str, Sequence[str]]:
-    """By task: the sha256 of each label map that was exported for it."""
+def exported(experiment: Experiment, needed: bool = False) -> Mapping[str, Sequence[str]]:
+    """By task: the sha256 of each label map that was exported for it.
+
+    Raises:
+        NnActiveError: the list is ``needed`` and gone: nobody could tell exported label maps from answers.
+    """
+    file = experiment.annotation / EXPORTED.name
+    if needed and not file.is_file() and _exports(experiment):
+        raise NnActiveError(
+            f"{file}: no such file, though tasks were exported: without it, label maps that nobody edited would be taken for "
+            f"answers. Restore it from a backup, or export the tasks again: {experiment.commands.export(False)}"
+        )
     return EXPORTED.of(experiment)
+
+
+def as_exported(file: Path) -> bool:
+    """Whether a label map carries the mark of an export, which no viewer writes: nobody has saved it since."""
+    if not file.name.lower().endswith(".gz"):
+        return False
+    with open(file, "rb") as handle:
+        head = handle.read(8)
+    return head[:2] == b"\x1f\x8b" and head[4:] == _MARK.to_bytes(4, "little")
 
 
 def last_export(experiment: Experiment, cycle: int) -> Path:
@@ -182,7 +205,7 @@ def _make(folder: Path) -> None:
 def _pack_as_nobody_does(file: Path) -> None:
     """Viewers that write with ITK, too, would save an unchanged label map byte for byte as it is: nobody could tell that
     somebody looked at it and agrees. The time in gzip's header, a second after 1970, tells."""
-    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()), mtime=1))
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()), mtime=_MARK))
 
 
 def _write_lists(

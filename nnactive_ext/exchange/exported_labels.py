@@ -33,7 +33,7 @@ def note_labels(experiment: Experiment, tasks: Sequence[Task], sent: Collection[
     now, before = experiment.plan.label_version, versions(experiment, sent)
     if now:
         after = {task.id: sorted({*before.get(task.id, ()), now}) for task in tasks}
-        write_json(experiment.annotation / FILE, {**before, **after})
+        write_json(experiment.annotation / FILE, {**before, **after}, durable=True)
 
 
 def exported_now(experiment: Experiment, tasks: Sequence[Task]) -> bool:

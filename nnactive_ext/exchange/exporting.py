@@ -83,7 +83,7 @@ class Noting:
         """Write what was noted, now or by an export that was killed, into the records' files."""
         if self._file.stat().st_size:
             for name, found in self._found.items():
-                write_json(self._folder / name, found)
+                write_json(self._folder / name, found, durable=True)
             sync_folder(self._folder)
         self._file.unlink()
 

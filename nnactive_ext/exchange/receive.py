@@ -14,7 +14,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.boxed import Boxed, cut, describe
 from nnactive_ext.exchange.class_files import ClassFileSorter, Parts
 from nnactive_ext.exchange.crops import image_file
-from nnactive_ext.exchange.export import exported, last_export
+from nnactive_ext.exchange.export import as_exported, exported, last_export
 from nnactive_ext.exchange.exported_labels import version_of, versions
 from nnactive_ext.exchange.matching import EXPORTED, Matching, candidates, saved_at
 from nnactive_ext.exchange.page_note import note_of
@@ -145,7 +145,7 @@ def receive(
     if label_version is not None and not 0 <= label_version <= changes:
         raise NnActiveError(f"-label_version {label_version}: the classes were changed {changes} times; give 0 to {changes}.")
     ledger = Ledger(experiment.annotation)
-    tasks, sent = all_asked(experiment), exported(experiment)
+    tasks, sent = all_asked(experiment), exported(experiment, needed=True)
     counted, exports = CountingAnswers.of(ledger), versions(experiment, sent)
     crops = CROPS.of(experiment)
     context = _ImportContext(experiment, ledger, counted, tasks, sent, exports, who, unchanged, outside, label_version, crops)
@@ -227,7 +227,8 @@ def _offered(context: _ImportContext, file: Path, only: Task | None, in_folder: 
                 raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
             space, _ = space_and_properties(experiment, matched[0].patch.case)
             checksum = parts.files.checksum if parts else _checksum(_voxels(file))
-            sent = any(checksum in context.sent.get(task.id, []) for task in matched)
+            marked = not parts and as_exported(file)
+            sent = marked or any(checksum in context.sent.get(task.id, []) for task in matched)
             returned, boxes = _boxes(context, file, space, matched, by_case, sent)
     except NnActiveError as error:
         text = str(error).removeprefix(f"{file}: ")
@@ -238,7 +239,7 @@ def _offered(context: _ImportContext, file: Path, only: Task | None, in_folder: 
         yield Received(file, matched[0], False, f"it holds no voxel {where}", refused=True, instead_of=ids)
     for task in matched:
         if task.id in boxes:
-            untouched = checksum in context.sent.get(task.id, [])
+            untouched = marked or checksum in context.sent.get(task.id, [])
             facts = (checksum, space, returned.by_name, returned.whole, by_case, in_folder, untouched, returned.told)
             yield Offer(file, task, boxes[task.id], *facts)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import label_version, read_mark
 from nnactive_ext.experiment.result import CycleResult, result_file
-from nnactive_ext.files import copy_file
+from nnactive_ext.files import copy_file, sync_folder
 from nnactive_ext.paths import check_no_link
 
 _OTHER_LABELS = "labels_*"
@@ -35,6 +35,7 @@ def put_away(experiment: Experiment, fold_folder: Path) -> None:
     if check_no_link(target).exists():
         shutil.rmtree(target)
     os.replace(fold_folder, target)
+    sync_folder(archive)
 
 
 def keep_result(experiment: Experiment, cycle: int) -> None:

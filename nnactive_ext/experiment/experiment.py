@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import EXPORTING, LOCK, STATE, read_state
 from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
-from nnactive_ext.files import remove_temporary
+from nnactive_ext.files import remove_left_over, remove_temporary
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.nnunet.dataset import Case, Dataset, dataset_folder_name, nnunet_folder, number_and_name
 from nnactive_ext.nnunet.environment import FOLDERS
@@ -34,6 +34,12 @@ BROWSER = "browser"
 """In the folder of annotations: what the pages of ``nnactive_annotate serve`` keep."""
 TURNED = "turned"
 """The folder, in that of a simulation, of what is turned of its source."""
+
+
+def remove_marks(folders: Iterable[Path]) -> None:
+    """The planning that made ``folders`` is complete."""
+    for folder in folders:
+        (folder / INCOMPLETE).unlink(missing_ok=True)
 
 
 def refuse_interrupted(name: str) -> None:
@@ -205,6 +211,8 @@ class Experiment:
                 journal.refuse_unfinished(self.raw)
             self.check_places()
             preprocessed = self.preprocessed
+            if (self.raw / PLAN_FILE).is_file():  # written last of all
+                remove_marks([self.raw, preprocessed.folder])
             annotated = [self.annotation / name for name in ("", "received", "answers", "given")]
             exporting = (self.annotation / EXPORTING).is_file()  # was killed
             exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *(self.raw.glob("tasks/*/*/") if exporting else ())]
@@ -246,8 +254,13 @@ class Experiment:
         wait = wait or is_held_here(run_file(self.number))
         with locked(self.number, wait, run=True):
             with self._still(wait):
-                pass
+                self.clear_left_over()
             yield
+
+    def clear_left_over(self) -> None:
+        """Remove what killed processes left half-written beside results, where several processes may write at the same time."""
+        if (folder := self.results.parent).is_dir():
+            remove_left_over(folder)
 
 
 def with_members(experiment: Experiment, kind: str) -> Experiment:

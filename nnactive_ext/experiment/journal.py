@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.commands import status_of
+from nnactive_ext.experiment.commands import status_of, typed_command
+from nnactive_ext.experiment.locks import holder, step_file
 from nnactive_ext.files import read_json, sync_folder, write_json
+from nnactive_ext.nnunet.dataset import number_and_name
 from nnactive_ext.paths import name_problem
-from nnactive_ext.schemas import one_of, typed
+from nnactive_ext.refusals import RESTORE
+from nnactive_ext.schemas import JsonObject, one_of, typed
 
 JOURNAL = "nnactive_journal.json"
 """In an experiment's raw folder while a change is carried out."""
@@ -54,7 +58,7 @@ class Journal:
     added to it; with ``put_away``, trained members are put where those of earlier cycles are; the labels of the cases
     ``relabel`` are written and preprocessed anew; the files ``last`` are written.
 
-    ``what`` names the change for people, and ``id`` is in each event.
+    ``what`` names the change for people, ``command`` is what was typed for it, and ``id`` is in each event.
     """
 
     what: str
@@ -63,6 +67,7 @@ class Journal:
     put_away: bool = False
     relabel: tuple[str, ...] = ()
     last: tuple[NewFile, ...] = ()
+    command: str = field(default_factory=typed_command.get)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def write(self, raw: Path) -> None:
@@ -76,7 +81,11 @@ class Journal:
         file = raw / JOURNAL
         if not file.is_file():
             return None
-        return read_json(file, cls)
+        content = read_json(file, JsonObject)
+        try:
+            return typed(cls, {"command": "", **content})  # earlier versions did not write it
+        except ValueError as error:
+            raise NnActiveError(f"{file}: damaged ({error}). {RESTORE}") from None
 
 
 def remove(raw: Path) -> None:
@@ -86,8 +95,12 @@ def remove(raw: Path) -> None:
 
 
 def refuse_unfinished(raw: Path) -> None:
-    """A change that was begun and not finished is an NnActiveError that says how to finish it."""
-    if (raw / JOURNAL).is_file():
+    """A change that was begun and not finished is an NnActiveError that says how to finish it; one that another process is
+    making is waited for."""
+    file = raw / JOURNAL
+    while file.is_file() and holder(step_file(number_and_name(raw.name)[0])):
+        time.sleep(0.2)
+    if file.is_file():
         raise NnActiveError(
             f"{raw / JOURNAL}: a change of this experiment was interrupted. Finish it first: {status_of(raw.name)}"
         )

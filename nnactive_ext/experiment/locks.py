@@ -28,6 +28,9 @@ _ABOUT_THE_FILE = (*DENIED, *NO_SPACE, errno.ENOENT, errno.ENOTDIR, errno.EISDIR
 _MOMENT = 0.4
 """Seconds until a lock counts as held: others hold it for a moment while they look who does."""
 
+_PATIENCE, _MINUTE = 5.0, 60.0
+"""Seconds until who waits for a lock is told so, and between two such messages."""
+
 
 class LockHeld(NnActiveError):
     """Another process holds the lock."""
@@ -81,7 +84,7 @@ def acquire(file: Path, patience: float = _MOMENT, what: str = "") -> Lock:
         LockHeld: another process holds the lock.
         NnActiveError: the file system cannot lock, or the file cannot be made.
     """
-    began, told = time.monotonic(), False
+    began, told = time.monotonic(), _PATIENCE - _MINUTE
     pause = 0.05
     while True:
         got = _try(file)
@@ -90,9 +93,10 @@ def acquire(file: Path, patience: float = _MOMENT, what: str = "") -> Lock:
         waited = time.monotonic() - began
         if waited >= patience:
             raise LockHeld(f"{file}: {got} is working on {what or 'this'}. Wait for it to end, or stop it.")
-        if waited > 5 and not told:
-            print(f"Waiting: {got} is working on {what or file}.", file=sys.stderr, flush=True)
-            told = True
+        if waited >= told + _MINUTE:
+            since = f" Waiting for {waited / 60:.0f} min so far." if waited > _MINUTE else ""
+            print(f"Waiting: {got} is working on {what or file}.{since}", file=sys.stderr, flush=True)
+            told = waited
         time.sleep(pause)
         pause = min(2 * pause, 2.0)
 

@@ -49,9 +49,10 @@ class _State(TypedDict):
 
 
 class State(_State, total=False):
-    """``annotated``: case -> label value -> voxels annotated so far."""
+    """``annotated``: case -> label value -> voxels annotated so far; ``events``: how many of the ledger they rest on."""
 
     labels: Count
+    events: Count
 
 
 class Mark(TypedDict, total=False):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import TEMPORARY
+from nnactive_ext.files import TEMPORARY, sync_file, sync_folder
 from nnactive_ext.nnunet.properties import read_properties
 
 KEY = "nnactive"
@@ -31,7 +31,9 @@ def mark(data_folder: Path, case: str) -> None:
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=data_folder.parent) as temporary:
         written = Path(temporary) / file.name
         written.write_bytes(pickle.dumps({**properties, KEY: True}))
+        sync_file(written)
         os.replace(written, file)
+    sync_folder(data_folder)
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -59,7 +59,7 @@ def give_pseudonyms(annotation: Path, cases: Iterable[str]) -> dict[str, str]:
             found[case] = _new({*found.values(), *cases})
     if found != before:
         annotation.mkdir(exist_ok=True)
-        write_json(annotation / FILE, found)
+        write_json(annotation / FILE, found, durable=True)
     return found
 
 

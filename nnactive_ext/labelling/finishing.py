@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nnactive_ext.experiment import journal
@@ -36,11 +37,11 @@ def finish_change(experiment: Experiment, say: Callable[[str], None] = _to_stder
         The journal of the finished change; None if there was nothing to finish.
 
     Raises:
-        NnActiveError: another process is working on the experiment, or the journal is damaged.
+        NnActiveError: the journal is damaged.
     """
     if Journal.read(experiment.raw) is None:
         return None
-    with experiment.lock(finishing=True):
+    with experiment.lock(wait=True, finishing=True):  # of another process, it may be under way
         found = Journal.read(experiment.raw)
         if found is not None:
             carry_out(experiment.name, found, progress=False)
@@ -57,8 +58,9 @@ def commit(experiment: Experiment, change: Journal, progress: bool = True) -> No
         progress: show progress bars.
     """
     _check_readable(experiment)
+    outer = Journal.read(experiment.raw)
     change.write(experiment.raw)
-    carry_out(experiment.name, change, progress)
+    carry_out(experiment.name, change, progress, outer)
 
 
 def _check_readable(experiment: Experiment) -> None:
@@ -68,8 +70,26 @@ def _check_readable(experiment: Experiment) -> None:
         read_loop_content(loop_file(experiment.raw, cycle))
 
 
-def carry_out(name: str, change: Journal, progress: bool = True) -> None:
-    """Do what a journal says and remove it; done again after a kill, the result is the same."""
+@contextmanager
+def begun(experiment: Experiment, change: Journal) -> Iterator[None]:
+    """:func:`commit` a change whose consequences, such as labels, follow in the block. The journal stays until then, so that a
+    command that was killed in the block is recognised when it is typed again.
+
+    Args:
+        experiment: the caller holds its lock.
+        change: as for :func:`commit`; blocks and changes may be nested in it.
+    """
+    _check_readable(experiment)
+    change.write(experiment.raw)
+    carry_out(experiment.name, change, outer=change)
+    try:
+        yield
+    finally:
+        journal.remove(experiment.raw)
+
+
+def carry_out(name: str, change: Journal, progress: bool = True, outer: Journal | None = None) -> None:
+    """Do what a journal says and remove it, or put back the ``outer`` one; done again after a kill, the result is the same."""
     experiment = Experiment(name)
     for file in change.files:
         write_json(_place(experiment, file), file.content)
@@ -88,7 +108,10 @@ def carry_out(name: str, change: Journal, progress: bool = True) -> None:
         write_json(_place(experiment, file), file.content)
     if (experiment.results / RECORD).is_file():
         write_record(experiment)
-    journal.remove(experiment.raw)
+    if outer is None:
+        journal.remove(experiment.raw)
+    elif outer != change:
+        outer.write(experiment.raw)
 
 
 def _place(experiment: Experiment, file: NewFile) -> Path:

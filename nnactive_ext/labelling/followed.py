@@ -7,13 +7,14 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.kept import Stamp, is_settled, stamp_of
+from nnactive_ext.labelling import seen
 from nnactive_ext.labelling.chain import End, read_chain
 from nnactive_ext.labelling.event_kinds import check_event
 from nnactive_ext.refusals import RESTORE
@@ -59,7 +60,7 @@ def known(file: Path, opened: int | None = None) -> Known:
             what others wrote, and the next line carries the checksum of the last.
 
     Raises:
-        NnActiveError: a line is damaged, or was changed, moved, inserted or deleted.
+        NnActiveError: a line is damaged, or was changed, moved, inserted or deleted; lines at the end are missing.
     """
     with _LOCK:
         found, looked = _KNOWN.pop(file, None), time.time_ns()
@@ -69,8 +70,7 @@ def known(file: Path, opened: int | None = None) -> Known:
             if found is not None and found.stamp == stamp and hashlib.sha256(content).digest() == found.checksum.digest():
                 found.looked = looked
             else:
-                events, end = read_chain(file, content)
-                _check(file, events)
+                events, end = _read(file, content)
                 found = Known(stamp, looked, end, hashlib.sha256(content[: end.size]), events)
         _KNOWN[file] = found
         while len(_KNOWN) > _MOST:
@@ -78,12 +78,18 @@ def known(file: Path, opened: int | None = None) -> Known:
         return found
 
 
-def _check(file: Path, events: Sequence[Mapping[str, Any]]) -> None:
+def _read(file: Path, content: bytes) -> tuple[list[dict[str, Any]], End]:
+    try:
+        events, end = read_chain(file, content)
+    except NnActiveError as error:
+        raise NnActiveError(f"{error} {seen.to_accept(file)}") from None
+    seen.check(file, events, end)
     for number, event in enumerate(events, start=1):
         try:
             check_event(event)
         except ValueError as error:
             raise NnActiveError(f"{file}, line {number}: damaged ({error}). {RESTORE}") from None
+    return events, end
 
 
 def added(file: Path, opened: int, before: Known, line: bytes, end: End) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.journal import Journal
 from nnactive_ext.experiment.pseudonyms import pseudonyms
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.answers import CountingAnswers, check_annotator
-from nnactive_ext.labelling.closing import note
+from nnactive_ext.labelling.closing import note, noting
 from nnactive_ext.labelling.dropping import check_leaving
+from nnactive_ext.labelling.finishing import begun
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_asked, first_asked
 from nnactive_ext.labelling.votes import VERDICT, Opinions, Vote
@@ -235,10 +238,14 @@ def verdict_is_last(experiment: Experiment, subject: Task | str, who: str | None
     return bool(votes) and max(votes) > max(answers, default=-1)
 
 
-def withdraw_verdict(experiment: Experiment, subject: Task | str, who: str | None = None) -> tuple[Verdict, list[str]]:
-    """Take back the last verdict of ``who`` on a task or a case, so that the one before counts again.
+@contextmanager
+def verdict_withdrawn(
+    experiment: Experiment, subject: Task | str, who: str | None = None
+) -> Iterator[tuple[Verdict, list[str]]]:
+    """Take back the last verdict of ``who`` on a task or a case, so that the one before counts again; labels and the pool
+    follow in the block, as for :func:`nnactive_ext.labelling.ruling.withdrawn`.
 
-    Returns:
+    Yields:
         The verdict, and the cases whose labels, or whose place in the pool, must follow.
 
     Raises:
@@ -255,9 +262,9 @@ def withdraw_verdict(experiment: Experiment, subject: Task | str, who: str | Non
         people = ", ".join(dict.fromkeys(vote.who for vote in mine))
         raise NnActiveError(f"{name}: {people} gave a verdict. Choose whose verdict to withdraw with -who NAME.")
     vote = mine[-1]
-    event: dict[str, Any] = {"task": vote.task or None, "withdrawn": vote.event}
-    check_leaving(experiment, CountingAnswers.of(ledger, [{"what": "withdraw", **event}]))
+    event = {"what": "withdraw", "who": vote.who, "task": vote.task or None, "withdrawn": vote.event}
+    check_leaving(experiment, CountingAnswers.of(ledger, [event]))
     cases = settled_cases(subject, experiment.state["cycle"])
-    note(experiment, cases)
-    ledger.add("withdraw", vote.who, **event)
-    return _verdict(vote), cases
+    what = f"the verdict of {vote.who} on {name} is withdrawn"
+    with begun(experiment, Journal(what, noting(experiment, cases), (event,))):
+        yield _verdict(vote), cases

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError, brief
-from nnactive_ext.files import NOTHING_KEPT, TEMPORARY, Unpacked, copy_file
+from nnactive_ext.files import NOTHING_KEPT, TEMPORARY, Unpacked, copy_file, sync_file, sync_folder
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.nnunet.dataset import Case, Dataset, read_images, read_labels
@@ -238,7 +238,9 @@ def save_case(
         with open(os.path.join(temporary, f"{name}.pkl"), "wb") as handle:
             pickle.dump(properties, handle)
         for file in [*files, f"{name}.pkl"]:
+            sync_file(Path(temporary) / file)
             os.replace(os.path.join(temporary, file), final / file)
+    sync_folder(final)  # before the state says that the case is there
 
 
 def _copy_label(case: Case, target: Preprocessed, ending: str) -> None:
