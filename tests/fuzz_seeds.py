@@ -91,6 +91,8 @@ SEEDS: dict[str, tuple[str, Damage]] = {
     "a task of infinite size": ("task.json", at("box", "size_zyx", 0, value=float("inf"))),
     "a stack of 200,000 lists": ("MITK's stack", always(DEEP)),
     "a description of 200,000 lists": ("dataset.json beside images", always(DEEP)),
+    "a benchmark of 100,000 lists": ("benchmark .toml", always(b"name = " + b"[" * 100_000)),
+    "changes of classes of 100,000 lists": ("classes .toml", always(b"changes = " + b"[" * 100_000)),
     "a plan with a patch of two sides": ("plan", at("patch_size_mm", value=[5.0, 5.0])),
     "a plan with a shape of one number": ("plan", at("pool", "tiny_1", "shape", value=[4])),
     "a plan without a pool": ("plan", at("pool", value={})),

@@ -72,7 +72,7 @@ class _Given(EventFacts):
     cases: list[str]
 
 
-class _Points(EventFacts):
+class _Points(EventFacts, total=False):
     cycle: Count
     received: str
 

@@ -206,7 +206,7 @@ def advice_on(experiment: Experiment, results: Sequence[CycleResult], missed: st
 def _points(experiment: Experiment) -> dict[int, list[str]]:
     found: dict[int, dict[str, None]] = {}
     for event in Ledger(experiment.annotation).events():
-        if event["what"] == "points":
+        if event["what"] == "points" and "received" in event:
             found.setdefault(int(event["cycle"]), {})[str(event["received"])] = None
     return {cycle: list(files) for cycle, files in found.items()}
 
