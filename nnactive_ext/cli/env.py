@@ -10,7 +10,6 @@ from nnactive_ext.cli.command import command
 from nnactive_ext.cli.options import add_lock
 from nnactive_ext.experiment.lock_settings import VARIABLE
 from nnactive_ext.nnunet.environment import TRAINERS, trainer_search_path
-from nnactive_ext.nnunet.trusted import confirm
 
 
 def _fish(text: str) -> str:
@@ -55,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
 @command(parser, folders=False)
 def main(options: argparse.Namespace) -> None:
     if options.trust:
+        from nnactive_ext.nnunet.trusted import confirm
+
         for sentence in list(map(confirm, options.trust)):
             print(sentence)
         return
