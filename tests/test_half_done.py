@@ -10,6 +10,7 @@ import pytest
 import scripted_expert as expert
 
 from nnactive_ext.cli import annotate, status
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import locks
 from nnactive_ext.experiment.journal import JOURNAL
 from nnactive_ext.files import read_json, replacing, write_json
@@ -91,12 +92,20 @@ def test_without_the_list_of_exports_nothing_is_taken_for_an_answer(tasks, capsy
 def test_splits_that_name_other_cases_are_made_anew(trained, capsys):
     file = trained.preprocessed.folder / "splits_final.json"
     right = read_json(file)
-    for wrong in ([], {}, [{"train": ["nobody"], "val": []}]):
-        write_json(file, wrong)
+    for wrong in (None, [{"train": ["nobody"], "val": []}]):
+        write_json(file, wrong) if wrong else file.unlink()
         with trained.lock():
             open_experiment(trained.name, locked=True)
         assert read_json(file) == right
         assert "made anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [[], {}, [{"train": ["../x"], "val": []}]])
+def test_damaged_splits_are_refused_with_the_way_on(trained, wrong):
+    file = trained.preprocessed.folder / "splits_final.json"
+    write_json(file, wrong)
+    with trained.lock(), pytest.raises(NnActiveError, match="Delete it"):
+        open_experiment(trained.name, locked=True)
 
 
 def test_files_are_on_the_disk_before_a_line_names_them(tasks, monkeypatch):

@@ -159,7 +159,9 @@ def test_an_export_writes_its_records_once(grown_up, tmp_path, monkeypatch):
 
     written: collections.Counter[str] = collections.Counter()
     plain = module.write_json
-    monkeypatch.setattr(module, "write_json", lambda path, content: (written.update([Path(path).name]), plain(path, content)))
+    monkeypatch.setattr(
+        module, "write_json", lambda path, *content, **how: (written.update([Path(path).name]), plain(path, *content, **how))
+    )
     words = ["export", "-d", str(NUMBER), "-o", str(tmp_path / "out"), "--blank", "--disable_progress_bar"]
     annotate.main(words)
     assert written == {"exported.json": 1, "exported_crops.json": 1}

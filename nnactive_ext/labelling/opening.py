@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
@@ -18,7 +19,7 @@ from nnactive_ext.labelling import seen
 from nnactive_ext.labelling.finishing import finish_change
 from nnactive_ext.labelling.ledger import LEDGER, Ledger
 from nnactive_ext.labelling.relabel import EVENTS, settlement
-from nnactive_ext.nnunet.splits import SPLITS, Split, read_splits
+from nnactive_ext.nnunet.splits import SPLITS, read_splits
 
 
 def open_experiment(
@@ -81,14 +82,15 @@ def _check_splits(experiment: Experiment, locked: bool) -> None:
     """Members are trained on annotated cases of the pool only: splits that name others, as of a copy from before a change, are
     made anew from the plan and the state."""
     state, file = experiment.state, experiment.preprocessed.folder / SPLITS
-    if not locked or state["cycle"] < 0 or _are_of(read_splits(file) if file.is_file() else (), state["annotated"]):
+    if not locked or state["cycle"] < 0 or _are_of(file, state["annotated"]):
         return
     files, _ = settlement(experiment, state["cycle"], state["annotated"])
     write_json(file, files[SPLITS])
     print(f"{file}: named other cases than those that are annotated, and is made anew.", file=sys.stderr)
 
 
-def _are_of(splits: Sequence[Split], annotated: Mapping[str, Any]) -> bool:
+def _are_of(file: Path, annotated: Mapping[str, Any]) -> bool:
+    splits = read_splits(file) if file.is_file() else []
     return bool(splits) and {case for fold in splits for case in (*fold["train"], *fold["val"])} <= annotated.keys()
 
 

@@ -31,7 +31,7 @@ class Split(TypedDict):
 
 def read_splits(file: Path) -> list[Split]:
     """nnU-Net's ``splits_final.json``, the folds in order; an NnActiveError where it is missing, damaged or empty."""
-    return read_json(file, Annotated[list[Split], not_empty])
+    return read_json(file, Annotated[list[Split], not_empty], "Delete it; the next command makes it anew.")
 
 
 def make_splits(
