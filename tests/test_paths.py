@@ -10,7 +10,8 @@ import pytest
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import copy_file, read_json, sha256
-from nnactive_ext.paths import check_no_link, inside, is_own_file, is_special, name_problem
+from nnactive_ext.paths import Name, NameIfAny, check_no_link, inside, is_own_file, is_special, name_problem
+from nnactive_ext.schemas import typed
 
 GOOD = [
     "liver_1",
@@ -88,3 +89,11 @@ def test_links(tmp_path):
     assert check_no_link(tmp_path / "absent") == tmp_path / "absent"
     assert is_own_file(tmp_path / "file")
     assert not is_own_file(tmp_path / "link")
+
+
+def test_names_are_declared_types():
+    """As values, as keys, and where there may be none."""
+    assert typed(dict[Name, tuple[NameIfAny, ...]], {"liver_1": ["", "a"]}) == {"liver_1": ("", "a")}
+    for kind, wrong in ((Name, ""), (NameIfAny, "a/b"), (dict[Name, int], {"../x": 1}), (list[Name], ["C:x"]), (Name, 3)):
+        with pytest.raises(ValueError, match=r"cannot name a file|not a text"):
+            typed(kind, wrong)
