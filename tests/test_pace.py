@@ -62,7 +62,7 @@ def test_the_estimate_is_that_of_a_real_training(planned, monkeypatch):
     (pace,) = paces
     assert (pace.epochs, pace.iterations, pace.validation_iterations) == (3, 12, 5)
     estimated = 3600 * hours.value - pace.start
-    assert real / 3 < estimated < 3 * real
+    assert real / 6 < estimated < 6 * real, "an estimate by epoch instead of by iteration would be off by 12"
 
 
 @pytest.mark.slow

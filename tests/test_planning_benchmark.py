@@ -19,6 +19,7 @@ def test_a_ct_holds_every_class():
 @pytest.mark.slow
 def test_both_commands_are_measured(tmp_path):
     table = tmp_path / "table.md"
+    table.write_text("\n".join(("before", *planning.MARKS, "after")))
     planning.main([str(tmp_path), "-side", "48", "-cases", "3", "-repeats", "1", "--markdown", str(table)])
     (row,) = read_json(tmp_path / "rows.json")["rows"]
     assert all(found["processor"] > 0 for found in row["commands"].values())

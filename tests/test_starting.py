@@ -39,7 +39,9 @@ def test_what_is_not_proposed_is_the_likeliest_of_the_rest(seed, without):
     regions = predict_box(ensemble, image, GRID, patch, (1, 1, 1), (2, 1, 3, 4), {channel - 1 for channel in without})
     for z, y, x in np.ndindex(2, 3, 5):
         scores = logits[:, z, y, x].tolist()
-        assert labels[z, y, x] == max((c for c in range(4) if c not in without), key=lambda c: scores[c])
+        best = max(scores[c] for c in range(4) if c not in without)
+        assert labels[z, y, x] not in without
+        assert scores[labels[z, y, x]] >= best - 1e-6, "probabilities in single precision may be equal where logits are nearly"
         found = [value for c, value in enumerate((2, 1, 3, 4)) if scores[c] > 0 and c + 1 not in without]
         assert regions[z, y, x] == (found[-1] if found else 0)
 
