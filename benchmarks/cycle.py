@@ -15,9 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -176,9 +174,10 @@ def lines(answer: dict[str, Any]) -> list[list[str]]:
 
 def markdown(answer: dict[str, Any]) -> str:
     """The table, where it was measured, and whether the goal is met."""
+    head, *rows = lines(answer)
     where, met = answer["machine"], "met" if added(answer["rows"][1]) <= GOAL else "not met"
     return (
-        f"{_as_table(lines(answer))}\n\n`{answer['command']}`, {answer['date'][:10]}, commit {answer['commit']}, "
+        f"{report.as_table(head, rows)}\n\n`{answer['command']}`, {answer['date'][:10]}, commit {answer['commit']}, "
         f"{where['cores']} cores of {where['cpu']}. Both ways write the same loop file. Goal, at most {GOAL:.0%} added with "
         f"the pipeline: {met}.\n"
     )
@@ -186,16 +185,12 @@ def markdown(answer: dict[str, Any]) -> str:
 
 def whole_markdown(answer: dict[str, Any]) -> str:
     """The same of a whole cycle."""
+    head, *rows = whole_cycle.lines(answer)
     where = answer["machine"]
     return (
-        f"{_as_table(whole_cycle.lines(answer))}\n\n{whole_cycle.sentence(answer)} `{answer['command']}`, "
+        f"{report.as_table(head, rows)}\n\n{whole_cycle.sentence(answer)} `{answer['command']}`, "
         f"{answer['date'][:10]}, commit {answer['commit']}, {where['cores']} cores of {where['cpu']}.\n"
     )
-
-
-def _as_table(rows: list[list[str]]) -> str:
-    head, *rest = rows
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rest))
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -232,8 +227,7 @@ def main(args: Sequence[str] | None = None) -> None:
         prepare(folder, budget)
         measured = measure(means, options.seconds, options.repeats, options.method)
         shown, write = lines(measured), markdown
-    command = shlex.join(["python", "-m", "benchmarks.cycle", *(sys.argv[1:] if args is None else args)])
-    answer = {**machine.description(), "command": command.replace(str(options.folder), "FOLDER"), **measured}
+    answer = {**machine.description(), "command": machine.command("cycle", args, options.folder), **measured}
     print(table(shown, numbers=True))
     if options.device:
         print(whole_cycle.sentence(measured))

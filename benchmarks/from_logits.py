@@ -11,7 +11,6 @@ before; the last row measures what one class map of one member takes there, in n
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -132,7 +131,7 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     if options.markdown:
         report.check_markers(options.markdown, MARKS)  # before the work, not after
-    command = " ".join(["python -m benchmarks.from_logits", *(sys.argv[1:] if args is None else args)])
+    command = machine.command("from_logits", args)
     images = QUICK if options.quick else IMAGES
     rows = {image: measure(shape, stride, options.repeats) for image, (shape, stride) in images.items()}
     answer = {**machine.description(), "command": command, "rows": rows, "resampling": None if options.quick else resampling()}

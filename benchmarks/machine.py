@@ -9,6 +9,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,9 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if status else "")
+
+
+def command(name: str, args: Sequence[str] | None, folder: Path | None = None) -> str:
+    """The command line of the benchmark ``name``; ``args``: None for those of this process. Its ``folder`` is FOLDER."""
+    words = ["FOLDER" if word == str(folder) else word for word in (sys.argv[1:] if args is None else args)]
+    return shlex.join(["python", "-m", f"benchmarks.{name}", *words])

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -106,15 +105,13 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
 def markdown(answer: dict[str, Any]) -> str:
     """The table, where it was measured, and whether the goal is met."""
     head, *rows = lines(answer["rows"])
-    text = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *("| " + " | ".join(row) + " |" for row in rows)]
     met = all(row["ns"][OURS] <= GOAL * row["ns"][SOFTMAX] for row in answer["rows"])
     where = answer["machine"]
-    text += [
-        "",
-        f"`{answer['command']}`, {answer['date'][:10]}, commit {answer['commit']}, {where['cores']} cores of {where['cpu']}. "
-        f"Goal, at most {GOAL} of {SOFTMAX}: {'met' if met else 'not met'}.",
-    ]
-    return "\n".join(text) + "\n"
+    return (
+        f"{report.as_table(head, rows)}\n\n`{answer['command']}`, {answer['date'][:10]}, commit {answer['commit']}, "
+        f"{where['cores']} cores of {where['cpu']}. "
+        f"Goal, at most {GOAL} of {SOFTMAX}: {'met' if met else 'not met'}.\n"
+    )
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -130,8 +127,7 @@ def main(args: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     shape = (options.shape,) * 3
     rows = [{"channels": channels, "ns": measure(channels, shape, options.repeats)} for channels in options.channels]
-    command = " ".join(["python -m benchmarks.member_statistics", *(args if args is not None else sys.argv[1:])])
-    answer = {**machine.description(), "command": command, "rows": rows}
+    answer = {**machine.description(), "command": machine.command("member_statistics", args), "rows": rows}
     print(table(lines(rows), numbers=True))
     if options.json:
         options.json.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import description
+from benchmarks.machine import command, description
 from benchmarks.report import check_markers, insert
 from benchmarks.watched import watched
 from nnactive_ext.files import read_json, write_json
@@ -127,8 +126,7 @@ def main(args: list[str] | None = None) -> None:
     if given.markdown:
         check_markers(given.markdown, MARKS)
     rows = measure(given)
-    words = ["FOLDER" if word == str(given.folder) else word for word in (sys.argv[1:] if args is None else args)]
-    text = report(rows, shlex.join(["python", "-m", "benchmarks.merging", *words]), given.n, given.classes)
+    text = report(rows, command("merging", args, given.folder), given.n, given.classes)
     print(text)
     if given.markdown:
         insert(given.markdown, text, MARKS)

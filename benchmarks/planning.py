@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import shutil
 import statistics
 import sys
@@ -156,12 +155,11 @@ def main(args: list[str] | None = None) -> None:
         return
     if options.markdown:
         check_markers(options.markdown, MARKS)  # before the work, not after
-    from benchmarks.machine import description
+    from benchmarks.machine import command, description
 
     folder = options.folder.absolute()
     rows = [measure(folder / f"{n}_{options.side}", n, options.side, options.np, options.repeats) for n in options.cases]
-    words = ["FOLDER" if word == str(options.folder) else word for word in (sys.argv[1:] if args is None else args)]
-    answer = {**description(), "command": shlex.join(["python", "-m", "benchmarks.planning", *words]), "rows": rows}
+    answer = {**description(), "command": command("planning", args, options.folder), "rows": rows}
     write_json(folder / "rows.json", answer)
     where = answer["machine"]
     text = (

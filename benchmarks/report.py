@@ -62,7 +62,7 @@ def _goals(goals: Sequence[dict[str, Any]]) -> str:
         (goal["goal"], goal["bound"], _number(goal["value"]), {True: "yes", False: "**no**", None: "–"}[goal["met"]])
         for goal in goals
     ]
-    return "### Goals\n\n" + _table(("goal", "bound", "measured", "met"), lines)
+    return "### Goals\n\n" + as_table(("goal", "bound", "measured", "met"), lines)
 
 
 def _rivals(rows: Rows) -> str:
@@ -78,7 +78,7 @@ def _rivals(rows: Rows) -> str:
     return (
         "### Candidates of one image\n\nIn brackets: how many times our time. *found*: picks found in each stratum; fewer "
         "than asked for when no free window is left. –: not run, because it would take too long or too much memory "
-        "(`--limit`).\n\n" + _table(head, lines)
+        "(`--limit`).\n\n" + as_table(head, lines)
     )
 
 
@@ -103,7 +103,7 @@ def _stages(rows: Rows) -> str:
     head = ("image", "patch", "one copy", "mean", "mean of p_c H", "noise and selection", "a stratum of ClaSP PE")
     return (
         "### In copies of the map\n\nThe unit is the time of one copy of the float32 map into memory that is already there "
-        "(`numpy.copyto`, one thread), measured in the same process.\n\n" + _table(head, lines)
+        "(`numpy.copyto`, one thread), measured in the same process.\n\n" + as_table(head, lines)
     )
 
 
@@ -119,7 +119,7 @@ def _betas(rows: Rows) -> str:
         times = [next((_time(r["seconds"]) for r in find(rows, "ours", beta=beta, **same)), "–") for beta in betas]
         lines.append((_shape(base), *times))
     head = ("image", *("no noise" if beta is None else f"beta {beta:g}" for beta in betas))
-    return "### Ours for every strength of the noise\n\nAt the base points.\n\n" + _table(head, lines)
+    return "### Ours for every strength of the noise\n\nAt the base points.\n\n" + as_table(head, lines)
 
 
 def _memory(rows: Rows) -> str:
@@ -129,7 +129,7 @@ def _memory(rows: Rows) -> str:
         peaks = [(_same(rows, name, base) or {}).get("peak_bytes") for name in contenders]
         lines.append((_shape(base), str(base["classes"]), str(base["picks"]), *(_memory_cell(peak, base) for peak in peaks)))
     head = ("image", "classes", "picks", *(CONTENDERS[name].label for name in contenders))
-    return "### Peak memory beyond the inputs\n\nIn brackets: in float32 copies of the image.\n\n" + _table(head, lines)
+    return "### Peak memory beyond the inputs\n\nIn brackets: in float32 copies of the image.\n\n" + as_table(head, lines)
 
 
 def _alone(rows: Rows) -> list[Row]:
@@ -158,7 +158,7 @@ def _rest(answer: dict[str, Any]) -> str:
         times = [_time(row["seconds"]) if row else "–" for row in (ours, single[0] if single else None, base)]
         lines.append((_shape(base), *times))
     head = ("image", "ours, all threads", "ours, one thread", "the method from the probabilities (`clasp_pe`), all threads")
-    text = "### One thread, and the whole method\n\nAt the base points.\n\n" + _table(head, lines)
+    text = "### One thread, and the whole method\n\nAt the base points.\n\n" + as_table(head, lines)
     if "first_call" in answer:
         new, cached = (answer["first_call"][name] for name in ("nothing_compiled", "compiled"))
         text += (
@@ -168,7 +168,8 @@ def _rest(answer: dict[str, Any]) -> str:
     return text
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def as_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -169,7 +170,8 @@ class Uncertainty:
     ) -> _Ranked:
         """The candidates of one stratum."""
         floor = case.floors.get(stratum, -math.inf)
-        most = math.inf if floor == -math.inf else self._largest_key(case, request, voxel_map, size, stratum, weight, beta)
+        noise = request.rng(f"noise/{stratum}", case.name)
+        most = math.inf if floor == -math.inf else self._largest_key(voxel_map, weight, size, beta, deepcopy(noise))
         if most < floor:
             return _Ranked(stratum, [], most)
         try:
@@ -181,7 +183,7 @@ class Uncertainty:
                 blocked=blocked,
                 allowed=case.open,
                 beta=beta,
-                rng=self._noise(case, request, stratum),
+                rng=noise,
                 overlap=self.overlap,
                 stride=self.stride,
                 overwrite_scores=not np.may_share_memory(scores, voxel_map),
@@ -193,20 +195,10 @@ class Uncertainty:
         useful = [one for one in found if one.key >= floor]
         return _Ranked(stratum, useful, found[len(useful)].key if len(useful) < len(found) else None)
 
-    def _noise(self, case: ScoredCase, request: Request, stratum: str) -> np.random.Generator:
-        return request.rng(f"noise/{stratum}", case.name)
-
     def _largest_key(
-        self,
-        case: ScoredCase,
-        request: Request,
-        voxel_map: np.ndarray,
-        size: Triple,
-        stratum: str,
-        weight: np.ndarray | None,
-        beta: float | None,
+        self, voxel_map: np.ndarray, weight: np.ndarray | None, size: Triple, beta: float | None, noise: np.random.Generator
     ) -> float:
-        """A key that no candidate of a stratum exceeds; infinite if it is not known."""
+        """A key that no candidate of a stratum exceeds; infinite if it is not known. ``noise`` is drawn from."""
         if self.aggregation not in (mean, total, above_threshold) and not isinstance(self.aggregation, Largest):
             return math.inf
         best = float(voxel_map.max()) if weight is None else largest_product(weight, voxel_map)
@@ -215,8 +207,8 @@ class Uncertainty:
             best *= math.prod(size)
         if beta is None:
             return best
-        windows = math.prod(n - s + 1 for n, s in zip(case.shape, size, strict=True))
-        return most_of_a_race(best, windows, beta, self._noise(case, request, stratum))
+        windows = math.prod(n - s + 1 for n, s in zip(voxel_map.shape, size, strict=True))
+        return most_of_a_race(best, windows, beta, noise)
 
     def merge(self, rankings: Mapping[str, Ranking], pool: Mapping[str, PoolCase], request: Request) -> Query:
         """See :func:`selection.merge`."""
