@@ -71,8 +71,8 @@ def told(events: Sequence[Mapping[str, Any]]) -> str:
 def to_accept(ledger: Path) -> str:
     """What to type where there is no backup."""
     name = ledger.parent.parent.name
-    command = change_of(name, "-ledger", "accept") if name.startswith("Dataset") else "nnactive_change -ledger accept"
-    return f"Without one, go on with the events that are whole: {command}"
+    command = f": {change_of(name, '-ledger', 'accept')}" if name.startswith("Dataset") else "."
+    return f"Without one, go on with the events that are whole{command}"
 
 
 def _noted(ledger: Path) -> dict[str, Any]:
