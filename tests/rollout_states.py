@@ -16,8 +16,6 @@ from fake_members import copy_of
 from folders import set_folders
 from rollouts import OPTIONS, Rollout, from_dataset
 
-from nnactive_ext.labelling.seen import SEEN
-
 POINTS = "case,class,i,j,k\ntiny_1,organ,7,13,12\ntiny_2,lesion,6,13,14\ntiny_3,organ,7,12,12\ntiny_4,lesion,7,13,12\n"
 
 
@@ -70,10 +68,10 @@ def exported(
 
 
 def contents() -> dict[str, str]:
-    """The sha256 of every file in nnU-Net's folders (of folders: a word), but for locks and the note beside a ledger."""
+    """The sha256 of every file in nnU-Net's folders (of folders: a word), but for locks."""
     found = {}
     for name in ("raw", "preprocessed", "results"):
         for path in Path(os.environ[f"nnUNet_{name}"]).rglob("*"):
-            if path.suffix not in (".lock", ".owner") and path.name != SEEN:
+            if path.suffix not in (".lock", ".owner"):
                 found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
     return found

@@ -20,7 +20,7 @@ LINES = 8
 
 @pytest.fixture
 def ledger(tmp_path) -> Ledger:
-    made = Ledger(tmp_path)
+    made = Ledger(tmp_path / "Dataset601_Tiny" / "annotation")
     for number in range(LINES):
         made.add("said", "anna", number=number)
     return made
@@ -140,8 +140,10 @@ def test_the_whole_events_are_gone_on_with(tasks, capsys):
 
 
 def test_an_experiment_that_was_restored_as_a_whole_is_accepted_and_said_once(tasks, tmp_path, capsys):
-    open_experiment(601, locked=True)
+    tasks.hand_in(tasks.seen[1].write(tasks.seen[1].answer()))
     capsys.readouterr()
+    open_experiment(601, locked=True)
+    assert capsys.readouterr().err == ""
     raw = Experiment.find(601).raw
     restored = shutil.copytree(raw, tmp_path / "restored")
     shutil.rmtree(raw)
@@ -149,4 +151,7 @@ def test_an_experiment_that_was_restored_as_a_whole_is_accepted_and_said_once(ta
     for said in (True, False):
         open_experiment(601, locked=True)
         assert ("restored from a backup" in capsys.readouterr().err) == said
-    assert read_json(raw / "annotation" / "ledger_seen.json")["file"] == (raw / "annotation" / LEDGER).stat().st_ino
+    ledger, noted = raw / "annotation" / LEDGER, raw / "annotation" / "ledger_seen.json"
+    assert read_json(noted)["file"] != ledger.stat().st_ino, "a command that reads, or is refused, changes no file"
+    tasks.hand_in(tasks.seen[0].write(tasks.seen[0].answer()))
+    assert read_json(noted)["file"] == ledger.stat().st_ino

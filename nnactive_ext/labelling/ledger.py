@@ -25,6 +25,8 @@ from nnactive_ext.labelling.followed import F, R, added, followed, forget, known
 from nnactive_ext.paths import check_regular, name_problem, shortened
 
 LEDGER = "ledger.jsonl"
+_TOLD: set[Path] = set()
+"""Ledgers of which this process was told that they are copies."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,13 @@ class Ledger:
 
     def restored(self) -> str:
         """What to tell where the ledger is a copy, as in an experiment that was restored from a backup; empty if it is the file
-        that was written. It is told once; the caller holds the experiment's lock."""
+        that was written. A process is told once, until the next event is added."""
         file = self.folder / LEDGER
-        if not file.is_file() or not seen.is_copy(file):
+        if file in _TOLD or not file.is_file() or not seen.is_copy(file):
             return ""
-        ledger = known(file)
-        seen.note(file, ledger.end, file.stat().st_ino)
+        _TOLD.add(file)
         return (
-            f"{file}: the experiment was copied, or restored from a backup. The ledger has {seen.told(ledger.events)}. What "
+            f"{file}: the experiment was copied, or restored from a backup. The ledger has {seen.told(known(file).events)}. What "
             "was handed in after that is not in it: import it again."
         )
 
@@ -97,6 +98,7 @@ class Ledger:
             after = End(end.events + 1, end.size + len(line), digest(line))
             added(file, handle.fileno(), before, line, after)
             seen.note(file, after, os.fstat(handle.fileno()).st_ino)
+            _TOLD.discard(file)
         return {**event, PREVIOUS: end.previous}
 
     def _begin(self) -> None:
