@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -56,14 +57,20 @@ from nnactive_ext.nnunet import pace
 STRACE = shutil.which("strace")
 CALLS = ("rename", "unlink", "rmdir", "mkdir", "fsync", "ftruncate", "write", "pwrite64")
 """At which a command is killed; where there is no strace, the last two are openings of a file for writing."""
+FAILING_TOO = ("flock",)
+"""A call that changes nothing: it only fails."""
 LIMIT = 300.0
 """Seconds after which a command hangs."""
+
+
+FILES = "files"
+"""A fault that needs no strace: the command may open ``number`` files more than are open when it begins (EMFILE)."""
 
 
 @dataclass(frozen=True)
 class Fault:
     """The ``number``-th ``call`` of a command: it kills the command, or fails with ``error`` (a name of :mod:`errno`), then
-    and, with ``on``, from then on."""
+    and, with ``on``, from then on. See also :data:`FILES`."""
 
     call: str
     number: int
@@ -111,14 +118,15 @@ class Attacker:
         said.write_text("")
         log.write_text("")
         receiver, sender = PROCESSES.Pipe(duplex=False)
-        seam = None if self.traced else (fault, str(log))
+        few = fault.number if fault and fault.call == FILES else None
+        seam = None if self.traced or few is not None else (fault, str(log))
         process = PROCESSES.Process(
-            target=_command, args=(str(root), str(self.plans), [str(word) for word in words], str(said), receiver, seam)
+            target=_command, args=(str(root), str(self.plans), [str(word) for word in words], str(said), receiver, seam, few)
         )
         process.start()
         tracer = None
-        if self.traced and (fault or count):
-            calls = fault.call if fault else ",".join(CALLS)
+        if self.traced and few is None and (fault or count):
+            calls = fault.call if fault else ",".join((*CALLS, *FAILING_TOO))
             words_ = [STRACE, "-f", "-p", str(process.pid), "-o", str(log), "-e", f"trace={calls}"]
             words_ += ["-e", fault.injected] if fault else []
             tracer = subprocess.Popen(words_, stderr=subprocess.PIPE, text=True)
@@ -139,7 +147,9 @@ class Attacker:
         return Ended(process.exitcode, text, calls_made)
 
 
-def _command(root: str, plans: str, words: list[str], said: str, go: Any, seam: tuple[Fault | None, str] | None) -> None:
+def _command(
+    root: str, plans: str, words: list[str], said: str, go: Any, seam: tuple[Fault | None, str] | None, few: int | None
+) -> None:
     os.setpgid(0, 0)
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = f"{root}/nnUNet_{name}"
@@ -162,6 +172,8 @@ def _command(root: str, plans: str, words: list[str], said: str, go: Any, seam: 
     go.recv()
     if seam:
         _count(patch, *seam)
+    if few is not None:
+        _limit_files(few)
     try:
         if words[0] == "hand_in":
             hand_in(*words[1:])
@@ -175,6 +187,14 @@ def _command(root: str, plans: str, words: list[str], said: str, go: Any, seam: 
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _limit_files(more: int) -> None:
+    """From now on, only ``more`` files can be opened."""
+    most, last = max(int(name) for name in os.listdir("/dev/fd")), -1
+    while last < most:  # there are gaps
+        last = os.open(os.devnull, os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1 + more, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 def hand_in(number: str, task: str, file: str, who: str) -> None:

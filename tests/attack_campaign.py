@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from attack import CALLS, Attacker, Ended, Fault, contents, copied, differences
+from attack import CALLS, FILES, Attacker, Ended, Fault, contents, copied, differences
 from attack_cases import CASES, OTHERS
 from folders import folders_below
 from killed_changes import left
@@ -23,6 +23,7 @@ FAILING = {
     "mkdir": ("ENOSPC", "EROFS"),
     "unlink": ("EIO", "EACCES"),
     "ftruncate": ("EIO",),
+    "flock": ("ENOLCK",),
 }
 """What calls fail with."""
 
@@ -90,6 +91,8 @@ class Campaign:
         words = case.words(root)
         first = self.attacker.call(root, words, tried.fault)
         happened = first.killed if not tried.fault.error else bool(first.calls[tried.fault.call])
+        if tried.fault.call == FILES:
+            happened = first.status != 0
         wrong = [] if first.killed or first.clear else [f"not clear: {_last(first)}"]
         if tried.other:
             wrong += self._after(tried, root, OTHERS[tried.other](root), again=False)
@@ -123,9 +126,9 @@ class Campaign:
 
     def _queue(self, case: str, draw: random.Random, errors: bool) -> list[Try]:
         made, follow = self.calls(case), ("", *CASES[case].others)
-        faults = [Fault(call, n) for call in CALLS for n in range(1, made[call] + 1)]
+        faults = [Fault(call, n) for call in (FAILING if errors else CALLS) for n in range(1, made[call] + 1)]
         if errors:
-            faults = [replace(f, error=e, on=on) for f in faults for e in FAILING.get(f.call, ()) for on in (False, True)]
+            faults = [replace(f, error=e, on=on) for f in faults for e in FAILING[f.call] for on in (False, True)]
         # Calls that are made often are not drawn so much more often than others.
         keys = {fault: draw.random() ** made[fault.call] ** 0.5 for fault in faults}
         faults.sort(key=lambda fault: -keys[fault])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from attack import Attacker, Fault
+from attack import FILES, Attacker, Fault
 from attack_campaign import Campaign, Try
 from attack_cases import CASES, make_states
 
@@ -54,6 +54,14 @@ def test_some_forty_kills(made):
 @pytest.mark.slow
 def test_calls_that_fail(made):
     check(made, made.drawn(25, SEED, ["points", "import", "hand_in", "withdraw", "change -drop"], errors=True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="nobody tells how many files are open")
+@pytest.mark.parametrize("case", ["points", "import", "hand_in", "withdraw", "change -drop", "query", "export", "close"])
+def test_few_open_files(made, case):
+    status = next(other for other in CASES[case].others if "status" in other)
+    check(made, [Try(case, Fault(FILES, number, "EMFILE", on=True), other) for number, other in ((0, status), (1, ""))])
 
 
 @pytest.mark.long
