@@ -45,7 +45,8 @@ def test_some_damaged_files(states):
 def test_hundreds_of_damaged_files(states):
     found = tries(states, MANY, 6)
     written_down("states", table(found))
-    assert not failures(found)
+    if told := failures(found):
+        pytest.fail(told, pytrace=False)
 
 
 def table(found: Sequence[Ended]) -> str:
