@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import scripted_expert as expert
 
-from nnactive_ext.cli import annotate, status
+from nnactive_ext.cli import annotate, change, status
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import locks
 from nnactive_ext.experiment.journal import JOURNAL
+from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.files import read_json, replacing, write_json
 from nnactive_ext.labelling import finishing
 from nnactive_ext.labelling.ledger import LEDGER
@@ -106,6 +107,23 @@ def test_damaged_splits_are_refused_with_the_way_on(trained, wrong):
     write_json(file, wrong)
     with trained.lock(), pytest.raises(NnActiveError, match="Delete it"):
         open_experiment(trained.name, locked=True)
+
+
+@pytest.mark.parametrize("damaged", ["cycle_000/*/fold_2/nnactive_member.json", "../*/fold_1/nnactive_member.json", "loop"])
+def test_a_change_that_cannot_be_carried_out_is_refused_before_it_begins(finished, capsys, damaged):
+    folder = finished.results
+    file = loop_file(finished.raw, 1) if damaged == "loop" else next(folder.glob(damaged))
+    write_json(file, {"finished": "x"})
+    before = _times(finished)
+    with pytest.raises(SystemExit):
+        change.main(["-d", "101", "-drop", "tiny_1", "-who", "a", "--disable_progress_bar"])
+    assert file.name in capsys.readouterr().err
+    assert _times(finished) == before
+
+
+def _times(experiment) -> dict[Path, int]:
+    files = [file for folder in (experiment.raw, experiment.preprocessed.folder, experiment.results) for file in folder.rglob("*")]
+    return {file: file.stat().st_mtime_ns for file in files if file.is_file() and file.suffix not in (".lock", ".owner")}
 
 
 def test_files_are_on_the_disk_before_a_line_names_them(tasks, monkeypatch):

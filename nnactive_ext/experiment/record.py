@@ -82,10 +82,16 @@ class _Record(_RecordThen, total=False):
 def write_record(experiment: Experiment) -> None:
     """Write down the plan, nnU-Net's settings of the network, the patches of the starting budget, the classes, and how each
     query was made."""
+    content = content_of(experiment)
+    experiment.results.mkdir(parents=True, exist_ok=True)
+    write_json(experiment.results / RECORD, content)
+
+
+def content_of(experiment: Experiment) -> dict[str, Any]:
+    """What :func:`write_record` writes; a damaged file among those that it is made from is an NnActiveError."""
     plan, labels = experiment.plan, experiment.dataset.labels
     start = read_loop(loop_file(experiment.raw, 0), experiment.dataset.file_ending)
-    experiment.results.mkdir(parents=True, exist_ok=True)
-    content = {
+    return {
         "name": experiment.name,
         "source": experiment.source.name,
         "plan": asdict(plan),
@@ -95,7 +101,6 @@ def write_record(experiment: Experiment) -> None:
         "environments": as_record(made(experiment)),
         "queries": [_query(experiment, cycle) for cycle in range(1, last_loop(experiment.raw) + 1)],
     }
-    write_json(experiment.results / RECORD, content)
 
 
 def _query(experiment: Experiment, cycle: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nnactive_ext.experiment.journal import Journal, NewFile
 from nnactive_ext.experiment.label_changes import LABELS
 from nnactive_ext.experiment.loops import loop_file, read_loop_content
 from nnactive_ext.experiment.marks import marks_in
-from nnactive_ext.experiment.record import RECORD, write_record
+from nnactive_ext.experiment.record import RECORD, content_of, write_record
 from nnactive_ext.files import write_json
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.relabel import write_labels
@@ -68,6 +68,8 @@ def _check_readable(experiment: Experiment) -> None:
     marks_in(experiment.model_folder)
     for cycle in range(experiment.last_loop + 1):
         read_loop_content(loop_file(experiment.raw, cycle))
+    if (experiment.results / RECORD).is_file():
+        content_of(experiment)
 
 
 @contextmanager

@@ -97,7 +97,8 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
         if value is not None and value != before:
             plan = recorded(experiment, with_value(plan, what, value), who, what, before, value)
             told.append(f"{what}: {before or '-'} -> {value}")
-    plan.write(experiment.raw)  # a single file needs no journal
+    if plan is not experiment.plan:
+        plan.write(experiment.raw)  # a single file needs no journal
     return told
 
 
