@@ -122,7 +122,8 @@ def test_a_change_that_cannot_be_carried_out_is_refused_before_it_begins(finishe
 
 
 def _times(experiment) -> dict[Path, int]:
-    files = [file for folder in (experiment.raw, experiment.preprocessed.folder, experiment.results) for file in folder.rglob("*")]
+    folders = experiment.raw, experiment.preprocessed.folder, experiment.results
+    files = [file for folder in folders for file in folder.rglob("*")]
     return {file: file.stat().st_mtime_ns for file in files if file.is_file() and file.suffix not in (".lock", ".owner")}
 
 
