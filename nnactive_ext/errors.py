@@ -10,6 +10,8 @@ TOO_MANY_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 """Of an OSError: this process, or all of the machine, may open no more files."""
 FAULTY = frozenset({errno.EIO, getattr(errno, "ENOLCK", errno.EIO), getattr(errno, "ESTALE", errno.EIO), errno.ENODEV})
 """Of an OSError: a disk or a network's file system fails."""
+OF_THE_MACHINE = (MemoryError, ImportError)
+"""Of no file: what is read may be whole, so nobody should be told to replace it."""
 OUTPUT_CLOSED = 141
 """The exit status of a command whose output nobody reads any more, as shells give it to a process that SIGPIPE ended."""
 NOTHING_TAKEN = 4

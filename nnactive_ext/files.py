@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.errors import NO_SPACE, TOO_MANY_FILES, NnActiveError, brief
 from nnactive_ext.paths import TEMPORARY, check_regular, is_link
 from nnactive_ext.refusals import RESTORE, refusing
-from nnactive_ext.schemas import parsed, typed
+from nnactive_ext.schemas import JsonObject, parsed, typed
 
 Remedy = str | Callable[[], str]
 _unsynced: ContextVar[bool] = ContextVar("_unsynced", default=False)
@@ -171,11 +171,19 @@ def sync_folder(folder: Path) -> None:
     """Let what was renamed or removed in ``folder`` survive a loss of power, where the file system can."""
     if os.name == "nt":  # which opens no folders
         return
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in TOO_MANY_FILES:
+            raise
+        return  # a folder that may be written to and not read
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a network's file system may not know it
+        if error.errno in (
+            errno.EIO,
+            *NO_SPACE,
+        ):  # others: the file system does not know it
             raise
     finally:
         os.close(handle)
@@ -240,6 +248,17 @@ def write_json(path: Path | str, content: Any, durable: bool | None = None) -> N
 def read_json_if_any(path: Path | str, otherwise: Any, kind: Any = Any, remedy: Remedy = RESTORE) -> Any:
     """:func:`read_json`, or ``otherwise`` where there is no such file."""
     return read_json(path, kind, remedy) if Path(path).is_file() else otherwise
+
+
+def read_made_for(path: Path, key: str, kind: Any, remedy: Remedy) -> Any:
+    """Read a JSON file that can be made again, if it was made ``for`` this key; as :func:`read_json`.
+
+    Returns:
+        The content, or None if there is no such file, or it was made for another key, as by another version.
+    """
+    if read_json_if_any(path, {}, JsonObject, remedy).get("for") != key:
+        return None
+    return read_json(path, kind, remedy)
 
 
 def read_arrays(file: Path, remedy: str = RESTORE) -> dict[str, np.ndarray]:

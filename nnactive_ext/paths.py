@@ -13,7 +13,8 @@ from nnactive_ext.errors import NnActiveError
 TEMPORARY = ".nnactive_tmp_"
 """How the names of half-written files and folders begin; whoever finds them may remove them."""
 LONGEST = 200
-"""Bytes of a name: file systems end at 255, and prefixes and endings are put around it."""
+"""Bytes of a name that we make: file systems end at 255, and prefixes and endings are put around it."""
+_MOST = 255
 _RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])(\..*)?", re.IGNORECASE)
 _WINDOWS = os.name == "nt"
 
@@ -38,8 +39,8 @@ def name_problem(name: object, windows: bool = _WINDOWS) -> str:
         return "begins with a drive letter"
     if name.startswith(TEMPORARY):
         return "is the name of a temporary file"
-    if len(name.encode("utf-8", "surrogatepass")) > LONGEST:
-        return f"is longer than {LONGEST} bytes"
+    if len(name.encode("utf-8", "surrogatepass")) > _MOST:
+        return f"is longer than {_MOST} bytes"
     if windows and (wrong := re.search(r'[<>:"|?*]', name)):
         return f"holds {wrong[0]!r}"
     if windows and _RESERVED.fullmatch(name):

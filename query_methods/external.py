@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.nnunet.trusted import check_file, confirm
+from nnactive_ext.nnunet.trusted import check_file, confirm, confirm_here
 from nnactive_ext.query_methods.base import DrawnMethod, RankedMethod
 from nnactive_ext.query_methods.identity import file_digest
 
@@ -36,7 +36,11 @@ def confirm_typed(words: Sequence[str]) -> None:
     """A file with a method may run because the user typed its name; ``words``: as after ``--method``."""
     for word in words[:1]:
         if is_in_file(word) and split(word)[0].is_file():
-            confirm(str(split(word)[0]))
+            try:
+                confirm(str(split(word)[0]))
+            except OSError as error:  # as in a container without a home
+                confirm_here(split(word)[0])
+                print(f"WARNING: {word} runs now, but that was not kept: {error}", file=sys.stderr)
 
 
 def split(name: str) -> tuple[Path, str]:

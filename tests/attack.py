@@ -259,7 +259,7 @@ _VOLATILE = frozenset(
 )
 """Keys of JSON files that tell a time, an id, or what depends on them."""
 _SKIPPED = re.compile(
-    r"\.(lock|owner|log)$|/times/|/running/|nnactive_times\.jsonl$|\.html$|\.png$|/viewer\.js$|ledger_seen\.json$|ledger_unfinished_|itksnap$"
+    r"\.(lock|owner|log)$|/times/|/running/|nnactive_times\.jsonl$|\.html$|\.png$|/viewer\.js$|ledger_seen\.json$|nnactive_finished\.json$|ledger_unfinished_|itksnap$"
 )
 
 

@@ -419,12 +419,13 @@ _COMMANDS = {
 def main(options: argparse.Namespace) -> None:
     from nnactive_ext.experiment.commands import plan_rollout, typed_command
     from nnactive_ext.experiment.experiment import Experiment
+    from nnactive_ext.experiment.journal import was_finished
     from nnactive_ext.labelling.closing import noted
     from nnactive_ext.labelling.finishing import finish_change
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step
 
-    finished = finish_change(Experiment.find(options.d))
+    finish_change(Experiment.find(options.d))
     experiment = open_experiment(options.d)
     if not experiment.plan.human:
         raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with {plan_rollout()}")
@@ -441,8 +442,11 @@ def main(options: argparse.Namespace) -> None:
             except NnActiveError as error:
                 print(f"WARNING: {error}")  # this command may resolve it
         options.status, options.next = 0, ""
-        if finished and finished.command == typed_command.get():
-            print("That was this command, which is not carried out again. To repeat it, type it once more.")
+        if done := was_finished(experiment.raw, typed_command.get()):
+            print(
+                f"This command was interrupted, and what it began was finished: {done}. It is not carried out again; to do "
+                "that, type it once more."
+            )
         else:
             _COMMANDS[options.command](experiment, options)
         print(f"Under way: {options.under_way}." if options.under_way else next_step(experiment.anew()))

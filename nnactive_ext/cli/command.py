@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -59,7 +60,9 @@ def failing_clearly() -> Iterator[None]:
             _flush()
     except NnActiveError as error:
         _stop(str(error), error.status)
-    except BrokenPipeError:
+    except BrokenPipeError as error:
+        if not _output_is_closed():  # a process of ours has ended
+            _stop(_of_the_system(error), 1)
         _stop(f"The output of this command was closed while it was at work. {_AGAIN}.", OUTPUT_CLOSED)
     except OSError as error:
         _stop(_of_the_system(error), 1)
@@ -82,6 +85,19 @@ def _of_the_system(error: OSError) -> str:
     if error.errno in FAULTY:
         return f"{place}{why}: the disk or the network's file system fails. Check it. {_AGAIN}."
     return f"{place}{why}. {_AGAIN}. {logged(error)}"
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads what is printed."""
+    if sys.stdout is None or not hasattr(select, "poll"):
+        return True
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # of streams that are no files
+            poll = select.poll()
+            poll.register(stream.fileno(), select.POLLOUT)
+            if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+                return True
+    return False
 
 
 def _flush() -> None:

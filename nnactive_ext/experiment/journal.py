@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.commands import status_of, typed_command
+from nnactive_ext.experiment.commands import status_of
 from nnactive_ext.experiment.locks import holder, step_file
-from nnactive_ext.files import read_json, sync_folder, write_json
+from nnactive_ext.files import read_json, read_json_if_any, sync_folder, write_json
 from nnactive_ext.nnunet.dataset import number_and_name
 from nnactive_ext.paths import name_problem
 from nnactive_ext.refusals import RESTORE
@@ -21,6 +22,8 @@ from nnactive_ext.schemas import JsonObject, one_of, typed
 
 JOURNAL = "nnactive_journal.json"
 """In an experiment's raw folder while a change is carried out."""
+FINISHED = "nnactive_finished.json"
+"""Beside it, until the command is typed again."""
 RAW, PREPROCESSED = "raw", "preprocessed"
 """Which folder of the experiment the name of a file in a journal is relative to."""
 
@@ -58,7 +61,8 @@ class Journal:
     added to it; with ``put_away``, trained members are put where those of earlier cycles are; the labels of the cases
     ``relabel`` are written and preprocessed anew; the files ``last`` are written.
 
-    ``what`` names the change for people, ``command`` is what was typed for it, and ``id`` is in each event.
+    ``what`` names the change for people, and ``id`` is in each event. ``command`` is what was typed, where that would do more
+    if it were done again; empty for changes that follow from others.
     """
 
     what: str
@@ -67,7 +71,7 @@ class Journal:
     put_away: bool = False
     relabel: tuple[str, ...] = ()
     last: tuple[NewFile, ...] = ()
-    command: str = field(default_factory=typed_command.get)
+    command: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def write(self, raw: Path) -> None:
@@ -94,11 +98,37 @@ def remove(raw: Path) -> None:
     sync_folder(raw)
 
 
+class Finished(TypedDict):
+    """A change whose command was killed, and that another command finished."""
+
+    command: str
+    what: str
+
+
+def note_finished(raw: Path, change: Journal) -> None:
+    """Remember that a change is finished, for whoever types its command again."""
+    if change.command:
+        write_json(raw / FINISHED, Finished(command=change.command, what=change.what))
+
+
+def was_finished(raw: Path, command: str) -> str:
+    """The change that this command began, if another one finished it; empty otherwise. It is told once."""
+    file = raw / FINISHED
+    found = read_json_if_any(file, {}, Finished, "Delete it.")
+    if not command or found.get("command") != command:
+        return ""
+    file.unlink()
+    return str(found["what"])
+
+
 def refuse_unfinished(raw: Path) -> None:
     """A change that was begun and not finished is an NnActiveError that says how to finish it; one that another process is
     making is waited for."""
-    file = raw / JOURNAL
-    while file.is_file() and holder(step_file(number_and_name(raw.name)[0])):
+    file, began, told = raw / JOURNAL, time.monotonic(), 0
+    while file.is_file() and (who := holder(step_file(number_and_name(raw.name)[0]))):
+        if (minutes := int((time.monotonic() - began) // 60)) >= told:
+            print(f"Waiting: {who} is changing the experiment.", file=sys.stderr, flush=True)
+            told = minutes + 1
         time.sleep(0.2)
     if file.is_file():
         raise NnActiveError(

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.kept import Kept
 from nnactive_ext.paths import Name
 from nnactive_ext.schemas import Count, JsonObject, Shape
 
@@ -19,6 +20,7 @@ MEMBER_KIND = "member_kind"
 """In a loop file: what the members were that a query asked, as ``-members`` names it; absent for the networks of the folds."""
 _NAME = re.compile(r"loop_(\d{3,})\.json")
 _REMEDY = "Restore the loop file from a backup."
+_LOOPS: Kept[Any] = Kept(100)
 
 
 class _Patch(TypedDict):
@@ -104,7 +106,8 @@ def read_loop(file: Path, file_ending: str) -> list[Patch]:
 
 def read_loop_content(file: Path) -> dict[str, Any]:
     """All that a loop file says (:class:`LoopContent`); as :func:`read_loop`."""
-    return read_json(file, LoopContent, _REMEDY)
+    content = _LOOPS.of(file, lambda: read_json(file, LoopContent, _REMEDY))
+    return {**content, "patches": [dict(one) for one in content["patches"]]}
 
 
 def patches_of(content: Mapping[str, Any], file_ending: str) -> list[Patch]:

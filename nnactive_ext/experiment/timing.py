@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TypedDict
 
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.schemas import Amount, Count, of_text
+from nnactive_ext.schemas import Amount, of_text
 
 STEPS = ("plan", "train", "load", "predict", "statistics", "score", "describe", "annotate", "preprocess", "evaluate")
 """``plan``: fingerprint, nnU-Net's planning, and preprocessing for the first time. Of a query: ``load``, waiting for an image;
@@ -77,7 +77,7 @@ class Timing:
 
 
 class _Line(TypedDict):
-    cycle: Count
+    cycle: int
     step: str
     seconds: Amount
 

@@ -23,7 +23,6 @@ from nnactive_ext.images.placeless import PLACELESS, has_no_place, read_placed
 from nnactive_ext.images.sizes import Grid, check_memory, stated_size
 from nnactive_ext.images.stated import read_as_stated, unit_problem, why_copied
 from nnactive_ext.images.voxels import not_finite
-from nnactive_ext.paths import is_link, is_special, name_problem
 from nnactive_ext.refusals import refuses
 
 ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -105,23 +104,21 @@ def _as_itk_reads(file: Path) -> Iterator[Path]:
         yield copy
 
 
-def _check_data_files(file: Path, alone: bool) -> None:
-    """The header of a label map, which somebody may have sent, must not name a file elsewhere, whose bytes would be taken for
-    labels, nor one that is a link; ``alone``: nor any other file."""
+def _check_data_files(file: Path) -> None:
+    """The header of a label map, which somebody may have sent, must not name another file, whose bytes would be taken for
+    labels."""
     if is_metaimage(file):
         named = metaimage.data_files(file)
     else:
         named = nrrd.data_files(nrrd.fields_of(file)) if nrrd.is_nrrd(file) else []
-    if named and alone:
+    if named:
         raise NnActiveError(f"{file}: its header names another file with its voxels. Save it as one file.")
-    for name in named:
-        if name_problem(name) or name.startswith("LIST") or is_link(file.parent / name) or is_special(file.parent / name):
-            raise NnActiveError(f"{file}: its voxels are in {name[:80]!r}, not in a file beside it. Save it as one file.")
 
 
 def _check_header(file: Path, grid: Grid | None) -> None:
     """The size of a file, and its place where ITK reads it as it is, by its header."""
-    _check_data_files(file, grid is not None)
+    if grid is not None:  # of a task, which somebody may have sent
+        _check_data_files(file)
     size = stated_size(file)
     if size is None:
         return

@@ -13,7 +13,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, read_json_if_any
 from nnactive_ext.images.lengths import length_text, mm_per
-from nnactive_ext.schemas import JsonObject, Spacing
+from nnactive_ext.schemas import Spacing
 from nnactive_ext.words import enumerated
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _beside(file: Path) -> tuple[Path, tuple[float, float, float]] | None:
     stem = re.sub(r"(\.ome)?\.tiff?$", "", file.name, flags=re.IGNORECASE)
     for name in dict.fromkeys((re.sub(r"_\d{4}$", "", stem), stem)):
         beside = file.with_name(f"{name}.json")
-        content = read_json_if_any(beside, {}, JsonObject, _REMEDY)
-        if "spacing" in content:
+        content = read_json_if_any(beside, {}, Any, _REMEDY)
+        if isinstance(content, dict) and "spacing" in content:  # others may keep other things in such a file
             return beside, read_json(beside, _Stated, _REMEDY)["spacing"]
     return None

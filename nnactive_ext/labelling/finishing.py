@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.archive import put_all_away
+from nnactive_ext.experiment.commands import typed_command
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.freezing import freeze_labels
 from nnactive_ext.experiment.journal import Journal, NewFile
 from nnactive_ext.experiment.label_changes import LABELS
+from nnactive_ext.experiment.locks import LockHeld
 from nnactive_ext.experiment.loops import loop_file, read_loop_content
 from nnactive_ext.experiment.marks import marks_in
 from nnactive_ext.experiment.record import RECORD, content_of, write_record
@@ -20,6 +24,9 @@ from nnactive_ext.files import write_json
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.relabel import write_labels
 from nnactive_ext.nnunet.preprocessing import refresh
+
+_PATIENCE = 20.0
+"""Seconds."""
 
 
 def _to_stderr(text: str) -> None:
@@ -37,16 +44,22 @@ def finish_change(experiment: Experiment, say: Callable[[str], None] = _to_stder
         The journal of the finished change; None if there was nothing to finish.
 
     Raises:
-        NnActiveError: the journal is damaged.
+        NnActiveError: another process is making the change, or the journal is damaged.
     """
-    if Journal.read(experiment.raw) is None:
-        return None
-    with experiment.lock(wait=True, finishing=True):  # of another process, it may be under way
-        found = Journal.read(experiment.raw)
-        if found is not None:
-            carry_out(experiment.name, found, progress=False)
-            say(f"A change that was interrupted is finished now: {found.what}.")
-        return found
+    began = time.monotonic()
+    while Journal.read(experiment.raw) is not None:
+        try:
+            with experiment.lock(finishing=True):
+                found = Journal.read(experiment.raw)
+                if found is not None:
+                    journal.note_finished(experiment.raw, found)
+                    carry_out(experiment.name, found, progress=False)
+                    say(f"A change that was interrupted is finished now: {found.what}.")
+                return found
+        except LockHeld:  # by whoever is making the change, as a rule for seconds only
+            if time.monotonic() - began > _PATIENCE:
+                raise
+    return None
 
 
 def commit(experiment: Experiment, change: Journal, progress: bool = True) -> None:
@@ -59,6 +72,8 @@ def commit(experiment: Experiment, change: Journal, progress: bool = True) -> No
     """
     _check_readable(experiment)
     outer = Journal.read(experiment.raw)
+    if outer is not None and not change.command:
+        change = replace(change, command=outer.command)
     change.write(experiment.raw)
     carry_out(experiment.name, change, progress, outer)
 
@@ -82,6 +97,7 @@ def begun(experiment: Experiment, change: Journal) -> Iterator[None]:
         change: as for :func:`commit`; blocks and changes may be nested in it.
     """
     _check_readable(experiment)
+    change = replace(change, command=typed_command.get())
     change.write(experiment.raw)
     carry_out(experiment.name, change, outer=change)
     try:

@@ -66,11 +66,12 @@ def known(file: Path, opened: int | None = None) -> Known:
         found, looked = _KNOWN.pop(file, None), time.time_ns()
         stamp = stamp_of(file if opened is None else opened)
         if found is None or found.stamp != stamp or not (opened is not None or is_settled(stamp, found.looked)):
+            noted = seen.noted(file)  # before the lines, as others may add some meanwhile
             content = file.read_bytes()
             if found is not None and found.stamp == stamp and hashlib.sha256(content).digest() == found.checksum.digest():
                 found.looked = looked
             else:
-                events, end = _read(file, content)
+                events, end = _read(file, content, noted)
                 found = Known(stamp, looked, end, hashlib.sha256(content[: end.size]), events)
         _KNOWN[file] = found
         while len(_KNOWN) > _MOST:
@@ -78,12 +79,12 @@ def known(file: Path, opened: int | None = None) -> Known:
         return found
 
 
-def _read(file: Path, content: bytes) -> tuple[list[dict[str, Any]], End]:
+def _read(file: Path, content: bytes, noted: Mapping[str, Any]) -> tuple[list[dict[str, Any]], End]:
     try:
         events, end = read_chain(file, content)
     except NnActiveError as error:
         raise NnActiveError(f"{error} {seen.to_accept(file)}") from None
-    seen.check(file, events, end)
+    seen.check(file, events, end, noted)
     for number, event in enumerate(events, start=1):
         try:
             check_event(event)

@@ -72,8 +72,8 @@ def open_experiment(
 def _check_ledger(experiment: Experiment, locked: bool) -> None:
     """The ledger, which is not older than the labels in place; where it was restored from a backup, that is said."""
     if experiment.plan.human:
-        ledger = Ledger(experiment.annotation)
-        seen.check_number(ledger.folder / LEDGER, list(ledger.events()), experiment.state.get(EVENTS, 0))
+        ledger, number = Ledger(experiment.annotation), experiment.state.get(EVENTS, 0)  # lines may be added meanwhile
+        seen.check_number(ledger.folder / LEDGER, list(ledger.events()), number)
         if locked and (told := ledger.restored()):
             print(told, file=sys.stderr)
 

@@ -31,13 +31,12 @@ def note(ledger: Path, end: End, number: int) -> None:
 
 def is_copy(ledger: Path) -> bool:
     """Whether the ledger is another file than the one that was last added to."""
-    number = _noted(ledger).get("file")
+    number = noted(ledger).get("file")
     return number is not None and number != ledger.stat().st_ino
 
 
-def check(ledger: Path, events: Sequence[Mapping[str, Any]], end: End) -> None:
-    """Refuse a ledger with fewer events, or with others, than it had."""
-    noted = _noted(ledger)
+def check(ledger: Path, events: Sequence[Mapping[str, Any]], end: End, noted: Mapping[str, Any]) -> None:
+    """Refuse a ledger with fewer events, or with others, than were ``noted`` before it was read: others may add lines."""
     number = int(noted.get("events", 0))
     check_number(ledger, events, number)
     then = end.previous if number == len(events) else events[number].get(PREVIOUS)
@@ -59,7 +58,8 @@ def check_number(ledger: Path, events: Sequence[Mapping[str, Any]], number: int)
 
 def check_missing(ledger: Path) -> None:
     """Refuse that there is no ledger where there are answers, or where there was one."""
-    if _noted(ledger).get("events") or any(path.suffix == ".gz" for path in ledger.with_name("answers").glob("*")):
+    had = noted(ledger).get("events") or any(path.suffix == ".gz" for path in ledger.with_name("answers").glob("*"))
+    if had and not ledger.is_file():  # another process may have made it meanwhile
         raise NnActiveError(f"{ledger}: no such file, but it had events. Restore it from a backup. {to_accept(ledger)}")
 
 
@@ -75,7 +75,8 @@ def to_accept(ledger: Path) -> str:
     return f"Without one, go on with the events that are whole{command}"
 
 
-def _noted(ledger: Path) -> dict[str, Any]:
+def noted(ledger: Path) -> dict[str, Any]:
+    """What was noted after the last line; empty where nothing was."""
     try:
         return read_json_if_any(ledger.with_name(SEEN), {}, _Noted)
     except (OSError, NnActiveError):

@@ -15,7 +15,7 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.marks import Fold, read_mark
 from nnactive_ext.experiment.result import CrossValidation
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import read_made_for, write_json
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.metrics.surface import Surface
 from nnactive_ext.nnunet.dataset import Case
@@ -85,8 +85,8 @@ class CaseFiles:
         file = self._file(case)
         if not file.is_file() or not all(self._facts["trainings"]):
             return None
-        content = read_json(file, _Kept, _AGAIN)
-        if content.get("for") != self._digest(case):
+        content = read_made_for(file, self._digest(case), _Kept, _AGAIN)
+        if content is None:
             return None
         surfaces = {name: Surface(float(nsd), float(hd95)) for name, (nsd, hd95) in content["surfaces"].items()}
         return CaseScores(
@@ -135,8 +135,8 @@ class CrossValidationFile:
         """What was found, and where; None where it has to be computed."""
         if not self.file.is_file() or not all(self._facts["trainings"]):
             return None
-        content = read_json(self.file, _KeptValidation, _AGAIN)
-        if content.get("for") != digest(self._facts):
+        content = read_made_for(self.file, digest(self._facts), _KeptValidation, _AGAIN)
+        if content is None:
             return None
         return content["found"], Environment.of(content.get("environment")) or Environment()
 

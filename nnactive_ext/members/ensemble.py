@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from nnactive_ext.engine.threads import cores
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import OF_THE_MACHINE, TOO_MANY_FILES, NnActiveError
 from nnactive_ext.experiment.experiment import Experiment, with_members
 from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, label_version, read_mark
@@ -292,9 +292,11 @@ class NnUNetEnsemble:
                     check_checkpoint(inside(folder, f"fold_{fold}", "the fold", folder) / CHECKPOINTS[0])
                 self._predictor.initialize_from_trained_model_folder(str(folder), self._folds)
                 self._snapshots = {fold: self._earlier(fold) for fold in self._folds}
-            except NnActiveError:
+            except (NnActiveError, *OF_THE_MACHINE):
                 raise
             except Exception as error:  # torch's unpicklers raise whatever a damaged file leads them to
+                if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
+                    raise
                 raise NnActiveError(
                     f"{folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
                     f"({str(error) or type(error).__name__}). Delete its fold folder and train it anew."

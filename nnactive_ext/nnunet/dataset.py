@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.errors import OF_THE_MACHINE, NnActiveError, brief
 from nnactive_ext.files import Unpacked, read_json
 from nnactive_ext.nnunet.environment import FOLDERS, require_nnunet_folders
 from nnactive_ext.nnunet.regions import order_problem
@@ -304,6 +304,8 @@ def read_images(reader: Any, files: Sequence[Path]) -> tuple[np.ndarray, dict[st
     names = [str(file) for file in files]
     try:
         return reader.read_images(names)
+    except OF_THE_MACHINE:
+        raise
     except Exception as error:  # nnU-Net's readers raise whatever their libraries raise
         raise NnActiveError(f"{', '.join(names)}: cannot be read ({brief(error)}). Restore it, or drop the case.") from None
 
@@ -316,6 +318,8 @@ def read_labels(reader: Any, file: Path) -> tuple[np.ndarray, dict[str, Any]]:
     """
     try:
         return reader.read_seg(str(file))
+    except OF_THE_MACHINE:
+        raise
     except Exception as error:  # nnU-Net's readers raise whatever their libraries raise
         raise NnActiveError(f"{file}: cannot be read ({brief(error)}). Restore it from a backup.") from None
 

@@ -81,7 +81,7 @@ def check_array(file: Path) -> Path:
     check_regular(file)
     with open(file, "rb") as handle:
         head = handle.read(_HEADER)
-    if any(name in head[: int.from_bytes(head[12:16], "big")] for name in _ACTIVE):
+    if any(name in head[: int.from_bytes(head[11:15], "big")] for name in _ACTIVE):
         raise NnActiveError(
             f"{file}: was not opened, because it holds an expression or a reference instead of an array, which could run code. "
             f"{_REMEDY}"

@@ -7,10 +7,15 @@ import shlex
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json_if_any, sha256, write_json
+from nnactive_ext.refusals import RESTORE
 
 FILES, NETWORKS = "files", "networks"
+_HERE = "nnactive_confirmed"
+"""The environment variable with the digests of files that were typed where nothing can be kept."""
 _PLACE = ("nnactive", "trusted.json")
 
 
@@ -67,13 +72,24 @@ def is_confirmed_network(name: str) -> bool:
     return name in _confirmed(NETWORKS)
 
 
+def confirm_here(file: Path) -> None:
+    """Let a Python file, as it is now, run in this process and those that it starts; nothing is kept."""
+    os.environ[_HERE] = " ".join({*os.environ.get(_HERE, "").split(), sha256(file)})
+
+
 def _confirmed(kind: str) -> dict[str, str]:
+    here = dict.fromkeys(os.environ.get(_HERE, "").split(), "") if kind == FILES else {}
     remedy = "Delete it, and confirm again what commands ask for."
-    return read_json_if_any(trusted_file(), {}, dict[str, dict[str, str]], remedy).get(kind, {})
+    return {**here, **_noted(remedy).get(kind, {})}
+
+
+def _noted(remedy: str = RESTORE) -> dict[str, dict[str, str]]:
+    return read_json_if_any(trusted_file(), {}, dict[str, dict[str, str]], remedy)
 
 
 def _note(kind: str, key: str, value: str) -> None:
     file = trusted_file()
-    others = {one: _confirmed(one) for one in (FILES, NETWORKS)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, {**others, kind: {**others[kind], key: value}})
+    with FileLock(f"{file}.lock", timeout=60):  # commands that begin at once confirm at once
+        others = _noted()
+        write_json(file, {**others, kind: {**others.get(kind, {}), key: value}})

@@ -24,7 +24,7 @@ from nnactive_ext.experiment.loops import MEMBER_KIND, PREDICTED, entry, loop_fi
 from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold
 from nnactive_ext.experiment.member_kinds import FOLDS
 from nnactive_ext.experiment.timing import Stopwatch, Timing
-from nnactive_ext.files import read_json_if_any, write_json
+from nnactive_ext.files import read_made_for, write_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.repeats import draw_repeats
@@ -336,9 +336,8 @@ class _Ranker:
 
     def _content(self, case: str) -> dict[str, Any] | None:
         """The file of a ranking; None if it is not there, or not good for this query."""
-        file = self._file(case)
-        content: dict[str, Any] = read_json_if_any(file, {}, RankingFile, "Delete it, and the query ranks the case again.")
-        return content if content.get("for") == self._good_for(case) else None
+        remedy = "Delete it, and the query ranks the case again."
+        return read_made_for(self._file(case), self._good_for(case), RankingFile, remedy)
 
     def _noted(self, case: str) -> bool:
         """Whether a case is ranked; what its file says beside candidates is noted."""
