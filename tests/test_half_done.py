@@ -39,7 +39,9 @@ def answered_thrice(tasks) -> expert.Seen:
     return task
 
 
-def test_a_withdrawal_that_was_killed_takes_back_one_answer(tasks, monkeypatch, capsys):
+@pytest.mark.parametrize("another", [False, True])
+def test_a_withdrawal_that_was_killed_takes_back_one_answer(tasks, monkeypatch, capsys, another):
+    """Whichever command comes next: ``another``, or the same."""
     task = answered_thrice(tasks)
     words = ["withdraw", "-d", "601", task.id, "-who", "anna", "--disable_progress_bar"]
     with monkeypatch.context() as patch:
@@ -47,12 +49,34 @@ def test_a_withdrawal_that_was_killed_takes_back_one_answer(tasks, monkeypatch, 
         with pytest.raises(_Killed):
             annotate.main(words)
     assert (tasks.experiment.raw / JOURNAL).is_file()
+    if another:
+        status.main(["-d", "601"])
+        assert "finished now" in capsys.readouterr().err
     annotate.main(words)
-    assert "finished now" in capsys.readouterr().err
+    assert "not carried out again" in capsys.readouterr().out
     assert (tasks.counted(task) == 1).all(), "her second answer counts"
     assert len(tasks.events("withdraw")) == 1
     annotate.main(words)  # typed once more, it takes the next one back
     assert len(tasks.events("withdraw")) == 2
+
+
+def test_a_command_that_finishes_what_another_left_is_carried_out(tasks, monkeypatch, capsys):
+    tasks.hand_in(more="--accept_unchanged")
+    tasks.annotate("close --disable_progress_bar")
+    capsys.readouterr()
+    case = tasks.seen[0].id.split("_", 2)[2]
+    with monkeypatch.context() as patch:  # the verdict is in the ledger, the case is still in the pool
+        patch.setattr("nnactive_ext.labelling.dropping.drop", killed)
+        with pytest.raises(_Killed):
+            tasks.annotate(f"verdict {case} irrelevant -who boss --disable_progress_bar")
+    task = tasks.seen[1]
+    file = task.write(task.answer() * 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("nnactive_ext.experiment.journal.remove", killed)
+        with pytest.raises(_Killed):
+            tasks.hand_in(file, who="bert")
+    tasks.hand_in(file, who="bert")
+    assert [event["who"] for event in tasks.events("answer")].count("bert") == 1
 
 
 def test_points_that_were_killed_are_all_there_with_the_next_command(tasks, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from nnactive_ext.cli import change, status
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json
+from nnactive_ext.labelling import followed
 from nnactive_ext.labelling.chain import whole_lines
 from nnactive_ext.labelling.ledger import LEDGER, Ledger
 from nnactive_ext.labelling.opening import open_experiment
@@ -155,3 +157,21 @@ def test_an_experiment_that_was_restored_as_a_whole_is_accepted_and_said_once(ta
     assert read_json(noted)["file"] != ledger.stat().st_ino, "a command that reads, or is refused, changes no file"
     tasks.hand_in(tasks.seen[0].write(tasks.seen[0].answer()))
     assert read_json(noted)["file"] == ledger.stat().st_ino
+
+
+def test_a_ledger_is_read_while_another_process_adds_to_it(ledger, monkeypatch):
+    """Whoever reads takes no lock: what is noted of the last line may be newer than the lines that were read."""
+    file, read = ledger.folder / LEDGER, Path.read_bytes
+    followed._KNOWN.clear()
+
+    def added_meanwhile(path: Path) -> bytes:
+        content = read(path)
+        if path == file:
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "read_bytes", read)
+                patch.setattr(followed, "_KNOWN", OrderedDict())
+                Ledger(ledger.folder).add("said", "bert")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", added_meanwhile)
+    assert len(list(ledger.events())) == LINES

@@ -21,7 +21,7 @@ GOOD = [
     "a.b",
     "...",
     ".hidden",
-    "a" * 200,
+    "a" * 255,
     "CON",
     "nul.nii",
     "x.",
@@ -31,7 +31,7 @@ GOOD = [
 ]
 BAD = [
     *("", ".", "..", "../a", "a/../b", "/a", "a/", "a//b", "\\a", "..\\a", "C:", "C:\\a", "c:a", "a\0", "a\nb", "\x7f"),
-    *("a" * 201, "ä" * 101, ".nnactive_tmp_x", None, 3, ["a"], {"a": 1}, b"a"),
+    *("a" * 256, "ä" * 128, ".nnactive_tmp_x", None, 3, ["a"], {"a": 1}, b"a"),
 ]
 WINDOWS = ["CON", "con", "nul.nii.gz", "COM1", "lpt9.txt", "COM¹", "CONIN$", "a.", "a ", "a:b", "a<b", "a?", 'a"b', "a|b", "a*"]
 

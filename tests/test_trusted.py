@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,9 +17,11 @@ from nnactive_ext.bench.runs import runs_of
 from nnactive_ext.cli import env
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.nnunet.architecture import foreign_parts
-from nnactive_ext.nnunet.trusted import check_file, trusted_file
+from nnactive_ext.nnunet.properties import check_array
+from nnactive_ext.nnunet.trusted import check_file, confirm, trusted_file
 from nnactive_ext.planning.simulation import check
 from nnactive_ext.query_methods import methods
+from nnactive_ext.query_methods.external import confirm_typed
 
 OWN = "import os\nos.mkdir({!r})\nfrom nnactive_ext.query_methods.methods import get\nmine = get('random')\n"
 UNET = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
@@ -108,3 +112,38 @@ def test_checkpoints_and_pickles_are_opened_in_one_place_each():
     expected = {"torch.load": {"checkpoints.py"}, "pickle.Unpickler": {"properties.py"}, "methods.get": {"query.py"}}
     assert found == expected
     assert os.path.basename(torch.load.__code__.co_filename) == "serialization.py"
+
+
+def test_commands_that_begin_at_once_confirm_all_of_their_files(own, tmp_path):
+    files = [tmp_path / f"m_{number}.py" for number in range(12)]
+    for file in files:
+        file.write_text(f"x = '{file.name}'\n")
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(lambda file: confirm(str(file)), files))
+    for file in files:
+        check_file(file)
+
+
+def test_a_typed_file_runs_where_nothing_can_be_kept(own, tmp_path, monkeypatch, capsys):
+    (tmp_path / "no_folder").write_text("")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no_folder"))
+    monkeypatch.setenv("nnactive_confirmed", "")
+    confirm_typed([f"{own}:mine"])
+    assert "WARNING" in capsys.readouterr().err
+    assert methods.get_confirmed(f"{own}:mine").name == "random"
+    own.write_text(own.read_text() + "# edited\n")
+    with pytest.raises(NnActiveError):
+        check_file(own)
+
+
+def test_voxels_that_look_like_a_recipe_are_opened(tmp_path):
+    import blosc2
+
+    file = tmp_path / "case.b2nd"
+    voxels = np.zeros((40, 40, 40), np.uint8)
+    voxels.reshape(-1)[1000:1005] = np.frombuffer(b"\xa4b2o\xa3", np.uint8)
+    voxels.reshape(-1)[2000:2004] = np.frombuffer(b"\xa3b2o", np.uint8)
+    blosc2.asarray(voxels, urlpath=str(file), mode="w", cparams={"clevel": 0})
+    assert b"\xa3b2o" in file.read_bytes()
+    assert check_array(file) == file
+    blosc2.open(str(file), mode="r")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from nnactive_ext.images.placeless import PLACELESS, has_no_place, read_placed
 from nnactive_ext.images.sizes import Grid, check_memory, stated_size
 from nnactive_ext.images.stated import read_as_stated, unit_problem, why_copied
 from nnactive_ext.images.voxels import not_finite
+from nnactive_ext.paths import is_special
 from nnactive_ext.refusals import refuses
 
 ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -104,21 +106,24 @@ def _as_itk_reads(file: Path) -> Iterator[Path]:
         yield copy
 
 
-def _check_data_files(file: Path) -> None:
-    """The header of a label map, which somebody may have sent, must not name another file, whose bytes would be taken for
-    labels."""
+def _check_data_files(file: Path, alone: bool) -> None:
+    """The header of a label map must not name a file elsewhere, whose bytes would be taken for labels; ``alone``: nor any other
+    file, as somebody may have sent it."""
     if is_metaimage(file):
         named = metaimage.data_files(file)
     else:
         named = nrrd.data_files(nrrd.fields_of(file)) if nrrd.is_nrrd(file) else []
-    if named:
+    if named and alone:
         raise NnActiveError(f"{file}: its header names another file with its voxels. Save it as one file.")
+    for name in named:
+        parts = re.split(r"[/\\]", name)
+        if name.startswith("LIST") or ".." in parts or not parts[0] or ":" in parts[0] or is_special(file.parent / name):
+            raise NnActiveError(f"{file}: its voxels are in {name[:80]!r}, not in a file beside it. Save it as one file.")
 
 
 def _check_header(file: Path, grid: Grid | None) -> None:
     """The size of a file, and its place where ITK reads it as it is, by its header."""
-    if grid is not None:  # of a task, which somebody may have sent
-        _check_data_files(file)
+    _check_data_files(file, grid is not None)
     size = stated_size(file)
     if size is None:
         return
