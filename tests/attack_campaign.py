@@ -29,9 +29,13 @@ FAILING = {
 """What calls fail with."""
 
 
-_SHOWING = ("export", "simulated report")
-_SHOWN = re.compile(r"^again/|/annotation/exported\.json$|/gallery/")
-"""What these write between a command that was killed half-way and its repetition: it shows what was done until then."""
+_BETWEEN = {
+    "export": re.compile(r"^again/|/annotation/exported\.json$"),
+    "simulated report": re.compile(r"/gallery/"),
+    "simulated change": re.compile(r"/nnactive_plan\.json$|/splits_final\.json$"),
+}
+"""What these write between a command that was killed half-way and its repetition, which is that of neither order: it shows, or
+says, how far the command had come, and splits of the cycle that was begun take the new seed."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,8 @@ class Campaign:
         if again or CASES[tried.case].whole:
             found = (contents if again else read_later)(root)
             lacking = [differences(found, one) for one in self.expected(tried.case, tried.other, again)]
-            if tried.other in _SHOWING and not CASES[tried.case].whole:
-                lacking = [[name for name in names if not _SHOWN.search(name)] for names in lacking]
+            if (between := _BETWEEN.get(tried.other)) and not CASES[tried.case].whole:
+                lacking = [[name for name in names if not between.search(name)] for names in lacking]
             if all(lacking):
                 shortest = min(lacking, key=len)
                 yield f"after {'the same' if again else tried.other} ({ended.status}): {shortest[:6]} {_last(ended)}"
