@@ -32,9 +32,14 @@ def made(tmp_path_factory, tiny_template, planned_template) -> Campaign:
 
 
 def check(made: Campaign, tries: Sequence[Try]) -> None:
-    """All of them happened but few, and none went wrong; ``ATTACK_LOG``: a file that gets a line for each."""
+    """All of them happened but few, and none went wrong.
+
+    ``ATTACK_LOG``: a file that gets a line for each. ``ATTACK_PART``: which are tried, such as ``500:1000``, to go on after a
+    break, or beside another process.
+    """
     outcomes, log = [], os.environ.get("ATTACK_LOG")
-    for tried in tries:
+    first, _, last = os.environ.get("ATTACK_PART", "").partition(":")
+    for tried in tries[int(first or 0) : int(last) if last else None]:
         outcomes.append(made.attempt(tried))
         if log:
             with open(log, "a") as file:
