@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import struct
+import sys
 import tempfile
 import time
 import tokenize
@@ -273,7 +274,15 @@ def read_arrays(file: Path, remedy: str = RESTORE) -> dict[str, np.ndarray]:
             raise NnActiveError(f"{file}: cannot be read ({why}). {remedy}") from None
     if others := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
         raise NnActiveError(f"{file}: cannot be read ({others[0]} in it is no array). {remedy}")
+    if wrong := [name for name, array in found.items() if array.dtype.kind == "U" and not _is_text(array)]:
+        raise NnActiveError(f"{file}: cannot be read ({wrong[0]} in it is no text). {remedy}")
     return found
+
+
+def _is_text(array: np.ndarray) -> bool:
+    """Whether an array of texts holds characters only: Python has none for other numbers."""
+    points = np.ascontiguousarray(array).reshape(-1).view(np.uint32 if array.dtype.isnative else np.dtype(">u4"))
+    return bool((points <= sys.maxunicode).all())
 
 
 def read_json(path: Path | str, kind: Any = Any, remedy: Remedy = RESTORE, pairs: Callable | None = None) -> Any:

@@ -103,7 +103,9 @@ class Campaign:
         happened = first.killed if not tried.fault.error else bool(first.calls[tried.fault.call])
         if tried.fault.call == FILES:
             happened = first.status != 0
-        wrong = [] if first.killed or first.clear else [f"not clear: {_last(first)}"]
+        # Where no more can be written, nothing can be said.
+        dumb = tried.fault.call == "write" and tried.fault.on and first.status and "Traceback" not in first.said
+        wrong = [] if first.killed or first.clear or dumb else [f"not clear: {_last(first)}"]
         if tried.other:
             wrong += self._after(tried, root, OTHERS[tried.other](root), again=False)
         wrong += self._after(tried, root, words, again=True)

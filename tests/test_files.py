@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import copy_file, read_json, read_made_for, replacing, write_json, write_text
+from nnactive_ext.files import copy_file, read_arrays, read_json, read_made_for, replacing, write_json, write_text
 
 Made = TypedDict("Made", {"for": str, "found": int})
 
@@ -131,6 +131,16 @@ def test_a_duplicate_key_is_an_error_at_any_depth(old):
         read_json(old)
     assert str(old) in str(caught.value)
     assert "liver" in str(caught.value)
+
+
+def test_texts_of_an_array_that_are_no_characters(tmp_path):
+    texts = np.array(["a", "b"])
+    texts.view(np.uint32)[1] = 0x80000000
+    np.savez(tmp_path / "a.npz", texts=texts)
+    with pytest.raises(NnActiveError, match="texts"):
+        read_arrays(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", texts=np.array(["ä", "\U0001f9e0"]).astype(">U2"), none=np.array([], "U3"))
+    assert read_arrays(tmp_path / "b.npz")["texts"].tolist() == ["ä", "\U0001f9e0"]
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.ENOSYS, errno.EPERM])

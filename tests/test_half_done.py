@@ -40,18 +40,19 @@ def answered_thrice(tasks) -> expert.Seen:
 
 
 @pytest.mark.parametrize("another", [False, True])
-def test_a_withdrawal_that_was_killed_takes_back_one_answer(tasks, monkeypatch, capsys, another):
-    """Whichever command comes next: ``another``, or the same."""
+@pytest.mark.parametrize("moment", ["remove", "said"])
+def test_a_withdrawal_that_was_killed_takes_back_one_answer(tasks, monkeypatch, capsys, moment, another):
+    """In its midst, or at its end before it has said anything; whichever command comes next: ``another``, or the same."""
     task = answered_thrice(tasks)
     words = ["withdraw", "-d", "601", task.id, "-who", "anna", "--disable_progress_bar"]
     with monkeypatch.context() as patch:
-        patch.setattr("nnactive_ext.experiment.journal.remove", killed)
+        patch.setattr(f"nnactive_ext.experiment.journal.{moment}", killed)
         with pytest.raises(_Killed):
             annotate.main(words)
-    assert (tasks.experiment.raw / JOURNAL).is_file()
+    assert (tasks.experiment.raw / JOURNAL).is_file() == (moment == "remove")
     if another:
         status.main(["-d", "601"])
-        assert "finished now" in capsys.readouterr().err
+        assert ("finished now" in capsys.readouterr().err) == (moment == "remove")
     annotate.main(words)
     assert "not carried out again" in capsys.readouterr().out
     assert (tasks.counted(task) == 1).all(), "her second answer counts"

@@ -417,9 +417,9 @@ _COMMANDS = {
 
 @command(parser)
 def main(options: argparse.Namespace) -> None:
+    from nnactive_ext.experiment import journal
     from nnactive_ext.experiment.commands import plan_rollout, typed_command
     from nnactive_ext.experiment.experiment import Experiment
-    from nnactive_ext.experiment.journal import was_finished
     from nnactive_ext.labelling.closing import noted
     from nnactive_ext.labelling.finishing import finish_change
     from nnactive_ext.labelling.opening import open_experiment
@@ -431,6 +431,7 @@ def main(options: argparse.Namespace) -> None:
         raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with {plan_rollout()}")
     if options.command == "serve":  # which takes the lock for each answer
         return _serve(experiment, options)
+    journal.once.set(typed_command.get())
     # Closing changes what members are trained on; everything else may be done while they are.
     with experiment.running() if options.command == "close" else nullcontext(), experiment.lock():
         experiment = open_experiment(options.d, locked=True)
@@ -442,7 +443,7 @@ def main(options: argparse.Namespace) -> None:
             except NnActiveError as error:
                 print(f"WARNING: {error}")  # this command may resolve it
         options.status, options.next = 0, ""
-        if done := was_finished(experiment.raw, typed_command.get()):
+        if done := journal.was_finished(experiment.raw):
             print(
                 f"This command was interrupted, and what it began was finished: {done}. It is not carried out again; to do "
                 "that, type it once more."
@@ -452,6 +453,8 @@ def main(options: argparse.Namespace) -> None:
         print(f"Under way: {options.under_way}." if options.under_way else next_step(experiment.anew()))
         if options.next:
             print(f"Next: {options.next}")
+        print(end="", flush=True)
+        journal.said(experiment.raw)
     if options.status:
         raise SystemExit(options.status)
 

@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -98,8 +99,12 @@ def remove(raw: Path) -> None:
     sync_folder(raw)
 
 
+once: ContextVar[str] = ContextVar("once", default="")
+"""The command that was typed, where it does more if it is done again, as a withdrawal does."""
+
+
 class Finished(TypedDict):
-    """A change whose command was killed, and that another command finished."""
+    """A change that was finished, and whose command may not have said so: it was killed, or failed."""
 
     command: str
     what: str
@@ -111,14 +116,16 @@ def note_finished(raw: Path, change: Journal) -> None:
         write_json(raw / FINISHED, Finished(command=change.command, what=change.what))
 
 
-def was_finished(raw: Path, command: str) -> str:
-    """The change that this command began, if another one finished it; empty otherwise. It is told once."""
-    file = raw / FINISHED
-    found = read_json_if_any(file, {}, Finished, "Delete it.")
-    if not command or found.get("command") != command:
-        return ""
-    file.unlink()
-    return str(found["what"])
+def was_finished(raw: Path) -> str:
+    """The change that the command :data:`once` began before, and that was finished without its saying so; empty otherwise."""
+    found = read_json_if_any(raw / FINISHED, {}, Finished, "Delete it.")
+    return str(found["what"]) if once.get() and found.get("command") == once.get() else ""
+
+
+def said(raw: Path) -> None:
+    """The command :data:`once` has said what it did: typed again, it does more."""
+    if was_finished(raw):
+        (raw / FINISHED).unlink()
 
 
 def refuse_unfinished(raw: Path) -> None:

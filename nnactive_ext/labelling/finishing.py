@@ -11,7 +11,6 @@ from pathlib import Path
 
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.archive import put_all_away
-from nnactive_ext.experiment.commands import typed_command
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.freezing import freeze_labels
 from nnactive_ext.experiment.journal import Journal, NewFile
@@ -97,12 +96,13 @@ def begun(experiment: Experiment, change: Journal) -> Iterator[None]:
         change: as for :func:`commit`; blocks and changes may be nested in it.
     """
     _check_readable(experiment)
-    change = replace(change, command=typed_command.get())
+    change = replace(change, command=journal.once.get())
     change.write(experiment.raw)
     carry_out(experiment.name, change, outer=change)
     try:
         yield
     finally:
+        journal.note_finished(experiment.raw, change)
         journal.remove(experiment.raw)
 
 
