@@ -86,6 +86,8 @@ class Campaign:
         if not other:
             return [self._undisturbed(case, [""], contents)]
         orders = [["", other, ""], [other, ""]] if again else [["", other], [other]]
+        if again and CASES[case].once:  # which says that it is done
+            orders.append(["", other])
         return [self._undisturbed(case, order, contents if again else read_later) for order in orders]
 
     def _calls(self, case: str) -> Counter[str]:

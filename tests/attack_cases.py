@@ -37,13 +37,15 @@ regimes = { low = { starting_budget = 4, query_size = 2 } }
 @dataclass(frozen=True)
 class Case:
     """``words`` of a command for a copy of ``state``; ``others``: what may be typed after it was killed. ``whole``: the next
-    command finds all of it or nothing of it; ``dear``: it takes long, so it is tried once where others are so often."""
+    command finds all of it or nothing of it; ``dear``: it takes long, so it is tried once where others are so often; ``once``:
+    typed again after a kill, it may say that it is done."""
 
     state: str
     words: Callable[[Path], Words]
     others: tuple[str, ...] = ("status",)
     whole: bool = False
     dear: int = 1
+    once: bool = False
 
 
 def seen(root: Path) -> list[expert.Seen]:
@@ -143,7 +145,7 @@ CASES: dict[str, Case] = {
     "late answer": Case(
         "closed", lambda root: annotate("import", otherwise(painted(root)[0]), "-who", "anna"), ("status", "run", "withdraw")
     ),
-    "withdraw": Case("twice", lambda root: OTHERS["withdraw"](root), ("status", "run", "import", "rule")),
+    "withdraw": Case("twice", lambda root: OTHERS["withdraw"](root), ("status", "run", "import", "rule"), once=True),
     "rule": Case("twice", lambda root: annotate("rule", "consensus", "-who", "anna"), ("status", "run", "import")),
     "verdict": Case(
         "closed", lambda root: annotate("verdict", "tiny_3", "irrelevant", "-who", "anna"), ("status", "run", "change")
