@@ -153,11 +153,12 @@ def keep(experiment: Any, folder: Path) -> None:
     import torch
 
     from nnactive_ext.members.ensemble import fold_folder
+    from nnactive_ext.nnunet.checkpoints import read_checkpoint
 
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / _ANNOTATED, **annotated(experiment))  # type: ignore[arg-type]
     checkpoint = fold_folder(experiment, 0) / "checkpoint_final.pth"
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=False)["network_weights"]
+    weights = read_checkpoint(checkpoint)["network_weights"]
     torch.save(weights, folder / "weights.pth")
 
 

@@ -1,6 +1,6 @@
 """What it costs to merge the candidates of a large pool with many classes: seconds and memory, by the number of cases.
 
-    python -m benchmarks.merging FOLDER [--markdown FILE]
+    python -m benchmarks.merging FOLDER [-classes N] [--markdown FILE]
 
 The files are as a query writes them. ``kept in memory`` reads all of them before it merges.
 """
@@ -33,21 +33,22 @@ SIZE, SHAPE = (8, 8, 8), (128, 128, 128)
 WAYS = ("one after another", "kept in memory")
 
 
-def ranking(number: int) -> Ranking:
-    """Of one case: 11,000 candidates in 105 strata; those of a stratum do not overlap, and a third of the classes is absent."""
+def ranking(number: int, classes: int = CLASSES) -> Ranking:
+    """Of one case: 100 candidates of each class and 600 of the rest, those of a stratum do not overlap; a third of the classes
+    is absent."""
     rng = np.random.default_rng(number)
     cells = [n // s for n, s in zip(SHAPE, SIZE, strict=True)]
-    present = rng.random(CLASSES) < 2 / 3
+    present = rng.random(classes) < 2 / 3
     found: list[ScoredPatch] = []
-    for stratum in range(CLASSES + 1):
-        count = REST if stratum == CLASSES else PER_CLASS
+    for stratum in range(classes + 1):
+        count = REST if stratum == classes else PER_CLASS
         chosen = rng.choice(np.prod(cells), count, replace=False)
         shift = rng.integers(0, SIZE[0], 3)
         starts = np.stack(np.unravel_index(chosen, cells), axis=1) * SIZE + shift
         starts = np.minimum(starts, np.subtract(SHAPE, SIZE))
-        scores = rng.random(count) * (1 if stratum == CLASSES or present[stratum] else 1e-4)
+        scores = rng.random(count) * (1 if stratum == classes or present[stratum] else 1e-4)
         keys = np.sort(np.log(scores) + rng.gumbel(size=count))[::-1]
-        name = "all" if stratum == CLASSES else f"class_{stratum + 1:03d}"
+        name = "all" if stratum == classes else f"class_{stratum + 1:03d}"
         for start, score, key in zip(starts.tolist(), scores.tolist(), keys.tolist(), strict=True):
             found.append(ScoredPatch(Patch(f"case_{number:04d}", tuple(start), SIZE), score, key, name))
     return Ranking(tuple(found), frozenset((np.flatnonzero(present) + 1).tolist()))
@@ -58,14 +59,14 @@ def held(ranking: Ranking) -> Ranking:
     return replace(ranking, candidates=tuple(ranking.candidates))
 
 
-def merge(folder: Path, cases: int, way: str, n: int) -> None:
+def merge(folder: Path, cases: int, way: str, n: int, classes: int) -> None:
     """Print the seconds; the query itself goes into a file, to be compared."""
     names = [f"case_{number:04d}" for number in range(cases)]
 
     def read(case: str) -> Ranking:
         return ranking_from_json(read_json(folder / f"{case}.json"), case)
 
-    request = Request(n, {number + 1: f"class_{number + 1:03d}" for number in range(CLASSES)})
+    request = Request(n, {number + 1: f"class_{number + 1:03d}" for number in range(classes)})
     pool = {name: PoolCase(name, SHAPE, SIZE) for name in names}
     begin = time.perf_counter()
     rankings = Rankings(names, read) if way == WAYS[0] else {name: held(read(name)) for name in names}
@@ -81,10 +82,11 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     for number in range(max(given.cases)):
         file = given.folder / f"case_{number:04d}.json"
         if not file.is_file():
-            write_json(file, ranking_to_json(ranking(number), ""))
+            write_json(file, ranking_to_json(ranking(number, given.classes), ""))
     for cases in given.cases:
         for way in WAYS:
-            words = [sys.executable, "-m", "benchmarks.merging", given.folder, "-cases", cases, "-n", given.n, "-way", way]
+            words = [sys.executable, "-m", "benchmarks.merging", given.folder, "-cases", cases, "-n", given.n]
+            words += ["-classes", given.classes, "-way", way]
             found = watched(words, os.environ)
             rows.append({"cases": cases, "way": way, "seconds": float(found.text), "cpu": found.processor, "gb": found.peak_gb})
             print(rows[-1], flush=True)
@@ -94,12 +96,12 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def report(rows: Sequence[dict[str, Any]], command: str, n: int) -> str:
+def report(rows: Sequence[dict[str, Any]], command: str, n: int, classes: int) -> str:
     """Markdown, without the paths of this machine."""
     machine = description()
     text = (
         f"`{command}`, {machine['date'][:10]}, commit {machine['commit']}. One process on {machine['machine']['cpu']}. "
-        f"Each case has {CLASSES * PER_CLASS + REST:,} candidates of {CLASSES} classes and the unstratified part; a query of "
+        f"Each case has {classes * PER_CLASS + REST:,} candidates of {classes} classes and the unstratified part; a query of "
         f"{n} patches by clasp_pe. Both ways chose the same patches. Memory is the peak of the whole process."
     )
     lines = ["| cases | rankings are | seconds | CPU s | memory |", "|---|---|---|---|---|"]
@@ -114,16 +116,17 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the candidates are, or are written")
     parser.add_argument("-cases", type=int, nargs="+", default=[225, 450, 900], metavar="N", help="(default: %(default)s)")
     parser.add_argument("-n", type=int, default=200, metavar="N", help="patches in the query (default: %(default)s)")
+    parser.add_argument("-classes", type=int, default=CLASSES, metavar="N", help="(default: %(default)s)")
     parser.add_argument("-way", choices=WAYS, help="only merge, in this way (for the benchmark itself)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="replace the text between this benchmark's two markers")
     given = parser.parse_args(args)
     if given.way:
-        merge(given.folder, given.cases[0], given.way, given.n)
+        merge(given.folder, given.cases[0], given.way, given.n, given.classes)
         return
     if given.markdown:
         check_markers(given.markdown, MARKS)
     rows = measure(given)
-    text = report(rows, command("merging", args, given.folder), given.n)
+    text = report(rows, command("merging", args, given.folder), given.n, given.classes)
     print(text)
     if given.markdown:
         insert(given.markdown, text, MARKS)

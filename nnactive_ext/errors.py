@@ -6,6 +6,14 @@ NO_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errn
 """Of an OSError: the disk is full."""
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """Of an OSError: reading or writing is not allowed."""
+TOO_MANY_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+"""Of an OSError: this process, or all of the machine, may open no more files."""
+FAULTY = frozenset({errno.EIO, getattr(errno, "ENOLCK", errno.EIO), getattr(errno, "ESTALE", errno.EIO), errno.ENODEV})
+"""Of an OSError: a disk or a network's file system fails."""
+OF_THE_MACHINE = (MemoryError, ImportError)
+"""Of no file: what is read may be whole, so nobody should be told to replace it."""
+OUTPUT_CLOSED = 141
+"""The exit status of a command whose output nobody reads any more, as shells give it to a process that SIGPIPE ended."""
 NOTHING_TAKEN = 4
 """The exit status of ``nnactive_annotate import`` where no file was refused and no answer was taken."""
 

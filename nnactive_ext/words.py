@@ -8,6 +8,32 @@ from difflib import get_close_matches
 from itertools import islice
 
 UNKNOWN = "–"
+_NUMBER = re.compile(r"[-+][\d.,\s%±e+-]*")
+
+
+def cell(value: object) -> object:
+    """A cell of a CSV file that no program for tables takes for a formula: such a text begins with an apostrophe.
+
+    >>> cell("=cmd|' /C calc'!A0"), cell("-0.5"), cell(-0.5), cell("liver")
+    ("'=cmd|' /C calc'!A0", '-0.5', -0.5, 'liver')
+    """
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def cells(row: Iterable[object]) -> list[object]:
+    """:func:`cell` of each."""
+    return [cell(value) for value in row]
+
+
+def text_of_cell(text: str) -> str:
+    """What :func:`cell` was given.
+
+    >>> text_of_cell("'=1"), text_of_cell("'a")
+    ('=1', "'a")
+    """
+    return text[1:] if text.startswith("'") and cell(text[1:]) != text[1:] else text
 
 
 def percent(value: float | None, unknown: str = UNKNOWN) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.nnunet.trusted import check_file, confirm, confirm_here
 from nnactive_ext.query_methods.base import DrawnMethod, RankedMethod
 from nnactive_ext.query_methods.identity import file_digest
 
@@ -22,6 +23,24 @@ GROUP = "nnactive_ext.query_methods"
 def is_in_file(name: str) -> bool:
     """Whether a method's name has the form ``path/to/file.py:name`` (or, by mistake, lacks the second part)."""
     return ".py:" in name or name.endswith(".py")
+
+
+def check_confirmed(name: str) -> None:
+    """Refuse a method's file that the user did not confirm on this machine as it is now: by typing its name in a command, or
+    with ``nnactive_env --trust``."""
+    if is_in_file(name) and split(name)[0].is_file():
+        check_file(split(name)[0])
+
+
+def confirm_typed(words: Sequence[str]) -> None:
+    """A file with a method may run because the user typed its name; ``words``: as after ``--method``."""
+    for word in words[:1]:
+        if is_in_file(word) and split(word)[0].is_file():
+            try:
+                confirm(str(split(word)[0]))
+            except OSError as error:  # as in a container without a home
+                confirm_here(split(word)[0])
+                print(f"WARNING: {word} runs now, but that was not kept: {error}", file=sys.stderr)
 
 
 def split(name: str) -> tuple[Path, str]:

@@ -78,6 +78,13 @@ def get(name: str, /, **options: Any) -> Method:
     return method
 
 
+def get_confirmed(name: str, /, **options: Any) -> Method:
+    """As :func:`get`, for names that stand in a plan or in another file, which somebody may have sent: a user's file is run
+    only if it was confirmed on this machine (:mod:`nnactive_ext.nnunet.trusted`)."""
+    external.check_confirmed(name)
+    return get(name, **options)
+
+
 def lasting(name: str, options: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """A method and its options as a plan keeps them: with absolute paths, so they mean the same in every folder."""
     options = dict(options)

@@ -151,6 +151,22 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def nothing_confirmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the user of this machine confirmed is none of the tests' business, nor the other way round."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_syncing() -> Iterator[None]:
+    """No test waits for the disk, which matters where the power fails only; processes of their own do."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_timing() -> Iterator[None]:
     """No test waits for trainings that are timed, but tests/test_pace.py."""
     from nnactive_ext.nnunet import pace

@@ -16,6 +16,7 @@ PROCESSES = multiprocessing.get_context("forkserver") if os.name != "nt" else mu
 # There is one server per test process, so that this list is of all test files that use it.
 PROCESSES.set_forkserver_preload(
     [
+        "attack",
         "fake_members",
         "nnactive_ext.loop.cycles",
         "nnactive_ext.labelling.closing",

@@ -227,7 +227,7 @@ def test_a_later_image_lies_as_the_pool_does(place):
 
 def test_turns_are_kept_in_the_plan_and_plans_without_them_are_read(tmp_path):
     pool = {f"case_{i}": Geometry((9, 9, 9), (1.0, 1.0, 1.0)) for i in range(4)}
-    plan = without_budget(Settings(number=9, dataset="1"), "X", pool, (1.0, 1.0, 1.0))
+    plan = replace(without_budget(Settings(number=9, dataset="1"), "X", pool, (1.0, 1.0, 1.0)), query_size=1)
     plan.write(tmp_path)
     assert "turned" not in read_json(tmp_path / "nnactive_plan.json")
     assert Plan.read(tmp_path).turned == {}

@@ -47,9 +47,9 @@ def test_each_image_is_decompressed_once_and_files_are_the_same_without_room(tin
         read.update(Path(file).name for file in files)
         return read_images(self, files, **more)
 
-    def opening(file, copy):
+    def opening(file, *more):
         opened[file.name] += 1
-        return decompressed(file, copy)
+        return decompressed(file, *more)
 
     monkeypatch.setattr(SimpleITKIO, "read_images", reading)
     monkeypatch.setattr(nifti, "_decompressed", opening)

@@ -1,14 +1,18 @@
 """Files are whole or absent, and broken JSON is an error that names its file."""
 
+import errno
 import json
 import os
 import stat
+from typing import TypedDict
 
 import numpy as np
 import pytest
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import copy_file, read_json, replacing, write_json, write_text
+from nnactive_ext.files import copy_file, read_arrays, read_json, read_made_for, replacing, write_json, write_text
+
+Made = TypedDict("Made", {"for": str, "found": int})
 
 
 @pytest.fixture
@@ -127,3 +131,41 @@ def test_a_duplicate_key_is_an_error_at_any_depth(old):
         read_json(old)
     assert str(old) in str(caught.value)
     assert "liver" in str(caught.value)
+
+
+def test_texts_of_an_array_that_are_no_characters(tmp_path):
+    texts = np.array(["a", "b"])
+    texts.view(np.uint32)[1] = 0x80000000
+    np.savez(tmp_path / "a.npz", texts=texts)
+    with pytest.raises(NnActiveError, match="texts"):
+        read_arrays(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", texts=np.array(["ä", "\U0001f9e0"]).astype(">U2"), none=np.array([], "U3"))
+    assert read_arrays(tmp_path / "b.npz")["texts"].tolist() == ["ä", "\U0001f9e0"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.ENOSYS, errno.EPERM])
+@pytest.mark.skipif(os.name == "nt", reason="it opens no folders")
+def test_a_file_system_that_cannot_sync_folders_is_written_to(old, monkeypatch, number):
+    sync = os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_json(old, {"new": 1})
+    assert read_json(old) == {"new": 1}
+
+
+def test_what_was_made_for_another_key_is_none_whatever_it_holds(tmp_path):
+    file = tmp_path / "kept.json"
+    assert read_made_for(file, "now", Made, "Delete it.") is None
+    for content in ({}, {"for": "then"}, {"for": "then", "found": "of another version"}, {"for": 3}):
+        write_json(file, content)
+        assert read_made_for(file, "now", Made, "Delete it.") is None
+    write_json(file, {"for": "now", "found": 3})
+    assert read_made_for(file, "now", Made, "Delete it.")["found"] == 3
+    write_json(file, {"for": "now", "found": "x"})
+    with pytest.raises(NnActiveError, match="Delete it"):
+        read_made_for(file, "now", Made, "Delete it.")

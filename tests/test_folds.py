@@ -109,16 +109,20 @@ def test_the_trainer_splits_all_by_what_is_annotated(planned, monkeypatch):
 
     from nnactive_ext.trainers.nnActiveTrainer import nnActiveTrainer
 
-    monkeypatch.setattr(nnUNetTrainer, "do_split", lambda self: "nnU-Net's")
+    looked_at = []
+    monkeypatch.setattr(nnUNetTrainer, "do_split", lambda self: (["nnU-Net's"], ["its validation"]))
+    monkeypatch.setattr(nnActiveTrainer, "_look_at", lambda self, cases: looked_at.extend(cases))
     made = object.__new__(nnActiveTrainer)
     made.preprocessed_dataset_folder_base = str(planned.preprocessed.folder)
     made.fold = "all"
     train, validate = made.do_split()
     assert train == validate == marks.annotated_cases(planned.preprocessed.folder)
+    assert set(looked_at) == set(train)
     made.fold = 0
-    assert made.do_split() == "nnU-Net's"
+    assert made.do_split() == (["nnU-Net's"], ["its validation"])
+    assert looked_at[-2:] == ["nnU-Net's", "its validation"]
     made.fold, made.preprocessed_dataset_folder_base = "all", str(planned.raw)
-    assert made.do_split() == "nnU-Net's"
+    assert made.do_split() == (["nnU-Net's"], ["its validation"])
 
 
 def test_devices_are_told(planned):

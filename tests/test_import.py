@@ -144,7 +144,7 @@ def test_after_closing_labels_follow_corrections_and_withdrawals(closed):
     for case in (patch.case, *others):
         np.testing.assert_array_equal(closed.labels(case), before[case][0])
         np.testing.assert_array_equal(closed.preprocessed_labels(case), before[case][1])
-    assert closed.experiment.state == state
+    assert closed.experiment.state["annotated"] == state["annotated"]
     closed.annotate(f"withdraw {task.id} --disable_progress_bar")
     expected[patch.slices] = IGNORE
     np.testing.assert_array_equal(closed.labels(patch.case), expected)
@@ -189,7 +189,8 @@ def test_two_annotators_are_both_kept_and_the_rule_says_what_is_trained_on(close
     assert found(capsys)["tasks"][0]["tasks"][4]["rule"] == "bert"
     with pytest.raises(SystemExit):
         closed.annotate("rule carla")
-    assert len(closed.events("rule")) == len(said) + 1
+    # The rule "latest" applied already, and is not recorded again.
+    assert len(closed.events("rule")) == len(said)
 
 
 def test_halves_of_two_people_are_a_whole_by_consensus(tasks, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pickle
 import shutil
@@ -100,6 +101,22 @@ def image(experiment: Experiment, case: str) -> Path:
     return source(experiment) / "imagesTr" / f"{case}_0001.nii.gz"
 
 
+def cut_inside(file: Path) -> None:
+    """Half of the voxels are gone, and the file is whole for whoever looks at its checksum: ITK reads zeros."""
+    content = gzip.decompress(file.read_bytes())
+    file.write_bytes(gzip.compress(content[: 352 + (len(content) - 352) // 2]))
+
+
+def shortened(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) * 3 // 4])
+
+
+def linked(file: Path, other: Path) -> None:
+    file.unlink()
+    file.symlink_to(other)
+
+
 def swap_channels(experiment: Experiment) -> None:
     content = read_json(experiment.raw / "dataset.json")
     entry = content["dataset"][first(experiment)]
@@ -171,6 +188,19 @@ CHANGES: dict[str, tuple[Callable[[Experiment], None], list[str]]] = {
     "an image of the test set elsewhere": (
         lambda e: placed(image(e, first(e, test=True)), Origin=(1.0, 2.0, 300.0)),
         ["_0001.nii.gz", "origin 1 2 300"],
+    ),
+    "a label file cut before it was compressed": (lambda e: cut_inside(label(e, first(e))), ["labelsTr/tiny_", "reread"]),
+    "a label file that is a link to another": (
+        lambda e: linked(label(e, first(e)), label(e, first(e, test=True))),
+        ["labelsTr/tiny_", "-references reread"],
+    ),
+    "an image cut before it was compressed": (
+        lambda e: cut_inside(image(e, first(e))),
+        ["_0001.nii.gz", "truncated before it was compressed", "Restore the images"],
+    ),
+    "an image of the test set cut short": (
+        lambda e: shortened(image(e, first(e, test=True))),
+        ["_0001.nii.gz", "damaged or truncated", "Restore the images"],
     ),
     "an image is gone": (lambda e: image(e, first(e)).unlink(), ["no such file", "-drop"]),
     "plans": (

@@ -11,6 +11,7 @@ import pytest
 from nnactive_ext.cli import plan as command
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.plan import Geometry
 from nnactive_ext.files import read_json
 from nnactive_ext.labelling import prepare
 from nnactive_ext.planning.options import from_options
@@ -52,7 +53,7 @@ def test_what_cannot_be_is_refused_before_anything_is_read(words, named):
 def test_what_can_be_is_in_the_plan_its_file_and_its_command(words, tmp_path):
     asked = settings(*words.split())
     check(asked, "X")
-    plan = without_budget(asked, "X", {}, (1.0, 1.0, 1.0))
+    plan = replace(without_budget(asked, "X", {"a": Geometry((8, 8, 8), (1, 1, 1))}, (1.0, 1.0, 1.0)), query_size=1)
     plan.write(tmp_path)
     again = command_of(type(plan).read(tmp_path), labels=None, channels=None)
     assert shlex.join(words.split()[:2]) in shlex.join(again)

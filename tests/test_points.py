@@ -158,7 +158,7 @@ def test_a_point_lists_problems_are_told_together(tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "liver_1.mrk.json").write_text("[1, 2]")
-    refused(tmp_path / "liver_1.mrk.json", "not a file of 3D Slicer's markups")
+    refused(tmp_path / "liver_1.mrk.json", "3D Slicer's markups")
     (tmp_path / "liver_1.mrk.json").write_text('{"markups": [')
     refused(tmp_path / "liver_1.mrk.json", "not valid JSON")
     refused(tmp_path / "points.fcsv", "No such file")

@@ -76,7 +76,7 @@ def test_the_file_ending_does_not_matter_and_names_may_have_dots(tmp_path, endin
         (("stranger", (0, 0, 0)), "stranger.*pool.*same pool"),
         (("case_0", (9, 0, 0)), "not inside case_0.*same images"),
         (("case_0", (0, 0, -1)), "not inside case_0"),
-        (("case_0", (0, 0, 0), (0, 5, 6)), "not inside case_0"),
+        (("case_0", (0, 0, 0), (0, 5, 6)), "size.*loop file"),
         (("case_1", (3, 3, 3)), "overlaps.*starting budget"),
     ],
 )
@@ -101,7 +101,7 @@ def test_a_missing_loop_is_named(tmp_path):
 
 def test_a_broken_loop_is_named(tmp_path):
     (tmp_path / "loop_001.json").write_text('{"patches": [{"file": "case_0"}]}')
-    with pytest.raises(NnActiveError, match=r"loop_001.json: not a loop file"):
+    with pytest.raises(NnActiveError, match=r"loop_001.json: damaged .*coords.*loop file"):
         draw(Precomputed("precomputed", str(tmp_path)))
 
 

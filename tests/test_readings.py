@@ -573,7 +573,7 @@ def test_headers_of_nifti_2_that_cannot_be(tmp_path, offset, layout, value):
     file = nifti(tmp_path / "a.nii", voxels(), GEOMETRIES["oblique"], kind=nibabel.Nifti2Image)
     both(file)
     refused(patch(file, offset, layout, value))
-    with pytest.raises(NnActiveError, match=r"a\.nii: (truncated|damaged)"):
+    with pytest.raises(NnActiveError, match=r"a\.nii: (truncated|damaged|its header)"):
         read_image(file)
 
 

@@ -144,7 +144,7 @@ def _halved(array: np.ndarray) -> np.ndarray:
 REGIONS = {"background": 0, "organ": [1, 2, 3], "lesion": [2, 3], "core": 2}
 
 
-@pytest.mark.parametrize("order", [[1, 2, 3], [1, 3], [3, 3, 2], None, "132"])
+@pytest.mark.parametrize("order", [[1, 2, 3], [1, 3], [3, 3, 2], None])
 def test_planning_refuses_a_wrong_order_before_cases_are_read(tiny, monkeypatch, capsys, order):
     regions_in(tiny, REGIONS, order)
     monkeypatch.setattr("nnactive_ext.planning.measure.map_cases", lambda *_, **__: pytest.fail("cases were read"))

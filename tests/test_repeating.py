@@ -92,8 +92,9 @@ def test_only_trainings_are_asked_for_variables(monkeypatch):
 def test_structures_and_points_are_repeated(rollout, tmp_path):
     options = "--labels organ lesion -channels T1 T2 -structures lesion=6x5x4 organ=9 --hard lesion -cycles 3 -folds 2"
     experiment = rollout.plan(f"{options} --preset cpu -np 1 --disable_progress_bar -query_size 4 -starting_budget 6")
-    for name in ("first", "second"):
-        (tmp_path / f"{name}.csv").write_text(POINTS)
+    texts = {"first": POINTS, "second": POINTS + "tiny_4,lesion,8,13,12\n"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.csv").write_text(text)
         rollout.annotate(f"points {tmp_path / name}.csv")
     rollout.annotate(f"points {tmp_path / 'first.csv'}")
     words = command_of(experiment.plan, labels=["organ", "lesion"], channels=["T1", "T2"])
@@ -104,7 +105,7 @@ def test_structures_and_points_are_repeated(rollout, tmp_path):
     typed = shlex.split(points.partition("   #")[0])
     assert sorted(typed[4:]) == ["FOLDER/first.csv", "FOLDER/second.csv"]
     kept = points.rpartition("kept as ")[2].split(", ")
-    assert [(experiment.annotation / file).read_text() for file in kept] == [POINTS, POINTS]
+    assert [(experiment.annotation / file).read_text() for file in kept] == list(texts.values())
     assert understood("\n".join(lines).replace("\\\n", " "))
 
 

@@ -25,6 +25,7 @@ from nnactive_ext.experiment.experiment import Experiment, locked
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.labelling.ledger import LEDGER, Ledger
+from nnactive_ext.labelling.seen import SEEN
 
 
 @pytest.fixture(scope="module")
@@ -417,6 +418,16 @@ def at_call(monkeypatch, owner, name: str, first: int, fail) -> None:
     monkeypatch.setattr(owner, name, counted)
 
 
+def at_file(monkeypatch, file: Path, fail) -> None:
+    """Nothing is put in the place of ``file``."""
+    real = os.replace
+
+    def told(source, target, **options):
+        return fail(source, target, **options) if Path(target) == file else real(source, target, **options)
+
+    monkeypatch.setattr(os, "replace", told)
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 @pytest.mark.parametrize(("function", "first"), [("replace", 1), ("replace", 2), ("fsync", 1)])
 def test_an_import_that_cannot_be_written(state, monkeypatch, refuses, of_task, function, first, number):
@@ -487,10 +498,13 @@ def test_an_export_that_does_not_fit(state, tmp_path, refuses, say):
 def test_a_torn_last_line_of_the_ledger(state, of_task):
     """As a process that was killed leaves it: it counts for nothing, and the next line takes its place."""
     first, second, *_ = state.painted
-    call("import", expert.in_place(first), "-who", "anna")
     ledger = Experiment.find(601).annotation / LEDGER
+    call("import", expert.in_place(second), "-who", "bert")
+    noted = ledger.with_name(SEEN).read_bytes()
+    call("import", expert.in_place(first), "-who", "anna")
     lines = ledger.read_bytes()
     ledger.write_bytes(lines[:-25])
+    ledger.with_name(SEEN).write_bytes(noted)  # it is noted after the line
     assert of_task(first.id)["status"] == "open"
     call("import", first.label, expert.in_place(second), "-who", "anna")
     assert [of_task(task.id)["status"] for task in (first, second)] == ["done", "done"]
@@ -576,6 +590,7 @@ def test_what_a_killed_process_was_writing_is_removed(state):
     experiment = Experiment.find(601)
     call("export", "--blank")
     task = next((experiment.raw / "tasks").glob("*/*/"))
+    (experiment.annotation / "exporting.jsonl").touch()  # as an export that was killed leaves it
     folders = [experiment.annotation, experiment.annotation / "received", task, task.parent]
     for folder in folders:
         (folder / ".nnactive_tmp_x.nii.gz").write_text("half")
@@ -679,7 +694,7 @@ def test_a_late_answer_whose_labels_could_not_be_written(closed, monkeypatch, re
     label = experiment.raw / "labelsTr" / f"{case}.nii.gz"
     before = label.read_bytes()
     with monkeypatch.context() as patched:
-        at_call(patched, os, "replace", 4, raising(errno.ENOSPC))
+        at_file(patched, label, raising(errno.ENOSPC))
         refuses(["import", expert.in_place(task), "-who", "anna"], "no space left", unchanged=False)
     assert label.read_bytes() == before
     assert "Corrected labels of closed cycles in 1 case" in say("rule", "latest")
@@ -710,9 +725,9 @@ def test_a_simulated_experiment_has_no_tasks(planned, capsys):
 
 GOOD = "tiny_6,organ,2,3,4\n"
 POINTS = {
-    "no markups": ("more.json", '{"something": "else"}', ["not a file of 3D Slicer's markups"]),
+    "no markups": ("more.json", '{"something": "else"}', ["3D Slicer's markups"]),
     "no JSON": ("more.mrk.json", '{"markups": [', ["not valid JSON"]),
-    "a list": ("more.json", "[1, 2]", ["not a file of 3D Slicer's markups"]),
+    "a list": ("more.json", "[1, 2]", ["3D Slicer's markups"]),
     "a curve": ("tiny_6.mrk.json", '{"markups": [{"type": "Curve", "controlPoints": []}]}', ["Curve"]),
     "no points": ("tiny_6.mrk.json", '{"markups": [{"type": "Fiducial", "controlPoints": []}]}', ["no point"]),
     "unknown case": ("more.csv", f"case,class,i,j,k\n{GOOD}tiny_99,organ,2,3,4\n", ["line 3", "tiny_99"]),

@@ -100,7 +100,8 @@ def test_what_import_refuses_is_refused_in_the_same_words(tasks, tmp_path, capsy
             file.write_bytes(content)
             with pytest.raises(SystemExit):
                 tasks.hand_in(file)
-            said = capsys.readouterr().err.split("\n")[0].removeprefix(f"ERROR: {file}: ").replace(str(file), file.name)
+            (said,) = (line for line in capsys.readouterr().err.split("\n") if line.startswith("ERROR: "))
+            said = said.removeprefix(f"ERROR: {file}: ").replace(str(file), file.name)
             assert reply.json()["error"] in (f"{one.id}: {said}", said), content[:20]
     assert tasks.events() == []
     assert tasks.events("time") == []

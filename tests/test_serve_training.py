@@ -179,7 +179,7 @@ def test_a_killed_run_is_told(tasks, faked, tmp_path):
     with answered(tasks, tmp_path) as server:
         train(server)
         until(server, lambda text: "training 2 of 2: epoch" in text)
-        os.kill(Note.read(server.site.folder).process.pid, signal.SIGKILL)
+        os.kill(Note.read(server.site.folder).owner.pid, signal.SIGKILL)
         assert "Continue the training" in until(server, lambda text: "without a message" in text)
         faked.wait.unlink()
         tasks.run()  # in a shell

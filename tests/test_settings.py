@@ -72,7 +72,8 @@ def read(words: str) -> Settings:
 
 
 def planned(settings: Settings) -> Plan:
-    return without_budget(settings, "Liver", {"a": Geometry((8, 8, 8), (1, 1, 1))}, (4.0, 4.0, 4.0))
+    made = without_budget(settings, "Liver", {"a": Geometry((8, 8, 8), (1, 1, 1))}, (4.0, 4.0, 4.0))
+    return replace(made, query_size=1)
 
 
 @pytest.mark.usefixtures("more")

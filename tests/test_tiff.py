@@ -113,6 +113,13 @@ def test_nnunets_spacing_beside_the_file(tmp_path):
     refused(lambda: read(found["a"].sources[0]), tmp_path / "a_0000.tif", "a.json")
 
 
+@pytest.mark.parametrize("text", ['[{"type": "Feature"}]', '"x"', "null", '{"type": "FeatureCollection"}'])
+def test_a_file_of_another_program_beside_it_states_no_spacing(tmp_path, text):
+    tifffile.imwrite(tmp_path / "b_0000.tif", VOXELS)
+    (tmp_path / "b.json").write_text(text)
+    refused(lambda: read(cases(tmp_path)["b"].sources[0]), tmp_path / "b_0000.tif", "-spacing")
+
+
 def test_compression_that_needs_another_package(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", VOXELS, compression="zlib")
 

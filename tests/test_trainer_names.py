@@ -209,7 +209,7 @@ def test_members_are_marked(make, monkeypatch, tmp_path):
     trainer = make()
     base = tmp_path / "nnUNet_preprocessed" / "Dataset999_Fake"
     base.mkdir(parents=True)
-    write_json(base / "nnactive_state.json", {"experiment": "e", "cycle": 2})
+    write_json(base / "nnactive_state.json", {"experiment": "e", "cycle": 2, "annotated": {}})
     monkeypatch.setattr(module.nnUNetTrainer, "on_train_start", lambda self: None)
     monkeypatch.setattr(module.nnUNetTrainer, "on_train_end", lambda self: None)
     mark = os.path.join(trainer.output_folder, "nnactive_member.json")
@@ -217,7 +217,7 @@ def test_members_are_marked(make, monkeypatch, tmp_path):
     assert {"experiment": "e", "cycle": 2, "finished": False}.items() <= read_json(mark).items()
     trainer.on_train_end()
     assert read_json(mark)["finished"] is True
-    write_json(base / "nnactive_state.json", {"experiment": "e", "cycle": 3})
+    write_json(base / "nnactive_state.json", {"experiment": "e", "cycle": 3, "annotated": {}})
     trainer.current_epoch = 4
     with pytest.raises(NnActiveError, match="cycle"):
         trainer.on_train_start()

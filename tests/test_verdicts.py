@@ -33,7 +33,7 @@ def files_of(tasks) -> dict[str, object]:
         "labels": {case: tasks.labels(case).tobytes() for case in plan.pool},
         "preprocessed": {case: tasks.preprocessed_labels(case).tobytes() for case in plan.pool},
         "splits": (folder / "splits_final.json").read_bytes(),
-        "state": read_json(folder / "nnactive_state.json"),
+        "annotated": read_json(folder / "nnactive_state.json")["annotated"],
         "pool": plan.pool,
         "dropped": plan.dropped,
         "dataset": (experiment.raw / "dataset.json").read_bytes(),
@@ -218,7 +218,9 @@ def test_a_case_called_like_the_beginning_of_a_task_is_the_case(monkeypatch):
     assert subject_of(experiment, "c000_001_tiny_3") is task
     plan.pool = {}
     assert subject_of(experiment, "c000_001") is task
-    monkeypatch.setattr(module, "all_asked", lambda experiment: [task, task])
+    monkeypatch.setattr(
+        module, "all_asked", lambda experiment: [task, SimpleNamespace(id="c000_001_tiny_4", names=["c000_001_tiny_4"])]
+    )
     with pytest.raises(NnActiveError, match="several tasks"):
         subject_of(experiment, "c000")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from pkgutil import resolve_name
 from time import monotonic
@@ -26,10 +27,12 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal, marks
 from nnactive_ext.experiment.environment import observe
 from nnactive_ext.experiment.locks import Lock
-from nnactive_ext.experiment.training_checks import check_training
+from nnactive_ext.experiment.training_checks import check_places, check_training
 from nnactive_ext.files import remove_temporary, replacing
+from nnactive_ext.nnunet.architecture import check_architecture
 from nnactive_ext.nnunet.checkpoints import check_checkpoint
 from nnactive_ext.nnunet.partial_loss import without_smoothing
+from nnactive_ext.nnunet.properties import check_cases
 from nnactive_ext.nnunet.sampling import RegionDataLoader
 from nnactive_ext.nnunet.trainers import EPOCHS, NAME, VARIANTS
 from nnactive_ext.randomness import generator
@@ -64,12 +67,14 @@ class nnActiveTrainer(nnUNetTrainer):
     epochs = EPOCHS
     mirroring = True
     fold_lock: Lock | None = None
+    _looked_at: frozenset[str] = frozenset()
     num_iterations_per_epoch: int
     num_val_iterations_per_epoch: int
 
     def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = CUDA):
         # nnU-Net pops this key from the plans, which only its own command adds.
         plans = {"continue_training": False, **plans}
+        check_places(plans, configuration, type(self).__name__, fold)
         if PlansManager(plans).get_configuration(configuration).previous_stage_name is not None:
             raise NnActiveError(
                 f"{configuration} is the second stage of a cascade, which is not supported: it would need "
@@ -88,6 +93,7 @@ class nnActiveTrainer(nnUNetTrainer):
         self.num_val_iterations_per_epoch = _iterations(settings, "val_iterations_per_epoch", self.num_val_iterations_per_epoch)
 
     def initialize(self):
+        check_architecture(self.plans_manager.plans, f"{self.plans_manager.plans_name}.json")
         super().initialize()
         if self.device.type == "cpu":
             # Small networks train a fifth to a third faster there when channels are next to each other in memory.
@@ -126,7 +132,15 @@ class nnActiveTrainer(nnUNetTrainer):
     def do_split(self):
         """nnU-Net's; the fold ``all`` of an experiment trains on the annotated cases, not on its whole pool."""
         annotated = marks.annotated_cases(self.preprocessed_dataset_folder_base) if self.fold == "all" else []
-        return (annotated, annotated) if annotated else super().do_split()
+        training, validation = (annotated, annotated) if annotated else super().do_split()
+        self._look_at((*training, *validation))
+        return training, validation
+
+    def _look_at(self, cases: Iterable[str]) -> None:
+        """Refuse cases that could run code, before nnU-Net opens them."""
+        unknown = set(cases) - self._looked_at
+        check_cases(Path(self.preprocessed_dataset_folder), unknown)
+        self._looked_at |= unknown
 
     def get_dataloaders(self):
         """nnU-Net's, with our loader."""
@@ -186,6 +200,7 @@ class nnActiveTrainer(nnUNetTrainer):
         plans = self.plans_manager
         journal.refuse_unfinished_of(plans.dataset_name)
         check_training(plans.dataset_name, plans.plans_name, self.preprocessed_dataset_folder, plans.plans, self.dataset_json)
+        self._look_at(marks.annotated_cases(self.preprocessed_dataset_folder_base))  # before an earlier training is removed
         if self.local_rank == 0:
             self.fold_lock = marks.begin(
                 self.output_folder,

@@ -19,9 +19,10 @@ from nnactive_ext.experiment.timing import copy_times
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.labelling.ledger import LEDGER
 from nnactive_ext.members.ensemble import fold_folder, trained_folds
-from nnactive_ext.nnunet.dataset import nnunet_folder
+from nnactive_ext.nnunet.dataset import nnunet_folder, read_description
 from nnactive_ext.nnunet.pretrained import TENSORS
 from nnactive_ext.planning.create import check_number, new_folders
+from nnactive_ext.schemas import JsonObject
 
 
 def clone(start: Experiment, number: int, changes: Mapping[str, Any]) -> Experiment:
@@ -81,8 +82,8 @@ def _inputs(start: Experiment, experiment: Experiment) -> None:
         return  # it is frozen by the command that opens it next
     target = experiment.preprocessed.folder
     own = {
-        "content": read_json(target / f"{experiment.plan.plans_identifier}.json"),
-        "dataset_json": read_json(target / "dataset.json"),
+        "content": experiment.preprocessed.plans,
+        "dataset_json": read_description(target / "dataset.json"),
     }
     Inputs(experiment.raw, frozen.content).having(plans={**frozen.part("plans"), **own}).write()
 
@@ -95,7 +96,7 @@ def _verdicts(start: Experiment, experiment: Experiment) -> None:
 
 
 def _json(source: Path, target: Path, name: str, changed: Mapping[str, Any]) -> None:
-    write_json(target / name, {**read_json(source / name), **changed})
+    write_json(target / name, {**read_json(source / name, JsonObject), **changed})
 
 
 def _shared(one: str | Path, other: str | Path) -> None:

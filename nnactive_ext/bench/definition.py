@@ -13,6 +13,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.planning.options import Option, benchmark_keys, check_value, dataset_keys
 from nnactive_ext.planning.settings import Settings
+from nnactive_ext.refusals import refuses
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -60,6 +61,7 @@ class Benchmark:
     minutes_per_training: float | None = None
 
 
+@refuses
 def read_benchmark(file: Path) -> Benchmark:
     """Read a benchmark from a TOML file.
 

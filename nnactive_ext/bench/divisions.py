@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from nnactive_ext.bench.runs import NUMBERS, Run, benchmark_folder
+from nnactive_ext.bench.runs import NUMBERS, Run, benchmark_folder, read_numbers
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
-from nnactive_ext.files import read_json_if_any
 from nnactive_ext.nnunet.dataset import Dataset, find_dataset
 from nnactive_ext.planning.division import Division, divide, division_of
 from nnactive_ext.planning.options import dataset_keys
@@ -36,7 +35,7 @@ def differing(plan: Plan, run: Run) -> list[tuple[str, object, object]]:
 def _planned(source: Dataset, benchmark: str) -> Plan | None:
     """The plan of an experiment of the benchmark on this dataset."""
     file = benchmark_folder(benchmark) / NUMBERS
-    for name, number in read_json_if_any(file, {}).items():
+    for name, number in read_numbers(file).items():
         experiment = Experiment(f"Dataset{number:03d}_{name}")
         if (experiment.raw / PLAN_FILE).is_file():
             folder = experiment.source.folder

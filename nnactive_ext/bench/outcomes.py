@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from nnactive_ext.bench.runs import Run
 from nnactive_ext.cluster.steps import is_evaluated
@@ -15,6 +16,11 @@ from nnactive_ext.experiment.result import result_file
 from nnactive_ext.files import read_json, write_json
 
 REMEDY = "Remove the causes and run the same command again; what is done is not repeated."
+
+
+class _Outcome(TypedDict):
+    failed: bool
+    why: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Outcomes:
     def of(self, runs: Sequence[Run]) -> list[Outcome]:
         """The outcomes of ``runs`` that have one, in their order."""
         files = {run.folder: self._file(run) for run in runs}
-        found = {folder: read_json(file) for folder, file in files.items() if file.is_file()}
+        remedy = "Delete it, and run the same command again."
+        found = {folder: read_json(file, _Outcome, remedy) for folder, file in files.items() if file.is_file()}
         return [Outcome(folder, content["failed"], content["why"]) for folder, content in found.items()]
 
     def _file(self, run: Run) -> Path:

@@ -17,6 +17,7 @@ from nnactive_ext.planning.division import divide
 from nnactive_ext.planning.settings import Settings
 from nnactive_ext.planning.simulation import check
 from nnactive_ext.query_methods.options import method_and_options
+from nnactive_ext.schemas import Length
 
 NUMBERS = "numbers.json"
 """In a benchmark's folder: which dataset number each of its experiments has."""
@@ -147,26 +148,27 @@ def _numbers(benchmark: Benchmark, names: Sequence[str], remember: bool) -> dict
     results = nnunet_folder("nnUNet_results")
     file = benchmark_folder(benchmark.name) / NUMBERS
     if not remember:
-        return _with_new(benchmark.first_number, _read(file), _reserved(results, file), names)
+        return _with_new(benchmark.first_number, read_numbers(file), _reserved(results, file), names)
     file.parent.mkdir(parents=True, exist_ok=True)
     with held(
         results / ".nnactive_benchmarks.lock", wait=True, what="the numbers of benchmarks"
     ):  # parts, or other benchmarks, may begin at the same time
-        known = _read(file)
+        known = read_numbers(file)
         numbers = _with_new(benchmark.first_number, known, _reserved(results, file), names)
         if numbers != known:
             write_json(file, numbers)
     return numbers
 
 
-def _read(file: Path) -> dict[str, int]:
-    return read_json_if_any(file, {})
+def read_numbers(file: Path) -> dict[str, int]:
+    """Name of an experiment -> number of its dataset; empty where there is no such file."""
+    return read_json_if_any(file, {}, dict[str, Length])
 
 
 def _reserved(results: Path, ours: Path) -> set[int]:
     """By other benchmarks, whose experiments need not exist yet."""
     files = [file for file in results.glob(f"benchmark_*/{NUMBERS}") if file != ours]
-    return {number for file in files for number in _read(file).values()}
+    return {number for file in files for number in read_numbers(file).values()}
 
 
 def _lost(number: int, name: str) -> bool:

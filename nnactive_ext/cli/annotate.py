@@ -200,6 +200,7 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
 def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     from nnactive_ext.exchange.export import export, tasks_folder
     from nnactive_ext.experiment.pseudonyms import pseudonyms
+    from nnactive_ext.files import unsynced
 
     cycle = experiment.last_loop if options.cycle is None else options.cycle
     if not 0 <= cycle <= experiment.last_loop:
@@ -223,17 +224,9 @@ def _export(experiment: Experiment, options: argparse.Namespace) -> None:
     blank = options.blank or experiment.state["cycle"] < 0
     ensemble = None if blank else open_ensemble
     progress = not options.disable_progress_bar
-    made = export(
-        experiment,
-        cycle,
-        folder,
-        ensemble,
-        options.margin,
-        progress,
-        options.start_above,
-        private=options.pseudonyms,
-        single=options.single,
-    )
+    how = (options.margin, progress, options.start_above, options.pseudonyms, options.single)
+    with unsynced():  # tasks can be exported again
+        made = export(experiment, cycle, folder, ensemble, *how)
     print(f"{count(len(made.tasks), 'task')}: {folder / 'index.html'}")
     if made.start and made.start.blank:
         print(f"These classes start blank: {made.start.words}. -start_above 0 starts with every prediction.")
@@ -354,26 +347,27 @@ def _serve(experiment: Experiment, options: argparse.Namespace) -> None:
 
 
 def _verdict(experiment: Experiment, options: argparse.Namespace) -> None:
-    from nnactive_ext.labelling.verdicts import give, subject_of
+    from nnactive_ext.labelling.verdicts import Subjects, give
 
-    subjects = [subject_of(experiment, name) for name in options.subjects]
+    known = Subjects(experiment)
+    subjects = [known.of(name) for name in options.subjects]
     cases = give(experiment, subjects, options.verdict == "irrelevant", _who(experiment, options), " ".join(options.why))
     print(f"{options.verdict}: {', '.join(one if isinstance(one, str) else one.id for one in subjects)}")
     _correct(experiment, cases, options)
 
 
 def _withdraw(experiment: Experiment, options: argparse.Namespace) -> None:
-    from nnactive_ext.labelling.ruling import withdraw
-    from nnactive_ext.labelling.verdicts import subject_of, verdict_is_last, withdraw_verdict
+    from nnactive_ext.labelling.ruling import withdrawn
+    from nnactive_ext.labelling.verdicts import subject_of, verdict_is_last, verdict_withdrawn
 
     subject = subject_of(experiment, options.task)
     if isinstance(subject, str) or verdict_is_last(experiment, subject, options.who):
-        verdict, cases = withdraw_verdict(experiment, subject, options.who)
-        print(f"{verdict.task or verdict.case}: the verdict of {verdict.who} is withdrawn.")
-        return _correct(experiment, cases, options)
-    answer, cases = withdraw(experiment, subject, options.who)
-    print(f"{answer.task}: the answer of {answer.who} from {answer.when} is withdrawn.")
-    _correct(experiment, cases, options)
+        with verdict_withdrawn(experiment, subject, options.who) as (verdict, cases):
+            print(f"{verdict.task or verdict.case}: the verdict of {verdict.who} is withdrawn.")
+            return _correct(experiment, cases, options)
+    with withdrawn(experiment, subject, options.who) as (answer, cases):
+        print(f"{answer.task}: the answer of {answer.who} from {answer.when} is withdrawn.")
+        _correct(experiment, cases, options)
 
 
 def _rule(experiment: Experiment, options: argparse.Namespace) -> None:
@@ -423,16 +417,21 @@ _COMMANDS = {
 
 @command(parser)
 def main(options: argparse.Namespace) -> None:
-    from nnactive_ext.experiment.commands import plan_rollout
+    from nnactive_ext.experiment import journal
+    from nnactive_ext.experiment.commands import plan_rollout, typed_command
+    from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.labelling.closing import noted
+    from nnactive_ext.labelling.finishing import finish_change
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step
 
+    finish_change(Experiment.find(options.d))
     experiment = open_experiment(options.d)
     if not experiment.plan.human:
         raise NnActiveError(f"{experiment.name} has a simulated annotator; roll-outs are made with {plan_rollout()}")
     if options.command == "serve":  # which takes the lock for each answer
         return _serve(experiment, options)
+    journal.once.set(typed_command.get())
     # Closing changes what members are trained on; everything else may be done while they are.
     with experiment.running() if options.command == "close" else nullcontext(), experiment.lock():
         experiment = open_experiment(options.d, locked=True)
@@ -444,10 +443,18 @@ def main(options: argparse.Namespace) -> None:
             except NnActiveError as error:
                 print(f"WARNING: {error}")  # this command may resolve it
         options.status, options.next = 0, ""
-        _COMMANDS[options.command](experiment, options)
+        if done := journal.was_finished(experiment.raw):
+            print(
+                f"This command was interrupted, and what it began was finished: {done}. It is not carried out again; to do "
+                "that, type it once more."
+            )
+        else:
+            _COMMANDS[options.command](experiment, options)
         print(f"Under way: {options.under_way}." if options.under_way else next_step(experiment.anew()))
         if options.next:
             print(f"Next: {options.next}")
+        print(end="", flush=True)
+        journal.said(experiment.raw)
     if options.status:
         raise SystemExit(options.status)
 

@@ -66,6 +66,12 @@ def parser() -> argparse.ArgumentParser:
         help="restore: put back nnU-Net's plans and dataset.json as they were planned, after nnU-Net's own planning or "
         "preprocessing replaced them, and preprocess the cases again",
     )
+    made.add_argument(
+        "-ledger",
+        choices=("accept",),
+        help="accept: where there is no backup of a damaged ledger, continue with its whole events; the damaged file is kept, "
+        "and the labels of closed cycles are written again",
+    )
     made.add_argument("-who", metavar="NAME", help="name to record with the change (default: the user who runs the command)")
     add_quiet(made)
     add_lock(made)
@@ -73,17 +79,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _put_right(options: argparse.Namespace, progress: bool) -> None:
-    """``-plans restore`` or ``-references reread``, which other commands wait for when what was planned has changed."""
+    """``-plans restore``, ``-references reread`` or ``-ledger accept``: other commands wait for it."""
     from nnactive_ext.experiment.experiment import Experiment
     from nnactive_ext.experiment.input_checks import PLANS, REFERENCES, SOURCE
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import next_step
+    from nnactive_ext.planning.recovering import accept_ledger
     from nnactive_ext.planning.references import reread_references
     from nnactive_ext.planning.restoring import restore_plans
 
     name = Experiment.find(options.d).name
     with Experiment(name).running(), Experiment(name).lock():
-        if options.plans:
+        if options.ledger:
+            told = accept_ledger(open_experiment(name, locked=True, recovering=True), progress)
+        elif options.plans:
             experiment = open_experiment(name, locked=True, changed=(PLANS, SOURCE, REFERENCES))
             told = restore_plans(experiment, progress)
         else:
@@ -106,10 +115,11 @@ def main(options: argparse.Namespace) -> None:
     from nnactive_ext.planning.relabelling import told as labels_told
 
     wanted = changes(Settings, options)
-    if options.references or options.plans:
-        others = (options.add, options.drop, options.labels, options.references and options.plans, *wanted.values())
+    alone = [option for option in (options.references, options.plans, options.ledger) if option]
+    if alone:
+        others = (options.add, options.drop, options.labels, *alone[1:], *wanted.values())
         if any(value not in (None, "") for value in others):
-            raise NnActiveError("-references and -plans are given alone: repeat the command for other changes.")
+            raise NnActiveError("-references, -plans and -ledger are given alone: repeat the command for other changes.")
         _put_right(options, not options.disable_progress_bar)
         return
     if options.groups and not options.add:

@@ -1,4 +1,4 @@
-"""nnactive_env: the shell lines with which nnU-Net's own commands find our trainers, and lock as we do."""
+"""nnactive_env: the shell lines with which nnU-Net's own commands find our trainers, and lock as we do; what may run here."""
 
 from __future__ import annotations
 
@@ -40,12 +40,25 @@ def parser() -> argparse.ArgumentParser:
         default="sh",
         help="shell that reads the line; sh is also for bash and zsh (default: %(default)s)",
     )
+    made.add_argument(
+        "--trust",
+        nargs="+",
+        metavar="WHAT",
+        help="let Python files with query methods (FILE.py, as they are now) or networks (package.module.Class) that "
+        "experiments and benchmarks of others name run on this machine; prints no shell line",
+    )
     add_lock(made)
     return made
 
 
 @command(parser, folders=False)
 def main(options: argparse.Namespace) -> None:
+    if options.trust:
+        from nnactive_ext.nnunet.trusted import confirm
+
+        for sentence in list(map(confirm, options.trust)):
+            print(sentence)
+        return
     line = LINES[options.shell]
     print(line(TRAINERS, trainer_search_path(os.environ)))
     if kind := os.environ.get(VARIABLE):

@@ -108,12 +108,14 @@ def asked_of(experiment: Experiment, options: argparse.Namespace) -> Experiment:
 def _lasting(experiment: Experiment, options: argparse.Namespace) -> tuple[Method, list[object]]:
     """The method, and the arguments of a process that scores for it, in whatever folder."""
     from nnactive_ext.query_methods import methods
+    from nnactive_ext.query_methods.external import confirm_typed
     from nnactive_ext.query_methods.options import method_and_options
 
     name, given = method_and_options(options.method)
+    confirm_typed(options.method or ())
     name, given = methods.lasting(*((name, given) if name else (experiment.plan.method, experiment.plan.method_options)))
     named = [name, *(f"{key}={value}" for key, value in given.items())] if options.method else None
-    return methods.get(name, **given), ["-d", experiment.number, *_chosen(options, named)]
+    return methods.get_confirmed(name, **given), ["-d", experiment.number, *_chosen(options, named)]
 
 
 def _part(step: Step) -> list[object]:

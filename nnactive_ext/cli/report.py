@@ -49,6 +49,7 @@ def main(options: argparse.Namespace) -> None:
     if options.patches < 0:
         raise NnActiveError(f"-patches {options.patches}: give 0 or more.")
     experiment = open_experiment(options.d)
+    experiment.clear_left_over()
     file = options.o or experiment.results / "report.html"
     if not options.o:
         file.parent.mkdir(parents=True, exist_ok=True)

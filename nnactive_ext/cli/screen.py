@@ -137,6 +137,7 @@ def main(options: argparse.Namespace) -> None:
         if options.tr:
             check_trainer(options.tr)
         experiment = with_trainer(open_experiment(options.d), options.tr)
+        experiment.clear_left_over()
 
         if options.export_reference and experiment.state["cycle"] < 0:
             raise NnActiveError(

@@ -90,6 +90,7 @@ def main(options: argparse.Namespace) -> None:
     if options.tr:
         check_trainer(options.tr)
     experiment = with_trainer(open_experiment(options.d), options.tr)
+    experiment.clear_left_over()
     for folder in options.raters or ():
         if not folder.is_dir():
             raise NnActiveError(f"-raters {folder}: no such folder. Give a folder with a label map for each test case.")

@@ -59,7 +59,7 @@ class Meeting:
             NnActiveError: there is another file with this name.
         """
         if file.is_file():
-            Path(self.read(file).token_file).unlink(missing_ok=True)
+            self.read(file)._remove_token()
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as output:
@@ -70,8 +70,8 @@ class Meeting:
 
     def end(self, file: Path) -> None:
         """Remove the token, and the file if it is still of this run."""
-        Path(self.token_file).unlink(missing_ok=True)
-        if file.is_file() and read_json(file).get("token") == self.token:
+        self._remove_token()
+        if file.is_file() and Meeting.read(file).token == self.token:
             file.unlink()
 
     @classmethod
@@ -81,11 +81,7 @@ class Meeting:
         Raises:
             NnActiveError: the file is damaged, or no such file.
         """
-        content = read_json(file)
-        try:
-            return cls(**{name: content[name] for name in cls.__dataclass_fields__})
-        except (KeyError, TypeError):
-            raise NnActiveError(f"{file}: no file of a run. Name the one that the run was given with -workers.") from None
+        return read_json(file, cls, "Name the file that the run was given with -workers.")
 
     def check(self) -> None:
         """Make sure that a worker here fits the run.
@@ -94,7 +90,7 @@ class Meeting:
             NnActiveError: it does not see the same folders, or has another version of a package.
         """
         token = Path(self.token_file)
-        if not token.is_file() or token.read_text(encoding="utf-8") != self.token:
+        if not self._token_is_there():
             raise NnActiveError(
                 f"{token}: not the file that the run on {self.host} wrote. Workers need the folders of the run under the same "
                 "paths: " + ", ".join(f"{name}={folder}" for name, folder in self.folders.items())
@@ -105,6 +101,15 @@ class Meeting:
                     f"{package}: version {version} here ({socket.gethostname()}), {self.versions.get(package)} on {self.host}. "
                     "Install the same version, or use the same environment."
                 )
+
+    def _token_is_there(self) -> bool:
+        file = Path(self.token_file)
+        return file.is_file() and file.read_bytes() == self.token.encode()
+
+    def _remove_token(self) -> None:
+        """Nothing but the token, whatever the file of a run names."""
+        if self._token_is_there():
+            Path(self.token_file).unlink(missing_ok=True)
 
     def security(self) -> Any:
         """For the scheduler, its client and its workers: TLS with this run's own key."""

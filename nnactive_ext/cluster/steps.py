@@ -152,7 +152,9 @@ def shares(experiment: Experiment, parts: int) -> list[Step]:
         # A cross-validation opens one member after another for the cases that it has not seen: it is one step.
         found += _parts(EVALUATE, min(parts, len(plan.test)) if plan.test else 1)
     queried = cycle >= plan.cycles - 1 or patches_lacking(experiment) or loop_file(experiment.raw, cycle + 1).is_file()
-    return found if queried else [*found, *scorings(experiment, parts, methods.get(plan.method, **plan.method_options))]
+    return (
+        found if queried else [*found, *scorings(experiment, parts, methods.get_confirmed(plan.method, **plan.method_options))]
+    )
 
 
 def scorings(experiment: Experiment, parts: int, method: methods.Method) -> list[Step]:

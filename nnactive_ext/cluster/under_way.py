@@ -45,7 +45,7 @@ class Running:
     def read(cls, file: Path) -> Running | None:
         """None where the step has ended meanwhile."""
         try:
-            return cls(**{key: value for key, value in read_json(file).items() if key in cls.__annotations__})
+            return read_json(file, cls)
         except (OSError, NnActiveError, TypeError):
             return None
 

@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from nnactive_ext.pages.templates import markdown_text
+from nnactive_ext.words import cells
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -50,8 +51,8 @@ class Table:
     def csv(self) -> str:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.heading)
-        writer.writerows(self.rows)
+        writer.writerow(cells(self.heading))
+        writer.writerows(map(cells, self.rows))
         return text.getvalue()
 
     def latex(self) -> str:

@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.compare.methods import method_key
-from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.commands import run_of
 from nnactive_ext.experiment.evaluating import evaluated
 from nnactive_ext.experiment.plan import cycles_at_first
-from nnactive_ext.experiment.record import RECORD, read_record
+from nnactive_ext.experiment.record import read_record
 from nnactive_ext.experiment.result import CycleResult, result_files
-
-_PLAN = ("pool", "test", "patch_size_mm", "query_size", "starting_budget", "cycles", "seed", "method")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +96,6 @@ class Trajectory:
 def read_trajectory(folder: Path) -> Trajectory:
     """From an experiment's results folder (with experiment.json); damaged files are an error that names them."""
     record = read_record(folder)
-    _check_record(record, folder / RECORD)
     found = result_files(folder)
     whole = next(cycle for cycle in range(len(found) + 1) if cycle not in found)
     cycles = tuple(CycleResult.read(found[cycle]) for cycle in range(whole))
@@ -123,13 +118,3 @@ def read_trajectories(folders: Sequence[Path]) -> list[Trajectory]:
     """
     different = {folder.resolve(): folder for folder in sorted(folders, reverse=True)}
     return sorted((read_trajectory(folder) for folder in different.values()), key=lambda t: (t.name, str(t.folder)))
-
-
-def _check_record(record: Mapping[str, Any], file: Path) -> None:
-    plan = record["plan"] if isinstance(record["plan"], dict) else {}
-    missing = [key for key in _PLAN if key not in plan]
-    numbers = ("query_size", "starting_budget", "cycles", "seed")
-    wrong = [key for key in numbers if key in plan and not isinstance(plan[key], int)]
-    if missing or wrong:
-        what = f"{', '.join(missing)} missing" if missing else f"{', '.join(wrong)}: no whole number"
-        raise NnActiveError(f"{file}: damaged ({what}). Write it again with {run_of(file.parent)}")

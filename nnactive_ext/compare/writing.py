@@ -6,18 +6,15 @@ import glob
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import TEMPORARY
+from nnactive_ext.files import TEMPORARY, is_left_over, temporary_prefix
 
 COMPARE = "nnactive_compare"
 """The command; its name after a dot is that of the file that says that a folder may be replaced."""
-_ABANDONED = 3600.0
-"""Age in s from which an unfinished folder is one that a killed process left."""
 
 
 def check_output(output: Path, command: str = COMPARE) -> None:
@@ -47,7 +44,7 @@ def replacing_folder(output: Path, command: str = COMPARE) -> Iterator[Path]:
             old.rename(output)
     check_output(output, command)
     _remove_abandoned(output)
-    new = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{output.name}.", dir=output.parent))
+    new = Path(tempfile.mkdtemp(prefix=temporary_prefix(), suffix=f".{output.name}", dir=output.parent))
     try:
         yield new
         (new / mark).write_text(f"This folder was written by {command}, which replaces it as a whole.\n")
@@ -65,6 +62,6 @@ def replacing_folder(output: Path, command: str = COMPARE) -> Iterator[Path]:
 
 
 def _remove_abandoned(output: Path) -> None:
-    for folder in output.parent.glob(f"{TEMPORARY}{glob.escape(output.name)}.*"):
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > _ABANDONED:
+    for folder in output.parent.glob(f"{TEMPORARY}*.{glob.escape(output.name)}"):
+        if folder.is_dir() and is_left_over(folder):
             shutil.rmtree(folder, ignore_errors=True)

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
@@ -50,6 +51,10 @@ class PageWriter:
     blank: str = ""
     single: bool = False
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {task: place for place, task in enumerate(self.ids)}
+
     def write(self, view: View, voxels: np.ndarray, shown: Card) -> bool:
         """Write the page of a task whose images are in its folder already; a page that can no longer be made is removed.
 
@@ -75,7 +80,7 @@ class PageWriter:
                 shutil.copyfile(NIIVUE, temporary)
 
     def _page(self, view: View, voxels: np.ndarray, shown: Card) -> str:
-        place = self.ids.index(view.task.id)
+        place = self._places[view.task.id]
         after = self.ids[place + 1] if place + 1 < len(self.ids) and not self.single else ""
         shades = colours(view.names)
         images = [image.read_bytes() for image in view.images]

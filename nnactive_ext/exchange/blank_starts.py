@@ -16,9 +16,9 @@ def note_blank(experiment: Experiment, tasks: Iterable[str], blank: Iterable[str
     names, before = sorted(blank), started_blank(experiment)
     after = {task: found for task, found in {**before, **dict.fromkeys(tasks, names)}.items() if found}
     if after != before:
-        write_json(experiment.annotation / FILE, after)
+        write_json(experiment.annotation / FILE, after, durable=True)
 
 
 def started_blank(experiment: Experiment) -> dict[str, list[str]]:
     """By task: the classes that started blank; tasks that the file does not name were exported before there were such."""
-    return dict(read_json_if_any(experiment.annotation / FILE, {}))
+    return read_json_if_any(experiment.annotation / FILE, {}, dict[str, list[str]])

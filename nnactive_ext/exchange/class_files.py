@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nnactive_ext.exchange.matching import match, named_candidates, stem_of
+from nnactive_ext.exchange.matching import Matching, named_candidates, stem_of
 from nnactive_ext.images.class_files import ClassFiles, carries_names
 from nnactive_ext.images.class_names import ClassName, class_in
+from nnactive_ext.images.sizes import Grid
 from nnactive_ext.labelling.tasks import Task
 from nnactive_ext.words import enumerated, listed, plural
 
@@ -53,10 +54,14 @@ class Sorted:
 
 
 class ClassFileSorter:
-    """Sorts found files; ``names``: label -> value, with those that the dataset had before its classes were changed."""
+    """Sorts found files; ``names``: label -> value, with those that the dataset had before its classes were changed.
+    ``grid_of``: called with a case, the lattice that its label maps have; None where that is not known."""
 
-    def __init__(self, tasks: Sequence[Task], cases: Collection[str], names: Mapping[str, int], only: Task | None) -> None:
-        self.tasks, self.cases, self.names, self.only = tasks, cases, names, only
+    def __init__(
+        self, matching: Matching, names: Mapping[str, int], only: Task | None, grid_of: Callable[[str], Grid | None]
+    ) -> None:
+        self._matching, self.names, self.only, self._grid_of = matching, names, only, grid_of
+        self._masks: dict[Path, dict[str, dict[str, Path]]] = {}
 
     def sort(self, files: Collection[Path], named: bool, unchanged: bool) -> Sorted:
         """Sort ``files``. ``named``: somebody named each of them, else they were found in folders. ``unchanged``: label maps
@@ -97,11 +102,14 @@ class ClassFileSorter:
     def _objection(self, file: Path, place: _Place, said: ClassName) -> str:
         """Why a file whose name is that of no class is neither a mask nor a label map of all classes; "" if it is one."""
         if said.unsure:
-            return "" if carries_names(file, self.names) else _unsure(place)
+            return "" if self._carries_names(file, place) else _unsure(place)
         if place.nested:
             return self._unknown(place)
         beside = said.other and self._masks_in(file.parent, place.owner)
-        return self._unknown(place) if beside and not carries_names(file, self.names) else ""
+        return self._unknown(place) if beside and not self._carries_names(file, place) else ""
+
+    def _carries_names(self, file: Path, place: _Place) -> bool:
+        return carries_names(file, self.names, self._grid_of(place.tasks[0].patch.case))
 
     def _put(self, made: Sorted, place: _Place, members: Sequence[tuple[str, Path]], named: bool) -> None:
         """Put the masks of one answer into what is ``made``."""
@@ -125,13 +133,13 @@ class ClassFileSorter:
         if self.only:
             start = next((s for s in (self.only.id, self.only.patch.case) if stem.startswith(s)), "")
             return _Place(self.only.id, [self.only], False, stem[len(start) :], False)
-        tasks, by_case = match(file, self.tasks, self.cases)
+        tasks, by_case = self._matching.match(file)
         if tasks:
             owner = tasks[0].patch.case if by_case else tasks[0].id
             return _Place(owner, tasks, by_case, stem[len(owner) :], False)
         above = [file.parent, *([file.parent.parent] if _BETWEEN.fullmatch(file.parent.name) else [])]
         for folder in above:
-            tasks, by_case = match(folder, self.tasks, self.cases)
+            tasks, by_case = self._matching.match(folder)
             if tasks:
                 owner = tasks[0].patch.case if by_case else tasks[0].id
                 return _Place(owner, tasks, by_case, stem, True)
@@ -139,12 +147,14 @@ class ClassFileSorter:
 
     def _masks_in(self, folder: Path, owner: str) -> dict[str, Path]:
         """The masks of a task or a case directly in a folder, by class."""
-        found: dict[str, Path] = {}
-        for file in named_candidates(folder):
-            place = self._place(file)
-            if place and place.owner == owner and (name := class_in(place.rest, self.names).name):
-                found.setdefault(name, file)
-        return found
+        if folder not in self._masks:  # which is looked through once, whatever the number of its files
+            masks: dict[str, dict[str, Path]] = {}
+            for file in named_candidates(folder):
+                place = self._place(file)
+                if place and (name := class_in(place.rest, self.names).name):
+                    masks.setdefault(place.owner, {}).setdefault(name, file)
+            self._masks[folder] = masks
+        return self._masks[folder].get(owner, {})
 
     def _missing(self, place: _Place, members: Sequence[tuple[str, Path]]) -> str:
         """Why files that somebody named are not all: masks of other classes of the same task lie beside them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from nnactive_ext.exchange.annotate_page import PageWriter
 from nnactive_ext.exchange.blank_starts import note_blank
 from nnactive_ext.exchange.crops import Crops, check_margin, write_channels
 from nnactive_ext.exchange.exported_labels import check_folder, note_labels
+from nnactive_ext.exchange.exporting import Noting, Record
 from nnactive_ext.exchange.page import Card, card, write_page
-from nnactive_ext.exchange.sent import note_crop, recorded
+from nnactive_ext.exchange.sent import CROPS, note_crop
 from nnactive_ext.exchange.starting import ABOVE, Start
 from nnactive_ext.exchange.view import View
 from nnactive_ext.exchange.viewers.all import write_list, write_task
@@ -28,12 +29,16 @@ from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.repeats import status_asked, verdict_on
 from nnactive_ext.labelling.tasks import Task, all_asked, asked_in
 from nnactive_ext.members.ensemble import Ensemble
+from nnactive_ext.paths import check_no_link
 from nnactive_ext.screening.answers import note_of, second_looks
 
-EXPORTED = "exported.json"
-"""Beside the ledger: the label maps that were exported, so that files nobody has saved since are recognised."""
+EXPORTED = Record("exported.json", dict[str, list[str]])
+"""The sha256 of the label maps that were exported, so that files nobody has saved since are recognised."""
 EXPORTS = "exports.json"
 """Beside the ledger: by cycle, the folder that its tasks were last exported to."""
+
+_MARK = 1
+"""The time in the header of exported label maps, in s after 1970."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +103,11 @@ def export(
     ledger, ignore = Ledger(experiment.annotation), experiment.dataset.labels.ignore
     crops = Crops(experiment, open_ensemble, margin_mm, start_above)
     counted = crops.counted
-    record, sent, looks = exported(experiment), recorded(experiment), second_looks(experiment)
+    looks, places = second_looks(experiment), _exports(experiment)
     check_folder(folder, tasks, experiment.plan.label_version)
     _check_names(folder, all_asked(experiment), private)
     experiment.annotation.mkdir(exist_ok=True)
-    note_labels(experiment, tasks, record)
+    note_labels(experiment, tasks, exported(experiment))
     note_blank(experiment, [task.id for task in tasks if not counted.counting(task.id)], crops.blank_classes)
     _make(folder)
     pages = PageWriter(
@@ -113,42 +118,61 @@ def export(
     )
     views, kept = [], []
     cards: dict[int, Card] = {}
-    # By case, so that each image is read once.
-    for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
-        target = folder / task.id
-        view, voxels = crops.view(task, target)
-        if private:
-            view = view.disguised
-        _make(view.folder)
-        write_channels(view.images, voxels, view.space)
-        note_crop(experiment, sent, task, crops.crop(task)[0])
-        before = record.get(task.id, [])
-        if view.label.is_file() and sha256(view.label) not in before:
-            kept.append(view.label)
-        else:
-            with image_written(view.label, view.space.image(view.labels)) as temporary:
-                _pack_as_nobody_does(temporary)
-                # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
-                # or a kill between the two would make a prediction look like somebody's answer.
-                record[task.id] = sorted({*before, sha256(temporary)})
-                write_json(experiment.annotation / EXPORTED, record)
-        write_task(view)
-        notes = [note_of(looks[task.id])] if task.id in looks else []
-        against = verdict_on(counted, task)
-        note = " ".join([*notes, against.words if against else ""]).strip()
-        made = card(view, voxels, status_asked(ledger, counted, task, ignore), note)
-        cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
-        views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
+    with Noting(experiment, (EXPORTED, CROPS)) as noting:
+        # By case, so that each image is read once.
+        for task in tqdm(sorted(tasks, key=lambda t: t.patch), desc="Exporting tasks", disable=not progress):
+            target = folder / task.id
+            view, voxels = crops.view(task, target)
+            if private:
+                view = view.disguised
+            check_no_link(view.folder)
+            _make(view.folder)
+            write_channels(view.images, voxels, view.space)
+            note_crop(noting, task, crops.crop(task)[0])
+            exported_for = noting.of(EXPORTED, task.id)
+            if view.label.is_file() and sha256(view.label) not in exported_for and not as_exported(view.label):
+                kept.append(view.label)
+            else:
+                with image_written(view.label, view.space.image(view.labels)) as temporary:
+                    _pack_as_nobody_does(temporary)
+                    # All that ever went out: an untouched file may come back from any export. Recorded before it is there,
+                    # or a kill between the two would make a prediction look like somebody's answer.
+                    noting.note(EXPORTED, task.id, sha256(temporary))
+            write_task(view)
+            notes = [note_of(looks[task.id])] if task.id in looks else []
+            against = verdict_on(counted, task)
+            note = " ".join([*notes, against.words if against else ""]).strip()
+            made = card(view, voxels, status_asked(ledger, counted, task, ignore), note)
+            cards[task.number] = replace(made, annotate=pages.write(view, voxels, made))
+            views.append(replace(view, labels=np.empty((0, 0, 0), view.labels.dtype)))  # lists need no voxels, which add up
     pages.finish(folder)
     _write_lists(experiment, cycle, folder, views, [made for _, made in sorted(cards.items())], crops.names, crops.start)
-    write_json(experiment.annotation / EXPORTS, {**_exports(experiment), str(cycle): str(folder)})
+    write_json(experiment.annotation / EXPORTS, {**places, str(cycle): str(folder)}, durable=True)
     return Export(folder, tuple(tasks), tuple(kept), crops.start)
 
 
-def exported(experiment: Experiment) -> dict[str, list[str]]:
-    """By task: the sha256 of each label map that was exported for it."""
-    file = experiment.annotation / EXPORTED
-    return read_json_if_any(file, {})
+def exported(experiment: Experiment, needed: bool = False) -> Mapping[str, Sequence[str]]:
+    """By task: the sha256 of each label map that was exported for it.
+
+    Raises:
+        NnActiveError: the list is ``needed`` and gone: nobody could tell exported label maps from answers.
+    """
+    file = experiment.annotation / EXPORTED.name
+    if needed and not file.is_file() and _exports(experiment):
+        raise NnActiveError(
+            f"{file}: no such file, though tasks were exported: without it, label maps that nobody edited would be taken for "
+            f"answers. Restore it from a backup, or export the tasks again: {experiment.commands.export(False)}"
+        )
+    return EXPORTED.of(experiment)
+
+
+def as_exported(file: Path) -> bool:
+    """Whether a label map carries the mark of an export, which no viewer writes: nobody has saved it since."""
+    if not file.name.lower().endswith(".gz"):
+        return False
+    with open(file, "rb") as handle:
+        head = handle.read(8)
+    return head[:2] == b"\x1f\x8b" and head[4:] == _MARK.to_bytes(4, "little")
 
 
 def last_export(experiment: Experiment, cycle: int) -> Path:
@@ -158,7 +182,7 @@ def last_export(experiment: Experiment, cycle: int) -> Path:
 
 def _exports(experiment: Experiment) -> dict[str, str]:
     file = experiment.annotation / EXPORTS
-    return read_json_if_any(file, {})
+    return read_json_if_any(file, {}, dict[str, str])
 
 
 def _check_names(folder: Path, tasks: Sequence[Task], private: bool) -> None:
@@ -181,7 +205,7 @@ def _make(folder: Path) -> None:
 def _pack_as_nobody_does(file: Path) -> None:
     """Viewers that write with ITK, too, would save an unchanged label map byte for byte as it is: nobody could tell that
     somebody looked at it and agrees. The time in gzip's header, a second after 1970, tells."""
-    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()), mtime=1))
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()), mtime=_MARK))
 
 
 def _write_lists(

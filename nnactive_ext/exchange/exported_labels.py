@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.page_note import note_of
@@ -13,6 +12,8 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import names_at
 from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.paths import is_link
+from nnactive_ext.schemas import Count
 
 FILE = "exported_labels.json"
 """Beside the ledger: by task, how many times the classes had been changed at each of its exports."""
@@ -21,8 +22,10 @@ FILE = "exported_labels.json"
 def versions(experiment: Experiment, sent: Collection[str]) -> dict[str, list[int]]:
     """By task: how many times the classes had been changed when it was exported, each number once; ``sent``: all tasks that
     were exported. Tasks that the file does not name were exported before any change."""
+    if not experiment.plan.label_version:
+        return {}
     file = experiment.annotation / FILE
-    return {**{task: [0] for task in sent}, **read_json_if_any(file, {})}
+    return {**{task: [0] for task in sent}, **read_json_if_any(file, {}, dict[str, list[Count]])}
 
 
 def note_labels(experiment: Experiment, tasks: Sequence[Task], sent: Collection[str]) -> None:
@@ -30,7 +33,7 @@ def note_labels(experiment: Experiment, tasks: Sequence[Task], sent: Collection[
     now, before = experiment.plan.label_version, versions(experiment, sent)
     if now:
         after = {task.id: sorted({*before.get(task.id, ()), now}) for task in tasks}
-        write_json(experiment.annotation / FILE, {**before, **after})
+        write_json(experiment.annotation / FILE, {**before, **after}, durable=True)
 
 
 def exported_now(experiment: Experiment, tasks: Sequence[Task]) -> bool:
@@ -90,11 +93,12 @@ def version_of(experiment: Experiment, file: Path, task: Task, exports: Mapping[
     )
 
 
-def _told(folder: Path, task: Task) -> dict[str, Any] | None:
+def _told(folder: Path, task: Task) -> facts.TaskFacts | None:
     """What ``task.json`` in ``folder`` says; None if it is not there, not readable or of another task."""
-    file = folder / facts.NAME
+    if is_link(folder / facts.NAME):
+        return None
     try:
-        content = read_json_if_any(file, None)
+        content = facts.read_content(folder)
     except NnActiveError:
         return None
-    return content if isinstance(content, dict) and content.get("id") in task.names else None
+    return content if content["id"] in task.names else None

@@ -11,15 +11,17 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.points import Point, boxes_around, position_of, read_points, voxel_at
 from nnactive_ext.exchange.unplaced import refuse_mm
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.journal import RAW, Journal, NewFile
 from nnactive_ext.experiment.label_changes import label_changes, name_now
-from nnactive_ext.experiment.loops import entry, loop_file, write_loop
+from nnactive_ext.experiment.loops import entry, loop_file, read_loop_content
 from nnactive_ext.experiment.spaces import space_and_properties, stored_space
-from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.intake.problems import refuse
+from nnactive_ext.labelling.finishing import commit
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import LABEL_VERSION, MARKED, POINTS, stratum_now, tasks_of
 from nnactive_ext.planning.sizes import marked_per_class
+from nnactive_ext.words import listed
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
     on_disk = {case: stored_space(experiment, case) for case in cases}
     sizes = {case: plan.patch_size(case) for case in cases}
     ledger, file = Ledger(experiment.annotation), loop_file(experiment.raw, cycle)
-    content = read_json(file)
+    content = read_loop_content(file)
     ending = experiment.dataset.file_ending
     before = _counted(experiment, content, cycle)
     version = {LABEL_VERSION: plan.label_version} if plan.label_version else {}
@@ -88,13 +90,18 @@ def add_points(experiment: Experiment, files: Sequence[Path], who: str) -> Marke
             chosen.append(patch)
             entries.append(entry(patch, ending, stratum=MARKED + label, method=POINTS, point=list(voxel.start), **version))
         before.add(mark)
+    handed_in = {(event["who"], event.get("sha256"), event["cycle"]) for event in ledger.events() if event["what"] == "points"}
+    events: list[dict[str, Any]] = []
     for source in files:
         received, checksum = ledger.keep(source)
-        ledger.add("points", who, file=str(source.resolve()), received=received, sha256=checksum, cycle=cycle)
+        if (who, checksum, cycle) not in handed_in:
+            facts = {"file": str(source.resolve()), "received": received, "sha256": checksum, "cycle": cycle}
+            events.append({"what": "points", "who": who, **facts})
     if places:
-        ledger.add("covered points", who, cycle=cycle, points=places)
-    facts = {key: value for key, value in content.items() if key != "patches"}
-    write_loop(file, [*content["patches"], *entries], facts)
+        events.append({"what": "covered points", "who": who, "cycle": cycle, "points": places})
+    new = (NewFile(RAW, file.name, {**content, "patches": [*content["patches"], *entries]}),) if entries else ()
+    if new or events:
+        commit(experiment, Journal(f"points in {listed([source.name for source in files])}", new, tuple(events)))
     return Marked(tuple(added), tuple(covered))
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.verdict_files import is_verdicts
 from nnactive_ext.exchange.viewers import facts, itksnap, mitk, slicer
 from nnactive_ext.images.label_images import READABLE
-from nnactive_ext.images.names import longest_beginning
+from nnactive_ext.images.names import Beginnings
 from nnactive_ext.images.slicer_tables import tables_of
 from nnactive_ext.images.two_files import TWO_FILES, holds_voxels_of
 from nnactive_ext.labelling.tasks import Task
+from nnactive_ext.paths import is_link, is_own_file, is_special
 
 EXPORTED = frozenset(
     (
@@ -43,7 +45,7 @@ class Candidates:
 
 
 def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
-    """``path`` itself, or all files below a folder, sorted; links to folders are not followed.
+    """``path`` itself, or all files below a folder, sorted; links in it are not followed, pipes and devices not opened.
 
     Args:
         path: a file or a folder.
@@ -65,13 +67,16 @@ def candidates(path: Path, exported: Collection[str] = EXPORTED) -> Candidates:
     found = [file for file in sorted(found) if not _is_ours(file.name, exported) and not holds_voxels_of(file)]
     files = tuple(file for file in found if _stem(file.name) is not None and not is_half_done(file))
     verdicts = tuple(file for file in found if is_verdicts(file))
+    linked = {file for file in found if not is_own_file(file)}
+    files, verdicts = (tuple(file for file in those if file not in linked) for those in (files, verdicts))
     known = {*files, *verdicts, *(table for file in files for table in tables_of(file))}
-    return Candidates(files, tuple(file for file in found if file not in known), verdicts)
+    return Candidates(files, tuple(file for file in found if file not in known or file in linked), verdicts)
 
 
 def named_candidates(folder: Path) -> list[Path]:
     """The label files directly in ``folder``, sorted."""
-    return sorted(file for file in folder.iterdir() if _stem(file.name) is not None and not _is_ours(file.name, EXPORTED))
+    named = (file for file in folder.iterdir() if _stem(file.name) is not None and not _is_ours(file.name, EXPORTED))
+    return sorted(filter(is_own_file, named))
 
 
 def saved_at(file: Path) -> str:
@@ -86,27 +91,56 @@ def stem_of(file: Path) -> str:
     return _stem(file.name) or file.name
 
 
-def match(file: Path, tasks: Sequence[Task], cases: Iterable[str]) -> tuple[list[Task], bool]:
-    """The tasks that ``file`` may answer, and whether it is by the case's name only; none: an empty list.
+class Matching:
+    """Finds the tasks that files may answer, by their names, however many tasks there are.
 
-    The longest id or case that the file's name begins with counts (``c001_003_liver_1`` is not ``c001_003_liver_12``);
-    ``cases`` are all there are, also those without tasks: ``liver_1_late`` is not ``liver_1`` either.
+    ``cases`` are all there are, also those without tasks.
     """
-    stem = _stem(file.name) or file.name
-    ids = {name: task for task in tasks for name in task.names}
-    named = longest_beginning(stem, ids)
-    if named is not None:
-        return [ids[named]], False
-    longest = longest_beginning(stem, cases)
-    found = [task for task in tasks if task.patch.case == longest]
-    return found, bool(found)
+
+    def __init__(self, tasks: Sequence[Task], cases: Collection[str]) -> None:
+        self._all, self._known = tasks, cases
+
+    @cached_property
+    def _tasks(self) -> dict[str, Task]:
+        return {name: task for task in self._all for name in task.names}
+
+    @cached_property
+    def _of_case(self) -> dict[str, list[Task]]:
+        found: dict[str, list[Task]] = {}
+        for task in self._all:
+            found.setdefault(task.patch.case, []).append(task)
+        return found
+
+    @cached_property
+    def _ids(self) -> Beginnings:
+        return Beginnings(self._tasks)
+
+    @cached_property
+    def _cases(self) -> Beginnings:
+        return Beginnings(dict.fromkeys(self._known))
+
+    def match(self, file: Path) -> tuple[list[Task], bool]:
+        """The tasks that ``file`` may answer, and whether it is by the case's name only; none: an empty list.
+
+        The longest id or case that the file's name begins with counts (``c001_003_liver_1`` is not ``c001_003_liver_12``;
+        ``liver_1_late``, a case, is not ``liver_1`` either).
+        """
+        stem = stem_of(file)
+        if named := self._ids.one(stem):
+            return [self._tasks[named]], False
+        longest = self._cases.one(stem)
+        found = self._of_case.get(longest, []) if longest else []
+        return list(found), bool(found)
+
+    def beside(self, file: Path) -> Task | None:
+        """The task in whose folder ``file`` lies."""
+        named = (self._ids.one(folder.name) for folder in file.absolute().parents)
+        return next((self._tasks[name] for name in named if name is not None), None)
 
 
-def beside(file: Path, tasks: Sequence[Task]) -> Task | None:
-    """The task in whose folder ``file`` lies."""
-    ids = {name: task for task in tasks for name in task.names}
-    named = (longest_beginning(folder.name, ids) for folder in file.absolute().parents)
-    return next((ids[name] for name in named if name is not None), None)
+def match(file: Path, tasks: Sequence[Task], cases: Collection[str]) -> tuple[list[Task], bool]:
+    """:meth:`Matching.match`, for one file."""
+    return Matching(tasks, cases).match(file)
 
 
 def is_half_done(file: Path) -> bool:
@@ -116,6 +150,12 @@ def is_half_done(file: Path) -> bool:
 
 def why_unread(file: Path) -> str:
     """Why a file is not read as an answer, and what to do."""
+    if is_link(file) and not os.path.exists(file):
+        return "no such file: it is a link that leads nowhere. Put the file itself there"
+    if is_link(file):
+        return "a link, and links in returned folders are not followed. Put the file itself there"
+    if is_special(file):
+        return "a pipe, a device or a socket, not a file. Remove it"
     if is_half_done(file):
         return "a half-done result of MITK, which is not read. Accept it in MITK's task list, or delete the file"
     kind = f"files in the format {file.suffix!r}" if file.suffix else "files without an ending"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.space import Vector
@@ -73,13 +74,23 @@ _NUMBER = r"[\s_-]*\d+"
 """What Slicer puts behind a list's name to make the labels of its points."""
 
 
+class _Markup(TypedDict, total=False):
+    name: str | None
+    type: str | None
+    coordinateSystem: str | int
+    coordinateUnits: str | list[str]
+    controlPoints: list[Any] | None
+
+
+class _Markups(TypedDict):
+    """A file of 3D Slicer's markups."""
+
+    markups: list[_Markup]
+
+
 def read_point_list(file: Path, cases: Collection[str], names: Collection[str]) -> Iterator[Point | str]:
     """The points of all lists in a file, and what is wrong with others; points that were never placed are passed over."""
-    content = read_json(file)
-    lists = content.get("markups") if isinstance(content, dict) else None
-    if not isinstance(lists, list) or not all(isinstance(markup, dict) for markup in lists):
-        yield f"{file}: not a file of 3D Slicer's markups. Save the point list as .mrk.json."
-        return
+    lists = read_json(file, _Markups, "Save the point list as a file of 3D Slicer's markups (.mrk.json).")["markups"]
     by_file = case_of_file(file, cases)
     number = 0
     for markup in lists:
@@ -134,4 +145,4 @@ def finite_number(text: str) -> float | None:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -13,6 +13,7 @@ from nnactive_ext.exchange.point_tables import read_point_table
 from nnactive_ext.geometry.patch import Patch, Triple, centred, triple
 from nnactive_ext.geometry.space import Space, Vector
 from nnactive_ext.intake.problems import refuse
+from nnactive_ext.refusals import refuses
 
 __all__ = ["Point", "boxes_around", "read_points"]
 _READERS = {
@@ -22,6 +23,7 @@ _READERS = {
 }
 
 
+@refuses
 def read_points(file: Path, cases: Collection[str], names: Collection[str]) -> list[Point]:
     """The points in a file, in its order.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,35 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.boxed import Boxed, cut, describe
 from nnactive_ext.exchange.class_files import ClassFileSorter, Parts
 from nnactive_ext.exchange.crops import image_file
-from nnactive_ext.exchange.export import exported, last_export
+from nnactive_ext.exchange.export import as_exported, exported, last_export
 from nnactive_ext.exchange.exported_labels import version_of, versions
-from nnactive_ext.exchange.matching import EXPORTED, beside, candidates, match, saved_at
+from nnactive_ext.exchange.matching import EXPORTED, Matching, candidates, saved_at
 from nnactive_ext.exchange.page_note import note_of
 from nnactive_ext.exchange.passed_over import passed_over
 from nnactive_ext.exchange.received import Received
-from nnactive_ext.exchange.sent import recorded, sent_crops
-from nnactive_ext.exchange.unplaced import by_voxels
+from nnactive_ext.exchange.sent import CROPS, sent_crops
+from nnactive_ext.exchange.unplaced import by_voxels, is_unplaced
 from nnactive_ext.exchange.verdict_files import receive_verdicts
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import IGNORE, mapped, names_at
 from nnactive_ext.experiment.spaces import space_and_properties
+from nnactive_ext.geometry.label_values import voxels_per_value
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.label_files import LabelFile, read_label_file
 from nnactive_ext.images.placeless import has_no_place
+from nnactive_ext.images.sizes import Grid
 from nnactive_ext.images.slicer_tables import tables_of
 from nnactive_ext.images.two_files import TWO_FILES, voxels_of
 from nnactive_ext.labelling.answers import TIME, Answer, CountingAnswers, read_answer
 from nnactive_ext.labelling.closing import note
 from nnactive_ext.labelling.ledger import Ledger, sha256
 from nnactive_ext.labelling.tasks import Task, all_asked
+from nnactive_ext.paths import is_own_file
+from nnactive_ext.refusals import refusing
+
+_LAYERS = 64
+"""Numbers of a voxel that are always read, so that who reads them says what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +64,22 @@ class Offer:
 
 
 @dataclass(frozen=True)
+class _Chosen:
+    """The offer that is taken for a task; ``current``: the answer of the same annotator so far, and whether the offer
+    ``is_known``, because it says the same."""
+
+    offer: Offer
+    current: Answer | None
+    is_known: bool
+
+
+@dataclass(frozen=True)
 class _ImportContext:
     """What is asked of every file: the ledger, its events and answers, and all exports, as they were when receiving began
     (a task's offers are decided together, so nothing that is taken meanwhile matters to another)."""
 
     experiment: Experiment
     ledger: Ledger
-    events: Sequence[Mapping[str, Any]]
     counted: CountingAnswers
     tasks: Sequence[Task]
     sent: Mapping[str, Sequence[str]]
@@ -74,6 +91,25 @@ class _ImportContext:
     crops: Mapping[str, Sequence[Any]]
     parts: dict[Path, Parts] = field(default_factory=dict)
     """Files that stand for a mask of each class."""
+
+    @cached_property
+    def matching(self) -> Matching:
+        return Matching(self.tasks, (*self.experiment.plan.pool, *self.experiment.plan.dropped))
+
+    def grid_of(self, case: str) -> Grid | None:
+        """What label maps of a case must lie on; None where the image cannot be read, which is said of the file then."""
+        try:
+            space = space_and_properties(self.experiment, case)[0]
+            # A layer for each class, as where 3D Slicer's segments overlap, and one for what is open.
+            layers = len(self.experiment.dataset.labels.names) + 1
+            return Grid(space, not is_unplaced(self.experiment, case), max(layers, _LAYERS))
+        except NnActiveError:
+            return None
+
+    @cached_property
+    def cycle(self) -> int:
+        """That of the labels in place, while the lock is held."""
+        return int(self.experiment.state["cycle"])
 
     @property
     def ignore(self) -> int:
@@ -109,24 +145,20 @@ def receive(
     if label_version is not None and not 0 <= label_version <= changes:
         raise NnActiveError(f"-label_version {label_version}: the classes were changed {changes} times; give 0 to {changes}.")
     ledger = Ledger(experiment.annotation)
-    events = list(ledger.events())
-    tasks, sent = all_asked(experiment), exported(experiment)
+    tasks, sent = all_asked(experiment), exported(experiment, needed=True)
     counted, exports = CountingAnswers.of(ledger), versions(experiment, sent)
-    crops = recorded(experiment)
-    context = _ImportContext(
-        experiment, ledger, events, counted, tasks, sent, exports, who, unchanged, outside, label_version, crops
-    )
+    crops = CROPS.of(experiment)
+    context = _ImportContext(experiment, ledger, counted, tasks, sent, exports, who, unchanged, outside, label_version, crops)
     channels = experiment.dataset.json["channel_names"].values()
     ours = {*EXPORTED, *map(image_file, channels)}
     results: list[Received] = []
     offers: dict[str, list[Offer]] = {}
-    cases = [*experiment.plan.pool, *experiment.plan.dropped]
     # All of them first: a path that does not exist changes nothing.
     listed = [(path, candidates(path, ours)) for path in paths]
     for path, found in listed:
         if path.is_dir() and not found.files and not found.verdicts:
             results.append(Received(path, None, False, "no label file is in this folder", refused=True))
-        results += passed_over(found.unread, tasks, cases, only)
+        results += passed_over(found.unread, context.matching, only)
     for file, in_folder in _sorted(context, [(path, found.files) for path, found in listed], only, results):
         for item in _read(context, file, only, in_folder):
             if isinstance(item, Received):
@@ -135,10 +167,14 @@ def receive(
                 offers.setdefault(item.task.id, []).append(item)
     closed = {result.closes for result in results if result.closes}
     instead = {task: result.file for result in results for task in result.instead_of}
+    decided: list[Received | _Chosen] = []
     for task_id, offered in offers.items():
         open_ones = [offer for offer in offered if not (offer.in_folder and task_id in closed)]
         if open_ones:
-            results += _decide(context, open_ones, instead.get(task_id))
+            decided += _decide(context, open_ones, instead.get(task_id))
+    new = [one.offer.task for one in decided if isinstance(one, _Chosen) and not one.is_known]
+    note(experiment, [task.patch.case for task in new if task.in_place(context.cycle)])
+    results += [_take(context, one) if isinstance(one, _Chosen) else one for one in decided]
     # Last, so that whoever calls a patch irrelevant need not remove a label map of it.
     return results + receive_verdicts(experiment, [file for _, found in listed for file in found.verdicts], who)
 
@@ -151,7 +187,7 @@ def _sorted(
     names = dict(now)
     for version in range(len(plan.label_changes)):
         names = {**names_at(version, plan.label_changes, now), **names}
-    sorter = ClassFileSorter(context.tasks, [*plan.pool, *plan.dropped], names, only)
+    sorter = ClassFileSorter(context.matching, names, only, context.grid_of)
     for in_folder in (False, True):
         files = dict.fromkeys(file for path, inside in found for file in inside if path.is_dir() == in_folder)
         made = sorter.sort(files, not in_folder, context.unchanged)
@@ -161,12 +197,19 @@ def _sorted(
         yield from ((file, in_folder) for file in made.files)
 
 
-def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: bool) -> Iterator[Received | Offer]:
-    """What a file offers to the tasks that it may answer, or why it offers nothing."""
+def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: bool) -> list[Received | Offer]:
+    """What a file offers to the tasks that it may answer, or why it offers nothing; the other files go on."""
+    try:
+        with refusing(file):
+            return list(_offered(context, file, only, in_folder))
+    except NnActiveError as error:
+        return [Received(file, None, False, str(error).removeprefix(f"{file}: "), refused=True)]
+
+
+def _offered(context: _ImportContext, file: Path, only: Task | None, in_folder: bool) -> Iterator[Received | Offer]:
     experiment = context.experiment
-    known = [*experiment.plan.pool, *experiment.plan.dropped]
     parts = context.parts.get(file)
-    matched, by_case = ([only], False) if only else match(file, context.tasks, known)
+    matched, by_case = ([only], False) if only else context.matching.match(file)
     if parts:
         matched, by_case = list(parts.tasks), parts.by_case
     if by_case:
@@ -174,17 +217,19 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
     if not matched:
         text = "no task is called like it, nor a case that has open tasks; "
         text += f"{_examples(context.tasks)}Name it so, or say which with -task."
-        near = beside(file, context.tasks) if in_folder else None
+        near = context.matching.beside(file) if in_folder else None
         yield Received(file, None, False, text, refused=not in_folder, instead_of=(near.id,) if near else ())
         return
     ids = tuple(task.id for task in matched)
     try:
-        if file.name.lower().endswith(TWO_FILES):
-            raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
-        space, _ = space_and_properties(experiment, matched[0].patch.case)
-        checksum = parts.files.checksum if parts else _checksum(_voxels(file))
-        sent = any(checksum in context.sent.get(task.id, []) for task in matched)
-        returned, boxes = _boxes(context, file, space, matched, by_case, sent)
+        with refusing(file):
+            if file.name.lower().endswith(TWO_FILES):
+                raise NnActiveError(f"{file}: its voxels are in another file. Save it as one file: .mha, .nrrd or .nii.gz.")
+            space, _ = space_and_properties(experiment, matched[0].patch.case)
+            checksum = parts.files.checksum if parts else _checksum(_voxels(file))
+            marked = not parts and as_exported(file)
+            sent = marked or any(checksum in context.sent.get(task.id, []) for task in matched)
+            returned, boxes = _boxes(context, file, space, matched, by_case, sent)
     except NnActiveError as error:
         text = str(error).removeprefix(f"{file}: ")
         yield Received(file, matched[0], False, text, refused=True, instead_of=ids)
@@ -194,7 +239,7 @@ def _read(context: _ImportContext, file: Path, only: Task | None, in_folder: boo
         yield Received(file, matched[0], False, f"it holds no voxel {where}", refused=True, instead_of=ids)
     for task in matched:
         if task.id in boxes:
-            untouched = checksum in context.sent.get(task.id, [])
+            untouched = marked or checksum in context.sent.get(task.id, [])
             facts = (checksum, space, returned.by_name, returned.whole, by_case, in_folder, untouched, returned.told)
             yield Offer(file, task, boxes[task.id], *facts)
 
@@ -241,13 +286,17 @@ def _boxes(
         version = version_of(experiment, file, task, context.exports) if given is None else given
         by_version.setdefault(version, []).append(task)
     sent = [] if by_case else _sent(context, file, space, tasks[0])
-    places = [space.crop(box) for _, box in sent]
+    places, grid = [space.crop(box) for _, box in sent], context.grid_of(tasks[0].patch.case)
     image = ("the image", Patch(tasks[0].patch.case, (0, 0, 0), space.shape))
     found: dict[str, Boxed] = {}
     for version, same in by_version.items():
         names = names_at(version, changes, now)
         parts = context.parts.get(file)
-        read = parts.files.read(names, places) if parts else read_label_file(file, names, places, beside=not untouched)
+        read = (
+            parts.files.read(names, places, grid)
+            if parts
+            else read_label_file(file, names, places, beside=not untouched, grid=grid)
+        )
         returned = by_voxels(experiment, tasks[0].patch.case, file, read, by_case)
         sizes = sent if returned.whole else sent[:-1]  # of a file that is cut to its paint the patch's size means nothing
         # One mask without a place among others is enough for its axes to be doubtful.
@@ -263,10 +312,10 @@ def _may_answer(context: _ImportContext, file: Path, task: Task) -> bool:
     mine = [answer for answer in answers if answer.who == context.who]
     if mine:
         return Path(mine[-1].file).name == file.name
-    return not answers or task.cycle > context.experiment.state["cycle"]
+    return not answers or task.cycle > context.cycle
 
 
-def _decide(context: _ImportContext, offers: Sequence[Offer], instead: Path | None) -> Iterator[Received]:
+def _decide(context: _ImportContext, offers: Sequence[Offer], instead: Path | None) -> Iterator[Received | _Chosen]:
     """What becomes of all files that are offered for one task. Which of them was saved last is not asked: copying a folder
     may change that. ``instead``: a file that was not taken, and may hold what was drawn for the task."""
     task = offers[0].task
@@ -327,7 +376,9 @@ def _decide(context: _ImportContext, offers: Sequence[Offer], instead: Path | No
         text = f"{files} answer it differently. Import the right one by its name, or name them TASK_CLASS if they are masks"
         yield Received(chosen[0].file.parent, task, False, text, refused=True)
         return
-    yield _take(context, chosen[-1], None if lost else current)
+    offer, current = chosen[-1], None if lost else current
+    known = current is not None and np.array_equal(read_answer(context.ledger, context.counted, current), offer.boxed.labels)
+    yield _Chosen(offer, current, known)
 
 
 _EMPTY = "empty, which a file of the whole image may be where nobody looked. If it is right: --accept_unchanged"
@@ -368,8 +419,9 @@ def _objection(context: _ImportContext, offer: Offer) -> str:
     return ""
 
 
-def _take(context: _ImportContext, offer: Offer, current: Answer | None) -> Received:
-    if current is not None and np.array_equal(read_answer(context.ledger, context.counted, current), offer.boxed.labels):
+def _take(context: _ImportContext, chosen: _Chosen) -> Received:
+    offer, current = chosen.offer, chosen.current
+    if current is not None and chosen.is_known:
         _note_time(context, offer, current.event)
         return Received(offer.file, offer.task, False, f"handed in by {context.who} before", counts=True)
     _note_time(context, offer, _keep(context, offer))
@@ -395,13 +447,24 @@ def _is_lost(ledger: Ledger, answer: Answer) -> bool:
     return False
 
 
+class _ByTask:
+    """The events of the ledger by the task that they are about."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, tuple[Mapping[str, Any], ...]] = {}
+
+    def follow(self, event: Mapping[str, Any]) -> None:
+        if task := event.get("task"):
+            self.events[task] = (*self.events.get(task, ()), event)
+
+
 def _before(context: _ImportContext, task: Task) -> tuple[set[str], set[str]]:
     """The sha256 of the files that the annotator handed in for ``task``, and of those whose last answer was taken back."""
     answers: dict[int, str] = {}
     handed_in: set[str] = set()
     taken_back: set[str] = set()
-    for event in context.events:
-        if event.get("task") == task.id and event["who"] == context.who:
+    for event in context.ledger.followed(_ByTask, lambda found: found.events.get(task.id, ())):
+        if event["who"] == context.who:
             if event["what"] == "answer":
                 answers[event["event"]] = event["sha256"]
                 handed_in.add(event["sha256"])
@@ -416,7 +479,8 @@ def _note_time(context: _ImportContext, offer: Offer, answer: int) -> None:
     if (note := note_of(offer.file)) is None:
         return
     facts = {"task": offer.task.id, "page": note.page}
-    mine = [event for event in context.events if event["what"] == TIME and event["who"] == context.who]
+    about = context.ledger.followed(_ByTask, lambda found: found.events.get(offer.task.id, ()))
+    mine = [event for event in about if event["what"] == TIME and event["who"] == context.who]
     before = max((event["total"] for event in mine if facts.items() <= event.items()), default=0)
     if note.seconds > before:
         seconds = float(note.seconds - before)
@@ -426,22 +490,20 @@ def _note_time(context: _ImportContext, offer: Offer, answer: int) -> None:
 def _keep(context: _ImportContext, offer: Offer) -> int:
     """The file and the patch first, the ledger's line last: a kill before it leaves files that nothing refers to. Returns the
     number of the line."""
-    experiment, ledger = context.experiment, context.ledger
+    ledger = context.ledger
     file, task, boxed = offer.file, offer.task, offer.boxed
     parts = context.parts.get(file)
     files = parts.files.files if parts else (("", file),)
     kept = [(name, part, *ledger.keep(_voxels(part))) for name, part in files]
     for _, part in files:
         for other in (part, *tables_of(part)):
-            if other != _voxels(part) and other.is_file():
+            if other != _voxels(part) and (other == part or is_own_file(other)):
                 ledger.keep(other)
     received, checksum = kept[0][2], parts.files.checksum if parts else kept[0][3]
     place = ledger.write_answer(task.id, checksum, boxed.labels, offer.space.crop(task.patch))
     if checksum != offer.checksum or any(sha256(ledger.folder / copy) != digest for _, _, copy, digest in kept):
         raise NnActiveError(f"{file}: the file changed during the import. Import it again.")
     classes = [{"class": n, "file": str(f.resolve()), "received": r, "sha256": d} for n, f, r, d in kept]
-    if task.in_place(experiment.state["cycle"]):
-        note(experiment, [task.patch.case])
     event = ledger.add(
         "answer",
         context.who,
@@ -455,6 +517,7 @@ def _keep(context: _ImportContext, offer: Offer) -> int:
         missing=boxed.missing,
         outside=boxed.outside,
         by_name=offer.by_name,
+        counts=voxels_per_value(boxed.labels),
         **({"class_files": classes} if parts else {}),
     )
     return int(event["event"])

@@ -9,27 +9,20 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.exchange.exporting import Noting, Record
 from nnactive_ext.exchange.viewers import facts
-from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.tasks import Task, cropped
+from nnactive_ext.schemas import Shape, Start
 
-FILE = "exported_crops.json"
-"""Beside the ledger: by task, each crop that it was exported as, in voxels of its image. Older experiments have none."""
-
-
-def recorded(experiment: Experiment) -> dict[str, list[Any]]:
-    """By task: ``[start, size]`` (z, y, x) of each crop that it was exported as."""
-    return read_json_if_any(experiment.annotation / FILE, {})
+CROPS = Record("exported_crops.json", dict[str, list[tuple[Start, Shape]]])
+"""By task ``[start, size]`` (z, y, x) of each crop that it was exported as, in voxels of its image. Older experiments have
+none."""
 
 
-def note_crop(experiment: Experiment, record: dict[str, list[Any]], task: Task, crop: Patch) -> None:
+def note_crop(noting: Noting, task: Task, crop: Patch) -> None:
     """Write down that ``task`` is about to be exported as ``crop``."""
-    entry = [list(crop.start), list(crop.size)]
-    if entry not in record.get(task.id, []):
-        record[task.id] = [*record.get(task.id, []), entry]
-        write_json(experiment.annotation / FILE, record)
+    noting.note(CROPS, task.id, (crop.start, crop.size))
 
 
 def sent_crops(
@@ -38,7 +31,7 @@ def sent_crops(
     """The crops that ``task`` was exported as.
 
     Args:
-        record: :func:`recorded`.
+        record: what :data:`CROPS` says.
         task: the task.
         folders: where a ``task.json`` of an export that was not recorded may lie.
         shape: of the image (z, y, x).
@@ -55,7 +48,7 @@ def _told(folder: Path, task: Task) -> Patch | None:
     """By ``task.json`` in ``folder``; None if it is not there, not readable or of another task."""
     try:
         content, space, box = facts.read(folder)
-    except (NnActiveError, OSError, KeyError, ValueError, TypeError):
+    except NnActiveError:
         return None
     if content.get("id") not in task.names or box.size != task.patch.size:
         return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from nnactive_ext.geometry.patch import shared
+from nnactive_ext.geometry.near import Near
+from nnactive_ext.geometry.patch import Patch, shared
+from nnactive_ext.labelling.answers import Held
 from nnactive_ext.labelling.labels import count_voxels
 from nnactive_ext.labelling.tasks import MARKED, Task
 from nnactive_ext.words import natural
@@ -38,23 +40,32 @@ def tasks_per_class(tasks: Iterable[Task], status: Mapping[str, str]) -> dict[st
     return found
 
 
-def voxels_per_class(labels: Mapping[Task, np.ndarray | None], names: Mapping[int, str], ignore: int) -> dict[int, dict]:
+def voxels_per_class(held: Mapping[Task, Held | None], names: Mapping[int, str], ignore: int) -> dict[int, dict[str, int]]:
     """Cycle -> class -> voxels that the answers which count label so; ``names``: label value -> class.
 
-    ``labels``: all tasks in order, with what counts for their patches. A voxel of several patches counts once, for the last
+    ``held``: all tasks in order, with what counts for their patches. A voxel of several patches counts once, for the last
     that says something about it.
     """
-    cases: dict[str, list[tuple[Task, np.ndarray]]] = {}
-    for task, answer in labels.items():
-        if answer is not None:
-            cases.setdefault(task.patch.case, []).append((task, answer))
-    found = {task.cycle: dict.fromkeys(names.values(), 0) for task in labels}
-    for answered in cases.values():
-        for number, (task, answer) in enumerate(answered):
-            said = answer.copy()
-            for later, other in answered[number + 1 :]:
-                mine, theirs = shared(task.patch, later.patch)
-                said[mine] = np.where(other[theirs] == ignore, said[mine], ignore)
-            for value, voxels in count_voxels(said, ignore).items():
+    found = {task.cycle: dict.fromkeys(names.values(), 0) for task in held}
+    cases: dict[str, Near[Held]] = {}
+    for task, answer in reversed(list(held.items())):
+        if answer is None:
+            continue
+        later = cases.setdefault(task.patch.case, Near(task.patch.size))
+        counts = _first(task, answer, later.overlapping(task.patch), ignore)
+        later.add(task.patch, answer)
+        for value, voxels in counts.items():
+            if value != ignore:
                 found[task.cycle][names[value]] += voxels
     return found
+
+
+def _first(task: Task, answer: Held, later: Sequence[tuple[Patch, Held]], ignore: int) -> Mapping[int, int]:
+    """Voxels of each label value, without those about which a ``later`` answer says something."""
+    if not later:
+        return answer.counts
+    said = answer.read().copy()
+    for patch, other in later:
+        mine, theirs = shared(task.patch, patch)
+        said[mine] = np.where(other.read()[theirs] == ignore, said[mine], ignore)
+    return count_voxels(said, ignore)

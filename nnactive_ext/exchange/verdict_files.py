@@ -16,8 +16,10 @@ from nnactive_ext.intake.tables import read_table
 from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task
-from nnactive_ext.labelling.verdicts import give, key_of, repeats, subject_of
+from nnactive_ext.labelling.verdicts import Said, Subjects, key_of, record, repeats, settled_cases
 from nnactive_ext.labelling.votes import VERDICT
+from nnactive_ext.refusals import refusing
+from nnactive_ext.words import text_of_cell
 
 COLUMNS = ("task_or_case", "verdict", "why")
 _NAME = re.compile(r"verdicts(?:_(\d{8}T\d{6}Z))?(?:[ -]?\(\d+\)|-\d+)?\.csv", re.IGNORECASE)
@@ -29,9 +31,15 @@ class _Row:
     """A line of a file that is not known yet."""
 
     file: Path
-    subject: Task | str
-    irrelevant: bool
-    why: str
+    said: Said
+
+    @property
+    def task(self) -> Task | None:
+        return None if isinstance(self.said.subject, str) else self.said.subject
+
+    @property
+    def name(self) -> str:
+        return self.task.id if self.task else str(self.said.subject)
 
 
 def is_verdicts(file: Path) -> bool:
@@ -53,15 +61,30 @@ def receive_verdicts(experiment: Experiment, files: Sequence[Path], who: str) ->
     """
     results: list[Received] = []
     rows: dict[tuple[str, str], _Row] = {}
+    subjects = Subjects(experiment) if files else None
     for file in sorted(files, key=_saved):
         try:
-            rows |= _read(experiment, file)
+            assert subjects
+            with refusing(file):
+                rows |= _read(subjects, file)
         except NnActiveError as error:
             results.append(Received(file, None, False, str(error).removeprefix(f"{file}: "), refused=True))
-    known = _known(experiment, who)
-    for row in rows.values():
-        results.append(_take(experiment, row, who, known))
-    return results
+    if not rows:
+        return results
+    known, counted = _known(experiment, who), CountingAnswers.of(Ledger(experiment.annotation))
+    new: list[_Row] = []
+    for key, row in rows.items():
+        said = row.said
+        if repeats(counted, said.subject, said.irrelevant, who, said.why) or (*key, said.file) in known:
+            results.append(Received(row.file, row.task, False, f"{row.name}: handed in by {who} before", counts=True))
+        else:
+            new.append(row)
+    cycle = experiment.state["cycle"]
+    try:
+        record(experiment, [row.said for row in new], who)
+    except NnActiveError:  # together they leave too little: those that can be are taken
+        return results + [_take(experiment, row, who, cycle) for row in new]
+    return results + [_taken(row, cycle) for row in new]
 
 
 def _saved(file: Path) -> str:
@@ -74,15 +97,15 @@ def _identity(file: Path) -> str:
     return f"{sha256(file)} {_saved(file)}".strip()
 
 
-def _read(experiment: Experiment, file: Path) -> Mapping[tuple[str, str], _Row]:
+def _read(subjects: Subjects, file: Path) -> Mapping[tuple[str, str], _Row]:
     """The lines of a file by what they are about.
 
     Raises:
         NnActiveError: a line names no task and no case, or its verdict is none; the whole file is refused.
     """
-    found = {}
+    found, identity = {}, _identity(file)
     for line in read_table(file):
-        name, verdict, *words = (*line.cells, "", "")
+        name, verdict, *words = (*map(text_of_cell, line.cells), "", "")
         why = ", ".join(word for word in words if word)  # a comma without quotes is one of the reason's
         if (name.lower(), verdict.lower()) == COLUMNS[:2]:
             continue
@@ -92,10 +115,10 @@ def _read(experiment: Experiment, file: Path) -> Mapping[tuple[str, str], _Row]:
                 f"{', '.join(COLUMNS)}."
             )
         try:
-            subject = subject_of(experiment, name)
+            subject = subjects.of(name)
         except NnActiveError as error:
             raise NnActiveError(f"{file}: line {line.number}: {error}") from None
-        found[key_of(subject)] = _Row(file, subject, verdict.lower() == IRRELEVANT, why)
+        found[key_of(subject)] = _Row(file, Said(subject, verdict.lower() == IRRELEVANT, why, identity))
     return found
 
 
@@ -106,16 +129,16 @@ def _known(experiment: Experiment, who: str) -> set[tuple[str, str, str]]:
     return {(event["case"], event["task"] or "", event["file"]) for event in mine}
 
 
-def _take(experiment: Experiment, row: _Row, who: str, known: set[tuple[str, str, str]]) -> Received:
-    task, case = (None, row.subject) if isinstance(row.subject, str) else (row.subject, row.subject.patch.case)
-    verdict, key = IRRELEVANT if row.irrelevant else RELEVANT, key_of(row.subject)
-    name, identity = task.id if task else case, _identity(row.file)
-    counted = CountingAnswers.of(Ledger(experiment.annotation))
-    if repeats(counted, row.subject, row.irrelevant, who, row.why) or (*key, identity) in known:
-        return Received(row.file, task, False, f"{name}: handed in by {who} before", counts=True)
+def _take(experiment: Experiment, row: _Row, who: str, cycle: int) -> Received:
     try:
-        cases = give(experiment, [row.subject], row.irrelevant, who, row.why, identity)
+        record(experiment, [row.said], who)
     except NnActiveError as error:
-        return Received(row.file, task, False, f"{name}: {error}", refused=True)
-    of = f"all of case {case} is {verdict}" if task is None else verdict
-    return Received(row.file, task, True, of + (f": {row.why}" if row.why else ""), follow=tuple(cases))
+        return Received(row.file, row.task, False, f"{row.name}: {error}", refused=True)
+    return _taken(row, cycle)
+
+
+def _taken(row: _Row, cycle: int) -> Received:
+    verdict = IRRELEVANT if row.said.irrelevant else RELEVANT
+    of = f"all of case {row.name} is {verdict}" if row.task is None else verdict
+    text = of + (f": {row.said.why}" if row.said.why else "")
+    return Received(row.file, row.task, True, text, follow=tuple(settled_cases(row.said.subject, cycle)))

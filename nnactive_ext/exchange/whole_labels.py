@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from tqdm import tqdm
@@ -30,7 +30,9 @@ from nnactive_ext.labelling.annotators import HumanAnnotator
 from nnactive_ext.labelling.tasks import all_tasks
 from nnactive_ext.members.ensemble import Ensemble, check_members
 from nnactive_ext.members.model_zip import stock_description
-from nnactive_ext.words import count, listed
+from nnactive_ext.paths import check_no_link
+from nnactive_ext.schemas import Count, not_empty
+from nnactive_ext.words import cells, count, listed
 
 FROM_EXPERT, RECORDS, TABLE = "from_expert", "records", "labels.csv"
 """In the folder of labels: the masks of experts' voxels, what was written and from what, and the summary."""
@@ -112,7 +114,8 @@ def export_labels(
     _check(asked)
     share = list(experiment.plan.pool)[parts[0] :: parts[1]]
     for part in ("", FROM_EXPERT, RECORDS):
-        (asked.folder / part).mkdir(parents=True, exist_ok=True)
+        folder = asked.folder / part
+        (check_no_link(folder) if part else folder).mkdir(parents=True, exist_ok=True)
     for case in share:
         _check_unchanged(asked, case)
     known = _known(experiment)
@@ -171,9 +174,33 @@ def _facts(asked: Asked, case: str, known: np.ndarray) -> dict[str, Any]:
     }
 
 
+class _For(TypedDict):
+    experiment: str
+
+
+class _Record(TypedDict, total=False):
+    """Of a case whose labels were written, or were about to be; ``labels`` and ``mask``: the sha256 of what was written."""
+
+    labels: Annotated[list[str], not_empty]
+    mask: Annotated[list[str], not_empty]
+    voxels: Count
+    from_expert: Count
+    classes: dict[str, list[Count]]
+
+
+class _WholeRecord(_Record):
+    pass
+
+
+def _recorded(asked: Asked, case: str) -> dict[str, Any]:
+    """The record of a case; empty where there is none."""
+    file = asked.record(case)
+    return read_json_if_any(file, {}, _Record, f"Move {asked.folder} elsewhere, or choose another folder with -o.")
+
+
 def _check_unchanged(asked: Asked, case: str) -> None:
     """A label map that somebody corrected here, or that is not ours, is not written over."""
-    record = read_json_if_any(asked.record(case), {})
+    record = _recorded(asked, case)
     if record and record["for"]["experiment"] != asked.experiment.plan.experiment:
         raise NnActiveError(f"{asked.record(case)}: belongs to another experiment. Choose another folder with -o.")
     for file, kind in zip(asked.files(case), _KINDS, strict=True):
@@ -185,7 +212,7 @@ def _check_unchanged(asked: Asked, case: str) -> None:
 
 
 def _is_there(asked: Asked, case: str, facts: Mapping[str, Any]) -> bool:
-    record, files = read_json_if_any(asked.record(case), {}), asked.files(case)
+    record, files = _recorded(asked, case), asked.files(case)
     if record.get("for") != facts or not all(file.is_file() for file in files):
         return False
     return all(sha256(file) == record[kind][-1] for file, kind in zip(files, _KINDS, strict=True))
@@ -200,7 +227,7 @@ def _write(asked: Asked, case: str, known: np.ndarray, facts: Mapping[str, Any],
         raise NnActiveError(f"{case}: its prediction failed: {error}") from error
     whole = np.where(expert, known, predicted).astype(np.uint8 if ignore <= 256 else np.uint16)
     place = OwnFile.of(experiment, case, asked.dicom.get(case))
-    record = read_json_if_any(asked.record(case), {})
+    record = _recorded(asked, case)
     classes = experiment.dataset.labels.classes
     contents = (whole, {name: v[0] for name, v in classes.items()}), (expert.astype(np.uint8), _MASK)
     with ExitStack() as both:
@@ -221,11 +248,11 @@ def _finish(asked: Asked) -> None:
     classes = list(experiment.dataset.labels.classes)
     table = csv.writer(rows, lineterminator="\n")
     counted = [f"{name}_{source}" for name in classes for source in ("from_expert", "predicted")]
-    table.writerow(["case", "file", "voxels", "voxels_from_expert", *counted])
+    table.writerow(cells(["case", "file", "voxels", "voxels_from_expert", *counted]))
     for case in experiment.plan.pool:
-        record = read_json_if_any(asked.record(case), {})
+        record = _recorded(asked, case)
         voxels = [n for name in classes for n in record["classes"][name]]
-        table.writerow([asked.names[case], asked.files(case)[0].name, record["voxels"], record["from_expert"], *voxels])
+        table.writerow(cells([asked.names[case], asked.files(case)[0].name, record["voxels"], record["from_expert"], *voxels]))
     write_text(asked.folder / TABLE, rows.getvalue())
     write_json(asked.folder / "dataset.json", stock_description(experiment))
     for part in ("", FROM_EXPERT, RECORDS):

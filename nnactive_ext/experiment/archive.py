@@ -9,7 +9,8 @@ from pathlib import Path
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import label_version, read_mark
 from nnactive_ext.experiment.result import CycleResult, result_file
-from nnactive_ext.files import copy_file
+from nnactive_ext.files import copy_file, sync_folder
+from nnactive_ext.paths import check_no_link
 
 _OTHER_LABELS = "labels_*"
 
@@ -29,11 +30,12 @@ def put_away(experiment: Experiment, fold_folder: Path) -> None:
     archive.mkdir(parents=True, exist_ok=True)
     for name in ("plans.json", "dataset.json"):
         if (model / name).is_file():
-            shutil.copyfile(model / name, archive / name)
+            copy_file(model / name, archive / name)
     target = archive / fold_folder.name
-    if target.exists():
+    if check_no_link(target).exists():
         shutil.rmtree(target)
     os.replace(fold_folder, target)
+    sync_folder(archive)
 
 
 def keep_result(experiment: Experiment, cycle: int) -> None:

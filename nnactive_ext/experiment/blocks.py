@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json_if_any
 from nnactive_ext.geometry.patch import Triple, triple
 from nnactive_ext.images.volumes import Block, volume_name
+from nnactive_ext.paths import Name
+from nnactive_ext.schemas import Count, Shape, Spacing, Start
 
 BLOCKS_FILE = "nnactive_blocks.json"
+
+
+class _Entry(TypedDict):
+    file: str
+    level: Count
+    time: Count | None
+    start: Start
+    size: Shape
+    spacing_mm: Spacing | None
 
 
 @dataclass(frozen=True)
@@ -48,15 +58,9 @@ class BlockTable:
     def read(cls, raw: Path) -> BlockTable:
         """Of the experiment whose raw folder this is; empty where there is no table."""
         file = raw / BLOCKS_FILE
-        content = read_json_if_any(file, {})
-        try:
-            return cls({case: _block(entry) for case, entry in content.items()})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise NnActiveError(f"{file}: damaged ({error!r}). Restore it from a backup.") from None
+        return cls({case: _block(entry) for case, entry in read_json_if_any(file, {}, dict[Name, _Entry]).items()})
 
 
-def _block(entry: Mapping[str, Any]) -> Block:
-    given = entry["spacing_mm"]
-    spacing = (float(given[0]), float(given[1]), float(given[2])) if given else None
-    time = None if entry["time"] is None else int(entry["time"])
-    return Block(Path(entry["file"]), triple(entry["start"]), triple(entry["size"]), int(entry["level"]), time, spacing)
+def _block(entry: _Entry) -> Block:
+    spacing = entry["spacing_mm"] or None
+    return Block(Path(entry["file"]), entry["start"], entry["size"], entry["level"], entry["time"], spacing)

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from nnactive_ext.experiment.loops import last_loop, loop_file
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.experiment.loops import last_loop, loop_file, read_loop_content
 from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold, marks_in
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
 from nnactive_ext.experiment.pseudonyms import FILE as PSEUDONYMS
-from nnactive_ext.files import read_json
 from nnactive_ext.nnunet.dataset import nnunet_identifier, number_and_name
 
 named_device: ContextVar[str] = ContextVar("named_device", default="")
@@ -220,7 +220,7 @@ def device_here() -> str:
 def _last_device(experiment: Files) -> str:
     contents = list(marks_in(experiment.model_folder).values())
     if experiment.raw.is_dir() and (last := last_loop(experiment.raw)) > 0:
-        contents.append(read_json(loop_file(experiment.raw, last)))
+        contents.append(read_loop_content(loop_file(experiment.raw, last)))
     used = [one.get("device") for content in contents for one in content.get(ENVIRONMENTS, ())]
     return next((str(device) for device in used if device), "")
 
@@ -241,5 +241,8 @@ def _of_results(results: Path) -> Commands | None:
     raw = Path(os.environ.get("nnUNet_raw", "")) / results.absolute().parent.name  # which reading results does not need
     if not (raw / PLAN_FILE).is_file():
         return None
-    plan = Plan.read(raw)
+    try:
+        plan = Plan.read(raw)
+    except NnActiveError:  # which the commands of this experiment say
+        return None
     return Commands(plan, "cpu" if plan.preset == "cpu" else named_device.get())

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inference import NNUNET, Inference
-from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.loops import loop_file, read_loop_content
 from nnactive_ext.experiment.result import CycleResult
-from nnactive_ext.files import read_json
 
 
 def patches_lacking(experiment: Experiment) -> int:
     """How many patches the query of the current cycle lacked, because the pool is used up, if nothing was added to it since."""
     cycle = experiment.state["cycle"]
-    missing = read_json(loop_file(experiment.raw, cycle)).get("missing", 0)
+    missing = read_loop_content(loop_file(experiment.raw, cycle)).get("missing") or 0
     return 0 if experiment.plan.added_since(cycle) else int(missing)
 
 

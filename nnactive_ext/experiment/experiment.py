@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,23 +13,33 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
+from nnactive_ext.experiment.links import check_links
 from nnactive_ext.experiment.locks import holder, is_held_here, locked, run_file, step_file
 from nnactive_ext.experiment.loops import last_loop, read_loops
-from nnactive_ext.experiment.marks import LOCK, STATE
+from nnactive_ext.experiment.marks import EXPORTING, LOCK, STATE, read_state
 from nnactive_ext.experiment.member_kinds import MemberKind
 from nnactive_ext.experiment.plan import PLAN_FILE, Plan
-from nnactive_ext.files import read_json, remove_temporary
+from nnactive_ext.files import remove_left_over, remove_temporary
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.nnunet.dataset import Case, Dataset, dataset_folder_name, nnunet_folder, number_and_name
 from nnactive_ext.nnunet.environment import FOLDERS
 from nnactive_ext.nnunet.preprocessing import Preprocessed
+from nnactive_ext.nnunet.splits import SPLITS, read_splits
 from nnactive_ext.words import listed
 
 INCOMPLETE = ".nnactive_incomplete"
 """In the raw and preprocessed folders while ``nnactive_plan`` makes them; such a folder is no experiment. It holds the command
 that makes it, and the folder in which that was typed."""
+BROWSER = "browser"
+"""In the folder of annotations: what the pages of ``nnactive_annotate serve`` keep."""
 TURNED = "turned"
 """The folder, in that of a simulation, of what is turned of its source."""
+
+
+def remove_marks(folders: Iterable[Path]) -> None:
+    """The planning that made ``folders`` is complete."""
+    for folder in folders:
+        (folder / INCOMPLETE).unlink(missing_ok=True)
 
 
 def refuse_interrupted(name: str) -> None:
@@ -133,10 +143,9 @@ class Experiment:
     @property
     def state(self) -> dict:
         """``cycle``: whose labels are in place; ``annotated``: case -> label value -> voxels annotated so far."""
-        file = self.preprocessed.folder / STATE
-        if not file.is_file():
+        file, state = self.preprocessed.folder / STATE, read_state(self.preprocessed.folder)
+        if state is None:
             return {"experiment": self.plan.experiment, "cycle": -1, "annotated": {}}
-        state = read_json(file)
         if state["experiment"] != self.plan.experiment:
             raise NnActiveError(f"{file}: belongs to another experiment than {self.raw / PLAN_FILE}. Delete one of them.")
         return {**state, "annotated": {case: n for case, n in state["annotated"].items() if case in self.plan.pool}}
@@ -167,7 +176,7 @@ class Experiment:
 
     def folds(self) -> list[int]:
         """The folds that exist for the current labels: the planned ones, or fewer where few cases are annotated."""
-        available = len(read_json(self.preprocessed.folder / "splits_final.json"))
+        available = len(read_splits(self.preprocessed.folder / SPLITS))
         return list(range(min(self.plan.folds, available)))
 
     def test_cases(self) -> list[Case]:
@@ -200,13 +209,40 @@ class Experiment:
         with locked(self.number, wait):
             if not finishing:
                 journal.refuse_unfinished(self.raw)
+            self.check_places()
             preprocessed = self.preprocessed
+            if (self.raw / PLAN_FILE).is_file():  # written last of all
+                remove_marks([self.raw, preprocessed.folder])
             annotated = [self.annotation / name for name in ("", "received", "answers", "given")]
-            exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *self.raw.glob("tasks/*/*/")]
+            exporting = (self.annotation / EXPORTING).is_file()  # was killed
+            exported = [self.raw / "tasks", *self.raw.glob("tasks/*/"), *(self.raw.glob("tasks/*/*/") if exporting else ())]
             known = [self.raw, self.raw / "labelsTr", preprocessed.folder, preprocessed.gt_folder, self.results]
             for folder in (*known, *annotated, *exported):
                 remove_temporary(folder)
             yield
+
+    def check_places(self) -> None:
+        """Refuse names and links by which something of the experiment would be read or written elsewhere.
+
+        Links in place of nnU-Net's three folders, of the dataset's folder in each, and of a folder directly in it are the
+        user's to make, unless they lead into another dataset.
+        """
+        if self.preprocessed.plans_file.is_file():  # nnU-Net has planned
+            _ = self.preprocessed.plans
+        if (self.raw / "dataset.json").is_file():
+            self.dataset.check_labels()
+        model, cycles = self.model_folder, self.results.glob("cycle_*")
+        inside = (
+            self.annotation,
+            self.annotation / BROWSER,
+            self.raw / "tasks",
+            self.results,
+            *cycles,
+            model,
+            *model.glob("fold_*"),
+        )
+        source = Path(os.path.normpath(self.raw / self.plan.source))
+        check_links(self.name, source, (self.annotation,), inside)
 
     @contextmanager
     def running(self, wait: bool = False) -> Iterator[None]:
@@ -218,8 +254,13 @@ class Experiment:
         wait = wait or is_held_here(run_file(self.number))
         with locked(self.number, wait, run=True):
             with self._still(wait):
-                pass
+                self.clear_left_over()
             yield
+
+    def clear_left_over(self) -> None:
+        """Remove what killed processes left half-written beside results, where several processes may write at the same time."""
+        if (folder := self.results.parent).is_dir():
+            remove_left_over(folder)
 
 
 def with_members(experiment: Experiment, kind: str) -> Experiment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
@@ -13,7 +14,8 @@ from nnactive_ext.experiment.inputs import Inputs, described, digest
 from nnactive_ext.experiment.plan import Geometry
 from nnactive_ext.experiment.preprocessed_mark import mark
 from nnactive_ext.files import read_json_if_any
-from nnactive_ext.nnunet.dataset import Case
+from nnactive_ext.nnunet.dataset import Case, read_description
+from nnactive_ext.schemas import JsonObject
 
 _EXACT = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Formats whose headers state the spacing that nnU-Net's readers give."""
@@ -74,10 +76,16 @@ def freeze_plans(experiment: Experiment) -> None:
         "data_folder": data_folder.name,
         "marked": marked,
         "content": content,
-        "dataset_json": read_json_if_any(target.folder / "dataset.json", None),
-        "fingerprint": read_json_if_any(target.folder / "dataset_fingerprint.json", None),
+        "dataset_json": _description(target.folder),
+        "fingerprint": read_json_if_any(target.folder / "dataset_fingerprint.json", None, JsonObject),
     }
     frozen.having(plans=plans).write()
+
+
+def _description(folder: Path) -> dict[str, Any] | None:
+    """nnU-Net's copy of dataset.json; None where there is none."""
+    file = folder / "dataset.json"
+    return read_description(file) if file.is_file() else None
 
 
 def freeze_labels(experiment: Experiment) -> None:
@@ -85,9 +93,7 @@ def freeze_labels(experiment: Experiment) -> None:
     frozen = freeze_descriptions(experiment, Inputs.read(experiment.raw) or freeze(experiment))
     plans = frozen.part("plans")
     if plans:
-        frozen = frozen.having(
-            plans={**plans, "dataset_json": read_json_if_any(experiment.preprocessed.folder / "dataset.json", None)}
-        )
+        frozen = frozen.having(plans={**plans, "dataset_json": _description(experiment.preprocessed.folder)})
     frozen.write()
 
 
@@ -111,7 +117,7 @@ def check_unfrozen(experiment: Experiment) -> None:
     then["overwrite_image_reader_writer"] = source.get(
         "overwrite_image_reader_writer", own.get("overwrite_image_reader_writer")
     )
-    copied = read_json_if_any(experiment.preprocessed.folder / "dataset.json", None)
+    copied = _description(experiment.preprocessed.folder)
     folders = ((experiment.source.folder, then), (experiment.preprocessed.folder, described(copied) if copied else own))
     for folder, other in folders:
         differences = description_differences(own, other)

@@ -14,8 +14,8 @@ from nnactive_ext.experiment.input_differences import description_differences, p
 from nnactive_ext.experiment.input_files import compare_file
 from nnactive_ext.experiment.inputs import Inputs, described, digest, remedy
 from nnactive_ext.experiment.preprocessed_mark import is_marked
-from nnactive_ext.files import read_json, read_json_if_any
-from nnactive_ext.nnunet.dataset import Case, Dataset
+from nnactive_ext.nnunet.dataset import Case, Dataset, read_description
+from nnactive_ext.nnunet.plans_files import read_plans
 
 SOURCE, PLANS, REFERENCES, IMAGES = "source", "plans", "references", "images"
 """The kinds of what an experiment depends on; ``PLANS`` includes the experiment's own dataset.json."""
@@ -102,9 +102,7 @@ def _description(dataset: Dataset, then: Mapping[str, Any]) -> list[str]:
     file = dataset.folder / "dataset.json"
     if not file.is_file():
         return [f"{file}: no such file"]
-    content = read_json(file)
-    now = described(content) if isinstance(content, dict) else {}
-    return [f"{file}: {text}" for text in description_differences(then, now)]
+    return [f"{file}: {text}" for text in description_differences(then, described(read_description(file)))]
 
 
 def _plans(found: Compared, experiment: Experiment, then: Mapping[str, Any]) -> None:
@@ -113,7 +111,7 @@ def _plans(found: Compared, experiment: Experiment, then: Mapping[str, Any]) -> 
         return
     target = experiment.preprocessed
     file = target.folder / f"{then['identifier']}.json"
-    now = read_json_if_any(file, None)
+    now = read_plans(file) if file.is_file() else None
     if now is None:
         found.add(PLANS, f"{file}: no such file")
     elif digest(now) != then["sha256"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.files import sha256
+from nnactive_ext.images.checks import damage
 from nnactive_ext.images.headers import same_geometry, stated_geometry
 
 
@@ -69,7 +70,9 @@ def _content(file: Path, entry: Mapping[str, Any]) -> str:
         return "" if now == then else text
     geometry = stated_geometry(file)
     if geometry is not None and same_geometry(entry["geometry"], geometry):
-        return ""
+        # Of another size are files that were written again, and those that were cut: readers take what these lack for zeros.
+        cut = damage(file) if file.stat().st_size != entry.get("size") else ""
+        return cut.removeprefix(f"{file}: ").rstrip(".")
     return f"{geometry_text(entry['geometry'])} then; {geometry_text(geometry)} now"
 
 

@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import change_of
 from nnactive_ext.files import read_json, sha256, write_json
+from nnactive_ext.paths import Name
+from nnactive_ext.schemas import Count, JsonObject
 
 INPUTS = "nnactive_inputs.json"
 """In the experiment's raw folder, beside its plan."""
@@ -19,7 +21,55 @@ DESCRIBED = ("labels", "regions_class_order", "channel_names", "file_ending", "o
 """The keys of a dataset.json that say what voxels mean and how files are read."""
 PASSING = ("dataset_name", "continue_training")
 """The keys of nnU-Net's plans that say where they lie and how a training began, not what is trained."""
-_PARTS = ("source", "dataset", "references", "images", "plans", "rereading")
+
+
+class _File(TypedDict):
+    file: str
+    size: Count
+    mtime_ns: int
+
+
+class _Reference(_File):
+    sha256: str
+
+
+class _Geometry(TypedDict, total=False):
+    size: list[Count]
+    spacing: list[float]
+    origin: list[float]
+    direction: list[float]
+
+
+class _Image(_File, total=False):
+    sha256: str
+    geometry: _Geometry | None
+
+
+class _PlansThen(TypedDict):
+    identifier: Name
+    sha256: str
+    data_folder: Name
+    marked: Name
+    content: JsonObject
+
+
+class _Plans(_PlansThen, total=False):
+    dataset_json: JsonObject | None
+    fingerprint: JsonObject | None
+
+
+class _Rereading(TypedDict, total=False):
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+class _Content(TypedDict, total=False):
+    source: JsonObject
+    dataset: JsonObject
+    references: dict[str, _Reference]
+    images: dict[str, list[_Image]]
+    plans: _Plans
+    rereading: _Rereading
 
 
 def described(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,11 +103,7 @@ class Inputs:
         file = folder / INPUTS
         if not file.is_file():
             return None
-        content = read_json(file)
-        wrong = not isinstance(content, dict) or [key for key in _PARTS if not isinstance(content.get(key, {}), dict)]
-        if wrong:
-            raise NnActiveError(f"{file}: damaged. Restore it from a copy of the experiment.")
-        return cls(folder, content)
+        return cls(folder, read_json(file, _Content))
 
     def write(self) -> None:
         """Whole or not at all."""

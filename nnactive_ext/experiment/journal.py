@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 import uuid
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import status_of
-from nnactive_ext.files import read_json, sync_folder, write_json
+from nnactive_ext.experiment.locks import holder, step_file
+from nnactive_ext.files import read_json, read_json_if_any, sync_folder, write_json
+from nnactive_ext.nnunet.dataset import number_and_name
+from nnactive_ext.paths import name_problem
+from nnactive_ext.refusals import RESTORE
+from nnactive_ext.schemas import JsonObject, one_of, typed
 
 JOURNAL = "nnactive_journal.json"
 """In an experiment's raw folder while a change is carried out."""
+FINISHED = "nnactive_finished.json"
+"""Beside it, until the command is typed again."""
 RAW, PREPROCESSED = "raw", "preprocessed"
 """Which folder of the experiment the name of a file in a journal is relative to."""
+
+
+def _inside(name: str) -> None:
+    if any(map(name_problem, name.split("/"))) or not name.endswith(".json"):
+        raise ValueError(f"{name!r} is no JSON file of an experiment")
+
+
+class _Event(TypedDict):
+    """Of the ledger, with more facts."""
+
+    what: str
+    who: str
+
+
+def _event(event: Mapping[str, Any]) -> None:
+    typed(_Event, dict(event))
 
 
 @dataclass(frozen=True)
 class NewFile:
     """A JSON file of the experiment and what will be in it; ``folder`` is :data:`RAW` or :data:`PREPROCESSED`."""
 
-    folder: str
-    name: str
+    folder: Annotated[str, one_of(RAW, PREPROCESSED)]
+    name: Annotated[str, _inside]
     content: Any
 
 
@@ -36,15 +62,17 @@ class Journal:
     added to it; with ``put_away``, trained members are put where those of earlier cycles are; the labels of the cases
     ``relabel`` are written and preprocessed anew; the files ``last`` are written.
 
-    ``what`` names the change for people, and ``id`` is in each event.
+    ``what`` names the change for people, and ``id`` is in each event. ``command`` is what was typed, where that would do more
+    if it were done again; empty for changes that follow from others.
     """
 
     what: str
     files: tuple[NewFile, ...] = ()
-    events: tuple[Mapping[str, Any], ...] = ()
+    events: tuple[Annotated[Mapping[str, Any], _event], ...] = ()
     put_away: bool = False
     relabel: tuple[str, ...] = ()
     last: tuple[NewFile, ...] = ()
+    command: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def write(self, raw: Path) -> None:
@@ -58,21 +86,11 @@ class Journal:
         file = raw / JOURNAL
         if not file.is_file():
             return None
-        content = read_json(file)
+        content = read_json(file, JsonObject)
         try:
-            files = {key: tuple(_file(entry) for entry in content[key]) for key in ("files", "last")}
-            lists = {key: tuple(content[key]) for key in ("events", "relabel")}
-            return cls(**{**content, **files, **lists})
-        except (KeyError, TypeError, ValueError) as error:
-            raise NnActiveError(f"{file}: damaged ({error!r}). Restore it from a backup.") from None
-
-
-def _file(entry: Mapping[str, Any]) -> NewFile:
-    made = NewFile(**entry)
-    inside = PurePosixPath(made.name)
-    if made.folder not in (RAW, PREPROCESSED) or inside.is_absolute() or ".." in inside.parts or inside.suffix != ".json":
-        raise ValueError(f"{made.folder}/{made.name} is no JSON file of an experiment")
-    return made
+            return typed(cls, {"command": "", **content})  # earlier versions did not write it
+        except ValueError as error:
+            raise NnActiveError(f"{file}: damaged ({error}). {RESTORE}") from None
 
 
 def remove(raw: Path) -> None:
@@ -81,9 +99,45 @@ def remove(raw: Path) -> None:
     sync_folder(raw)
 
 
+once: ContextVar[str] = ContextVar("once", default="")
+"""The command that was typed, where it does more if it is done again, as a withdrawal does."""
+
+
+class Finished(TypedDict):
+    """A change that was finished, and whose command may not have said so: it was killed, or failed."""
+
+    command: str
+    what: str
+
+
+def note_finished(raw: Path, change: Journal) -> None:
+    """Remember that a change is finished, for whoever types its command again."""
+    if change.command:
+        write_json(raw / FINISHED, Finished(command=change.command, what=change.what))
+
+
+def was_finished(raw: Path) -> str:
+    """The change that the command :data:`once` began before, and that was finished without its saying so; empty otherwise."""
+    found = read_json_if_any(raw / FINISHED, {}, Finished, "Delete it.")
+    return str(found["what"]) if once.get() and found.get("command") == once.get() else ""
+
+
+def said(raw: Path) -> None:
+    """The command :data:`once` has said what it did: typed again, it does more."""
+    if was_finished(raw):
+        (raw / FINISHED).unlink()
+
+
 def refuse_unfinished(raw: Path) -> None:
-    """A change that was begun and not finished is an NnActiveError that says how to finish it."""
-    if (raw / JOURNAL).is_file():
+    """A change that was begun and not finished is an NnActiveError that says how to finish it; one that another process is
+    making is waited for."""
+    file, began, told = raw / JOURNAL, time.monotonic(), 0
+    while file.is_file() and (who := holder(step_file(number_and_name(raw.name)[0]))):
+        if (minutes := int((time.monotonic() - began) // 60)) >= told:
+            print(f"Waiting: {who} is changing the experiment.", file=sys.stderr, flush=True)
+            told = minutes + 1
+        time.sleep(0.2)
+    if file.is_file():
         raise NnActiveError(
             f"{raw / JOURNAL}: a change of this experiment was interrupted. Finish it first: {status_of(raw.name)}"
         )

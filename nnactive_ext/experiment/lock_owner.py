@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nnactive_ext.experiment.lock_settings import activity
+from nnactive_ext.schemas import of_text
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = "/proc/self/ns/pid"
@@ -46,8 +47,8 @@ class Owner:
     def parse(cls, content: bytes) -> Owner | None:
         """None for what is no owner, such as a file that is being written."""
         try:
-            return cls(**json.loads(content))
-        except (ValueError, TypeError):
+            return of_text(cls, content)
+        except ValueError:
             return None
 
     def serialized(self) -> bytes:

@@ -21,11 +21,15 @@ from nnactive_ext.experiment.lock_owner import Owner
 from nnactive_ext.experiment.lock_settings import FILE, VARIABLE, kind
 from nnactive_ext.experiment.soft_locks import Found, SoftLock
 from nnactive_ext.nnunet.dataset import nnunet_folder
+from nnactive_ext.paths import is_link
 
 _ABOUT_THE_FILE = (*DENIED, *NO_SPACE, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EMFILE, errno.ENFILE, errno.EIO)
 """Errors that do not say that a file system cannot lock; all others of an attempt to lock do."""
 _MOMENT = 0.4
 """Seconds until a lock counts as held: others hold it for a moment while they look who does."""
+
+_PATIENCE, _MINUTE = 5.0, 60.0
+"""Seconds until who waits for a lock is told so, and between two such messages."""
 
 
 class LockHeld(NnActiveError):
@@ -80,7 +84,7 @@ def acquire(file: Path, patience: float = _MOMENT, what: str = "") -> Lock:
         LockHeld: another process holds the lock.
         NnActiveError: the file system cannot lock, or the file cannot be made.
     """
-    began, told = time.monotonic(), False
+    began, told = time.monotonic(), _PATIENCE - _MINUTE
     pause = 0.05
     while True:
         got = _try(file)
@@ -89,9 +93,10 @@ def acquire(file: Path, patience: float = _MOMENT, what: str = "") -> Lock:
         waited = time.monotonic() - began
         if waited >= patience:
             raise LockHeld(f"{file}: {got} is working on {what or 'this'}. Wait for it to end, or stop it.")
-        if waited > 5 and not told:
-            print(f"Waiting: {got} is working on {what or file}.", file=sys.stderr, flush=True)
-            told = True
+        if waited >= told + _MINUTE:
+            since = f" Waiting for {waited / 60:.0f} min so far." if waited > _MINUTE else ""
+            print(f"Waiting: {got} is working on {what or file}.{since}", file=sys.stderr, flush=True)
+            told = waited
         time.sleep(pause)
         pause = min(2 * pause, 2.0)
 
@@ -233,6 +238,8 @@ def _try_system(file: Path) -> Lock | str:
                 system.release()
                 return found.who
             soft_locks.remove_stale(_soft_file(file), found)
+        if is_link(_note(file)):  # which came along with somebody's dataset
+            _note(file).unlink()
         _note(file).write_text(str(Owner.this_process()), encoding="utf-8")
     except BaseException:
         system.release()

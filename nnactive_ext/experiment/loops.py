@@ -5,17 +5,64 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.geometry.patch import Patch
+from nnactive_ext.kept import Kept
+from nnactive_ext.paths import Name
+from nnactive_ext.schemas import Count, JsonObject, Shape
 
 PREDICTED = "predicted"
 """In a loop file: the classes that a member predicted anywhere in the pool; absent where no member was asked."""
 MEMBER_KIND = "member_kind"
 """In a loop file: what the members were that a query asked, as ``-members`` names it; absent for the networks of the folds."""
 _NAME = re.compile(r"loop_(\d{3,})\.json")
+_REMEDY = "Restore the loop file from a backup."
+_LOOPS: Kept[Any] = Kept(100)
+
+
+class _Patch(TypedDict):
+    file: Name
+    coords: tuple[int, int, int]
+    size: Shape
+
+
+class ChosenPatch(_Patch, total=False):
+    """A patch of a loop file; the published nnActive writes nothing but the first three."""
+
+    score: float | None
+    key: float | None
+    stratum: str | None
+    method: str | None
+    label_version: Count
+    point: list[Count]
+
+
+class _Scores(TypedDict, total=False):
+    scores: dict[str, list[float | None]]
+
+
+class _Loop(TypedDict):
+    patches: list[ChosenPatch]
+
+
+class LoopContent(_Loop, total=False):
+    """What a loop file says beside its patches; which of it there is depends on the version that wrote it."""
+
+    method: str | None
+    options: JsonObject | None
+    cycle: Count
+    seed: Count
+    members: list[Count | str] | None
+    missing: Count | None
+    predicted: list[str] | None
+    member_kind: str
+    label_version: Count
+    repeats: list[str]
+    relevance: _Scores
+    environments: list[JsonObject]
 
 
 def loop_file(folder: Path, cycle: int) -> Path:
@@ -54,14 +101,18 @@ def read_loop(file: Path, file_ending: str) -> list[Patch]:
     Raises:
         NnActiveError: the file is missing, damaged, or not a loop file.
     """
-    content = read_json(file)
-    try:
-        return [
-            Patch(item["file"].removesuffix(file_ending), triple(item["coords"]), triple(item["size"]))
-            for item in content["patches"]
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NnActiveError(f"{file}: not a loop file: each patch needs file, coords and size ({error!r}).") from None
+    return patches_of(read_loop_content(file), file_ending)
+
+
+def read_loop_content(file: Path) -> dict[str, Any]:
+    """All that a loop file says (:class:`LoopContent`); as :func:`read_loop`."""
+    content = _LOOPS.of(file, lambda: read_json(file, LoopContent, _REMEDY))
+    return {**content, "patches": [dict(one) for one in content["patches"]]}
+
+
+def patches_of(content: Mapping[str, Any], file_ending: str) -> list[Patch]:
+    """The patches of a loop file that was read, as :func:`read_loop`."""
+    return [Patch(one["file"].removesuffix(file_ending), one["coords"], one["size"]) for one in content["patches"]]
 
 
 def read_loops(folder: Path, file_ending: str, upto: int | None = None) -> list[Patch]:

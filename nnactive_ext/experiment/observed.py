@@ -8,10 +8,9 @@ from typing import Any
 
 from nnactive_ext.experiment.environment import VARIABLES, Environment, read_all
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import last_loop, loop_file
+from nnactive_ext.experiment.loops import last_loop, loop_file, read_loop_content
 from nnactive_ext.experiment.marks import ENVIRONMENTS, marks_in
 from nnactive_ext.experiment.result import CycleResult, read_results
-from nnactive_ext.files import read_json
 from nnactive_ext.words import listed
 
 Named = tuple[str, Environment]
@@ -27,7 +26,7 @@ def made(experiment: Experiment) -> list[Named]:
     """:func:`environments` without those of evaluations, which the results files have."""
     found = [("planning", Environment(versions=experiment.plan.versions))] if experiment.plan.versions else []
     for cycle in range(1, last_loop(experiment.raw) + 1):
-        found += [(f"query of cycle {cycle}", one) for one in of_loop(read_json(loop_file(experiment.raw, cycle)))]
+        found += [(f"query of cycle {cycle}", one) for one in of_loop(read_loop_content(loop_file(experiment.raw, cycle)))]
     return [*found, *_of_members(experiment)]
 
 

@@ -6,25 +6,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.inference import Evaluation, Inference
 from nnactive_ext.experiment.label_changes import LabelChange, label_changes
 from nnactive_ext.experiment.member_kinds import FOLDS, MemberKind
+from nnactive_ext.experiment.plan_kinds import (
+    ADDED,
+    DROPPED,
+    IRRELEVANT,
+    RELEVANT,
+    check_change,
+    check_pretrained,
+    check_settings,
+)
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.geometry.axes import Turn
-from nnactive_ext.geometry.patch import Patch, Triple, clipped_size, triple
+from nnactive_ext.geometry.patch import Patch, Triple, clipped_size
+from nnactive_ext.kept import Kept
+from nnactive_ext.paths import Name, NameIfAny
+from nnactive_ext.schemas import Amount, Count, JsonObject, Length, Shape, Share, Spacing, one_of, typed
+
+__all__ = ["DROPPED", "IRRELEVANT", "RELEVANT"]
 
 PLAN_FILE = "nnactive_plan.json"
+_REMEDY = "Restore it, or plan the experiment again."
 _IF_ANY = ("settings", "test_folder", "groups", "tolerances_mm", "turned", "unplaced", "pretrained", "irrelevant")
 """Keys that only plans have which hold something there, so that others are as they were."""
 START, ALL_LABELS = "start", "all labels"
 """Purposes of experiments that are part of others: see :attr:`Plan.purpose`."""
 STANDARD, PUBLISHED = "standard", "published"
 """Protocols: how the query patch size and the starting budget are decided."""
-DROPPED, IRRELEVANT, RELEVANT = "dropped", "irrelevant", "relevant"
-"""Changes of the pool: cases that somebody dropped, that left because of a verdict, and that came back."""
 SKIP_AIR, KEEP_AIR = "skip", "keep"
 """Whether patches that are nearly all air are left out of random starts and queries."""
 
@@ -47,8 +60,8 @@ def cycles_at_first(cycles: int, changes: Sequence[Mapping[str, Any]]) -> int:
 class Geometry:
     """Shape in voxels and spacing in mm of a case's image, along (z, y, x)."""
 
-    shape: Triple
-    spacing: tuple[float, float, float]
+    shape: Shape
+    spacing: Spacing
 
 
 @dataclass(frozen=True)
@@ -76,45 +89,45 @@ class Plan:
     """
 
     experiment: str
-    dataset: str
+    dataset: Name
     source: str
-    pool: Mapping[str, Geometry]
-    test: tuple[str, ...]
-    patch_size_mm: tuple[float, float, float]
-    query_size: int
-    starting_budget: int
-    cycles: int
-    seed: int
+    pool: Mapping[Name, Geometry]
+    test: tuple[Name, ...]
+    patch_size_mm: Spacing
+    query_size: Length
+    starting_budget: Count
+    cycles: Length
+    seed: Count
     method: str
     method_options: Mapping[str, str] = field(default_factory=dict)
-    annotator: str = "simulated"
-    share: float = 1.0
+    annotator: Annotated[str, one_of("simulated", "human")] = "simulated"
+    share: Share = 1.0
     expert: str = ""
-    dropped: tuple[str, ...] = ()
-    folds: int = 5
-    configuration: str = "3d_fullres"
-    trainer: str = "nnActiveTrainer"
-    planner: str = "ExperimentPlanner"
+    dropped: tuple[Name, ...] = ()
+    folds: Length = 5
+    configuration: Name = "3d_fullres"
+    trainer: Name = "nnActiveTrainer"
+    planner: Name = "ExperimentPlanner"
     preset: str | None = None
     protocol: str = PUBLISHED
     air: str = KEEP_AIR
-    plans_identifier: str = "nnUNetPlans"
-    processes: int = 1
-    pool_foreground_voxels: int = 0
-    tolerance_mm: float = 0.0
-    tolerances_mm: Mapping[str, float] = field(default_factory=dict)
+    plans_identifier: Name = "nnUNetPlans"
+    processes: Count = 1
+    pool_foreground_voxels: Count = 0
+    tolerance_mm: Amount = 0.0
+    tolerances_mm: Mapping[str, Amount] = field(default_factory=dict)
     purpose: str = ""
-    benchmark: str = ""
-    test_folder: str = ""
-    groups: Mapping[str, str] = field(default_factory=dict)
-    turned: Mapping[str, Turn] = field(default_factory=dict)
-    unplaced: tuple[str, ...] = ()
-    pretrained: Mapping[str, Any] = field(default_factory=dict)
-    irrelevant: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    benchmark: NameIfAny = ""
+    test_folder: NameIfAny = ""
+    groups: Mapping[Name, str] = field(default_factory=dict)
+    turned: Mapping[Name, Turn] = field(default_factory=dict)
+    unplaced: tuple[Name, ...] = ()
+    pretrained: Annotated[Mapping[str, Any], check_pretrained] = field(default_factory=dict)
+    irrelevant: tuple[Name, ...] = ()
+    settings: Annotated[Mapping[str, Any], check_settings] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[tuple[str, str, str], ...] = ()
-    changes: tuple[Mapping[str, Any], ...] = ()
+    changes: tuple[Annotated[Mapping[str, Any], check_change], ...] = ()
 
     def patch_size(self, case: str) -> Triple:
         """The query patch in voxels (z, y, x) of ``case``, clipped to its image."""
@@ -184,7 +197,7 @@ class Plan:
 
     def added_since(self, loop: int) -> bool:
         """Whether cases were added to the pool, or came back to it, after the query that wrote this loop file."""
-        added = [change for change in self.changes if change["what"] in ("added", RELEVANT)]
+        added = [change for change in self.changes if change["what"] in (ADDED, RELEVANT)]
         return any(change.get("after_loop", change["after_cycle"]) >= loop for change in added)
 
     def whole_images(self) -> list[Patch]:
@@ -222,34 +235,29 @@ class Plan:
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
+        """Of the experiment whose raw folder this is; a damaged plan is an NnActiveError."""
         file = folder / PLAN_FILE
-        content = read_json(file)
-        known = {f.name for f in fields(cls)}
-        if not isinstance(content, dict) or set(content) - known:
-            unknown = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else "no object"
-            raise NnActiveError(f"{file}: not a plan of this version of nnactive_ext ({unknown}).")
+        return _PLANS.of(file, lambda: cls._read(file))
+
+    @classmethod
+    def _read(cls, file: Path) -> Plan:
+        content = read_json(file, JsonObject, _REMEDY)
+        if unknown := sorted(set(content) - {f.name for f in fields(cls)}):
+            raise NnActiveError(f"{file}: not a plan of this version of nnactive_ext ({', '.join(unknown)}).")
         try:
-            return cls(**{**content, **_typed(content)})
-        except (KeyError, TypeError, ValueError) as error:
-            raise NnActiveError(f"{file}: damaged ({error}). Restore it, or plan the experiment again.") from None
+            plan: Plan = typed(cls, content)
+            plan._check_whole()
+        except ValueError as error:
+            raise NnActiveError(f"{file}: damaged ({error}). {_REMEDY}") from None
+        return plan
+
+    def _check_whole(self) -> None:
+        """What is said of cases is said of those of the pool; ValueError otherwise."""
+        if not self.pool:
+            raise ValueError("pool: it has no case")
+        if self.groups and (without := self.pool.keys() - self.groups.keys()):
+            raise ValueError(f"groups: there is none for {min(without)}")
 
 
-def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
-    pool = {
-        name: Geometry(triple(entry["shape"]), tuple(float(s) for s in entry["spacing"]))  # type: ignore[arg-type]
-        for name, entry in content["pool"].items()
-    }
-    return {
-        "pool": pool,
-        "turned": {
-            case: Turn(triple(turn["axes"]), tuple(map(bool, turn["flipped"])))  # type: ignore[arg-type]
-            for case, turn in content.get("turned", {}).items()
-        },
-        "test": tuple(content["test"]),
-        "dropped": tuple(content.get("dropped", ())),
-        "unplaced": tuple(content.get("unplaced", ())),
-        "irrelevant": tuple(content.get("irrelevant", ())),
-        "patch_size_mm": tuple(float(v) for v in content["patch_size_mm"]),
-        "decisions": tuple(tuple(row) for row in content["decisions"]),
-        "changes": tuple(content.get("changes", ())),
-    }
+_PLANS: Kept[Plan] = Kept(8)
+"""Plans are not changed in place: a change makes another one."""

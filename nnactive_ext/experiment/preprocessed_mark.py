@@ -8,7 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from nnactive_ext.files import TEMPORARY
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import TEMPORARY, sync_file, sync_folder
+from nnactive_ext.nnunet.properties import read_properties
 
 KEY = "nnactive"
 """In the case's properties, where nnU-Net passes over keys that it does not know."""
@@ -29,12 +31,14 @@ def mark(data_folder: Path, case: str) -> None:
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=data_folder.parent) as temporary:
         written = Path(temporary) / file.name
         written.write_bytes(pickle.dumps({**properties, KEY: True}))
+        sync_file(written)
         os.replace(written, file)
+    sync_folder(data_folder)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
+    """None of a file that is not there, or that this package did not write."""
     try:
-        content = pickle.loads(file.read_bytes())
-    except (OSError, EOFError, pickle.UnpicklingError):
+        return read_properties(file)
+    except (OSError, NnActiveError):
         return None
-    return content if isinstance(content, dict) else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json_if_any, write_json
+from nnactive_ext.kept import Kept
+from nnactive_ext.paths import Name
 
 FILE = "pseudonyms.json"
 """Beside the ledger: case -> pseudonym. An experiment whose tasks were never exported with pseudonyms has none."""
@@ -26,10 +28,15 @@ def pseudonyms(annotation: Path) -> dict[str, str]:
         NnActiveError: the table is damaged.
     """
     file = annotation / FILE
-    found = read_json_if_any(file, {})
-    if not isinstance(found, dict) or len({str(name) for name in found.values()}) < len(found):
-        raise NnActiveError(f"{file}: damaged: each case must have a pseudonym of its own. Restore the file from a backup.")
-    return {str(case): str(name) for case, name in found.items()}
+    return _TABLES.of(file, lambda: read_json_if_any(file, {}, Annotated[dict[str, Name], _each_its_own]))
+
+
+_TABLES: Kept[dict[str, str]] = Kept(8)
+
+
+def _each_its_own(found: Mapping[str, str]) -> None:
+    if len(set(found.values())) < len(found):
+        raise ValueError("each case must have a pseudonym of its own")
 
 
 def give_pseudonyms(annotation: Path, cases: Iterable[str]) -> dict[str, str]:
@@ -52,7 +59,7 @@ def give_pseudonyms(annotation: Path, cases: Iterable[str]) -> dict[str, str]:
             found[case] = _new({*found.values(), *cases})
     if found != before:
         annotation.mkdir(exist_ok=True)
-        write_json(annotation / FILE, found)
+        write_json(annotation / FILE, found, durable=True)
     return found
 
 

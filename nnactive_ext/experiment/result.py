@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import run_of
 from nnactive_ext.experiment.environment import Environment
 from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.files import read_json, write_json
 from nnactive_ext.metrics.surface import Tolerance
+from nnactive_ext.schemas import Amount, Count, Share, typed
 
 _NAME = re.compile(r"cycle_(\d{3,})\.json")
 
-Count = Annotated[int, (0, math.inf)]
-Share = Annotated[float, (0, 1)]
-Amount = Annotated[float, (0, math.inf)]
 Counts = Mapping[str, Count]
 """Of each class or label."""
 Shares = Mapping[str, Share | None]
@@ -179,18 +174,12 @@ class CycleResult(Annotation, Scores):
     @classmethod
     def read(cls, file: Path) -> CycleResult:
         """From a results file; a damaged one is an NnActiveError that names it and says what to do."""
-        content = read_json(file)
-        try:
-            return cls.of(content)
-        except ValueError as error:
-            raise NnActiveError(
-                f"{file}: no results of a cycle ({error}). Restore it, or delete it and run {run_of(file.parent)}"
-            ) from None
+        return read_json(file, cls, lambda: f"Restore it, or delete it and run {run_of(file.parent)}")
 
     @classmethod
     def of(cls, content: Any) -> CycleResult:
         """From the content of a results file; ValueError says what is wrong with it."""
-        return _read(cls, content)
+        return typed(cls, content)
 
     def write(self, file: Path) -> None:
         """Whole or not at all."""
@@ -230,47 +219,3 @@ def read_results(folder: Path) -> list[CycleResult]:
 def same_classes(results: Sequence[CycleResult]) -> list[CycleResult]:
     """Those of ``results`` that are for the same classes as the last one: numbers for other classes do not compare."""
     return [result for result in results if result.label_version == results[-1].label_version]
-
-
-def _read(kind: Any, value: Any) -> Any:
-    """A value of JSON as the ``kind`` that a field declares; ValueError where it is none."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if is_dataclass(kind):
-        return _built(kind, value)
-    if origin in (Union, UnionType):  # only ever X | None
-        return None if value is None else _read(parts[0], value)
-    if origin is Mapping and isinstance(value, dict):
-        return {name: _read(parts[1], one) for name, one in value.items()}
-    if origin is tuple and isinstance(value, list):
-        return tuple(_read(parts[0], one) for one in value)
-    if origin is Annotated:
-        number, (low, high) = _read(parts[0], value), parts[1]
-        # No NaN; an infinite number, which is no JSON either, is not below infinity.
-        if low <= number <= high and number != math.inf:
-            return number
-    elif (
-        origin is None
-        and isinstance(value, bool) == (kind is bool)
-        and isinstance(value, int | float if kind is float else kind)
-    ):
-        return value
-    text = repr(value)
-    raise ValueError(f"{text if len(text) <= 60 else text[:60] + '...'} is not a valid value")
-
-
-def _built(kind: Any, content: Any) -> Any:
-    """A dataclass from an object of JSON; keys of later versions are passed over."""
-    if not isinstance(content, dict):
-        raise ValueError("no object")
-    declared = fields(kind)
-    needed = [one.name for one in declared if one.default is MISSING and one.default_factory is MISSING]
-    missing = [name for name in needed if name not in content]
-    if missing:
-        raise ValueError(f"{', '.join(missing)} missing")
-    kinds, values = get_type_hints(kind, include_extras=True), {}
-    for name in (one.name for one in declared if one.name in content):
-        try:
-            values[name] = _read(kinds[name], content[name])
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    return kind(**values)

@@ -8,11 +8,13 @@ import re
 import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
+from typing import TypedDict
 
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.schemas import Amount, of_text
 
 STEPS = ("plan", "train", "load", "predict", "statistics", "score", "describe", "annotate", "preprocess", "evaluate")
 """``plan``: fingerprint, nnU-Net's planning, and preprocessing for the first time. Of a query: ``load``, waiting for an image;
@@ -74,6 +76,12 @@ class Timing:
             file.write("".join(json.dumps(line) + "\n" for line in lines))
 
 
+class _Line(TypedDict):
+    cycle: int
+    step: str
+    seconds: Amount
+
+
 def note_planning(experiment: Experiment, seconds: Mapping[str, float]) -> None:
     """Write down how long planning took, instead of what an interrupted planning wrote."""
     lines = [{"cycle": 0, "step": step, "seconds": round(spent, 4)} for step, spent in seconds.items()]
@@ -82,7 +90,7 @@ def note_planning(experiment: Experiment, seconds: Mapping[str, float]) -> None:
 
 
 def read_times(experiment: Experiment) -> list[dict]:
-    """All lines; one cut short by a kill is passed over."""
+    """All lines; one cut short by a kill, or damaged, is passed over."""
     return [*_lines([experiment.preprocessed.folder / PLANNING]), *times_in(experiment.results)]
 
 
@@ -96,11 +104,9 @@ def _lines(files: Iterable[Path]) -> list[dict]:
     for file in files:
         if not file.is_file():
             continue
-        for text in file.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue
+        for text in file.read_bytes().splitlines():
+            with suppress(ValueError):
+                lines.append(of_text(_Line, text))
     return lines
 
 

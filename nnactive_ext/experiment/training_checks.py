@@ -12,6 +12,33 @@ from nnactive_ext.experiment.commands import change_of
 from nnactive_ext.experiment.input_differences import description_differences, plans_differences
 from nnactive_ext.experiment.inputs import Inputs, described, digest, remedy
 from nnactive_ext.experiment.preprocessed_mark import is_marked
+from nnactive_ext.paths import check_name, check_no_link
+
+
+def check_places(plans: Mapping[str, Any], configuration: str, trainer: str, fold: int | str) -> None:
+    """Refuse names in nnU-Net's plans, and links, by which a training would read or write elsewhere.
+
+    Args:
+        plans: nnU-Net's, as they were read.
+        configuration: what is trained.
+        trainer: the name of the trainer's class.
+        fold: the fold.
+
+    Raises:
+        NnActiveError: before anything is written.
+    """
+    where = f"{plans.get('plans_name')}.json"
+    for key in ("dataset_name", "plans_name"):
+        check_name(plans[key], key, where)
+    check_name(configuration, "the configuration", where)
+    for one in plans["configurations"].values():
+        if "data_identifier" in one:
+            check_name(one["data_identifier"], "the data_identifier", where)
+    if results := os.environ.get("nnUNet_results"):
+        fold_folder = Path(results, plans["dataset_name"], f"{trainer}__{plans['plans_name']}__{configuration}", f"fold_{fold}")
+        check_no_link(fold_folder)
+        for file in fold_folder.glob("*"):
+            check_no_link(file)
 
 
 def check_training(

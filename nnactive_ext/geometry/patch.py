@@ -32,7 +32,8 @@ class Patch:
 
     @property
     def stop(self) -> Triple:
-        return triple([a + n for a, n in zip(self.start, self.size, strict=True)])
+        (z, y, x), (depth, height, width) = self.start, self.size
+        return z + depth, y + height, x + width
 
     @property
     def slices(self) -> Slices:
@@ -47,7 +48,7 @@ class Patch:
     def overlaps(self, other: Patch) -> bool:
         """Whether the two share a voxel; boxes that only touch do not, nor do boxes of different cases."""
         return self.case == other.case and all(
-            a < d and c < b for a, b, c, d in zip(self.start, self.stop, other.start, other.stop, strict=True)
+            a < c + m and c < a + n for a, n, c, m in zip(self.start, self.size, other.start, other.size, strict=True)
         )
 
     def overlaps_any(self, others: Iterable[Patch]) -> bool:

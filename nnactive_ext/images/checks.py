@@ -16,8 +16,10 @@ from nnactive_ext.images.headers import PLAIN, header_space
 from nnactive_ext.images.metaimage import what_metaimage_hides
 from nnactive_ext.images.nifti import header_problem, is_nifti, kind_problem, numbers, what_itk_hides
 from nnactive_ext.images.nrrd import what_nrrd_hides
+from nnactive_ext.images.sizes import check_image_memory
 from nnactive_ext.images.stated import NIFTI2, STRAIGHTENED, UNITS, read_as_stated, shear_problem, unit_problem, why_copied
 from nnactive_ext.images.voxels import COMPLEX, several_numbers
+from nnactive_ext.refusals import refuses
 
 _SPACING = (1e-8, 1000.0)
 """mm between voxels: below is finer than an atom, above is a mix-up of units."""
@@ -62,6 +64,7 @@ def examined(file: Path, by_itk: bool, copy: Path | None = None) -> Space | None
     Raises:
         NnActiveError: the file is damaged, or its header is that of no channel of a case.
     """
+    check_image_memory(file)
     if by_itk:
         why = why_copied(file)
         if is_nifti(file) and why == STRAIGHTENED and (problem := shear_problem(file)):
@@ -78,6 +81,7 @@ def examined(file: Path, by_itk: bool, copy: Path | None = None) -> Space | None
     return None
 
 
+@refuses
 def read_image_file(file: Path) -> Any:
     """Read an image at the place that its header states, whether or not ITK reads it so.
 
@@ -90,6 +94,7 @@ def read_image_file(file: Path) -> Any:
     Raises:
         NnActiveError: as by :func:`opened`; or its axes are too far off the right angle.
     """
+    check_image_memory(file)
     if not why_copied(file):
         reader = opened(file)
         try:

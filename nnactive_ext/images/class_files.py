@@ -23,6 +23,7 @@ from nnactive_ext.images.label_files import (
 from nnactive_ext.images.label_images import LabelImage, read_image
 from nnactive_ext.images.mask_grid import NOTHING, joined, start_of
 from nnactive_ext.images.segment_names import value_of_name, values_in
+from nnactive_ext.images.sizes import Grid
 from nnactive_ext.words import count, enumerated, listed, plural
 
 
@@ -45,13 +46,14 @@ class ClassFiles:
         lines = "".join(f"{name}\t{sha256(file)}\n" for name, file in self.files)
         return hashlib.sha256(lines.encode()).hexdigest()
 
-    def read(self, names: Mapping[str, int], places: Sequence[Space] = ()) -> LabelFile:
+    def read(self, names: Mapping[str, int], places: Sequence[Space] = (), grid: Grid | None = None) -> LabelFile:
         """Combine the files; voxels that are in none of them are background, and what is ``ignore`` and another class, too,
         is ignore. A single file that names its labels is the whole label map.
 
         Args:
             names: label -> value of the dataset, with background (0) and ignore.
             places: where files that say nothing of their place (TIFF, .npy) may lie.
+            grid: the lattice that each of them must have, cut or extended.
 
         Returns:
             The labels (z, y, x) in the dataset's values, and their space; it tells which classes have no file.
@@ -60,12 +62,12 @@ class ClassFiles:
             NnActiveError: a file cannot be read or is no mask of its class, a class is unknown or has two files, the files lie
                 on differing grids, or two of them claim a voxel.
         """
-        if len(self.files) == 1 and carries_names(self.first, names):
-            return read_label_file(self.first, names, places)  # of all classes, and its name happens to hold one
+        if len(self.files) == 1 and carries_names(self.first, names, grid):
+            return read_label_file(self.first, names, places, grid=grid)  # of all classes, and its name happens to hold one
         files = self._by_value(names)
         made: LabelFile | None = None
         for value, file in files.items():  # ignore is first
-            image = read_image(file, places)
+            image = read_image(file, places, grid)
             if is_without_voxels(file, image):
                 continue
             mask = _mask(file, image, value, names)
@@ -74,7 +76,7 @@ class ClassFiles:
             _check_that_one_claims(file, made.labels[inside], files)
             made.labels[inside] = value
         if made is None:  # no file has a voxel; reading one says so
-            return read_label_file(self.first, names, places)
+            return read_label_file(self.first, names, places, grid=grid)
         made.labels[made.labels == NOTHING] = 0
         missing = [name for name, value in names.items() if value not in (0, names.get("ignore"), *files)]
         told = (f"no file for {enumerated([repr(name) for name in missing])}, taken as background",) if missing else ()
@@ -100,10 +102,11 @@ def read_labels(source: Path | ClassFiles, names: Mapping[str, int]) -> LabelFil
     return source.read(names) if isinstance(source, ClassFiles) else read_label_file(source, names)
 
 
-def carries_names(file: Path, names: Mapping[str, int]) -> bool:
-    """Whether the header of a label map names its labels, so that the file's name is not needed; False if it is unreadable."""
+def carries_names(file: Path, names: Mapping[str, int], grid: Grid | None = None) -> bool:
+    """Whether the header of a label map names its labels, so that the file's name is not needed; False if it is unreadable.
+    ``grid``: the lattice that it must have."""
     try:
-        return named_segments(file, read_image(file), names)[0] is not None
+        return named_segments(file, read_image(file, grid=grid), names)[0] is not None
     except NnActiveError:
         return False
 

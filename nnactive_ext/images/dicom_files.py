@@ -85,8 +85,13 @@ def read_header(file: Path) -> Header | None:
                 f"{file}: {'its DICOM header is incomplete' if sop else 'no DICOM file, or damaged'}. "
                 "Copy it again from the archive, or move it out of the folder."
             )
-        uid, description = str(found.get("SeriesInstanceUID") or ""), str(found.get("SeriesDescription") or "").strip()
+        uid, description = (_printable(found.get(tag)) for tag in ("SeriesInstanceUID", "SeriesDescription"))
         return Header(file, uid, description, int(found.get("NumberOfFrames") or 1), kind)
+
+
+def _printable(value: Any) -> str:
+    """A tag as one line of text, without what commands a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(value or "")).split())
 
 
 def _kind(found: Any, sop: str, modality: str) -> str:

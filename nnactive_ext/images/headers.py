@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json
 from nnactive_ext.geometry.axes import orientation, reoriented
 from nnactive_ext.geometry.patch import triple
 from nnactive_ext.geometry.space import Space
@@ -94,13 +94,16 @@ def _sheared(file: Path) -> dict[str, Any] | None:
     return {"size": list(image.shape), "spacing": spacing.tolist(), "origin": origin, "direction": axes}
 
 
+class _Beside(TypedDict):
+    spacing: list[float]
+
+
 def _beside(file: Path) -> dict[str, Any]:
     """The spacing in the .json file beside a TIFF image, whose name has no number of a channel."""
     beside = file.with_name(f"{file.stem[:-5]}.json")
     try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-        return {"spacing": [float(mm) for mm in content["spacing"]]}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {"spacing": read_json(beside, _Beside)["spacing"]}
+    except (OSError, NnActiveError):
         return {}
 
 

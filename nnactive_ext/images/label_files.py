@@ -15,8 +15,10 @@ from nnactive_ext.images.label_tables import WITHOUT, extensions_of, table_segme
 from nnactive_ext.images.mitk_stacks import stack_segments
 from nnactive_ext.images.segment_lists import mitk_segments, slicer_segments
 from nnactive_ext.images.segment_names import RENAME, Segment, by_name_and_told
+from nnactive_ext.images.sizes import Grid
 from nnactive_ext.images.slicer_tables import exported_segments
 from nnactive_ext.images.unknown_names import check_names_in_extensions, check_names_in_header
+from nnactive_ext.refusals import refuses
 from nnactive_ext.words import plural
 
 __all__ = ["ENDINGS", "LabelFile", "read_label_file"]
@@ -41,7 +43,10 @@ class LabelFile:
     told: tuple[str, ...] = ()
 
 
-def read_label_file(file: Path, names: Mapping[str, int], places: Sequence[Space] = (), beside: bool = True) -> LabelFile:
+@refuses
+def read_label_file(
+    file: Path, names: Mapping[str, int], places: Sequence[Space] = (), beside: bool = True, grid: Grid | None = None
+) -> LabelFile:
     """Read a label map as a viewer saved it; the file is not changed.
 
     Args:
@@ -49,6 +54,7 @@ def read_label_file(file: Path, names: Mapping[str, int], places: Sequence[Space
         names: label -> value of the dataset, with background (0) and ignore.
         places: where a file that says nothing of its place (TIFF, .npy) may lie.
         beside: whether 3D Slicer's colour tables beside the file name its labels.
+        grid: the lattice that it must have, cut or extended; compared with its header before a voxel is read.
 
     Returns:
         The labels (z, y, x) in the dataset's values, and their space.
@@ -57,7 +63,7 @@ def read_label_file(file: Path, names: Mapping[str, int], places: Sequence[Space
         NnActiveError: the file cannot be read, or its labels are not the dataset's.
     """
     file = Path(file)
-    return labels_of_image(file, read_image(file, places), names, beside)
+    return labels_of_image(file, read_image(file, places, grid), names, beside)
 
 
 def labels_of_image(file: Path, image: LabelImage, names: Mapping[str, int], beside: bool = True) -> LabelFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +15,17 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.geometry.space import Space
-from nnactive_ext.images import dicom_segmentation, two_files
-from nnactive_ext.images.metaimage import what_metaimage_hides
+from nnactive_ext.images import dicom_segmentation, metaimage, nrrd, two_files
+from nnactive_ext.images.metaimage import is_metaimage, metaimage_header_problem, what_metaimage_hides
 from nnactive_ext.images.names import check_name
 from nnactive_ext.images.nifti import header_problem, what_itk_hides
 from nnactive_ext.images.nrrd import what_nrrd_hides
 from nnactive_ext.images.placeless import PLACELESS, has_no_place, read_placed
+from nnactive_ext.images.sizes import Grid, check_memory, stated_size
 from nnactive_ext.images.stated import read_as_stated, unit_problem, why_copied
 from nnactive_ext.images.voxels import not_finite
+from nnactive_ext.paths import is_special
+from nnactive_ext.refusals import refuses
 
 ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
 """What ITK reads; a .nhdr or .mhd names the file beside it that holds the voxels."""
@@ -41,19 +45,23 @@ class LabelImage:
     header: Mapping[str, str]
 
 
-def read_image(file: Path, places: Sequence[Space] = ()) -> LabelImage:
+@refuses
+def read_image(file: Path, places: Sequence[Space] = (), grid: Grid | None = None) -> LabelImage:
     """Read the voxels, the space and the header of an image file.
+
+    What its header says is checked first: its size, and where it lies, before a voxel is unpacked.
 
     Args:
         file: NIfTI (also a pair of .hdr and .img), NRRD, MetaImage, DICOM segmentation, TIFF stack or .npy; the ending may be
             in upper case.
         places: where a file without a place (TIFF, .npy) may lie; the first with its shape counts.
+        grid: the lattice that it must have, cut or extended; None: any that fits into memory.
 
     Returns:
         Voxels as (layer, z, y, x), most files have one layer; space; header.
 
     Raises:
-        NnActiveError: the file is missing, damaged, or not a 3D image of real numbers.
+        NnActiveError: the file is missing, damaged, too large, on another grid, or not a 3D image of real numbers.
     """
     name = file.name.lower()
     if file.is_dir():
@@ -69,14 +77,14 @@ def read_image(file: Path, places: Sequence[Space] = ()) -> LabelImage:
         array, space = read_placed(file, places)
         return LabelImage(_numbers(file, array)[None], space, {})
     if name.endswith(dicom_segmentation.ENDING):
-        layers, space, header = dicom_segmentation.read_segmentation(file)
+        layers, space, header = dicom_segmentation.read_segmentation(file, grid)
         return LabelImage(layers, _finite(file, space), header)
     if name.endswith(".nii.gz") and file.with_suffix("").exists():
         # ITK then takes the header from the one and the voxels from the other.
         raise NnActiveError(f"{file}: {file.with_suffix('').name} lies beside it. Move the one that is not meant elsewhere.")
     with _as_itk_reads(file) as readable:
         try:
-            return _read_by_itk(readable)
+            return _read_by_itk(readable, grid)
         except NnActiveError as error:
             raise NnActiveError(str(error).replace(str(readable), str(file))) from None
 
@@ -98,7 +106,49 @@ def _as_itk_reads(file: Path) -> Iterator[Path]:
         yield copy
 
 
-def _read_by_itk(file: Path) -> LabelImage:
+def _check_data_files(file: Path, alone: bool) -> None:
+    """The header of a label map must not name a file elsewhere, whose bytes would be taken for labels; ``alone``: nor any other
+    file, as somebody may have sent it."""
+    if is_metaimage(file):
+        named = metaimage.data_files(file)
+    else:
+        named = nrrd.data_files(nrrd.fields_of(file)) if nrrd.is_nrrd(file) else []
+    if named and alone:
+        raise NnActiveError(f"{file}: its header names another file with its voxels. Save it as one file.")
+    for name in named:
+        parts = re.split(r"[/\\]", name)
+        if name.startswith("LIST") or ".." in parts or not parts[0] or ":" in parts[0] or is_special(file.parent / name):
+            raise NnActiveError(f"{file}: its voxels are in {name[:80]!r}, not in a file beside it. Save it as one file.")
+
+
+def _check_header(file: Path, grid: Grid | None) -> None:
+    """The size of a file, and its place where ITK reads it as it is, by its header."""
+    _check_data_files(file, grid is not None)
+    size = stated_size(file)
+    if size is None:
+        return
+    if grid is None:
+        check_memory(file, size.bytes)
+        return
+    grid.check_size(file, size)
+    # Of files that are read as they state themselves, the place is compared when it is known; of damaged ones nobody asks ITK.
+    damaged = header_problem(file) or metaimage_header_problem(file) or what_nrrd_hides(file) or unit_problem(file)
+    if not damaged and not why_copied(file):
+        import SimpleITK as sitk
+
+        header = sitk.ImageFileReader()
+        header.SetFileName(str(file))
+        try:
+            header.ReadImageInformation()
+        except RuntimeError:
+            return  # is said when it is read
+        place = [*header.GetSpacing(), *header.GetOrigin(), *header.GetDirection()]
+        if header.GetDimension() == 3 and np.isfinite(place).all():
+            grid.check_place(file, Space.of_image(header))
+
+
+def _read_by_itk(file: Path, grid: Grid | None) -> LabelImage:
+    _check_header(file, grid)
     problem = what_itk_hides(file) or what_metaimage_hides(file) or what_nrrd_hides(file)
     if problem:
         raise NnActiveError(f"{problem.rstrip('.')}. {_SAVE_AGAIN}")
@@ -111,9 +161,17 @@ def _read_by_itk(file: Path) -> LabelImage:
     if image.GetDimension() != 3:
         raise NnActiveError(f"{file}: a {image.GetDimension()}D image, and label maps are 3D. Save one 3D label map.")
     array = _numbers(file, array)
-    header = {key: _text(image.GetMetaData(key)) for key in image.GetMetaDataKeys()}
     layers = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
-    return LabelImage(layers, _finite(file, Space.of_image(image)), header)
+    return LabelImage(layers, _finite(file, Space.of_image(image)), _header(image))
+
+
+def _header(image: Any) -> dict[str, str]:
+    """The key-value pairs of an ITK image. ITK finds no value of a key that is not UTF-8; it is none of those that we know."""
+    found = {}
+    for key in image.GetMetaDataKeys():
+        known = key.isascii() or key.encode("utf-8", "replace").decode() == key
+        found[_text(key)] = _text(image.GetMetaData(key)) if known else ""
+    return found
 
 
 def _numbers(file: Path, array: np.ndarray) -> np.ndarray:

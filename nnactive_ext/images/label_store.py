@@ -19,6 +19,7 @@ from nnactive_ext.files import TEMPORARY, read_json_if_any
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.geometry.space import Vector
 from nnactive_ext.images.volumes import Volume
+from nnactive_ext.schemas import JsonObject
 
 _UNFINISHED = ".unfinished"
 _KEY, _DONE = "nnactive", "nnactive_normalisation"
@@ -86,8 +87,8 @@ class LabelStore:
 
     def facts(self) -> list[dict[str, Any]] | None:
         """What the processes that write the parts agreed on; None before that."""
-        found: list[dict[str, Any]] | None = read_json_if_any(self.unfinished / _AGREED / _FACTS, None)
-        return found
+        file = self.unfinished / _AGREED / _FACTS
+        return read_json_if_any(file, None, list[JsonObject], f"Delete {self.path} and {self.unfinished}.")
 
     def agree(self, facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Let all processes that write parts, now and after a kill, use the same facts: those of the first one.

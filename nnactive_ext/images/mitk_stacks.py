@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import TypedDict
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.images.segment_names import Segment
+from nnactive_ext.schemas import Count, of_text
 
 ENDING = ".mitklabel.json"
 _ONE_FILE = "Save the segmentation as one .nrrd in MITK (or convert it with MitkFileConverter)."
+
+
+class _File(TypedDict, total=False):
+    _file: str | None
+
+
+class _LabelOfStack(TypedDict):
+    name: str
+    value: Count
+
+
+class _Label(_LabelOfStack, _File):
+    pass
+
+
+class _Labels(TypedDict):
+    labels: list[_Label]
+
+
+class _Group(_Labels, _File):
+    pass
+
+
+class _Stack(TypedDict):
+    groups: list[_Group]
 
 
 def stack_segments(file: Path) -> list[Segment] | None:
@@ -26,14 +52,14 @@ def _stacks(file: Path) -> list[Path]:
 
 def _named_for(file: Path, stack: Path) -> list[Segment] | None:
     try:
-        groups = json.loads(stack.read_text(encoding="utf-8"))["groups"]
+        groups = of_text(_Stack, stack.read_bytes())["groups"]
         files = {_name(entry) for group in groups for entry in (group, *group["labels"])} - {""}
         if file.name not in files:
             return None
         if len(files) == 1 and all(not _name(label) for group in groups for label in group["labels"]):
             (group,) = groups
-            return [Segment(str(label["name"]), 0, int(label["value"])) for label in group["labels"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return [Segment(label["name"], 0, label["value"]) for label in group["labels"]]
+    except (OSError, ValueError) as error:
         if not file.name.startswith(stack.name.removesuffix(ENDING)):
             return None
         raise NnActiveError(
@@ -42,6 +68,6 @@ def _named_for(file: Path, stack: Path) -> list[Segment] | None:
     raise NnActiveError(f"{file}: one of {len(files)} files of a segmentation ({stack.name}). {_ONE_FILE}")
 
 
-def _name(entry: dict[str, str]) -> str:
+def _name(entry: _File) -> str:
     """Of the file of a group or a label; "" if it has none."""
-    return Path(str(entry.get("_file") or "").replace("\\", "/")).name
+    return Path((entry.get("_file") or "").replace("\\", "/")).name

@@ -74,22 +74,44 @@ def named(text: str, names: Collection[str]) -> list[str]:
 
 
 def beginnings(stem: str, names: Collection[str]) -> list[str]:
-    """Those of ``names`` that ``stem`` is or begins with, the longest only; liver_10 does not begin with liver_1.
+    """:meth:`Beginnings.of`, for one name."""
+    return Beginnings(names).of(stem)
 
-    Several are found where nobody knows which: ``a b`` begins with ``a``, and is the name of a file that became ``a_b``.
-    """
-    known = [_Forms(names, form) for form in (_composed, _case_name, _folded)]
-    parts = list(_parts(stem))
-    exact = next((part for part in parts if part in names), None)
-    for part in parts:
-        if part == exact:
-            return [part]
-        for forms in known:
-            if found := forms.of(part):
-                original = _COPY.sub("", part)
-                other = [exact] if exact else named(original, names) if original != part else []
-                return list(dict.fromkeys([*other, *found]))
-    return []
+
+class Beginnings:
+    """Finds which of ``names`` others begin with, in a time that does not depend on how many there are."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+        self._forms = [_Forms(names, form) for form in (_composed, _case_name, _folded)]
+
+    def of(self, stem: str) -> list[str]:
+        """Those of the names that ``stem`` is or begins with, the longest only; liver_10 does not begin with liver_1.
+
+        Several are found where nobody knows which: ``a b`` begins with ``a``, and is the name of a file that became ``a_b``.
+        """
+        parts = list(_parts(stem))
+        exact = next((part for part in parts if part in self._names), None)
+        for part in parts:
+            if part == exact:
+                return [part]
+            for forms in self._forms:
+                if found := forms.of(part):
+                    original = _COPY.sub("", part)
+                    other = [exact] if exact else self._named(original) if original != part else []
+                    return list(dict.fromkeys([*other, *found]))
+        return []
+
+    def one(self, stem: str) -> str | None:
+        """The one of :meth:`of`; None if there is none, or more than one."""
+        found = self.of(stem)
+        return found[0] if len(found) == 1 else None
+
+    def _named(self, text: str) -> list[str]:
+        """As :func:`named`."""
+        if text in self._names:
+            return [text]
+        return next((found for forms in self._forms if (found := forms.of(text))), [])
 
 
 def _parts(stem: str) -> Iterator[str]:
@@ -103,8 +125,7 @@ def _parts(stem: str) -> Iterator[str]:
 
 def longest_beginning(stem: str, names: Iterable[str]) -> str | None:
     """The one of :func:`beginnings`; None if there is none, or more than one."""
-    found = beginnings(stem, names if isinstance(names, Collection) else list(names))
-    return found[0] if len(found) == 1 else None
+    return Beginnings(names if isinstance(names, Collection) else list(names)).one(stem)
 
 
 _COPY = re.compile(r" ?\(\d+\)$")

@@ -16,6 +16,8 @@ from nnactive_ext.errors import brief
 from nnactive_ext.images.nifti_place import is_pair, load, place_problem, raw_header
 from nnactive_ext.images.voxels import COMPLEX, not_finite, several_numbers
 
+_MORE = 1 << 20
+"""Bytes that may follow the voxels."""
 _UNSCALED = float(np.finfo(float).eps)
 """ITK does not scale by a slope that is nearer to 0."""
 
@@ -33,9 +35,11 @@ def what_itk_hides(file: Path, copy: Path | None = None) -> str:
             beside = file.with_suffix("")
             if beside.exists():  # ITK would take the header from the one and the voxels from the other
                 return f"{file}: {beside.name} lies beside it. Move the one that is not meant elsewhere."
-            held = _decompressed(file, copy)
         image: Any = load(file)
         needed = int(image.dataobj.offset) + math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
+        held = _decompressed(file, copy, 2 * needed + _MORE) if file.suffix.lower() == ".gz" else 0
+        if held > 2 * needed + _MORE:
+            return f"{file}: damaged: it holds more than twice the {needed} bytes that its header speaks of"
         if file.suffix.lower() == ".gz" and held < needed:
             return f"{file}: truncated before it was compressed: it holds {held} bytes, its header speaks of {needed}."
         if file.suffix.lower() != ".gz" and (held := Path(image.file_map["image"].filename).stat().st_size) < needed:
@@ -51,12 +55,15 @@ def what_itk_hides(file: Path, copy: Path | None = None) -> str:
     return f"{file}: {not_finite(bad)}." if bad else ""
 
 
-def _decompressed(file: Path, copy: Path | None) -> int:
-    """The bytes that a .gz file holds. It is read to its end, where the checksum is, and written to ``copy`` meanwhile."""
+def _decompressed(file: Path, copy: Path | None, most: int) -> int:
+    """The bytes that a .gz file holds. It is read to its end, where the checksum is, and written to ``copy`` meanwhile; of what
+    holds more than ``most`` bytes no copy is made, and the rest is not read."""
     held, part = 0, copy.with_suffix(".part") if copy else Path(os.devnull)
     with gzip.open(file) as stream, open(part, "wb", buffering=0) as target:
         while block := stream.read(1 << 20):
             held += len(block)
+            if held > most:
+                return held
             if copy is not None:
                 with suppress(OSError):  # the device is full
                     if target.write(block) == len(block):

@@ -14,6 +14,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.images.label_images import READABLE
 from nnactive_ext.images.segment_names import HELPER, Segment, folded_name
+from nnactive_ext.paths import is_own_file
 
 _EXPORTED = ".labels.csv"
 """Added to the name of a label map by "Export to files"."""
@@ -43,7 +44,7 @@ def exported_segments(file: Path, layers: np.ndarray) -> list[Segment] | None:
         NnActiveError: a table cannot be read, two tables differ, or the segment that confined the paint to the patch was
             exported, too: in one layer it covers everything that was painted.
     """
-    found = {table: _read(file, table) for table in tables_of(file) if table.is_file()}
+    found = {table: _read(file, table) for table in tables_of(file) if is_own_file(table)}
     if not found:
         return None
     (table, segments), *others = found.items()

@@ -59,7 +59,7 @@ def _why(name: str, size: int, changed: int) -> str:
 
 def _why_sheared(file: Path) -> str:
     """Of a format that ITK reads with sheared axes; nnU-Net and viewers take all axes for straight ones."""
-    damaged = metaimage.what_metaimage_hides(file) or nrrd.what_nrrd_hides(file)  # of which some end the whole process
+    damaged = metaimage.metaimage_header_problem(file) or nrrd.what_nrrd_hides(file)  # of which some end the whole process
     found = "" if damaged else _by_itk(file)
     if isinstance(found, str):
         return ""

@@ -14,6 +14,7 @@ import numpy as np
 from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.images.tiff_spacing import Stated, channel_names, stated_spacing
 from nnactive_ext.images.voxels import COMPLEX
+from nnactive_ext.refusals import refuses
 from nnactive_ext.words import count
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def is_tiff(file: Path) -> bool:
     return file.name.lower().endswith(TIFF)
 
 
+@refuses
 def tiff_header(file: Path) -> TiffHeader:
     """Read what a TIFF file says of itself; no voxel is read.
 
@@ -57,6 +59,7 @@ def tiff_header(file: Path) -> TiffHeader:
         return _header(tif, file)
 
 
+@refuses
 def read_tiff(file: Path, channel: int = 0) -> np.ndarray:
     """The voxels of one channel of a TIFF file.
 

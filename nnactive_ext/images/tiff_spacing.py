@@ -5,22 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 from xml.etree import ElementTree
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import read_json
+from nnactive_ext.files import read_json, read_json_if_any
 from nnactive_ext.images.lengths import length_text, mm_per
+from nnactive_ext.schemas import Spacing
 from nnactive_ext.words import enumerated
 
 if TYPE_CHECKING:
     import tifffile
 
+_REMEDY = '"spacing" must be three numbers above 0, in mm along z y x, as nnU-Net has it.'
 Stated = tuple[float | None, float | None, float | None]
 """mm along (z, y, x); None where it is not stated."""
 UNKNOWN: Stated = (None, None, None)
+
+
+class _Stated(TypedDict):
+    spacing: Spacing
 
 
 def stated_spacing(tif: tifffile.TiffFile, file: Path) -> Stated:
@@ -125,13 +131,7 @@ def _beside(file: Path) -> tuple[Path, tuple[float, float, float]] | None:
     stem = re.sub(r"(\.ome)?\.tiff?$", "", file.name, flags=re.IGNORECASE)
     for name in dict.fromkeys((re.sub(r"_\d{4}$", "", stem), stem)):
         beside = file.with_name(f"{name}.json")
-        content = read_json(beside) if beside.is_file() else None
-        if isinstance(content, dict) and "spacing" in content:
-            try:
-                z, y, x = (float(mm) for mm in content["spacing"])
-            except (TypeError, ValueError):
-                z = y = x = 0.0
-            if not (np.isfinite([z, y, x]).all() and min(z, y, x) > 0):
-                raise NnActiveError(f'{beside}: "spacing" must be three numbers above 0, in mm along z y x, as nnU-Net has it.')
-            return beside, (z, y, x)
+        content = read_json_if_any(beside, {}, Any, _REMEDY)
+        if isinstance(content, dict) and "spacing" in content:  # others may keep other things in such a file
+            return beside, read_json(beside, _Stated, _REMEDY)["spacing"]
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.images.label_tables import WITHOUT
 from nnactive_ext.images.segment_names import folded_name
+from nnactive_ext.schemas import parsed
 
 _ABOUT_LABELS = re.compile(r"label|segment|class|colou?r|\blut\b|\brois?\b|structure|terminolog|anatom", re.IGNORECASE)
 _A_LIST = re.compile(r"\d|(s|names?|tables?|map|lists?|dict|lut)$", re.IGNORECASE)
@@ -80,8 +80,8 @@ def _lists_labels(text: str, known: set[str]) -> bool:
     text = text.strip()
     if text[:1] in ("{", "["):
         try:
-            return _in_json(json.loads(text), known)
-        except (ValueError, RecursionError):
+            return _in_json(parsed(text, dict), known)
+        except ValueError:
             return _mentions(text, known)
     if text[:1] == "<":
         return _XML_LIST.search(text) is not None and _XML_NAME.search(text) is not None

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import TypedDict
 
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json
 from nnactive_ext.intake.folder import without_ending
 from nnactive_ext.words import listed
 
 DATASET = "dataset.json"
 _FOLDER = re.compile(r"images\w*", re.IGNORECASE)
+
+
+class _Description(TypedDict, total=False):
+    """``modality``: as nnU-Net 1 called it."""
+
+    channel_names: dict[str, str]
+    modality: dict[str, str]
 
 
 def channels_beside(folder: Path) -> list[str] | None:
@@ -23,10 +32,10 @@ def channels_beside(folder: Path) -> list[str] | None:
     if not (folder.is_dir() and _FOLDER.fullmatch(folder.absolute().name) and file.is_file()):
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        named = content.get("channel_names", content.get("modality"))  # as nnU-Net 1 called it
-        names = [str(named[str(number)]) for number in range(len(named))]
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        content = read_json(file, _Description)
+        named = content.get("channel_names", content.get("modality", {}))
+        names = [named[str(number)] for number in range(len(named))]
+    except (OSError, NnActiveError, KeyError):
         return None
     stems = [stem for name in os.listdir(folder) if not name.startswith(".") and (stem := without_ending(name))]
     numbers = [re.fullmatch(r".+_(\d{4})", stem) for stem in stems]

@@ -12,6 +12,7 @@ from nnactive_ext.images.dicom_files import is_dicom
 from nnactive_ext.images.slices import LEAST_SLICES, is_slice, numbered_stacks
 from nnactive_ext.images.tiff import TIFF
 from nnactive_ext.intake.passed_over import PICTURES
+from nnactive_ext.paths import is_special
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", *TIFF)
 _DETACHED = (".raw", ".raw.gz", ".zraw", ".img", ".img.gz", ".bin", ".dat", ".gz", ".bz2")
@@ -148,7 +149,9 @@ def _walk(
     except PermissionError:
         raise NnActiveError(f"{folder}: no permission to look into this folder.") from None
     folders = [name for name in names if os.path.isdir(folder / name)]
-    yield inner, [name for name in names if name not in set(folders)]
+    special = [name for name in names if is_special(folder / name)]
+    found.others += [folder / name for name in special]
+    yield inner, [name for name in names if name not in {*folders, *special}]
     for name in folders:
         if folder / name in found.derived:
             continue

@@ -19,6 +19,7 @@ from nnactive_ext.intake.find import FoundCase
 from nnactive_ext.intake.problems import refuse
 from nnactive_ext.intake.reading import read
 from nnactive_ext.parallel import map_cases
+from nnactive_ext.refusals import refusing
 
 __all__ = ["Inspected", "Result", "channel_difference", "inspect", "inspect_case", "reoriented"]
 
@@ -93,18 +94,20 @@ def inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> Result:
     reference: tuple[Path, Space] | None = None
     for number, source in enumerate(case.sources):
         try:
-            image = read(source)
+            with refusing(source.path):
+                image = read(source)
+                voxels, space = look_at(sitk.GetArrayViewFromImage(image)), Space.of_image(image)
+                placed = source.block is not None or has_place(source.files[0])
         except NnActiveError as error:
             problems.append(str(error))
             continue
-        voxels, space = look_at(sitk.GetArrayViewFromImage(image)), Space.of_image(image)
         if voxels.problem:
             problems.append(f"{source.path}: {voxels.problem}.")
             continue
         greys.append((voxels.minimum, voxels.offset))
         if number == 0:
             facts = (space, voxels.minimum, voxels.maximum, voxels.digest, orientation(space.direction))
-            first = Inspected(*facts, placed=source.block is not None or has_place(source.files[0]))
+            first = Inspected(*facts, placed=placed)
         if voxels.digest in digests:
             problems.append(same_channel(source.path, digests[voxels.digest], case.name))
         digests.setdefault(voxels.digest, source.path)
@@ -120,12 +123,14 @@ def inspect_case(job: tuple[FoundCase, Mapping[str, int]]) -> Result:
 
 def _label_problems(file: Path | ClassFiles, image_file: Path, space: Space, names: Mapping[str, int]) -> list[str]:
     try:
-        found = read_labels(file, names)
-        lies = align(space, found.space)
+        with refusing(file if isinstance(file, Path) else file.first):
+            found = read_labels(file, names)
+            try:
+                lies = align(space, found.space)
+            except ValueError as error:
+                return [f"{file}: not on the grid of {image_file}: {error}."]
     except NnActiveError as error:
         return [str(error)]
-    except ValueError as error:
-        return [f"{file}: not on the grid of {image_file}: {error}."]
     # 3D Slicer cuts a segmentation to its segments: what is not in the file is background.
     reach = [start + found.space.shape[axis] for start, axis in zip(lies.start, lies.axes, strict=True)]
     if found.whole and (max(lies.start) > 0 or any(stop < n for stop, n in zip(reach, space.shape, strict=True))):

@@ -15,10 +15,16 @@ from nnactive_ext.images.tiff import is_tiff, read_tiff, tiff_header
 from nnactive_ext.images.tiff_spacing import decided_spacing
 from nnactive_ext.images.volumes import Block, open_volume
 from nnactive_ext.intake.find import Source
+from nnactive_ext.refusals import refusing
 
 
 def read(source: Source) -> Any:
     """The SimpleITK image: 3D, one real number per voxel. NnActiveError names the file and what is wrong."""
+    with refusing(source.path):
+        return _read(source)
+
+
+def _read(source: Source) -> Any:
     if source.block:
         image = _read_block(source.block, source.channel)
     elif source.series:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.refusals import refuses
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 """How the files begin that Excel saves as Unicode text."""
@@ -22,6 +23,7 @@ class Line:
     delimiter: str
 
 
+@refuses
 def read_table(file: Path) -> list[Line]:
     """The lines of a table but for empty ones; the first decides between tab, semicolon and comma.
 

@@ -18,7 +18,7 @@ from nnactive_ext.labelling.given import given_labels
 from nnactive_ext.labelling.labels import blank, check_values, fill
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import all_tasks
-from nnactive_ext.nnunet.dataset import Dataset
+from nnactive_ext.nnunet.dataset import Dataset, read_labels
 
 
 class Annotator(Protocol):
@@ -41,7 +41,7 @@ class SimulatedAnnotator:
         file, labels, patches = self.reference.cases[case].label, self.reference.labels, list(patches)
         if self.inputs:
             self.inputs.verify(case, file)
-        answers, properties = self.reference.reader_writer.read_seg(str(file))
+        answers, properties = read_labels(self.reference.reader_writer, file)
         known = {*labels.values, *([labels.ignore] if "ignore" in labels.names else [])}
         for patch in patches:
             check_values(answers[0][patch.slices], known, case, file)

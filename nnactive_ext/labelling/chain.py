@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.labelling.event_kinds import EventFacts
+from nnactive_ext.schemas import of_text
 from nnactive_ext.words import count
 
 PREVIOUS = "previous_sha256"
@@ -40,14 +42,50 @@ def read_chain(file: Path, content: bytes) -> tuple[list[dict[str, Any]], End]:
 
     Args:
         file: the ledger, for messages.
-        content: its bytes; what follows the last line end is left by a process that was killed, and is no line.
+        content: its bytes. What follows the last line end is no line, if it is the beginning of the next one: a process that
+            was killed left it.
 
     Returns:
         The events in order, and the end of the last whole line.
 
     Raises:
-        NnActiveError: a line is no event, or the chain shows that a line was changed, moved, inserted or deleted.
+        NnActiveError: a line is no event, the chain shows that a line was changed, moved, inserted or deleted, or what follows
+            the last line is not the beginning of one, such as zeros after a loss of power. It says how much is whole.
     """
+    try:
+        events, end = _read(file, content)
+        _check_unfinished(file, content[end.size :], end)
+        return events, end
+    except NnActiveError as error:
+        events, _ = whole_lines(file, content)
+        last = f", the last one of {events[-1]['who']} from {events[-1]['when']}" if events else ""
+        raise NnActiveError(f"{error} Whole are its first {count(len(events), 'event')}{last}.") from None
+
+
+def whole_lines(file: Path, content: bytes) -> tuple[list[dict[str, Any]], End]:
+    """As much of a damaged ledger as is whole from its beginning on: the events, and where they end."""
+    lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+    low, high = 0, len(lines)  # so many lines are whole; so many may be
+    while low < high:
+        middle = (low + high + 1) // 2
+        try:
+            _read(file, b"".join(lines[:middle]))
+            low = middle
+        except NnActiveError:
+            high = middle - 1
+    return _read(file, b"".join(lines[:low]))
+
+
+def _check_unfinished(file: Path, rest: bytes, end: End) -> None:
+    begins = f'{{"event": {end.events}, "what": "'.encode()
+    if not (begins.startswith(rest) or rest.startswith(begins)) or b"\0" in rest:
+        raise NnActiveError(
+            f"{file}: damaged: its last {count(len(rest), 'byte')} are not the beginning of a line, as a killed command leaves "
+            "it. Restore the file from a backup."
+        )
+
+
+def _read(file: Path, content: bytes) -> tuple[list[dict[str, Any]], End]:
     whole = content[: content.rfind(b"\n") + 1]
     lines = [line + b"\n" for line in whole.split(b"\n")[:-1]]
     events = [_event(file, number, line) for number, line in enumerate(lines, start=1)]
@@ -63,12 +101,9 @@ def read_chain(file: Path, content: bytes) -> tuple[list[dict[str, Any]], End]:
 
 def _event(file: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        event = json.loads(line)
-        if not isinstance(event, dict) or not {"event", "what", "who", "when"} <= event.keys():
-            raise ValueError("not an event")
+        return of_text(EventFacts, line)
     except ValueError as error:
         raise NnActiveError(f"{file}, line {number}: damaged ({error}). Restore the file from a backup.") from None
-    return event
 
 
 def _fault(events: Sequence[Mapping[str, Any]], first: int, i: int, expected: Sequence[str]) -> str:

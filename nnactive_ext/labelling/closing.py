@@ -10,7 +10,8 @@ from pathlib import Path
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.commands import hand_in
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.experiment.journal import RAW, NewFile
+from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.labelling.answers import Answer, CountingAnswers, status_of
 from nnactive_ext.labelling.dropping import annotated_cases, follow_verdicts
 from nnactive_ext.labelling.given import given_cases
@@ -174,15 +175,22 @@ def _file(experiment: Experiment) -> Path:
 
 def noted(experiment: Experiment) -> list[str]:
     """Cases whose labels are to be written anew: a process was killed, or failed, between an answer and its labels."""
-    return read_json(_file(experiment)) if _file(experiment).is_file() else []
+    return read_json_if_any(_file(experiment), [], list[str])
 
 
 def note(experiment: Experiment, cases: Iterable[str]) -> None:
     """Before a ledger event on a task of a closed cycle; a note without such an event costs time only."""
+    for file in noting(experiment, cases):
+        write_json(_file(experiment), file.content)
+
+
+def noting(experiment: Experiment, cases: Iterable[str]) -> tuple[NewFile, ...]:
+    """:func:`note` as a file of a journal; none where the cases are noted already."""
     cases, before = set(cases), set(noted(experiment))
-    if not cases <= before:
-        experiment.annotation.mkdir(exist_ok=True)
-        write_json(_file(experiment), sorted(cases | before))
+    if cases <= before:
+        return ()
+    experiment.annotation.mkdir(exist_ok=True)
+    return (NewFile(RAW, _file(experiment).relative_to(experiment.raw).as_posix(), sorted(cases | before)),)
 
 
 def strike(experiment: Experiment) -> None:

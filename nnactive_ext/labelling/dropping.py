@@ -162,7 +162,8 @@ def follow_verdicts(experiment: Experiment, progress: bool = True) -> tuple[str,
 
 def check_leaving(experiment: Experiment, counted: CountingAnswers) -> None:
     """Refuse verdicts, or answers taken back, that leave too little to train on; ``counted``: the ledger with them."""
-    leaving = [case for case in experiment.plan.pool if case in counted.opinions.irrelevant_cases]
+    irrelevant = counted.opinions.irrelevant_cases
+    leaving = [case for case in experiment.plan.pool if case in irrelevant]
     check_left(experiment, leaving, annotated_cases(experiment, counted))
 
 
@@ -186,7 +187,8 @@ def check_left(experiment: Experiment, leaving: Sequence[str], annotated: Collec
         annotated: the cases with annotated voxels, with or without these.
     """
     plan, cycle = experiment.plan, experiment.state["cycle"]
-    pool = [case for case in plan.pool if case not in leaving]
+    gone = set(leaving)
+    pool = {case: None for case in plan.pool if case not in gone}
     names = ", ".join(leaving)
     what = f"Without {names}" if names else "Then"
     if len(pool) < _LEAST:
@@ -196,7 +198,7 @@ def check_left(experiment: Experiment, leaving: Sequence[str], annotated: Collec
         raise NnActiveError(
             f"{what} only {len(left)} annotated case(s) are left; training needs 2. Annotate patches in other cases first."
         )
-    _check_groups_left(plan, what, pool, "cases of the pool")
+    _check_groups_left(plan, what, list(pool), "cases of the pool")
     if cycle >= 0:
         _check_groups_left(plan, what, left, "annotated cases")
 

@@ -11,13 +11,14 @@ from scipy import ndimage
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import mapped
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import read_json_if_any, write_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.nifti import what_itk_hides
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
+from nnactive_ext.schemas import Shape, Start
 
 GIVEN_PATCHES = "annotation/given/boxes.json"
 """In the experiment's raw folder: per case the patches of what its given label map annotates."""
@@ -74,10 +75,8 @@ def write_given_patches(experiment: Experiment, patches: Mapping[str, list[Patch
 def given_patches(experiment: Experiment) -> list[Patch]:
     """Patches of what the given label maps annotate, in cases of the pool."""
     file = experiment.raw / GIVEN_PATCHES
-    if not file.is_file():
-        return []
-    boxes = read_json(file).items()
-    return [Patch(case, triple(a), triple(n)) for case, found in boxes if case in experiment.plan.pool for a, n in found]
+    boxes = read_json_if_any(file, {}, dict[str, list[tuple[Start, Shape]]]).items()
+    return [Patch(case, start, size) for case, found in boxes if case in experiment.plan.pool for start, size in found]
 
 
 def boxes_of(case: str, labels: np.ndarray, ignore: int) -> list[Patch]:

@@ -16,14 +16,18 @@ from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
 from nnactive_ext.experiment.marks import LABEL_VERSION, STATE
 from nnactive_ext.experiment.member_kinds import SEEDS
 from nnactive_ext.experiment.timing import Timing
-from nnactive_ext.files import TEMPORARY, write_json
+from nnactive_ext.files import TEMPORARY, sync_folder, write_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.annotators import Annotator, HumanAnnotator, SimulatedAnnotator
 from nnactive_ext.labelling.labels import count_voxels, move_label, write_label
+from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.nnunet.preprocessing import refresh
-from nnactive_ext.nnunet.splits import make_splits
+from nnactive_ext.nnunet.splits import SPLITS, make_splits
 from nnactive_ext.parallel import map_cases, same_processes
 from nnactive_ext.randomness import generator
+
+EVENTS = "events"
+"""In the state of a roll-out: how many events of the ledger its labels rest on. Older experiments have none."""
 
 
 def annotator_of(experiment: Experiment, following: Sequence[Mapping[str, Any]] = ()) -> Annotator:
@@ -90,6 +94,7 @@ def write_labels(
         found = map_cases(job, items, "Writing partial labels", experiment.plan.processes, progress)
         for file in files:
             move_label(file, folder)
+    sync_folder(folder)  # before the state says that they are there
     return dict(zip(cases, found, strict=True))
 
 
@@ -114,7 +119,9 @@ def settlement(
     splits, warnings = make_splits(voxels, plan.folds, rng, plan.groups, names, seeds)
     state = {"experiment": plan.experiment, "cycle": cycle, "annotated": voxels}
     state |= {LABEL_VERSION: plan.label_version} if plan.label_version else {}
-    return {"splits_final.json": splits, STATE: state}, warnings
+    if plan.human and (events := sum(1 for _ in Ledger(experiment.annotation).events())):
+        state[EVENTS] = events
+    return {SPLITS: splits, STATE: state}, warnings
 
 
 def settle(experiment: Experiment, cycle: int, annotated: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:

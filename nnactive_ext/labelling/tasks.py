@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.label_changes import LabelChange, name_now
-from nnactive_ext.experiment.loops import loop_file, read_loop
+from nnactive_ext.experiment.loops import loop_file, patches_of, read_loop_content
 from nnactive_ext.experiment.pseudonyms import pseudonyms
-from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.kept import IdentityOf, Kept
 
 MARKED = "marked: "
 """How the stratum of a patch around a marked point begins; the class follows."""
@@ -67,11 +68,31 @@ def cropped(patch: Patch, shape: Sequence[int], margin: Sequence[int]) -> tuple[
 
 def tasks_of(experiment: Experiment, cycle: int) -> list[Task]:
     """The tasks of one cycle, numbered from 1 as its loop file lists them; those in dropped cases are left out."""
-    file = loop_file(experiment.raw, cycle)
-    patches = read_loop(file, experiment.dataset.file_ending)
+    return list(_loop(experiment, cycle).tasks)
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """What a loop file asks for: its ``tasks``, the number of its ``patches``, dropped ones too, and the ids of ``repeats``."""
+
+    tasks: tuple[Task, ...]
+    patches: int
+    repeats: tuple[str, ...]
+
+
+_LOOPS: Kept[_Loop] = Kept(256)
+
+
+def _loop(experiment: Experiment, cycle: int) -> _Loop:
+    file, disguises = loop_file(experiment.raw, cycle), pseudonyms(experiment.annotation)
+    key = (IdentityOf(experiment.plan), experiment.dataset.file_ending, IdentityOf(disguises) if disguises else None)
+    return _LOOPS.of(file, lambda: _read(experiment, cycle, file, disguises), key)
+
+
+def _read(experiment: Experiment, cycle: int, file: Path, disguises: Mapping[str, str]) -> _Loop:
+    content, changes = read_loop_content(file), experiment.plan.label_changes
+    patches = patches_of(content, experiment.dataset.file_ending)
     experiment.plan.check(patches, file)
-    content, changes = read_json(file), experiment.plan.label_changes
-    disguises = pseudonyms(experiment.annotation)
     tasks = []
     for number, (patch, facts) in enumerate(zip(patches, content["patches"], strict=True), start=1):
         if patch.case in experiment.plan.pool:
@@ -89,7 +110,7 @@ def tasks_of(experiment: Experiment, cycle: int) -> list[Task]:
                     disguises.get(patch.case, ""),
                 )
             )
-    return tasks
+    return _Loop(tuple(tasks), len(patches), tuple(content.get(REPEATS, ())))
 
 
 def _id(cycle: int, number: int, case: str) -> str:
@@ -104,12 +125,11 @@ def stratum_now(stratum: str, since: Iterable[LabelChange]) -> str:
 
 def repeats_of(experiment: Experiment, cycle: int) -> list[Task]:
     """The tasks of earlier cycles that are asked again in one; they are numbered after the patches of its query."""
-    content = read_json(loop_file(experiment.raw, cycle))
-    asked = content.get(REPEATS, ())
-    known = {task.id: task for earlier in range(cycle) for task in tasks_of(experiment, earlier)} if asked else {}
+    loop = _loop(experiment, cycle)
+    known = {task.id: task for earlier in range(cycle) for task in tasks_of(experiment, earlier)} if loop.repeats else {}
     return [
         replace(known[name], id=_id(cycle, number, known[name].patch.case), cycle=cycle, number=number, repeats=name)
-        for number, name in enumerate(asked, len(content["patches"]) + 1)
+        for number, name in enumerate(loop.repeats, loop.patches + 1)
         if name in known  # or its case was dropped
     ]
 

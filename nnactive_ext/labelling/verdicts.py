@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.journal import Journal
 from nnactive_ext.experiment.pseudonyms import pseudonyms
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.answers import CountingAnswers, check_annotator
-from nnactive_ext.labelling.closing import note
+from nnactive_ext.labelling.closing import note, noting
 from nnactive_ext.labelling.dropping import check_leaving
+from nnactive_ext.labelling.finishing import begun
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_asked, first_asked
 from nnactive_ext.labelling.votes import VERDICT, Opinions, Vote
@@ -87,31 +91,63 @@ def _verdict(vote: Vote) -> Verdict:
     return Verdict(vote.case, patch, vote.irrelevant, vote.who, vote.why, vote.cycle, vote.task)
 
 
-def subject_of(experiment: Experiment, name: str) -> Task | str:
-    """The task or the case that ``name`` means: a task by its id or the beginning of it, a case by its name or pseudonym.
+class Subjects:
+    """Finds the tasks and cases of an experiment by their names, however many there are."""
 
-    Raises:
-        NnActiveError: there is none, or the case was taken out with ``nnactive_change -drop``.
-    """
-    asked = all_asked(experiment)
-    if exact := [task for task in asked if name in task.names]:
-        return exact[0]
-    plan, names = experiment.plan, pseudonyms(experiment.annotation)
-    case = next((case for case, other in names.items() if other == name), name)
-    if case in plan.pool or case in plan.called_irrelevant:
-        return case
-    begun = [task for task in asked if any(one.startswith(f"{name}_") for one in task.names)]
-    if len(begun) == 1:
-        return begun[0]
-    if begun:
-        raise NnActiveError(f"{name}: several tasks begin so: {listed([task.id for task in begun])}. Name one.")
-    if case in plan.dropped:
-        dropped = experiment.commands.change("-drop", case)
-        raise NnActiveError(f"{name}: no verdict took this case out of the pool, but {dropped}, which cannot be undone.")
-    raise NnActiveError(
-        f"{experiment.name} has neither a task nor a case {name!r}. {experiment.commands.status} lists the tasks; a task of an "
-        "irrelevant case is there again when its case is relevant."
-    )
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+        self._tasks = {name: task for task in reversed(all_asked(experiment)) for name in task.names}
+        self._sorted = sorted(self._tasks)
+        self._cases = {other: case for case, other in pseudonyms(experiment.annotation).items()}
+
+    def of(self, name: str) -> Task | str:
+        """The task or the case that ``name`` means: a task by its id or the beginning of it, a case by its name or pseudonym.
+
+        Raises:
+            NnActiveError: there is none, or the case was taken out with ``nnactive_change -drop``.
+        """
+        if name in self._tasks:
+            return self._tasks[name]
+        experiment, plan = self._experiment, self._experiment.plan
+        case = self._cases.get(name, name)
+        if case in plan.pool or case in plan.called_irrelevant:
+            return case
+        begun = self._beginning_with(f"{name}_")
+        if len(begun) == 1:
+            return begun[0]
+        if begun:
+            raise NnActiveError(f"{name}: several tasks begin so: {listed([task.id for task in begun])}. Name one.")
+        if case in plan.dropped:
+            dropped = experiment.commands.change("-drop", case)
+            raise NnActiveError(f"{name}: no verdict took this case out of the pool, but {dropped}, which cannot be undone.")
+        raise NnActiveError(
+            f"{experiment.name} has neither a task nor a case {name!r}. {experiment.commands.status} lists the tasks; a task "
+            "of an irrelevant case is there again when its case is relevant."
+        )
+
+    def _beginning_with(self, text: str) -> list[Task]:
+        found: dict[str, Task] = {}
+        for name in self._sorted[bisect_left(self._sorted, text) :]:
+            if not name.startswith(text):
+                break
+            found.setdefault(self._tasks[name].id, self._tasks[name])
+        return list(found.values())
+
+
+def subject_of(experiment: Experiment, name: str) -> Task | str:
+    """:meth:`Subjects.of`, for one name."""
+    return Subjects(experiment).of(name)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A verdict on ``subject``, a task or a case, with the reason in words; ``file``: what tells the file that it came in from
+    others."""
+
+    subject: Task | str
+    irrelevant: bool
+    why: str = ""
+    file: str = ""
 
 
 def give(
@@ -137,38 +173,51 @@ def give(
     Raises:
         NnActiveError: too little would be left to train on; nothing is recorded then.
     """
+    return record(experiment, [Said(subject, irrelevant, why, file) for subject in subjects], who)
+
+
+def record(experiment: Experiment, verdicts: Sequence[Said], who: str) -> list[str]:
+    """:func:`give`, for verdicts that differ; the ledger is read once."""
     check_annotator(who)
-    subjects = [one if isinstance(one, str) else first_asked(experiment, one) for one in subjects]
-    ledger = Ledger(experiment.annotation)
-    number, counted = sum(1 for _ in ledger.events()), CountingAnswers.of(ledger)
-    new = [subject for subject in subjects if not repeats(counted, subject, irrelevant, who, why)]
-    events = [_event(experiment, subject, irrelevant, why, file) for subject in new]
-    following = [{**event, "event": number + i, "what": VERDICT, "who": who, "when": ""} for i, event in enumerate(events)]
-    if irrelevant:
+    said = [replace(one, subject=_first(experiment, one.subject)) for one in verdicts]
+    ledger, cycle = Ledger(experiment.annotation), experiment.state["cycle"]
+    counted = CountingAnswers.of(ledger)
+    new = [one for one in said if not repeats(counted, one.subject, one.irrelevant, who, one.why)]
+    events = [_event(experiment, one) for one in new]
+    if any(one.irrelevant for one in new):
+        number = int(ledger.numbered({})["event"])
+        following = [{**event, "event": number + i, "what": VERDICT, "who": who, "when": ""} for i, event in enumerate(events)]
         check_leaving(experiment, CountingAnswers.of(ledger, following))
-    concerned = [subject for subject in subjects if _is_settled(experiment, subject)]
-    cases = list(dict.fromkeys(subject if isinstance(subject, str) else subject.patch.case for subject in concerned))
+    cases = list(dict.fromkeys(case for one in said for case in settled_cases(one.subject, cycle)))
     note(experiment, cases)
     for event in events:
         ledger.add(VERDICT, who, **event)
     return cases
 
 
+def _first(experiment: Experiment, subject: Task | str) -> Task | str:
+    return subject if isinstance(subject, str) else first_asked(experiment, subject)
+
+
 def repeats(counted: CountingAnswers, subject: Task | str, irrelevant: bool, who: str, why: str) -> bool:
     """Whether a verdict is the last that ``who`` said of a task or a case."""
     mine = [vote for vote in counted.opinions.votes.get(key_of(subject), ()) if vote.who == who]
-    answers = [answer.event for answer in counted.handed_in if answer.task == key_of(subject)[1] and answer.who == who]
+    answers = [answer.event for answer in counted.kept.get(key_of(subject)[1], ()) if answer.who == who]
     last = mine[-1] if mine else None
     return last is not None and (last.irrelevant, last.why) == (irrelevant, why) and last.event > max(answers, default=-1)
 
 
-def _is_settled(experiment: Experiment, subject: Task | str) -> bool:
-    """Whether labels or the pool follow a verdict; those of an open cycle's patches follow when the cycle is closed."""
-    return isinstance(subject, str) or subject.cycle <= experiment.state["cycle"]
+def settled_cases(subject: Task | str, cycle: int) -> list[str]:
+    """The case whose labels, or whose place in the pool, follow a verdict at once, if the labels in place are those of
+    ``cycle``; those of an open cycle's patches follow when the cycle is closed."""
+    if isinstance(subject, str):
+        return [subject]
+    return [subject.patch.case] if subject.cycle <= cycle else []
 
 
-def _event(experiment: Experiment, subject: Task | str, irrelevant: bool, why: str, file: str) -> dict[str, Any]:
-    facts = {"irrelevant": irrelevant, "why": why, **({"file": file} if file else {})}
+def _event(experiment: Experiment, said: Said) -> dict[str, Any]:
+    subject = said.subject
+    facts = {"irrelevant": said.irrelevant, "why": said.why, **({"file": said.file} if said.file else {})}
     if isinstance(subject, str):
         return {"case": subject, "task": None, "cycle": experiment.last_loop, **facts}
     box = {"start": list(subject.patch.start), "size": list(subject.patch.size)}
@@ -185,14 +234,18 @@ def verdict_is_last(experiment: Experiment, subject: Task | str, who: str | None
     counted, key = CountingAnswers.of(Ledger(experiment.annotation)), key_of(subject)
     votes = [vote.event for vote in counted.opinions.votes.get(key, ()) if who in (None, vote.who)]
     task = "" if isinstance(subject, str) else subject.id
-    answers = [answer.event for answer in counted.handed_in if answer.task == task and who in (None, answer.who)]
+    answers = [answer.event for answer in counted.kept.get(task, ()) if who in (None, answer.who)]
     return bool(votes) and max(votes) > max(answers, default=-1)
 
 
-def withdraw_verdict(experiment: Experiment, subject: Task | str, who: str | None = None) -> tuple[Verdict, list[str]]:
-    """Take back the last verdict of ``who`` on a task or a case, so that the one before counts again.
+@contextmanager
+def verdict_withdrawn(
+    experiment: Experiment, subject: Task | str, who: str | None = None
+) -> Iterator[tuple[Verdict, list[str]]]:
+    """Take back the last verdict of ``who`` on a task or a case, so that the one before counts again; labels and the pool
+    follow in the block, as for :func:`nnactive_ext.labelling.ruling.withdrawn`.
 
-    Returns:
+    Yields:
         The verdict, and the cases whose labels, or whose place in the pool, must follow.
 
     Raises:
@@ -209,9 +262,9 @@ def withdraw_verdict(experiment: Experiment, subject: Task | str, who: str | Non
         people = ", ".join(dict.fromkeys(vote.who for vote in mine))
         raise NnActiveError(f"{name}: {people} gave a verdict. Choose whose verdict to withdraw with -who NAME.")
     vote = mine[-1]
-    event: dict[str, Any] = {"task": vote.task or None, "withdrawn": vote.event}
-    check_leaving(experiment, CountingAnswers.of(ledger, [{"what": "withdraw", **event}]))
-    cases = [vote.case] if _is_settled(experiment, subject) else []
-    note(experiment, cases)
-    ledger.add("withdraw", vote.who, **event)
-    return _verdict(vote), cases
+    event = {"what": "withdraw", "who": vote.who, "task": vote.task or None, "withdrawn": vote.event}
+    check_leaving(experiment, CountingAnswers.of(ledger, [event]))
+    cases = settled_cases(subject, experiment.state["cycle"])
+    what = f"the verdict of {vote.who} on {name} is withdrawn"
+    with begun(experiment, Journal(what, noting(experiment, cases), (event,))):
+        yield _verdict(vote), cases

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import PREDICTED, loop_file
+from nnactive_ext.experiment.loops import PREDICTED, loop_file, read_loop_content
 from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.experiment.result import CycleResult, StratumYield
-from nnactive_ext.files import read_json
 from nnactive_ext.members.yields import Yields, yields_of
 from nnactive_ext.query_methods.methods import METHODS
 from nnactive_ext.query_methods.random_patches import RandomPatches
@@ -134,7 +133,7 @@ def _remedy(experiment: Experiment, cycle: int, found: Sequence[Missed]) -> str:
 
 def _unpredicted(experiment: Experiment, cycle: int) -> set[str] | None:
     """Classes that no member predicted in the pool when the patches of a cycle were chosen; None where that is not known."""
-    told = read_json(loop_file(experiment.raw, cycle)).get(PREDICTED)
+    told = read_loop_content(loop_file(experiment.raw, cycle)).get(PREDICTED)
     return None if told is None else set(experiment.dataset.labels.classes) - set(told)
 
 
@@ -144,7 +143,7 @@ def nothing_predicted(experiment: Experiment, results: Sequence[CycleResult]) ->
     cycle = results[-1].cycle if results else experiment.state["cycle"]
     places = _empty_places(results[-1]) if results else []
     following = loop_file(experiment.raw, cycle + 1)
-    if following.is_file() and read_json(following).get(PREDICTED) == []:
+    if following.is_file() and read_loop_content(following).get(PREDICTED) == []:
         places.append("the pool")
     if not places:
         return ""

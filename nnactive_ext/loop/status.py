@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_ext.cluster.under_way import running
+from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.export import last_export
 from nnactive_ext.exchange.exported_labels import exported_now
 from nnactive_ext.exchange.marking import marked
@@ -21,7 +22,7 @@ from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS
 from nnactive_ext.experiment.observed import differences, environments, variables
 from nnactive_ext.experiment.result import StratumYield, read_results, same_classes
 from nnactive_ext.labelling.agreement import agreement
-from nnactive_ext.labelling.answers import CountingAnswers, labels_of, read_answer, status_of
+from nnactive_ext.labelling.answers import CountingAnswers, held_in, read_answer, status_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import measured
 from nnactive_ext.labelling.precision import advice, precision_by_cycle
@@ -108,14 +109,15 @@ def _tasks(experiment: Experiment, names: Mapping[int, str]) -> tuple[list[dict[
     patches of each stratum held."""
     ledger, labels = Ledger(experiment.annotation), experiment.dataset.labels
     counted, tasks = CountingAnswers.of(ledger), all_tasks(experiment)
-    said = {task: labels_of(ledger, counted, task.id, labels.ignore) for task in tasks}
-    voxels = voxels_per_class(said, names, labels.ignore)
-    cycles = range(experiment.last_loop + 1)
-    yields = {cycle: of_labels(((task, said[task]) for task in tasks if task.cycle == cycle), labels) for cycle in cycles}
+    held = {task: held_in(ledger, counted, task.id, labels.ignore) for task in tasks}
+    voxels = voxels_per_class(held, names, labels.ignore)
+    by_cycle: dict[int, list[Task]] = {cycle: [] for cycle in range(experiment.last_loop + 1)}
+    for task in tasks:
+        by_cycle[task.cycle].append(task)
+    yields = {cycle: of_labels(((task, held[task]) for task in chosen), labels) for cycle, chosen in by_cycle.items()}
     kinds = {task.id: status_of(ledger, counted, task.id, labels.ignore) for task in tasks}
     found = []
-    for cycle in cycles:
-        chosen = [task for task in tasks if task.cycle == cycle]
+    for cycle, chosen in by_cycle.items():
         numbers: dict[str, dict[str, int]] = {
             name: {**counts, "voxels": 0} for name, counts in tasks_per_class(chosen, kinds).items()
         }
@@ -167,7 +169,17 @@ def _in_all(cycles: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict
 
 
 def next_step(experiment: Experiment) -> str:
-    """What a person should do now, in the last line, which begins with "Next:"; lines before it say what else can be done."""
+    """What a person should do now, in the last line, which begins with "Next:"; lines before it say what else can be done.
+
+    Commands print it when their work is done, so that a damaged file which it alone needs is no error of theirs.
+    """
+    try:
+        return _next_step(experiment)
+    except NnActiveError as error:
+        return f"What is next cannot be said before this is mended: {error}"
+
+
+def _next_step(experiment: Experiment) -> str:
     plan, state = experiment.plan, experiment.state
     if plan.human and experiment.last_loop > state["cycle"]:
         return _next_of_annotators(experiment)

@@ -8,19 +8,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from nnactive_ext.experiment.environment import Environment
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.marks import Fold, read_mark
 from nnactive_ext.experiment.result import CrossValidation
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import read_made_for, write_json
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.metrics.surface import Surface
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.query_methods.identity import ROOMS, code_digest
+from nnactive_ext.schemas import Count, JsonObject
 
+_AGAIN = "Delete it and run nnactive_run, which computes it again."
 _FOLDER = "evaluated"
 CROSS_VALIDATION = "cross_validation.json"
 """In the results of a cycle."""
@@ -29,6 +31,24 @@ CROSS_VALIDATION = "cross_validation.json"
 def cases_folder(inference: Inference) -> str:
     """The folder, in the results of a cycle, with what was found with an inference, case by case."""
     return _FOLDER if inference == NNUNET else f"{_FOLDER}_as_before"
+
+
+class _Good(TypedDict):
+    """``for``: a digest of what the file is good for."""
+
+    environment: JsonObject | None
+
+
+class _Kept(_Good):
+    """Of a case; NSD and HD95 of each class, of which NaN and infinite ones are texts."""
+
+    dice: dict[str, float | str]
+    surfaces: dict[str, tuple[float | str, float | str]]
+    predicted_voxels: dict[str, Count]
+
+
+class _KeptValidation(_Good):
+    found: CrossValidation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +85,8 @@ class CaseFiles:
         file = self._file(case)
         if not file.is_file() or not all(self._facts["trainings"]):
             return None
-        content = read_json(file)
-        if content.get("for") != self._digest(case):
+        content = read_made_for(file, self._digest(case), _Kept, _AGAIN)
+        if content is None:
             return None
         surfaces = {name: Surface(float(nsd), float(hd95)) for name, (nsd, hd95) in content["surfaces"].items()}
         return CaseScores(
@@ -115,10 +135,10 @@ class CrossValidationFile:
         """What was found, and where; None where it has to be computed."""
         if not self.file.is_file() or not all(self._facts["trainings"]):
             return None
-        content = read_json(self.file)
-        if content.get("for") != digest(self._facts):
+        content = read_made_for(self.file, digest(self._facts), _KeptValidation, _AGAIN)
+        if content is None:
             return None
-        return CrossValidation(**content["found"]), Environment.of(content.get("environment")) or Environment()
+        return content["found"], Environment.of(content.get("environment")) or Environment()
 
     def write(self, found: CrossValidation, environment: Environment) -> None:
         """Keep what was found."""

@@ -13,10 +13,10 @@ from tqdm import tqdm
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import read_mark
 from nnactive_ext.experiment.result import CrossValidation
-from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.members.ensemble import Ensemble, fold_folder
 from nnactive_ext.members.prediction import Predictor
+from nnactive_ext.nnunet.splits import SPLITS, read_splits
 
 EXPLAINED = (
     "CV Dice: each member predicts the annotated voxels of cases that it was not trained on, and all these voxels are pooled.\n"
@@ -84,7 +84,7 @@ def cross_validate(
 def held_out_cases(experiment: Experiment, folds: Sequence[int]) -> tuple[dict[int, list[str]], list[str]]:
     """Of each fold that has any, the annotated cases that validate it and of whose group its member has not seen any, each
     case in one fold only; and the other annotated cases."""
-    splits = read_json(experiment.preprocessed.folder / "splits_final.json")
+    splits = read_splits(experiment.preprocessed.folder / SPLITS)
     open_cases = [case for case, counts in experiment.state["annotated"].items() if any(counts.values())]
     held_out: dict[int, list[str]] = {}
     group = experiment.plan.group

@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import math
-import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from nnactive_ext.engine.threads import cores
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import OF_THE_MACHINE, TOO_MANY_FILES, NnActiveError
 from nnactive_ext.experiment.experiment import Experiment, with_members
 from nnactive_ext.experiment.inference import NNUNET, Inference
 from nnactive_ext.experiment.marks import ALL, CHECKPOINTS, Fold, is_trained, label_version, read_mark
@@ -31,11 +30,14 @@ from nnactive_ext.members.slabs import Member, in_slabs, whole_fits
 from nnactive_ext.members.statistics import DIVERGED
 from nnactive_ext.members.taps import plain
 from nnactive_ext.members.transfer import nearby
+from nnactive_ext.nnunet.architecture import check_architecture
 from nnactive_ext.nnunet.checkpoints import check_checkpoint, read_checkpoint
 from nnactive_ext.nnunet.dataset import Case
 from nnactive_ext.nnunet.environment import check_torchvision, extend_environment
+from nnactive_ext.nnunet.plans_files import read_plans
 from nnactive_ext.nnunet.pretrained import digest, read_tensors
 from nnactive_ext.nnunet.trainers import check_trainer, snapshot_file, snapshot_files
+from nnactive_ext.paths import inside
 from nnactive_ext.query_methods.base import Description
 from nnactive_ext.words import count, listed
 
@@ -284,11 +286,17 @@ class NnUNetEnsemble:
                 perform_everything_on_device=on_device, device=self.device, allow_tqdm=False, use_mirroring=False
             )
             try:
+                if (plans := folder / "plans.json").is_file():
+                    check_architecture(read_plans(plans), plans)
                 for fold in folds:
-                    check_checkpoint(folder / f"fold_{fold}" / CHECKPOINTS[0])
+                    check_checkpoint(inside(folder, f"fold_{fold}", "the fold", folder) / CHECKPOINTS[0])
                 self._predictor.initialize_from_trained_model_folder(str(folder), self._folds)
                 self._snapshots = {fold: self._earlier(fold) for fold in self._folds}
-            except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+            except (NnActiveError, *OF_THE_MACHINE):
+                raise
+            except Exception as error:  # torch's unpicklers raise whatever a damaged file leads them to
+                if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
+                    raise
                 raise NnActiveError(
                     f"{folder}: a member of the folds {', '.join(map(str, folds))} cannot be opened "
                     f"({str(error) or type(error).__name__}). Delete its fold folder and train it anew."

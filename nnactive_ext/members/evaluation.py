@@ -25,7 +25,7 @@ from nnactive_ext.members.cross_validation import cross_validate
 from nnactive_ext.members.ensemble import Ensemble, device_of
 from nnactive_ext.metrics.overlap import Confusion, aggregate
 from nnactive_ext.metrics.surface import Tolerance, mean_surface, one_voxel, surface_per_case
-from nnactive_ext.nnunet.dataset import Case
+from nnactive_ext.nnunet.dataset import Case, read_labels
 from nnactive_ext.nnunet.trainers import check_trainer
 
 
@@ -181,7 +181,7 @@ def _scores(
     experiment: Experiment, ensemble: Ensemble, case: Case, limits: Mapping[str, float], inference: Inference, here: Environment
 ) -> CaseScores:
     labels = experiment.source.labels
-    reference, properties = experiment.source.reader_writer.read_seg(str(case.label))
+    reference, properties = read_labels(experiment.source.reader_writer, case.label)
     try:
         prediction = ensemble.segment(case, inference)
     except RuntimeError as error:  # torch's, for want of memory or because of infinite logits

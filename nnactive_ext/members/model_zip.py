@@ -18,11 +18,12 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import Fold
 from nnactive_ext.experiment.member_kinds import DROPOUT, MIRROR, SNAPSHOTS
 from nnactive_ext.experiment.spaces import space_of
-from nnactive_ext.files import read_json, replacing
+from nnactive_ext.files import replacing
 from nnactive_ext.geometry.axes import orientation
 from nnactive_ext.members.ensemble import check_members, fold_folder
 from nnactive_ext.nnunet.checkpoints import read_checkpoint
 from nnactive_ext.nnunet.network import stock_shapes
+from nnactive_ext.nnunet.plans_files import read_plans
 from nnactive_ext.nnunet.trainers import builds_its_own_network, check_trainer
 from nnactive_ext.words import count
 
@@ -81,7 +82,7 @@ def export_model(experiment: Experiment, folds: Sequence[Fold], target: Path) ->
             f"Trainer {trainer} builds a network of its own (build_network_architecture), which nnU-Net cannot build without "
             f"this trainer. Predict where the trainer is installed: {experiment.commands.predict(folds)[-1]}"
         )
-    plans, described = stock_plans(read_json(experiment.model_folder / "plans.json")), stock_description(experiment)
+    plans, described = stock_plans(read_plans(experiment.model_folder / "plans.json")), stock_description(experiment)
     expected = stock_shapes(plans, experiment.plan.configuration, described)
     instructions = _instructions(experiment, folds, described)
     folder = f"{experiment.name}/{TRAINER}__{experiment.plan.plans_identifier}__{experiment.plan.configuration}"

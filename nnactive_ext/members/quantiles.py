@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError
-from nnactive_ext.nnunet.dataset import Case
+from nnactive_ext.nnunet.dataset import Case, read_images
 from nnactive_ext.nnunet.preprocessing import Preprocessed
 
 STEPS = 101
@@ -63,9 +62,6 @@ def quantiles_of_case(case: Case, target: Preprocessed) -> np.ndarray:
     plans, configuration = target.manager()
 
     def stored() -> np.ndarray:
-        try:
-            return np.asarray(plans.image_reader_writer_class().read_images([str(file) for file in case.images])[0])
-        except (RuntimeError, OSError) as error:
-            raise NnActiveError(f"{case.images[0]}: cannot be read ({error}). Restore it.") from None
+        return np.asarray(read_images(plans.image_reader_writer_class(), case.images)[0])
 
     return quantiles_by_scheme(configuration.normalization_schemes, stored, lambda: target.load(case.name)[0])

@@ -74,5 +74,5 @@ def read_images(reader: Any, files: tuple[Path, ...], flag: str) -> tuple[np.nda
     """
     try:
         return reader.read_images([str(file) for file in files])  # type: ignore[no-any-return]
-    except (RuntimeError, OSError, ValueError, SyntaxError, KeyError, IndexError) as error:  # of as many libraries as formats
+    except Exception as error:  # of as many libraries as formats
         raise NnActiveError(f"{files[0]}: cannot be read ({error}). Restore it, or leave it out of {flag}.") from None

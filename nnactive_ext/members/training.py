@@ -37,6 +37,7 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
     """
     plan, cycle, folder = experiment.plan, experiment.state["cycle"], fold_folder(experiment, fold)
     check_trainer(plan.trainer)
+    _check_dataset(experiment)
     put_away(experiment, folder)
     arguments = Commands(plan, device).train_words(fold)
     if _can_continue(folder, experiment):
@@ -73,6 +74,18 @@ def train_member(experiment: Experiment, fold: int, device: str) -> None:
             "Remove the cause and run the same command again; finished steps are not repeated."
         )
     (folder / BEST).unlink(missing_ok=True)
+
+
+def _check_dataset(experiment: Experiment) -> None:
+    """nnU-Net trains the dataset that its plans name, whatever folder they lie in."""
+    plans, file = experiment.preprocessed.plans, experiment.preprocessed.plans_file
+    expected = {"dataset_name": experiment.name, "plans_name": experiment.plan.plans_identifier}
+    for key, name in expected.items():
+        if plans.get(key) != name:
+            raise NnActiveError(
+                f"{file}: {key} is {plans.get(key)!r} instead of {name!r}, so nnU-Net would train another dataset. Correct the "
+                "file."
+            )
 
 
 def _lacking(experiment: Experiment, fold: int) -> str:

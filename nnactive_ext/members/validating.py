@@ -15,6 +15,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.evaluating import inferences
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inference import NNUNET
+from nnactive_ext.experiment.inputs import Inputs
 from nnactive_ext.experiment.marks import ALL, Fold
 from nnactive_ext.experiment.member_kinds import SSN
 from nnactive_ext.geometry.grid import Grid
@@ -27,6 +28,7 @@ from nnactive_ext.members.prediction import on_image
 from nnactive_ext.members.said import DISAGREEMENT, MEAN_FOREGROUND, Said, aggregated, ask, uncertainties, voxel_map
 from nnactive_ext.members.validation_files import CaseFindings
 from nnactive_ext.metrics.calibration import Platt, ace
+from nnactive_ext.nnunet.dataset import read_labels
 from nnactive_ext.nnunet.preprocessing import preprocess_image
 from nnactive_ext.query_methods.aggregation import AGGREGATIONS, parse_aggregation
 from nnactive_ext.query_methods.disagreement import least_members
@@ -198,6 +200,7 @@ class _Measuring:
     ):
         self._experiment, self._opened, self._asked = experiment, opened, asked
         self._platt, self._needed = platt, needed
+        self._inputs = Inputs.read(experiment.raw)
 
     def lines(self, members: int) -> list[Line]:
         return self._asked.lines(_possible(self._asked, self._needed, members, []))
@@ -216,6 +219,8 @@ class _Measuring:
         source = self._experiment.source
         said, grid = self.say(name, image)
         lines = self.lines(said.members)
+        if self._inputs:
+            self._inputs.verify(name, source.cases[name].label)
         reference = source.label_map(name)
         whole = Patch(name, (0, 0, 0), grid.image_shape)
 
@@ -247,7 +252,7 @@ class _Measuring:
         file = folder / f"{name}{source.file_ending}"
         if not file.is_file():
             return None
-        labels = source.reader_writer.read_seg(str(file))[0][0]
+        labels = read_labels(source.reader_writer, file)[0][0]
         if labels.shape != tuple(shape):
             raise NnActiveError(
                 f"{file}: has {labels.shape} voxels, the reference of {name} {tuple(shape)}. Give its label map."

@@ -5,16 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from nnactive_ext.compare.validation import Case, Line
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import Fold
-from nnactive_ext.files import read_json_if_any, write_json
+from nnactive_ext.files import read_made_for, write_json
 from nnactive_ext.members.case_scores import digest, facts
 from nnactive_ext.metrics.calibration import Platt
+from nnactive_ext.schemas import Count
 
 FOLDER = "validated"
+
+
+class _Rated(TypedDict):
+    ncc: dict[str, float | None]
+    ged: float | None
+
+
+class _Findings(TypedDict):
+    members: Count
+    risk: float | None
+    values: list[tuple[str, str, float | None]]
+    ace: dict[str, float | None]
+    rated: _Rated | None
 
 
 class CaseFindings:
@@ -41,8 +55,9 @@ class CaseFindings:
         """
         found = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in (file.stat(),)]
         self._made[name] = digest({**self._facts, "files": found})
-        content = read_json_if_any(self.folder / f"{name}.json", {})
-        if content.get("for") != self._made[name] or not all(self._facts["trainings"]):
+        file = self.folder / f"{name}.json"
+        content = read_made_for(file, self._made[name], _Findings, "Delete it, and the case is measured again.")
+        if content is None or not all(self._facts["trainings"]):
             return None
         ratings = content["rated"]
         values = {Line(score, aggregation): _number(value) for score, aggregation, value in content["values"]}

@@ -9,8 +9,10 @@ import numpy as np
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.result import StratumYield
-from nnactive_ext.geometry.patch import Patch, shared
-from nnactive_ext.labelling.answers import CountingAnswers, labels_of
+from nnactive_ext.geometry.label_values import voxels_per_value
+from nnactive_ext.geometry.near import Near
+from nnactive_ext.geometry.patch import shared
+from nnactive_ext.labelling.answers import CountingAnswers, Held, held_in
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.members.reasons import reason_of
@@ -28,29 +30,26 @@ class Tally:
         # Patches are chosen for labels, too, where classes are regions: those of the starting budget.
         self._classes = {**{name: (value,) for value, name in labels.foreground.items()}, **labels.classes}
         self._found: dict[str, StratumYield] = {}
-        self._seen: dict[tuple[str, str], list[Patch]] = {}
+        self._seen: dict[tuple[str, str], Near[None]] = {}
 
-    def add(self, task: Task, said: np.ndarray | None) -> None:
+    def add(self, task: Task, said: np.ndarray | Held | None) -> None:
         """``said``: the labels (z, y, x) of the patch, ``ignore`` where nothing is annotated; None: nothing is.
 
         Voxels that an earlier patch of the stratum covers are not counted again.
         """
         before = self._found.get(task.stratum) or StratumYield(patches=0, chosen_for=self._about(task))
-        known = said is not None and bool((said != self._labels.ignore).any())
+        held = Held.of(said) if isinstance(said, np.ndarray) else said
+        known = held is not None and any(n for value, n in held.counts.items() if value != self._labels.ignore)
         holds, voxels = dict(before.patches_per_class), dict(before.voxels_per_class)
         foreground, of_any = [value for value in self._labels.values if value], False
         new = 0
-        if known and said is not None:
-            fresh = said.copy()
-            earlier = self._seen.setdefault((task.stratum, task.patch.case), [])
-            for patch in earlier:
-                fresh[shared(task.patch, patch)[0]] = self._labels.ignore
-            earlier.append(task.patch)
-            of_any, new = bool(np.isin(said, foreground).any()), int(np.isin(fresh, foreground).sum())
+        if known and held is not None:
+            fresh = self._fresh(task, held)
+            of_any, new = _number(held.counts, foreground) > 0, _number(fresh, foreground)
             for name, values in self._classes.items():
-                if np.isin(said, values).any():
+                if _number(held.counts, values):
                     holds[name] = holds.get(name, 0) + 1
-                    voxels[name] = voxels.get(name, 0) + int(np.isin(fresh, values).sum())
+                    voxels[name] = voxels.get(name, 0) + _number(fresh, values)
         self._found[task.stratum] = StratumYield(
             patches=before.patches + 1,
             annotated=before.annotated + known,
@@ -60,6 +59,18 @@ class Tally:
             patches_per_class=holds,
             voxels_per_class=voxels,
         )
+
+    def _fresh(self, task: Task, held: Held) -> Mapping[int, int]:
+        """Voxels of each label value, without those that an earlier patch of the stratum covers."""
+        earlier = self._seen.setdefault((task.stratum, task.patch.case), Near(task.patch.size))
+        covering = earlier.overlapping(task.patch)
+        earlier.add(task.patch, None)
+        if not covering:
+            return held.counts
+        fresh = held.read().copy()
+        for patch, _ in covering:
+            fresh[shared(task.patch, patch)[0]] = self._labels.ignore
+        return voxels_per_value(fresh)
 
     def _about(self, task: Task) -> str:
         """The class that a patch was chosen for; empty for one of the rest, whatever its stratum is called."""
@@ -102,12 +113,17 @@ def of_answers(experiment: Experiment, tasks: Sequence[Task]) -> Yields:
     """What the answers that count say of ``tasks``; open ones are not annotated."""
     ledger, labels = Ledger(experiment.annotation), experiment.dataset.labels
     counted = CountingAnswers.of(ledger)
-    return of_labels(((task, labels_of(ledger, counted, task.id, labels.ignore)) for task in tasks), labels)
+    return of_labels(((task, held_in(ledger, counted, task.id, labels.ignore)) for task in tasks), labels)
 
 
-def of_labels(found: Iterable[tuple[Task, np.ndarray | None]], labels: Labels) -> Yields:
+def of_labels(found: Iterable[tuple[Task, np.ndarray | Held | None]], labels: Labels) -> Yields:
     """From tasks and what is annotated in their patches."""
     tally = Tally(labels)
     for task, said in found:
         tally.add(task, said)
     return tally.found()
+
+
+def _number(counts: Mapping[int, int], values: Iterable[int]) -> int:
+    """The voxels of some label values."""
+    return sum(counts.get(value, 0) for value in values)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.paths import check_regular
 
 _TYPES = (np.bool_, *(np.dtype(code).type for code in "bBhHiIlLqQefdFD"))
 _OWN = "If its trainer is yours and stores this on purpose, call torch.serialization.add_safe_globals in the trainer's file."
@@ -82,6 +83,7 @@ def _opened(file: Path, remedy: str) -> Any:
 
 def _is_archive(file: Path) -> bool:
     """Whether tensors can stay in the file until they are used; torch's earlier format cannot do so."""
+    check_regular(file)
     with open(file, "rb") as handle:
         return handle.read(4) == b"PK\x03\x04"
 

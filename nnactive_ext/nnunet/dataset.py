@@ -5,21 +5,49 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import OF_THE_MACHINE, NnActiveError, brief
 from nnactive_ext.files import Unpacked, read_json
 from nnactive_ext.nnunet.environment import FOLDERS, require_nnunet_folders
 from nnactive_ext.nnunet.regions import order_problem
+from nnactive_ext.paths import Name, check_name, name_problem
+from nnactive_ext.schemas import Count, JsonObject
 from nnactive_ext.words import listed, plural
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+def _is_ending(text: str) -> None:
+    if name_problem(text) or not text.startswith("."):
+        raise ValueError(f'{text[:80]!r} is no ending such as ".nii.gz"')
+
+
+class _Entry(TypedDict):
+    images: list[str]
+    label: str
+
+
+class Description(TypedDict, total=False):
+    """What we look at of a dataset.json; :attr:`Dataset.labels` looks at the labels."""
+
+    labels: JsonObject
+    channel_names: dict[str, str]
+    file_ending: Annotated[str, _is_ending]
+    dataset: dict[Name, _Entry]
+    regions_class_order: list[Count] | None
+    overwrite_image_reader_writer: str | None
+
+
+def read_description(file: Path, remedy: str = "Correct or restore it.") -> dict[str, Any]:
+    """The content of a dataset.json; a missing or damaged one is an NnActiveError with ``remedy``."""
+    return read_json(file, Description, remedy)
 
 
 @dataclass(frozen=True)
@@ -42,7 +70,7 @@ class Labels:
     names: Mapping[str, Any]
     regions_class_order: tuple[int, ...] | None = None
 
-    @property
+    @cached_property
     def values(self) -> tuple[int, ...]:
         """All label values including background, without ignore."""
         found = {0}
@@ -51,7 +79,7 @@ class Labels:
                 found.update(int(v) for v in (value if isinstance(value, (list, tuple)) else [value]))
         return tuple(sorted(found))
 
-    @property
+    @cached_property
     def ignore(self) -> int:
         """The value of voxels nobody has annotated; the highest label + 1, as nnU-Net wants it."""
         return int(self.names.get("ignore", max(self.values) + 1))
@@ -110,7 +138,7 @@ class Dataset:
         file = self.folder / "dataset.json"
         if self.content is None and not file.is_file():
             raise NnActiveError(f"{file}: no such file. An nnU-Net dataset needs one.")
-        content = read_json(file) if self.content is None else dict(self.content)
+        content = read_description(file) if self.content is None else dict(self.content)
         missing = [key for key in ("labels", "channel_names", "file_ending") if key not in content]
         if missing:
             raise NnActiveError(
@@ -184,28 +212,20 @@ class Dataset:
 
     def image(self, name: str) -> tuple[np.ndarray, dict[str, Any]]:
         """The voxels (channel, z, y, x) of a case as nnU-Net's reader gives them, and what it says of them."""
-        files = [str(file) for file in self.entries[name].images]
-        try:
-            return self.reader_writer.read_images(files)
-        except (RuntimeError, OSError) as error:
-            raise NnActiveError(f"{', '.join(files)}: cannot be read ({error}). Restore it, or drop the case.") from None
+        return read_images(self.reader_writer, self.entries[name].images)
 
     def label_map(self, name: str) -> np.ndarray:
         """The labels (z, y, x) of a case as its file has them."""
-        return self.reader_writer.read_seg(str(self.cases[name].label))[0][0]
+        return read_labels(self.reader_writer, self.cases[name].label)[0][0]
 
     @cached_property
     def entries(self) -> dict[str, Case]:
         """All cases by name, sorted, whether or not their files exist; a test case has the name of no other case."""
         if "dataset" in self.json:
-            try:
-                found = {
-                    name: Case(name, tuple(self._path(p) for p in entry["images"]), self._path(entry["label"]))
-                    for name, entry in self.json["dataset"].items()
-                }
-            except (AttributeError, KeyError, TypeError):
-                file = self.folder / "dataset.json"
-                raise NnActiveError(f"{file}: each entry of dataset needs images (a list of files) and label.") from None
+            found = {
+                name: Case(name, tuple(self._path(p) for p in entry["images"]), self._path(entry["label"]))
+                for name, entry in self.json["dataset"].items()
+            }
         else:
             found = self._listed("imagesTr", "labelsTr")
         found = {name: case for name, case in found.items() if self.known is None or name in self.known}
@@ -244,6 +264,16 @@ class Dataset:
             raise NnActiveError("\n".join(problems))
         return found
 
+    def check_labels(self) -> None:
+        """A label map that does not lie in labelsTr, where we write it, is an NnActiveError."""
+        for case in self.entries.values():
+            own = self.folder / "labelsTr" / f"{case.name}{self.file_ending}"
+            if case.label != Path(os.path.normpath(own)):
+                raise NnActiveError(
+                    f"{self.folder / 'dataset.json'}: the label map of {case.name} is {case.label}, outside the experiment. It "
+                    f"must be {own}. Correct the file."
+                )
+
     def _path(self, text: str) -> Path:
         path = Path(os.path.expandvars(text))
         return path if path.is_absolute() else Path(os.path.normpath(self.folder / path))
@@ -265,6 +295,35 @@ class Dataset:
         }
 
 
+def read_images(reader: Any, files: Sequence[Path]) -> tuple[np.ndarray, dict[str, Any]]:
+    """The voxels (channel, z, y, x) of the files of a case as nnU-Net's ``reader`` gives them, and what it says of them.
+
+    Raises:
+        NnActiveError: a file cannot be read.
+    """
+    names = [str(file) for file in files]
+    try:
+        return reader.read_images(names)
+    except OF_THE_MACHINE:
+        raise
+    except Exception as error:  # nnU-Net's readers raise whatever their libraries raise
+        raise NnActiveError(f"{', '.join(names)}: cannot be read ({brief(error)}). Restore it, or drop the case.") from None
+
+
+def read_labels(reader: Any, file: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """The labels (1, z, y, x) of a file as nnU-Net's ``reader`` gives them, and what it says of them.
+
+    Raises:
+        NnActiveError: the file cannot be read.
+    """
+    try:
+        return reader.read_seg(str(file))
+    except OF_THE_MACHINE:
+        raise
+    except Exception as error:  # nnU-Net's readers raise whatever their libraries raise
+        raise NnActiveError(f"{file}: cannot be read ({brief(error)}). Restore it from a backup.") from None
+
+
 def nnunet_folder(variable: str) -> Path:
     """The folder that nnUNet_raw, nnUNet_preprocessed or nnUNet_results names."""
     require_nnunet_folders()
@@ -275,7 +334,7 @@ def dataset_folder_name(identifier: str | int) -> str:
     """``4`` or ``Dataset004_X`` -> the folder name found in nnU-Net's folders; unknown or ambiguous is an error."""
     text = str(identifier)
     if text.startswith("Dataset"):
-        return text
+        return check_name(text, "the dataset", "-d")
     if not text.isdecimal():
         raise NnActiveError(f"{text!r} is neither a dataset number nor a name like Dataset004_Name.")
     found = existing_names(int(text))

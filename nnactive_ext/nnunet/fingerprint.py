@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_ext.files import NOTHING_KEPT, Unpacked, write_json
-from nnactive_ext.nnunet.dataset import Case, Dataset
+from nnactive_ext.nnunet.dataset import Case, Dataset, read_images, read_labels
 from nnactive_ext.parallel import map_cases
 
 # As in nnU-Net's extractor: so many foreground voxels in all, an equal number of draws from each case.
@@ -59,14 +59,14 @@ def write_fingerprint(
 def _analyse(case: Case, reader: Any, ignore: int, samples: int, nonzero: bool = False) -> tuple:
     from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice, get_bbox_from_mask
 
-    images, properties = reader.read_images([str(file) for file in case.images])
+    images, properties = read_images(reader, case.images)
     inside = (images != 0).any(0)
     # nnU-Net fills the holes of this mask first, which takes long and does not change its bounding box.
     box = bounding_box_to_slice(get_bbox_from_mask(inside))
     if nonzero:
         foreground = inside[box]
     else:
-        labels = reader.read_seg(str(case.label))[0][0][box]
+        labels = read_labels(reader, case.label)[0][0][box]
         foreground = (labels > 0) & (labels != ignore)
     cropped = images[(slice(None), *box)]
     voxels = [channel[foreground] for channel in cropped]

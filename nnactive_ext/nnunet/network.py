@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.nnunet.architecture import check_architecture
 from nnactive_ext.nnunet.preprocessing import Preprocessed
 from nnactive_ext.nnunet.presets import BLOCKS
 
@@ -23,6 +24,7 @@ def check_network(target: Preprocessed, dataset_json: dict[str, Any]) -> None:
             that is none of nnU-Net's is built only, as not everything computes on the meta device.
     """
     architecture = target.manager()[1].network_arch_class_name
+    check_architecture(target.plans, target.plans_file)
     try:
         network = _network(*target.manager(), dataset_json)
         if architecture.rpartition(".")[2] in BLOCKS and next(network.parameters()).is_meta:
@@ -38,6 +40,7 @@ def stock_shapes(plans: dict[str, Any], configuration: str, dataset_json: dict[s
     """The weights, by name, of the network that nnU-Net builds from plans when it predicts, as shapes."""
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+    check_architecture(plans, "plans.json")
     manager = PlansManager(plans)
     network = _network(manager, manager.get_configuration(configuration), dataset_json)
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

@@ -18,6 +18,7 @@ from typing import Any
 from nnactive_ext.errors import brief
 from nnactive_ext.files import write_json
 from nnactive_ext.nnunet.environment import FOLDERS
+from nnactive_ext.nnunet.splits import SPLITS
 from nnactive_ext.parallel import busy
 from nnactive_ext.words import count, duration
 
@@ -265,7 +266,7 @@ def _write_cases(target: Any, dataset_json: Mapping[str, Any], training: Trainin
         properties = {"spacing": spacing, "class_locations": locations}
         save_case(target, case, segmentation, properties, configuration, image)
     names = list(dataset_json["dataset"])
-    write_json(target.folder / "splits_final.json", [{"train": names[:-1], "val": names[-1:]}])
+    write_json(target.folder / SPLITS, [{"train": names[:-1], "val": names[-1:]}])
 
 
 if __name__ == "__main__":

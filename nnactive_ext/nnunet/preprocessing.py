@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import NOTHING_KEPT, TEMPORARY, Unpacked, copy_file, read_json
+from nnactive_ext.errors import NnActiveError, brief
+from nnactive_ext.files import NOTHING_KEPT, TEMPORARY, Unpacked, copy_file, sync_file, sync_folder
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Triple, triple
-from nnactive_ext.nnunet.dataset import Case, Dataset
+from nnactive_ext.nnunet.dataset import Case, Dataset, read_images, read_labels
+from nnactive_ext.nnunet.plans_files import read_plans
+from nnactive_ext.nnunet.properties import check_array, read_properties
 from nnactive_ext.parallel import map_cases
+from nnactive_ext.refusals import refusing
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,28 @@ class Preprocessed:
     configuration: str
 
     @property
+    def plans_file(self) -> Path:
+        return self.folder / f"{self.plans_identifier}.json"
+
+    @property
     def plans(self) -> dict:
-        return read_json(self.folder / f"{self.plans_identifier}.json")
+        return read_plans(self.plans_file)
 
     def manager(self) -> tuple[Any, Any]:
         """nnU-Net's plans manager and configuration manager."""
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-        plans = PlansManager(self.plans)
-        if self.configuration not in plans.available_configurations:
+        content = self.plans
+        if self.configuration not in content["configurations"]:
             raise NnActiveError(
-                f"{self.folder / self.plans_identifier}.json has no configuration {self.configuration}; it has "
-                f"{', '.join(plans.available_configurations)}. Choose one of them with -c."
+                f"{self.plans_file} has no configuration {self.configuration}; it has {', '.join(content['configurations'])}. "
+                "Choose one of them with -c."
             )
-        return plans, plans.get_configuration(self.configuration)
+        try:
+            plans = PlansManager(content)
+            return plans, plans.get_configuration(self.configuration)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+            raise NnActiveError(f"{self.plans_file}: damaged (nnU-Net: {error!r}). Restore it from a backup.") from None
 
     @property
     def gt_folder(self) -> Path:
@@ -60,14 +71,15 @@ class Preprocessed:
 
         folder = data_folder or self.data_folder
         try:
-            image = blosc2.open(urlpath=str(folder / f"{case}.b2nd"), mode="r")[:]
-            with open(folder / f"{case}.pkl", "rb") as file:
-                properties = pickle.load(file)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            image = blosc2.open(urlpath=str(check_array(folder / f"{case}.b2nd")), mode="r")[:]
+            properties = read_properties(folder / f"{case}.pkl")
+            return image, Grid.from_properties(properties, self.plans["transpose_forward"], image.shape[1:])
+        except (NnActiveError, MemoryError):
+            raise
+        except Exception as error:  # both libraries raise whatever they stumble over
             raise NnActiveError(
-                f"{folder / case}.b2nd or .pkl: cannot be read ({error}). Delete the dataset and plan it anew."
+                f"{folder / case}.b2nd or .pkl: cannot be read ({brief(error)}). Delete the dataset and plan it anew."
             ) from None
-        return image, Grid.from_properties(properties, self.plans["transpose_forward"], image.shape[1:])
 
 
 def preprocess_image(
@@ -136,7 +148,7 @@ def _run(
 def _preprocess_case(case: Case, dataset_json: dict, target: Preprocessed, ending: str) -> None:
     plans, configuration = target.manager()
     reader = plans.image_reader_writer_class()
-    image, properties = reader.read_images([str(file) for file in case.images])
+    image, properties = read_images(reader, case.images)
     preprocessor = configuration.preprocessor_class(verbose=False)
     # The image goes in without its label, as at inference: with one, masked normalisation (use_mask_for_norm) would
     # take every unannotated voxel outside the body for inside and depend on what happens to be annotated.
@@ -150,10 +162,11 @@ def _preprocess_case(case: Case, dataset_json: dict, target: Preprocessed, endin
 def _refresh_case(case: Case, dataset_json: dict, target: Preprocessed, ending: str) -> None:
     plans, configuration = target.manager()
     reader = plans.image_reader_writer_class()
-    image, _ = reader.read_images([str(file) for file in case.images])
-    with open(target.data_folder / f"{case.name}.pkl", "rb") as file:
-        properties = pickle.load(file)
-    labels = _network_labels(case, image, properties, reader, plans, configuration, stored_shape(case.name, target))
+    image, _ = read_images(reader, case.images)
+    stored = target.data_folder / f"{case.name}.pkl"
+    with refusing(stored, "Restore it from a backup, or delete the dataset and plan it anew."):
+        properties = read_properties(stored)
+        labels = _network_labels(case, image, properties, reader, plans, configuration, stored_shape(case.name, target))
     preprocessor = configuration.preprocessor_class(verbose=False)
     properties["class_locations"] = class_locations(labels, plans, dataset_json, preprocessor)
     save_case(target, case.name, labels, properties, configuration)
@@ -166,7 +179,7 @@ def _network_labels(
     """The label map as nnU-Net's preprocessor makes it, (1, z, y, x) int16: transposed, cropped, -1 outside, resampled."""
     from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
 
-    labels, _ = reader.read_seg(str(case.label))
+    labels, _ = read_labels(reader, case.label)
     axes = [0, *(axis + 1 for axis in plans.transpose_forward)]
     crop = tuple(slice(low, high) for low, high in properties["bbox_used_for_cropping"])
     labels = labels.transpose(axes)[(slice(None), *crop)].copy()
@@ -225,7 +238,9 @@ def save_case(
         with open(os.path.join(temporary, f"{name}.pkl"), "wb") as handle:
             pickle.dump(properties, handle)
         for file in [*files, f"{name}.pkl"]:
+            sync_file(Path(temporary) / file)
             os.replace(os.path.join(temporary, file), final / file)
+    sync_folder(final)  # before the state says that the case is there
 
 
 def _copy_label(case: Case, target: Preprocessed, ending: str) -> None:
@@ -236,4 +251,10 @@ def stored_shape(case: str, target: Preprocessed) -> Triple:
     """The shape (z, y, x) of a preprocessed image, without reading its voxels."""
     import blosc2
 
-    return triple(blosc2.open(urlpath=str(target.data_folder / f"{case}.b2nd"), mode="r").shape[1:])
+    file = target.data_folder / f"{case}.b2nd"
+    try:
+        return triple(blosc2.open(urlpath=str(check_array(file)), mode="r").shape[1:])
+    except NnActiveError:
+        raise
+    except Exception as error:  # blosc2 raises whatever it stumbles over
+        raise NnActiveError(f"{file}: cannot be read ({brief(error)}). Delete the dataset and plan it anew.") from None

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnactive_ext.errors import NnActiveError, brief
-from nnactive_ext.files import read_json, replacing
+from nnactive_ext.files import replacing
+from nnactive_ext.nnunet.architecture import foreign_parts
 from nnactive_ext.nnunet.checkpoints import read_checkpoint
 from nnactive_ext.nnunet.network import built
 from nnactive_ext.nnunet.nnssl import ADAPTATION, Adaptation, adaptation
+from nnactive_ext.nnunet.plans_files import read_plans
+from nnactive_ext.nnunet.trusted import confirm
 from nnactive_ext.words import count, listed
 
 if TYPE_CHECKING:
@@ -26,8 +29,8 @@ HEADS = ".seg_layers."
 """In the names of the parameters that belong to the classes, which are drawn anew for each member."""
 KEY = "pretrained"
 """In the ``"nnactive"`` of a configuration of nnU-Net's plans: the digest of the weights that members start from."""
+_OTHER_PLANS = "Give the plans.json of the training with -pretrained_plans."
 _NAMED = 3
-_CLASSES = ("dynamic_network_architectures.", "torch.nn.")
 _SHARED = (
     "transpose_forward",
     "transpose_backward",
@@ -225,15 +228,13 @@ def _plans(file: Path, own: Mapping[str, Any], given: Path | None) -> tuple[Mapp
     """nnU-Net's plans of a training, and where they were found."""
     beside = [folder / "plans.json" for folder in (file.parent.parent, file.parent)]
     chosen = given or next((one for one in beside if one.is_file()), None)
-    plans = read_json(chosen) if chosen else own
+    plans = read_plans(chosen, _OTHER_PLANS) if chosen else own
     if not plans:
         raise NnActiveError(
             f"{file}: its plans are needed, and there is no plans.json beside its fold folder. Give it with -pretrained_plans."
         )
     if not isinstance(plans, Mapping) or not isinstance(plans.get("configurations"), Mapping):
-        raise NnActiveError(
-            f"{chosen}: these are no plans of nnU-Net. Give the plans.json of the training with -pretrained_plans."
-        )
+        raise NnActiveError(f"{file}: it holds no plans of nnU-Net. {_OTHER_PLANS}")
     return plans, str(chosen.name) if chosen else "the checkpoint"
 
 
@@ -279,13 +280,11 @@ def _of_nnssl(file: Path, content: Mapping[str, Any], weights: Mapping[str, Any]
 
 def _network(file: Path, architecture: Mapping[str, Any], channels: int, trust: bool) -> Any:
     """The network, whose classes are imported and called: those of a stranger's plans may be anything."""
-    kwargs = architecture.get("arch_kwargs") or {}
-    classes = [
-        architecture.get("network_class_name"),
-        *(kwargs.get(key) for key in architecture.get("_kw_requires_import") or ()),
-    ]
-    foreign = [str(one) for one in classes if one is not None and not str(one).startswith(_CLASSES)]
-    if foreign and not trust:
+    foreign = foreign_parts(architecture)
+    if trust:
+        for name in foreign:
+            confirm(name)  # for the trainings that follow
+    elif foreign:
         raise NnActiveError(
             f"{file}: the network of its plans uses {listed(foreign)}, which is none of nnU-Net's or torch's layers, so "
             "building it can run code. If you trust whoever made the file and its plans, add --trust."

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, TypedDict
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json
+from nnactive_ext.paths import Name
+from nnactive_ext.schemas import not_empty
 from nnactive_ext.words import count, listed, plural
 
+SPLITS = "splits_final.json"
+"""In the preprocessed dataset folder, as nnU-Net calls it."""
 _ATTEMPTS = 50
 _OF_ONE = 5
 """nnU-Net's number of folds, of which a single one is taken: it trains on four fifths of the cases."""
+
+
+class Split(TypedDict):
+    """The cases of a fold."""
+
+    train: list[Name]
+    val: list[Name]
+
+
+def read_splits(file: Path) -> list[Split]:
+    """nnU-Net's ``splits_final.json``, the folds in order; an NnActiveError where it is missing, damaged or empty."""
+    return read_json(file, Annotated[list[Split], not_empty], "Delete it; the next command makes it anew.")
 
 
 def make_splits(

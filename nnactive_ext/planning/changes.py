@@ -80,7 +80,7 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
     if wanted.get("share") is not None and not 0 < wanted["share"] <= 1:
         raise NnActiveError(f"-share {wanted['share']:g}: a share must be above 0 and at most 1.")
     if wanted.get("screen") is not None:
-        checked_screen(wanted["screen"], methods.get(plan.method, **plan.method_options))
+        checked_screen(wanted["screen"], methods.get_confirmed(plan.method, **plan.method_options))
     if wanted.get("relevance") is not None:
         wanted = {**wanted, "relevance": changed_words(planned_value(plan, "relevance", ()), wanted["relevance"])}
         told += check_relevance(plan, wanted["relevance"], experiment.dataset.labels.classes)
@@ -97,7 +97,8 @@ def change_settings(experiment: Experiment, who: str, wanted: Mapping[str, Any])
         if value is not None and value != before:
             plan = recorded(experiment, with_value(plan, what, value), who, what, before, value)
             told.append(f"{what}: {before or '-'} -> {value}")
-    plan.write(experiment.raw)  # a single file needs no journal
+    if plan is not experiment.plan:
+        plan.write(experiment.raw)  # a single file needs no journal
     return told
 
 

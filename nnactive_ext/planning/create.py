@@ -13,12 +13,12 @@ from typing import Any
 
 from nnactive_ext.errors import NnActiveError, PoolExhausted
 from nnactive_ext.experiment.blocks import BLOCKS_FILE
-from nnactive_ext.experiment.commands import typed_command
-from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment
+from nnactive_ext.experiment.commands import status_of, typed_command
+from nnactive_ext.experiment.experiment import INCOMPLETE, Experiment, remove_marks
 from nnactive_ext.experiment.freezing import freeze
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop, write_loop
 from nnactive_ext.experiment.plan import ALL_LABELS, PLAN_FILE, PUBLISHED, Plan
-from nnactive_ext.files import NOTHING_KEPT, Unpacked, write_json
+from nnactive_ext.files import NOTHING_KEPT, Unpacked, sync_folder, write_json
 from nnactive_ext.geometry.axes import Turn
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.images.turning import turned_image
@@ -54,9 +54,16 @@ def check_number(number: int) -> None:
     for name in existing_names(number):
         folders = [nnunet_folder(variable) / name for variable in FOLDERS]
         # The plan is written when all else is: with it, only the removal of the marks was interrupted.
-        if any((folder / INCOMPLETE).is_file() for folder in folders) and not (folders[0] / PLAN_FILE).is_file():
-            for folder in folders:
-                _remove(folder)
+        if not any((folder / INCOMPLETE).is_file() for folder in folders):
+            continue
+        if (folders[0] / PLAN_FILE).is_file():
+            remove_marks(folders)
+            raise NnActiveError(
+                f"{name}: its planning was interrupted when all was done, so the experiment is complete. What is next: "
+                f"{status_of(name)}. For another experiment choose another number with -o."
+            )
+        for folder in folders:
+            _remove(folder)
     names = existing_names(number)
     if names:
         raise NnActiveError(
@@ -167,13 +174,13 @@ def new_folders(*wanted: Path) -> Iterator[None]:
             aside.mkdir(parents=True)
             (aside / INCOMPLETE).write_text(f"{typed_command.get()}\n{Path.cwd()}", encoding="utf-8")
             aside.rename(folder)
+            sync_folder(folder.parent)
         yield
     except BaseException:
         for folder in folders:
             _remove(folder)
         raise
-    for folder in folders:
-        (folder / INCOMPLETE).unlink()
+    remove_marks(folders)
 
 
 def _aside(folder: Path) -> Path:

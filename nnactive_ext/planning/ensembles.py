@@ -57,7 +57,7 @@ def check_ensemble(settings: Settings, trainer: str) -> None:
             "mirror, or leave out -pretrained."
         )
     _check_trainer(kind, trainer)
-    method = methods.get(settings.method, **settings.method_options)
+    method = methods.get_confirmed(settings.method, **settings.method_options)
     if kind.members(folds) == 1 and isinstance(method, RankedMethod) and least_members(method) > 1:
         raise NnActiveError(
             f"--method {settings.method} scores how much members disagree, but -folds 1 with -members folds is the only "
@@ -124,7 +124,7 @@ def tell_ensemble(plan: Plan, decisions: Decisions) -> None:
 
 def _tell_samples(plan: Plan, decisions: Decisions) -> None:
     """What scores measure, because it is not what they measure with other members."""
-    score = getattr(getattr(methods.get(plan.method, **plan.method_options), "score", None), "__name__", "")
+    score = getattr(getattr(methods.get_confirmed(plan.method, **plan.method_options), "score", None), "__name__", "")
     if plan.member_kind.measured(score) == "aleatoric":
         decisions.warn(
             f"--method {plan.method}",

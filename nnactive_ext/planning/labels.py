@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, TypedDict
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LabelChange
 from nnactive_ext.planning.rollout import label_names
+from nnactive_ext.schemas import not_empty, parsed, typed
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -46,17 +47,21 @@ def read_operations(words: Sequence[str]) -> list[list[str]]:
     if not file.is_file():
         raise NnActiveError(f"-labels {words[0]}: no such file. Give a change of the classes: {GRAMMAR}.")
     try:
-        text = file.read_text(encoding="utf-8")
-        content = tomllib.loads(text) if file.suffix.lower() == ".toml" else json.loads(text)
-        found = content["changes"] if isinstance(content, dict) else content
-        if not isinstance(found, list):
-            raise ValueError("changes: no list")
+        text = file.read_bytes()
+        content = tomllib.loads(text.decode()) if file.suffix.lower() == ".toml" else parsed(text)
+        found = typed(_File, content)["changes"] if isinstance(content, dict) else typed(_Operations, content)
         operations = [shlex.split(one) if isinstance(one, str) else one for one in found]
-        if not operations or not all(isinstance(one, list) and all(isinstance(w, str) for w in one) for one in operations):
-            raise ValueError("an operation is a text, or a list of words")
-    except (ValueError, KeyError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise NnActiveError(f"{file}: no list of changes of classes ({error}). It holds: {GRAMMAR}.") from None
     return operations
+
+
+_Operations = Annotated[list[str | list[str]], not_empty]
+"""Each is a text, or a list of words."""
+
+
+class _File(TypedDict):
+    changes: _Operations
 
 
 def change_of(names: Mapping[str, int], operations: Sequence[Sequence[str]]) -> LabelChange:

@@ -20,7 +20,7 @@ from nnactive_ext.images.checks import damage, examined, off_grid
 from nnactive_ext.images.nifti import header_problem
 from nnactive_ext.images.voxels import Voxels, look_at, same_channel, same_image
 from nnactive_ext.intake.problems import refuse
-from nnactive_ext.nnunet.dataset import Case, Dataset, Labels
+from nnactive_ext.nnunet.dataset import Case, Dataset, Labels, read_labels
 from nnactive_ext.parallel import default_processes, map_cases
 
 
@@ -79,9 +79,9 @@ def _measure_case(case: Case, reader: Any, labels: Labels, copies: Unpacked) -> 
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         problems.append(f"{case.images[0]}: the spacing {spacing.tolist()} is not usable.")
     try:
-        label, label_properties = reader.read_seg(str(case.label))
-    except Exception as error:
-        problems.append(f"{case.label}: cannot be read: {brief(error)}")
+        label, label_properties = read_labels(reader, case.label)
+    except NnActiveError as error:
+        problems.append(str(error))
         return replace(nothing, problems=tuple(problems))
     difference = _geometry_difference(image.shape[1:], properties, label.shape[1:], label_properties)
     if difference:

@@ -21,7 +21,7 @@ from nnactive_ext.experiment.record import write_record
 from nnactive_ext.experiment.result import result_files
 from nnactive_ext.labelling.dropping import recorded
 from nnactive_ext.labelling.relabel import relabel
-from nnactive_ext.nnunet.dataset import Case, Dataset
+from nnactive_ext.nnunet.dataset import Case, Dataset, read_labels
 from nnactive_ext.parallel import map_cases
 from nnactive_ext.planning.measure import measure
 from nnactive_ext.words import count, listed, warned
@@ -130,4 +130,4 @@ def _with_foreground(experiment: Experiment, plan: Plan, progress: bool) -> Plan
 
 
 def _foreground(case: Case, reader: Any, labels: Sequence[int]) -> int:
-    return int(np.isin(reader.read_seg(str(case.label))[0], labels).sum())
+    return int(np.isin(read_labels(reader, case.label)[0], labels).sum())

@@ -12,7 +12,6 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.journal import PREPROCESSED, RAW, Journal, NewFile
 from nnactive_ext.experiment.label_changes import BACKGROUND, IGNORE, LABELS, LabelChange, mapped
 from nnactive_ext.experiment.loops import by_case
-from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.annotators import HumanAnnotator
 from nnactive_ext.labelling.answers import CountingAnswers, read_answer, status_of
@@ -22,6 +21,7 @@ from nnactive_ext.labelling.given import GIVEN_PATCHES, given_labels, given_patc
 from nnactive_ext.labelling.labels import count_voxels
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import all_tasks
+from nnactive_ext.nnunet.dataset import read_description
 from nnactive_ext.planning.labels import change_of
 from nnactive_ext.words import count, plural
 
@@ -168,7 +168,9 @@ def _files(experiment: Experiment, after: Experiment, event: Mapping[str, Any]) 
     files = [plan_file(after.plan), NewFile(RAW, "dataset.json", after.dataset.json)]
     trained = experiment.preprocessed.folder / "dataset.json"  # which nnU-Net trains with
     if trained.is_file():
-        files.append(NewFile(PREPROCESSED, "dataset.json", {**read_json(trained), "labels": after.dataset.json["labels"]}))
+        files.append(
+            NewFile(PREPROCESSED, "dataset.json", {**read_description(trained), "labels": after.dataset.json["labels"]})
+        )
     if patches := given_patches(experiment):
         files.append(NewFile(RAW, GIVEN_PATCHES, given_patches_content(_still_given(after, event, patches))))
     return tuple(files)

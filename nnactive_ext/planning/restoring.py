@@ -9,7 +9,8 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.inputs import DESCRIBED, Inputs, described
 from nnactive_ext.experiment.preprocessed_mark import is_marked, mark
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import write_json
+from nnactive_ext.nnunet.dataset import read_description
 from nnactive_ext.nnunet.preprocessing import preprocess
 from nnactive_ext.words import count
 
@@ -61,6 +62,6 @@ def restore_plans(experiment: Experiment, progress: bool = True) -> list[str]:
 def _own_dataset_json(experiment: Experiment, frozen: Inputs) -> None:
     """The labels, channels and reader in the experiment's own dataset.json; its cases stay as they are."""
     file, then = experiment.raw / "dataset.json", frozen.part("dataset")
-    content: Mapping[str, Any] = read_json(file) if file.is_file() else frozen.part("plans")["dataset_json"] or {}
+    content: Mapping[str, Any] = read_description(file) if file.is_file() else frozen.part("plans")["dataset_json"] or {}
     if described(content) != then or not file.is_file():
         write_json(file, {**{key: value for key, value in content.items() if key not in DESCRIBED}, **then})

@@ -91,7 +91,7 @@ def check_rollout(folder: Path, settings: Settings) -> str:
     unknown = [name for name in settings.hard if name not in settings.labels]
     if unknown:
         raise NnActiveError(f"--hard {' '.join(unknown)}: not among --labels {' '.join(settings.labels)}.")
-    if methods.get(settings.method, **settings.method_options).needs_reference:
+    if methods.get_confirmed(settings.method, **settings.method_options).needs_reference:
         raise NnActiveError(
             f"--method {settings.method} needs reference labels, which a roll-out does not have. Choose another method."
         )

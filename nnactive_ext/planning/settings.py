@@ -39,9 +39,18 @@ MEMBERS_HELP = (
 _NO_TEST_SET = "A roll-out has no test set; its cross-validation predicts annotated patches only."
 
 
+def _typed(words: Sequence[str]) -> None:
+    """Whoever types the name of a file with a method lets it run."""
+    if words and ".py" in words[0]:
+        from nnactive_ext.query_methods.external import confirm_typed
+
+        confirm_typed(words)
+
+
 def _method(words: Sequence[str]) -> dict[str, Any]:
     from nnactive_ext.query_methods.options import method_and_options
 
+    _typed(words)
     method, options = method_and_options(words)
     return {"method": method, "method_options": options}
 
@@ -49,6 +58,7 @@ def _method(words: Sequence[str]) -> dict[str, Any]:
 def _start(words: Sequence[str]) -> dict[str, Any]:
     if not words:
         return {"start": ()}
+    _typed(words)
     from nnactive_ext.query_methods.methods import lasting
     from nnactive_ext.query_methods.options import method_and_options
 

@@ -180,7 +180,7 @@ def check(settings: Settings, name: str) -> None:
     _check_budget(settings.query_size, settings.starting_budget, human=bool(settings.labels))
     _check_nnunet_planning(settings)
     Evaluation.of(vars(settings))
-    checked_screen(settings.screen or 0, methods.get(settings.method, **settings.method_options))
+    checked_screen(settings.screen or 0, methods.get_confirmed(settings.method, **settings.method_options))
     if settings.start:
         starting_method(settings.start, human=bool(settings.labels))
     check_planner(settings.planner, settings.configuration)
@@ -224,7 +224,7 @@ def without_budget(settings: Settings, name: str, pool: Mapping[str, Geometry], 
     """The plan of an experiment called ``name`` as far as it does not depend on how many patches are asked for."""
     method, options = methods.lasting(settings.method, settings.method_options)
     shapes = {case: geometry.shape for case, geometry in pool.items()}
-    for chosen in (methods.get(method, **options), *([starting_method(settings.start)] if settings.start else [])):
+    for chosen in (methods.get_confirmed(method, **options), *([starting_method(settings.start)] if settings.start else [])):
         check_descriptors(chosen, shapes, bool(settings.pretrained))
     decided = {"query_size": 0, "starting_budget": 0, "tolerance_mm": 0.0, "method": method, "method_options": options}
     decided |= {"trainer": trainer_of(settings), "folds": decided_folds(settings)}

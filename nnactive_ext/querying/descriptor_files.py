@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import UNREADABLE, sha256
+from nnactive_ext.files import read_arrays, sha256
 from nnactive_ext.geometry.patch import Patch, Triple
 from nnactive_ext.words import listed
 
@@ -63,14 +63,11 @@ class DescriptorFiles:
 
     def _read(self, case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         file = self.file(case)
-        try:
-            with np.load(file, allow_pickle=False) as content:
-                start, size, vectors = (np.asarray(content[key]) for key in KEYS)
-        except UNREADABLE as error:
-            raise NnActiveError(
-                f"{file}: cannot be read as descriptors ({error}). It needs the arrays {', '.join(KEYS)}, written with "
-                "numpy.savez and without pickled objects."
-            ) from None
+        remedy = f"It needs the arrays {', '.join(KEYS)}, written with numpy.savez and without pickled objects."
+        content = read_arrays(file, remedy)
+        if missing := [key for key in KEYS if key not in content]:
+            raise NnActiveError(f"{file}: cannot be read as descriptors ({listed(missing)} missing). {remedy}")
+        start, size, vectors = (content[key] for key in KEYS)
         if problem := self._problem(case, start, size, vectors):
             raise NnActiveError(f"{file}: {problem}")
         if self._dimensions and vectors.shape[1] != self._dimensions[0]:

@@ -24,7 +24,7 @@ from nnactive_ext.experiment.loops import MEMBER_KIND, PREDICTED, entry, loop_fi
 from nnactive_ext.experiment.marks import ENVIRONMENTS, Fold
 from nnactive_ext.experiment.member_kinds import FOLDS
 from nnactive_ext.experiment.timing import Stopwatch, Timing
-from nnactive_ext.files import read_json, write_json
+from nnactive_ext.files import read_made_for, write_json
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.repeats import draw_repeats
@@ -56,7 +56,7 @@ from nnactive_ext.querying.air import Bodies, in_body, open_windows
 from nnactive_ext.querying.descriptor_files import of_folder
 from nnactive_ext.querying.pipeline import one_behind
 from nnactive_ext.querying.pool import pool_cases, request_for
-from nnactive_ext.querying.rankings import LEFT_OUT, Rankings, ranking_from_json, ranking_to_json
+from nnactive_ext.querying.rankings import LEFT_OUT, RankingFile, Rankings, ranking_from_json, ranking_to_json
 from nnactive_ext.querying.relevant import FOLDER as RELEVANCE
 from nnactive_ext.querying.relevant import RelevantCases, screened
 from nnactive_ext.querying.screen import checked_screen, planned_screen
@@ -107,7 +107,7 @@ def query_cycle(
     name = method or plan.method
     options = dict(options or {}) if method else dict(plan.method_options)
     name, options = methods.lasting(name, options)
-    chosen = methods.get(name, **options)
+    chosen = (methods.get if method else methods.get_confirmed)(name, **options)
     request = request_for(experiment, plan.query_size if n is None else n, cycle)
     if request.n < 1:
         raise NnActiveError(f"A query of {request.n} patches is not possible; ask for at least 1 patch.")
@@ -336,9 +336,8 @@ class _Ranker:
 
     def _content(self, case: str) -> dict[str, Any] | None:
         """The file of a ranking; None if it is not there, or not good for this query."""
-        file = self._file(case)
-        content: dict[str, Any] = read_json(file) if file.is_file() else {}
-        return content if content.get("for") == self._good_for(case) else None
+        remedy = "Delete it, and the query ranks the case again."
+        return read_made_for(self._file(case), self._good_for(case), RankingFile, remedy)
 
     def _noted(self, case: str) -> bool:
         """Whether a case is ranked; what its file says beside candidates is noted."""

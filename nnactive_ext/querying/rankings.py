@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from nnactive_ext.query_methods.base import Ranking
 from nnactive_ext.query_methods.selection import Candidates
+from nnactive_ext.schemas import Count, JsonObject
+
+
+def _check_rows(rows: Sequence[Any]) -> None:
+    """Rows are stratum, start, size, score and key; there may be millions, so they are looked at in one go."""
+    for i, row in enumerate(rows):
+        if not (
+            isinstance(row, list) and len(row) == 5 and isinstance(row[0], str) and _voxels(row[1], 0) and _voxels(row[2], 1)
+        ):
+            raise ValueError(f"{i}: a candidate needs stratum, start, size, score and key")
+        if not all(isinstance(number, int | float) for number in row[3:]):
+            raise ValueError(f"{i}: score and key of a candidate are numbers")
+
+
+def _voxels(value: Any, least: int) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(type(n) is int and least <= n < 2**31 for n in value)
 
 
 class Rankings(Mapping[str, Ranking]):
@@ -28,6 +44,20 @@ class Rankings(Mapping[str, Ranking]):
 
     def __len__(self) -> int:
         return len(self._cases)
+
+
+class _Ranking(TypedDict):
+    predicted: list[Count | str]
+    candidates: Annotated[list[Any], _check_rows]
+
+
+class RankingFile(_Ranking, total=False):
+    """What a file holds beside its digest; the air around patches where air is skipped."""
+
+    left_out: dict[str, float]
+    environment: JsonObject | None
+    air: float
+    no_body: bool
 
 
 def ranking_to_json(ranking: Ranking, digest: str) -> dict[str, Any]:

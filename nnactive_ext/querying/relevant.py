@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import by_case, loop_file, read_loop
+from nnactive_ext.experiment.loops import by_case, loop_file, read_loop, read_loop_content
 from nnactive_ext.experiment.marks import Fold
-from nnactive_ext.files import UNREADABLE, read_json, replacing
+from nnactive_ext.files import read_arrays, replacing
 from nnactive_ext.geometry.grid import Grid
 from nnactive_ext.geometry.patch import Patch, clipped_size
 from nnactive_ext.geometry.windows import windows
@@ -136,7 +136,7 @@ class RelevantCases:
         file = loop_file(self._experiment.raw, self._request.cycle)
         if not self.options.by_precision or not file.is_file():
             return scheduled
-        scores = read_json(file).get(FOLDER, {}).get("scores", {})
+        scores = read_loop_content(file).get(FOLDER, {}).get("scores", {})
         answered = self._answered(read_loop(file, self._experiment.dataset.file_ending))
         known = {case: scores[case] for case in answered if None not in scores.get(case, [None])}
         relevant = np.array([answered[case] for case in known], bool)
@@ -182,9 +182,9 @@ class RelevantCases:
     def _stored(self, case: str) -> tuple[np.ndarray, np.ndarray] | None:
         good_for = self._good_for(case)
         try:
-            with np.load(self._file(case), allow_pickle=False) as content:
-                return (content["windows"], content["patches"]) if str(content["for"]) == good_for else None
-        except UNREADABLE:
+            content = read_arrays(self._file(case))
+            return (content["windows"], content["patches"]) if str(content["for"]) == good_for else None
+        except (NnActiveError, KeyError):
             return None
 
     def _describe(self, case: str) -> tuple[np.ndarray, np.ndarray]:

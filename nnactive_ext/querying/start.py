@@ -30,7 +30,7 @@ def starting_method(words: Sequence[str], human: bool = False) -> DrawnMethod | 
         NnActiveError: there is no such method, or it needs trained members or labels that are not there.
     """
     name, options = method_and_options(words)
-    method = methods.get(name or "", **options)
+    method = methods.get_confirmed(name or "", **options)
     text = f"-start {' '.join(words)}"
     if isinstance(method, Comparison):
         if method.needs_members:

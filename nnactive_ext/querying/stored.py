@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnactive_ext.files import UNREADABLE, replacing
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_arrays, replacing
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.nnunet.dataset import Labels
 from nnactive_ext.query_methods.base import Content, Described
@@ -36,19 +37,19 @@ def write_described(file: Path, described: Described, digest: str) -> None:
 def read_described(file: Path, digest: str) -> Described | None:
     """What :func:`write_described` wrote; None if it is not there, damaged, or good for something else than ``digest``."""
     try:
-        with np.load(file, allow_pickle=False) as content:
-            if str(content["for"]) != digest:
-                return None
-            return Described(
-                predicted=(content["candidate_predicted"], content["annotated_predicted"]),
-                labelled=content["labelled"],
-                entropy=content["entropy"],
-                energy=(content["candidate_energy"], content["annotated_energy"]),
-                vectors=(content["candidate"], content["annotated"]),
-                sections=tuple(content["sections"].tolist()),
-                dropped=int(content["dropped"]),
-            )
-    except UNREADABLE:
+        content = read_arrays(file)
+        if str(content["for"]) != digest:
+            return None
+        return Described(
+            predicted=(content["candidate_predicted"], content["annotated_predicted"]),
+            labelled=content["labelled"],
+            entropy=content["entropy"],
+            energy=(content["candidate_energy"], content["annotated_energy"]),
+            vectors=(content["candidate"], content["annotated"]),
+            sections=tuple(content["sections"].tolist()),
+            dropped=int(content["dropped"]),
+        )
+    except (NnActiveError, KeyError, ValueError, TypeError):
         return None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.files import UNREADABLE
+from nnactive_ext.files import read_arrays
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.intake.case_tables import cases_of, unsure
 from nnactive_ext.intake.tables import Line, read_table
@@ -174,14 +174,11 @@ def _number(file: Path, line: Line, cell: str, name: str) -> float:
 
 def _arrays(file: Path, more: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """The arrays of ``embeddings.npz``, checked one by one."""
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            read = {key: np.asarray(content[key]) for key in (*ARRAYS, *(key for key in more if key in content))}
-    except UNREADABLE as error:
-        raise NnActiveError(
-            f"{file}: cannot be read as embeddings ({error}). It needs the arrays {', '.join(ARRAYS)}, written with "
-            "numpy.savez and without pickled objects."
-        ) from None
+    remedy = f"It needs the arrays {', '.join(ARRAYS)}, written with numpy.savez and without pickled objects."
+    content = read_arrays(file, remedy)
+    if missing := [key for key in ARRAYS if key not in content]:
+        raise NnActiveError(f"{file}: cannot be read as embeddings ({listed(missing)} missing). {remedy}")
+    read = {key: content[key] for key in (*ARRAYS, *(key for key in more if key in content))}
     cases, images, ids, texts = (read[key] for key in ARRAYS)
     width = texts.shape[-1] if texts.ndim == 2 else -1
     shapes = ", ".join(f"{key} {value.shape}" for key, value in read.items())

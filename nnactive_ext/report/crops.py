@@ -14,6 +14,7 @@ from nnactive_ext.experiment.plan import ALL_LABELS
 from nnactive_ext.experiment.spaces import image_and_space
 from nnactive_ext.geometry.patch import Patch, Triple, triple
 from nnactive_ext.labelling.tasks import Task, cropped, tasks_of
+from nnactive_ext.nnunet.dataset import read_labels
 from nnactive_ext.report.crop import Crop, thinned
 from nnactive_ext.report.places import covered
 from nnactive_ext.report.predictions import Open, predictions_of
@@ -157,7 +158,7 @@ def _annotation(experiment: Experiment, case: str) -> np.ndarray | None:
     if not file.is_file():
         return None
     try:
-        labels = experiment.dataset.reader_writer.read_seg(str(file))[0][0]
+        labels = read_labels(experiment.dataset.reader_writer, file)[0][0]
     except (RuntimeError, OSError) as error:
         raise NnActiveError(f"{file}: cannot be read ({error}). Restore it.") from None
     return labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16)

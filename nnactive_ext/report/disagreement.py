@@ -11,9 +11,10 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.loops import loop_file, read_loop_content
 from nnactive_ext.experiment.plan import method_words
-from nnactive_ext.files import read_json, read_json_if_any
+from nnactive_ext.files import read_json
+from nnactive_ext.querying.rankings import RankingFile
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,16 @@ def _read(files: Iterable[Path]) -> Iterable[tuple[str, list[float]]]:
     """What each file was made for and the scores of its candidates; files that are not what they should be are passed over."""
     for file in files:
         try:
-            content = read_json(file)
+            content = read_json(file, RankingFile)
             yield str(content["for"]), [float(score) for _, _, _, score, _ in content["candidates"]]
-        except (NnActiveError, KeyError, TypeError, ValueError):
+        except (NnActiveError, KeyError):
             continue
 
 
 def _query(experiment: Experiment, cycle: int) -> tuple[str, dict[str, str]]:
     """Method and options of the loop file that the candidates became; the planned ones where it is not written yet."""
     file = loop_file(experiment.raw, cycle)
-    content = read_json_if_any(file, {})
+    content = read_loop_content(file) if file.is_file() else {}
     method = content.get("method", experiment.plan.method)
-    options = content.get("options", experiment.plan.method_options)
+    options = content.get("options", experiment.plan.method_options) or {}
     return str(method), {key: str(value) for key, value in sorted(options.items())}

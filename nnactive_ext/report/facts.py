@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from nnactive_ext.experiment.commands import Commands
 from nnactive_ext.experiment.evaluating import comparable, evaluated
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import loop_file
+from nnactive_ext.experiment.loops import loop_file, read_loop_content
 from nnactive_ext.experiment.observed import Named, environments
 from nnactive_ext.experiment.plan import Plan
 from nnactive_ext.experiment.result import CycleResult, read_results, same_classes
 from nnactive_ext.experiment.timing import seconds_per_step
-from nnactive_ext.files import read_json, read_json_if_any
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.minutes import Measured, measured
 from nnactive_ext.labelling.precision import Precision, precision_by_cycle
@@ -27,6 +26,7 @@ from nnactive_ext.loop.leaving import leaving
 from nnactive_ext.loop.tables import inference_words
 from nnactive_ext.members.yields import Yields
 from nnactive_ext.nnunet.dataset import Labels
+from nnactive_ext.nnunet.plans_files import read_plans
 from nnactive_ext.pages.colours import Colour, colours
 from nnactive_ext.planning.cost import Cost
 from nnactive_ext.planning.remaining import remaining
@@ -154,7 +154,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
     minutes = measured(experiment) if plan.human else None
     last, cycle = experiment.last_loop, experiment.state["cycle"]
     cycles = range(last + 1)
-    loops = [Loop(read_json(loop_file(experiment.raw, one)), tasks_of(experiment, one)) for one in cycles]
+    loops = [Loop(read_loop_content(loop_file(experiment.raw, one)), tasks_of(experiment, one)) for one in cycles]
     return Facts(
         name=experiment.name,
         number=experiment.number,
@@ -196,7 +196,8 @@ def advice_on(experiment: Experiment, results: Sequence[CycleResult], missed: st
 
     plan, last, results = experiment.plan, experiment.last_loop, comparable([results])[0]
     # Patches that the last query did not find, unless images were added to the pool since.
-    missing = 0 if plan.added_since(last) else int(read_json_if_any(loop_file(experiment.raw, last), {}).get("missing") or 0)
+    file = loop_file(experiment.raw, last)
+    missing = 0 if plan.added_since(last) or not file.is_file() else int(read_loop_content(file).get("missing") or 0)
     unanswered = last > experiment.state["cycle"]
     asked = disagreement(experiment)
     return advice(same_classes(results), plan, asked, missing, unanswered=unanswered, nothing=nothing, missed=missed)
@@ -205,7 +206,7 @@ def advice_on(experiment: Experiment, results: Sequence[CycleResult], missed: st
 def _points(experiment: Experiment) -> dict[int, list[str]]:
     found: dict[int, dict[str, None]] = {}
     for event in Ledger(experiment.annotation).events():
-        if event["what"] == "points":
+        if event["what"] == "points" and "received" in event:
             found.setdefault(int(event["cycle"]), {})[str(event["received"])] = None
     return {cycle: list(files) for cycle, files in found.items()}
 
@@ -213,5 +214,4 @@ def _points(experiment: Experiment) -> dict[int, list[str]]:
 def _network(file: Path, configuration: str) -> Mapping[str, Any] | None:
     if not file.is_file():
         return None
-    found: Mapping[str, Any] | None = read_json(file)["configurations"].get(configuration)
-    return found
+    return read_plans(file)["configurations"].get(configuration)

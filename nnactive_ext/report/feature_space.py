@@ -11,13 +11,14 @@ import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.loops import loop_file, read_loop
+from nnactive_ext.experiment.loops import loop_file, read_loop, read_loop_content
 from nnactive_ext.files import read_json
 from nnactive_ext.geometry.patch import Patch, triple
 from nnactive_ext.labelling.given import given_patches
 from nnactive_ext.labelling.tasks import Task, tasks_of
 from nnactive_ext.query_methods import methods
 from nnactive_ext.querying.query import CANDIDATES
+from nnactive_ext.querying.rankings import RankingFile
 from nnactive_ext.querying.stored import content_of, read_described
 from nnactive_ext.selection import normalised
 
@@ -75,7 +76,7 @@ def feature_space(experiment: Experiment) -> FeatureSpace | None:
     labels only.
     """
     for cycle in range(experiment.last_loop - 1, -1, -1):
-        content = read_json(loop_file(experiment.raw, cycle + 1))
+        content = read_loop_content(loop_file(experiment.raw, cycle + 1))
         options = content.get("options") or {}
         stored = _stored(experiment, cycle, each_its_own=str(options.get("features", "")).startswith("file:"))
         tasks = tasks_of(experiment, cycle + 1)
@@ -115,10 +116,10 @@ def _stored(experiment: Experiment, cycle: int, each_its_own: bool) -> dict[str,
     found = {}
     for case in sorted(set(experiment.plan.pool) - set(experiment.plan.dropped)):
         try:
-            content = read_json(folder / f"{case}.json")
+            content = read_json(folder / f"{case}.json", RankingFile)
             made_for = str(content["for"])
             patches = [Patch(case, triple(start), triple(size)) for _, start, size, _, _ in content["candidates"]]
-        except (NnActiveError, KeyError, TypeError, ValueError):
+        except (NnActiveError, KeyError):
             continue
         known = read_described(folder / f"{case}.npz", made_for)
         if known is None or known.vectors is None or not _whole(known.vectors, len(patches), len(known.labelled)):
@@ -148,7 +149,7 @@ def _alike(found: Mapping[str, _Stored], what: Mapping[str, Any]) -> dict[str, _
 def _normalise(name: str, options: Mapping[str, str]) -> str:
     """How the method scales descriptors; ``none`` for one that does not say, or cannot be found any more."""
     try:
-        return str(getattr(methods.get(name, **options), "normalise", "none"))
+        return str(getattr(methods.get_confirmed(name, **options), "normalise", "none"))
     except NnActiveError:
         return "none"
 

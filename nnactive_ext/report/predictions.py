@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,10 +16,10 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.archive import model_folders
 from nnactive_ext.experiment.experiment import Experiment, with_members
 from nnactive_ext.experiment.label_changes import mapped
-from nnactive_ext.experiment.loops import MEMBER_KIND, loop_file
+from nnactive_ext.experiment.loops import MEMBER_KIND, loop_file, read_loop_content
 from nnactive_ext.experiment.marks import ALL, Fold, is_trained, label_version, marks_in
 from nnactive_ext.experiment.member_kinds import FOLDS
-from nnactive_ext.files import read_json, replacing
+from nnactive_ext.files import read_arrays, replacing
 from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.labelling.tasks import LABEL_VERSION
 from nnactive_ext.members.ensemble import Members, NnUNetEnsemble
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 FIRST = "Chosen before the first training."
 NOT_ASKED = "No prediction was asked for."
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _VERSION = 1
 """Of what the files hold."""
 Prediction = tuple[np.ndarray, np.ndarray, Apart | None]
@@ -103,13 +100,13 @@ class Predictions:
 
     def _stored(self, crop: Patch) -> Prediction | None:
         try:
-            with np.load(self._file(crop), allow_pickle=False) as content:
-                trainings = tuple(content["trainings"].tolist())
-                if str(content["facts"]) != self._facts() or self._members.trainings not in ((), trainings):
-                    return None
-                labels, entropy = content["labels"], content["uncertainty"].astype(np.float32)
-                apart = Apart(*content["apart"].tolist()) if "apart" in content else None
-        except _DAMAGED:
+            content = read_arrays(self._file(crop))
+            trainings = tuple(content["trainings"].tolist())
+            if str(content["facts"]) != self._facts() or self._members.trainings not in ((), trainings):
+                return None
+            labels, entropy = content["labels"], content["uncertainty"].astype(np.float32)
+            apart = Apart(*content["apart"].tolist()) if "apart" in content else None
+        except (NnActiveError, KeyError, ValueError, TypeError):
             return None
         return (labels, entropy, apart) if labels.shape == entropy.shape == crop.size else None
 
@@ -169,7 +166,7 @@ class PastMembers:
         identity = experiment.plan.experiment
         archive = experiment.results / f"cycle_{cycle:03d}"
         file = loop_file(experiment.raw, cycle + 1)
-        query = read_json(file) if file.is_file() else None
+        query = read_loop_content(file) if file.is_file() else None
         labels = experiment.plan.label_version if query is None else query.get(LABEL_VERSION, 0)
         kind = str(experiment.plan.member_kind) if query is None else query.get(MEMBER_KIND, FOLDS)
         # A fold whose folder is gone was there if its training wrote a log.
@@ -204,7 +201,7 @@ def _open(experiment: Experiment, folds: Sequence[Fold], device: str, folder: Pa
 def _asked(experiment: Experiment, cycle: int) -> list[Fold]:
     """The members of ``cycle`` that the query asked; empty where there is none yet."""
     file = loop_file(experiment.raw, cycle + 1)
-    return list(read_json(file).get("members") or ()) if file.is_file() else []
+    return list(read_loop_content(file).get("members") or ()) if file.is_file() else []
 
 
 class _Joined:

@@ -64,7 +64,7 @@ def method_in_words(name: str, options: Mapping[str, str]) -> str:
     from nnactive_ext.query_methods.words import words
 
     try:
-        found = methods.get(name, **options)
+        found = methods.get_confirmed(name, **options)
     except NnActiveError:
         return ""
     cite = getattr(found, "cite", "")

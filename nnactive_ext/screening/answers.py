@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +21,7 @@ from nnactive_ext.files import write_text
 from nnactive_ext.labelling.answers import CountingAnswers, labels_of
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks
+from nnactive_ext.labelling.votes import Statement
 from nnactive_ext.members.cross_validation import held_out_cases
 from nnactive_ext.members.ensemble import Members
 from nnactive_ext.members.out_of_fold import risk_of
@@ -27,7 +29,7 @@ from nnactive_ext.members.prediction import Predictor
 from nnactive_ext.metrics.overlap import dice_per_case
 from nnactive_ext.pages.terminal import table
 from nnactive_ext.screening.files import screening_folder
-from nnactive_ext.words import count
+from nnactive_ext.words import cells, count, text_of_cell
 
 MOST = 10
 """Tasks in the queue for a second look."""
@@ -185,7 +187,7 @@ def write_answers(experiment: Experiment, found: Answers) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(Compared))
     for one in found.compared:
-        writer.writerow([f"{value:.5f}" if isinstance(value, float) else value for value in vars(one).values()])
+        writer.writerow(cells(f"{value:.5f}" if isinstance(value, float) else value for value in vars(one).values()))
     file = answers_file(experiment)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, text.getvalue())
@@ -209,11 +211,19 @@ def read_answers(experiment: Experiment) -> list[Compared]:
 
 
 def _rows(file: Path) -> Iterator[Compared]:
-    kinds = {"cycle": int, "disagreement": float, "differing": int, "voxels": int, "event": int}
+    kinds: dict[str, Callable[[str], Any]] = {
+        "cycle": int,
+        "disagreement": float,
+        "differing": int,
+        "voxels": int,
+        "event": int,
+    }
     try:
         with open(file, encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
-                yield Compared(**{field.name: kinds.get(field.name, str)(row[field.name]) for field in fields(Compared)})
+                yield Compared(
+                    **{field.name: kinds.get(field.name, text_of_cell)(row[field.name]) for field in fields(Compared)}
+                )
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise NnActiveError(f"{file}: damaged ({error!r}). Write it anew with nnactive_screen --answers.") from None
 
@@ -245,7 +255,7 @@ def _still_counts(counted: CountingAnswers, one: Compared) -> bool:
 
 def _last_said(counted: CountingAnswers, case: str, task: str) -> int:
     """The number of the last event about a task, an answer or a verdict that was not taken back; -1 without any."""
-    said = [*counted.answers.get(task, ()), *counted.opinions.votes.get((case, task), ())]
+    said: list[Statement] = [*counted.answers.get(task, ()), *counted.opinions.votes.get((case, task), ())]
     return max((one.event for one in said), default=-1)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.member_kinds import MIRROR, MemberKind
-from nnactive_ext.files import read_json
 from nnactive_ext.members.describing import network_size
 from nnactive_ext.members.ensemble import NnUNetEnsemble
+from nnactive_ext.nnunet.dataset import read_description
 from nnactive_ext.nnunet.preprocessing import Preprocessed
 from nnactive_ext.screening import names
 from nnactive_ext.screening.kept import Kept
@@ -60,7 +60,7 @@ def screen_deployed(
     check_model(reference, model.folder)
     target = Preprocessed(model.folder, "plans", reference.facts["configuration"])
     plans, _ = target.manager()
-    dataset_json = read_json(model.folder / "dataset.json")
+    dataset_json = read_description(model.folder / "dataset.json")
     reading = replace(reference.reading(dataset_json), reader=plans.image_reader_writer_class(), target=target)
     strange = new_images(folder, reading, progress)
     network = _network(model, reference, target, dataset_json) if names.needs_members(wanted) else None

@@ -7,16 +7,16 @@ import io
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.files import read_json, write_json, write_text
 from nnactive_ext.labelling.verdicts import irrelevant_cases, relevant_cases
 from nnactive_ext.screening.scoring import Judged, Screening, beside
 from nnactive_ext.screening.why import reasons
+from nnactive_ext.words import cells
 
 FOLDER = "screening"
 START = "start"
@@ -46,14 +46,14 @@ def _csv(screening: Screening) -> str:
     writer = csv.writer(file, lineterminator="\n")
     ends = {"score": "", "z": "_z", "p": "_p", "r_ood": "_r_ood"}
     columns = [f"{one.name}{ends[part]}" for one in screening.scores for part in _parts(one)]
-    writer.writerow(["case", "flagged", "by", *columns, "reference", "why"])
+    writer.writerow(cells(["case", "flagged", "by", *columns, "reference", "why"]))
     for case in screening.order:
         by = " ".join(one.name for one in screening.by(case))
         numbers = [_text(part[case]) for one in screening.scores for part in _parts(one).values()]
         row = [screening.measured[case].name, int(bool(by)), by, *numbers]
-        writer.writerow([*row, int(screening.reference[case]), reasons(screening, case)])
+        writer.writerow(cells([*row, int(screening.reference[case]), reasons(screening, case)]))
     for name, problem in screening.refused.items():
-        writer.writerow([name, *[""] * (3 + len(columns)), f"not screened: {problem}"])
+        writer.writerow(cells([name, *[""] * (3 + len(columns)), f"not screened: {problem}"]))
     return file.getvalue()
 
 
@@ -83,6 +83,16 @@ def _parts(one: Judged) -> dict[str, np.ndarray]:
     return {"score": one.values, "z": one.z, "p": one.p, **beside(one)}
 
 
+class _Row(TypedDict):
+    case: str
+    by: list[str]
+    why: str
+
+
+class _Screened(TypedDict):
+    cases: list[_Row]
+
+
 @dataclass(frozen=True)
 class Flagged:
     """A case that a screening flagged: by which scores, and why; and the ``page`` of the screening."""
@@ -100,12 +110,8 @@ def undecided(experiment: Experiment) -> list[Flagged]:
     if not files:
         return []
     page, decided = str(files[-1].with_suffix(".html")), irrelevant_cases(experiment) | relevant_cases(experiment)
-    try:
-        flagged = [
-            Flagged(row["case"], tuple(row["by"]), row["why"], page) for row in read_json(files[-1])["cases"] if row["by"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise NnActiveError(f"{files[-1]}: damaged ({type(error).__name__}: {error}). Run nnactive_screen again.") from None
+    rows = read_json(files[-1], _Screened, "Run nnactive_screen again.")["cases"]
+    flagged = [Flagged(row["case"], tuple(row["by"]), row["why"], page) for row in rows if row["by"]]
     return [one for one in flagged if one.case in experiment.plan.pool and one.case not in decided]
 
 

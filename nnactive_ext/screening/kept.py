@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nnactive_ext.files import UNREADABLE, replacing
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_arrays, replacing
 from nnactive_ext.query_methods.identity import ROOMS, code_digest
 
 FOLDER = "measured"
@@ -27,12 +28,10 @@ class Kept:
         """The arrays; None if they are not there, damaged, or good for other facts."""
         good_for = _digest(facts)
         try:
-            with np.load(self._file(case, kind), allow_pickle=False) as content:
-                if str(content["for"]) != good_for:
-                    return None
-                return {name: content[name] for name in content.files if name != "for"}
-        except UNREADABLE:
+            content = read_arrays(self._file(case, kind))
+        except NnActiveError:
             return None
+        return content if str(content.pop("for", "")) == good_for else None
 
     def write(self, case: str, kind: str, facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
         """Write arrays, whole or not at all."""

@@ -7,17 +7,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
-from nnactive_ext.experiment.marks import ALL, Fold
-from nnactive_ext.files import UNREADABLE, read_json, replacing
+from nnactive_ext.experiment.marks import Fold
+from nnactive_ext.files import read_arrays, replacing
 from nnactive_ext.geometry.space import Space
+from nnactive_ext.nnunet.plans_files import read_plans
 from nnactive_ext.ood import Gaussian
 from nnactive_ext.ood.flags import NORMAL
+from nnactive_ext.schemas import Count, Spacing, of_text
 from nnactive_ext.screening import names
 from nnactive_ext.screening.measuring import Measured
 from nnactive_ext.screening.new_images import Reading
@@ -26,9 +28,28 @@ from nnactive_ext.screening.screen import schemes_of
 from nnactive_ext.words import listed
 
 VERSION = 1
-_NEEDED = (
-    "experiment cycle kind folds patch_mm seed configuration plans weights schemes pool series spacing scores options".split()
-)
+
+
+class _Version(TypedDict):
+    version: int
+
+
+class _Facts(TypedDict):
+    experiment: str
+    cycle: Count
+    kind: str
+    folds: list[Count | str]
+    patch_mm: Spacing
+    seed: Count
+    configuration: str
+    plans: str
+    weights: str
+    schemes: list[str]
+    pool: list[tuple[Spacing, tuple[float, float, float, float, float, float, float, float, float]]] | None
+    series: list[str]
+    spacing: Spacing | None
+    scores: list[str]
+    options: Options
 
 
 @dataclass(frozen=True)
@@ -42,7 +63,7 @@ class Reference:
 
     @property
     def options(self) -> Options:
-        return Options(**self.facts["options"])
+        return self.facts["options"]
 
     def reading(self, dataset_json: dict[str, Any]) -> Reading:
         """How the pool's images were read; nnU-Net's reader and plans are those of the model folder."""
@@ -114,24 +135,16 @@ def read_reference(file: Path) -> Reference:
     Raises:
         NnActiveError: there is no such file, or it is another one.
     """
+    if not file.is_file():
+        raise NnActiveError(f"-reference {file}: no such file.")
+    remedy = "It is not a reference that nnactive_screen --export_reference wrote, or it is damaged. Export it anew."
+    arrays = read_arrays(file, remedy)
     try:
-        with np.load(file, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-        facts = json.loads(str(arrays["facts"]))
-        if int(facts["version"]) != VERSION:
+        if of_text(_Version, str(arrays["facts"]))["version"] != VERSION:
             raise NnActiveError(f"-reference {file}: written by another version. Export it anew with --export_reference.")
-        for key in _NEEDED:
-            facts[key]
-        if not all(fold == ALL or isinstance(fold, int) for fold in facts["folds"]):
-            raise ValueError(f"folds {facts['folds']}")
-        return Reference(_measured(arrays), facts)
-    except FileNotFoundError:
-        raise NnActiveError(f"-reference {file}: no such file.") from None
-    except UNREADABLE as error:
-        why = f"{type(error).__name__}: {error}"
-        raise NnActiveError(
-            f"-reference {file}: not a reference that nnactive_screen --export_reference wrote ({why}). Export it anew."
-        ) from None
+        return Reference(_measured(arrays), of_text(_Facts, str(arrays["facts"])))
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise NnActiveError(f"-reference {file}: {type(error).__name__}: {error}. {remedy}") from None
 
 
 def plans_digest(plans: dict[str, Any], configuration: str) -> str:
@@ -143,7 +156,7 @@ def plans_digest(plans: dict[str, Any], configuration: str) -> str:
 
 def check_model(reference: Reference, folder: Path) -> None:
     """A model folder with other plans than those of the reference is an error."""
-    plans, configuration = read_json(folder / "plans.json"), reference.facts["configuration"]
+    plans, configuration = read_plans(folder / "plans.json"), reference.facts["configuration"]
     if configuration not in plans["configurations"] or plans_digest(plans, configuration) != reference.facts["plans"]:
         raise NnActiveError(
             f"-m {folder}: plans.json is not that of the members with which the reference was made. Give their model folder, "

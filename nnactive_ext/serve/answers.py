@@ -108,4 +108,4 @@ def _said(experiment: Experiment, task: Task, result: Received) -> str:
 def number_of_answers(experiment: Experiment, task: Task, who: str) -> int:
     """How many answers of ``who`` to ``task`` stand in the ledger, also those that others replace."""
     counted = CountingAnswers.of(Ledger(experiment.annotation))
-    return sum(answer.task == task.id and answer.who == who for answer in counted.handed_in)
+    return sum(answer.who == who for answer in counted.kept.get(task.id, ()))

@@ -21,7 +21,7 @@ from nnactive_ext.serve.crops import Cache
 from nnactive_ext.serve.point_pages import PointPages
 from nnactive_ext.serve.prompts import PromptPages
 from nnactive_ext.serve.queue_page import QueuePage
-from nnactive_ext.serve.replies import WHO, body_of, editor_of, refused, who_asks
+from nnactive_ext.serve.replies import WHO, body_of, editor_of, failed, refused, who_asks
 from nnactive_ext.serve.site import NotFound, Site
 from nnactive_ext.serve.slicer_pages import SlicerPages, remembering
 from nnactive_ext.serve.slicer_people import People
@@ -109,7 +109,7 @@ def build(site: Site, cache: Cache | None = None, people: People | None = None) 
         Route("/assets/{name}", _asset),
         Route("/favicon.ico", lambda request: Response(status_code=204)),
     ]
-    handlers: Any = {NnActiveError: refused}
+    handlers: Any = {NnActiveError: refused, OSError: failed, MemoryError: failed}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.state.site = site
     return app

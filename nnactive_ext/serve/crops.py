@@ -19,6 +19,7 @@ from nnactive_ext.files import read_json_if_any
 from nnactive_ext.labelling.answers import CountingAnswers
 from nnactive_ext.labelling.ledger import Ledger
 from nnactive_ext.labelling.tasks import Task, all_tasks
+from nnactive_ext.schemas import JsonObject
 from nnactive_ext.serve.make_crop import AHEAD, LONGEST, MADE_FROM, PAGE
 from nnactive_ext.serve.site import NotFound, Site
 
@@ -164,7 +165,7 @@ class Cache:
                 page = _there(target, current)
                 if page is None:
                     self._make({**facts, "number": self._site.number, "target": str(target)})
-                    page = read_json_if_any(target / PAGE, None)
+                    page = read_json_if_any(target / PAGE, None, JsonObject, f"Delete {target}, and reload the page.")
         if page is None:
             raise NnActiveError(f"{target}: the crop could not be made. The terminal of the server says why.")
         return page
@@ -181,5 +182,5 @@ class Cache:
 
 def _there(target: Path, current: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any] | None:
     """What a page shows of a folder that was made, if it is not outdated."""
-    page = read_json_if_any(target / PAGE, None)
+    page = read_json_if_any(target / PAGE, None, JsonObject, f"Delete {target}, and reload the page.")
     return page if page is not None and current(page) else None

@@ -6,9 +6,11 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import replacing
+from nnactive_ext.schemas import Count, of_text
 
 
 class Overtaken(NnActiveError):
@@ -30,6 +32,19 @@ class Draft:
     labels: bytes
 
 
+class _Header(TypedDict):
+    """The first line of a draft's file."""
+
+    task: str
+    who: str
+    tab: str
+    revision: Count
+    seconds: float
+    answers: Count
+    label_version: Count
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Drafts:
     """In ``folder``: one file per task and person."""
@@ -41,12 +56,11 @@ class Drafts:
         file = self._file(task, who)
         try:
             header, _, labels = file.read_bytes().partition(b"\n")
-            facts = json.loads(header)
-            checksum = facts.pop("sha256")
-            if checksum != hashlib.sha256(labels).hexdigest():
+            facts = of_text(_Header, header)
+            if facts.pop("sha256") != hashlib.sha256(labels).hexdigest():
                 return None
             draft = Draft(**facts, labels=labels)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError):
             return None
         return draft if (draft.task, draft.who) == (task, who) else None
 

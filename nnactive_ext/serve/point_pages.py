@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.pages.colours import IGNORE, colours
 from nnactive_ext.pages.slices import CT_WINDOWS
 from nnactive_ext.pages.templates import render
+from nnactive_ext.schemas import of_text
 from nnactive_ext.serve.crops import Cache
 from nnactive_ext.serve.make_crop import OVERVIEW
-from nnactive_ext.serve.points import checked, mark
+from nnactive_ext.serve.points import MOST, PagePoints, checked, mark
 from nnactive_ext.serve.replies import body_of, who_asks
 from nnactive_ext.serve.site import Site
 from nnactive_ext.words import count, natural
@@ -70,10 +70,10 @@ class PointPages:
         """Add patches around the points of the page."""
         content = await body_of(request, LARGEST)
         try:
-            points = json.loads(content)
-        except (ValueError, RecursionError):
-            raise NnActiveError("The points are no JSON.") from None
-        rows, who = checked(points), who_asks(self.site, request)
+            rows = checked(of_text(PagePoints, content))
+        except ValueError as error:
+            raise NnActiveError(f"Mark 1 to {MOST} points, then add them ({error}).") from None
+        who = who_asks(self.site, request)
 
         def keep() -> dict[str, Any]:
             with self.site.writing() as experiment:

@@ -7,7 +7,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.exchange.marking import Marked, add_points
@@ -19,27 +19,23 @@ FARTHEST = 1e6
 COLUMNS = ("case", "class", "x_ras", "y_ras", "z_ras")
 
 
-def checked(points: Any, most: int = 1000) -> list[list[Any]]:
-    """Points as a page sends them, as rows of a table with :data:`COLUMNS`.
-
-    Raises:
-        NnActiveError: it is no list of points.
-    """
-    rows = []
-    if not isinstance(points, list) or not 0 < len(points) <= most:
-        raise NnActiveError(f"Mark 1 to {most} points, then add them.")
-    for point in points:
-        place = point.get("ras") if isinstance(point, dict) else None
-        if not _is_place(place) or not {"case", "class"} <= point.keys():
-            raise NnActiveError(f"{str(point)[:200]} is no point.")
-        rows.append([str(point["case"]), str(point["class"]), *(f"{v:.4f}" for v in point["ras"])])
-    return rows
+MOST = 1000
+_Number = Annotated[float, (-FARTHEST, FARTHEST)]
+_Point = TypedDict("_Point", {"case": str, "class": str, "ras": tuple[_Number, _Number, _Number]})
 
 
-def _is_place(found: Any) -> bool:
-    """Whether it is three finite numbers."""
-    numbers = isinstance(found, list) and len(found) == 3 and all(isinstance(v, (int, float)) for v in found)
-    return numbers and all(abs(v) <= FARTHEST for v in found)  # which NaN is not
+def _some(points: list[_Point]) -> None:
+    if not 0 < len(points) <= MOST:
+        raise ValueError(f"{len(points)} points")
+
+
+PagePoints = Annotated[list[_Point], _some]
+"""Points as a page sends them."""
+
+
+def checked(points: list[_Point]) -> list[list[Any]]:
+    """Points as rows of a table with :data:`COLUMNS`."""
+    return [[point["case"], point["class"], *(f"{v:.4f}" for v in point["ras"])] for point in points]
 
 
 def mark(experiment: Experiment, points: Sequence[Sequence[Any]], who: str, folder: Path) -> Marked:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from nnactive_ext.errors import NnActiveError
+from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.experiment.locks import LockHeld
 from nnactive_ext.labelling.answers import check_annotator
 from nnactive_ext.pages.templates import render
+from nnactive_ext.refusals import logged
 from nnactive_ext.serve.answers import TooLarge
 from nnactive_ext.serve.drafts import Overtaken
 from nnactive_ext.serve.site import NotFound, Site
@@ -69,6 +71,14 @@ async def body_of(request: Request, most: int) -> bytes:
         except ClientDisconnect:
             raise NnActiveError("The page was closed while it was sending.") from None
     raise TooLarge(f"The upload has more than the {most} bytes that it may have.")
+
+
+def failed(request: Request, error: Exception) -> Response:
+    """An error of the server's machine, such as a full disk; the page keeps what it holds and may try again."""
+    why = (error.strerror if isinstance(error, OSError) else "") or brief(error)
+    print(f"ERROR: {request.method} {request.url.path}: {why}. {logged(error)}", file=sys.stderr)
+    text = f"The server's machine failed ({why}). Tell the person who runs the server, then try again."
+    return JSONResponse({"error": text}, 503)
 
 
 def refused(request: Request, error: Exception) -> Response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.lock_owner import Owner
@@ -25,20 +24,16 @@ class Note:
     """``who`` pressed the button; ``began`` is in seconds since 1970; ``status`` is that of the process, None until it ends, or
     where it was killed; ``place``: see :func:`place`, at its end."""
 
-    owner: dict[str, Any]
+    owner: Owner
     who: str
     began: float
     status: int | None = None
     place: Sequence[int] = ()
 
     @property
-    def process(self) -> Owner:
-        return Owner(**self.owner)
-
-    @property
     def alive(self) -> bool:
         """Whether the process may still run."""
-        return self.status is None and not self.process.has_ended
+        return self.status is None and not self.owner.has_ended
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,8 +41,7 @@ class Note:
 
     @classmethod
     def read(cls, folder: Path) -> Note | None:
-        content = read_json_if_any(folder / NOTE, None)
-        return Note(**content) if content else None
+        return read_json_if_any(folder / NOTE, None, cls, "Delete it; a training that runs goes on.")
 
 
 def place(experiment: Experiment) -> list[int]:

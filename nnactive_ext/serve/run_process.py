@@ -55,7 +55,7 @@ def run(asked: Mapping[str, Any]) -> None:
 def _noted(asked: Mapping[str, Any]) -> int:
     """Run, and return the status; the caller holds the lock."""
     folder = Path(asked["folder"])
-    note = Note(vars(Owner.this_process()), asked["who"], time.time())
+    note = Note(Owner.this_process(), asked["who"], time.time())
     note.write(folder)
     sys.stdout.flush()
     with open(folder / LOG, "wb") as log:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.experiment import BROWSER, Experiment
 from nnactive_ext.experiment.locks import LockHeld
 from nnactive_ext.experiment.pseudonyms import give_pseudonyms, pseudonyms
 from nnactive_ext.labelling.opening import open_experiment
@@ -23,7 +23,7 @@ from nnactive_ext.serve.disguise import WITHHELD, disguised
 if TYPE_CHECKING:
     from nnactive_ext.serve.interactive import Interactive
 
-FOLDER = "browser"
+FOLDER = BROWSER
 """Beside the ledger: crops, drafts and uploads of the server."""
 PATIENCE = 20.0
 """Seconds that an answer waits for another command."""

@@ -59,14 +59,14 @@ class Training:
         folder, child = self.site.folder, self._child
         ended = child is None or child.poll() is not None
         note, holder = Note.read(folder), experiment.under_way()
-        own = note is not None and holder.startswith(f"process {note.process.pid} on {note.process.host} ")
+        own = note is not None and holder.startswith(f"process {note.owner.pid} on {note.owner.host} ")
         if note and own:
             return Now(RUNNING, note.who, note.began)
         if holder:
             return Now(ELSEWHERE, holder)
         if child and not ended:
             return Now(STARTING, self._asked)
-        if child and ended and (note is None or note.process.pid != child.pid):
+        if child and ended and (note is None or note.owner.pid != child.pid):
             return Now(FAILED, self._asked, text=_text(folder / REFUSALS))
         if note is None or note.status == 0:
             return Now()
@@ -114,9 +114,9 @@ class Training:
         now, note = self.now(self.site.experiment), Note.read(self.site.folder)
         if now.kind != RUNNING or note is None:
             raise Busy("No training that this page may stop is at work.")
-        if os.name == "nt" or not note.process.is_near:
-            raise NnActiveError(f"This server cannot stop {note.process}. End it there; it can be continued.")
-        os.kill(note.process.pid, signal.SIGTERM)
+        if os.name == "nt" or not note.owner.is_near:
+            raise NnActiveError(f"This server cannot stop {note.owner}. End it there; it can be continued.")
+        os.kill(note.owner.pid, signal.SIGTERM)
 
     @property
     def log(self) -> str:

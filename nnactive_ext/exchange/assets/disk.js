@@ -42,7 +42,8 @@ const home = (() => {
     return packed(content);
   };
   const now = () => new Date().toISOString().replace(/[-:]|\.\d+/g, "");  // browsers rename a second file of one name in different ways
-  const cell = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const plain = text => /^[=+\-@\t\r]/.test(text) && !/^[-+][\d.,\s%±e+-]*$/.test(text) ? `'${text}` : text;  // no formula
+  const cell = text => /[",\n]/.test(text) ? `"${plain(text).replaceAll('"', '""')}"` : plain(text);
   // The last verdict that was given here: in words, and whether it is about the patch or the case.
   const kept_verdict = () => { try { return JSON.parse(localStorage.getItem(`${place} verdict`)) || {}; } catch { return {}; } };
   const judged = () => kept_verdict().verdict || "";

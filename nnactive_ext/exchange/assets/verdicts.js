@@ -8,7 +8,8 @@
   }));
   const ticked = new Set();  // what was ticked in this page at any time: unticked after it was saved, it is relevant again
   let unsaved = false;
-  const cell = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const plain = text => /^[=+\-@\t\r]/.test(text) && !/^[-+][\d.,\s%±e+-]*$/.test(text) ? `'${text}` : text;  // no formula
+  const cell = text => /[",\n]/.test(text) ? `"${plain(text).replaceAll('"', '""')}"` : plain(text);
   const rows = () => {
     const cases = new Map(), tasks = new Map();
     for (const box of boxes) {

@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from nnactive_ext.exchange.view import View
 from nnactive_ext.files import read_json, write_json
-from nnactive_ext.geometry.patch import Patch, triple
+from nnactive_ext.geometry.patch import Patch
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.pages.colours import colours
+from nnactive_ext.paths import Name
+from nnactive_ext.schemas import Count, JsonObject, Shape, Spacing, Start
 
 NAME = "task.json"
+
+
+class _Image(TypedDict):
+    channel: str
+    file: Name
+
+
+class _Space(TypedDict):
+    shape_zyx: Shape
+    spacing_xyz: Spacing
+    origin_lps: tuple[float, float, float]
+    direction: tuple[float, float, float, float, float, float, float, float, float]
+
+
+class _Box(TypedDict):
+    start_zyx: Start
+    size_zyx: Shape
+
+
+class _Facts(TypedDict):
+    id: str
+    case: str
+    images: list[_Image]
+    label: Name
+    labels: dict[str, Count]
+    space: _Space
+    box: _Box
+
+
+class TaskFacts(_Facts, total=False):
+    """Those of today; exports of earlier versions lack some."""
+
+    label_version: Count
+    colours: JsonObject
+    predicted: bool
+    starts_blank: list[str]
 
 
 def write(view: View) -> None:
@@ -43,11 +81,14 @@ def write(view: View) -> None:
     write_json(view.folder / NAME, content)
 
 
-def read(folder: Path) -> tuple[dict[str, Any], Space, Patch]:
-    """The content of ``folder``'s task.json, the space of the crop and the box in its voxels."""
-    content = read_json(folder / NAME)
+def read_content(folder: Path) -> TaskFacts:
+    """The content of ``folder``'s task.json; a missing or damaged one is an NnActiveError."""
+    return read_json(folder / NAME, TaskFacts, "Export the task again.")
+
+
+def read(folder: Path) -> tuple[TaskFacts, Space, Patch]:
+    """:func:`read_content`, the space of the crop and the box in its voxels."""
+    content = read_content(folder)
     space, box = content["space"], content["box"]
-    x, y, z = space["spacing_xyz"]
-    origin = tuple(space["origin_lps"])
-    crop = Space(triple(space["shape_zyx"]), (x, y, z), (origin[0], origin[1], origin[2]), tuple(space["direction"]))
-    return content, crop, Patch(content["case"], triple(box["start_zyx"]), triple(box["size_zyx"]))
+    crop = Space(space["shape_zyx"], space["spacing_xyz"], space["origin_lps"], space["direction"])
+    return content, crop, Patch(content["case"], box["start_zyx"], box["size_zyx"])

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from nnactive_ext.exchange.viewers import facts
 from nnactive_ext.images.writing import write_image
 from nnactive_ext.pages.colours import BOX, IGNORE
+from nnactive_ext.paths import check_no_link, check_regular
 
 Layer = tuple[Any, dict[str, Any], str]
 _TASK = "nnactive_task"
@@ -33,10 +34,10 @@ def read_task(path: str) -> list[Layer]:
     scale = space.spacing_zyx
     layers: list[Layer] = []
     for number, image in enumerate(content["images"]):
-        array = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / image["file"])))
+        array = _voxels(folder / image["file"])
         layers.append((array, {"name": image["channel"], "scale": scale, "visible": number == 0}, "image"))
     layers.append((_outline(box), _outline_meta(scale), "shapes"))
-    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / content["label"])))
+    labels = _voxels(folder / content["label"])
     if labels.shape != space.shape:
         raise ValueError(f"{folder / content['label']} has {labels.shape} voxels (z, y, x) instead of {space.shape}")
     names = content["labels"]
@@ -70,6 +71,12 @@ def write_task_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     labels[box.slices] = data
     write_image(Path(path), space.image(labels))
     return [path]
+
+
+def _voxels(file: Path) -> np.ndarray:
+    """Of an image in a folder that somebody may have sent."""
+    check_regular(check_no_link(file))
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
 
 
 def _folder(path: str) -> Path:

@@ -98,13 +98,14 @@ def main():
     with open(os.path.join(folder, "task.json"), encoding="utf-8") as file:
         task = json.load(file)
     volumes = [
-        slicer.util.loadVolume(os.path.join(folder, image["file"]), {"name": image["channel"]}) for image in task["images"]
+        slicer.util.loadVolume(os.path.join(folder, os.path.basename(image["file"])), {"name": image["channel"]})
+        for image in task["images"]
     ]
     answer = os.path.join(folder, TASK + ".seg.nrrd")
     if os.path.exists(answer):
         node = slicer.util.loadSegmentation(answer)  # work goes on where it stopped
     else:
-        node = make_segmentation(task, os.path.join(folder, task["label"]))
+        node = make_segmentation(task, os.path.join(folder, os.path.basename(task["label"])))
         node.AddDefaultStorageNode()
         node.GetStorageNode().SetFileName(answer)
     box = slicer.util.loadMarkups(os.path.join(folder, "box.mrk.json"))
