@@ -125,7 +125,7 @@ def _check_header(file: Path, grid: Grid | None) -> None:
     """The size of a file, and its place where ITK reads it as it is, by its header."""
     _check_data_files(file, grid is not None)
     size = stated_size(file)
-    if size is None:
+    if size is None or (size.voxels <= 1 and file.name.lower().endswith(".seg.nrrd")):  # 3D Slicer's without a segment's voxel
         return
     if grid is None:
         check_memory(file, size.bytes)
