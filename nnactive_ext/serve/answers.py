@@ -94,9 +94,17 @@ def hand_in(
     counted = CountingAnswers.of(ledger)
     if seconds > 0:
         mine = [answer.event for answer in counted.answers.get(task.id, []) if answer.who == who]
-        ledger.add(TIME, who, task=task.id, seconds=round(seconds, 1), **({"answer": mine[-1]} if mine else {}))
+        spent = {"task": task.id, "seconds": round(seconds, 1), **({"answer": mine[-1]} if mine else {})}
+        if result.taken or not _is_noted(ledger, who, spent):
+            ledger.add(TIME, who, **spent)
     status = status_asked(ledger, counted, task, experiment.dataset.labels.ignore)
     return HandedIn(result.taken, _said(experiment, task, result), status)
+
+
+def _is_noted(ledger: Ledger, who: str, spent: Mapping[str, Any]) -> bool:
+    """Whether the last time of this annotator is this one: the page sends an answer again where it got no reply."""
+    times = [event for event in ledger.events() if event["what"] == TIME and event["who"] == who]
+    return bool(times) and all(times[-1].get(key) == value for key, value in spent.items())
 
 
 def _said(experiment: Experiment, task: Task, result: Received) -> str:
