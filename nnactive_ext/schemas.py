@@ -155,9 +155,8 @@ def _reader(kind: Any) -> Reader:
         return partial(_tuple, [_reader(part) for part in parts])
     if origin in (list, Sequence, tuple):
         return partial(_items, tuple if origin is tuple else list, _reader(parts[0]))
-    return {bool: partial(_plain, bool), int: _whole, float: partial(_plain, float), str: _text}.get(kind) or partial(
-        _plain, kind
-    )
+    plain: dict[Any, Reader] = {int: _whole, str: _text}
+    return plain.get(kind, partial(_plain, kind))
 
 
 def _whole(value: Any) -> int:
