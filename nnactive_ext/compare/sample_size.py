@@ -22,9 +22,12 @@ from nnactive_ext.randomness import generator
 FEWEST_SEEDS = 3
 """Seeds that two methods have both complete; with fewer, the upper limit says nothing (12.7 times the estimate or more)."""
 _LEVEL = 0.05
-"""Pairs are not pooled where pairs that spread alike differ as much with a lower probability."""
+"""Of the test whether all pairs of methods have the same standard deviation; they are not pooled where its p is lower."""
 _LEAST_CYCLES = 3
 """The slope at the end of a curve rests on so many cycles, or on half of them."""
+
+_ROUNDING = 1e-9
+"""Dice; a smaller deviation is none."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _metric(setting: Setting, used: Mapping[str, Sequence[Trajectory]], metric: 
     """None where there is no spread to estimate."""
     values = {method: {t.seed: VALUES[metric](t) for t in of} for method, of in used.items()}
     spread = paired_spread(values, generator(0, 0, "pooling of pairs", setting.name))
-    if spread is None or not spread.sd > 0:
+    if spread is None or not spread.sd > _ROUNDING:
         return None
     sd, df, pair = _pooled(spread)
     return MetricNoise(metric, sd, df, upper_limit(sd, df), pair, _gain(list(_slopes(used, metric))))

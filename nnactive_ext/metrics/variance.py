@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 _DRAWS = 2000
-"""Layouts that are drawn to judge whether pairs differ in their spread."""
+"""Tables that are drawn to judge whether pairs of methods differ in their deviations."""
 
 
 @dataclass(frozen=True)
 class PairedSpread:
     """Standard deviation of the paired difference of two methods, pooled over all pairs.
 
-    ``worst``: the same of the pair that spreads most, with its two methods and degrees of freedom. ``p``: how probable such a
-    pair is where all pairs spread alike.
+    ``worst``: the same of the pair with the largest one, with its degrees of freedom and its two methods. ``p``: of John's test
+    of sphericity, which is small where the pairs of methods differ in their standard deviations.
     """
 
     sd: float
@@ -35,7 +35,7 @@ def paired_spread(values: Mapping[str, Mapping[int, float]], rng: np.random.Gene
 
     Args:
         values: method -> seed -> value, NaN where there is none; seeds of a single method say nothing and are left out.
-        rng: for the reference distribution of the largest spread of a pair.
+        rng: draws the normal tables of the same layout that John's statistic is compared with (S. John, Biometrika 58, 1971).
 
     Returns:
         The spread, in the unit of the values; None where no two methods share two seeds.
@@ -56,12 +56,11 @@ def paired_spread(values: Mapping[str, Mapping[int, float]], rng: np.random.Gene
     if df < 1 or not pairs:
         return None
     methods = list(values)
-    pooled, spreads = _spreads(table[None], there, basis, pairs)
-    largest = int(np.argmax(spreads[0]))
-    i, j = pairs[largest]
-    shared = int((there[i] & there[j]).sum())
-    worst = (float(spreads[0, largest]), shared - 1, (methods[i], methods[j]))
-    return PairedSpread(float(pooled[0]), df, worst, _chance(there, basis, pairs, spreads[0].max() / pooled[0], rng))
+    each = [float((table[i] - table[j])[there[i] & there[j]].std(ddof=1)) for i, j in pairs]
+    i, j = pairs[int(np.argmax(each))]
+    worst = (max(each), int((there[i] & there[j]).sum()) - 1, (methods[i], methods[j]))
+    rest = _rest(table[None], there, basis)[0]
+    return PairedSpread(math.sqrt(2 * float((rest**2).sum()) / df), df, worst, _sphericity(rest, there, basis, rng))
 
 
 def _table(values: Mapping[str, Mapping[int, float]]) -> np.ndarray:
@@ -85,25 +84,26 @@ def _pairs(there: np.ndarray) -> list[tuple[int, int]]:
     return [(j, i) for (i, j), number in shared.items() if number == most >= 2]
 
 
-def _spreads(
-    tables: np.ndarray, there: np.ndarray, basis: np.ndarray, pairs: Sequence[tuple[int, int]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of each of the ``tables`` (n, methods, seeds): the pooled deviation (n,), and those of the pairs (n, pairs)."""
+def _rest(tables: np.ndarray, there: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """What methods and seeds do not explain, of tables (n, methods, seeds); 0 where there is no value."""
     cells = tables[:, there]
-    rest = cells - (cells @ basis) @ basis.T
-    pooled = np.sqrt(2 * (rest**2).sum(1) / (cells.shape[1] - basis.shape[1]))
-    each = [(tables[:, i] - tables[:, j])[:, there[i] & there[j]].std(1, ddof=1) for i, j in pairs]
-    return pooled, np.stack(each, axis=1)
+    rest = np.zeros(tables.shape)
+    rest[:, there] = cells - (cells @ basis) @ basis.T
+    return rest
 
 
-def _chance(
-    there: np.ndarray, basis: np.ndarray, pairs: Sequence[tuple[int, int]], ratio: float, rng: np.random.Generator
-) -> float:
-    """Share of normal tables of equal spread in which the largest deviation of a pair exceeds the pooled one by this ratio."""
-    if len(pairs) < 2 or not math.isfinite(ratio):
+def _sphericity(rest: np.ndarray, there: np.ndarray, basis: np.ndarray, rng: np.random.Generator) -> float:
+    """Share of normal tables of equal deviations whose statistic is not below that of ``rest``; 1 where nothing is left."""
+    if len(there) < 3 or not rest.any():
         return 1.0
-    pooled, spreads = _spreads(rng.standard_normal((_DRAWS, *there.shape)), there, basis, pairs)
-    return float((1 + np.sum(spreads.max(1) / pooled >= ratio)) / (1 + _DRAWS))
+    drawn = _john(_rest(rng.standard_normal((_DRAWS, *there.shape)), there, basis))
+    return float((1 + np.sum(drawn >= _john(rest[None]))) / (1 + _DRAWS))
+
+
+def _john(rest: np.ndarray) -> np.ndarray:
+    """tr(S^2) / tr(S)^2 of the sums of products S of methods: least where all contrasts of methods vary alike."""
+    products = rest @ rest.transpose(0, 2, 1)
+    return (products**2).sum((1, 2)) / np.trace(products, axis1=1, axis2=2) ** 2
 
 
 @dataclass(frozen=True)
