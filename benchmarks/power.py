@@ -51,7 +51,7 @@ class Training:
 
     @property
     def name(self) -> str:
-        return f"{Path(self.dataset).name.partition('_')[2] or self.dataset}_e{self.epochs}_seed{self.seed}"
+        return f"{Path(self.dataset).name.partition('_')[2] or Path(self.dataset).name}_e{self.epochs}_seed{self.seed}"
 
     @property
     def file(self) -> str:

@@ -40,7 +40,7 @@ def test_the_power_is_that_of_an_integral_over_the_estimated_deviation(pairs, sh
 @pytest.mark.parametrize(("difference", "sd"), [(1.0, 0.6), (2.0, 2.0), (2.0, 4.5)])
 def test_simulated_experiments_find_the_difference_as_often_as_promised(difference, sd):
     """Methods share what a seed gives both; a t-test over the seeds decides."""
-    seeds, draws = seeds_needed(difference, sd), 20_000
+    seeds, draws = seeds_needed(difference, sd), 10_000
     start = rng().normal(0, 5, (draws, seeds))
     one, other = (start + rng().spawn(2)[i].normal(i * difference, sd / math.sqrt(2), start.shape) for i in range(2))
     found = np.mean(stats.ttest_rel(one, other, axis=1).pvalue < 0.05)
@@ -71,13 +71,13 @@ def as_values(table: np.ndarray) -> dict[str, dict[int, float]]:
 def test_the_upper_limit_is_above_the_truth_in_95_percent_of_pilots(monkeypatch):
     """Pilots of 3 seeds and 4 methods, pooled over pairs: 6 degrees of freedom, not 12."""
     monkeypatch.setattr(variance, "_DRAWS", 1)
-    draws, random = 2000, rng()
+    draws, random = 1000, rng()
     tables = random.normal(0, 5, (draws, 1, 3)) + random.normal(0, 7, (draws, 4, 1)) + random.normal(0, 1, (draws, 4, 3))
     found = [paired_spread(as_values(table), random) for table in tables]
     assert {one.df for one in found} == {6}
     above = np.mean([upper_limit(one.sd, one.df) > math.sqrt(2) for one in found])
     assert above == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / draws))
-    assert np.mean([one.sd**2 for one in found]) == pytest.approx(2, rel=0.06)
+    assert np.mean([one.sd**2 for one in found]) == pytest.approx(2, rel=0.08)
 
 
 def test_the_pooled_deviation_is_that_of_all_pairs():
@@ -106,8 +106,9 @@ def test_a_missing_seed_of_one_method_is_not_missed_by_the_others():
     assert (found.df, found.sd) == (df, pytest.approx(math.sqrt(2 * (rest**2).sum() / df)))
 
 
-def test_pairs_that_spread_differently_are_seen_and_equal_ones_seldom():
-    random, draws = rng(), 500
+def test_pairs_that_spread_differently_are_seen_and_equal_ones_seldom(monkeypatch):
+    monkeypatch.setattr(variance, "_DRAWS", 200)
+    random, draws = rng(), 400
     equal = [paired_spread(as_values(random.normal(size=(3, 5))), random).p < 0.05 for _ in range(draws)]
     assert np.mean(equal) == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / draws))
     table = rng().normal(size=(3, 8))
@@ -152,12 +153,12 @@ def test_components_are_those_of_an_analysis_of_variance_by_hand():
 
 def test_components_are_right_on_average_and_never_negative():
     random, estimates = rng(), []
-    for _ in range(2000):
+    for _ in range(1000):
         groups = [list(random.normal(random.normal(0, 1), 2, n)) for n in (2, 3, 4)]
         estimates.append((*slow_components(groups), variance_components(groups)))
     within, between = (np.mean([one[i] for one in estimates]) for i in range(2))
-    assert within == pytest.approx(4, rel=0.08)
-    assert between == pytest.approx(1, abs=0.3)
+    assert within == pytest.approx(4, rel=0.1)
+    assert between == pytest.approx(1, abs=0.4)
     assert all((one[2].between == 0) == one[2].negative for one in estimates)
     assert any(one[2].negative for one in estimates)
 

@@ -20,12 +20,11 @@ from nnactive_ext.metrics.variance import Components, PairedSpread, paired_sprea
 from nnactive_ext.randomness import generator
 
 FEWEST_SEEDS = 3
-"""Seeds that two methods have both complete; with fewer, the upper limit says nothing (12.7 times the estimate or more)."""
+"""Seeds that two methods have both complete. With 2 seeds of 2 methods the upper limit is 16 times the estimate."""
 _LEVEL = 0.05
 """Of the test whether all pairs of methods have the same standard deviation; they are not pooled where its p is lower."""
 _LEAST_CYCLES = 3
 """The slope at the end of a curve rests on so many cycles, or on half of them."""
-
 _ROUNDING = 1e-9
 """Dice; a smaller deviation is none."""
 

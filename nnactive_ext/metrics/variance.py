@@ -66,7 +66,9 @@ def paired_spread(values: Mapping[str, Mapping[int, float]], rng: np.random.Gene
 def _table(values: Mapping[str, Mapping[int, float]]) -> np.ndarray:
     """(methods, seeds); without the seeds that fewer than two methods have."""
     seeds = sorted({seed for of in values.values() for seed in of})
-    table = np.array([[of.get(seed, math.nan) for seed in seeds] for of in values.values()], float).reshape(len(values), -1)
+    table = np.full((len(values), len(seeds)), np.nan)
+    for row, of in zip(table, values.values(), strict=True):
+        row[:] = [of.get(seed, math.nan) for seed in seeds]
     return table[:, (~np.isnan(table)).sum(0) >= 2]
 
 
