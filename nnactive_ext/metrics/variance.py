@@ -48,9 +48,7 @@ def paired_spread(values: Mapping[str, Mapping[int, float]], rng: np.random.Gene
     there = ~np.isnan(table)
     if min(table.shape) < 2:
         return None
-    design = _design(there)
-    basis = np.linalg.svd(design, full_matrices=False)
-    basis = basis[0][:, basis[1] > 1e-9 * basis[1].max()]  # of what methods and seeds explain
+    basis = _basis(there)
     df = int(there.sum()) - basis.shape[1]
     pairs = _pairs(there)
     if df < 1 or not pairs:
@@ -72,10 +70,12 @@ def _table(values: Mapping[str, Mapping[int, float]]) -> np.ndarray:
     return table[:, (~np.isnan(table)).sum(0) >= 2]
 
 
-def _design(there: np.ndarray) -> np.ndarray:
-    """One row for each value: which method (a column each) and which seed it belongs to."""
+def _basis(there: np.ndarray) -> np.ndarray:
+    """Orthonormal columns (values, rank) for all that is explained by the method and the seed of a value."""
     methods, seeds = np.nonzero(there)
-    return np.hstack([np.eye(there.shape[0])[methods], np.eye(there.shape[1])[seeds]])
+    design = np.hstack([np.eye(there.shape[0])[methods], np.eye(there.shape[1])[seeds]])
+    vectors, sizes, _ = np.linalg.svd(design, full_matrices=False)
+    return vectors[:, sizes > 1e-9 * sizes.max()]
 
 
 def _pairs(there: np.ndarray) -> list[tuple[int, int]]:
