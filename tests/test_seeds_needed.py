@@ -207,3 +207,13 @@ def test_too_few_common_seeds_are_refused_with_their_number(finished, nnunet_fol
     for folder in nnunet_folders.results.glob("*seed[345]_bald"):
         shutil.rmtree(folder)
     assert "only 2 seeds are complete" in refused(capsys, finished)
+
+
+@pytest.mark.parametrize("words", [["--json"], ["-difference", "2"], ["-saved", "30"]])
+def test_options_of_the_answer_do_not_start_a_benchmark(tiny, nnunet_folders, tmp_path, capsys, words):
+    (tmp_path / "small.toml").write_text(FILE)
+    with pytest.raises(SystemExit) as ending:
+        bench.main([str(tmp_path / "small.toml"), *words])
+    assert ending.value.code
+    assert "--seeds_needed" in capsys.readouterr().err
+    assert not list(nnunet_folders.results.iterdir())

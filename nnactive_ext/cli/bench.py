@@ -56,14 +56,12 @@ def _add_seeds_needed(made: argparse.ArgumentParser) -> None:
         "-difference",
         type=float,
         nargs="+",
-        default=[1.0, 2.0, 5.0],
         metavar="POINTS",
         help="with --seeds_needed: differences to find, in points (percentage points) of Dice (default: 1 2 5)",
     )
     made.add_argument(
         "-saved",
         type=float,
-        default=20.0,
         metavar="PERCENT",
         help="with --seeds_needed: share of the annotated patches that a method saves, in percent, to find (default: 20)",
     )
@@ -97,6 +95,16 @@ def _turns(processes: int, device: str) -> list[dict[str, str]]:
     return gpu_environments([gpus[number % len(gpus)] for number in range(processes)])
 
 
+def _answer(options: argparse.Namespace) -> None:
+    """How many seeds the benchmark needs."""
+    from nnactive_ext.bench.definition import read_benchmark
+    from nnactive_ext.bench.seeds import seeds_needed
+
+    differences = options.difference or [1.0, 2.0, 5.0]
+    saved = 20.0 if options.saved is None else options.saved
+    print(seeds_needed(read_benchmark(options.file), str(options.file), differences, saved, options.json), flush=True)
+
+
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     if options.part is not None:
@@ -104,12 +112,11 @@ def main(options: argparse.Namespace) -> None:
 
         become_one(options.part)  # before anything counts the cores
     if options.seeds_needed:
-        from nnactive_ext.bench.definition import read_benchmark
-        from nnactive_ext.bench.seeds import seeds_needed
-
-        answer = seeds_needed(read_benchmark(options.file), str(options.file), options.difference, options.saved, options.json)
-        print(answer, flush=True)
-        return
+        return _answer(options)
+    if options.json or options.difference is not None or options.saved is not None:
+        raise NnActiveError(
+            "-difference, -saved and --json need --seeds_needed. Add it, or leave them out to run the benchmark."
+        )
     from nnactive_ext.nnunet.environment import check_torchvision
 
     guard(options)
