@@ -59,4 +59,5 @@ def _refusal(benchmark: Benchmark, file: str, noises: Sequence[SettingNoise]) ->
     methods = "" if len(benchmark.methods) > 1 else " Give it at least two methods."
     seeds = f"Give it at least {FEWEST_SEEDS} seeds" if len(benchmark.seeds) < FEWEST_SEEDS else "Run it"
     run = f", and run nnactive_bench {file}" if len(benchmark.seeds) < FEWEST_SEEDS else f": nnactive_bench {file}"
-    return f"{file}: the noise cannot be estimated ({found}).{methods} {seeds}{run}. The seeds of this pilot count in the study and are not run again."
+    pilot = "The seeds of this pilot count in the study and are not run again."
+    return f"{file}: the noise cannot be estimated ({found}).{methods} {seeds}{run}. {pilot}"
