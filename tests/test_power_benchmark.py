@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_members import fake_tools
 
 from benchmarks import power, report
+from nnactive_ext.files import read_json
+from nnactive_ext.members.ensemble import fold_folder
+from nnactive_ext.members.tools import Tools
 from nnactive_ext.metrics.power import seeds_needed, upper_limit
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks" / "power.md"
@@ -103,6 +107,32 @@ def test_the_report_tells_what_the_numbers_give(tmp_path, capsys):
     assert "lesion 20.0 ± 0.0 (6 of 6)" in text
     assert str(tmp_path) not in text
     assert "/elsewhere" not in text
+
+
+@pytest.mark.slow
+def test_experiments_are_planned_once_and_trained_anew_as_by_the_commands(tiny, quick_planning, tmp_path, monkeypatch, capsys):
+    """With members that cost nothing; killed in the second of three trainings."""
+    fake, trained = fake_tools(classes=3), []
+
+    def train(experiment, fold: int) -> None:
+        assert not (fold_folder(experiment, fold) / "checkpoint_final.pth").exists(), "the last training's member is there"
+        trained.append(experiment.name)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        fake.train(experiment, fold)
+
+    monkeypatch.setattr(Tools, "of_nnunet", lambda device: Tools(train, fake.open_ensemble))
+    words = f"-datasets {tiny} -epochs 1 -budgets 1 -repeats 3 -patches 6 -patch_size 3"
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "work", power.train_once, words)
+    run(tmp_path / "work", power.train_once, words)
+    results = [read_json(file) for file in sorted((tmp_path / "work" / "results").iterdir())]
+    assert [row["repeat"] for row in results] == [1, 2, 3]
+    assert len(trained) == 4
+    assert len(set(trained)) == 1, "one experiment"
+    assert all(len(row["patches"]) == 6 for row in results)
+    assert all(0 <= row["dice"] <= 1 for row in results)
+    assert (results[0]["pool"], results[0]["test_cases"]) == (6, 2)
 
 
 def test_the_page_has_the_markers():
