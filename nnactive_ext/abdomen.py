@@ -172,7 +172,7 @@ def _small(canvas: _Organs, rng: np.random.Generator) -> None:
     artery = canvas.along([(-2, 12, 5), (-20, -2, 2), (-110, -10, 0)], (4.5, 4, 4), 1.5, rng)
     canvas.paint(artery, arterial)  # the superior mesenteric artery, which has no label
     confluence, hilum = _near(rng, (-2, -1, -8), 1.5), _near(rng, (30, -14, -42), 3)
-    branches = (
+    branches: tuple[tuple[Sequence[Vector], Vector], ...] = (
         ([(-28, -6, -7), confluence], (6.0, 6.5)),
         ([confluence, (12, -6, -26), hilum], (7.5, 7.0)),
         ([hilum, (38, -10, -54), (42, -6, -68)], (6.0, 4.5)),
