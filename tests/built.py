@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 PACKAGES = {
@@ -29,6 +31,23 @@ def build(root: Path, folder: Path) -> None:
         (source / name).parent.mkdir()
         (source / name).touch()
     _call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source)
+
+
+def install(wheel: Path, folder: Path) -> Path:
+    """Make an environment in ``folder`` with the wheel and the packages of this one, without its installation of the checkout.
+
+    Returns:
+        The folder of its commands.
+    """
+    _call(sys.executable, "-m", "venv", folder)
+    commands = folder / ("Scripts" if os.name == "nt" else "bin")
+    _call(commands / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel)
+    (site,) = {Path(path) for path in folder.rglob("site-packages")}
+    # The .pth files of these folders are not read there, and so there is no finder of an editable installation; but on Python
+    # 3.12 one of them provides the distutils that nnU-Net imports.
+    lines = [*dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))), "import setuptools"]
+    (site / "packages.pth").write_text("\n".join(lines) + "\n")
+    return commands
 
 
 def _call(*command: str | Path) -> None:

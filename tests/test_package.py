@@ -4,7 +4,6 @@ import ast
 import configparser
 import importlib.metadata
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
