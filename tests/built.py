@@ -42,14 +42,16 @@ def install(wheel: Path, folder: Path) -> Path:
     _call(sys.executable, "-m", "venv", folder)
     commands = folder / ("Scripts" if os.name == "nt" else "bin")
     _call(commands / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel)
-    (site,) = {Path(path) for path in folder.rglob("site-packages")}
+    site = Path(_call(commands / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     # The .pth files of these folders are not read there, and so there is no finder of an editable installation; but on Python
     # 3.12 one of them provides the distutils that nnU-Net imports.
-    lines = [*dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))), "import setuptools"]
+    lines = [*dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))]
+    lines += ["import sys; sys.version_info < (3, 12) or __import__('setuptools')"]
     (site / "packages.pth").write_text("\n".join(lines) + "\n")
     return commands
 
 
-def _call(*command: str | Path) -> None:
+def _call(*command: str | Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
