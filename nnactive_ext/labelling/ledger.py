@@ -65,8 +65,8 @@ class Ledger:
             return ""
         _TOLD.add(file)
         return (
-            f"{file}: the experiment was copied, or restored from a backup. The ledger has {seen.told(known(file).events)}. What "
-            "was handed in after that is not in it: import it again."
+            f"{file}: the experiment was copied, or restored from a backup. The ledger has {seen.told(known(file).events)}. "
+            "What was handed in after that is not in it: import it again."
         )
 
     def add(self, what: str, who: str, **facts: Any) -> dict[str, Any]:
