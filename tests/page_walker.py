@@ -29,7 +29,7 @@ class Walker:
         """As a browser that opens ``address``, which holds the token."""
         origin = address.partition("/?")[0]
         headers = {"origin": origin, "sec-fetch-site": "same-origin"}
-        asking = httpx.Client(base_url=origin, headers=headers, timeout=300)
+        asking = httpx.Client(base_url=origin, headers=headers, timeout=1200)
         entered = asking.get(address)
         assert entered.status_code == 200, entered.text
         return cls(asking, anatomy, folder)
