@@ -76,15 +76,22 @@ class Walker:
         return done
 
     def train(self, over: str, seconds: float = 1500) -> None:
-        """Press *Train now*, and follow the page until it says ``over``."""
-        shown = Page(self._get("/now").json()["parts"]["training"])
-        assert "Train now" in shown.text
+        """Press *Train now* once nothing is at work, and follow the page until it says ``over``."""
+        shown = self._until("Train now", seconds)
         sent = {facts["name"]: facts["value"] for tag, facts in shown.elements if tag == "input"}
         assert self.asking.post("/train", data=sent).status_code == 200
+        self._until(over, seconds)
+
+    def _until(self, words: str, seconds: float) -> Page:
+        """The training part of the queue, once it or the title of the queue holds ``words``."""
         end = time.monotonic() + seconds
-        while over not in (now := self._get("/now").json())["title"] + Page(now["parts"]["training"]).text:
-            assert "failed" not in now["parts"]["training"], now["parts"]["training"]
-            assert time.monotonic() < end, now["parts"]["training"]
+        while True:
+            now = self._get("/now").json()
+            shown = Page(now["parts"]["training"])
+            if words in now["title"] + shown.text:
+                return shown
+            assert "failed" not in shown.text, shown.text
+            assert time.monotonic() < end, shown.text
             time.sleep(0.5)
 
     def _get(self, address: str) -> httpx.Response:
