@@ -8,7 +8,7 @@ help: ## list the targets
 
 venv: .venv/installed ## make .venv with the package (editable) and the tools its tests need
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml nnactive_ext/__init__.py
 	@echo "installing nnU-Net and torch (6 GB, a few minutes; a minute with uv and a warm cache)"
 	@if uv --version >/dev/null 2>&1; then $(WITH_UV); else $(WITH_PIP); fi && touch $@
 
