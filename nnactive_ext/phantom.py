@@ -43,14 +43,15 @@ class Phantom:
     direction: tuple[float, ...]
 
 
-def phantom(seed: int, case: str) -> Phantom:
-    """Draw one case: 32-40 x 64-72 x 64 voxels of :data:`SPACING`; equal arguments give equal cases."""
+def phantom(seed: int, case: str, lesions: int = 0) -> Phantom:
+    """Draw one case: 32-40 x 64-72 x 64 voxels of :data:`SPACING`, with at least so many ``lesions`` as far as the organ has
+    room for them; equal arguments give equal cases."""
     rng = generator(seed, 0, "phantom", case)
     shape = (int(rng.integers(32, 41)), int(rng.integers(64, 73)), 64)
     canvas = _Canvas(shape, rng)
     cavity = _torso(canvas, rng)
     _other_organs(canvas, cavity, rng)
-    _labelled(canvas, cavity, rng)
+    _labelled(canvas, cavity, rng, lesions)
     return Phantom(_scan(canvas.grey, rng), canvas.labels, _direction(rng))
 
 
@@ -162,7 +163,7 @@ def _other_organs(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator)
         canvas.paint(canvas.tube(line, np.full(len(line), radius)), rng.uniform(155, 190))
 
 
-def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> None:
+def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator, lesions: int) -> None:
     """Paint the organ with its left and right lobe, its lesions, and the vessel that enters it and divides."""
     centre = _near(rng, (8, -2, -13), 3)
     right = canvas.ellipsoid(centre, (32, 18, 13) * rng.uniform(0.85, 1.15, 3), rng.uniform(-0.2, 0.3))
@@ -186,7 +187,7 @@ def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> 
         depth = np.maximum(depth, canvas.tube(branch, 2.4 + 1.0 * taper))
 
     # Lesions keep away from the vessel, and their number does not depend on whether there is room for them.
-    for _ in range(rng.choice(3, p=(0.38, 0.38, 0.24))):
+    for _ in range(max(lesions, rng.choice(3, p=(0.38, 0.38, 0.24)))):
         radius, spot = rng.uniform(4.5, 7), rng.random()
         room = np.flatnonzero((organ > 0.8 * radius) & (depth < -min(radius, 6)))
         if len(room):
@@ -220,7 +221,7 @@ def _write(array: np.ndarray, direction: Sequence[float], path: Path) -> None:
     write_image(path, space.image(array))
 
 
-def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "Phantom") -> Path:
+def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "Phantom", lesions: int = 0) -> Path:
     """Write ``cases`` cases with labels as ``$nnUNet_raw/DatasetXXX_<name>`` and return that folder.
 
     A case depends on ``seed`` and its number only, so a larger dataset begins with the cases of a smaller one.
@@ -246,7 +247,7 @@ def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "
         for part in ("imagesTr", "labelsTr"):
             (building / part).mkdir(parents=True)
         for case in (f"phantom_{i:03d}" for i in range(cases)):
-            drawn = phantom(seed, case)
+            drawn = phantom(seed, case, lesions)
             _write(drawn.image, drawn.direction, building / "imagesTr" / f"{case}_0000.nii.gz")
             _write(drawn.labels, drawn.direction, building / "labelsTr" / f"{case}.nii.gz")
         write_json(

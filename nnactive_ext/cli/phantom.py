@@ -21,6 +21,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="SEED",
         help="seed of the images; each seed gives other cases (default: %(default)s)",
     )
+    made.add_argument(
+        "-lesions",
+        type=int,
+        default=0,
+        metavar="N",
+        help="fewest lesions in each case, as far as the organ has room for them (default: %(default)s: more than a third of the "
+        "cases have none)",
+    )
     made.add_argument("-name", default="Phantom", metavar="NAME", help="name of the new dataset (default: %(default)s)")
     return made
 
@@ -30,7 +38,7 @@ def main(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from nnactive_ext.phantom import write_dataset
 
-    folder = write_dataset(options.d, options.n, options.seed, options.name)
+    folder = write_dataset(options.d, options.n, options.seed, options.name, options.lesions)
     print(f"{options.n} cases: {folder}")
 
 
