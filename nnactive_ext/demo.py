@@ -12,7 +12,6 @@ from pathlib import Path
 
 from nnactive_ext.cli import annotate, phantom, plan, report, run
 from nnactive_ext.cli.command import command
-from nnactive_ext.errors import NnActiveError
 
 FOLDER = Path("demo_data")
 _FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
@@ -22,7 +21,7 @@ _SOURCE, _SIMULATION, _ROLLOUT = 900, 901, 902
 # one query method does beside another.
 _IMAGES = f"nnactive_phantom -d {_SOURCE} -n 16 -lesions 2"
 _SETTINGS = (
-    "-patch_size 10 24 24 -cycles 3 -members mirror -folds 1 -tr nnActiveTrainer_5epochs --preset cpu --disable_progress_bar"
+    "-patch_size 10 24 24 -cycles 3 -members mirror -folds 1 -tr nnActiveTrainer_8epochs --preset cpu --disable_progress_bar"
 )
 _TUNED = (
     "Images and trainings of this demo were tuned so that every class is learned. It shows how an experiment goes, "
@@ -33,7 +32,7 @@ _TUNED = (
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="nnactive_demo",
-        description="Runs a whole small experiment on synthetic CTs (organ, vessel, lesion) without a GPU, below demo_data in the "
+        description="Runs a whole small experiment on synthetic CTs (organ, vessel, lesion) without a GPU, in demo_data of the "
         f"current folder, and writes its report. {_TUNED}",
     )
     made.add_argument(
@@ -63,10 +62,10 @@ def _simulation(seed: int) -> None:
     _call(phantom.main, f"{_IMAGES} --seed {seed}")
     _call(
         plan.main,
-        f"nnactive_plan -d {_SOURCE} -o {_SIMULATION} -name PhantomDemo -starting_budget 32 -query_size 24 {_SETTINGS}",
+        f"nnactive_plan -d {_SOURCE} -o {_SIMULATION} -name PhantomDemo -start random_fg_66 -starting_budget 32 -query_size 24 {_SETTINGS}",
     )
     _call(run.main, f"nnactive_run -d {_SIMULATION} -device cpu --disable_progress_bar")
-    _report(_SIMULATION)
+    _report(_SIMULATION, folder)
 
 
 def _rollout(seed: int) -> None:
@@ -81,16 +80,16 @@ def _rollout(seed: int) -> None:
         # The time of a training is given, because timing one here would take a while.
         _call(
             plan.main,
-            f"nnactive_plan -i {FOLDER}/rollout/nnUNet_raw/Dataset{_SOURCE}_Phantom/imagesTr -o {_ROLLOUT} -name PhantomRollout "
+            f"nnactive_plan -i {folder}/nnUNet_raw/Dataset{_SOURCE}_Phantom/imagesTr -o {_ROLLOUT} -name PhantomRollout "
             f"--labels organ vessel lesion -starting_budget 8 -query_size 8 -training_hours 0.03 {_SETTINGS}",
         )
     print(
-        "\nThe page shows the first patches. Label organ, vessel and lesion (a darker spot in the organ), then press Train now; a "
-        "training takes about a minute. Press Ctrl-C here to end; run the same command again to continue."
+        "\nThe page shows the first patches. Label organ, vessel and lesion (a darker spot in the organ), then press Train "
+        "now. Press Ctrl-C here to end; run the same command again to continue."
     )
     _call(annotate.main, f"nnactive_annotate serve -d {_ROLLOUT} -who me" + ("" if on_screen() else " --no_browser"))
     if any((folder / "nnUNet_results").glob(f"Dataset{_ROLLOUT}_*/nnactive/cycle_*.json")):
-        _report(_ROLLOUT)
+        _report(_ROLLOUT, folder)
 
 
 def _enter(folder: Path) -> None:
@@ -100,22 +99,18 @@ def _enter(folder: Path) -> None:
         os.environ[name] = str((folder / name).resolve())
 
 
-def _report(number: int) -> None:
+def _report(number: int, folder: Path) -> None:
     """Write the report, say where it is, and open it where there is a screen."""
-    _call(report.main, f"nnactive_report -d {number} -device cpu -patches 4 --disable_progress_bar")
-    found = sorted(Path(os.environ["nnUNet_results"]).glob(f"Dataset{number}_*/nnactive/report.html"))
-    if not found:
-        raise NnActiveError(
-            f"nnactive_report -d {number} wrote no report in {os.environ['nnUNet_results']}. Run the demo again."
-        )
-    print(f"\n{_TUNED}\nThe report: {found[0]}")
+    file = folder / "report.html"
+    _call(report.main, f"nnactive_report -d {number} -o {file} -device cpu -patches 4 --disable_progress_bar")
+    print(f"\n{_TUNED}\nThe report: {file.resolve()}")
     if on_screen():
-        webbrowser.open(found[0].as_uri())
+        webbrowser.open(file.resolve().as_uri())
 
 
 def on_screen() -> bool:
-    """Whether a person sits before this machine's screen, so that a page can be opened in the browser: the output is a terminal,
-    there is a display, and this is no run of a CI system."""
+    """Whether a person sits before this machine's screen, so that a page can be opened: the output is a terminal, there is a
+    display, and no CI system runs this."""
     if os.environ.get("CI") or not sys.stdout.isatty():
         return False
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

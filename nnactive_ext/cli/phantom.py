@@ -26,8 +26,8 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="fewest lesions in each case, as far as the organ has room for them (default: %(default)s: more than a third of the "
-        "cases have none)",
+        help="fewest lesions in each case, as far as the organ has room for them (default: %(default)s, and more than a third "
+        "of the cases have none)",
     )
     made.add_argument("-name", default="Phantom", metavar="NAME", help="name of the new dataset (default: %(default)s)")
     return made

@@ -287,14 +287,11 @@ def with_budget(
             decisions.warn("-evaluate_mirroring no", f"saves nothing: {plan.trainer} does not mirror")
     if total > room:
         decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
+    where = f"({count(classes, 'class', 'classes')}; {EVIDENCE})"
     if query < LEAST_PER_QUERY * classes:
-        decisions.warn(
-            "small queries", f"fewer than 2 patches per class and query ({count(classes, 'class', 'classes')}; {EVIDENCE})"
-        )
+        decisions.warn("small queries", f"fewer than 2 patches per class and query {where}")
     if total < LEAST_PER_CLASS * classes:
-        decisions.warn(
-            "small budget", f"fewer than 14 patches per class in total ({count(classes, 'class', 'classes')}; {EVIDENCE})"
-        )
+        decisions.warn("small budget", f"fewer than 14 patches per class in total {where}")
     why = "default" if plan.method == methods.DEFAULT else "as asked for"
     decisions.add("query method", plan.method_words, f"{why}; what is known of methods: {EVIDENCE}")
     if settings.screen:
