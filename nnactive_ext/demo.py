@@ -62,7 +62,8 @@ def _simulation(seed: int) -> None:
     _call(phantom.main, f"{_IMAGES} --seed {seed}")
     _call(
         plan.main,
-        f"nnactive_plan -d {_SOURCE} -o {_SIMULATION} -name PhantomDemo -start random_fg_66 -starting_budget 32 -query_size 24 {_SETTINGS}",
+        f"nnactive_plan -d {_SOURCE} -o {_SIMULATION} -name PhantomDemo -start random_fg_66 -starting_budget 32 "
+        f"-query_size 24 {_SETTINGS}",
     )
     _call(run.main, f"nnactive_run -d {_SIMULATION} -device cpu --disable_progress_bar")
     _report(_SIMULATION, folder)
