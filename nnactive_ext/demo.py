@@ -24,7 +24,7 @@ _SETTINGS = (
     "-patch_size 10 24 24 -cycles 3 -members mirror -folds 1 -tr nnActiveTrainer_8epochs --preset cpu --disable_progress_bar"
 )
 _TUNED = (
-    "Images and trainings of this demo were tuned so that every class is learned. It shows how an experiment goes, "
+    "Images and trainings of this demo were chosen with one aim, that every class is learned. It shows how an experiment goes, "
     "and not whether one query method is better than another."
 )
 
