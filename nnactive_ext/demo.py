@@ -17,8 +17,8 @@ FOLDER = Path("demo_data")
 _FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 _SOURCE, _SIMULATION, _ROLLOUT = 900, 901, 902
 """Numbers of the datasets: the images, the simulation, the roll-out."""
-# Images, patches and trainings were chosen so that every class is learned, and looked at with that in mind only: never with how
-# one query method does beside another.
+# Images, patches and trainings were chosen with one aim, that every class is learned; never by how one query method does beside
+# another. To be measured on a quiet machine before a page gives a number: the time, and whether the lesion is learned by seeds.
 _IMAGES = f"nnactive_phantom -d {_SOURCE} -n 16 -lesions 2"
 _SETTINGS = (
     "-patch_size 10 24 24 -cycles 3 -members mirror -folds 1 -tr nnActiveTrainer_8epochs --preset cpu --disable_progress_bar"
