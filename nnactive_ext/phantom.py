@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,14 +46,15 @@ class Phantom:
     spacing: tuple[float, float, float] = SPACING
 
 
-def phantom(seed: int, case: str) -> Phantom:
-    """Draw one case: 32-40 x 64-72 x 64 voxels of :data:`SPACING`; equal arguments give equal cases."""
+def phantom(seed: int, case: str, lesions: int = 0) -> Phantom:
+    """Draw one case: 32-40 x 64-72 x 64 voxels of :data:`SPACING`, with at least so many ``lesions`` as far as the organ has
+    room for them; equal arguments give equal cases."""
     rng = generator(seed, 0, "phantom", case)
     shape = (int(rng.integers(32, 41)), int(rng.integers(64, 73)), 64)
     canvas = _Canvas(shape, rng)
     cavity = _torso(canvas, rng)
     _other_organs(canvas, cavity, rng)
-    _labelled(canvas, cavity, rng)
+    _labelled(canvas, cavity, rng, lesions)
     return Phantom(_scan(canvas.grey, rng), canvas.labels, _direction(rng))
 
 
@@ -176,7 +178,7 @@ def _other_organs(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator)
         canvas.paint(canvas.tube(line, np.full(len(line), radius)), rng.uniform(155, 190))
 
 
-def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> None:
+def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator, lesions: int) -> None:
     """Paint the organ with its left and right lobe, its lesions, and the vessel that enters it and divides."""
     centre = _near(rng, (8, -2, -13), 3)
     right = canvas.ellipsoid(centre, (32, 18, 13) * rng.uniform(0.85, 1.15, 3), rng.uniform(-0.2, 0.3))
@@ -200,7 +202,7 @@ def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> 
         depth = np.maximum(depth, canvas.tube(branch, 2.4 + 1.0 * taper))
 
     # Lesions keep away from the vessel, and their number does not depend on whether there is room for them.
-    for _ in range(rng.choice(3, p=(0.38, 0.38, 0.24))):
+    for _ in range(max(lesions, rng.choice(3, p=(0.38, 0.38, 0.24)))):
         radius, spot = rng.uniform(4.5, 7), rng.random()
         room = np.flatnonzero((organ > 0.8 * radius) & (depth < -min(radius, 6)))
         if len(room):
@@ -246,7 +248,12 @@ class Kind:
     words: str
 
 
-TORSO = Kind(phantom, LABELS, "phantom", "Phantom", "Made-up torsos")
+def torso(lesions: int = 0) -> Kind:
+    """Torsos with at least so many lesions, as far as the organ has room for them."""
+    return Kind(partial(phantom, lesions=lesions), LABELS, "phantom", "Phantom", "Made-up torsos")
+
+
+TORSO = torso()
 
 
 def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "", kind: Kind = TORSO) -> Path:

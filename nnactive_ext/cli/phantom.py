@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nnactive_ext.cli.command import command
+from nnactive_ext.errors import NnActiveError
 
 KINDS = ("torso", "abdomen")
 
@@ -30,6 +31,14 @@ def parser() -> argparse.ArgumentParser:
         help="torso: organ, vessel and lesion; abdomen: 13 organs from the liver to the adrenals (default: %(default)s)",
     )
     made.add_argument("-name", metavar="NAME", help="name of the new dataset (default: Phantom, or Abdomen)")
+    made.add_argument(
+        "-lesions",
+        type=int,
+        default=0,
+        metavar="N",
+        help="fewest lesions in each case of a torso, as far as the organ has room for them (default: %(default)s, and more than a "
+        "third of the cases have none)",
+    )
     return made
 
 
@@ -37,9 +46,11 @@ def parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> None:
     # Imported late, so that --help answers at once.
     from nnactive_ext.abdomen import ABDOMEN
-    from nnactive_ext.phantom import TORSO, write_dataset
+    from nnactive_ext.phantom import torso, write_dataset
 
-    kind = dict(zip(KINDS, (TORSO, ABDOMEN), strict=True))[options.kind]
+    kind = dict(zip(KINDS, (torso(options.lesions), ABDOMEN), strict=True))[options.kind]
+    if options.lesions and kind is ABDOMEN:
+        raise NnActiveError("-lesions is for torsos: an abdomen has none.")
     folder = write_dataset(options.d, options.n, options.seed, options.name or "", kind)
     print(f"{options.n} cases: {folder}")
 

@@ -8,6 +8,8 @@ from nnactive_ext.words import folded
 
 WARNING = "WARNING"
 THESIS = "the thesis of C. T. Lüth, see docs/methods.md"
+EVIDENCE = "docs/which-method.md"
+"""The page that says what choices rest on, published or ours."""
 """The book whose sections decisions cite."""
 
 
