@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="fewest lesions in each case of a torso, as far as the organ has room for them (default: %(default)s, and more than a "
+        help="fewest lesions in each case of a torso, as far as the organ has room for them (default: %(default)s; more than a "
         "third of the cases have none)",
     )
     return made
