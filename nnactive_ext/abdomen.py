@@ -179,8 +179,8 @@ def _small(canvas: _Organs, rng: np.random.Generator) -> None:
         ([hilum, (46, -26, -30), (52, -38, -16)], (5.5, 4.5)),
         ([confluence, (10, 4, 20), (20, 16, 48), (32, 26, 76)], (5.5, 5.0)),
     )
-    wide = rng.uniform(0.85, 1.15)
-    portal = np.max([canvas.along(knots, wide * np.array(radii), 0.7, rng) for knots, radii in branches], axis=0)
+    width = rng.uniform(0.85, 1.15)
+    portal = np.max([canvas.along(knots, width * np.array(radii), 0.7, rng) for knots, radii in branches], axis=0)
     canvas.organ("vena_cava", cava, venous)
     canvas.organ("aorta", aorta, arterial)
     canvas.organ("portal_and_splenic_vein", portal, venous + rng.uniform(5, 20))
