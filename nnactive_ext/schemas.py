@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -57,29 +57,7 @@ def typed(kind: Any, value: Any) -> Any:
     Traceback (most recent call last):
     ValueError: organ: -3 is not at least 0
     """
-    origin, parts = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return value
-    if isinstance(kind, type) and is_dataclass(kind):
-        declared, needed = _of_dataclass(kind)
-        return kind(**_object(value, declared, needed, keep=False))
-    if is_typeddict(kind):
-        return _object(value, *_of_dictionary(kind), keep=True)
-    if origin is Annotated:
-        return _checked(typed(parts[0], value), parts[1:])
-    if origin in (Union, UnionType):
-        return _first(parts, value)
-    if origin is Literal:
-        if any(value == one and type(value) is type(one) for one in parts):
-            return value
-        raise ValueError(f"{_shown(value)} is not {' or '.join(map(repr, parts))}")
-    if origin in (dict, Mapping):
-        if not isinstance(value, dict):
-            raise ValueError(f"{_shown(value)} is no object")
-        return {typed(parts[0], name): _at(name, parts[1], one) for name, one in value.items()}
-    if origin in (list, Sequence, tuple):
-        return _items(origin, parts, value)
-    return _plain(kind, value)
+    return _reader(kind)(value)
 
 
 def parsed(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
@@ -150,6 +128,57 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
+Reader = Callable[[Any], Any]
+"""Returns a value of JSON as the kind that it was made for, or raises ValueError."""
+
+
+@cache
+def _reader(kind: Any) -> Reader:
+    """Declared types are looked at once, not for each of the values: ledgers and loops have a hundred thousand of them."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return lambda value: value
+    if isinstance(kind, type) and is_dataclass(kind):
+        return lambda value: kind(**_object(value, *_of_dataclass(kind), keep=False))
+    if is_typeddict(kind):
+        return lambda value: _object(value, *_of_dictionary(kind), keep=True)
+    if origin is Annotated:
+        inner, checks = _reader(parts[0]), parts[1:]
+        return lambda value: _checked(inner(value), checks)
+    if origin in (Union, UnionType):
+        return partial(_first, parts)
+    if origin is Literal:
+        return partial(_one_of_literals, parts)
+    if origin in (dict, Mapping):
+        return partial(_mapping, _reader(parts[0]), _reader(parts[1]))
+    if origin is tuple and not (len(parts) == 2 and parts[1] is Ellipsis):
+        return partial(_tuple, [_reader(part) for part in parts])
+    if origin in (list, Sequence, tuple):
+        return partial(_items, tuple if origin is tuple else list, _reader(parts[0]))
+    plain: dict[Any, Reader] = {int: _whole, str: _text}
+    return plain.get(kind, partial(_plain, kind))
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int and -(2**63) <= value < 2**64 else _plain(int, value)
+
+
+def _text(value: Any) -> str:
+    return value if type(value) is str and value.isascii() else _plain(str, value)
+
+
+def _one_of_literals(literals: Sequence[Any], value: Any) -> Any:
+    if any(value == one and type(value) is type(one) for one in literals):
+        return value
+    raise ValueError(f"{_shown(value)} is not {' or '.join(map(repr, literals))}")
+
+
+def _mapping(key: Reader, content: Reader, value: Any) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{_shown(value)} is no object")
+    return {key(name): _at(name, content, one) for name, one in value.items()}
+
+
 def _checked(value: Any, checks: Sequence[Any]) -> Any:
     for check in checks:
         if callable(check):
@@ -175,15 +204,18 @@ def _first(kinds: Sequence[Any], value: Any) -> Any:
     raise ValueError(max(problems, key=lambda text: text.count(": ")))
 
 
-def _items(origin: Any, parts: Sequence[Any], value: Any) -> Any:
+def _tuple(readers: Sequence[Reader], value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise ValueError(f"{_shown(value)} is no list")
-    if origin is tuple and not (len(parts) == 2 and parts[1] is Ellipsis):
-        if len(value) != len(parts):
-            raise ValueError(f"{_shown(value)} does not have {len(parts)} values")
-        return tuple(_at(i, kind, one) for i, (kind, one) in enumerate(zip(parts, value, strict=True)))
-    made = [_at(i, parts[0], one) for i, one in enumerate(value)]
-    return tuple(made) if origin is tuple else made
+    if len(value) != len(readers):
+        raise ValueError(f"{_shown(value)} does not have {len(readers)} values")
+    return tuple([_at(i, reader, one) for i, (reader, one) in enumerate(zip(readers, value, strict=True))])
+
+
+def _items(make: Callable[[list[Any]], Any], reader: Reader, value: Any) -> Any:
+    if not isinstance(value, list):
+        raise ValueError(f"{_shown(value)} is no list")
+    return make([_at(i, reader, one) for i, one in enumerate(value)])
 
 
 def _plain(kind: Any, value: Any) -> Any:
@@ -201,33 +233,38 @@ def _plain(kind: Any, value: Any) -> Any:
     return value
 
 
-def _at(place: str | int, kind: Any, value: Any) -> Any:
+def _at(place: str | int, reader: Reader, value: Any) -> Any:
     try:
-        return typed(kind, value)
+        return reader(value)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
 
 
 @cache
-def _of_dataclass(kind: Any) -> tuple[Mapping[str, Any], frozenset[str]]:
-    """The types of its fields, and those without a default."""
+def _of_dataclass(kind: Any) -> tuple[Mapping[str, Reader], frozenset[str]]:
+    """The readers of its fields, and those without a default."""
     declared = [one for one in fields(kind) if one.init]
     kinds = get_type_hints(kind, include_extras=True)
     needed = frozenset(one.name for one in declared if one.default is MISSING and one.default_factory is MISSING)
-    return {one.name: kinds[one.name] for one in declared}, needed
+    return {one.name: _reader(kinds[one.name]) for one in declared}, needed
 
 
 @cache
-def _of_dictionary(kind: Any) -> tuple[Mapping[str, Any], frozenset[str]]:
-    return get_type_hints(kind, include_extras=True), frozenset(kind.__required_keys__)
+def _of_dictionary(kind: Any) -> tuple[Mapping[str, Reader], frozenset[str]]:
+    kinds = get_type_hints(kind, include_extras=True)
+    return {name: _reader(one) for name, one in kinds.items()}, frozenset(kind.__required_keys__)
 
 
-def _object(value: Any, declared: Mapping[str, Any], needed: frozenset[str], keep: bool) -> dict[str, Any]:
+def _object(value: Any, declared: Mapping[str, Reader], needed: frozenset[str], keep: bool) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{_shown(value)} is no object")
     if missing := [name for name in declared if name in needed and name not in value]:
         raise ValueError(f"{', '.join(missing)} missing")
-    return {name: _at(name, declared.get(name, Any), one) for name, one in value.items() if keep or name in declared}
+    return {
+        name: _at(name, declared[name], one) if name in declared else one
+        for name, one in value.items()
+        if keep or name in declared
+    }
 
 
 def _shown(value: Any) -> str:
