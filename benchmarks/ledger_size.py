@@ -11,7 +11,6 @@ import argparse
 import gc
 import json
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -21,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.grown import NUMBER, Size, grow
-from benchmarks.machine import description
-from benchmarks.report import check_markers, publish
+from benchmarks.machine import command, description
+from benchmarks.report import as_table, check_markers, publish
 from benchmarks.watched import watched
 
 MARKS = ("<!-- benchmarks.ledger_size: begin -->", "<!-- benchmarks.ledger_size: end -->")
@@ -159,16 +158,17 @@ def report(rows: Sequence[dict[str, Any]], command: str) -> str:
         "memory is the peak of the process."
     )
     sizes = list(dict.fromkeys(row["tasks"] for row in rows))
-    lines = ["| step | " + " | ".join(f"{n:,} tasks" for n in sizes) + " | ms per further task | s on the clock | peak |"]
-    lines.append("|---" * (len(sizes) + 4) + "|")
+    head = ["step", *(f"{n:,} tasks" for n in sizes), "ms per further task", "s on the clock", "peak"]
+    lines = []
     for name in dict.fromkeys(row["step"] for row in rows):
         mine = {row["tasks"]: row for row in rows if row["step"] == name}
         used = [mine[n]["processor"] for n in sizes]
         further = 1000 * (used[-1] - used[0]) / (sizes[-1] - sizes[0]) if len(sizes) > 1 else float("nan")
         last = mine[sizes[-1]]
-        cells = [_WORDS[name], *(f"{n:.1f}" for n in used), f"{further:.2f}", f"{last['seconds']:.1f}", f"{last['gb']:.2f} GB"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([text, "", *lines])
+        lines.append(
+            [_WORDS[name], *(f"{n:.1f}" for n in used), f"{further:.2f}", f"{last['seconds']:.1f}", f"{last['gb']:.2f} GB"]
+        )
+    return f"{text}\n\n{as_table(head, lines)}"
 
 
 def main(args: list[str] | None = None) -> None:
@@ -189,8 +189,7 @@ def main(args: list[str] | None = None) -> None:
     if given.markdown:
         check_markers(given.markdown, MARKS)
     rows = measure(given.folder.absolute(), given)
-    words = ["FOLDER" if word == str(given.folder) else word for word in (sys.argv[1:] if args is None else args)]
-    publish(given, {"rows": rows}, report(rows, shlex.join(["python", "-m", "benchmarks.ledger_size", *words])), MARKS)
+    publish(given, {"rows": rows}, report(rows, command("ledger_size", args, given.folder)), MARKS)
 
 
 if __name__ == "__main__":

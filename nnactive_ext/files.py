@@ -257,9 +257,8 @@ def read_made_for(path: Path, key: str, kind: Any, remedy: Remedy) -> Any:
     Returns:
         The content, or None if there is no such file, or it was made for another key, as by another version.
     """
-    if read_json_if_any(path, {}, JsonObject, remedy).get("for") != key:
-        return None
-    return read_json(path, kind, remedy)
+    content = read_json_if_any(path, {}, JsonObject, remedy)
+    return _declared(path, kind, content, remedy) if content.get("for") == key else None
 
 
 def read_arrays(file: Path, remedy: str = RESTORE) -> dict[str, np.ndarray]:
@@ -314,8 +313,16 @@ def read_json(path: Path | str, kind: Any = Any, remedy: Remedy = RESTORE, pairs
     except ValueError as error:
         problem = f"not valid JSON ({error})"
     else:
-        try:
-            return typed(kind, content)
-        except ValueError as error:
-            problem = f"damaged ({error})"
-    raise NnActiveError(f"{path}: {problem}. {remedy() if callable(remedy) else remedy}")
+        return _declared(path, kind, content, remedy)
+    raise NnActiveError(f"{path}: {problem}. {_said(remedy)}")
+
+
+def _declared(path: Path | str, kind: Any, content: Any, remedy: Remedy) -> Any:
+    try:
+        return typed(kind, content)
+    except ValueError as error:
+        raise NnActiveError(f"{path}: damaged ({error}). {_said(remedy)}") from None
+
+
+def _said(remedy: Remedy) -> str:
+    return remedy() if callable(remedy) else remedy

@@ -109,10 +109,10 @@ class State:
         else:
             target.write_bytes(damage.content)
             os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
-        before = _listing(self.root)
+        before = listing(self.root)
         status, text = self._run(command)
-        changed = sorted(name for name, stat in _listing(self.root).items() if before.get(name) != stat)
-        changed += sorted(before.keys() - _listing(self.root).keys())
+        changed = sorted(name for name, stat in listing(self.root).items() if before.get(name) != stat)
+        changed += sorted(before.keys() - listing(self.root).keys())
         frozen_anew = damage.content is None and [Path(name).name for name in changed] == [damage.file.name] == [INPUTS]
         if changed:
             self._renew()
@@ -135,9 +135,9 @@ class State:
 
     def _undamaged(self, command: str) -> tuple[int | None, str]:
         if command not in self._whole:
-            before = _listing(self.root)
+            before = listing(self.root)
             self._whole[command] = self._run(command)  # type: ignore[assignment]
-            if _listing(self.root) != before:
+            if listing(self.root) != before:
                 self._renew()
         return self._whole[command]
 
@@ -199,7 +199,7 @@ def _kind(path: Path) -> str:
     return path.name if path.suffix == ".json" and path.parent.name != "candidates" else "".join(path.suffixes)
 
 
-def _listing(root: Path) -> dict[str, tuple[int, int]]:
+def listing(root: Path) -> dict[str, tuple[int, int]]:
     """Of all files but locks: size and time."""
     found = {}
     for path in sorted(root.rglob("*")):

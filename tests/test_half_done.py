@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import scripted_expert as expert
+from damaged_states import listing
 
 from nnactive_ext.cli import annotate, change, status
 from nnactive_ext.errors import NnActiveError
@@ -139,17 +140,11 @@ def test_a_change_that_cannot_be_carried_out_is_refused_before_it_begins(finishe
     folder = finished.results
     file = loop_file(finished.raw, 1) if damaged == "loop" else next(folder.glob(damaged))
     write_json(file, {"finished": "x"})
-    before = _times(finished)
+    before = listing(finished.raw.parents[1])
     with pytest.raises(SystemExit):
         change.main(["-d", "101", "-drop", "tiny_1", "-who", "a", "--disable_progress_bar"])
     assert file.name in capsys.readouterr().err
-    assert _times(finished) == before
-
-
-def _times(experiment) -> dict[Path, int]:
-    folders = experiment.raw, experiment.preprocessed.folder, experiment.results
-    files = [file for folder in folders for file in folder.rglob("*")]
-    return {file: file.stat().st_mtime_ns for file in files if file.is_file() and file.suffix not in (".lock", ".owner")}
+    assert listing(finished.raw.parents[1]) == before
 
 
 def test_files_are_on_the_disk_before_a_line_names_them(tasks, monkeypatch):

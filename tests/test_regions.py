@@ -153,6 +153,13 @@ def test_planning_refuses_a_wrong_order_before_cases_are_read(tiny, monkeypatch,
     assert '"regions_class_order": [1, 3, 2]' in capsys.readouterr().err
 
 
+def test_planning_refuses_an_order_that_is_no_list(tiny, capsys):
+    regions_in(tiny, REGIONS, "132")
+    with pytest.raises(SystemExit):
+        plan.main(f"-d 100 -o 101 {OPTIONS}".split())
+    assert "dataset.json: damaged (regions_class_order" in capsys.readouterr().err
+
+
 def test_the_printed_order_is_planned_with(tiny, quick_planning):
     regions_in(tiny, REGIONS, [1, 3, 2])
     plan.main(f"-d 100 -o 101 {OPTIONS}".split())

@@ -88,7 +88,7 @@ class Journal:
             return None
         content = read_json(file, JsonObject)
         try:
-            return typed(cls, {"command": "", **content})  # earlier versions did not write it
+            return typed(cls, content)
         except ValueError as error:
             raise NnActiveError(f"{file}: damaged ({error}). {RESTORE}") from None
 

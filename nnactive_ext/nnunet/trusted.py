@@ -11,7 +11,6 @@ from filelock import FileLock
 
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json_if_any, sha256, write_json
-from nnactive_ext.refusals import RESTORE
 
 FILES, NETWORKS = "files", "networks"
 _HERE = "nnactive_confirmed"
@@ -79,11 +78,11 @@ def confirm_here(file: Path) -> None:
 
 def _confirmed(kind: str) -> dict[str, str]:
     here = dict.fromkeys(os.environ.get(_HERE, "").split(), "") if kind == FILES else {}
+    return {**here, **_noted().get(kind, {})}
+
+
+def _noted() -> dict[str, dict[str, str]]:
     remedy = "Delete it, and confirm again what commands ask for."
-    return {**here, **_noted(remedy).get(kind, {})}
-
-
-def _noted(remedy: str = RESTORE) -> dict[str, dict[str, str]]:
     return read_json_if_any(trusted_file(), {}, dict[str, dict[str, str]], remedy)
 
 
