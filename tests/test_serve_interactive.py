@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,6 +117,20 @@ def test_a_point_paints_what_the_server_computed_in_the_patch_only(tasks, browse
         assert not here.one.bitmap().any()
         here.one.key("z")  # nothing is left to undo
         assert not here.one.bitmap().any()
+
+
+def test_prompts_work_where_their_script_comes_late(tasks, browser, tmp_path):
+    with prompting(tasks, browser, tmp_path) as here:
+
+        def late(route: Any) -> None:
+            time.sleep(3)
+            route.continue_()
+
+        here.one.page.route("**/assets/interactive.js", late)
+        here.one.open(tasks.seen[0].id)
+        here.one.key("a")
+        here.click("axial", here.within("A"))
+        here.answered()
 
 
 @pytest.mark.slow
