@@ -293,7 +293,8 @@ def with_budget(
     if total < LEAST_PER_CLASS * classes:
         decisions.warn("small budget", f"fewer than 14 patches per class in total {where}")
     why = "default" if plan.method == methods.DEFAULT else "as asked for"
-    decisions.add("query method", plan.method_words, f"{why}; what is known of methods: {EVIDENCE}")
+    known = f"; what is known of methods: {EVIDENCE}" if plan.method in methods.names() else ""
+    decisions.add("query method", plan.method_words, f"{why}{known}")
     if settings.screen:
         why = "the least relevant give no patches to a query, by verdicts, texts or intensities"
         decisions.add("", f"{share(settings.screen)} of the cases left out", why)
