@@ -30,14 +30,15 @@ from nnactive_ext.metrics.power import seeds_needed, upper_limit
 from nnactive_ext.metrics.variance import Components, variance_components
 
 MARKS = ("<!-- benchmarks.power: begin -->", "<!-- benchmarks.power: end -->")
-PHANTOM = "phantom"
-DATASETS = (PHANTOM, "../shared/data/Dataset004_Hippocampus")
+PHANTOMS = ("phantom", "abdomen")
+"""What `nnactive_phantom` draws, with two lesions in each torso."""
+DATASETS = (PHANTOMS[0], "../shared/data/Dataset004_Hippocampus")
 DIFFERENCES = (1, 2, 5)
 """In points of Dice."""
 LEARNED = 0.1
 """A class counts as learned by a training if its Dice on the test set is at least this."""
 _SOURCE, _EXPERIMENTS = 10_000, 40_000
-"""Number of the phantom, and the first one of experiments, of which there are as many."""
+"""Number of the first phantom, and the first one of experiments, of which there are as many."""
 
 
 @dataclass(frozen=True, order=True)
@@ -75,18 +76,26 @@ def trainings(given: Any) -> list[Training]:
 
 
 def settings(given: Any) -> dict[str, Any]:
-    """What all results of a folder have in common."""
-    return {name: getattr(given, name) for name in ("iterations", "patches", "patch_size", "cases")}
+    """What all results of a dataset in a folder have in common."""
+    return {
+        "patch_size": " ".join(given.patch_size),
+        **{name: getattr(given, name) for name in ("iterations", "patches", "cases")},
+    }
 
 
 def measure(given: Any, train: Train) -> list[dict[str, Any]]:
-    """The results that the folder has, and those of new trainings until the hours are over; another folder's are an error."""
+    """The results of new trainings until the hours are over, and earlier ones; those of other settings are an error.
+
+    With ``--finished`` all results that the folder has.
+    """
     begin, rows = time.monotonic(), []
     results = given.folder / "results"
     results.mkdir(parents=True, exist_ok=True)
+    if given.finished:
+        return [read_json(file) for file in sorted(results.glob("*.json"))]
     for one in trainings(given):
         file = results / one.file
-        if not file.is_file() and not given.finished and time.monotonic() - begin < 3600 * given.hours:
+        if not file.is_file() and time.monotonic() - begin < 3600 * given.hours:
             started = time.monotonic()
             with open(given.folder / "log.txt", "a", encoding="utf-8") as log, redirect_stdout(log):
                 found = train(given, one)
@@ -136,21 +145,23 @@ def planned(given: Any, one: Training) -> Any:
     words = (
         f"-d {source(given, one.dataset)} -o {number} -name {one.name} -seed {one.seed} --preset cpu -folds 1 -members mirror "
         f"-tr nnActiveTrainer_{one.epochs}epochs --method random -cycles 2 -starting_budget {given.patches} "
-        f"-query_size {given.patches} -patch_size {given.patch_size} -np 1 --disable_progress_bar"
+        f"-query_size {given.patches} -patch_size {' '.join(given.patch_size)} -np 1 --disable_progress_bar"
     )
     main(words.split())
     return Experiment.find(number)
 
 
 def source(given: Any, dataset: str) -> str:
-    """The labelled dataset; the phantom is drawn when it is first needed."""
-    from nnactive_ext import phantom
+    """The labelled dataset; a phantom is drawn when it is first needed."""
+    from nnactive_ext.abdomen import ABDOMEN
+    from nnactive_ext.phantom import torso, write_dataset
 
-    if dataset != PHANTOM:
+    if dataset not in PHANTOMS:
         return str(Path(dataset).resolve())
-    if not list(Path(os.environ["nnUNet_raw"]).glob(f"Dataset{_SOURCE}_*")):
-        phantom.write_dataset(_SOURCE, given.cases, seed=1)
-    return str(_SOURCE)
+    number = _SOURCE + PHANTOMS.index(dataset)
+    if not list(Path(os.environ["nnUNet_raw"]).glob(f"Dataset{number}_*")):
+        write_dataset(number, given.cases, kind=dict(zip(PHANTOMS, (torso(2), ABDOMEN), strict=True))[dataset])
+    return str(number)
 
 
 @dataclass(frozen=True)
@@ -166,6 +177,11 @@ class Found:
         for row in self.rows:
             found.setdefault(row["seed"], []).append(row["dice"])
         return found
+
+    @property
+    def length(self) -> str:
+        """Iterations of a training."""
+        return f"{self.rows[0]['epochs'] * self.rows[0]['settings']['iterations']:,}"
 
     @property
     def components(self) -> Components | None:
@@ -191,23 +207,23 @@ def check_labels(rows: Sequence[dict[str, Any]]) -> None:
 
 def report(found: dict[str, Any]) -> str:
     """Markdown, without the paths of this machine."""
-    given, rows = found["settings"], found["rows"]
+    rows = found["rows"]
     check_labels(rows)
     lines = [
         f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}; {found['machine']['cores']} cores of "
-        f"{found['machine']['cpu']}. Starting budgets of {given['patches']} patches of {given['patch_size']} voxels along each "
-        f"axis, chosen as by `nnactive_plan`; `--preset cpu`, epochs of {given['iterations']} iterations, one training per "
-        "cycle (`-members mirror -folds 1`). Dice on the test set in %, mean ± standard deviation over trainings.",
+        f"{found['machine']['cpu']}. Starting budgets are chosen as by `nnactive_plan`; `--preset cpu`, one training per cycle "
+        "(`-members mirror -folds 1`). Dice on the test set in %, mean ± standard deviation over trainings.",
         "",
         as_table(
-            ("dataset", "epochs", "trainings", "starting budgets", "Dice", "classes: Dice (learned)", "s"), list(_dice(rows))
+            ("dataset", "patches", "iterations", "trainings", "starting budgets", "Dice", "classes: Dice (learned)", "s"),
+            list(_dice(rows)),
         ),
         "",
         f"*learned*: trainings in which the class has a Dice of at least {100 * LEARNED:.0f} %. *s*: mean wall time of a "
         "training with its evaluation; the first one of an experiment includes its planning.",
         "",
         as_table(
-            ("dataset", "epochs", "SD between trainings", "SD between starting budgets", *_headings()), list(_seeds(rows))
+            ("dataset", "iterations", "SD between trainings", "SD between starting budgets", *_headings()), list(_seeds(rows))
         ),
         "",
         "In points of Dice; in brackets the 95 % upper limit and the seeds that it asks for. Seeds are those of a paired "
@@ -226,7 +242,7 @@ def _name(dataset: str) -> str:
 
 
 def _dice(rows: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
-    for dataset, epochs, found in grouped(rows):
+    for dataset, _, found in grouped(rows):
         number = len(found.rows)
         classes = [
             f"{name} {_mean([row['dice_per_class'][name] or 0.0 for row in found.rows])} ({found.learned(name)} of {number})"
@@ -234,20 +250,24 @@ def _dice(rows: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
         ]
         seconds = statistics.mean(row["seconds"] for row in found.rows)
         mean = _mean([row["dice"] for row in found.rows])
-        yield [_name(dataset), str(epochs), str(number), str(len(found.budgets)), mean, ", ".join(classes), f"{seconds:.0f}"]
+        given, budgets = found.rows[0]["settings"], str(len(found.budgets))
+        sides = given["patch_size"].split()
+        patches = f"{given['patches']} of {' x '.join(sides * (3 // len(sides)))}"
+        cells = [_name(dataset), patches, found.length, str(number), budgets, mean, ", ".join(classes), f"{seconds:.0f}"]
+        yield cells
 
 
 def _seeds(rows: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
-    for dataset, epochs, found in grouped(rows):
+    for dataset, _, found in grouped(rows):
         parts = found.components
         if parts is None or parts.within == 0:
-            yield [_name(dataset), str(epochs), *["too few trainings"] * 2, *["–"] * len(DIFFERENCES)]
+            yield [_name(dataset), found.length, *["too few trainings"] * 2, *["–"] * len(DIFFERENCES)]
             continue
         sds = [100 * parts.within, 100 * upper_limit(parts.within, parts.within_df)]
         between = "0 (estimate negative)" if parts.negative else f"{100 * parts.between:.1f}"
         seeds = [[seeds_needed(points, 2**0.5 * sd) for sd in sds] for points in DIFFERENCES]
         cells = [f"{one:,} ({limit:,})" for one, limit in seeds]
-        yield [_name(dataset), str(epochs), f"{sds[0]:.1f} ({sds[1]:.1f})", between, *cells]
+        yield [_name(dataset), found.length, f"{sds[0]:.1f} ({sds[1]:.1f})", between, *cells]
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -266,15 +286,17 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=list(DATASETS),
         metavar="DATASET",
-        help=f"{PHANTOM}, or folders of labelled datasets in nnU-Net's raw format (default: {' '.join(DATASETS)})",
+        help=f"{' or '.join(PHANTOMS)}, or folders of labelled datasets in nnU-Net's raw format (default: {' '.join(DATASETS)})",
     )
     made.add_argument("-epochs", type=int, nargs="+", default=[5, 10, 20], metavar="N", help="lengths (default: 5 10 20)")
     made.add_argument("-iterations", type=int, default=50, metavar="N", help="of an epoch (default: %(default)s)")
     made.add_argument("-budgets", type=int, default=5, metavar="N", help="starting budgets (default: %(default)s)")
     made.add_argument("-repeats", type=int, default=3, metavar="N", help="trainings of each (default: %(default)s)")
     made.add_argument("-patches", type=int, default=20, metavar="N", help="of a starting budget (default: %(default)s)")
-    made.add_argument("-patch_size", type=int, default=10, metavar="N", help="in voxels (default: %(default)s)")
-    made.add_argument("-cases", type=int, default=24, metavar="N", help="of the phantom (default: %(default)s)")
+    made.add_argument(
+        "-patch_size", nargs="+", default=["10"], metavar="N", help="z y x in voxels, or one for all (default: 10)"
+    )
+    made.add_argument("-cases", type=int, default=24, metavar="N", help="of a phantom (default: %(default)s)")
     made.add_argument("-hours", type=float, default=1.0, metavar="H", help="begin no training later (default: %(default)s)")
     made.add_argument("--finished", action="store_true", help="train nothing; report what the folder has")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")

@@ -102,7 +102,7 @@ def test_the_report_tells_what_the_numbers_give(tmp_path, capsys):
     cells = [f"{sds[0]:.1f} ({sds[1]:.1f})", f"{100 * between:.1f}"]
     for points in (1, 2, 5):
         cells.append("{:,} ({:,})".format(*(seeds_needed(points, 2**0.5 * sd) for sd in sds)))
-    assert f"| phantom | 20 | {' | '.join(cells)} |" in text
+    assert f"| phantom | 1,000 | {' | '.join(cells)} |" in text
     assert "lesion 5.0 ± 0.0 (0 of 6)" in text, "not learned in the short trainings"
     assert "lesion 20.0 ± 0.0 (6 of 6)" in text
     assert str(tmp_path) not in text
