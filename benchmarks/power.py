@@ -286,7 +286,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=list(DATASETS),
         metavar="DATASET",
-        help=f"{' or '.join(PHANTOMS)}, or folders of labelled datasets in nnU-Net's raw format (default: {' '.join(DATASETS)})",
+        help=f"{' or '.join(PHANTOMS)}, or labelled datasets' folders in nnU-Net's raw format (default: {' '.join(DATASETS)})",
     )
     made.add_argument("-epochs", type=int, nargs="+", default=[5, 10, 20], metavar="N", help="lengths (default: 5 10 20)")
     made.add_argument("-iterations", type=int, default=50, metavar="N", help="of an epoch (default: %(default)s)")
