@@ -26,6 +26,7 @@ from typing import Any
 
 from benchmarks.machine import description
 from benchmarks.report import check_markers, publish
+from benchmarks.strange_pool import write_strange_pool
 from benchmarks.study_report import MARKS, report
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
@@ -37,6 +38,8 @@ HIPPOCAMPUS = "../shared/data/Dataset004_Hippocampus"
 # Drawn once for all seeds: a seed chooses the split and the starting budget.
 DRAWN = {900: "-d 900 -n 32 -lesions 2", 910: "-d 910 -n 24 -kind abdomen"}
 """Number of a synthetic dataset -> what ``nnactive_phantom`` is given."""
+STRANGE = 920
+"""Number of the pool with strangers, of 16 phantoms, 8 more in the test set, and 8 strangers (benchmarks/strange_pool.py)."""
 _SEEDS = re.compile(r"^seeds = \[([\d, ]+)\].*$", re.MULTILINE)
 
 Run = Callable[[Path, int, str], None]
@@ -135,20 +138,22 @@ def arms(folder: Path) -> Iterator[dict[str, Any]]:
             continue
         if len(trajectory.scored) < trajectory.planned:
             raise NnActiveError(f"{trajectory.label}: not all of its cycles are evaluated. Run the command again.")
-        start = read_json(loop_file(folder / "nnUNet_raw" / trajectory.name, 0))["patches"]
+        raw = folder / "nnUNet_raw" / trajectory.name
+        asked = [read_json(loop_file(raw, result.cycle))["patches"] for result in trajectory.scored]
         seconds: dict[str, float] = {}
         for line in times_in(trajectory.folder):
             seconds[line["step"]] = seconds.get(line["step"], 0.0) + float(line["seconds"])
         yield {
             "method": trajectory.method,
-            "start": hashlib.sha256(json.dumps(start, sort_keys=True).encode()).hexdigest()[:16],
+            "start": hashlib.sha256(json.dumps(asked[0], sort_keys=True).encode()).hexdigest()[:16],
             "cycles": [
                 {
-                    "patches": result.patches,
+                    "asked": sum(map(len, asked[: number + 1])),
+                    "annotated": result.patches,
                     "dice": result.mean_dice or 0.0,
                     "dice_per_class": {name: value or 0.0 for name, value in result.dice_per_class.items()},
                 }
-                for result in trajectory.scored
+                for number, result in enumerate(trajectory.scored)
             ],
             "seconds": {step: round(value, 1) for step, value in seconds.items()},
         }
@@ -176,6 +181,12 @@ def run_bench(file: Path, core: int, hippocampus: str) -> None:
         for number, words in DRAWN.items():
             if f"dataset = {number}" in file.read_text() and not list((folder / "nnUNet_raw").glob(f"Dataset{number}_*")):
                 call("phantom", words.split())
+        if f"dataset = {STRANGE}" in file.read_text() and not (folder / "tests.txt").is_file():
+            pool = folder / "nnUNet_raw" / f"Dataset{STRANGE}_Pool"
+            shutil.rmtree(pool, ignore_errors=True)  # of a run that was killed while it wrote it
+            strangers = write_strange_pool(pool, Path(hippocampus), phantoms=16, tests=8)
+            (folder / "strangers.txt").write_text("\n".join(strangers) + "\n")
+            (folder / "tests.txt").write_text("\n".join(f"phantom_t{i:02d}" for i in range(8)) + "\n")
         try:
             call("bench", [str(file), "-device", "cpu", "--disable_progress_bar"])
         except subprocess.CalledProcessError:

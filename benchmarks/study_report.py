@@ -16,8 +16,8 @@ MARKS = ("<!-- benchmarks.study: begin -->", "<!-- benchmarks.study: end -->")
 MARGIN = 2.0
 """Points of Dice: a difference whose interval lies within this on both sides is called small."""
 LEVEL = 0.05
-FOLDS = "hippocampus_folds"
-_FIVE = ", five folds"
+VARIANTS = {"hippocampus_folds": ("hippocampus", ", five folds"), "strangers_screened": ("strangers", ", screened")}
+"""Parts whose arms are those of another part in another setting, and what is added to their names."""
 PAIRS = {
     "hippocampus": (
         ("random_fg_66", "random"),
@@ -26,10 +26,11 @@ PAIRS = {
         ("clasp_pe", "random_fg_66"),
         ("badge", "clasp_pe"),
         ("clasp_pe(shares=earned)", "clasp_pe"),
-        ("clasp_pe" + _FIVE, "clasp_pe"),
+        ("clasp_pe, five folds", "clasp_pe"),
     ),
     "phantom": (("clasp_pe", "random_fg_66"), ("clasp_pe(shares=earned)", "clasp_pe")),
     "abdomen": (("clasp_pe", "random_fg_66"), ("clasp_pe(shares=earned)", "clasp_pe")),
+    "strangers": (("clasp_pe, screened", "clasp_pe"),),
 }
 """Of each dataset the comparisons that the plan names, first against second; no other is tested."""
 
@@ -92,14 +93,15 @@ def verdict(found: Difference, adjusted: float) -> str:
 
 
 def arms_of(rows: Sequence[dict[str, Any]], dataset: str) -> Arms:
-    """The arms of a dataset, those of five folds under a name of their own; different starts of a seed are an error."""
+    """The arms of a dataset, those of variants under names of their own; different starts of a seed are an error."""
     found: Arms = {}
     starts: dict[int, set[str]] = {}
     for row in rows:
-        if row["part"] not in (dataset, FOLDS if dataset == "hippocampus" else dataset):
+        there, suffix = VARIANTS.get(row["part"], (row["part"], ""))
+        if there != dataset:
             continue
         for arm in row["arms"]:
-            name = arm["method"] + (_FIVE if row["part"] == FOLDS else "")
+            name = arm["method"] + suffix
             found.setdefault(name, {})[row["seed"]] = arm
             starts.setdefault(row["seed"], set()).add(arm["start"])
     for seed, several in starts.items():
@@ -117,7 +119,8 @@ def final(arm: dict[str, Any]) -> float:
 
 
 def curve(arm: dict[str, Any]) -> tuple[list[float], list[float]]:
-    return [cycle["patches"] for cycle in arm["cycles"]], [cycle["dice"] for cycle in arm["cycles"]]
+    """Patches that were asked for up to each cycle, and the Dice (0 to 1)."""
+    return [cycle["asked"] for cycle in arm["cycles"]], [cycle["dice"] for cycle in arm["cycles"]]
 
 
 def report(found: dict[str, Any]) -> str:
@@ -142,9 +145,9 @@ def _dataset(dataset: str, arms: Arms, seeds: dict[str, list[int]]) -> Iterator[
     yield as_table(head, [_arm(name, by_seed) for name, by_seed in arms.items()])
     yield ""
     lacking = {
-        part: [seed for seed in numbers if not any(seed in arms.get(name, {}) for name in _names(part, arms))]
+        part: [seed for seed in numbers if not any(seed in arms[name] for name in _names(part, arms))]
         for part, numbers in seeds.items()
-        if part == dataset or (part == FOLDS and dataset == "hippocampus")
+        if VARIANTS.get(part, (part,))[0] == dataset
     }
     missing = [f"{len(some)} of {len(seeds[part])} seeds of {part}" for part, some in lacking.items() if some]
     if missing:
@@ -189,7 +192,9 @@ def _dataset(dataset: str, arms: Arms, seeds: dict[str, list[int]]) -> Iterator[
 
 
 def _names(part: str, arms: Arms) -> list[str]:
-    return [name for name in arms if name.endswith(_FIVE) == (part == FOLDS)]
+    """The arms that are of a part itself, not of a variant of it, or the other way round."""
+    suffixes = tuple(suffix for _, suffix in VARIANTS.values())
+    return [name for name in arms if name.endswith(VARIANTS[part][1] if part in VARIANTS else suffixes) == (part in VARIANTS)]
 
 
 def _difference(arms: Arms, first: str, second: str, value: Any) -> Difference | None:
