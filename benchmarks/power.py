@@ -144,6 +144,7 @@ def planned(given: Any, one: Training) -> Any:
         pass  # not planned yet, or a planning that was killed, which the next one clears away
     words = (
         f"-d {source(given, one.dataset)} -o {number} -name {one.name} -seed {one.seed} --preset cpu -folds 1 -members mirror "
+        "-protocol published "
         f"-tr nnActiveTrainer_{one.epochs}epochs --method random -cycles 2 -starting_budget {given.patches} "
         f"-query_size {given.patches} -patch_size {' '.join(given.patch_size)} -np 1 --disable_progress_bar"
     )
@@ -211,7 +212,7 @@ def report(found: dict[str, Any]) -> str:
     check_labels(rows)
     lines = [
         f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}; {found['machine']['cores']} cores of "
-        f"{found['machine']['cpu']}. Starting budgets are chosen as by `nnactive_plan`; `--preset cpu`, one training per cycle "
+        f"{found['machine']['cpu']}. Starting budgets are those of `-protocol published`; `--preset cpu`, one training per cycle "
         "(`-members mirror -folds 1`). Dice on the test set in %, mean ± standard deviation over trainings.",
         "",
         as_table(
@@ -253,7 +254,8 @@ def _dice(rows: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
         given, budgets = found.rows[0]["settings"], str(len(found.budgets))
         sides = given["patch_size"].split()
         patches = f"{given['patches']} of {' x '.join(sides * (3 // len(sides)))}"
-        cells = [_name(dataset), patches, found.length, str(number), budgets, mean, ", ".join(classes), f"{seconds:.0f}"]
+        name = _name(dataset) + (f" ({given['cases']} cases)" if dataset in PHANTOMS else "")
+        cells = [name, patches, found.length, str(number), budgets, mean, ", ".join(classes), f"{seconds:.0f}"]
         yield cells
 
 

@@ -35,11 +35,11 @@ ROOT = Path(__file__).parent.parent
 PROTOCOLS = ROOT / "benchmarks" / "protocols" / "study"
 RESULTS = ROOT / "docs" / "benchmarks" / "study"
 HIPPOCAMPUS = "../shared/data/Dataset004_Hippocampus"
-# Drawn once for all seeds: a seed chooses the split and the starting budget.
+# The same for all seeds: a seed chooses the folds and the starting budget.
 DRAWN = {900: "-d 900 -n 32 -lesions 2", 910: "-d 910 -n 24 -kind abdomen"}
 """Number of a synthetic dataset -> what ``nnactive_phantom`` is given."""
-STRANGE = 920
-"""Number of the pool with strangers, of 16 phantoms, 8 more in the test set, and 8 strangers (benchmarks/strange_pool.py)."""
+STRANGE, STRANGE_POOL = 920, {"phantoms": 16, "tests": 8, "lesions": 2}
+"""Number of the pool with strangers, and what :func:`benchmarks.strange_pool.write_strange_pool` is given."""
 _SEEDS = re.compile(r"^seeds = \[([\d, ]+)\].*$", re.MULTILINE)
 
 Run = Callable[[Path, int, str], None]
@@ -59,9 +59,10 @@ def planned(part: str) -> tuple[str, list[int]]:
 
 
 def digest(part: str) -> str:
-    """Of everything that a part's file settles but its number of seeds."""
-    lines = [line.partition("#")[0].strip() for line in _SEEDS.sub("", planned(part)[0]).splitlines()]
-    return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()[:16]
+    """Of everything that a part's file and this one settle: settings, seeds, synthetic images."""
+    lines = [line.partition("#")[0].strip() for line in planned(part)[0].splitlines()]
+    settled = [*filter(None, lines), *(str(one) for one in (DRAWN, STRANGE, STRANGE_POOL))]
+    return hashlib.sha256("\n".join(settled).encode()).hexdigest()[:16]
 
 
 def result_file(results: Path, part: str, seed: int) -> Path:
@@ -94,6 +95,8 @@ def done(given: Any) -> list[dict[str, Any]]:
 def measure(given: Any, run: Run) -> None:
     """Run what is left, ``given.np`` seeds at once, each on a core of its own; none begins after ``given.hours``."""
     waiting, end = left(given), time.monotonic() + 3600 * given.hours
+    if not hasattr(os, "sched_getaffinity"):
+        raise SystemExit("The study gives each seed a core of its own, which needs Linux.")
     free = sorted(os.sched_getaffinity(0))[: given.np]
 
     def work(core: int) -> None:
@@ -128,7 +131,7 @@ def one(given: Any, run: Run, part: str, seed: int, core: int) -> None:
 
 
 def arms(folder: Path) -> Iterator[dict[str, Any]]:
-    """Of each experiment of a benchmark: what was annotated, what it was worth, and the seconds of its steps."""
+    """Of each experiment of a benchmark: what was asked for, what it was worth, and the seconds of its steps."""
     from nnactive_ext.compare.trajectories import read_trajectories
     from nnactive_ext.experiment.loops import loop_file
     from nnactive_ext.experiment.timing import times_in
@@ -151,7 +154,7 @@ def arms(folder: Path) -> Iterator[dict[str, Any]]:
                     "asked": sum(map(len, asked[: number + 1])),
                     "annotated": result.patches,
                     "dice": result.mean_dice or 0.0,
-                    "dice_per_class": {name: value or 0.0 for name, value in result.dice_per_class.items()},
+                    "dice_per_class": dict(result.dice_per_class),
                 }
                 for number, result in enumerate(trajectory.scored)
             ],
@@ -184,9 +187,9 @@ def run_bench(file: Path, core: int, hippocampus: str) -> None:
         if f"dataset = {STRANGE}" in file.read_text() and not (folder / "tests.txt").is_file():
             pool = folder / "nnUNet_raw" / f"Dataset{STRANGE}_Pool"
             shutil.rmtree(pool, ignore_errors=True)  # of a run that was killed while it wrote it
-            strangers = write_strange_pool(pool, Path(hippocampus), phantoms=16, tests=8)
+            strangers = write_strange_pool(pool, Path(hippocampus), **STRANGE_POOL)
             (folder / "strangers.txt").write_text("\n".join(strangers) + "\n")
-            (folder / "tests.txt").write_text("\n".join(f"phantom_t{i:02d}" for i in range(8)) + "\n")
+            (folder / "tests.txt").write_text("\n".join(f"phantom_t{i:02d}" for i in range(STRANGE_POOL["tests"])) + "\n")
         try:
             call("bench", [str(file), "-device", "cpu", "--disable_progress_bar"])
         except subprocess.CalledProcessError:

@@ -38,8 +38,7 @@ def arms(part: str, seed: int, noise: float = 1.0, start: str = "") -> list[dict
             }
             for c, value in enumerate(dice)
         ]
-        name = method.replace(" shares=earned", "(shares=earned)")
-        found.append({"method": name, "start": start or f"{part[:5]}{seed}", "cycles": cycles, "seconds": {"train": 60.0}})
+        found.append({"method": method, "start": start or f"{part[:5]}{seed}", "cycles": cycles, "seconds": {"train": 60.0}})
     return found
 
 
@@ -100,23 +99,77 @@ def test_results_of_another_plan_are_refused(tmp_path, capsys):
         page(tmp_path, capsys)
 
 
-def test_the_plan_is_its_file_without_its_seeds_and_comments(tmp_path, monkeypatch):
+def test_the_plan_is_its_file_without_comments(tmp_path, monkeypatch):
     before = study.digest("phantom")
     text = (study.PROTOCOLS / "phantom.toml").read_text()
     monkeypatch.setattr(study, "PROTOCOLS", tmp_path)
     file = tmp_path / "phantom.toml"
-    file.write_text("# more\n" + re.sub(r"seeds = .*", "seeds = [1, 2] # fewer", text))
-    assert study.planned("phantom")[1] == [1, 2]
+    file.write_text("# more\n" + text.replace("cycles = 4", "cycles = 4 # four"))
     assert study.digest("phantom") == before
+    file.write_text(re.sub(r"seeds = .*", "seeds = [1, 2]", text))
+    assert study.planned("phantom")[1] == [1, 2]
+    assert study.digest("phantom") != before  # fewer seeds than planned are another plan
     file.write_text(text.replace("cycles = 4", "cycles = 5"))
     assert study.digest("phantom") != before
+    file.write_text(text)
+    monkeypatch.setattr(study, "STRANGE_POOL", {**study.STRANGE_POOL, "phantoms": 3})
+    assert study.digest("phantom") != before
+
+
+def test_the_plan_compares_arms_that_are_run():
+    run = {
+        dataset: set(study_report.arms_of([kept(part, 1) for part in study.parts()], dataset)) for dataset in study_report.PAIRS
+    }
+    assert {dataset: {name for pair in pairs for name in pair} for dataset, pairs in PAIRS.items()} == run
+
+
+def test_an_arm_that_is_lacking_is_an_error(tmp_path, capsys):
+    all_kept(tmp_path)
+    for seed in range(1, 13):
+        file = study.result_file(tmp_path, "phantom", seed)
+        content = read_json(file)
+        write_json(file, {**content, "arms": content["arms"][:2]})
+    with pytest.raises(SystemExit, match="earned"):
+        page(tmp_path, capsys)
+
+
+def test_a_class_without_a_dice_is_left_out(tmp_path, capsys):
+    all_kept(tmp_path)
+    for seed in (1, 2):
+        file = study.result_file(tmp_path, "strangers", seed)
+        content = read_json(file)
+        content["arms"][0]["cycles"][-1]["dice_per_class"]["organ"] = None
+        write_json(file, content)
+    found = study_report.arms_of([read_json(file) for file in tmp_path.iterdir()], "strangers")
+    one, other = ({s: study_report._of_class("organ", arm) for s, arm in arms.items()} for arms in found.values())
+    assert difference("a", "b", one, other).n == 10
+    page(tmp_path, capsys)
+
+
+def curves(*rows: list[float]) -> dict[int, dict]:
+    return {s: {"cycles": [{"asked": 10 * (c + 1), "dice": v} for c, v in enumerate(row)]} for s, row in enumerate(rows)}
+
+
+def test_patches_saved_are_read_where_both_arms_are():
+    """By hand: the second one ends at .6; the first one is there after 20 patches, so 10 of 30 are saved, in each seed."""
+    first, second = curves([0.5, 0.6, 0.7], [0.5, 0.6, 0.7]), curves([0.5, 0.55, 0.6], [0.5, 0.55, 0.6])
+    assert study_report.saved(first, second) == pytest.approx((10, 10, 10))
+    assert study_report.saved(second, first) == pytest.approx((-10, -10, -10))
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(40):  # equal arms: about 95 % of the intervals hold 0
+        one, other = (curves(*(0.5 + 0.05 * np.arange(5) + 0.02 * rng.normal(size=(12, 5))).tolist()) for _ in range(2))
+        _, low, high = study_report.saved(one, other)
+        covered += low <= 0 <= high
+    assert covered >= 34
 
 
 def test_nothing_is_tested_before_all_seeds_are_there(tmp_path, capsys):
     all_kept(tmp_path, without=5)
     text = page(tmp_path, capsys)
     assert "p (Holm)" not in text
-    assert "1 of 12 seeds of hippocampus, 1 of 12 seeds of hippocampus_folds are still to be run" in text
+    assert "Still to be run: 1 of 12 seeds of `hippocampus`, 1 of 12 seeds of `hippocampus_folds`" in text
+    assert "AUBC" not in text
     all_kept(tmp_path)
     assert page(tmp_path, capsys).count("p (Holm)") == 4
 
@@ -129,10 +182,10 @@ def test_what_the_report_says_is_what_the_numbers_say(tmp_path, capsys):
     ps = []
     for first, second in PAIRS["hippocampus"]:
         seeds = sorted(found[first])
-        # The area under straight lines over equal steps, by hand.
+        # The area under straight lines over equal steps, by hand; without cycle 0 where both have one of their own.
+        weights = [0, 1 / 6, 1 / 3, 1 / 3, 1 / 6] if "folds" in first else [1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8]
         one, other = (
-            np.array([study_report.curve(found[name][seed])[1] for seed in seeds]) @ [1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8]
-            for name in (first, second)
+            np.array([study_report.curve(found[name][seed])[1] for seed in seeds]) @ weights for name in (first, second)
         )
         expected = ttest_rel(one, other)
         low, high = expected.confidence_interval()
