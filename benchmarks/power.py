@@ -212,8 +212,8 @@ def report(found: dict[str, Any]) -> str:
     check_labels(rows)
     lines = [
         f"`{found['command']}`, {found['date'][:10]}, commit {found['commit']}; {found['machine']['cores']} cores of "
-        f"{found['machine']['cpu']}. Starting budgets are those of `-protocol published`; `--preset cpu`, one training per cycle "
-        "(`-members mirror -folds 1`). Dice on the test set in %, mean ± standard deviation over trainings.",
+        f"{found['machine']['cpu']}. Starting budgets are those of `-protocol published`; `--preset cpu`, one training "
+        "per cycle (`-members mirror -folds 1`). Dice on the test set in %, mean ± standard deviation over trainings.",
         "",
         as_table(
             ("dataset", "patches", "iterations", "trainings", "starting budgets", "Dice", "classes: Dice (learned)", "s"),
