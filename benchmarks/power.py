@@ -78,6 +78,7 @@ def trainings(given: Any) -> list[Training]:
 def settings(given: Any) -> dict[str, Any]:
     """What all results of a dataset in a folder have in common."""
     return {
+        "protocol": "published",
         "patch_size": " ".join(given.patch_size),
         **{name: getattr(given, name) for name in ("iterations", "patches", "cases")},
     }

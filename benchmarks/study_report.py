@@ -156,7 +156,7 @@ def report(found: dict[str, Any]) -> str:
     rows = found["rows"]
     machines = sorted({f"{row['machine']['cores']} cores of {row['machine']['cpu']}" for row in rows})
     dates = sorted(row["date"][:10] for row in rows)
-    commits = list(dict.fromkeys(row["commit"] for row in rows))
+    commits = list(dict.fromkeys(row["commit"] or "unknown" for row in rows))
     lines = [
         f"`{found['command']}`, {dates[0]} to {dates[-1]}, commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}; "
         f"{'; '.join(machines)}, one core for each seed. Dice on the test set."

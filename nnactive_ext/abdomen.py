@@ -24,7 +24,7 @@ LABELS = {"background": 0, **{name: value for value, name in enumerate(ORGANS, s
 SPACING = (4.0, 4.0, 4.0)
 """Voxel size in mm along (z, y, x), the same in all cases."""
 VOXELS = {
-    **{"spleen": (600, 3600), "right_kidney": (1200, 3600), "left_kidney": (1200, 3600), "gallbladder": (150, 520)},
+    **{"spleen": (600, 3600), "right_kidney": (1000, 3600), "left_kidney": (1000, 3600), "gallbladder": (150, 520)},
     **{"oesophagus": (180, 400), "liver": (9000, 32000), "stomach": (2700, 9000), "aorta": (800, 2200)},
     **{"vena_cava": (850, 2400), "portal_and_splenic_vein": (220, 680), "pancreas": (450, 1600)},
     **{"right_adrenal": (30, 100), "left_adrenal": (30, 100)},

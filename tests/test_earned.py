@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.loops import entry, loop_file, read_loop_content, write_loop
+from nnactive_ext.experiment.result import CrossValidation
 from nnactive_ext.loop.cycles import run_cycles
 from nnactive_ext.members.cross_validation import cross_validate
 from nnactive_ext.members.tools import Tools
 from nnactive_ext.query_methods import methods
 from nnactive_ext.query_methods.base import Request
 from nnactive_ext.query_methods.stratification import class_shares, earned_shares
+from nnactive_ext.querying import earned as module
 from nnactive_ext.querying.earned import OVERLAP, UNKNOWN, YIELD, earned_by_class
 from nnactive_ext.querying.pool import request_for
 from nnactive_ext.querying.query import query_cycle
@@ -142,6 +144,16 @@ def test_before_the_first_query_it_is_the_overlap_on_annotated_voxels(trained):
     assert 0 < found[2].part < 1
     unheld = earned_by_class(trained, request_for(trained, 6, 0), partial(opened, trained), ["all"], progress=False)
     assert {(one.part, one.by) for one in unheld.values()} == {(None, UNKNOWN)}, "it was trained on all cases"
+
+
+def test_a_class_that_nobody_annotated_in_held_out_cases_is_unknown(trained, monkeypatch):
+    """One voxel that is taken for it has a Dice of 0 there, which is no evidence."""
+    voxels = {"organ": 40, "lesion": 0}
+    there = CrossValidation(dice_per_class={"organ": 0.7, "lesion": 0.0}, mean_dice=0.35, voxels_per_class=voxels)
+    monkeypatch.setattr(module, "cross_validated", lambda *arguments: (there, []))
+    found = known(trained)
+    assert (found[1].part, found[1].by) == (0.7, OVERLAP)
+    assert (found[2].part, found[2].by) == (None, UNKNOWN)
 
 
 def test_cycles_earn_by_their_last_strata_and_say_so(planned):

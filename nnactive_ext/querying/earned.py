@@ -77,7 +77,8 @@ def earned_by_class(
       because no map chose them.
     * ``cross-validation``: the Dice of the current members on annotated voxels of cases that they were not trained on. It is
       also what a class earns that had no patches in the last query: an old yield of 0 would keep it out for ever.
-    * ``unknown``: no member has cases that it was not trained on, or these neither hold the class nor is it predicted there.
+    * ``unknown``: no member has cases that it was not trained on, or nobody annotated the class in them. A voxel that was taken
+      for the class there is no evidence of how well it is found.
 
     Reference labels are not read, in simulations either. A cross-validation that is there already is not done again.
 
@@ -94,8 +95,10 @@ def earned_by_class(
     found = {name: Earned(part, YIELD) for name, part in _yields(experiment).items()}
     if not found.keys() >= set(request.classes.values()):
         numbered = [fold for fold in folds if isinstance(fold, int) and fold in experiment.folds()]
-        overlap = cross_validated(experiment, open_ensemble, numbered, progress)[0].dice_per_class
-        found = {name: Earned(dice, OVERLAP) for name, dice in overlap.items() if dice is not None} | found
+        held_out = cross_validated(experiment, open_ensemble, numbered, progress)[0]
+        there = {name for name, voxels in held_out.voxels_per_class.items() if voxels}
+        overlap = {name: dice for name, dice in held_out.dice_per_class.items() if dice is not None and name in there}
+        found = {name: Earned(dice, OVERLAP) for name, dice in overlap.items()} | found
     return {channel: found.get(name, Earned(None, UNKNOWN)) for channel, name in request.classes.items()}
 
 
