@@ -99,7 +99,7 @@ class TrainingPages:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def _worth_it(self, experiment: Experiment) -> str:
-        """The line on whether another cycle seems worth it, which no page waits for: it is empty until the first one of a cycle is
+        """The line on whether another cycle seems worth it, which no page waits for: it is empty until the first of a cycle is
         computed, and after an answer for a moment the one before."""
         where = place(experiment)
         if not where[-1]:
