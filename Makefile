@@ -1,14 +1,14 @@
 # Each target is one readable line; `make` alone lists them. They share the environment .venv, made when first needed.
 PYTHON ?= python3
 
-.PHONY: help venv slicer demo test slow long lint docs
+.PHONY: help venv slicer demo rollout test slow long lint docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
 
 venv: .venv/installed ## make .venv with the package (editable) and the tools its tests need
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml nnactive_ext/__init__.py
 	@echo "installing nnU-Net and torch (6 GB, a few minutes; a minute with uv and a warm cache)"
 	@if uv --version >/dev/null 2>&1; then $(WITH_UV); else $(WITH_PIP); fi && touch $@
 
@@ -18,8 +18,11 @@ WITH_PIP = $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --
 slicer: .venv/installed ## 3D Slicer without its windows, for the tests that run it (1 GB)
 	@if uv --version >/dev/null 2>&1; then uv pip install --quiet --python .venv --editable '.[test-slicer]'; else .venv/bin/python -m pip install --quiet --editable '.[test-slicer]'; fi
 
-demo: .venv/installed ## a whole experiment on made-up data
+demo: .venv/installed ## a whole simulated experiment on synthetic images
 	@.venv/bin/python -m nnactive_ext.demo
+
+rollout: .venv/installed ## the same images, which you annotate in the browser
+	@.venv/bin/python -m nnactive_ext.demo --rollout
 
 # A file's tests share fixtures, so they run in one process; the longest files start first (tests/conftest.py).
 test: .venv/installed ## all tests but the slow and the long ones, on all cores

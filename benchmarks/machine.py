@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nnactive_ext import __version__
 from nnactive_ext.engine.threads import cores
 
-PACKAGES = ("numpy", "numba", "scipy", "torch", "nnactive-ext")
+PACKAGES = ("numpy", "numba", "scipy", "torch")
 
 
 def description() -> dict[str, Any]:
@@ -25,7 +26,11 @@ def description() -> dict[str, Any]:
         "command": shlex.join(["python", "-m", "benchmarks.engine", *sys.argv[1:]]),
         "commit": _commit(),
         "machine": {"cpu": _cpu(), "cores": cores(), "memory_bytes": memory_bytes(), "os": platform.platform()},
-        "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            "nnactive-ext": __version__,
+        },
     }
 
 

@@ -23,7 +23,9 @@ def is_stranger(case: str) -> bool:
     return not case.startswith("phantom")
 
 
-def write_strange_pool(folder: Path, hippocampus: Path, phantoms: int = 12, seed: int = 0, tests: int = 0) -> list[str]:
+def write_strange_pool(
+    folder: Path, hippocampus: Path, phantoms: int = 12, seed: int = 0, tests: int = 0, lesions: int = 0
+) -> list[str]:
     """Write a labelled dataset in nnU-Net's raw format.
 
     Strangers are 4 images of ``hippocampus`` (an nnU-Net dataset; resampled to the phantom's spacing, other images for each
@@ -36,6 +38,7 @@ def write_strange_pool(folder: Path, hippocampus: Path, phantoms: int = 12, seed
         phantoms: how many cases belong to the pool.
         seed: of the phantoms and of the choice among images.
         tests: how many phantoms more there are, called ``phantom_t00`` and so on.
+        lesions: the fewest in each phantom.
 
     Returns:
         The names of the strangers.
@@ -44,7 +47,7 @@ def write_strange_pool(folder: Path, hippocampus: Path, phantoms: int = 12, seed
         (folder / part).mkdir(parents=True)
     names = [f"phantom_{i:03d}" for i in range(phantoms)] + [f"phantom_t{i:02d}" for i in range(tests)]
     for name in names:
-        drawn = phantom(seed, name)
+        drawn = phantom(seed, name, lesions)
         _write(folder, name, drawn.image, drawn.labels, drawn.direction)
     images = sorted((hippocampus / "imagesTr").glob("*.nii.gz"))
     chosen = np.random.default_rng(seed).choice(len(images), 4, replace=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as version_of
+from nnactive_ext import __version__
 
 project = "nnactive_ext"
 copyright = "nnactive_ext contributors"
-version = release = version_of("nnactive-ext")
+version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]

@@ -2,6 +2,6 @@
 
 from nnactive_ext._moved import keep_old_addresses
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 keep_old_addresses()

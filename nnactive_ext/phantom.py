@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,33 +37,48 @@ Vector = Sequence[float] | np.ndarray
 
 @dataclass(frozen=True)
 class Phantom:
-    """One case: ``image`` (int16, Hounsfield units) and ``labels`` (uint8), both (z, y, x), and ITK's direction."""
+    """One case: ``image`` (int16, Hounsfield units) and ``labels`` (uint8), both (z, y, x), ITK's direction, and ``spacing`` in
+    mm along (z, y, x)."""
 
     image: np.ndarray
     labels: np.ndarray
     direction: tuple[float, ...]
+    spacing: tuple[float, float, float] = SPACING
 
 
-def phantom(seed: int, case: str) -> Phantom:
-    """Draw one case: 32-40 x 64-72 x 64 voxels of :data:`SPACING`; equal arguments give equal cases."""
+def phantom(seed: int, case: str, lesions: int = 0) -> Phantom:
+    """Draw one case: 32-40 x 64-72 x 64 voxels of :data:`SPACING`, with at least so many ``lesions`` as far as the organ has
+    room for them; equal arguments give equal cases."""
     rng = generator(seed, 0, "phantom", case)
     shape = (int(rng.integers(32, 41)), int(rng.integers(64, 73)), 64)
     canvas = _Canvas(shape, rng)
     cavity = _torso(canvas, rng)
     _other_organs(canvas, cavity, rng)
-    _labelled(canvas, cavity, rng)
+    _labelled(canvas, cavity, rng, lesions)
     return Phantom(_scan(canvas.grey, rng), canvas.labels, _direction(rng))
 
 
 class _Canvas:
-    """Grey values and labels of one case; what is painted later covers what was painted before."""
+    """Grey values and labels of one case; what is painted later covers what was painted before.
 
-    def __init__(self, shape: Sequence[int], rng: np.random.Generator):
-        self.axes = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, SPACING, strict=True)]
+    ``fade``: over how many mm the grey value changes at a surface. ``build``: standard deviation of the size, and by how many
+    mm everything is displaced, over which length in mm.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        rng: np.random.Generator,
+        spacing: Sequence[float] = SPACING,
+        fade: float = 1.5,
+        build: tuple[float, float, float] = (0.06, 1.8, 32),
+    ):
+        self.axes = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
         self.straight = np.meshgrid(*self.axes, indexing="ij", sparse=True)
+        self.fade = fade
         # A smooth displacement of everything together gives each case its own build.
-        size = 1 + 0.06 * rng.standard_normal()
-        self.points = [size * c + 1.8 * self.field(rng, 32) for c in self.straight]
+        size = 1 + build[0] * rng.standard_normal()
+        self.points = [size * c + build[1] * self.field(rng, build[2]) for c in self.straight]
         self.grey = np.full(shape, -1000.0)
         self.labels = np.zeros(shape, np.uint8)
 
@@ -98,8 +114,8 @@ class _Canvas:
         return depth
 
     def paint(self, depth: np.ndarray, value: float | np.ndarray, label: int = BACKGROUND) -> None:
-        """Cover where ``depth`` is positive; the grey value fades over 1.5 mm at the surface (partial volume)."""
-        self.grey += np.clip(depth / 1.5 + 0.5, 0, 1) * (value - self.grey)
+        """Cover where ``depth`` is positive; the grey value fades at the surface (partial volume)."""
+        self.grey += np.clip(depth / self.fade + 0.5, 0, 1) * (value - self.grey)
         self.labels[depth > 0] = label
 
 
@@ -162,7 +178,7 @@ def _other_organs(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator)
         canvas.paint(canvas.tube(line, np.full(len(line), radius)), rng.uniform(155, 190))
 
 
-def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> None:
+def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator, lesions: int) -> None:
     """Paint the organ with its left and right lobe, its lesions, and the vessel that enters it and divides."""
     centre = _near(rng, (8, -2, -13), 3)
     right = canvas.ellipsoid(centre, (32, 18, 13) * rng.uniform(0.85, 1.15, 3), rng.uniform(-0.2, 0.3))
@@ -186,7 +202,7 @@ def _labelled(canvas: _Canvas, cavity: np.ndarray, rng: np.random.Generator) -> 
         depth = np.maximum(depth, canvas.tube(branch, 2.4 + 1.0 * taper))
 
     # Lesions keep away from the vessel, and their number does not depend on whether there is room for them.
-    for _ in range(rng.choice(3, p=(0.38, 0.38, 0.24))):
+    for _ in range(max(lesions, rng.choice(3, p=(0.38, 0.38, 0.24)))):
         radius, spot = rng.uniform(4.5, 7), rng.random()
         room = np.flatnonzero((organ > 0.8 * radius) & (depth < -min(radius, 6)))
         if len(room):
@@ -215,18 +231,39 @@ def _direction(rng: np.random.Generator) -> tuple[float, ...]:
     return (1, 0, 0, 0, math.cos(angle), -math.sin(angle), 0, math.sin(angle), math.cos(angle))
 
 
-def _write(array: np.ndarray, direction: Sequence[float], path: Path) -> None:
-    space = Space(triple(array.shape), SPACING[::-1], (0.0, 0.0, 0.0), tuple(direction))
+def _write(array: np.ndarray, direction: Sequence[float], path: Path, spacing: tuple[float, float, float] = SPACING) -> None:
+    space = Space(triple(array.shape), spacing[::-1], (0.0, 0.0, 0.0), tuple(direction))
     write_image(path, space.image(array))
 
 
-def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "Phantom") -> Path:
-    """Write ``cases`` cases with labels as ``$nnUNet_raw/DatasetXXX_<name>`` and return that folder.
+@dataclass(frozen=True)
+class Kind:
+    """What a dataset shows: ``draw`` makes a case from a seed and its name, which begins with ``prefix``; ``labels``: name ->
+    value; ``dataset``: the name of the dataset by default; ``words``: for its description."""
+
+    draw: Callable[[int, str], Phantom]
+    labels: Mapping[str, int]
+    prefix: str
+    dataset: str
+    words: str
+
+
+def torso(lesions: int = 0) -> Kind:
+    """Torsos with at least so many lesions, as far as the organ has room for them."""
+    return Kind(partial(phantom, lesions=lesions), LABELS, "phantom", "Phantom", "Made-up torsos")
+
+
+TORSO = torso()
+
+
+def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "", kind: Kind = TORSO) -> Path:
+    """Write ``cases`` cases with labels as ``$nnUNet_raw/DatasetXXX_<name>`` (default: the kind's) and return that folder.
 
     A case depends on ``seed`` and its number only, so a larger dataset begins with the cases of a smaller one.
     The dataset appears whole or not at all. An existing number, an impossible one, an impossible name or a missing
     ``nnUNet_raw`` is an :class:`NnActiveError`.
     """
+    name = name or kind.dataset
     check_dataset_name(dataset_id, name)
     if cases < 1:
         raise NnActiveError(f"{cases} cases were asked for; a dataset needs at least one.")
@@ -245,18 +282,18 @@ def write_dataset(dataset_id: int, cases: int = 24, seed: int = 0, name: str = "
         building = Path(temporary) / folder.name
         for part in ("imagesTr", "labelsTr"):
             (building / part).mkdir(parents=True)
-        for case in (f"phantom_{i:03d}" for i in range(cases)):
-            drawn = phantom(seed, case)
-            _write(drawn.image, drawn.direction, building / "imagesTr" / f"{case}_0000.nii.gz")
-            _write(drawn.labels, drawn.direction, building / "labelsTr" / f"{case}.nii.gz")
+        for case in (f"{kind.prefix}_{i:03d}" for i in range(cases)):
+            drawn = kind.draw(seed, case)
+            _write(drawn.image, drawn.direction, building / "imagesTr" / f"{case}_0000.nii.gz", drawn.spacing)
+            _write(drawn.labels, drawn.direction, building / "labelsTr" / f"{case}.nii.gz", drawn.spacing)
         write_json(
             building / "dataset.json",
             {
                 "channel_names": {"0": "CT"},
-                "labels": LABELS,
+                "labels": dict(kind.labels),
                 "numTraining": cases,
                 "file_ending": ".nii.gz",
-                "description": f"Made-up torsos by nnactive_phantom, seed {seed}; no patient data.",
+                "description": f"{kind.words} by nnactive_phantom, seed {seed}; no patient data.",
             },
         )
         os.rename(building, folder)

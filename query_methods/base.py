@@ -22,7 +22,9 @@ class Request:
     training 0-based, otherwise the label value) to its name; ``cycle`` is the cycle whose members score (0 for the
     first query); ``queries`` is the number of queries of the planned experiment (cycles - 1). ``labels`` maps each
     foreground value of the reference label maps (not ignore) to its name; None where these are the ``classes``, which
-    only region-based training separates. ``cases`` is how many cases the pool has.
+    only region-based training separates. ``cases`` is how many cases the pool has. ``earned``: class -> the part of its equal
+    share of a stratified query that it has earned (0 to 1); classes of which nothing is known are missing. It is known when
+    cases are merged, and only to methods with an attribute ``needs_earned``.
     """
 
     n: int
@@ -32,6 +34,7 @@ class Request:
     queries: int = 4
     labels: Mapping[int, str] | None = None
     cases: int = field(default=1, repr=False)  # not in the text by which candidates are stored: most methods ignore it
+    earned: Mapping[int, float] = field(default_factory=dict, repr=False)  # nor this: no candidate depends on it
 
     @property
     def foreground(self) -> Mapping[int, str]:

@@ -17,7 +17,7 @@ from nnactive_ext.query_methods.perturbation import PERTURBATIONS, parse_beta
 from nnactive_ext.query_methods.precomputed import Precomputed
 from nnactive_ext.query_methods.random_patches import RandomPatches
 from nnactive_ext.query_methods.scores import SCORES, Score
-from nnactive_ext.query_methods.uncertainty import BLOCKINGS, UNPREDICTED, Uncertainty
+from nnactive_ext.query_methods.uncertainty import BLOCKINGS, SHARES, UNPREDICTED, Uncertainty
 
 Method = TypeVar("Method")
 
@@ -188,6 +188,7 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
     "perturbation": _one_of(*PERTURBATIONS),
     "purity": _share,
     "score": _score,
+    "shares": _one_of(*SHARES),
     "source": str,
     "steepness": _steepness,
     "stride": _stride,

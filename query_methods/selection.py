@@ -16,7 +16,7 @@ from nnactive_ext.query_methods.base import PoolCase, Query, Ranking, Request, S
 from nnactive_ext.query_methods.occupancy import Occupancy
 from nnactive_ext.query_methods.perturbation import softrank_keys
 from nnactive_ext.query_methods.random_patches import draw_uniform
-from nnactive_ext.query_methods.stratification import class_shares
+from nnactive_ext.query_methods.stratification import class_shares, earned_shares
 
 REST = "all"
 """The stratum of the unstratified part."""
@@ -33,13 +33,15 @@ def merge(
     softrank: float | None = None,
     fill_gaps: bool = True,
     own: bool = False,
+    earned: bool = False,
 ) -> Query:
     """Best first over all cases, skipping what overlaps something annotated or already chosen (thesis Algorithm 3).
 
     The classes are filled in random order, each up to its share and with candidates that score more than 0; then the
     unstratified part, which also makes up for what the classes lack, and last, should that run dry, whatever candidates
     the classes still have. Equal keys go by case name, then position. A class that is predicted in no ranking gives its
-    share to the unstratified part, and a warning names it; with ``own`` its candidates count like those of the others.
+    share to the unstratified part, and a warning names it; with ``own`` its candidates count like those of the others. With
+    ``earned`` each class keeps the part of its share that ``request.earned`` says; the unstratified part gets the rest.
 
     Candidates do not overlap those of their own stratum, so a list may run dry while windows between the chosen ones are
     free: with ``fill_gaps`` what is still missing is drawn from these, uniformly over cases, then over windows, with a
@@ -54,6 +56,8 @@ def merge(
     if strangers := sorted(set(rankings) - set(pool)):
         raise ValueError(f"rankings of cases that are not in the pool: {', '.join(strangers)}")
     shares = class_shares(request.n, alpha, request.classes, request.rng("shares"))
+    if earned:
+        shares = earned_shares(shares, request.earned, request.rng("earned"))
     kept = None if softrank is not None else usable(request, alpha)  # noisy ranks are those among all candidates
     strata = Strata.of(rankings, kept)
     if softrank is not None:

@@ -6,7 +6,7 @@ probability; for the predictive entropy that is the class-specific entropy (thes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -26,3 +26,18 @@ def class_shares(n: int, alpha: float, classes: Iterable[int], rng: np.random.Ge
     each, rest = divmod(round(alpha * n), len(classes))
     lucky = set(rng.permutation(classes)[:rest].tolist())
     return {c: each + (c in lucky) for c in classes}
+
+
+def earned_shares(shares: Mapping[int, int], earned: Mapping[int, float], rng: np.random.Generator) -> dict[int, int]:
+    """What the classes keep of their equal ``shares`` (:func:`class_shares`): the share ``earned``, 0 to 1, of each.
+
+    Rounded at random so that the mean is right, because equal shares of many classes are one or two patches each. A class that
+    ``earned`` does not name keeps its share. Values above 1 count as 1, those below 0 as 0.
+
+    >>> earned_shares({1: 4, 2: 4, 3: 4}, {1: 1.0, 2: 0.5}, np.random.default_rng(0))
+    {1: 4, 2: 2, 3: 4}
+    """
+    return {
+        c: min(share, int(share * min(max(earned.get(c, 1.0), 0.0), 1.0) + draw))
+        for (c, share), draw in zip(sorted(shares.items()), rng.random(len(shares)).tolist(), strict=True)
+    }

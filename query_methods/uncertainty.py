@@ -26,8 +26,8 @@ NEIGHBOURHOOD = 27
 BLOCKINGS = ("merge", "image")
 UNPREDICTED = ("rest", "own")
 """Who gets the share of a class that no member predicts anywhere: the unstratified part, or its own map all the same."""
-
-
+SHARES = ("equal", "earned")
+"""What the classes get of the stratified part: equal shares, or what each has earned of its equal share."""
 _ROUNDING = 1e-5
 """Means over patches are right to less than this share of themselves."""
 
@@ -60,6 +60,9 @@ class Uncertainty:
     ``unpredicted``: where the share of a class goes that no member predicts anywhere: ``rest``, to the unstratified part;
     ``own``, to the class's own map, as in Algorithm 3 of the thesis, which knows no exception.
 
+    ``shares``: of the stratified part, every class gets an ``equal`` one, or what it has ``earned`` of it
+    (:attr:`Request.earned`); the unstratified part gets what the classes have not earned. Candidates do not depend on it.
+
     ``cite`` says where the method comes from. Values that do not go together raise ValueError.
     """
 
@@ -74,6 +77,7 @@ class Uncertainty:
     blocking: str = BLOCKINGS[0]
     patches_per_case: int | None = None
     unpredicted: str = UNPREDICTED[0]
+    shares: str = SHARES[0]
     cite: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +88,12 @@ class Uncertainty:
             )
         if self.unpredicted not in UNPREDICTED:
             raise ValueError(f"expected unpredicted to be one of {', '.join(UNPREDICTED)}, not {self.unpredicted!r}")
+        if self.shares not in SHARES:
+            raise ValueError(f"expected shares to be one of {', '.join(SHARES)}, not {self.shares!r}")
+        if self.needs_earned and (self.alpha == 0 or self.blocking == "image"):
+            raise ValueError(
+                "shares=earned divides the stratified part when cases are merged: it needs alpha above 0 and blocking=merge"
+            )
         if not (0 <= self.alpha <= 1 and 0 <= self.overlap < 1 and min(self.stride) >= 1):
             raise ValueError(
                 "expected alpha from 0 to 1, overlap of at least 0 and below 1 and stride of at least 1, not "
@@ -99,6 +109,11 @@ class Uncertainty:
     @property
     def needs_reference(self) -> bool:
         return False
+
+    @property
+    def needs_earned(self) -> bool:
+        """Whether :attr:`Request.earned` must be there when cases are merged."""
+        return self.shares == "earned"
 
     @property
     def needs(self) -> frozenset[str]:
@@ -117,6 +132,8 @@ class Uncertainty:
             sentences.append(f"Strata: {self.alpha:.0%} of the query spread over the classes by p_c x voxel score{blocked}.")
             if self.unpredicted == "own":
                 sentences.append("Classes that no member predicts have their share, too.")
+            if self.needs_earned:
+                sentences.append("A class has the part of its share that it has earned: that of its last patches that held it.")
         if self.overlap > 0:
             sentences.append(f"Patches may overlap by {self.overlap:.0%}.")
         if self.stride != (1, 1, 1):
@@ -215,7 +232,7 @@ class Uncertainty:
         softrank = beta_at(self.beta, request.cycle, request.queries) if self.perturbation == "softrank" else None
         fill_gaps = self.patches_per_case is None
         own = self.unpredicted == "own"
-        return selection.merge(rankings, pool, request, self.alpha, self.overlap, softrank, fill_gaps, own)
+        return selection.merge(rankings, pool, request, self.alpha, self.overlap, softrank, fill_gaps, own, self.needs_earned)
 
     def _voxel_map(self, case: ScoredCase) -> np.ndarray:
         voxel_map = self.score(case.statistics)

@@ -15,12 +15,14 @@ QUICK = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "2", "PYTHONUNBUFFERED": 
 
 
 @contextmanager
-def running(line: str, log: Path, **environment: str) -> Iterator[subprocess.Popen]:
-    """A command of ours until the block ends, as Ctrl-C ends it; ``log`` gets what it prints."""
+def running(
+    line: str, log: Path, commands: Path = Path(sys.executable).parent, **environment: str
+) -> Iterator[subprocess.Popen]:
+    """A command of ours, of the folder ``commands``, until the block ends, as Ctrl-C ends it; ``log`` gets what it prints."""
     command, *words = line.split()
     with log.open("wb") as written:
         process = subprocess.Popen(
-            [str(Path(sys.executable).parent / command), *words],
+            [str(commands / command), *words],
             stdout=written,
             stderr=subprocess.STDOUT,
             env={**os.environ, **QUICK, **environment},

@@ -123,7 +123,10 @@ def run(method, world: World, request: Request, order: Iterable[str] | None = No
         entries = [entry(choice.patch, ".nii.gz") for choice in recorded.patches]
         write_loop(loop_file(Path(method.source), request.cycle + 1), entries, {})
     if isinstance(method, RankedMethod):
-        return method.merge({name: ranked(method, world, name, request) for name in pool}, pool, request)
+        rankings = {name: ranked(method, world, name, request) for name in pool}
+        if getattr(method, "needs_earned", False):  # of the first class half, of the last nothing is known
+            request = replace(request, earned={min(request.classes): 0.5})
+        return method.merge(rankings, pool, request)
     return method.draw(pool, request)
 
 

@@ -70,6 +70,4 @@ def _kind(file: Path) -> str:
     name = file.name
     if file.parent.name == "candidates":
         return "candidates"
-    if file.parent.name in ("evaluated", "times"):
-        return f"{file.parent.name}/*{file.suffix}"
     return name if file.suffix in (".json", ".jsonl") else f"{file.parent.name}/*{''.join(file.suffixes)}"

@@ -93,13 +93,20 @@ def test_what_nnunet_trains_on_is_equal(honest_and_poisoned):
 
 
 # What `precomputed` replays was chosen by another method.
-@pytest.mark.parametrize("method", [m.name for m in methods.METHODS if not m.needs_reference and m.name != "precomputed"])
+UNTOLD = [m.name for m in methods.METHODS if not m.needs_reference and m.name != "precomputed"]
+
+
+@pytest.mark.parametrize("method", [*UNTOLD, "clasp_pe shares=earned"])
 def test_the_query_is_equal(honest_and_poisoned, method):
-    chosen = []
+    chosen, (method, *words) = [], method.split()
+    options = dict(word.split("=") for word in words)
     for experiment in honest_and_poisoned:
         for fold in experiment.folds():
             fake_train(experiment, fold)
-        query = query_cycle(experiment, lambda e, folds: FakeEnsemble(e, classes=3), experiment.folds(), method, progress=False)
+        opened = partial(FakeEnsemble, classes=3)
+        query = query_cycle(
+            experiment, lambda e, folds, opened=opened: opened(e), experiment.folds(), method, options, progress=False
+        )
         assert query is not None
         assert query.patches
         chosen.append(query.patches)

@@ -1,17 +1,22 @@
-"""The built wheel holds what the folders hold, and works with the sources out of the way."""
+"""The built distributions hold what the folders hold and nothing else, and work with the sources out of the way."""
 
 import ast
 import configparser
 import importlib.metadata
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from built import BESIDE, PACKAGES, build
+
+from nnactive_ext import __version__
+from nnactive_ext.cli import env
+from nnactive_ext.experiment.environment import versions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,12 +24,6 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {
-    "nnactive_ext": "nnactive_ext",
-    "trainers": "nnactive_ext/trainers",
-    "query_methods": "nnactive_ext/query_methods",
-}
-"""Folder in the repository -> folder in the wheel."""
 
 
 def modules(folder: Path) -> set[str]:
@@ -40,22 +39,19 @@ def data(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory) -> Path:
-    """The wheel, built from a copy of the sources, as a folder; a wheel of pure Python unpacked is installed."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    # A copy, because setuptools reuses what an earlier build left in build/, deleted files included.
-    for name in PACKAGES:
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, source)
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source]
-    done = subprocess.run(build, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (wheel,) = folder.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(folder / "unpacked")
-    return folder / "unpacked"
+def built(tmp_path_factory) -> Path:
+    """A folder with the source distribution and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("built")
+    build(ROOT, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unpacked(built) -> Path:
+    """The wheel as a folder; a wheel of pure Python unpacked is installed."""
+    (wheel,) = built.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(built / "unpacked")
+    return built / "unpacked"
 
 
 def run(unpacked: Path, code: str) -> str:
@@ -73,6 +69,30 @@ def test_every_module_is_in_the_wheel_and_no_other(unpacked):
     expected = {f"{PACKAGES[folder]}/{module}" for folder in PACKAGES for module in modules(ROOT / folder)}
     assert len(expected) > 20
     assert modules(unpacked) == expected
+
+
+def test_nothing_else_is_in_the_distributions(built, unpacked):
+    names = {path.name for path in unpacked.iterdir()}
+    assert names == {"nnactive_ext", f"nnactive_ext-{__version__}.dist-info"}
+    (source,) = built.glob("*.tar.gz")
+    with tarfile.open(source) as opened:
+        found = {Path(name).parts[1] for name in opened.getnames() if len(Path(name).parts) > 1}
+    made = {"PKG-INFO", "setup.cfg", "nnactive_ext.egg-info"}
+    assert found - made == {*PACKAGES, *BESIDE}
+
+
+def test_every_place_has_the_same_version(built, unpacked, capsys):
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    assert importlib.metadata.version("nnactive-ext") == __version__, "the installation is older than the code: make venv"
+    assert versions()["nnactive-ext"] == __version__
+    assert {path.name.split("-")[1].removesuffix(".tar.gz") for path in built.glob("nnactive_ext-*")} == {__version__}
+    assert f"\nVersion: {__version__}\n" in next(unpacked.glob("*.dist-info/METADATA")).read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    released = re.findall(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert released[0] == __version__
+    with pytest.raises(SystemExit):
+        env.main(["--version"])
+    assert capsys.readouterr().out.split()[-1] == __version__
 
 
 def test_every_template_and_every_other_file_is_in_the_wheel(unpacked):

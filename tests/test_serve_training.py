@@ -21,9 +21,10 @@ from test_serve_answers import packed, put
 from nnactive_ext.experiment.locks import LockHeld
 from nnactive_ext.experiment.result import read_results
 from nnactive_ext.labelling.closing import close_cycle, noted
+from nnactive_ext.labelling.ledger import LEDGER
 from nnactive_ext.labelling.opening import open_experiment
 from nnactive_ext.loop.stages import stages
-from nnactive_ext.serve import training
+from nnactive_ext.serve import training, training_pages
 from nnactive_ext.serve.crops import Cache
 from nnactive_ext.serve.run_note import Note
 
@@ -120,6 +121,42 @@ def test_from_the_answers_to_the_next_queue(tasks, faked, tmp_path):
         close_cycle(open_experiment(601, locked=True), 1, share=0, progress=False)
     assert_simulated(tasks, tmp_path, [first.id, *(t.id for t in server.site.tasks(experiment))])
     np.testing.assert_array_equal(tasks.labels(case)[tasks.patch(first).slices], 0)
+
+
+def test_the_line_on_another_cycle_follows_the_answers(monkeypatch, tmp_path):
+    """What is left is in it, so it is asked for again when an answer came; a failure is not kept."""
+    where, said, failing = [1, 1, 1], [], []
+    ledger = tmp_path / LEDGER
+
+    def answered_once_more() -> None:
+        ledger.touch()
+        os.utime(ledger, ns=(0, 10**9 * (len(said) + 1)))
+
+    def answers(experiment) -> str:
+        if failing:
+            raise failing.pop()
+        said.append(experiment)
+        return f"line {len(said)}"
+
+    monkeypatch.setattr(training_pages, "worth", answers)
+    monkeypatch.setattr(training_pages, "place", lambda experiment: list(where))
+    page, experiment = training_pages.TrainingPages(None, None, None), SimpleNamespace(annotation=tmp_path)
+
+    def line() -> str:
+        page._worth_it(experiment)
+        page._asking.submit(lambda: None).result()
+        return page._worth_it(experiment)
+
+    assert line() == "line 1"
+    assert line() == "line 1"
+    answered_once_more()
+    failing.append(OSError("it is being written"))
+    assert page._worth_it(experiment) == "line 1", "until the new one is there"
+    page._asking.submit(lambda: None).result()
+    assert line() == "line 2", "it had failed"
+    where[0] = 2
+    assert page._worth_it(experiment) == "", "not that of the cycle before"
+    assert line() == "line 3"
 
 
 @pytest.mark.slow

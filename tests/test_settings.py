@@ -39,8 +39,9 @@ from nnactive_ext.query_methods import methods
 COMMANDS = "annotate bench change compare env phantom plan query report run status".split()
 FLAGS = Path(__file__).parent / "flags_before.txt"
 WIDENED = {"_fold": "int"}
-SINCE = {"-tolerance": {"type": "None", "nargs": "+"}, "-training_hours": {"default": "None"}}
-"""What is declared otherwise since: -tolerance also takes a table, and hours are measured where none are given."""
+SINCE = {"-tolerance": {"type": "None", "nargs": "+"}, "-training_hours": {"default": "None"}, "-name": {"default": "None"}}
+"""What is declared otherwise since: -tolerance also takes a table, hours are measured where none are given, and a phantom is
+named after its kind."""
 """Types that take what another one took, and more."""
 RENAMED = {"accumulators": "precision", "boxes": "patches", "minutes_per_box": "minutes_per_patch"}
 

@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--dry_run", action="store_true", help="print which experiments are left and what they will need, and exit"
     )
+    _add_seeds_needed(made)
     made.add_argument("--part", metavar="CORES", help=argparse.SUPPRESS)  # one of -np, on these cores
     made.add_argument("-experiment", metavar="NAME", help=argparse.SUPPRESS)  # what a worker carries out
     add_device(made)
@@ -43,6 +44,28 @@ def parser() -> argparse.ArgumentParser:
     add_quiet(made)
     add_lock(made)
     return made
+
+
+def _add_seeds_needed(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--seeds_needed",
+        action="store_true",
+        help="print how many seeds are needed to tell methods apart, from the experiments that are finished, and exit",
+    )
+    made.add_argument(
+        "-difference",
+        type=float,
+        nargs="+",
+        metavar="POINTS",
+        help="with --seeds_needed: differences to find, in points (percentage points) of Dice (default: 1 2 5)",
+    )
+    made.add_argument(
+        "-saved",
+        type=float,
+        metavar="PERCENT",
+        help="with --seeds_needed: share of the annotated patches that a method saves, in percent, to find (default: 20)",
+    )
+    made.add_argument("--json", action="store_true", help="with --seeds_needed: print one JSON object, for programs to read")
 
 
 def _arguments(options: argparse.Namespace, process: int) -> list[str]:
@@ -72,12 +95,28 @@ def _turns(processes: int, device: str) -> list[dict[str, str]]:
     return gpu_environments([gpus[number % len(gpus)] for number in range(processes)])
 
 
+def _answer(options: argparse.Namespace) -> None:
+    """How many seeds the benchmark needs."""
+    from nnactive_ext.bench.definition import read_benchmark
+    from nnactive_ext.bench.seeds import seeds_needed
+
+    differences = options.difference or [1.0, 2.0, 5.0]
+    saved = 20.0 if options.saved is None else options.saved
+    print(seeds_needed(read_benchmark(options.file), str(options.file), differences, saved, options.json), flush=True)
+
+
 @command(parser)
 def main(options: argparse.Namespace) -> None:
     if options.part is not None:
         from nnactive_ext.bench.side_by_side import become_one
 
         become_one(options.part)  # before anything counts the cores
+    if options.seeds_needed:
+        return _answer(options)
+    if options.json or options.difference is not None or options.saved is not None:
+        raise NnActiveError(
+            "-difference, -saved and --json need --seeds_needed. Add it, or leave them out to run the benchmark."
+        )
     from nnactive_ext.nnunet.environment import check_torchvision
 
     guard(options)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from nnactive_ext import __version__
 from nnactive_ext.cli.options import typed_device
 from nnactive_ext.errors import DENIED, FAULTY, NO_SPACE, OUTPUT_CLOSED, TOO_MANY_FILES, NnActiveError, brief
 from nnactive_ext.experiment.lock_settings import locking
@@ -29,6 +30,7 @@ def command(
         def main(args: Sequence[str] | None = None) -> None:
             with failing_clearly():
                 reader = parser()
+                reader.add_argument("--version", action="version", version=f"%(prog)s of nnactive_ext {__version__}")
                 options = reader.parse_args(args)
                 with locking(_name(reader.prog, options), getattr(options, "lock", None)):
                     if folders(options) if callable(folders) else folders:

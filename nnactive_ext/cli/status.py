@@ -24,12 +24,19 @@ def main(options: argparse.Namespace) -> None:
     import gc
     import json
 
+    from nnactive_ext.errors import NnActiveError
     from nnactive_ext.labelling.opening import open_experiment
     from nnactive_ext.loop.status import status, status_text
+    from nnactive_ext.report.worth import worth
 
     gc.disable()  # looking for circles of objects among 50,000 tasks takes a quarter of the time, and there are none
     try:
-        found = status(open_experiment(options.d))
+        experiment = open_experiment(options.d)
+        found = status(experiment)
+        try:
+            found["another_cycle"] = worth(experiment)
+        except NnActiveError as error:  # of a file that nothing else here needs
+            found["another_cycle"] = f"Whether another cycle is worth it cannot be said before this is mended: {error}"
         print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else status_text(found))
     finally:
         gc.enable()

@@ -1,5 +1,6 @@
 from .compare import compare
+from .sample_size import noise_of
 from .trajectories import read_trajectories
 from .validation import worth
 
-__all__ = ["compare", "read_trajectories", "worth"]
+__all__ = ["compare", "noise_of", "read_trajectories", "worth"]

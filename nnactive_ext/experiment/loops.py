@@ -62,6 +62,7 @@ class LoopContent(_Loop, total=False):
     label_version: Count
     repeats: list[str]
     relevance: _Scores
+    earned: JsonObject
     environments: list[JsonObject]
 
 

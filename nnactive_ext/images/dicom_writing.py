@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nnactive_ext import __version__
 from nnactive_ext.errors import NnActiveError, brief
 from nnactive_ext.geometry.space import Space
 from nnactive_ext.images.dicom_segmentation import read_segmentation
@@ -85,7 +86,7 @@ def segmentation_written(
             instance_number=1,
             manufacturer="nnactive_ext",
             manufacturer_model_name="nnactive_export_labels",
-            software_versions=metadata.version("nnactive-ext"),
+            software_versions=__version__,
             device_serial_number="0",
             omit_empty_frames=bool(labels.any()),
         )

@@ -281,7 +281,8 @@ def reopened(experiment: Experiment) -> list[str]:
 
 
 def status_text(found: dict[str, Any]) -> str:
-    """What :func:`nnactive_ext.loop.status.status` found, for people."""
+    """What :func:`nnactive_ext.loop.status.status` found, for people, and the line of :mod:`nnactive_ext.report.worth` as
+    ``another_cycle``, if it is there."""
     where = f"cycle {found['cycle']} of {found['cycles'] - 1}" if found["cycle"] >= 0 else "nothing is trained yet"
     lines = [f"{found['experiment']} ({found['annotator']} annotator): {where}", ""]
     lines += [f"WARNING: {found['nothing_predicted']}", ""] if found.get("nothing_predicted") else []
@@ -332,6 +333,7 @@ def status_text(found: dict[str, Any]) -> str:
     if scores:
         how = "" if found.get("inference", str(NNUNET)) == str(NNUNET) else f" ({found['inference']})"
         lines += ["", paragraph(f"Mean Dice per cycle{how}: " + ", ".join(f"{100 * dice:.1f}" for dice in scores))]
+    lines += ["", paragraph(found["another_cycle"])] if found.get("another_cycle") else []
     if found["under_way"]:
         lines += ["", f"Under way: {found['under_way']}. Answers may be handed in meanwhile."]
     lines += _running_lines(found.get("running", ()))

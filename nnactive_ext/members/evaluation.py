@@ -63,7 +63,7 @@ def evaluate(
     opened, share = cache(partial(open_ensemble, folds)), slice(part, None, number)
     hows = inferences(experiment)
     scored = [(how, scores_on_test_set(experiment, opened, folds, share, progress, how)) for how in hows]
-    validated = _validated(experiment, open_ensemble, folds, progress) if not tested and part == 0 else None
+    validated = cross_validated(experiment, open_ensemble, folds, progress) if not tested and part == 0 else None
     if number > 1:
         return None
     found = [_over_cases(experiment, how, cases) for how, cases in scored]
@@ -159,10 +159,10 @@ def scores_on_test_set(
     return found
 
 
-def _validated(
+def cross_validated(
     experiment: Experiment, open_ensemble: Callable[[Sequence[int]], Ensemble], folds: Sequence[int], progress: bool
 ) -> tuple[CrossValidation, Environment]:
-    """The cross-validation, and where it was done; one that is there already is read."""
+    """The cross-validation (:func:`cross_validate`), and where it was done; one that is there already is read."""
     file, devices = CrossValidationFile(experiment, folds), [""]
 
     def opened(folds: Sequence[int]) -> Ensemble:

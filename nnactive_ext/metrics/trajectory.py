@@ -95,3 +95,28 @@ def _curve(budgets: Sequence[float], values: Sequence[float]) -> tuple[np.ndarra
     if not (np.diff(x) > 0).all():
         raise ValueError(f"the budgets must increase from cycle to cycle, given: {x.tolist()}")
     return x, y
+
+
+def rise_per_doubling(budgets: Sequence[float], values: Sequence[float]) -> float:
+    """By how much the values rise when the budget doubles: the slope of a straight line over log2 of the budgets.
+
+    Args:
+        budgets: patches after each cycle; they must increase and be above 0.
+        values: the Dice of each cycle.
+
+    Returns:
+        The slope by least squares, in the unit of ``values`` per doubling; NaN for fewer than two cycles or a NaN among them.
+
+    Raises:
+        ValueError: as :func:`aubc`, and for a budget of 0.
+
+    >>> rise_per_doubling([10, 20, 40], [0.5, 0.6, 0.7])
+    0.1
+    """
+    x, y = _curve(budgets, values)
+    if x[0] <= 0:
+        raise ValueError(f"a budget of {x[0]:g} cannot be doubled")
+    if len(x) < 2:
+        return math.nan
+    doublings = np.log2(x) - np.log2(x).mean()
+    return float(np.round((doublings * y).sum() / (doublings**2).sum(), 12))

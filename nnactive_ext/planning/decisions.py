@@ -9,6 +9,8 @@ from nnactive_ext.words import folded
 WARNING = "WARNING"
 THESIS = "the thesis of C. T. Lüth, see docs/methods.md"
 """The book whose sections decisions cite."""
+EVIDENCE = "docs/which-method.md"
+"""The page that says what choices rest on, published or ours."""
 
 
 class Decisions(list[tuple[str, str, str]]):

@@ -303,6 +303,7 @@ class Settings:
         type=float,
         metavar="SHARE",
         decided="0",
+        benchmark=True,
         change="share of the cases that give no patches to a query, from now on; 0 ends it",
     )
     relevance: Sequence[str] = setting(

@@ -23,7 +23,7 @@ from nnactive_ext.nnunet.dataset import Dataset, check_dataset_name, dataset_nam
 from nnactive_ext.nnunet.planners import check_planner
 from nnactive_ext.nnunet.trainers import check_trainer, mirrors
 from nnactive_ext.parallel import default_processes
-from nnactive_ext.planning.decisions import THESIS, Decisions
+from nnactive_ext.planning.decisions import EVIDENCE, THESIS, Decisions
 from nnactive_ext.planning.division import Division, divide
 from nnactive_ext.planning.ensembles import check_classes, check_ensemble, decided_folds, default_trainer, tell_ensemble
 from nnactive_ext.planning.grey_values import stored_higher
@@ -287,11 +287,14 @@ def with_budget(
             decisions.warn("-evaluate_mirroring no", f"saves nothing: {plan.trainer} does not mirror")
     if total > room:
         decisions.warn("pool too small", f"{total} patches are planned and at most {room} fit")
+    where = f"({count(classes, 'class', 'classes')}; {EVIDENCE})"
     if query < LEAST_PER_QUERY * classes:
-        decisions.warn("small queries", f"fewer than 2 patches per class and query ({count(classes, 'class', 'classes')})")
+        decisions.warn("small queries", f"fewer than 2 patches per class and query {where}")
     if total < LEAST_PER_CLASS * classes:
-        decisions.warn("small budget", f"fewer than 14 patches per class in total ({count(classes, 'class', 'classes')})")
-    decisions.add("query method", plan.method_words, "default" if plan.method == methods.DEFAULT else "as asked for")
+        decisions.warn("small budget", f"fewer than 14 patches per class in total {where}")
+    why = "default" if plan.method == methods.DEFAULT else "as asked for"
+    known = f"; what is known of methods: {EVIDENCE}" if plan.method in methods.names() else ""
+    decisions.add("query method", plan.method_words, f"{why}{known}")
     if settings.screen:
         why = "the least relevant give no patches to a query, by verdicts, texts or intensities"
         decisions.add("", f"{share(settings.screen)} of the cases left out", why)

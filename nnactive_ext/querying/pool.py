@@ -57,5 +57,12 @@ def _reference(source: Dataset, inputs: Inputs | None, name: str) -> np.ndarray:
 def request_for(experiment: Experiment, n: int, cycle: int) -> Request:
     """A request for ``n`` patches in ``cycle`` (the cycle whose members score; -1 for the starting budget)."""
     labels, plan = experiment.source.labels, experiment.plan
-    facts = {"seed": plan.seed, "cycle": cycle, "queries": plan.queries, "cases": len(plan.pool)}
-    return Request(n=n, classes=labels.channels, labels=labels.foreground, **facts)
+    return Request(
+        n=n,
+        classes=labels.channels,
+        seed=plan.seed,
+        cycle=cycle,
+        queries=plan.queries,
+        labels=labels.foreground,
+        cases=len(plan.pool),
+    )

@@ -54,6 +54,7 @@ from nnactive_ext.query_methods.identity import code_digest, identity
 from nnactive_ext.query_methods.selection import Floors, LeftOut, stratum_keys
 from nnactive_ext.querying.air import Bodies, in_body, open_windows
 from nnactive_ext.querying.descriptor_files import of_folder
+from nnactive_ext.querying.earned import EarnedShares
 from nnactive_ext.querying.pipeline import one_behind
 from nnactive_ext.querying.pool import pool_cases, request_for
 from nnactive_ext.querying.rankings import LEFT_OUT, RankingFile, Rankings, ranking_from_json, ranking_to_json
@@ -140,6 +141,7 @@ def query_cycle(
         with timing.of("describe"):
             pool = {name: replace(case, relevance=relevant.decided.cases[name]) for name, case in pool.items()}
     ranked: dict[str, None] = {}  # a dict keeps their order
+    earned = EarnedShares(experiment, chosen, request, partial(open_ensemble, experiment), folds, progress)
 
     def choose(cases: Sequence[str]) -> Query:
         """The query among some cases, of which those are ranked that were not ranked before."""
@@ -151,11 +153,11 @@ def query_cycle(
         ranked.update(dict.fromkeys(cases))
         try:
             with timing.of("score"):
-                return chosen.merge(Rankings(cases, ranker.stored), some, request)
+                return chosen.merge(Rankings(cases, ranker.stored), some, earned.request)
         except LeftOut as needed:  # rare: the query needs more candidates than are worth keeping
             ranker.complete(cases, needed.strata, progress)
         with timing.of("score"):
-            return chosen.merge(Rankings(cases, ranker.stored), some, request)
+            return chosen.merge(Rankings(cases, ranker.stored), some, earned.request)
 
     query, out = screened(choose, relevant.decided, list(pool), left_out) if relevant else (choose(list(pool)), [])
     if isinstance(chosen, RankedMethod):
@@ -167,6 +169,7 @@ def query_cycle(
         with experiment.lock(wait=True):
             more = bodies.facts if predicted is None else {**bodies.facts, PREDICTED: list(predicted)}
             more |= {RELEVANCE: {**relevant.facts, "screen": left_out, "left_out": out}} if relevant else {}
+            more |= earned.facts
             _write(experiment, query, name, options, request, members, environments, more)
     return query
 

@@ -43,6 +43,7 @@ def advice(
         headline="",
         points=(),
         basis=basis if known else "",
+        levels=tuple((result.cycle, dice(result, basis) or 0.0) for result in known),
         steps=steps,
         slope=line,
         classes=classes,

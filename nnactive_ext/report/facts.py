@@ -34,6 +34,7 @@ from nnactive_ext.planning.remaining import remaining
 if TYPE_CHECKING:
     from nnactive_ext.report.advice import Advice
     from nnactive_ext.report.crop import Crop
+    from nnactive_ext.report.disagreement import Disagreement
     from nnactive_ext.report.economics import Economics
     from nnactive_ext.report.feature_space import FeatureSpace
     from nnactive_ext.report.places import Overlap, Places
@@ -143,6 +144,7 @@ class Facts:
 def gather(experiment: Experiment, device: str | None, boxes: int, progress: bool = True) -> Facts:
     """Read and compute everything; ``device`` None: members are not asked. ``boxes``: crops per cycle."""
     from nnactive_ext.report.crops import gallery_crops
+    from nnactive_ext.report.disagreement import disagreement
     from nnactive_ext.report.economics import economics
     from nnactive_ext.report.feature_space import feature_space
     from nnactive_ext.report.places import overlaps, places
@@ -175,7 +177,7 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
         places=places(experiment),
         overlaps=overlaps(experiment),
         feature_space=feature_space(experiment),
-        advice=advice_on(experiment, results, missed, nothing),
+        advice=advice_on(experiment, results, disagreement(experiment), missed, nothing),
         yields=yields,
         missed=missed,
         nothing_predicted=nothing,
@@ -189,18 +191,23 @@ def gather(experiment: Experiment, device: str | None, boxes: int, progress: boo
     )
 
 
-def advice_on(experiment: Experiment, results: Sequence[CycleResult], missed: str, nothing: str) -> Advice:
-    """The advice on another query, from the results so far and what :mod:`nnactive_ext.loop.findings` says."""
+def advice_on(
+    experiment: Experiment,
+    results: Sequence[CycleResult],
+    disagreements: Sequence[Disagreement] | None,
+    missed: str,
+    nothing: str,
+) -> Advice:
+    """The advice on another query, from the results so far and what :func:`nnactive_ext.report.disagreement.disagreement` and
+    :mod:`nnactive_ext.loop.findings` found."""
     from nnactive_ext.report.advice import advice
-    from nnactive_ext.report.disagreement import disagreement
 
     plan, last, results = experiment.plan, experiment.last_loop, comparable([results])[0]
     # Patches that the last query did not find, unless images were added to the pool since.
     file = loop_file(experiment.raw, last)
     missing = 0 if plan.added_since(last) or not file.is_file() else int(read_loop_content(file).get("missing") or 0)
     unanswered = last > experiment.state["cycle"]
-    asked = disagreement(experiment)
-    return advice(same_classes(results), plan, asked, missing, unanswered=unanswered, nothing=nothing, missed=missed)
+    return advice(same_classes(results), plan, disagreements, missing, unanswered=unanswered, nothing=nothing, missed=missed)
 
 
 def _points(experiment: Experiment) -> dict[int, list[str]]:

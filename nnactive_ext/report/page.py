@@ -21,6 +21,7 @@ from nnactive_ext.report.section_queries import queries
 from nnactive_ext.report.section_settings import settings
 from nnactive_ext.report.section_viewer import chosen, viewer, volumes
 from nnactive_ext.report.verdict import LIMIT, MEANING, USED_UP
+from nnactive_ext.report.worth import worth_line
 from nnactive_ext.words import count
 
 LARGEST = 20_000_000
@@ -107,6 +108,7 @@ def page(facts: Facts, effort: Effort, drawn: _Drawn, left_out: str) -> str:
         gallery=galleries(facts, drawn.pictures(effort.size), effort.pictures),
         viewer=viewer(facts, crops, drawn.volumes),
         advice=advice,
+        worth=worth_line(advice, facts.remaining) if advice else "",
         leaving=facts.leaving,
         meaning=MEANING,
         queries_follow=advice is not None and advice.headline not in (USED_UP, LIMIT),

@@ -56,12 +56,14 @@ class ClassChange:
 @dataclass(frozen=True)
 class Advice:
     """``headline``: one of the constants above, :data:`NOTHING` with what is missing. ``points``: the
-    reasons, a sentence or two each, plain text. ``basis``: what Dice was measured on, "" for nothing. ``steps``: the change
-    by each query, in order; ``unit``: voxels that rates are told for."""
+    reasons, a sentence or two each, plain text. ``basis``: what Dice was measured on, "" for nothing. ``levels``: cycle and
+    mean Dice (0 to 1) of each result, in order; ``steps``: the change by each query, in order; ``unit``: voxels that rates are
+    told for."""
 
     headline: str
     points: tuple[str, ...]
     basis: str
+    levels: tuple[tuple[int, float], ...]
     steps: tuple[Change, ...]
     slope: Slope | None
     classes: tuple[ClassChange, ...]
@@ -85,14 +87,18 @@ def verdict(
         # mean that harder voxels were asked for.
         if steps[-1].value >= 2 * NOISE:
             return GO_ON
-        level = len(steps) >= 2 and all(abs(step.value) < NOISE for step in steps[-2:])
-        return STOP if level and settled(disagreements) else EARLY
+        return STOP if level(steps) and settled(disagreements) else EARLY
     if falls(steps[-1]):
         return FELL
     # A single class carries it where the mean, which it hardly moves, is at least as good but for noise.
     if rises(steps[-1]) or (steps[-1].value > -NOISE and any(one.rises for one in classes)):
         return GO_ON
     return STOP if len(steps) >= 2 and all(_flat(step) for step in steps[-2:]) else EARLY
+
+
+def level(steps: Sequence[Change]) -> bool:
+    """Whether the last two changes are smaller than two trainings may differ by; they have no intervals."""
+    return len(steps) >= 2 and all(abs(step.value) < NOISE for step in steps[-2:])
 
 
 def rises(found: Change | None) -> bool:

@@ -37,7 +37,10 @@ class TrainingPages:
     site: Site
     queue: QueuePage
     training: Training
-    _worth: dict[tuple[int, ...], Future[str]] = field(default_factory=dict)
+    _worth: tuple[list[int], Future[str]] | None = None
+    """What was asked last of :func:`worth`, and by what its answer is known."""
+    _told: tuple[list[int], str] = field(default_factory=lambda: ([], ""))
+    """The last line, and where the experiment stood then."""
     _asking: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="worth"))
 
     def html(self, experiment: Experiment) -> str:
@@ -96,11 +99,19 @@ class TrainingPages:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def _worth_it(self, experiment: Experiment) -> str:
-        """The line on whether another cycle seems worth it; empty until it is computed, which no page waits for."""
-        key = tuple(place(experiment))
-        if not key[-1]:
+        """The line on whether another cycle seems worth it, which no page waits for: it is empty until the first of a cycle is
+        computed, and after an answer for a moment the one before."""
+        where = place(experiment)
+        if not where[-1]:
             return ""
-        if key not in self._worth:
-            self._worth = {key: self._asking.submit(worth, experiment)}
-        asked = self._worth[key]
-        return asked.result() if asked.done() and not asked.exception() else ""
+        ledger = experiment.annotation / LEDGER  # with every answer fewer patches are left, and minutes are known better
+        key = [*where, ledger.stat().st_mtime_ns if ledger.exists() else 0]
+        if self._worth and self._worth[1].done():
+            known, asked = self._worth
+            if asked.exception():
+                self._worth = None  # a file was being written, or status says which one is damaged
+            elif known[:-1] == where:
+                self._told = where, asked.result()
+        if not self._worth or (self._worth[0] != key and self._worth[1].done()):
+            self._worth = key, self._asking.submit(worth, experiment)
+        return self._told[1] if self._told[0] == where else ""

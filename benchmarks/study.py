@@ -1,0 +1,232 @@
+"""The study of docs/benchmarks/study.md: all methods from the same starts, seed by seed; the repository keeps what is done.
+
+    python -m benchmarks.study FOLDER -hours 3
+
+Each seed of a part of the study is a benchmark of its own (``nnactive_bench``) on one core. Its results become a file of
+``docs/benchmarks/study``, and its experiments are removed. A command that was killed goes on in its folder; on another machine
+it goes on with the next seed that has no file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import description
+from benchmarks.report import check_markers, publish
+from benchmarks.strange_pool import write_strange_pool
+from benchmarks.study_report import MARKS, report
+from nnactive_ext.errors import NnActiveError
+from nnactive_ext.files import read_json, write_json
+
+ROOT = Path(__file__).parent.parent
+PROTOCOLS = ROOT / "benchmarks" / "protocols" / "study"
+RESULTS = ROOT / "docs" / "benchmarks" / "study"
+HIPPOCAMPUS = "../shared/data/Dataset004_Hippocampus"
+# The same for all seeds: a seed chooses the folds and the starting budget.
+DRAWN = {900: "-d 900 -n 32 -lesions 2", 910: "-d 910 -n 24 -kind abdomen"}
+"""Number of a synthetic dataset -> what ``nnactive_phantom`` is given."""
+STRANGE, STRANGE_POOL = 920, {"phantoms": 16, "tests": 8, "lesions": 2}
+"""Number of the pool with strangers, and what :func:`benchmarks.strange_pool.write_strange_pool` is given."""
+_SEEDS = re.compile(r"^seeds = \[([\d, ]+)\].*$", re.MULTILINE)
+
+Run = Callable[[Path, int, str], None]
+"""Runs the benchmark of a file on a core, with the Hippocampus MRIs of a folder; results come into folders beside the file."""
+
+
+def parts() -> list[str]:
+    return sorted(file.stem for file in PROTOCOLS.glob("*.toml"))
+
+
+def planned(part: str) -> tuple[str, list[int]]:
+    """The text of a part's benchmark file, and its seeds."""
+    text = (PROTOCOLS / f"{part}.toml").read_text(encoding="utf-8")
+    found = _SEEDS.search(text)
+    assert found is not None, f"{part}.toml has no line of seeds"
+    return text, [int(seed) for seed in found[1].split(",")]
+
+
+def digest(part: str) -> str:
+    """Of everything that a part's file and this one settle: settings, seeds, synthetic images."""
+    lines = [line.partition("#")[0].strip() for line in planned(part)[0].splitlines()]
+    settled = [*filter(None, lines), *(str(one) for one in (DRAWN, STRANGE, STRANGE_POOL))]
+    return hashlib.sha256("\n".join(settled).encode()).hexdigest()[:16]
+
+
+def result_file(results: Path, part: str, seed: int) -> Path:
+    return results / f"{part}_seed{seed:02d}.json"
+
+
+def left(given: Any) -> list[tuple[str, int]]:
+    """Part and seed of what is still to be run: the first seeds of all parts before the second ones."""
+    every = [(part, seed) for part in given.parts for seed in planned(part)[1]]
+    return sorted((one for one in every if not result_file(given.results, *one).is_file()), key=lambda one: (one[1], one[0]))
+
+
+def done(given: Any) -> list[dict[str, Any]]:
+    """What the files of results hold; one of another plan is an error, for its numbers answer another question."""
+    found = []
+    for part in parts():
+        for seed in planned(part)[1]:
+            file = result_file(given.results, part, seed)
+            if not file.is_file():
+                continue
+            content = read_json(file)
+            if content["plan"] != digest(part):
+                raise SystemExit(
+                    f"{file}: made with another plan than {PROTOCOLS.name}/{part}.toml. Remove it to run it again."
+                )
+            found.append(content)
+    return found
+
+
+def measure(given: Any, run: Run) -> None:
+    """Run what is left, ``given.np`` seeds at once, each on a core of its own; none begins after ``given.hours``."""
+    waiting, end = left(given), time.monotonic() + 3600 * given.hours
+    if not hasattr(os, "sched_getaffinity"):
+        raise SystemExit("The study gives each seed a core of its own, which needs Linux.")
+    free = sorted(os.sched_getaffinity(0))[: given.np]
+
+    def work(core: int) -> None:
+        while waiting and time.monotonic() < end:
+            part, seed = waiting.pop(0)
+            one(given, run, part, seed, core)
+
+    with ThreadPoolExecutor(len(free)) as pool:
+        for each in [pool.submit(work, core) for core in free]:
+            each.result()
+
+
+def one(given: Any, run: Run, part: str, seed: int, core: int) -> None:
+    """Run a seed of a part, or what is missing of it, and keep its results."""
+    folder = given.folder.resolve() / f"{part}_seed{seed:02d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "benchmark.toml").write_text(_SEEDS.sub(f"seeds = [{seed}]", planned(part)[0]), encoding="utf-8")
+    run(folder / "benchmark.toml", core, given.hippocampus)
+    where = description()
+    kept = {
+        "part": part,
+        "seed": seed,
+        "plan": digest(part),
+        **{name: where[name] for name in ("date", "commit", "machine", "versions")},
+        "arms": list(arms(folder)),
+    }
+    given.results.mkdir(parents=True, exist_ok=True)
+    write_json(result_file(given.results, part, seed), kept)
+    shutil.rmtree(folder)
+    finals = ", ".join(f"{arm['method']} {100 * arm['cycles'][-1]['dice']:.1f}" for arm in kept["arms"])
+    print(f"{part}, seed {seed}: final Dice {finals}", flush=True)
+
+
+def arms(folder: Path) -> Iterator[dict[str, Any]]:
+    """Of each experiment of a benchmark: what was asked for, what it was worth, and the seconds of its steps."""
+    from nnactive_ext.compare.trajectories import read_trajectories
+    from nnactive_ext.experiment.loops import loop_file
+    from nnactive_ext.experiment.timing import times_in
+
+    for trajectory in read_trajectories(list((folder / "nnUNet_results").glob("Dataset*/nnactive"))):
+        if trajectory.purpose:  # the start that all share
+            continue
+        if len(trajectory.scored) < trajectory.planned:
+            raise NnActiveError(f"{trajectory.label}: not all of its cycles are evaluated. Run the command again.")
+        raw = folder / "nnUNet_raw" / trajectory.name
+        asked = [read_json(loop_file(raw, result.cycle))["patches"] for result in trajectory.scored]
+        seconds: dict[str, float] = {}
+        for line in times_in(trajectory.folder):
+            seconds[line["step"]] = seconds.get(line["step"], 0.0) + float(line["seconds"])
+        yield {
+            "method": trajectory.method,
+            "start": hashlib.sha256(json.dumps(asked[0], sort_keys=True).encode()).hexdigest()[:16],
+            "cycles": [
+                {
+                    "asked": sum(map(len, asked[: number + 1])),
+                    "annotated": result.patches,
+                    "dice": result.mean_dice or 0.0,
+                    "dice_per_class": dict(result.dice_per_class),
+                }
+                for number, result in enumerate(trajectory.scored)
+            ],
+            "seconds": {step: round(value, 1) for step, value in seconds.items()},
+        }
+
+
+def run_bench(file: Path, core: int, hippocampus: str) -> None:
+    """``nnactive_bench`` in a process of its own, whose output goes to ``log.txt``; it fails if the benchmark does."""
+    folder = file.parent
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "0"}
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (folder / name).mkdir(exist_ok=True)
+        environment[name] = str(folder / name)
+    linked = folder / "nnUNet_raw" / Path(hippocampus).name
+    if not linked.exists():
+        linked.symlink_to(Path(hippocampus).resolve(), target_is_directory=True)
+    with open(folder / "log.txt", "a", encoding="utf-8") as log:
+
+        def call(module: str, words: Sequence[str]) -> None:
+            program = f"import sys; from nnactive_ext.cli.{module} import main; main(sys.argv[1:])"
+            subprocess.run(
+                ["taskset", "-c", str(core), sys.executable, "-c", program, *words],
+                env=environment, stdout=log, stderr=subprocess.STDOUT, check=True,
+            )  # fmt: skip
+
+        for number, words in DRAWN.items():
+            if f"dataset = {number}" in file.read_text() and not list((folder / "nnUNet_raw").glob(f"Dataset{number}_*")):
+                call("phantom", words.split())
+        if f"dataset = {STRANGE}" in file.read_text() and not (folder / "tests.txt").is_file():
+            pool = folder / "nnUNet_raw" / f"Dataset{STRANGE}_Pool"
+            shutil.rmtree(pool, ignore_errors=True)  # of a run that was killed while it wrote it
+            strangers = write_strange_pool(pool, Path(hippocampus), **STRANGE_POOL)
+            (folder / "strangers.txt").write_text("\n".join(strangers) + "\n")
+            (folder / "tests.txt").write_text("\n".join(f"phantom_t{i:02d}" for i in range(STRANGE_POOL["tests"])) + "\n")
+        try:
+            call("bench", [str(file), "-device", "cpu", "--disable_progress_bar"])
+        except subprocess.CalledProcessError:
+            raise SystemExit(f"{file}: the benchmark failed; {log.name} says why. Run the command again to continue.") from None
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks.study", description="Runs the study of docs/benchmarks/study.md, as far as the time allows."
+    )
+    made.add_argument("folder", type=Path, metavar="FOLDER", help="keeps what is begun; made if missing")
+    made.add_argument("-hours", type=float, default=1.0, metavar="H", help="begin no seed later (default: %(default)s)")
+    made.add_argument("-np", type=int, default=2, metavar="N", help="seeds at once, a core each (default: %(default)s)")
+    made.add_argument("-parts", nargs="+", default=parts(), choices=parts(), metavar="PART", help="(default: all)")
+    made.add_argument(
+        "-hippocampus", default=HIPPOCAMPUS, metavar="FOLDER", help="Dataset004_Hippocampus (default: %(default)s)"
+    )
+    made.add_argument("-results", type=Path, default=RESULTS, metavar="FOLDER", help="where results are kept (default: docs)")
+    made.add_argument("--finished", action="store_true", help="run nothing; report the seeds that are done")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    made.add_argument("--markdown", type=Path, metavar="FILE", help="replace the text between this benchmark's two markers")
+    return made
+
+
+def main(args: list[str] | None = None, run: Run = run_bench) -> None:
+    given = parser().parse_args(args)
+    if given.markdown:
+        check_markers(given.markdown, MARKS)  # before the work, not after
+    if not given.finished:
+        measure(given, run)
+    rows = done(given)
+    if not rows:
+        raise SystemExit(f"{given.results}: no seed is finished. Run the command without --finished, or with more -hours.")
+    seeds = {part: planned(part)[1] for part in parts()}
+    found = {"command": shlex.join(["python", "-m", "benchmarks.study", "FOLDER"]), "seeds": seeds, "rows": rows}
+    publish(given, found, report(found), MARKS)
+
+
+if __name__ == "__main__":
+    main()

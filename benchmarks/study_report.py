@@ -1,0 +1,269 @@
+"""What the study's results say: how far it is while seeds are missing; paired differences and answers when all are there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import as_table
+from nnactive_ext.metrics.averages import mean_and_spread
+from nnactive_ext.metrics.trajectory import aubc, budget_to_target
+
+MARKS = ("<!-- benchmarks.study: begin -->", "<!-- benchmarks.study: end -->")
+MARGIN = 2.0
+"""Points of Dice: a difference whose interval lies within this on both sides is called small."""
+LEVEL = 0.05
+RESAMPLES = 2000
+VARIANTS = {"hippocampus_folds": ("hippocampus", ", five folds"), "strangers_screened": ("strangers", ", screened")}
+"""Parts whose arms are those of another part in another setting, and what is added to their names."""
+EARNED = "clasp_pe shares=earned"
+PAIRS = {
+    "hippocampus": (
+        ("random_fg_66", "random"),
+        ("predictive_entropy", "random"),
+        ("clasp_pe", "random"),
+        ("clasp_pe", "random_fg_66"),
+        ("badge", "clasp_pe"),
+        (EARNED, "clasp_pe"),
+        ("clasp_pe, five folds", "clasp_pe"),
+    ),
+    "phantom": (("clasp_pe", "random_fg_66"), (EARNED, "clasp_pe")),
+    "abdomen": (("clasp_pe", "random_fg_66"), (EARNED, "clasp_pe")),
+    "strangers": (("clasp_pe, screened", "clasp_pe"),),
+}
+"""Of each dataset the comparisons that the plan names, first against second; no other is tested."""
+
+Arms = dict[str, dict[int, dict[str, Any]]]
+"""Arm -> seed -> what benchmarks.study keeps of it."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second over the seeds of both, in points; ``p``: of the paired t-test."""
+
+    first: str
+    second: str
+    n: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def interval(self) -> str:
+        return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
+
+
+def difference(first: str, second: str, one: dict[int, float], other: dict[int, float]) -> Difference | None:
+    """Values (0 to 1, or NaN) by seed; None with fewer than two seeds for which both have one."""
+    from scipy.stats import t
+
+    values = [100 * (one[seed] - other[seed]) for seed in sorted(one.keys() & other.keys())]
+    mean, sd, n = mean_and_spread(values)
+    if n < 2:
+        return None
+    error = sd / math.sqrt(n)
+    half = float(t.ppf(1 - LEVEL / 2, n - 1)) * error
+    p = float(2 * t.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
+    return Difference(first, second, n, mean, sd, mean - half, mean + half, p)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """The p-values adjusted by Holm's method, in the given order.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order, adjusted, so_far = sorted(range(len(values)), key=lambda i: values[i]), [0.0] * len(values), 0.0
+    for rank, i in enumerate(order):
+        so_far = max(so_far, min(1.0, (len(values) - rank) * values[i]))
+        adjusted[i] = so_far
+    return adjusted
+
+
+def verdict(found: Difference, adjusted: float) -> str:
+    """What counts as an answer, as the plan has it."""
+    if adjusted < LEVEL:
+        return f"`{found.first}` is {'above' if found.mean > 0 else 'below'}"
+    if max(abs(found.low), abs(found.high)) <= MARGIN:
+        return f"less than {MARGIN:g} points apart"
+    return "undecided"
+
+
+def arms_of(rows: Sequence[dict[str, Any]], dataset: str) -> Arms:
+    """The arms of a dataset, those of variants under names of their own; different starts of a seed are an error."""
+    found: Arms = {}
+    starts: dict[int, set[str]] = {}
+    for row in rows:
+        there, suffix = VARIANTS.get(row["part"], (row["part"], ""))
+        if there != dataset:
+            continue
+        for arm in row["arms"]:
+            name = arm["method"] + suffix
+            found.setdefault(name, {})[row["seed"]] = arm
+            starts.setdefault(row["seed"], set()).add(arm["start"])
+    for seed, several in starts.items():
+        if len(several) > 1:
+            raise SystemExit(f"{dataset}, seed {seed}: its arms had different starting budgets. They cannot be paired.")
+    return found
+
+
+def area(arm: dict[str, Any], begin: int = 0) -> float:
+    """AUBC (0 to 1) from a cycle on."""
+    asked, dice = curve(arm)
+    return aubc(asked[begin:], dice[begin:])
+
+
+def final(arm: dict[str, Any]) -> float:
+    return float(arm["cycles"][-1]["dice"])
+
+
+def curve(arm: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Patches that were asked for up to each cycle, and the Dice (0 to 1)."""
+    return [cycle["asked"] for cycle in arm["cycles"]], [cycle["dice"] for cycle in arm["cycles"]]
+
+
+def saved(first: dict[int, Any], second: dict[int, Any]) -> tuple[float, float, float]:
+    """Patches that the first arm saves at the lower one of the two mean Final Dice, which both reach; mean and 95 % interval.
+
+    Read on the mean curves over the seeds of both; the interval is that of a bootstrap over seeds.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    asked = curve(first[seeds[0]])[0]
+    dice = np.array([[curve(arms[seed])[1] for seed in seeds] for arms in (first, second)])  # (2, seeds, cycles)
+
+    def at(chosen: np.ndarray) -> float:
+        one, other = dice[:, chosen].mean(1)
+        target = float(min(one[-1], other[-1]))
+        needed = [budget_to_target(asked, values, target) for values in (one, other)]
+        assert None not in needed, "both end at it or above"
+        return needed[1] - needed[0]
+
+    rng = np.random.default_rng(0)
+    drawn = [at(rng.integers(len(seeds), size=len(seeds))) for _ in range(RESAMPLES)]
+    low, high = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
+    return at(np.arange(len(seeds))), float(low), float(high)
+
+
+def report(found: dict[str, Any]) -> str:
+    """Markdown, without the paths of this machine."""
+    rows = found["rows"]
+    machines = sorted({f"{row['machine']['cores']} cores of {row['machine']['cpu']}" for row in rows})
+    dates = sorted(row["date"][:10] for row in rows)
+    commits = list(dict.fromkeys(row["commit"] or "unknown" for row in rows))
+    lines = [
+        f"`{found['command']}`, {dates[0]} to {dates[-1]}, commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}; "
+        f"{'; '.join(machines)}, one core for each seed. Dice on the test set."
+    ]
+    for dataset in PAIRS:
+        arms = arms_of(rows, dataset)
+        if arms:
+            lines += ["", f"### {dataset.capitalize()}", "", *_dataset(dataset, arms, found["seeds"])]
+    return "\n".join(lines)
+
+
+def _dataset(dataset: str, arms: Arms, seeds: dict[str, list[int]]) -> Iterator[str]:
+    numbers = {part: some for part, some in seeds.items() if VARIANTS.get(part, (part,))[0] == dataset}
+    missing = [
+        f"{len(some)} of {len(numbers[part])} seeds of `{part}`"
+        for part in numbers
+        if (some := [seed for seed in numbers[part] if not any(seed in arms[name] for name in _names(part, arms))])
+    ]
+    if missing:
+        yield f"Still to be run: {', '.join(missing)}. As planned, nothing is compared before. What is done took:"
+        yield ""
+        yield as_table(("arm", "seeds", "minutes of one core"), [(f"`{name}`", *_effort(arms[name])) for name in arms])
+        return
+    if lacking := {name for pair in PAIRS[dataset] for name in pair} - arms.keys():
+        raise SystemExit(f"{dataset}: the plan compares {', '.join(sorted(lacking))}, which the results lack.")
+    head = ("arm", "seeds", "minutes of one core", "Dice by cycle, %", "AUBC, %", "Final Dice, %", "of each class")
+    yield as_table(head, [_arm(name, by_seed) for name, by_seed in arms.items()])
+    yield ""
+    found = [(_difference(arms, *pair, _outcome(pair)), _difference(arms, *pair, final)) for pair in PAIRS[dataset]]
+    adjusted = holm([one.p for one, _ in found])
+    head = ("comparison", "seeds", "AUBC, points", "SD", "p", "p (Holm)", "answer", "Final Dice, points", "patches saved")
+    yield as_table(
+        head,
+        [
+            (
+                f"`{one.first}` − `{one.second}`",
+                str(one.n),
+                one.interval,
+                f"{one.sd:.1f}",
+                f"{one.p:.3f}",
+                f"{p:.3f}",
+                verdict(one, p),
+                other.interval,
+                "{:+.0f} ({:+.0f} to {:+.0f})".format(*saved(arms[one.first], arms[one.second])),
+            )
+            for (one, other), p in zip(found, adjusted, strict=True)
+        ],
+    )
+    yield ""
+    yield (
+        "Paired differences over seeds with 95 % intervals (Student's; of patches saved, a bootstrap over seeds). *answer*: of "
+        "AUBC, from adjusted p-values. Intervals are not adjusted, so one may leave out 0 where the answer is *undecided*."
+    )
+    yield ""
+    classes = list(next(iter(next(iter(arms.values())).values()))["cycles"][-1]["dice_per_class"])
+    pairs = PAIRS[dataset]
+    yield as_table(
+        ("Final Dice of a class, points", *(f"`{first}` − `{second}`" for first, second in pairs)),
+        [(name, *(_difference(arms, *pair, partial(_of_class, name)).interval for pair in pairs)) for name in classes],
+    )
+
+
+def _outcome(pair: tuple[str, str]) -> Any:
+    """AUBC; without cycle 0 where each of the two has trained its own, which tells nothing of queries."""
+    own = any(name.endswith(suffix) for name in pair for _, suffix in VARIANTS.values())
+    return partial(area, begin=int(own))
+
+
+def _of_class(name: str, arm: dict[str, Any]) -> float:
+    value = arm["cycles"][-1]["dice_per_class"][name]
+    return math.nan if value is None else float(value)
+
+
+def _names(part: str, arms: Arms) -> list[str]:
+    """The arms that are of a part itself, not of a variant of it, or the other way round."""
+    suffixes = tuple(suffix for _, suffix in VARIANTS.values())
+    return [name for name in arms if name.endswith(VARIANTS[part][1] if part in VARIANTS else suffixes) == (part in VARIANTS)]
+
+
+def _difference(arms: Arms, first: str, second: str, value: Any) -> Difference:
+    one, other = ({seed: value(arm) for seed, arm in arms[name].items()} for name in (first, second))
+    found = difference(first, second, one, other)
+    if found is None:
+        raise SystemExit(f"{first} and {second} have fewer than two seeds in common with a value.")
+    return found
+
+
+def _effort(by_seed: dict[int, dict[str, Any]]) -> tuple[str, str]:
+    minutes = mean_and_spread([sum(arm["seconds"].values()) / 60 for arm in by_seed.values()]).mean
+    return str(len(by_seed)), f"{minutes:.0f}"
+
+
+def _arm(name: str, by_seed: dict[int, dict[str, Any]]) -> tuple[str, ...]:
+    arms = list(by_seed.values())
+    cycles = zip(*(curve(arm)[1] for arm in arms), strict=True)
+    classes = arms[0]["cycles"][-1]["dice_per_class"]
+    per_class = [f"{one} {100 * mean_and_spread([_of_class(one, arm) for arm in arms]).mean:.0f}" for one in classes]
+    return (
+        f"`{name}`",
+        *_effort(by_seed),
+        ", ".join(f"{100 * mean_and_spread(values).mean:.1f}" for values in cycles),
+        _spread([area(arm) for arm in arms]),
+        _spread([final(arm) for arm in arms]),
+        ", ".join(per_class),
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean, std, _ = mean_and_spread([100 * value for value in values])
+    return f"{mean:.1f} ± {std:.1f}"
