@@ -326,7 +326,9 @@ def main(args: list[str] | None = None, train: Train = train_once) -> None:
         "settings": {**settings(given), "datasets": [_name(dataset) for dataset in given.datasets]},
         "rows": rows,
     }
-    publish(given, found, report(found), MARKS)
+    text = report(found)
+    found["rows"] = [{name: value for name, value in row.items() if name != "patches"} for row in rows]
+    publish(given, found, text, MARKS)
 
 
 def _command(given: Any, words: Sequence[str]) -> str:

@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import as_table
+from nnactive_ext.bench.definition import Benchmark
 from nnactive_ext.metrics.averages import mean_and_spread
+from nnactive_ext.metrics.power import detectable, upper_limit
 from nnactive_ext.metrics.trajectory import aubc, budget_to_target
+from nnactive_ext.metrics.variance import variance_components
 
 MARKS = ("<!-- benchmarks.study: begin -->", "<!-- benchmarks.study: end -->")
+PLAN_MARKS = ("<!-- benchmarks.study, plan: begin -->", "<!-- benchmarks.study, plan: end -->")
 MARGIN = 2.0
 """Points of Dice: a difference whose interval lies within this on both sides is called small."""
 LEVEL = 0.05
@@ -149,6 +153,39 @@ def saved(first: dict[int, Any], second: dict[int, Any]) -> tuple[float, float, 
     drawn = [at(rng.integers(len(seeds), size=len(seeds))) for _ in range(RESAMPLES)]
     low, high = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
     return at(np.arange(len(seeds))), float(low), float(high)
+
+
+def detectable_table(pilot: Sequence[dict[str, Any]], protocols: dict[str, Benchmark]) -> str:
+    """The differences that the planned seeds find with a power of 80 %, by the noise between trainings of the pilot.
+
+    ``pilot``: the rows of benchmarks.power; ``protocols``: part -> its benchmark. Strangers have the noise of the phantom.
+    """
+    lines = []
+    for dataset, pairs in PAIRS.items():
+        benchmark = protocols[dataset]
+        name = "phantom" if dataset == "strangers" else dataset
+        rows = [
+            row for row in pilot if name in row["dataset"].lower() and f"_{row['epochs']}epochs" in benchmark.settings.trainer
+        ]
+        groups: dict[int, list[float]] = {}
+        for row in rows:
+            groups.setdefault(row["seed"], []).append(row["dice"])
+        noise = variance_components(list(groups.values()))
+        if noise is None:
+            continue
+        steps, shared = benchmark.settings.cycles - 1, dataset != "strangers"
+        if not shared:
+            steps -= 1
+        # Of a mean over equal steps, whose ends count half; of two arms that share cycle 0, it cancels out.
+        weight = math.sqrt(steps - 1 + (0.25 if shared else 0.5)) / steps
+        cells = []
+        for outcome in (weight, 1.0):
+            for alpha in (LEVEL, LEVEL / len(pairs)):
+                sds = [100 * 2**0.5 * outcome * sd for sd in (noise.within, upper_limit(noise.within, noise.within_df))]
+                cells.append("{:.1f} ({:.1f})".format(*(detectable(len(benchmark.seeds), sd, alpha) for sd in sds)))
+        lines.append((dataset, str(len(benchmark.seeds)), str(len(rows)), *cells))
+    head = ("dataset", "seeds", "trainings in the pilot", "AUBC, at 5 %", "AUBC, first of Holm's steps")
+    return as_table((*head, "Final Dice, at 5 %", "Final Dice, first of Holm's steps"), lines)
 
 
 def report(found: dict[str, Any]) -> str:

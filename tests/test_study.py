@@ -15,6 +15,7 @@ from benchmarks import study, study_report
 from benchmarks.study_report import MARKS, PAIRS, difference, holm, verdict
 from nnactive_ext.bench.definition import read_benchmark
 from nnactive_ext.files import read_json, write_json
+from nnactive_ext.metrics.power import detectable
 
 CLASSES = {"hippocampus": ["anterior", "posterior"], "phantom": ["organ"], "abdomen": ["liver"], "strangers": ["organ"]}
 
@@ -221,6 +222,26 @@ def test_verdicts(values, adjusted, answer):
     if adjusted == 0.04:
         assert found.mean < 0
     assert verdict(found, adjusted) == answer
+
+
+def test_what_the_plan_can_detect_follows_from_the_pilot(tmp_path, capsys):
+    """By a pilot whose noise is known: pairs 2 points apart, so of variance 2 within a starting budget."""
+    pilot = [
+        {"dataset": "phantom", "epochs": 12, "seed": seed, "dice": 0.5 + 0.1 * seed + 0.02 * repeat}
+        for seed in range(4)
+        for repeat in range(2)
+    ]
+    write_json(tmp_path / "power.json", {"rows": pilot})
+    study.main(["x", "--detectable", str(tmp_path / "power.json")])
+    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [line[0] for line in lines] == ["| phantom", "| strangers"]  # the others have no pilot here
+    sd = 2.0  # of a difference of two trainings: the root of 2 + 2
+    # Four cycles: weights 1/6, 1/3, 1/3, 1/6, of which the first cancels out; three cycles: 1/4, 1/2, 1/4.
+    for line, weight, tests in zip(
+        lines, [(1 / 9 + 1 / 9 + 1 / 36) ** 0.5, (1 / 16 + 1 / 4 + 1 / 16) ** 0.5], [2, 1], strict=True
+    ):
+        expected = [detectable(10, sd * w, 0.05 / m) for w in (weight, 1) for m in (1, tests)]
+        assert [cell.split()[0] for cell in line[3:]] == [f"{one:.1f}" for one in expected]
 
 
 def test_no_difference_of_a_single_seed_and_none_of_other_seeds():
