@@ -64,8 +64,8 @@ def planned(part: str) -> tuple[str, list[int]]:
 def digest(part: str) -> str:
     """Of everything that a part's file and this one settle: settings, seeds, synthetic images."""
     lines = [line.partition("#")[0].strip() for line in planned(part)[0].splitlines()]
-    settled = [*filter(None, lines), *(str(one) for one in (DRAWN, STRANGE, STRANGE_POOL))]
-    return hashlib.sha256("\n".join(settled).encode()).hexdigest()[:16]
+    drawn = [str(what) for number, what in {**DRAWN, STRANGE: STRANGE_POOL}.items() if f"dataset = {number}" in lines]
+    return hashlib.sha256("\n".join([*filter(None, lines), *drawn]).encode()).hexdigest()[:16]
 
 
 def result_file(results: Path, part: str, seed: int) -> Path:

@@ -114,6 +114,8 @@ def test_the_plan_is_its_file_without_comments(tmp_path, monkeypatch):
     assert study.digest("phantom") != before
     file.write_text(text)
     monkeypatch.setattr(study, "STRANGE_POOL", {**study.STRANGE_POOL, "phantoms": 3})
+    assert study.digest("phantom") == before  # it has other images
+    monkeypatch.setitem(study.DRAWN, 900, "-d 900 -n 31")
     assert study.digest("phantom") != before
 
 
