@@ -191,12 +191,12 @@ def detectable_table(pilot: Sequence[dict[str, Any]], protocols: dict[str, Bench
 def report(found: dict[str, Any]) -> str:
     """Markdown, without the paths of this machine."""
     rows = found["rows"]
-    machines = sorted({f"{row['machine']['cores']} cores of {row['machine']['cpu']}" for row in rows})
+    machines = sorted({row["machine"]["cpu"] for row in rows})
     dates = sorted(row["date"][:10] for row in rows)
     commits = list(dict.fromkeys(row["commit"] or "unknown" for row in rows))
     lines = [
         f"`{found['command']}`, {dates[0]} to {dates[-1]}, commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}; "
-        f"{'; '.join(machines)}, one core for each seed. Dice on the test set."
+        f"one core of {' or '.join(machines)} for each seed. Dice on the test set."
     ]
     for dataset in PAIRS:
         arms = arms_of(rows, dataset)
