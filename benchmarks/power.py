@@ -23,6 +23,7 @@ from typing import Any
 from zlib import crc32
 
 from benchmarks.machine import description
+from benchmarks.open_set import entered
 from benchmarks.report import as_table, check_markers, publish
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
@@ -30,15 +31,15 @@ from nnactive_ext.metrics.power import seeds_needed, upper_limit
 from nnactive_ext.metrics.variance import Components, variance_components
 
 MARKS = ("<!-- benchmarks.power: begin -->", "<!-- benchmarks.power: end -->")
-PHANTOMS = ("phantom", "abdomen")
-"""What `nnactive_phantom` draws, with two lesions in each torso."""
-DATASETS = (PHANTOMS[0], "../shared/data/Dataset004_Hippocampus")
+PHANTOMS = {"phantom": "-d 10000 -lesions 2", "abdomen": "-d 10001 -kind abdomen"}
+"""What ``nnactive_phantom`` is given for them, beside the number of cases."""
+DATASETS = ("phantom", "../shared/data/Dataset004_Hippocampus")
 DIFFERENCES = (1, 2, 5)
 """In points of Dice."""
 LEARNED = 0.1
 """A class counts as learned by a training if its Dice on the test set is at least this."""
-_SOURCE, _EXPERIMENTS = 10_000, 40_000
-"""Number of the first phantom, and the first one of experiments, of which there are as many."""
+_EXPERIMENTS = 40_000
+"""The first number of experiments, of which there are as many."""
 
 
 @dataclass(frozen=True, order=True)
@@ -155,15 +156,14 @@ def planned(given: Any, one: Training) -> Any:
 
 def source(given: Any, dataset: str) -> str:
     """The labelled dataset; a phantom is drawn when it is first needed."""
-    from nnactive_ext.abdomen import ABDOMEN
-    from nnactive_ext.phantom import torso, write_dataset
+    from nnactive_ext.cli.phantom import main
 
     if dataset not in PHANTOMS:
         return str(Path(dataset).resolve())
-    number = _SOURCE + PHANTOMS.index(dataset)
-    if not list(Path(os.environ["nnUNet_raw"]).glob(f"Dataset{number}_*")):
-        write_dataset(number, given.cases, kind=dict(zip(PHANTOMS, (torso(2), ABDOMEN), strict=True))[dataset])
-    return str(number)
+    words = PHANTOMS[dataset].split()
+    if not list(Path(os.environ["nnUNet_raw"]).glob(f"Dataset{words[1]}_*")):
+        main([*words, "-n", str(given.cases)])
+    return words[1]
 
 
 @dataclass(frozen=True)
@@ -311,10 +311,7 @@ def main(args: list[str] | None = None, train: Train = train_once) -> None:
     given = parser().parse_args(args)
     if given.markdown:
         check_markers(given.markdown, MARKS)  # before the work, not after
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        place = given.folder.resolve() / name
-        place.mkdir(parents=True, exist_ok=True)
-        os.environ[name] = str(place)
+    entered(given.folder.resolve())
     os.environ["nnactive_iterations_per_epoch"] = str(given.iterations)
     os.environ["nnactive_val_iterations_per_epoch"] = "1"
     rows = measure(given, train)

@@ -14,23 +14,24 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import description
+from benchmarks.machine import command, description
 from benchmarks.report import check_markers, insert, publish
 from benchmarks.strange_pool import write_strange_pool
 from benchmarks.study_report import MARKS, PLAN_MARKS, detectable_table, report
 from nnactive_ext.bench.definition import read_benchmark
+from nnactive_ext.bench.side_by_side import run_side_by_side
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.files import read_json, write_json
+from nnactive_ext.nnunet.environment import FOLDERS
 
 ROOT = Path(__file__).parent.parent
 PROTOCOLS = ROOT / "benchmarks" / "protocols" / "study"
@@ -45,8 +46,8 @@ WAITING = ("abdomen",)
 """Parts that are run only when they are named: the pilot has not found a length yet at which every class is learned."""
 _SEEDS = re.compile(r"^seeds = \[([\d, ]+)\].*$", re.MULTILINE)
 
-Run = Callable[[Path, int, str], None]
-"""Runs the benchmark of a file on a core, with the Hippocampus MRIs of a folder; results come into folders beside the file."""
+Run = Callable[[Path, str], None]
+"""Runs the benchmark of a file, with the Hippocampus MRIs of a folder; results come into folders beside the file."""
 
 
 def parts() -> list[str]:
@@ -103,21 +104,22 @@ def measure(given: Any, run: Run) -> None:
     free = sorted(os.sched_getaffinity(0))[: given.np]
 
     def work(core: int) -> None:
+        os.sched_setaffinity(0, {core})  # of this thread, and of what it starts
         while waiting and time.monotonic() < end:
             part, seed = waiting.pop(0)
-            one(given, run, part, seed, core)
+            one(given, run, part, seed)
 
     with ThreadPoolExecutor(len(free)) as pool:
         for each in [pool.submit(work, core) for core in free]:
             each.result()
 
 
-def one(given: Any, run: Run, part: str, seed: int, core: int) -> None:
+def one(given: Any, run: Run, part: str, seed: int) -> None:
     """Run a seed of a part, or what is missing of it, and keep its results."""
     folder = given.folder.resolve() / f"{part}_seed{seed:02d}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmark.toml").write_text(_SEEDS.sub(f"seeds = [{seed}]", planned(part)[0]), encoding="utf-8")
-    run(folder / "benchmark.toml", core, given.hippocampus)
+    run(folder / "benchmark.toml", given.hippocampus)
     where = description()
     kept = {
         "part": part,
@@ -165,38 +167,28 @@ def arms(folder: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def run_bench(file: Path, core: int, hippocampus: str) -> None:
-    """``nnactive_bench`` in a process of its own, whose output goes to ``log.txt``; it fails if the benchmark does."""
+def run_bench(file: Path, hippocampus: str) -> None:
+    """``nnactive_bench`` in a process that ends with this one and writes ``process_0.log``; an error if it fails."""
     folder = file.parent
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "0"}
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        (folder / name).mkdir(exist_ok=True)
-        environment[name] = str(folder / name)
-    linked = folder / "nnUNet_raw" / Path(hippocampus).name
+    added = {name: str(folder / name) for name in FOLDERS} | {"OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "0"}
+    raw = folder / FOLDERS[0]
+    raw.mkdir(exist_ok=True)
+    linked = raw / Path(hippocampus).name
     if not linked.exists():
         linked.symlink_to(Path(hippocampus).resolve(), target_is_directory=True)
-    with open(folder / "log.txt", "a", encoding="utf-8") as log:
-
-        def call(module: str, words: Sequence[str]) -> None:
-            program = f"import sys; from nnactive_ext.cli.{module} import main; main(sys.argv[1:])"
-            subprocess.run(
-                ["taskset", "-c", str(core), sys.executable, "-c", program, *words],
-                env=environment, stdout=log, stderr=subprocess.STDOUT, check=True,
-            )  # fmt: skip
-
-        for number, words in DRAWN.items():
-            if f"dataset = {number}" in file.read_text() and not list((folder / "nnUNet_raw").glob(f"Dataset{number}_*")):
-                call("phantom", words.split())
-        if f"dataset = {STRANGE}" in file.read_text() and not (folder / "tests.txt").is_file():
-            pool = folder / "nnUNet_raw" / f"Dataset{STRANGE}_Pool"
-            shutil.rmtree(pool, ignore_errors=True)  # of a run that was killed while it wrote it
-            strangers = write_strange_pool(pool, Path(hippocampus), **STRANGE_POOL)
-            (folder / "strangers.txt").write_text("\n".join(strangers) + "\n")
-            (folder / "tests.txt").write_text("\n".join(f"phantom_t{i:02d}" for i in range(STRANGE_POOL["tests"])) + "\n")
-        try:
-            call("bench", [str(file), "-device", "cpu", "--disable_progress_bar"])
-        except subprocess.CalledProcessError:
-            raise SystemExit(f"{file}: the benchmark failed; {log.name} says why. Run the command again to continue.") from None
+    wanted = file.read_text(encoding="utf-8")
+    for number, words in DRAWN.items():
+        if f"dataset = {number}" in wanted and not list(raw.glob(f"Dataset{number}_*")):
+            drawing = [sys.executable, "-m", "nnactive_ext.cli.phantom", *words.split()]
+            subprocess.run(drawing, env={**os.environ, **added}, stdout=subprocess.DEVNULL, check=True)
+    if f"dataset = {STRANGE}" in wanted and not (folder / "tests.txt").is_file():
+        pool = raw / f"Dataset{STRANGE}_Pool"
+        shutil.rmtree(pool, ignore_errors=True)  # of a run that was killed while it wrote it
+        strangers = write_strange_pool(pool, Path(hippocampus), **STRANGE_POOL)
+        (folder / "strangers.txt").write_text("\n".join(strangers) + "\n")
+        (folder / "tests.txt").write_text("\n".join(f"phantom_t{i:02d}" for i in range(STRANGE_POOL["tests"])) + "\n")
+    arguments = [str(file), "-device", "cpu", "--disable_progress_bar"]
+    run_side_by_side(1, lambda _: arguments, folder, say=lambda line: None, environments=[added])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -238,7 +230,7 @@ def main(args: list[str] | None = None, run: Run = run_bench) -> None:
     if not rows:
         raise SystemExit(f"{given.results}: no seed is finished. Run the command without --finished, or with more -hours.")
     seeds = {part: planned(part)[1] for part in parts()}
-    found = {"command": shlex.join(["python", "-m", "benchmarks.study", "FOLDER"]), "seeds": seeds, "rows": rows}
+    found = {"command": command("study", ["FOLDER"]), "seeds": seeds, "rows": rows}
     publish(given, found, report(found), MARKS)
 
 

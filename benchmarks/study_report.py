@@ -201,17 +201,22 @@ def report(found: dict[str, Any]) -> str:
     for dataset in PAIRS:
         arms = arms_of(rows, dataset)
         if arms:
-            lines += ["", f"### {dataset.capitalize()}", "", *_dataset(dataset, arms, found["seeds"])]
+            lines += ["", f"### {dataset.capitalize()}", "", *_dataset(dataset, arms, _missing(dataset, found))]
     return "\n".join(lines)
 
 
-def _dataset(dataset: str, arms: Arms, seeds: dict[str, list[int]]) -> Iterator[str]:
-    numbers = {part: some for part, some in seeds.items() if VARIANTS.get(part, (part,))[0] == dataset}
-    missing = [
-        f"{len(some)} of {len(numbers[part])} seeds of `{part}`"
-        for part in numbers
-        if (some := [seed for seed in numbers[part] if not any(seed in arms[name] for name in _names(part, arms))])
-    ]
+def _missing(dataset: str, found: dict[str, Any]) -> list[str]:
+    """Of each part of a dataset that is not finished, how many seeds are still to be run."""
+    there = {(row["part"], row["seed"]) for row in found["rows"]}
+    said = []
+    for part, seeds in found["seeds"].items():
+        left = sum((part, seed) not in there for seed in seeds)
+        if left and VARIANTS.get(part, (part,))[0] == dataset:
+            said.append(f"{left} of {len(seeds)} seeds of `{part}`")
+    return said
+
+
+def _dataset(dataset: str, arms: Arms, missing: Sequence[str]) -> Iterator[str]:
     if missing:
         yield f"Still to be run: {', '.join(missing)}. As planned, nothing is compared before. What is done took:"
         yield ""
@@ -265,12 +270,6 @@ def _outcome(pair: tuple[str, str]) -> Any:
 def _of_class(name: str, arm: dict[str, Any]) -> float:
     value = arm["cycles"][-1]["dice_per_class"][name]
     return math.nan if value is None else float(value)
-
-
-def _names(part: str, arms: Arms) -> list[str]:
-    """The arms that are of a part itself, not of a variant of it, or the other way round."""
-    suffixes = tuple(suffix for _, suffix in VARIANTS.values())
-    return [name for name in arms if name.endswith(VARIANTS[part][1] if part in VARIANTS else suffixes) == (part in VARIANTS)]
 
 
 def _difference(arms: Arms, first: str, second: str, value: Any) -> Difference:

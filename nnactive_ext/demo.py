@@ -12,9 +12,9 @@ from pathlib import Path
 
 from nnactive_ext.cli import annotate, phantom, plan, report, run
 from nnactive_ext.cli.command import command
+from nnactive_ext.nnunet.environment import FOLDERS
 
 FOLDER = Path("demo_data")
-_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 _SOURCE, _SIMULATION, _ROLLOUT = 900, 901, 902
 """Numbers of the datasets: the images, the simulation, the roll-out."""
 # Images, patches and trainings were chosen with one aim, that every class is learned; never by how one query method does beside
@@ -95,7 +95,7 @@ def _rollout(seed: int) -> None:
 
 def _enter(folder: Path) -> None:
     """Make nnU-Net's three folders in a folder, and let all commands use them."""
-    for name in _FOLDERS:
+    for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str((folder / name).resolve())
 

@@ -12,12 +12,12 @@ from nnactive_ext.compare.trajectories import Trajectory
 def training_noise(setting: Setting) -> tuple[list[float], int]:
     """Per seed with two methods or more the range of their Dice in cycle 0, where all have the same labels; and how many
     of these ranges are exactly 0, which tells that cycle 0 was shared and not trained anew."""
-    ranges = [_range([t.dice[0] for t in setting.trajectories if t.seed == seed and _begins(t)]) for seed in setting.seeds]
+    ranges = [_range([t.dice[0] for t in setting.trajectories if t.seed == seed and begins(t)]) for seed in setting.seeds]
     known = [found for found in ranges if not math.isnan(found)]
     return known, sum(found == 0 for found in known)
 
 
-def _begins(trajectory: Trajectory) -> bool:
+def begins(trajectory: Trajectory) -> bool:
     """Whether cycle 0 is on its curve."""
     return bool(trajectory.scored) and trajectory.scored[0].cycle == 0
 

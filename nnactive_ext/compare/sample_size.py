@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nnactive_ext.compare.checks import check_comparable
+from nnactive_ext.compare.noise import begins
 from nnactive_ext.compare.settings import Setting, group
 from nnactive_ext.compare.summary import VALUES, complete
 from nnactive_ext.compare.trajectories import Trajectory, read_trajectories
@@ -158,7 +159,7 @@ def _start(setting: Setting) -> StartNoise:
 
 def _begun(trajectory: Trajectory) -> bool:
     """Whether cycle 0 is on the curve, with a mean Dice."""
-    return bool(trajectory.scored) and trajectory.scored[0].cycle == 0 and not math.isnan(trajectory.dice[0])
+    return begins(trajectory) and not math.isnan(trajectory.dice[0])
 
 
 def _scores(trajectory: Trajectory) -> tuple[float | None, ...]:

@@ -7,6 +7,7 @@ import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -94,7 +95,7 @@ class TrainingPages:
         folder = self.site.folder
         files = [experiment.annotation / LEDGER, experiment.preprocessed.folder / STATE, folder / "drafts", folder / "crops"]
         files.append(screening_folder(experiment))  # of the second looks
-        seen = [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
+        seen = [_changed(file) for file in files]
         facts = [who, experiment.last_loop, *seen, self.queue.tasks.presence.open()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
@@ -104,8 +105,7 @@ class TrainingPages:
         where = place(experiment)
         if not where[-1]:
             return ""
-        ledger = experiment.annotation / LEDGER  # with every answer fewer patches are left, and minutes are known better
-        key = [*where, ledger.stat().st_mtime_ns if ledger.exists() else 0]
+        key = [*where, _changed(experiment.annotation / LEDGER)]  # an answer leaves fewer patches, and tells of minutes
         if self._worth and self._worth[1].done():
             known, asked = self._worth
             if asked.exception():
@@ -115,3 +115,8 @@ class TrainingPages:
         if not self._worth or (self._worth[0] != key and self._worth[1].done()):
             self._worth = key, self._asking.submit(worth, experiment)
         return self._told[1] if self._told[0] == where else ""
+
+
+def _changed(file: Path) -> int:
+    """When a file or folder was changed last, in ns; 0 where there is none."""
+    return file.stat().st_mtime_ns if file.exists() else 0
