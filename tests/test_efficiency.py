@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
@@ -239,6 +239,7 @@ voxels = st.floats(0, 1).map(lambda share: round(share, 9))  # of a pool with a 
 points = st.tuples(st.one_of(voxels, st.just(NAN)), st.one_of(st.floats(0, 1), st.just(NAN)))
 
 
+@example([[(0.0, 0.0), (1.0, 1.0)]], 7.366169654570971e-299)
 @given(st.lists(st.lists(points, max_size=5), max_size=3), st.floats(0, 1))
 def test_whatever_the_points_there_is_a_number_or_a_reason_and_no_warning(seeds, full):
     with warnings.catch_warnings():

@@ -150,7 +150,8 @@ def _arrives_at_once(way: np.ndarray, left: np.ndarray) -> bool:
     if not len(way):
         return False
     best = _squares(way, left, _rates(way)).min()
-    return bool(best >= (left**2).sum() * (1 - 1e-12))
+    with np.errstate(over="ignore"):  # what is left may be huge, where the full Dice is hardly above that at the start
+        return bool(best >= (left**2).sum() * (1 - 1e-12))
 
 
 def _best_of_many(way: np.ndarray, left: np.ndarray) -> float:
