@@ -92,6 +92,13 @@ def test_no_seed_begins_when_the_time_is_over(tmp_path):
         study.main([str(tmp_path), "-results", str(tmp_path), "-hours", "0"], lambda *given: pytest.fail("begun"))
 
 
+def test_real_images_that_are_not_there_are_an_error_before_any_work(tmp_path):
+    words = [str(tmp_path / "work"), "-results", str(tmp_path), "-parts", "phantom", "-hippocampus", str(tmp_path / "nothing")]
+    with pytest.raises(SystemExit, match=r"nothing.*-hippocampus"):
+        study.main(words)
+    assert not list((tmp_path / "work").glob("*/nnUNet_raw"))
+
+
 def test_results_of_another_plan_are_refused(tmp_path, capsys):
     all_kept(tmp_path)
     file = study.result_file(tmp_path, "phantom", 3)
