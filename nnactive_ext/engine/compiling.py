@@ -90,7 +90,7 @@ class _Announcer:
     def on_start(self, event: Any) -> None:
         if not self.said and str(event.data["dispatcher"].py_func.__module__).startswith(__package__):
             self.said = True
-            print("Compiling the query engine: some 20 seconds, once per installation.", file=sys.stderr, flush=True)
+            print("Compiling the query engine: 10 to 20 seconds, once per installation.", file=sys.stderr, flush=True)
 
     def on_end(self, event: Any) -> None:
         pass
