@@ -42,8 +42,6 @@ DRAWN = {900: "-d 900 -n 32 -lesions 2", 910: "-d 910 -n 24 -kind abdomen"}
 """Number of a synthetic dataset -> what ``nnactive_phantom`` is given."""
 STRANGE, STRANGE_POOL = 920, {"phantoms": 16, "tests": 8, "lesions": 2}
 """Number of the pool with strangers, and what :func:`benchmarks.strange_pool.write_strange_pool` is given."""
-WAITING = ("abdomen",)
-"""Parts that are run only when they are named: the pilot has not found a length yet at which every class is learned."""
 _SEEDS = re.compile(r"^seeds = \[([\d, ]+)\].*$", re.MULTILINE)
 
 Run = Callable[[Path, str], None]
@@ -200,8 +198,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("folder", type=Path, metavar="FOLDER", help="keeps what is begun; made if missing")
     made.add_argument("-hours", type=float, default=1.0, metavar="H", help="begin no seed later (default: %(default)s)")
     made.add_argument("-np", type=int, default=2, metavar="N", help="seeds at once, a core each (default: %(default)s)")
-    ready = [part for part in parts() if part not in WAITING]
-    made.add_argument("-parts", nargs="+", default=ready, choices=parts(), metavar="PART", help=f"(default: {' '.join(ready)})")
+    made.add_argument("-parts", nargs="+", default=parts(), choices=parts(), metavar="PART", help="(default: all)")
     made.add_argument(
         "-hippocampus", default=HIPPOCAMPUS, metavar="FOLDER", help="Dataset004_Hippocampus (default: %(default)s)"
     )

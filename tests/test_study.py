@@ -83,8 +83,9 @@ def test_a_seed_is_run_once_and_a_killed_one_goes_on(tmp_path, monkeypatch, caps
     assert sorted(file.name for file in (tmp_path / "results").iterdir()) == ["abdomen_seed01.json", "phantom_seed01.json"]
     assert [folder.name for folder in (tmp_path / "work").iterdir()] == ["abdomen_seed02"]  # what is done needs no room
     study.main([*words, "-hours", "1"], run)
-    assert (len(begun), begun.count("abdomen_seed02"), len(set(begun))) == (1 + 20, 2, 20)
-    assert len(list((tmp_path / "results").iterdir())) == 20
+    planned = sum(len(study.planned(part)[1]) for part in ("phantom", "abdomen"))
+    assert (len(begun), begun.count("abdomen_seed02"), len(set(begun))) == (1 + planned, 2, planned)
+    assert len(list((tmp_path / "results").iterdir())) == planned
 
 
 def test_no_seed_begins_when_the_time_is_over(tmp_path):
@@ -178,7 +179,7 @@ def test_nothing_is_tested_before_all_seeds_are_there(tmp_path, capsys):
     all_kept(tmp_path, without=5)
     text = page(tmp_path, capsys)
     assert "p (Holm)" not in text
-    assert "Still to be run: 1 of 10 seeds of `hippocampus`, 1 of 10 seeds of `hippocampus_folds`" in text
+    assert "Still to be run: 1 of 8 seeds of `hippocampus`, 1 of 8 seeds of `hippocampus_folds`" in text
     assert "AUBC" not in text
     all_kept(tmp_path)
     assert page(tmp_path, capsys).count("p (Holm)") == 4
@@ -200,7 +201,7 @@ def test_what_the_report_says_is_what_the_numbers_say(tmp_path, capsys):
         expected = ttest_rel(one, other)
         low, high = expected.confidence_interval()
         told = f"{100 * (one - other).mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-        assert f"| `{first}` − `{second}` | 10 | {told}" in text
+        assert f"| `{first}` − `{second}` | {len(seeds)} | {told}" in text
         ps.append(expected.pvalue)
     for p in holm(ps):
         assert f"| {p:.3f} |" in text
@@ -236,9 +237,16 @@ def test_verdicts(values, adjusted, answer):
 def test_what_the_plan_can_detect_follows_from_the_pilot(tmp_path, capsys):
     """By a pilot whose noise is known: pairs 2 points apart, so of variance 2 within a starting budget."""
     pilot = [
-        {"dataset": "phantom", "epochs": 12, "seed": seed, "dice": 0.5 + 0.1 * seed + 0.02 * repeat}
+        {
+            "dataset": "phantom",
+            "epochs": 12,
+            "seed": seed,
+            "dice": 0.5 + 0.1 * seed + 0.02 * repeat * patches,  # more noise with more patches than the study starts with
+            "settings": {"patches": 16 * patches},
+        }
         for seed in range(4)
         for repeat in range(2)
+        for patches in (1, 4)
     ]
     write_json(tmp_path / "power.json", {"rows": pilot})
     study.main(["x", "--detectable", str(tmp_path / "power.json")])
