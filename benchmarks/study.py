@@ -167,15 +167,16 @@ def arms(folder: Path) -> Iterator[dict[str, Any]]:
 
 def run_bench(file: Path, hippocampus: str) -> None:
     """``nnactive_bench`` in a process that ends with this one and writes ``process_0.log``; an error if it fails."""
-    if not (Path(hippocampus) / "dataset.json").is_file():
+    real = Path(hippocampus).resolve()
+    if not (real / "dataset.json").is_file():
         raise SystemExit(f"{hippocampus}: holds no dataset.json. Name the folder of Dataset004_Hippocampus with -hippocampus.")
     folder = file.parent
     added = {name: str(folder / name) for name in FOLDERS} | {"OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "0"}
     raw = folder / FOLDERS[0]
     raw.mkdir(exist_ok=True)
-    linked = raw / Path(hippocampus).resolve().name
+    linked = raw / real.name
     linked.unlink(missing_ok=True)  # it may lead to where the data was on another day
-    linked.symlink_to(Path(hippocampus).resolve(), target_is_directory=True)
+    linked.symlink_to(real, target_is_directory=True)
     wanted = file.read_text(encoding="utf-8")
     for number, words in DRAWN.items():
         if f"dataset = {number}" in wanted and not list(raw.glob(f"Dataset{number}_*")):
@@ -184,7 +185,7 @@ def run_bench(file: Path, hippocampus: str) -> None:
     if f"dataset = {STRANGE}" in wanted and not (folder / "tests.txt").is_file():
         pool = raw / f"Dataset{STRANGE}_Pool"
         shutil.rmtree(pool, ignore_errors=True)  # of a run that was killed while it wrote it
-        strangers = write_strange_pool(pool, Path(hippocampus), **STRANGE_POOL)
+        strangers = write_strange_pool(pool, real, **STRANGE_POOL)
         (folder / "strangers.txt").write_text("\n".join(strangers) + "\n")
         (folder / "tests.txt").write_text("\n".join(f"phantom_t{i:02d}" for i in range(STRANGE_POOL["tests"])) + "\n")
     arguments = [str(file), "-device", "cpu", "--disable_progress_bar"]
