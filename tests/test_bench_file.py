@@ -200,7 +200,7 @@ def test_the_files_we_ship_are_benchmarks(file, nnunet_folders):
     runs = runs_of(read_benchmark(file), remember=False)
     for run in runs:
         check(run.settings, str(run.settings.name))
-    assert len(runs) > 8
+    assert len(runs) >= 8  # benchmarks/protocols/study/hippocampus_folds.toml: one way to choose, eight seeds
 
 
 def test_the_published_budgets_are_shared_by_five_cycles():
