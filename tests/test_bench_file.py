@@ -191,7 +191,32 @@ def test_what_cannot_be_run_is_refused_before_anything_is(tmp_path, tiny, old, n
         check_runs(runs_of(read_benchmark(written(tmp_path, WHOLE.replace(old, new)))))
 
 
-PROTOCOLS = sorted((Path(__file__).parent.parent / "benchmarks" / "protocols").rglob("*.toml"))
+FOLDER = Path(__file__).parent.parent / "benchmarks" / "protocols"
+PROTOCOLS = sorted(FOLDER.rglob("*.toml"))
+RUNS = {
+    "hippocampus_cpu": 10,
+    "hippocampus_descriptors": 15,
+    "phantom": 27,
+    "published/acdc": 148,
+    "published/acdc_small_patches": 112,
+    "published/amos": 148,
+    "published/amos_small_patches": 112,
+    "published/hippocampus": 148,
+    "published/hippocampus_small_patches": 112,
+    "published/kits": 148,
+    "published/kits_small_patches": 112,
+    "published/lits": 20,
+    "published/mama_mia": 20,
+    "published/toothfairy2": 20,
+    "published/word": 20,
+    "study/abdomen": 12,
+    "study/hippocampus": 48,
+    "study/hippocampus_folds": 8,
+    "study/phantom": 30,
+    "study/strangers": 10,
+    "study/strangers_screened": 10,
+}
+"""File -> experiments that it unfolds to."""
 
 
 @pytest.mark.parametrize("file", PROTOCOLS, ids=lambda file: file.stem)
@@ -200,7 +225,7 @@ def test_the_files_we_ship_are_benchmarks(file, nnunet_folders):
     runs = runs_of(read_benchmark(file), remember=False)
     for run in runs:
         check(run.settings, str(run.settings.name))
-    assert len(runs) >= 8  # benchmarks/protocols/study/hippocampus_folds.toml: one way to choose, eight seeds
+    assert len(runs) == RUNS[file.relative_to(FOLDER).with_suffix("").as_posix()]
 
 
 def test_the_published_budgets_are_shared_by_five_cycles():
