@@ -20,9 +20,9 @@ from forked import PROCESSES
 from nnactive_ext.cli import annotate, bench, change, env, plan, query
 from nnactive_ext.cli import run as run_command
 from nnactive_ext.errors import NnActiveError
-from nnactive_ext.experiment import lock_owner, locks, marks, soft_locks
+from nnactive_ext.experiment import experiment, lock_owner, locks, marks, soft_locks
 from nnactive_ext.experiment.lock_owner import Owner
-from nnactive_ext.experiment.locks import LockHeld, acquire, held, holder, locked, step_file
+from nnactive_ext.experiment.locks import LockHeld, acquire, held, holder, locked, run_file, step_file
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kills and stops processes")
 CANNOT = [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL]
@@ -101,8 +101,8 @@ class Holder:
 def holding(file):
     started: list[Holder] = []
 
-    def start(kind: str, **more) -> Holder:
-        started.append(Holder(file, kind, **more))
+    def start(kind: str, at: Path = file, **more) -> Holder:
+        started.append(Holder(at, kind, **more))
         return started[-1]
 
     yield start
@@ -202,6 +202,29 @@ def test_a_run_that_has_begun_waits_for_a_step_of_another_command(planned):
         with planned.running(), planned.lock():
             assert time.monotonic() - began > 1
     other.process.join()
+
+
+def test_a_step_of_a_run_that_began_just_now_is_waited_for(planned, holding, monkeypatch):
+    """The run was not there yet when the command looked for one, and was in its step when the command wanted its own."""
+    run = holding("system", run_file(planned.number))
+    step = holding("system", step_file(planned.number))
+    looked: list[Path] = []
+
+    def late(file: Path) -> str:
+        looked.append(file)
+        return holder(file) if len(looked) > 1 else ""
+
+    monkeypatch.setattr(experiment, "holder", late)
+    threading.Timer(1.5, step.go_on.set).start()
+    began = time.monotonic()
+    with planned.lock():
+        assert time.monotonic() - began > 1
+    assert run.end() == step.end() == ""
+    looked.clear()
+    step = holding("system", step_file(planned.number))
+    with pytest.raises(LockHeld), planned.lock():  # of another command than a run
+        pass
+    assert step.end() == ""
 
 
 def test_waiting_ends_when_the_owner_does(file, holding):

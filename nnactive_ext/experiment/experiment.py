@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment import journal
 from nnactive_ext.experiment.commands import Commands, device_in_use, plan_simulation
 from nnactive_ext.experiment.links import check_links
-from nnactive_ext.experiment.locks import holder, is_held_here, locked, run_file, step_file
+from nnactive_ext.experiment.locks import LockHeld, holder, is_held_here, locked, run_file, step_file
 from nnactive_ext.experiment.loops import last_loop, read_loops
 from nnactive_ext.experiment.marks import EXPORTING, LOCK, STATE, read_state
 from nnactive_ext.experiment.member_kinds import MemberKind
@@ -201,7 +201,13 @@ class Experiment:
         change that was begun and not finished is an error, except for whoever is ``finishing`` it.
         """
         run = run_file(self.number)
-        with self._still(wait or is_held_here(run) or bool(holder(run)), finishing):
+        with ExitStack() as step:
+            try:
+                step.enter_context(self._still(wait or is_held_here(run) or bool(holder(run)), finishing))
+            except LockHeld:
+                if not holder(run):
+                    raise
+                step.enter_context(self._still(True, finishing))  # of a run that began after the look
             yield
 
     @contextmanager
