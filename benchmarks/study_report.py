@@ -61,7 +61,8 @@ class Difference:
 
     @property
     def interval(self) -> str:
-        return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
+        mean, low, high = (round(value, 1) + 0.0 for value in (self.mean, self.low, self.high))  # -0.0 + 0.0 is 0.0
+        return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def difference(first: str, second: str, one: dict[int, float], other: dict[int, float]) -> Difference | None:
