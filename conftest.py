@@ -56,8 +56,16 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("default", max_examples=20, deadline=None)
     settings.register_profile("slow", max_examples=1000, deadline=None)
     if not config.getoption("--hypothesis-profile", default=None):
-        slow = config.getoption("markexpr") == "slow"
+        slow = config.getoption("markexpr") in ("slow", "long")
         settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("slow" if slow else "default"))
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A long case of a slow test is long only."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "slow"]
 
 
 def _absent(reason: str) -> None:

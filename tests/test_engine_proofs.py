@@ -31,15 +31,15 @@ N = 3  # picks of each statistical test
 SURE = 1e-4  # the smallest p-value of a law that holds
 
 
-@pytest.fixture(scope="module", autouse=True, params=["default", pytest.param("slow", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", autouse=True, params=["default", pytest.param("long", marks=pytest.mark.long)])
 def suite(request):
-    """Every proof is in both suites: ``-m slow`` has 1000 examples for each (the root conftest), and ten times the draws."""
+    """Every proof is in two suites: ``-m long`` has 1000 examples for each (the root conftest), and ten times the draws."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def more(suite):
-    return 10 if suite == "slow" else 1
+    return 10 if suite == "long" else 1
 
 
 SEEDS = st.integers(0, 2**32 - 1)

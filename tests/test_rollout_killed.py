@@ -167,13 +167,11 @@ def test_import(template, killer, tmp_path, monkeypatch, most):
     assert_killed_anywhere(template, words, killer, tmp_path, monkeypatch, most)
 
 
-@pytest.mark.slow
 @MOMENTS
 def test_close(answered, killer, tmp_path, monkeypatch, most):
     assert_killed_anywhere(answered, lambda state: ["close", "-share", "0.5"], killer, tmp_path, monkeypatch, most=most)
 
 
-@pytest.mark.slow
 @MOMENTS
 def test_a_late_import(closed, killer, tmp_path, monkeypatch, most):
     """Killed between an answer and its labels, it has nothing new to take the second time, and still writes them."""
@@ -191,7 +189,6 @@ def test_points(template, killer, tmp_path, monkeypatch, most):
     assert_killed_anywhere(template, lambda state: ["points", points, "-who", "anna"], killer, tmp_path, monkeypatch, most)
 
 
-@pytest.mark.slow
 @MOMENTS
 def test_export(template, killer, tmp_path, monkeypatch, most):
     """What a killed export left is no answer of anybody, and no file stays half-written."""
