@@ -75,8 +75,8 @@ LONGEST = """
 integration/test_wheel integration/test_real_nnunet integration/test_comparison_run integration/test_member_kinds_run
 integration/test_browser_rollout test_killed test_rollout_killed test_engine_proofs test_bench test_package
 test_methods_contract test_cycles test_fingerprint test_hippocampus test_training_server test_statistics test_no_leak
-test_report_browser test_rollout_errors test_errors test_changes test_box_round_trip test_viewers_napari test_phantom test_import
-test_benchmarks
+test_report_browser test_rollout_errors test_errors test_changes test_box_round_trip test_viewers_napari test_phantom
+test_import test_benchmarks
 """.split()
 """The files that take longest, in their order: they start first, so that all workers end together."""
 
