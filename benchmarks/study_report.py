@@ -16,6 +16,7 @@ from nnactive_ext.metrics.averages import mean_and_spread
 from nnactive_ext.metrics.power import detectable, upper_limit
 from nnactive_ext.metrics.trajectory import aubc, budget_to_target
 from nnactive_ext.metrics.variance import variance_components
+from nnactive_ext.words import signed
 
 MARKS = ("<!-- benchmarks.study: begin -->", "<!-- benchmarks.study: end -->")
 PLAN_MARKS = ("<!-- benchmarks.study, plan: begin -->", "<!-- benchmarks.study, plan: end -->")
@@ -61,8 +62,7 @@ class Difference:
 
     @property
     def interval(self) -> str:
-        mean, low, high = (round(value, 1) + 0.0 for value in (self.mean, self.low, self.high))  # -0.0 + 0.0 is 0.0
-        return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+        return f"{signed(self.mean)} ({signed(self.low)} to {signed(self.high)})"
 
 
 def difference(first: str, second: str, one: dict[int, float], other: dict[int, float]) -> Difference | None:

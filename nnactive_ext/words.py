@@ -61,10 +61,19 @@ def share(value: float) -> str:
 def points(value: float | None, digits: int = 1) -> str:
     """A difference of numbers 0 to 1 in percentage points, with its sign.
 
-    >>> points(0.0561), points(-0.02), points(None)
-    ('+5.6', '−2.0', '–')
+    >>> points(0.0561), points(-0.02), points(-0.0001), points(None)
+    ('+5.6', '−2.0', '+0.0', '–')
     """
-    return UNKNOWN if value is None else f"{100 * value:+.{digits}f}".replace("-", "−")
+    return UNKNOWN if value is None else signed(100 * value, digits).replace("-", "−")
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign; what rounds to nothing has a plus.
+
+    >>> signed(-2.04), signed(-0.04)
+    ('-2.0', '+0.0')
+    """
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # -0.0 + 0.0 is 0.0
 
 
 def count(number: float, one: str, many: str = "") -> str:
