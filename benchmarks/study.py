@@ -2,7 +2,7 @@
 
     python -m benchmarks.study FOLDER -hours 3
 
-Each seed of a part of the study is a benchmark of its own (``nnactive_bench``) on one core. Its results become a file of
+Each seed of a part of the study is a benchmark of its own (``nnactive_bench``) on one core or more. Its results become a file of
 ``docs/benchmarks/study``, and its experiments are removed. A command that was killed goes on in its folder; on another machine
 it goes on with the next seed that has no file.
 """
@@ -44,8 +44,8 @@ STRANGE, STRANGE_POOL = 920, {"phantoms": 16, "tests": 8, "lesions": 2}
 """Number of the pool with strangers, and what :func:`benchmarks.strange_pool.write_strange_pool` is given."""
 _SEEDS = re.compile(r"^seeds = \[([\d, ]+)\].*$", re.MULTILINE)
 
-Run = Callable[[Path, str], None]
-"""Runs the benchmark of a file, with the Hippocampus MRIs of a folder; results come into folders beside the file."""
+Run = Callable[[Path, str, int], None]
+"""Runs the benchmark of a file, with the Hippocampus MRIs of a folder, on so many cores; results come beside the file."""
 
 
 def parts() -> list[str]:
@@ -95,20 +95,22 @@ def done(given: Any) -> list[dict[str, Any]]:
 
 
 def measure(given: Any, run: Run) -> None:
-    """Run what is left, ``given.np`` seeds at once, each on a core of its own; none begins after ``given.hours``."""
+    """Run what is left, ``given.np`` seeds at once, each on cores of its own; none begins after ``given.hours``."""
     waiting, end = left(given), time.monotonic() + 3600 * given.hours
     if not hasattr(os, "sched_getaffinity"):
-        raise SystemExit("The study gives each seed a core of its own, which needs Linux.")
-    free = sorted(os.sched_getaffinity(0))[: given.np]
+        raise SystemExit("The study gives each seed cores of its own, which needs Linux.")
+    free = sorted(os.sched_getaffinity(0))
+    if len(free) < given.np * given.cores:
+        raise SystemExit(f"{given.np} seeds at once on {given.cores} cores each: there are {len(free)}. Name fewer with -np.")
 
-    def work(core: int) -> None:
-        os.sched_setaffinity(0, {core})  # of this thread, and of what it starts
+    def work(number: int) -> None:
+        os.sched_setaffinity(0, free[number * given.cores : (number + 1) * given.cores])  # of this thread, and what it starts
         while waiting and time.monotonic() < end:
             part, seed = waiting.pop(0)
             one(given, run, part, seed)
 
-    with ThreadPoolExecutor(len(free)) as pool:
-        for each in [pool.submit(work, core) for core in free]:
+    with ThreadPoolExecutor(given.np) as pool:
+        for each in [pool.submit(work, number) for number in range(given.np)]:
             each.result()
 
 
@@ -117,7 +119,7 @@ def one(given: Any, run: Run, part: str, seed: int) -> None:
     folder = given.folder.resolve() / f"{part}_seed{seed:02d}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmark.toml").write_text(_SEEDS.sub(f"seeds = [{seed}]", planned(part)[0]), encoding="utf-8")
-    run(folder / "benchmark.toml", given.hippocampus)
+    run(folder / "benchmark.toml", given.hippocampus, given.cores)
     where = description()
     kept = {
         "part": part,
@@ -165,8 +167,12 @@ def arms(folder: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def run_bench(file: Path, hippocampus: str) -> None:
-    """``nnactive_bench`` in a process that ends with this one and writes ``process_0.log``; an error if it fails."""
+def run_bench(file: Path, hippocampus: str, cores: int) -> None:
+    """``nnactive_bench``, its experiments on one core each, in processes that end with this one and write ``process_*.log``.
+
+    Raises:
+        NnActiveError: an experiment fails.
+    """
     real = Path(hippocampus).resolve()
     if not (real / "dataset.json").is_file():
         raise SystemExit(f"{hippocampus}: holds no dataset.json. Name the folder of Dataset004_Hippocampus with -hippocampus.")
@@ -188,8 +194,8 @@ def run_bench(file: Path, hippocampus: str) -> None:
         strangers = write_strange_pool(pool, real, **STRANGE_POOL)
         (folder / "strangers.txt").write_text("\n".join(strangers) + "\n")
         (folder / "tests.txt").write_text("\n".join(f"phantom_t{i:02d}" for i in range(STRANGE_POOL["tests"])) + "\n")
-    arguments = [str(file), "-device", "cpu", "--disable_progress_bar"]
-    run_side_by_side(1, lambda _: arguments, folder, say=lambda line: None, environments=[added])
+    arguments = [str(file), "-device", "cpu", "--disable_progress_bar", "-num_parts", str(cores), "-part_id"]
+    run_side_by_side(cores, lambda i: [*arguments, str(i)], folder, say=lambda line: None, environments=[added] * cores)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -198,7 +204,10 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("folder", type=Path, metavar="FOLDER", help="keeps what is begun; made if missing")
     made.add_argument("-hours", type=float, default=1.0, metavar="H", help="begin no seed later (default: %(default)s)")
-    made.add_argument("-np", type=int, default=2, metavar="N", help="seeds at once, a core each (default: %(default)s)")
+    made.add_argument("-np", type=int, default=2, metavar="N", help="seeds at once (default: %(default)s)")
+    made.add_argument(
+        "-cores", type=int, default=1, metavar="N", help="cores of each seed, shared by its arms (default: %(default)s)"
+    )
     made.add_argument("-parts", nargs="+", default=parts(), choices=parts(), metavar="PART", help="(default: all)")
     made.add_argument(
         "-hippocampus", default=HIPPOCAMPUS, metavar="FOLDER", help="Dataset004_Hippocampus (default: %(default)s)"

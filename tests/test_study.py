@@ -68,7 +68,7 @@ def test_a_seed_is_run_once_and_a_killed_one_goes_on(tmp_path, monkeypatch, caps
     monkeypatch.setattr(study, "arms", lambda folder: iter(arms(folder.name[:-7], int(folder.name[-2:]))))
     begun = []
 
-    def run(file: Path, hippocampus: str) -> None:
+    def run(file: Path, hippocampus: str, cores: int) -> None:
         begun.append(file.parent.name)
         benchmark = read_benchmark(file)
         assert len(benchmark.seeds) == 1
