@@ -2,9 +2,9 @@
 
     python -m benchmarks.study FOLDER -hours 3
 
-Each seed of a part of the study is a benchmark of its own (``nnactive_bench``) on one core or more. Its results become a file of
-``docs/benchmarks/study``, and its experiments are removed. A command that was killed goes on in its folder; on another machine
-it goes on with the next seed that has no file.
+Each seed of a part of the study is a benchmark of its own (``nnactive_bench``), on one core or more. Its results become a file
+of ``docs/benchmarks/study``, and its experiments are removed. A command that was killed goes on in its folder; on another
+machine it goes on with the next seed that has no file.
 """
 
 from __future__ import annotations

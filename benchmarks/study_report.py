@@ -24,8 +24,16 @@ MARGIN = 2.0
 """Points of Dice: a difference whose interval lies within this on both sides is called small."""
 LEVEL = 0.05
 RESAMPLES = 2000
-VARIANTS = {"hippocampus_folds": ("hippocampus", ", five folds"), "strangers_screened": ("strangers", ", screened")}
+SETTINGS = {"phantom_folds": ", five folds", "strangers_screened": ", screened"}
 """Parts whose arms are those of another part in another setting, and what is added to their names."""
+PARTS = {
+    "hippocampus": ("hippocampus",),
+    "phantom": ("phantom",),
+    "phantom, five folds": ("phantom", "phantom_folds"),
+    "abdomen": ("abdomen",),
+    "strangers": ("strangers", "strangers_screened"),
+}
+"""What is tested together -> the parts of the study that it needs. Where there are two, each trains a cycle 0 of its own."""
 EARNED = "clasp_pe shares=earned"
 PAIRS = {
     "hippocampus": (
@@ -35,13 +43,13 @@ PAIRS = {
         ("clasp_pe", "random_fg_66"),
         ("badge", "clasp_pe"),
         (EARNED, "clasp_pe"),
-        ("clasp_pe, five folds", "clasp_pe"),
     ),
     "phantom": (("clasp_pe", "random_fg_66"), (EARNED, "clasp_pe")),
+    "phantom, five folds": (("clasp_pe, five folds", "clasp_pe"),),
     "abdomen": ((EARNED, "clasp_pe"),),
     "strangers": (("clasp_pe, screened", "clasp_pe"),),
 }
-"""Of each dataset the comparisons that the plan names, first against second; no other is tested."""
+"""Of each of them the comparisons that the plan names, first against second; no other is tested."""
 
 Arms = dict[str, dict[int, dict[str, Any]]]
 """Arm -> seed -> what benchmarks.study keeps of it."""
@@ -102,15 +110,21 @@ def verdict(found: Difference, adjusted: float) -> str:
 
 
 def arms_of(rows: Sequence[dict[str, Any]], dataset: str) -> Arms:
-    """The arms of a dataset, those of variants under names of their own; different starts of a seed are an error."""
+    """The arms that are compared there, those in other settings under names of their own.
+
+    Raises:
+        SystemExit: the arms of a seed had different starting budgets.
+    """
+    compared = {name for pair in PAIRS[dataset] for name in pair}
     found: Arms = {}
     starts: dict[int, set[str]] = {}
     for row in rows:
-        there, suffix = VARIANTS.get(row["part"], (row["part"], ""))
-        if there != dataset:
+        if row["part"] not in PARTS[dataset]:
             continue
         for arm in row["arms"]:
-            name = arm["method"] + suffix
+            name = arm["method"] + SETTINGS.get(row["part"], "")
+            if name not in compared:
+                continue
             found.setdefault(name, {})[row["seed"]] = arm
             starts.setdefault(row["seed"], set()).add(arm["start"])
     for seed, several in starts.items():
@@ -159,12 +173,13 @@ def saved(first: dict[int, Any], second: dict[int, Any]) -> tuple[float, float, 
 def detectable_table(pilot: Sequence[dict[str, Any]], protocols: dict[str, Benchmark]) -> str:
     """The differences that the planned seeds find with a power of 80 %, by the noise between trainings of the pilot.
 
-    ``pilot``: the rows of benchmarks.power; ``protocols``: part -> its benchmark. Strangers have the noise of the phantom.
+    ``pilot``: the rows of benchmarks.power; ``protocols``: part -> its benchmark. Strangers have the noise of the phantom, and
+    five folds that of one training.
     """
     lines = []
     for dataset, pairs in PAIRS.items():
-        benchmark = protocols[dataset]
-        name = "phantom" if dataset == "strangers" else dataset
+        benchmark = protocols[PARTS[dataset][0]]
+        name = "phantom" if dataset == "strangers" else PARTS[dataset][0]
         start = benchmark.datasets[0].regimes[0].starting_budget
         rows = [
             row
@@ -179,7 +194,7 @@ def detectable_table(pilot: Sequence[dict[str, Any]], protocols: dict[str, Bench
         noise = variance_components(list(groups.values()))
         if noise is None:
             continue
-        steps, shared = benchmark.settings.cycles - 1, dataset != "strangers"
+        steps, shared = benchmark.settings.cycles - 1, len(PARTS[dataset]) == 1
         if not shared:
             steps -= 1
         # Of a mean over equal steps, whose ends count half; of two arms that share cycle 0, it cancels out.
@@ -202,7 +217,7 @@ def report(found: dict[str, Any]) -> str:
     commits = list(dict.fromkeys(row["commit"] or "unknown" for row in rows))
     lines = [
         f"`{found['command']}`, {dates[0]} to {dates[-1]}, commit{'s' if len(commits) > 1 else ''} {', '.join(commits)}; "
-        f"one core of {' or '.join(machines)} for each seed. Dice on the test set."
+        f"one core of {' or '.join(machines)} for each arm. Dice on the test set."
     ]
     for dataset in PAIRS:
         arms = arms_of(rows, dataset)
@@ -217,7 +232,7 @@ def _missing(dataset: str, found: dict[str, Any]) -> list[str]:
     said = []
     for part, seeds in found["seeds"].items():
         left = sum((part, seed) not in there for seed in seeds)
-        if left and VARIANTS.get(part, (part,))[0] == dataset:
+        if left and part in PARTS[dataset]:
             said.append(f"{left} of {len(seeds)} seeds of `{part}`")
     return said
 
@@ -233,7 +248,9 @@ def _dataset(dataset: str, arms: Arms, missing: Sequence[str]) -> Iterator[str]:
     head = ("arm", "seeds", "minutes of one core", "Dice by cycle, %", "AUBC, %", "Final Dice, %", "of each class")
     yield as_table(head, [_arm(name, by_seed) for name, by_seed in arms.items()])
     yield ""
-    found = [(_difference(arms, *pair, _outcome(pair)), _difference(arms, *pair, final)) for pair in PAIRS[dataset]]
+    # Where each of the two has trained a cycle 0 of its own, it tells nothing of queries.
+    outcome = partial(area, begin=len(PARTS[dataset]) - 1)
+    found = [(_difference(arms, *pair, outcome), _difference(arms, *pair, final)) for pair in PAIRS[dataset]]
     adjusted = holm([one.p for one, _ in found])
     head = ("comparison", "seeds", "AUBC, points", "SD", "p", "p (Holm)", "answer", "Final Dice, points", "patches saved")
     yield as_table(
@@ -265,12 +282,6 @@ def _dataset(dataset: str, arms: Arms, missing: Sequence[str]) -> Iterator[str]:
         ("Final Dice of a class, points", *(f"`{first}` − `{second}`" for first, second in pairs)),
         [(name, *(_difference(arms, *pair, partial(_of_class, name)).interval for pair in pairs)) for name in classes],
     )
-
-
-def _outcome(pair: tuple[str, str]) -> Any:
-    """AUBC; without cycle 0 where each of the two has trained its own, which tells nothing of queries."""
-    own = any(name.endswith(suffix) for name in pair for _, suffix in VARIANTS.values())
-    return partial(area, begin=int(own))
 
 
 def _of_class(name: str, arm: dict[str, Any]) -> float:

@@ -210,9 +210,9 @@ RUNS = {
     "published/toothfairy2": 20,
     "published/word": 20,
     "study/abdomen": 12,
-    "study/hippocampus": 48,
-    "study/hippocampus_folds": 8,
+    "study/hippocampus": 42,
     "study/phantom": 30,
+    "study/phantom_folds": 10,
     "study/strangers": 10,
     "study/strangers_screened": 10,
 }

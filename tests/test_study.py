@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -127,10 +126,12 @@ def test_the_plan_is_its_file_without_comments(tmp_path, monkeypatch):
 
 
 def test_the_plan_compares_arms_that_are_run():
-    run = {
-        dataset: set(study_report.arms_of([kept(part, 1) for part in study.parts()], dataset)) for dataset in study_report.PAIRS
-    }
-    assert {dataset: {name for pair in pairs for name in pair} for dataset, pairs in PAIRS.items()} == run
+    rows = [kept(part, 1) for part in study.parts()]
+    for dataset, pairs in PAIRS.items():
+        assert set(study_report.arms_of(rows, dataset)) == {name for pair in pairs for name in pair}
+    run = {arm["method"] + study_report.SETTINGS.get(row["part"], "") for row in rows for arm in row["arms"]}
+    assert run == {name for pairs in PAIRS.values() for pair in pairs for name in pair}
+    assert {part for several in study_report.PARTS.values() for part in several} == set(study.parts())
 
 
 def test_an_arm_that_is_lacking_is_an_error(tmp_path, capsys):
@@ -178,29 +179,33 @@ def test_nothing_is_tested_before_all_seeds_are_there(tmp_path, capsys):
     all_kept(tmp_path, without=5)
     text = page(tmp_path, capsys)
     assert "p (Holm)" not in text
-    assert "Still to be run: 1 of 8 seeds of `hippocampus`, 1 of 8 seeds of `hippocampus_folds`" in text
+    assert "Still to be run: 1 of 7 seeds of `hippocampus`." in text
+    assert "Still to be run: 1 of 10 seeds of `phantom`, 1 of 10 seeds of `phantom_folds`." in text
     assert "AUBC" not in text
     all_kept(tmp_path)
-    assert page(tmp_path, capsys).count("p (Holm)") == 4
+    assert page(tmp_path, capsys).count("p (Holm)") == 5
 
 
-def test_what_the_report_says_is_what_the_numbers_say(tmp_path, capsys):
+# The area under straight lines over equal steps, by hand; without cycle 0 where both arms have one of their own.
+@pytest.mark.parametrize(
+    ("dataset", "seeds", "weights"),
+    [("hippocampus", 7, [1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8]), ("phantom, five folds", 10, [0, 1 / 4, 1 / 2, 1 / 4])],
+)
+def test_what_the_report_says_is_what_the_numbers_say(tmp_path, capsys, dataset, seeds, weights):
     all_kept(tmp_path)
     text = page(tmp_path, capsys)
     rows = [read_json(file) for file in sorted(tmp_path.iterdir())]
-    found = study_report.arms_of(rows, "hippocampus")
+    found = study_report.arms_of(rows, dataset)
     ps = []
-    for first, second in PAIRS["hippocampus"]:
-        seeds = sorted(found[first])
-        # The area under straight lines over equal steps, by hand; without cycle 0 where both have one of their own.
-        weights = [0, 1 / 6, 1 / 3, 1 / 3, 1 / 6] if "folds" in first else [1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8]
+    for first, second in PAIRS[dataset]:
+        numbers = sorted(found[first])
         one, other = (
-            np.array([study_report.curve(found[name][seed])[1] for seed in seeds]) @ weights for name in (first, second)
+            np.array([study_report.curve(found[name][seed])[1] for seed in numbers]) @ weights for name in (first, second)
         )
         expected = ttest_rel(one, other)
         low, high = expected.confidence_interval()
         told = f"{100 * (one - other).mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-        assert f"| `{first}` − `{second}` | 8 | {told}" in text
+        assert f"| `{first}` − `{second}` | {seeds} | {told}" in text
         ps.append(expected.pvalue)
     for p in holm(ps):
         assert f"| {p:.3f} |" in text
@@ -209,7 +214,7 @@ def test_what_the_report_says_is_what_the_numbers_say(tmp_path, capsys):
 
 def test_starts_that_differ_cannot_be_paired(tmp_path, capsys):
     all_kept(tmp_path)
-    write_json(study.result_file(tmp_path, "hippocampus_folds", 2), kept("hippocampus_folds", 2, start="another"))
+    write_json(study.result_file(tmp_path, "phantom_folds", 2), kept("phantom_folds", 2, start="another"))
     with pytest.raises(SystemExit, match="seed 2"):
         page(tmp_path, capsys)
 
@@ -250,12 +255,11 @@ def test_what_the_plan_can_detect_follows_from_the_pilot(tmp_path, capsys):
     write_json(tmp_path / "power.json", {"rows": pilot})
     study.main(["x", "--detectable", str(tmp_path / "power.json")])
     lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [line[0] for line in lines] == ["| phantom", "| strangers"]  # the others have no pilot here
+    assert [line[0] for line in lines] == ["| phantom", "| phantom, five folds", "| strangers"]  # the others have no pilot here
     sd = 2.0  # of a difference of two trainings: the root of 2 + 2
     # Four cycles: weights 1/6, 1/3, 1/3, 1/6, of which the first cancels out; three cycles: 1/4, 1/2, 1/4.
-    for line, weight, tests in zip(
-        lines, [(1 / 9 + 1 / 9 + 1 / 36) ** 0.5, (1 / 16 + 1 / 4 + 1 / 16) ** 0.5], [2, 1], strict=True
-    ):
+    shared, own = (1 / 9 + 1 / 9 + 1 / 36) ** 0.5, (1 / 16 + 1 / 4 + 1 / 16) ** 0.5
+    for line, weight, tests in zip(lines, [shared, own, own], [2, 1, 1], strict=True):
         expected = [detectable(10, sd * w, 0.05 / m) for w in (weight, 1) for m in (1, tests)]
         assert [cell.split()[0] for cell in line[3:]] == [f"{one:.1f}" for one in expected]
 
@@ -294,4 +298,4 @@ def test_what_is_committed_belongs_to_the_plan():
         for arm in content["arms"]:
             assert len(arm["cycles"]) == benchmark.settings.cycles
             assert all(math.isfinite(cycle["dice"]) for cycle in arm["cycles"])
-    assert json.dumps(sorted(PAIRS)) == json.dumps(sorted(CLASSES))
+    assert {parts[0] for parts in study_report.PARTS.values()} == CLASSES.keys()
