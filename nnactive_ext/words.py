@@ -98,7 +98,7 @@ def duration(seconds: float, tenths: bool = False) -> str:
     """Seconds, minutes or hours; ``tenths``: one digit below 10 seconds, and a dash for none.
 
     >>> duration(75), duration(4000), duration(0.4), duration(0.4, tenths=True), duration(0, tenths=True)
-    ('1 min 15 s', '1 h 7 min', '0 s', '0.4 s', '–')
+    ('1 min 15 s', '1 h 6 min', '0 s', '0.4 s', '–')
     """
     if tenths and seconds < 10:
         return f"{seconds:.1f} s" if seconds else UNKNOWN

@@ -210,7 +210,7 @@ RUNS = {
     "published/toothfairy2": 20,
     "published/word": 20,
     "study/abdomen": 12,
-    "study/hippocampus": 42,
+    "study/hippocampus": 48,
     "study/phantom": 30,
     "study/phantom_folds": 10,
     "study/strangers": 10,

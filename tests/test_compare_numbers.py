@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import io
 import math
 from dataclasses import replace
@@ -14,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from results import ALL, edit, write_benchmark, write_experiment
 
-from nnactive_ext.compare import cells, differences, methods, settings, table
 from nnactive_ext.compare.compare import compare
 from nnactive_ext.compare.overall import overall
 from nnactive_ext.compare.overall_tables import tests_text as words_on
@@ -167,13 +165,6 @@ def test_seeds_are_paired_by_seed_and_cycles_by_budget(tmp_path):
     for folder in folders[1::2]:  # a query of another size: the cycles that follow are no longer alike
         edit(folder / "cycle_002.json", patches=41)
     assert overall(summaries(folders)).penalties.wins.tolist() == [[0, 0], [1, 0]]
-
-
-@pytest.mark.parametrize("module", [cells, differences, methods, settings, table], ids=lambda module: module.__name__)
-def test_examples_in_docstrings(module):
-    tried = doctest.testmod(module)
-    assert tried.attempted
-    assert not tried.failed
 
 
 NASTY = "a|b_c & 50% of $x^2~ {y} \\z <script> *#`"

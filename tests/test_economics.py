@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnactive_ext.metrics import economics, prices
 from nnactive_ext.metrics.economics import Saved, mean_saved, patches_saved
 from nnactive_ext.metrics.prices import Prices
 
 RANDOM, METHOD = ([20, 40, 60], [0.5, 0.6, 0.7]), ([20, 40, 60], [0.6, 0.7, 0.75])
 PRICES = Prices(minutes_per_patch=5, expert_rate=100, machine_rate=2)
-
-
-@pytest.mark.parametrize("module", [economics, prices])
-def test_the_examples_in_the_docstrings(module):
-    results = doctest.testmod(module)
-    assert results.attempted
-    assert not results.failed
 
 
 def test_saved_patches_of_the_specification():

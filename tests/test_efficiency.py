@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 import warnings
 
@@ -12,7 +11,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from nnactive_ext.metrics import efficiency
 from nnactive_ext.metrics.efficiency import foreground_efficiency
 
 NAN = math.nan
@@ -249,9 +247,3 @@ def test_whatever_the_points_there_is_a_number_or_a_reason_and_no_warning(seeds,
     assert math.isfinite(fit.standard_error) == (fit.refusal is None)
     assert math.isfinite(fit.gamma) or fit.refusal
     assert fit.points + fit.left_out == sum(map(len, seeds))
-
-
-def test_examples_in_docstrings():
-    results = doctest.testmod(efficiency)
-    assert results.attempted > 0
-    assert results.failed == 0

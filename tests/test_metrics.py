@@ -1,6 +1,5 @@
 """Dice against values worked out by hand and against a slow, obvious version."""
 
-import doctest
 import math
 
 import numpy as np
@@ -141,9 +140,3 @@ def test_aggregate_refuses(per_case):
 def test_the_order_of_cases_does_not_matter():
     cases = {f"case{i}": {"organ": v} for i, v in enumerate(np.random.default_rng(0).random(100).tolist())}
     assert aggregate(cases) == aggregate(dict(reversed(cases.items())))
-
-
-def test_examples_in_docstrings():
-    results = doctest.testmod(overlap)
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 import warnings
 from itertools import permutations
@@ -13,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from nnactive_ext.metrics import pairwise
 from nnactive_ext.metrics.pairwise import compare_pairs, pairwise_penalties
 
 NAN = math.nan
@@ -153,9 +151,3 @@ def test_equal_methods_win_about_as_often_as_alpha_says():
     rng = np.random.default_rng(0)
     setting = {m: {s: rng.normal(0.5, 0.1, 800).tolist() for s in range(4)} for m in "ab"}
     assert pairwise_penalties([setting], alpha=0.1).share[[0, 1], [1, 0]].sum() == pytest.approx(0.1, abs=0.03)
-
-
-def test_examples_in_docstrings():
-    results = doctest.testmod(pairwise)
-    assert results.attempted > 0
-    assert results.failed == 0

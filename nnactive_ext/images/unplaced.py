@@ -41,8 +41,8 @@ def has_place(file: Path) -> bool:
 def centred(space: Space) -> Space:
     """Where nibabel puts a NIfTI file without a place, of which ITK says ``space``: the middle of it is at 0 mm.
 
-    >>> centred(Space((1, 1, 3), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))).origin
-    (-2.0, 0.0, 0.0)
+    >>> centred(Space((3, 3, 3), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))).origin
+    (-2.0, 1.0, -1.0)
     """
     x, y, z = ((n - 1) / 2 * mm for n, mm in zip(space.shape[::-1], space.spacing, strict=True))
     return Space(space.shape, space.spacing, (-x, y, -z), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0))
