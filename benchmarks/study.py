@@ -95,13 +95,14 @@ def done(given: Any) -> list[dict[str, Any]]:
 
 
 def measure(given: Any, run: Run) -> None:
-    """Run what is left, ``given.np`` seeds at once, each on cores of its own; none begins after ``given.hours``."""
+    """Run what is left, at most ``given.np`` seeds at once, each on cores of its own; none begins after ``given.hours``."""
     waiting, end = left(given), time.monotonic() + 3600 * given.hours
     if not hasattr(os, "sched_getaffinity"):
         raise SystemExit("The study gives each seed cores of its own, which needs Linux.")
     free = sorted(os.sched_getaffinity(0))
-    if len(free) < given.np * given.cores:
-        raise SystemExit(f"{given.np} seeds at once on {given.cores} cores each: there are {len(free)}. Name fewer with -np.")
+    at_once = min(given.np, len(free) // given.cores)
+    if at_once < 1:
+        raise SystemExit(f"-cores {given.cores}: this process may use {len(free)}. Name as many or fewer.")
 
     def work(number: int) -> None:
         os.sched_setaffinity(0, free[number * given.cores : (number + 1) * given.cores])  # of this thread, and what it starts
@@ -109,8 +110,8 @@ def measure(given: Any, run: Run) -> None:
             part, seed = waiting.pop(0)
             one(given, run, part, seed)
 
-    with ThreadPoolExecutor(given.np) as pool:
-        for each in [pool.submit(work, number) for number in range(given.np)]:
+    with ThreadPoolExecutor(at_once) as pool:
+        for each in [pool.submit(work, number) for number in range(at_once)]:
             each.result()
 
 

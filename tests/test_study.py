@@ -91,6 +91,21 @@ def test_no_seed_begins_when_the_time_is_over(tmp_path):
         study.main([str(tmp_path), "-results", str(tmp_path), "-hours", "0"], lambda *given: pytest.fail("begun"))
 
 
+def test_a_seed_has_the_cores_that_are_named(tmp_path, monkeypatch):
+    """Seeds that run at once share none; as many run at once as the cores hold."""
+    monkeypatch.setattr(study, "arms", lambda folder: iter(arms(folder.name[:-7], int(folder.name[-2:]))))
+    monkeypatch.setattr(study.os, "sched_getaffinity", lambda process: {2, 3, 5, 7, 8})
+    given: list[tuple[int, ...]] = []
+    monkeypatch.setattr(study.os, "sched_setaffinity", lambda process, cores: given.append(tuple(cores)))
+    asked = []
+    words = [str(tmp_path / "work"), "-results", str(tmp_path / "results"), "-parts", "phantom", "-np", "9"]
+    study.main([*words, "-cores", "2"], lambda file, hippocampus, cores: asked.append(cores))
+    assert sorted(given) == [(2, 3), (5, 7)]
+    assert asked == [2] * 10
+    with pytest.raises(SystemExit, match="-cores 6"):
+        study.main([*words, "-cores", "6"], lambda *given: pytest.fail("begun"))
+
+
 def test_real_images_that_are_not_there_are_an_error_before_any_work(tmp_path):
     words = [str(tmp_path / "work"), "-results", str(tmp_path), "-parts", "phantom", "-hippocampus", str(tmp_path / "nothing")]
     with pytest.raises(SystemExit, match=r"nothing.*-hippocampus"):
