@@ -114,10 +114,11 @@ def _remove_link(link: Path) -> None:
 def remove_left_over(folder: Path) -> None:
     """Remove what killed processes of this machine were writing in ``folder`` or below, and what is older than a day; processes
     that are at work there keep theirs."""
-    for leftover in list(folder.rglob(f"{TEMPORARY}*")):
-        with suppress(OSError):
-            if not leftover.is_dir() and is_left_over(leftover):
-                leftover.unlink()
+    for where, _, names in os.walk(folder):  # which passes over folders that vanish meanwhile
+        for leftover in (Path(where, name) for name in names if name.startswith(TEMPORARY)):
+            with suppress(OSError):
+                if is_left_over(leftover):
+                    leftover.unlink()
 
 
 def temporary_prefix() -> str:
@@ -150,6 +151,14 @@ def _runs(pid: int) -> bool:
     except OSError:  # of another user
         pass
     return True
+
+
+def changed_at(path: Path) -> int:
+    """When a file or folder was changed last, in ns since 1970; 0 where there is none, or no longer one."""
+    try:
+        return path.stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def last_lines(file: Path, number: int = 8) -> str:

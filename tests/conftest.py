@@ -151,6 +151,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def stock_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members opened here predict with the convolutions that torch chooses, as stock nnU-Net's do: those by oneDNN differ in
+    the last bits, which decide where two classes are equally likely."""
+    from nnactive_ext.members import ensemble
+
+    monkeypatch.setattr(ensemble, "always_by_onednn", lambda network: None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_confirmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the user of this machine confirmed is none of the tests' business, nor the other way round."""

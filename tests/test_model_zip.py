@@ -134,6 +134,7 @@ def test_turned_images_are_told(members, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="scripts are run by another Python")
+@pytest.mark.usefixtures("stock_convolutions")
 def test_stock_nnunet_without_this_package_predicts_the_same(planned, nnunet_folders, tmp_path, monkeypatch):
     stock = Stock(tmp_path / "stock")
     quick = {"nnactive_iterations_per_epoch": "20", "nnactive_val_iterations_per_epoch": "1", "nnUNet_n_proc_DA": "0"}

@@ -20,11 +20,17 @@ from nnactive_ext.cli import run as run_command
 from nnactive_ext.cluster.carrying_out import carry_out
 from nnactive_ext.cluster.scripts import for_slurm
 from nnactive_ext.cluster.steps import EVALUATE, FINISH, SCORE, TRAIN, Step, open_steps, shares, trainings
+from nnactive_ext.cluster.under_way import _file as step_file
+from nnactive_ext.cluster.under_way import noted, running
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
+from nnactive_ext.experiment.result import result_file
+from nnactive_ext.files import temporary_prefix
 from nnactive_ext.loop.cycles import run_cycles
+from nnactive_ext.loop.stages import Stage, stages
 from nnactive_ext.loop.status import status, status_text
 from nnactive_ext.members.tools import Tools
+from nnactive_ext.querying.query import CANDIDATES
 
 QUIET = {"progress": False, "say": lambda text: None}
 
@@ -216,3 +222,26 @@ def test_status_shows_what_runs_and_where(planned, monkeypatch, capsys):
     assert [found["step"] for found in status(planned)["running"]] == ["train_2"], "nobody here knows the processes of node7"
     os.utime(elsewhere, (1, 1))
     assert status(planned)["running"] == []
+
+
+def test_what_is_being_written_counts_nowhere(trained, monkeypatch):
+    """Whoever looks on meets files of the processes at work that are half written, and that are gone when they are asked for."""
+    monkeypatch.setattr("nnactive_ext.loop.stages.is_evaluated", lambda experiment: True)
+    trained.results.mkdir(parents=True, exist_ok=True)
+    result_file(trained.results, 0).touch()
+
+    def half_written(file: Path) -> Path:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (file.parent / f"{temporary_prefix()}gone.json").symlink_to("nowhere")
+        (file.parent / f"{temporary_prefix()}abc.json").write_bytes(file.read_bytes() if file.is_file() else b"{")
+        return file
+
+    file = half_written(trained.results / "cycle_000" / CANDIDATES / f"{next(iter(trained.plan.pool))}.json")
+    assert stages(trained)[-1] == Stage("query of the next patches", done=False)
+    file.write_text("{}")
+    assert stages(trained)[-1].detail == f"1 of {len(trained.plan.pool)} images scored"
+
+    step = Step(EVALUATE)
+    with noted(trained, step):
+        half_written(step_file(trained, step))
+        assert [one.step for one in running(trained)] == [step.name]

@@ -101,7 +101,7 @@ def noted(experiment: Experiment, step: Task) -> Iterator[None]:
 def running(experiment: Experiment) -> list[Running]:
     """The steps of the current cycle that are carried out now, by name; files of killed processes are passed over."""
     found = []
-    for file in sorted(_folder(experiment).glob("*.json")):
+    for file in sorted(_folder(experiment).glob("[!.]*.json")):
         try:
             age = time.time() - file.stat().st_mtime
         except OSError:  # it has ended meanwhile

@@ -103,7 +103,7 @@ def acquire(file: Path, patience: float = _MOMENT, what: str = "") -> Lock:
 
 def holder(file: Path) -> str:
     """Who holds a lock, as text; empty if nobody does, if this process does, or if that cannot be known."""
-    if any(pid == os.getpid() and held == file for pid, _, held in _held):
+    if any(pid == os.getpid() and held == file for pid, _, held in list(_held)):  # which other threads change
         return ""
     try:
         found = soft_locks.look(_soft_file(file))

@@ -11,8 +11,10 @@ from nnactive_ext.cluster.steps import is_evaluated
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import is_trained
 from nnactive_ext.experiment.result import result_file
+from nnactive_ext.files import changed_at
 from nnactive_ext.members.ensemble import fold_folder
 from nnactive_ext.planning.hours import epochs_of
+from nnactive_ext.querying.query import CANDIDATES
 
 _EPOCH = re.compile(rb"Epoch (\d+)\s*$", re.MULTILINE)
 _TAIL = 1 << 16
@@ -61,9 +63,9 @@ def _detail(experiment: Experiment, cycle: int, name: str, folds: list[int]) -> 
     if name.startswith(_TRAINING):
         return _epoch(folder / f"train_fold_{folds[int(name.split()[1]) - 1]}.log", epochs_of(experiment.plan.trainer))
     if name == _QUERY:
-        since = result_file(experiment.results, cycle).stat().st_mtime
-        scored = sum(file.stat().st_mtime >= since for file in (folder / "candidates").glob("*.json"))
-        return f"{scored} of {len(experiment.plan.pool)} images scored" if scored else ""
+        since, pool = max(changed_at(result_file(experiment.results, cycle)), 1), experiment.plan.pool
+        scored = sum(changed_at(folder / CANDIDATES / f"{case}.json") >= since for case in pool)
+        return f"{scored} of {len(pool)} images scored" if scored else ""
     return ""
 
 

@@ -11,7 +11,7 @@ from nnactive_ext.experiment.lock_owner import Owner
 from nnactive_ext.experiment.loops import loop_file
 from nnactive_ext.experiment.marks import STATE
 from nnactive_ext.experiment.result import read_results, result_file
-from nnactive_ext.files import read_json_if_any, write_json
+from nnactive_ext.files import changed_at, read_json_if_any, write_json
 
 NOTE, LOG = "run.json", "run.log"
 """In the server's folder. The log is of the last run."""
@@ -58,7 +58,8 @@ def moved_on(experiment: Experiment, folder: Path) -> bool:
         result_file(experiment.results, cycle),
     )
     said = folder / LOG
-    return said.is_file() and any(file.stat().st_mtime > said.stat().st_mtime for file in files if file.is_file())
+    last = changed_at(said)
+    return bool(last) and any(changed_at(file) > last for file in files)
 
 
 def end_of_log(folder: Path, lines: int = 12) -> str:

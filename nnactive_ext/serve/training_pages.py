@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from nnactive_ext.experiment.experiment import Experiment
 from nnactive_ext.experiment.marks import STATE
+from nnactive_ext.files import changed_at
 from nnactive_ext.labelling.ledger import LEDGER
 from nnactive_ext.loop.outlook import DONE, outlook, takes
 from nnactive_ext.loop.stages import cycle_under_way, stages
@@ -95,7 +96,7 @@ class TrainingPages:
         folder = self.site.folder
         files = [experiment.annotation / LEDGER, experiment.preprocessed.folder / STATE, folder / "drafts", folder / "crops"]
         files.append(screening_folder(experiment))  # of the second looks
-        seen = [_changed(file) for file in files]
+        seen = [changed_at(file) for file in files]
         facts = [who, experiment.last_loop, *seen, self.queue.tasks.presence.open()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
@@ -105,7 +106,7 @@ class TrainingPages:
         where = place(experiment)
         if not where[-1]:
             return ""
-        key = [*where, _changed(experiment.annotation / LEDGER)]  # an answer leaves fewer patches, and tells of minutes
+        key = [*where, changed_at(experiment.annotation / LEDGER)]  # an answer leaves fewer patches, and tells of minutes
         if self._worth and self._worth[1].done():
             known, asked = self._worth
             if asked.exception():
@@ -115,8 +116,3 @@ class TrainingPages:
         if not self._worth or (self._worth[0] != key and self._worth[1].done()):
             self._worth = key, self._asking.submit(worth, experiment)
         return self._told[1] if self._told[0] == where else ""
-
-
-def _changed(file: Path) -> int:
-    """When a file or folder was changed last, in ns; 0 where there is none."""
-    return file.stat().st_mtime_ns if file.exists() else 0

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="the 
 TRAINER = "nnActiveTrainer_AbeT_4epochs_NoMirroring"
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "stock_convolutions")
 def test_it_trains_continues_predicts_and_its_energy_is_asked_for(typed, tmp_path):  # noqa: F811
     typed(
         "nnactive_plan -d 100 -o 101 -patch_size 5 5 3 -query_size 4 -starting_budget 6 -cycles 2 --preset cpu -np 1 "

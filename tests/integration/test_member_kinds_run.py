@@ -65,7 +65,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("options", "members"), KINDS)
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "stock_convolutions")
 def test_a_run_goes_through_its_model_leaves_and_neither_threads_nor_parts_change_a_query(
     typed, nnunet_folders, tmp_path, monkeypatch, options, members
 ):
