@@ -225,7 +225,7 @@ def test_status_shows_what_runs_and_where(planned, monkeypatch, capsys):
 
 
 def test_what_is_being_written_counts_nowhere(trained, monkeypatch):
-    """Whoever looks on meets files of the processes at work that are half written, and that are gone when they are asked for."""
+    """Whoever looks on meets files of processes at work that are half written, and that are gone when they are asked for."""
     monkeypatch.setattr("nnactive_ext.loop.stages.is_evaluated", lambda experiment: True)
     trained.results.mkdir(parents=True, exist_ok=True)
     result_file(trained.results, 0).touch()
