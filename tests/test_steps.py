@@ -20,7 +20,6 @@ from nnactive_ext.cli import run as run_command
 from nnactive_ext.cluster.carrying_out import carry_out
 from nnactive_ext.cluster.scripts import for_slurm
 from nnactive_ext.cluster.steps import EVALUATE, FINISH, SCORE, TRAIN, Step, open_steps, shares, trainings
-from nnactive_ext.cluster.under_way import _file as step_file
 from nnactive_ext.cluster.under_way import noted, running
 from nnactive_ext.errors import NnActiveError
 from nnactive_ext.experiment.experiment import Experiment
@@ -243,5 +242,5 @@ def test_what_is_being_written_counts_nowhere(trained, monkeypatch):
 
     step = Step(EVALUATE)
     with noted(trained, step):
-        half_written(step_file(trained, step))
+        half_written(trained.results / "cycle_000" / "running" / f"{step.name}.json")
         assert [one.step for one in running(trained)] == [step.name]

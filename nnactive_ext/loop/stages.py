@@ -63,8 +63,8 @@ def _detail(experiment: Experiment, cycle: int, name: str, folds: list[int]) -> 
     if name.startswith(_TRAINING):
         return _epoch(folder / f"train_fold_{folds[int(name.split()[1]) - 1]}.log", epochs_of(experiment.plan.trainer))
     if name == _QUERY:
-        since, pool = max(changed_at(result_file(experiment.results, cycle)), 1), experiment.plan.pool
-        scored = sum(changed_at(folder / CANDIDATES / f"{case}.json") >= since for case in pool)
+        since, pool = changed_at(result_file(experiment.results, cycle)), experiment.plan.pool
+        scored = sum(0 < since <= changed_at(folder / CANDIDATES / f"{case}.json") for case in pool)
         return f"{scored} of {len(pool)} images scored" if scored else ""
     return ""
 
